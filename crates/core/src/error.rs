@@ -1,0 +1,265 @@
+//! What can go wrong for a client, once for both APIs: [`ProblemKind`] owns the REST and the gRPC
+//! status, so the two can't disagree. The numbers are plain, core knows neither transport.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+/// Violations that one problem lists at most; all are counted.
+pub(crate) const LISTED_VIOLATIONS: usize = 100;
+
+/// The kinds of problem, one for each `urn:producer:problem:` word of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProblemKind {
+    /// Not JSON, not UTF-8, truncated, a bad query parameter or path value.
+    Malformed,
+    /// No such route, entity or event.
+    NotFound,
+    /// The route exists, the method doesn't.
+    Method,
+    /// The client accepts no type that the route can answer.
+    NotAcceptable,
+    /// The body came slower than its deadline.
+    Timeout,
+    /// The uuid is already used with other content.
+    Conflict,
+    /// The body is over `MAX_BODY_BYTES`.
+    TooLarge,
+    /// A content type or encoding that isn't taken.
+    MediaType,
+    /// JSON that breaks a rule of the contract.
+    Validation,
+    /// A defect of ours.
+    Internal,
+    /// The queue is full or the entry grew too old; nothing was stored.
+    Overloaded,
+    /// Draining, or the database is out of reach; nothing was stored.
+    Unavailable,
+    /// It may or may not be stored.
+    OutcomeUnknown,
+}
+
+impl ProblemKind {
+    /// Every kind, in the order of their HTTP status.
+    pub const ALL: [Self; 13] = [
+        Self::Malformed,
+        Self::NotFound,
+        Self::Method,
+        Self::NotAcceptable,
+        Self::Timeout,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::MediaType,
+        Self::Validation,
+        Self::Internal,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::OutcomeUnknown,
+    ];
+
+    const fn row(self) -> (&'static str, &'static str, u16, u8) {
+        // word, title, HTTP status (RFC 9110), gRPC code (google.rpc.Code)
+        match self {
+            Self::Malformed => ("malformed", "Malformed request", 400, 3),
+            Self::NotFound => ("not-found", "Not found", 404, 5),
+            Self::Method => ("method", "Method not allowed", 405, 12),
+            Self::NotAcceptable => ("not-acceptable", "Not acceptable", 406, 3),
+            Self::Timeout => ("timeout", "Request body too slow", 408, 14),
+            Self::Conflict => ("conflict", "Event id reused with other content", 409, 6),
+            Self::TooLarge => ("too-large", "Content too large", 413, 11),
+            Self::MediaType => ("media-type", "Unsupported media type", 415, 3),
+            Self::Validation => ("validation", "Event breaks the contract", 422, 3),
+            Self::Internal => ("internal", "Internal error", 500, 13),
+            Self::Overloaded => ("overloaded", "Overloaded", 503, 14),
+            Self::Unavailable => ("unavailable", "Unavailable", 503, 14),
+            Self::OutcomeUnknown => ("outcome-unknown", "Outcome unknown", 504, 4),
+        }
+    }
+
+    /// The word behind `urn:producer:problem:`.
+    pub const fn word(self) -> &'static str {
+        self.row().0
+    }
+
+    /// A short human-readable summary that is the same for every occurrence (RFC 9457, 3.1.3).
+    pub const fn title(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The HTTP status code.
+    pub const fn http_status(self) -> u16 {
+        self.row().2
+    }
+
+    /// The gRPC status code (`google.rpc.Code`).
+    pub const fn grpc_code(self) -> u8 {
+        self.row().3
+    }
+}
+
+/// One answerable failure: what kind, one sentence, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Problem {
+    /// What kind of failure.
+    pub kind: ProblemKind,
+    /// One sentence for a human; never SQL, a path or a stack.
+    pub detail: Cow<'static, str>,
+    /// The broken rules, where there are any.
+    pub violations: Violations,
+    /// The event's uuid, where it is known.
+    pub event_id: Option<Uuid>,
+}
+
+impl Problem {
+    /// A problem without violations.
+    pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into(), violations: Violations::default(), event_id: None }
+    }
+
+    /// A broken contract; the first violation makes the sentence.
+    pub fn validation(violations: Violations) -> Self {
+        let detail = match (violations.first(), violations.count()) {
+            (None, _) => Cow::Borrowed("the event breaks the contract"),
+            (Some(only), 1) => Cow::Owned(only.to_string()),
+            (Some(first), n) => Cow::Owned(format!("{first} (and {} more)", n - 1)),
+        };
+        Self { kind: ProblemKind::Validation, detail, violations, event_id: None }
+    }
+
+    /// The same problem, with the event it is about.
+    #[must_use]
+    pub fn of_event(mut self, uuid: Uuid) -> Self {
+        self.event_id = Some(uuid);
+        self
+    }
+
+    /// How long a client should wait before it tries again, for the kinds that are worth it.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.kind {
+            ProblemKind::Overloaded | ProblemKind::Unavailable | ProblemKind::Timeout => {
+                Some(Duration::from_secs(1))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One step from a JSON value into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Into an object's member.
+    Key(Cow<'static, str>),
+    /// Into an array's element.
+    Index(usize),
+}
+
+/// A place in an event, rendered as a JSON Pointer (RFC 6901) by REST and as a proto path by gRPC.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Location(pub Vec<Step>);
+
+impl Location {
+    /// The RFC 6901 JSON Pointer.
+    pub fn pointer(&self) -> String {
+        let mut out = String::new();
+        for step in &self.0 {
+            out.push('/');
+            match step {
+                Step::Key(key) if key.contains(['~', '/']) => {
+                    out.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                }
+                Step::Key(key) => out.push_str(key),
+                Step::Index(index) => out.push_str(&index.to_string()),
+            }
+        }
+        out
+    }
+
+    /// The same place, seen from an array in which the event stands at `index`.
+    #[must_use]
+    pub fn below_index(mut self, index: usize) -> Self {
+        self.0.insert(0, Step::Index(index));
+        self
+    }
+}
+
+/// One broken rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Where.
+    pub location: Location,
+    /// What is wrong, as the end of a sentence about the place: `must not be empty`.
+    pub detail: Cow<'static, str>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.location.pointer(), self.detail)
+    }
+}
+
+/// The broken rules of one event in document order: the first [`LISTED_VIOLATIONS`], and how many
+/// there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Violations {
+    listed: Vec<Violation>,
+    count: usize,
+}
+
+impl Violations {
+    /// Counts one more, and lists it while there is room. `location` is only asked for then.
+    pub fn add(
+        &mut self,
+        location: impl FnOnce() -> Location,
+        detail: impl Into<Cow<'static, str>>,
+    ) {
+        self.count += 1;
+        if self.listed.len() < LISTED_VIOLATIONS {
+            self.listed.push(Violation { location: location(), detail: detail.into() });
+        }
+    }
+
+    /// One violation alone.
+    pub fn one(location: Location, detail: impl Into<Cow<'static, str>>) -> Self {
+        let mut violations = Self::default();
+        violations.add(|| location, detail);
+        violations
+    }
+
+    /// Appends those of a later event, as far as there is room.
+    pub fn append(&mut self, later: Self) {
+        self.count += later.count;
+        let room = LISTED_VIOLATIONS.saturating_sub(self.listed.len());
+        self.listed.extend(later.listed.into_iter().take(room));
+    }
+
+    /// The same, seen from an array in which the event stands at `index`.
+    #[must_use]
+    pub fn below_index(mut self, index: usize) -> Self {
+        for violation in &mut self.listed {
+            violation.location = std::mem::take(&mut violation.location).below_index(index);
+        }
+        self
+    }
+
+    /// All that are listed.
+    pub fn listed(&self) -> &[Violation] {
+        &self.listed
+    }
+
+    /// How many there are, listed or not.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn first(&self) -> Option<&Violation> {
+        self.listed.first()
+    }
+}

@@ -1,0 +1,56 @@
+//! What both binaries share around the core: command line, start and stop, and an accept loop with
+//! limits. An [`Api`] is what a binary adds.
+
+pub mod budget;
+pub mod cli;
+pub mod serve;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use producer_core::config::Settings;
+use producer_core::store::Store;
+use producer_core::{Clock, Ingest};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// One of the two ways in: what a binary adds to [`cli::main`].
+pub trait Api: Sized + 'static {
+    /// The binary's name.
+    const NAME: &'static str;
+
+    /// Settings that this binary alone has; the port at least.
+    type Args: clap::Args + Clone + std::fmt::Debug + Send + Sync + 'static;
+
+    /// The port to listen on.
+    fn port(args: &Self::Args) -> u16;
+
+    /// Serves until `app.shutdown` is cancelled and everything in flight is answered.
+    fn serve(
+        app: App<Self::Args>,
+        listener: TcpListener,
+    ) -> impl Future<Output = std::io::Result<()>> + Send;
+
+    /// Asks a running service at `address` whether it is ready; the error says why not.
+    fn healthcheck(address: SocketAddr) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// What an [`Api`] serves from.
+#[derive(Clone)]
+pub struct App<A> {
+    /// The settings of both binaries.
+    pub settings: Settings,
+    /// The settings of this one.
+    pub args: A,
+    /// For reads and health; writes go through `ingest`.
+    pub store: Arc<dyn Store>,
+    /// For writes.
+    pub ingest: Ingest,
+    /// Time and ids.
+    pub clock: Clock,
+    /// Bytes that requests may hold before they are queued.
+    pub budget: budget::ByteBudget,
+    /// Cancelled when the service is told to stop: not ready at once, no new work.
+    pub shutdown: CancellationToken,
+}

@@ -1,0 +1,10 @@
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('car_entities') AND relkind = 'v') THEN
+        DROP VIEW car_entities;
+    END IF;
+END
+$$;
+DROP TABLE event_log;
+DROP SEQUENCE event_log_position;
+DROP TABLE entities;

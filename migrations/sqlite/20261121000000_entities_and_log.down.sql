@@ -1,0 +1,3 @@
+DROP VIEW IF EXISTS car_entities;
+DROP TABLE event_log;
+DROP TABLE entities;
