@@ -1,12 +1,16 @@
 //! The store port: *apply these events, tell me each one's outcome*, and the reads. Two adapters
 //! stand behind it, PostgreSQL and SQLite; [`connect`] picks by `DATABASE_URL`.
 
+mod url;
+
 use std::future::Future;
 use std::pin::Pin;
 
 use uuid::Uuid;
 
 use crate::{EntityKey, Event, Timestamp, Violations};
+
+pub use url::{DEFAULT_FILE, DatabaseUrl};
 
 /// A boxed future, so that the port can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
