@@ -196,7 +196,10 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.location.pointer(), self.detail)
+        // the empty pointer is the whole value
+        let pointer = self.location.pointer();
+        let place = if pointer.is_empty() { "the value" } else { &pointer };
+        write!(f, "{place} {}", self.detail)
     }
 }
 
@@ -233,6 +236,15 @@ impl Violations {
         self.count += later.count;
         let room = LISTED_VIOLATIONS.saturating_sub(self.listed.len());
         self.listed.extend(later.listed.into_iter().take(room));
+    }
+
+    /// The same, seen from a value in which theirs stands at `place`.
+    #[must_use]
+    pub fn below(mut self, place: &Location) -> Self {
+        for violation in &mut self.listed {
+            violation.location.0.splice(..0, place.0.iter().cloned());
+        }
+        self
     }
 
     /// The same, seen from an array in which the event stands at `index`.

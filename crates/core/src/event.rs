@@ -6,7 +6,9 @@ mod draft;
 use uuid::Uuid;
 
 use crate::Timestamp;
-pub use draft::Draft;
+use crate::merge::same_value;
+use crate::store::LoggedEvent;
+pub use draft::{Draft, Field, Header};
 
 /// A valid event: attributes of 1 to 1,000 entities are now so.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +50,17 @@ impl Event {
     /// The updates in their order; one entity may stand there more than once.
     pub fn updates(&self) -> &[EntityUpdate] {
         &self.updates
+    }
+
+    /// Whether the log has this event's content: what of it counts for idempotency, by value.
+    pub fn same_content(&self, logged: &LoggedEvent) -> bool {
+        self.name == logged.name
+            && self.event_type == logged.event_type
+            && self.created == logged.created
+            && self.updates.len() == logged.updates.len()
+            && self.updates.iter().zip(&logged.updates).all(|(update, logged)| {
+                update.key == logged.key && same_value(update.patch.text(), &logged.patch)
+            })
     }
 
     /// Bytes that the event holds in memory, roughly.

@@ -16,6 +16,8 @@ mod timestamp;
 
 pub use clock::Clock;
 pub use error::{Location, Problem, ProblemKind, Step, Violation, Violations};
-pub use event::{Draft, EntityKey, EntityUpdate, EntityVersion, Event, Patch, Receipt};
+pub use event::{
+    Draft, EntityKey, EntityUpdate, EntityVersion, Event, Field, Header, Patch, Receipt,
+};
 pub use ingest::Ingest;
 pub use timestamp::Timestamp;

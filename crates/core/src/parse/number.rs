@@ -1,0 +1,217 @@
+//! Numbers by their text: how long one is when written out without exponent (as PostgreSQL's jsonb
+//! writes it), and what its exact value is. Never a float.
+
+/// Exponents beyond this are held to it: far more than any text is long, far below overflow.
+const EXPONENT_CAP: i64 = 1 << 40;
+
+/// Digits that a number may need when it is written out.
+pub(crate) const MAX_DIGITS: usize = 400;
+
+/// A JSON number taken apart. Its value is `int.frac × 10^exponent`.
+#[derive(Debug, Clone, Copy)]
+struct Parts<'a> {
+    negative: bool,
+    int: &'a str,
+    frac: &'a str,
+    exponent: i64,
+}
+
+impl<'a> Parts<'a> {
+    /// Takes the text of a JSON number; of another text the parts mean nothing.
+    fn of(text: &'a str) -> Self {
+        let unsigned = text.strip_prefix('-').unwrap_or(text);
+        let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, ""));
+        let (int, frac) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let negative = unsigned.len() < text.len();
+        Self { negative, int, frac, exponent: exponent_value(exponent) }
+    }
+
+    fn digits(self) -> impl DoubleEndedIterator<Item = u8> {
+        self.int.bytes().chain(self.frac.bytes())
+    }
+
+    fn leading_zeros(self) -> usize {
+        self.digits().take_while(|&b| b == b'0').count()
+    }
+
+    fn is_zero(self) -> bool {
+        self.digits().all(|b| b == b'0')
+    }
+}
+
+fn exponent_value(text: &str) -> i64 {
+    let digits = text.trim_start_matches(['+', '-']);
+    let value = digits.bytes().fold(0, |value: i64, b| {
+        (value * 10 + i64::from(b.wrapping_sub(b'0') & 15)).min(EXPONENT_CAP)
+    });
+    if text.starts_with('-') { -value } else { value }
+}
+
+/// How a number looks when it is written out without exponent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WrittenOut {
+    int_digits: usize,
+    frac_digits: usize,
+    minus: bool,
+    /// Zero, though its exponent may be more than a database reads.
+    pub(crate) is_zero: bool,
+}
+
+impl WrittenOut {
+    /// Measures the text of a JSON number.
+    pub(crate) fn of(text: &str) -> Self {
+        let parts = Parts::of(text);
+        let is_zero = parts.is_zero();
+        let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(EXPONENT_CAP);
+        let leading_zeros = i64::try_from(parts.leading_zeros()).unwrap_or(EXPONENT_CAP);
+        let before_point = length(parts.int) + parts.exponent - leading_zeros;
+        let int_digits = if is_zero { 1 } else { before_point.max(1) };
+        let frac_digits = (length(parts.frac) - parts.exponent).max(0);
+        Self {
+            int_digits: usize::try_from(int_digits).unwrap_or(usize::MAX),
+            frac_digits: usize::try_from(frac_digits).unwrap_or(usize::MAX),
+            minus: parts.negative && !is_zero,
+            is_zero,
+        }
+    }
+
+    /// The digits before and behind the point.
+    pub(crate) fn digits(self) -> usize {
+        self.int_digits.saturating_add(self.frac_digits)
+    }
+
+    /// Bytes, with sign and point.
+    pub(crate) fn len(self) -> usize {
+        self.digits().saturating_add(usize::from(self.minus) + usize::from(self.frac_digits > 0))
+    }
+}
+
+/// An exact decimal in a form that is the same for every notation of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decimal {
+    negative: bool,
+    /// Without zeros at either end; empty for zero.
+    digits: String,
+    /// Power of ten of the last digit.
+    exponent: i64,
+}
+
+impl Decimal {
+    /// Takes the text of a JSON number.
+    pub(crate) fn of(text: &str) -> Self {
+        let parts = Parts::of(text);
+        if parts.is_zero() {
+            return Self { negative: false, digits: String::new(), exponent: 0 };
+        }
+        let mut digits: String =
+            parts.digits().skip(parts.leading_zeros()).map(char::from).collect();
+        let significant = digits.trim_end_matches('0').len();
+        let dropped = digits.len() - significant;
+        digits.truncate(significant);
+        let shift =
+            i64::try_from(dropped).unwrap_or(0) - i64::try_from(parts.frac.len()).unwrap_or(0);
+        Self { negative: parts.negative, digits, exponent: parts.exponent + shift }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.exponent >= 0
+    }
+
+    fn to_i64(&self) -> Option<i64> {
+        if self.digits.is_empty() {
+            return Some(0);
+        }
+        let zeros = u32::try_from(self.exponent).ok()?;
+        let magnitude = self.digits.parse::<i64>().ok()?.checked_mul(10_i64.checked_pow(zeros)?)?;
+        Some(if self.negative { -magnitude } else { magnitude })
+    }
+}
+
+/// Whether a number's value has no fraction.
+pub(crate) fn is_whole(text: &str) -> bool {
+    Decimal::of(text).is_whole()
+}
+
+/// A number's value, where it is whole and an `i64`.
+pub(crate) fn whole(text: &str) -> Option<i64> {
+    Decimal::of(text).to_i64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_counted_as_written_out() {
+        for (text, digits, length) in [
+            ("0", 1, 1),
+            ("-0", 1, 1),
+            ("-0.0", 2, 3),
+            ("12.50", 4, 5),
+            ("-12.50", 4, 6),
+            ("1.0e2", 3, 3),
+            ("12.345e1", 5, 6),
+            ("0.001e2", 2, 3),
+            ("1E+2", 3, 3),
+            ("1e-2", 3, 4),
+            ("1.0e-1", 3, 4),
+            ("1e399", 400, 400),
+            ("1e400", 401, 401),
+            ("-1e399", 400, 401),
+            ("1e-399", 400, 401),
+            ("1e-400", 401, 402),
+            ("0e5", 1, 1),
+            ("0.00e1", 2, 3),
+            ("0e-3", 4, 5),
+            ("0e99999999999999999999999999", 1, 1),
+            ("0.0000e99999999999999999999999999", 1, 1),
+        ] {
+            let written = WrittenOut::of(text);
+            assert_eq!((written.digits(), written.len()), (digits, length), "{text}");
+        }
+    }
+
+    #[test]
+    fn huge_exponents_overflow_nothing() {
+        let exponent = "9".repeat(5000);
+        assert!(WrittenOut::of(&format!("1e{exponent}")).digits() > MAX_DIGITS);
+        assert!(WrittenOut::of(&format!("1e-{exponent}")).digits() > MAX_DIGITS);
+        assert!(WrittenOut::of(&format!("0e-{exponent}")).digits() > MAX_DIGITS);
+        assert_eq!(WrittenOut::of(&format!("1e{}1", "0".repeat(5000))).digits(), 2);
+    }
+
+    #[test]
+    fn notations_of_one_value_are_one_decimal() {
+        for (one, other) in [
+            ("1", "1.0"),
+            ("1", "1e0"),
+            ("100", "1E+2"),
+            ("0.5", "5e-1"),
+            ("-0", "0"),
+            ("0e7", "0.00"),
+            ("24439.750000000000000001", "24439750000000000000001e-18"),
+            ("-120", "-1.20e2"),
+        ] {
+            assert_eq!(Decimal::of(one), Decimal::of(other), "{one} {other}");
+        }
+        for (one, other) in [("1", "-1"), ("1", "10"), ("9007199254740993", "9007199254740992")] {
+            assert_ne!(Decimal::of(one), Decimal::of(other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_read_by_value() {
+        for (text, value) in [
+            ("1.7e12", Some(1_700_000_000_000)),
+            ("-5.0", Some(-5)),
+            ("-0", Some(0)),
+            ("0e-5", Some(0)),
+            ("1.5", None),
+            ("1e400", None),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
+        ] {
+            assert_eq!(whole(text), value, "{text}");
+        }
+    }
+}
