@@ -1,10 +1,27 @@
 //! The one use case: take events, apply them in batches that share a commit, tell each sender.
+//!
+//! Senders put [`queue::Job`]s into a bounded queue; writer tasks take whatever is there at once
+//! and apply it in one transaction. Writers belong to nobody's request: a sender that goes away, or
+//! whose deadline passes, never tears a commit.
+
+mod call;
+mod queue;
+mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::Settings;
 use crate::store::Store;
-use crate::{Clock, Event, Problem, Receipt};
+use crate::{Event, Problem, ProblemKind, Receipt};
+pub use call::{CallResults, CallSender};
+use queue::{Job, Queue, Ticket, Work};
 
 /// Limits of the queue, from the settings of the same names.
 #[derive(Debug, Clone)]
@@ -21,17 +38,35 @@ pub struct Limits {
     pub log_progress_every: u64,
 }
 
+impl From<&Settings> for Limits {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            queue_events: settings.ingest_queue_events,
+            queue_bytes: settings.ingest_queue_bytes,
+            queue_age: settings.ingest_queue_age,
+            request_timeout: settings.request_timeout,
+            log_progress_every: settings.log_progress_every,
+        }
+    }
+}
+
 /// What became of one event: stored (now or before), or why not.
 pub type Outcome = Result<Receipt, Problem>;
 
 /// The queue in front of the writers. Cheap to clone.
 #[derive(Clone)]
-pub struct Ingest {}
+pub struct Ingest {
+    queue: Arc<Queue>,
+}
 
 impl Ingest {
-    /// Starts the writers as tasks of their own.
-    pub fn start(_store: &Arc<dyn Store>, _limits: Limits, _clock: &Clock) -> Self {
-        Self {}
+    /// Starts the writers as tasks of their own. Needs a tokio runtime.
+    pub fn start(store: &Arc<dyn Store>, limits: Limits) -> Self {
+        let queue = Arc::new(Queue::new(limits, store.max_writers()));
+        for index in 0..store.max_writers() {
+            writer::spawn(index, Arc::clone(store), Arc::clone(&queue));
+        }
+        Self { queue }
     }
 
     /// Applies one event. A caller that stops waiting cancels nothing that a writer has taken.
@@ -39,18 +74,44 @@ impl Ingest {
     /// # Errors
     /// `Conflict`, `Validation`, `Overloaded`, `Unavailable`, `OutcomeUnknown`, `Internal`.
     pub async fn submit(&self, event: Event) -> Outcome {
-        drop(event);
-        std::future::pending().await
+        let uuid = event.uuid();
+        tracing::debug!(%uuid, event_type = event.event_type(), "event received");
+        let (reply, answer) = oneshot::channel();
+        self.push(Work::One(event, reply), answer).await.map_err(|problem| problem.of_event(uuid))
     }
 
     /// Applies all events or none, in one transaction. The receipts are in the events' order.
     ///
     /// # Errors
-    /// `Validation` or `Conflict` with pointers from the array's root, or why nothing was stored;
+    /// `Validation` or `Conflict` with locations from the array's root, or why nothing was stored;
     /// `OutcomeUnknown` where that can't be known.
     pub async fn submit_atomic(&self, events: Vec<Event>) -> Result<Vec<Receipt>, Problem> {
-        drop(events);
-        std::future::pending().await
+        let (reply, answer) = oneshot::channel();
+        self.push(Work::All(events, reply), answer).await
+    }
+
+    /// Applies many events in their order and independently; the outcomes are in the same order.
+    ///
+    /// # Errors
+    /// As [`Ingest::open_call`]: nothing was stored.
+    pub async fn submit_each(
+        &self,
+        items: Vec<Result<Event, Problem>>,
+    ) -> Result<Vec<Outcome>, Problem> {
+        let (mut sender, mut results) = self.open_call()?;
+        let mut outcomes = Vec::with_capacity(items.len());
+        let send = async move {
+            for item in items {
+                sender.send(item).await;
+            }
+        };
+        let receive = async {
+            while let Some(outcome) = results.next().await {
+                outcomes.push(outcome);
+            }
+        };
+        tokio::join!(send, receive);
+        Ok(outcomes)
     }
 
     /// Opens a call of many events: its events are applied in their order for the same entity, and
@@ -59,48 +120,80 @@ impl Ingest {
     /// # Errors
     /// `Overloaded` when the queue is full, `Unavailable` when draining: nothing was read yet.
     pub fn open_call(&self) -> Result<(CallSender, CallResults), Problem> {
-        Ok((CallSender {}, CallResults {}))
+        self.queue.admits_calls()?;
+        Ok(call::open(Arc::clone(&self.queue)))
     }
 
     /// From now on new events are refused; calls that are open may go on.
-    pub fn drain(&self) {}
+    pub fn drain(&self) {
+        self.queue.drain();
+    }
 
     /// Whether [`Ingest::drain`] was called.
     pub fn is_draining(&self) -> bool {
-        false
+        self.queue.is_draining()
     }
 
     /// Waits until everything that was taken in is answered, then stops the writers.
-    pub async fn finished(&self) {}
+    pub async fn finished(&self) {
+        self.queue.close_when_empty().await;
+    }
+
+    async fn push<T>(
+        &self,
+        work: Work,
+        answer: oneshot::Receiver<Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let arrived = Instant::now();
+        let job = Job::new(work, &self.queue, arrived + self.queue.limits.queue_age);
+        let ticket = job.slip.ticket.clone();
+        self.queue.push(job)?;
+        self.wait(arrived, &ticket, answer).await
+    }
+
+    /// Waits for the writer's answer until the entry is too old, and for one that a writer has
+    /// taken until `REQUEST_TIMEOUT`.
+    async fn wait<T>(
+        &self,
+        arrived: Instant,
+        ticket: &Ticket,
+        mut answer: oneshot::Receiver<Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let limits = &self.queue.limits;
+        let too_old = arrived + limits.queue_age.min(limits.request_timeout);
+        for deadline in [too_old, arrived + limits.request_timeout] {
+            match timeout_at(deadline, &mut answer).await {
+                Ok(Ok(outcome)) => return outcome,
+                Ok(Err(_writer_died)) => return Err(outcome_unknown()),
+                Err(_elapsed) if ticket.cancel() => return Err(too_old_problem()),
+                Err(_elapsed) => {}
+            }
+        }
+        Err(outcome_unknown())
+    }
 }
 
-/// The end of a call that takes events in.
-pub struct CallSender {}
-
-impl CallSender {
-    /// Takes the call's next item: an event, or the problem that its text has. Waits while the call
-    /// has its share of the queue (1,000 events) or the queue is full; this is what slows a sender
-    /// down. Returns false once the call is broken (see [`CallSender::broken`]); the item
-    /// is taken and answered all the same.
-    pub async fn send(&mut self, item: Result<Event, Problem>) -> bool {
-        drop(item);
-        std::future::pending().await
-    }
-
-    /// Resolves when an item of the call came back unavailable or unknown: from then on no more
-    /// should be read.
-    pub async fn broken(&self) {
-        std::future::pending().await
-    }
+fn too_old_problem() -> Problem {
+    Problem::new(
+        ProblemKind::Overloaded,
+        "the event waited too long for its turn and was not stored; send it again later",
+    )
 }
 
-/// The end of a call that gives the outcomes out.
-pub struct CallResults {}
+fn unavailable() -> Problem {
+    Problem::new(
+        ProblemKind::Unavailable,
+        "the database can't be reached; the event was not stored, send it again later",
+    )
+}
 
-impl CallResults {
-    /// The outcome of the next item in the order in which they were sent; `None` after the last,
-    /// when the [`CallSender`] is gone.
-    pub async fn next(&mut self) -> Option<Outcome> {
-        std::future::pending().await
-    }
+fn outcome_unknown() -> Problem {
+    Problem::new(
+        ProblemKind::OutcomeUnknown,
+        "the event may or may not be stored; send it again with eventId as its uuid",
+    )
+}
+
+fn internal() -> Problem {
+    Problem::new(ProblemKind::Internal, "the event could not be stored because of a defect here")
 }

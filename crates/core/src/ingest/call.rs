@@ -1,0 +1,210 @@
+//! Calls of many events (bulk, NDJSON, streams): a bounded share of the queue, results in order,
+//! and no event applied after one that failed before it on the same entity.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::queue::{Job, Queue, Ticket, Work, behind_a_failed_one};
+use super::{Outcome, outcome_unknown, too_old_problem};
+use crate::{Event, Problem, ProblemKind};
+
+/// Events that one call may have in the queue.
+const SHARE: usize = 1000;
+
+/// What the events of one call share.
+#[derive(Default)]
+pub(super) struct CallState {
+    broken: AtomicBool,
+    broke: Notify,
+    failed: Mutex<Failed>,
+}
+
+#[derive(Default)]
+struct Failed {
+    keys: HashSet<u64>,
+    /// The database went: nothing of this call is tried any more.
+    all: bool,
+}
+
+impl CallState {
+    /// Notes that a job came back unavailable or unknown; `all` when the database went.
+    pub(super) fn fail(&self, keys: &[u64], all: bool) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.keys.extend(keys);
+        failed.all |= all;
+        drop(failed);
+        self.broken.store(true, Ordering::Release);
+        self.broke.notify_waiters();
+    }
+
+    /// Whether a job must not be applied any more; then its keys count as failed too.
+    pub(super) fn forbids(&self, keys: &[u64]) -> bool {
+        if !self.broken.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let forbidden = failed.all || keys.iter().any(|key| failed.keys.contains(key));
+        if forbidden {
+            failed.keys.extend(keys);
+        }
+        forbidden
+    }
+
+    async fn broken(&self) {
+        loop {
+            let mut broke = std::pin::pin!(self.broke.notified());
+            broke.as_mut().enable();
+            if self.broken.load(Ordering::Acquire) {
+                return;
+            }
+            broke.await;
+        }
+    }
+}
+
+/// An item on its way from [`CallSender`] to [`CallResults`].
+enum Pending {
+    Ready(Outcome),
+    Waiting(Waiting),
+}
+
+struct Waiting {
+    uuid: Uuid,
+    keys: Vec<u64>,
+    ticket: Ticket,
+    since: Instant,
+    answer: oneshot::Receiver<Outcome>,
+}
+
+/// The end of a call that takes events in.
+pub struct CallSender {
+    queue: Arc<Queue>,
+    call: Arc<CallState>,
+    pending: mpsc::Sender<Pending>,
+}
+
+/// The end of a call that gives the outcomes out.
+pub struct CallResults {
+    queue: Arc<Queue>,
+    call: Arc<CallState>,
+    pending: mpsc::Receiver<Pending>,
+    /// Kept here while it waits, so that dropping [`CallResults::next`] loses nothing.
+    head: Option<Waiting>,
+    progress: Instant,
+}
+
+pub(super) fn open(queue: Arc<Queue>) -> (CallSender, CallResults) {
+    let call = Arc::<CallState>::default();
+    let (sender, receiver) = mpsc::channel(SHARE);
+    let results = CallResults {
+        queue: Arc::clone(&queue),
+        call: Arc::clone(&call),
+        pending: receiver,
+        head: None,
+        progress: Instant::now(),
+    };
+    (CallSender { queue, call, pending: sender }, results)
+}
+
+impl CallSender {
+    /// Takes the call's next item: an event, or the problem that its text has. Waits while the call
+    /// has its share of the queue (1,000 events) or the queue is full; this is what slows a sender
+    /// down. Returns false once the call is broken (see [`CallSender::broken`]); the item is taken
+    /// and answered all the same. [`CallResults::next`] must be polled meanwhile.
+    pub async fn send(&mut self, item: Result<Event, Problem>) -> bool {
+        // The slot first: an item in the queue always has its place among the results.
+        let Ok(slot) = self.pending.clone().reserve_owned().await else { return false };
+        let pending = match item {
+            Ok(event) => self.queue_event(event).await,
+            Err(problem) => Pending::Ready(Err(problem)),
+        };
+        slot.send(pending);
+        !self.is_broken()
+    }
+
+    /// Whether an item of the call came back unavailable or unknown.
+    pub fn is_broken(&self) -> bool {
+        self.call.broken.load(Ordering::Acquire)
+    }
+
+    /// Resolves when an item of the call came back unavailable or unknown: from then on no more
+    /// should be read.
+    pub async fn broken(&self) {
+        self.call.broken().await;
+    }
+
+    async fn queue_event(&self, event: Event) -> Pending {
+        let uuid = event.uuid();
+        tracing::debug!(%uuid, event_type = event.event_type(), "event received");
+        let (reply, answer) = oneshot::channel();
+        let since = Instant::now();
+        let expires = since + self.queue.limits.queue_age;
+        let mut job = Box::new(Job::new(Work::One(event, reply), &self.queue, expires));
+        let (keys, ticket) = (job.slip.keys.clone(), job.slip.ticket.clone());
+        if self.call.forbids(&keys) {
+            return Pending::Ready(Err(behind_a_failed_one().of_event(uuid)));
+        }
+        job.slip.call = Some(Arc::clone(&self.call));
+        if !self.push_when_there_is_room(job, since).await {
+            self.call.fail(&keys, false);
+            return Pending::Ready(Err(too_old_problem().of_event(uuid)));
+        }
+        Pending::Waiting(Waiting { uuid, keys, ticket, since, answer })
+    }
+
+    /// False when there was none for `REQUEST_TIMEOUT`.
+    async fn push_when_there_is_room(&self, mut job: Box<Job>, since: Instant) -> bool {
+        let deadline = since + self.queue.limits.request_timeout;
+        loop {
+            let mut released = std::pin::pin!(self.queue.released());
+            released.as_mut().enable();
+            job = match self.queue.try_push_of_call(job) {
+                Ok(()) => return true,
+                Err(job) => job,
+            };
+            if timeout_at(deadline, released).await.is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+impl CallResults {
+    /// The outcome of the next item in the order in which they were sent; `None` after the last,
+    /// when the [`CallSender`] is gone. Cancel safe.
+    pub async fn next(&mut self) -> Option<Outcome> {
+        if self.head.is_none() {
+            match self.pending.recv().await? {
+                Pending::Ready(outcome) => return Some(self.give(outcome)),
+                Pending::Waiting(waiting) => self.head = Some(waiting),
+            }
+        }
+        let head = self.head.as_mut()?;
+        let deadline = self.progress.max(head.since) + self.queue.limits.request_timeout;
+        let outcome = match timeout_at(deadline, &mut head.answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_writer_died)) => self.call.give_up(head, outcome_unknown()),
+            Err(_elapsed) if head.ticket.cancel() => self.call.give_up(head, too_old_problem()),
+            Err(_elapsed) => self.call.give_up(head, outcome_unknown()),
+        };
+        self.head = None;
+        Some(self.give(outcome))
+    }
+
+    fn give(&mut self, outcome: Outcome) -> Outcome {
+        self.progress = Instant::now();
+        outcome
+    }
+}
+
+impl CallState {
+    fn give_up(&self, waiting: &Waiting, problem: Problem) -> Outcome {
+        self.fail(&waiting.keys, problem.kind == ProblemKind::OutcomeUnknown);
+        Err(problem.of_event(waiting.uuid))
+    }
+}

@@ -1,0 +1,545 @@
+//! The bounded queue between senders and writers.
+//!
+//! It keeps one order: events that share an entity or a uuid are applied in the order in which they
+//! were queued, also when two writers work at once. A writer therefore leaves in the queue what
+//! shares a key with a batch under way, and everything behind that on the same keys.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::call::CallState;
+use super::{Limits, Outcome, unavailable};
+use crate::{Event, Problem, ProblemKind, Receipt};
+
+/// Updates that one batch holds at most; it grows to what is waiting, never waits to grow.
+const BATCH_UPDATES: usize = 512;
+/// Bytes of events that one batch holds at most (a single event may be larger).
+const BATCH_BYTES: usize = 4 << 20;
+/// Jobs that must wait before another writer joins the first: one writer serves single posts best,
+/// a second one helps when the first is behind.
+const SECOND_WRITER_FROM: usize = BATCH_UPDATES;
+/// How far a writer that has found something looks past jobs that it has to leave in the queue.
+const SCAN_JOBS: usize = 4 * BATCH_UPDATES;
+/// How often events whose entity a foreign session holds are tried again.
+const PARKED_RETRY: Duration = Duration::from_millis(50);
+
+/// Where a job stands, shared with its sender, so that a deadline can take it out of the queue and
+/// know for sure that it is not stored.
+#[derive(Clone, Default)]
+pub(super) struct Ticket(Arc<AtomicU8>);
+
+impl Ticket {
+    const QUEUED: u8 = 0;
+    const TAKEN: u8 = 1;
+    const CANCELLED: u8 = 2;
+
+    /// Takes the job out of the queue; false when a writer has it.
+    pub(super) fn cancel(&self) -> bool {
+        self.change(Self::QUEUED, Self::CANCELLED)
+    }
+
+    fn take(&self) -> bool {
+        self.change(Self::QUEUED, Self::TAKEN)
+    }
+
+    fn put_back(&self) {
+        self.change(Self::TAKEN, Self::QUEUED);
+    }
+
+    fn change(&self, from: u8, to: u8) -> bool {
+        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// What is applied together, and where its outcome goes.
+pub(super) enum Work {
+    /// One event.
+    One(Event, oneshot::Sender<Outcome>),
+    /// All events or none.
+    All(Vec<Event>, oneshot::Sender<Result<Vec<Receipt>, Problem>>),
+}
+
+impl Work {
+    pub(super) fn events(&self) -> &[Event] {
+        match self {
+            Self::One(event, _) => std::slice::from_ref(event),
+            Self::All(events, _) => events,
+        }
+    }
+}
+
+/// An entry of the queue.
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) slip: Slip,
+}
+
+/// What goes along with the work of a job.
+pub(super) struct Slip {
+    /// Hashes of the uuids and entities; two jobs that share one keep their order.
+    pub(super) keys: Vec<u64>,
+    pub(super) call: Option<Arc<CallState>>,
+    /// When a job that waits for a foreign session's lock is given up.
+    pub(super) expires: Instant,
+    /// An earlier try may have stored it: it can't be refused as not stored any more.
+    pub(super) uncertain: bool,
+    pub(super) ticket: Ticket,
+    events: usize,
+    weight: usize,
+}
+
+impl Job {
+    pub(super) fn new(work: Work, queue: &Queue, expires: Instant) -> Self {
+        let events = work.events();
+        let slip = Slip {
+            keys: events.iter().flat_map(|event| queue.keys(event)).collect(),
+            call: None,
+            expires,
+            uncertain: false,
+            ticket: Ticket::default(),
+            events: events.len(),
+            weight: events.iter().map(Event::weight).sum(),
+        };
+        Self { work, slip }
+    }
+
+    fn is_atomic(&self) -> bool {
+        matches!(self.work, Work::All(..))
+    }
+
+    /// Tells the sender that nothing was stored.
+    fn refuse(self, problem: Problem) {
+        match self.work {
+            Work::One(event, reply) => drop(reply.send(Err(problem.of_event(event.uuid())))),
+            Work::All(_, reply) => drop(reply.send(Err(problem))),
+        }
+    }
+
+    /// Takes the job for a writer, unless its sender gave it up or its call forbids it.
+    fn take_up(self) -> Option<Self> {
+        let Slip { keys, call, ticket, uncertain, .. } = &self.slip;
+        if !uncertain && !ticket.take() {
+            // What stands behind it in its call must not be applied in its stead.
+            call.iter().for_each(|call| call.fail(keys, false));
+            return None;
+        }
+        if call.as_ref().is_some_and(|call| call.forbids(keys)) {
+            self.refuse(behind_a_failed_one());
+            return None;
+        }
+        Some(self)
+    }
+
+    fn update_count(&self) -> usize {
+        self.work.events().iter().map(|event| event.updates().len()).sum()
+    }
+}
+
+/// Jobs that a writer has taken. Dropping it gives their keys and room free, also when the writer
+/// panics (then the dropped replies tell the senders).
+pub(super) struct Batch {
+    pub(super) jobs: Vec<Job>,
+    /// These waited for a foreign lock: they must not wait for it again.
+    pub(super) parked: bool,
+    queue: Arc<Queue>,
+    keys: Vec<u64>,
+    events: usize,
+    weight: usize,
+}
+
+impl Batch {
+    fn of(queue: &Arc<Queue>, jobs: Vec<Job>, parked: bool) -> Self {
+        Self {
+            keys: jobs.iter().flat_map(|job| job.slip.keys.iter().copied()).collect(),
+            events: jobs.iter().map(|job| job.slip.events).sum(),
+            weight: jobs.iter().map(|job| job.slip.weight).sum(),
+            queue: Arc::clone(queue),
+            jobs,
+            parked,
+        }
+    }
+
+    /// Whether the jobs are applied all or none.
+    pub(super) fn is_atomic(&self) -> bool {
+        self.jobs.first().is_some_and(Job::is_atomic)
+    }
+
+    /// Ends the batch: `locked` of its jobs are set aside until their locks are free, keeping their
+    /// keys and their place in the count; the rest is done.
+    pub(super) fn finish(mut self, locked: Vec<Job>) {
+        if locked.is_empty() {
+            return; // dropping it is all
+        }
+        let queue = Arc::clone(&self.queue);
+        let mut state = queue.state();
+        for job in locked.iter().filter(|job| !job.slip.uncertain) {
+            job.slip.ticket.put_back();
+        }
+        state.release(&mut self);
+        state.hold(&locked);
+        state.parked.extend(locked);
+        state.parked_retry = Some(Instant::now() + PARKED_RETRY);
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let queue = Arc::clone(&self.queue);
+        queue.state().release(self);
+        queue.notify_released();
+    }
+}
+
+/// The hashes are keyed already.
+#[derive(Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("only u64 keys are hashed");
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
+type KeySet = HashSet<u64, BuildHasherDefault<AlreadyHashed>>;
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Job>,
+    /// Taken once, locked by a foreign session; their keys stay busy.
+    parked: Vec<Job>,
+    parked_retry: Option<Instant>,
+    /// Keys of the batches under way and of the parked jobs.
+    busy: KeySet,
+    /// Of everything that is not answered yet.
+    events: usize,
+    bytes: usize,
+    draining: bool,
+    closed: bool,
+}
+
+impl State {
+    fn hold(&mut self, jobs: &[Job]) {
+        for job in jobs {
+            self.busy.extend(&job.slip.keys);
+            self.remember(job);
+        }
+    }
+
+    /// Idempotent: what is released once is gone from the batch.
+    fn release(&mut self, batch: &mut Batch) {
+        for key in batch.keys.drain(..) {
+            self.busy.remove(&key);
+        }
+        self.events -= std::mem::take(&mut batch.events);
+        self.bytes -= std::mem::take(&mut batch.weight);
+    }
+
+    fn remember(&mut self, job: &Job) {
+        self.events += job.slip.events;
+        self.bytes += job.slip.weight;
+    }
+
+    fn forget(&mut self, job: &Job) {
+        self.events -= job.slip.events;
+        self.bytes -= job.slip.weight;
+    }
+
+    /// As [`Job::take_up`]; a job that isn't taken leaves the queue's count.
+    fn take_up(&mut self, job: Job) -> Option<Job> {
+        self.forget(&job);
+        job.take_up().inspect(|job| self.remember(job))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+}
+
+pub(super) struct Queue {
+    pub(super) limits: Limits,
+    state: Mutex<State>,
+    hash: RandomState,
+    /// One for each writer, so that a wake-up can't reach the one that it isn't for.
+    writers: Vec<Notify>,
+    /// Room came free, or the last job is answered.
+    released: Notify,
+    /// Updates that this process has committed.
+    persisted: AtomicU64,
+}
+
+impl Queue {
+    pub(super) fn new(limits: Limits, writers: usize) -> Self {
+        Self {
+            limits,
+            state: Mutex::default(),
+            hash: RandomState::new(),
+            writers: (0..writers).map(|_| Notify::new()).collect(),
+            released: Notify::new(),
+            persisted: AtomicU64::new(0),
+        }
+    }
+
+    /// The keys that decide an event's order: its uuid and its entities.
+    pub(super) fn keys(&self, event: &Event) -> impl Iterator<Item = u64> {
+        let uuid = self.hash.hash_one::<Uuid>(event.uuid());
+        let entities = event.updates().iter().map(|update| self.hash.hash_one(update.key()));
+        std::iter::once(uuid).chain(entities)
+    }
+
+    /// Queues a job that is not part of a call.
+    ///
+    /// # Errors
+    /// `Unavailable` when draining, `Overloaded` when the queue is full.
+    pub(super) fn push(&self, job: Job) -> Result<(), Problem> {
+        let state = self.state();
+        if state.draining {
+            return Err(draining());
+        }
+        if !self.has_room(&state, &job, self.limits.queue_events) {
+            return Err(queue_full());
+        }
+        self.enqueue(state, job);
+        Ok(())
+    }
+
+    /// Queues a job of a call; gives it back when there is no room. The last quarter of the queue
+    /// is kept for single events, so that streams can't starve them.
+    pub(super) fn try_push_of_call(&self, job: Box<Job>) -> Result<(), Box<Job>> {
+        let state = self.state();
+        if state.closed {
+            drop(state);
+            job.refuse(draining());
+            return Ok(());
+        }
+        let limit = self.limits.queue_events - self.limits.queue_events / 4;
+        if !self.has_room(&state, &job, limit) {
+            return Err(job);
+        }
+        self.enqueue(state, *job);
+        Ok(())
+    }
+
+    /// # Errors
+    /// Why no call may begin now.
+    pub(super) fn admits_calls(&self) -> Result<(), Problem> {
+        let state = self.state();
+        if state.draining {
+            return Err(draining());
+        }
+        if state.events >= self.limits.queue_events || state.bytes >= self.limits.queue_bytes {
+            return Err(queue_full());
+        }
+        Ok(())
+    }
+
+    /// Resolves when room came free after the future was made.
+    pub(super) fn released(&self) -> tokio::sync::futures::Notified<'_> {
+        self.released.notified()
+    }
+
+    pub(super) fn drain(&self) {
+        self.state().draining = true;
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.state().draining
+    }
+
+    pub(super) async fn close_when_empty(&self) {
+        loop {
+            let mut released = std::pin::pin!(self.released());
+            released.as_mut().enable();
+            {
+                let mut state = self.state();
+                if state.is_empty() {
+                    state.closed = true;
+                    break;
+                }
+            }
+            released.await;
+        }
+        for writer in &self.writers {
+            writer.notify_one();
+        }
+    }
+
+    /// The next batch for one writer; `None` when the queue is closed.
+    pub(super) async fn next_batch(self: &Arc<Self>, writer: usize) -> Option<Batch> {
+        loop {
+            let (batch, retry) = {
+                let mut state = self.state();
+                if state.closed {
+                    return None;
+                }
+                let before = state.events;
+                let batch = self.take(&mut state, writer);
+                if state.events < before {
+                    self.released.notify_waiters();
+                }
+                (batch, state.parked_retry)
+            };
+            if batch.is_some() {
+                return batch;
+            }
+            let woken = self.writers[writer].notified();
+            match retry {
+                Some(at) => drop(tokio::time::timeout_at(at, woken).await),
+                None => woken.await,
+            }
+        }
+    }
+
+    /// Counts committed updates and tells the log when the count passes a multiple.
+    pub(super) fn log_progress(&self, updates: u64) {
+        let every = self.limits.log_progress_every;
+        let before = self.persisted.fetch_add(updates, Ordering::Relaxed);
+        let count = before + updates;
+        if every > 0 && count / every > before / every {
+            tracing::info!("Persisted events count: {count}");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock; a poisoned one is as good as new.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_room(&self, state: &State, job: &Job, limit: usize) -> bool {
+        // An empty queue takes anything, or an entry larger than the queue would never get in.
+        state.is_empty()
+            || state.events + job.slip.events <= limit
+                && state.bytes + job.slip.weight <= self.limits.queue_bytes
+    }
+
+    fn enqueue(&self, mut state: MutexGuard<'_, State>, job: Job) {
+        state.remember(&job);
+        state.waiting.push_back(job);
+        let behind = state.waiting.len() >= SECOND_WRITER_FROM;
+        drop(state);
+        self.writers[0].notify_one();
+        if behind {
+            self.writers[1..].iter().for_each(Notify::notify_one);
+        }
+    }
+
+    fn notify_released(&self) {
+        self.released.notify_waiters();
+        // What shared a key with the batch may be taken now, by whichever writer is idle.
+        self.writers.iter().for_each(Notify::notify_one);
+    }
+
+    fn take(self: &Arc<Self>, state: &mut State, writer: usize) -> Option<Batch> {
+        if state.parked_retry.is_some_and(|at| at <= Instant::now()) {
+            let jobs = Self::take_parked(state);
+            if !jobs.is_empty() {
+                return Some(Batch::of(self, jobs, true));
+            }
+        }
+        if writer > 0 && state.waiting.len() < SECOND_WRITER_FROM {
+            return None;
+        }
+        let jobs = Self::take_waiting(state);
+        (!jobs.is_empty()).then(|| Batch::of(self, jobs, false))
+    }
+
+    /// The parked jobs, an atomic one alone. Their keys stay busy all the while.
+    fn take_parked(state: &mut State) -> Vec<Job> {
+        let mut parked = std::mem::take(&mut state.parked);
+        let alone = parked.iter().position(Job::is_atomic);
+        state.parked = match alone {
+            Some(0) => parked.split_off(1),
+            Some(first_atomic) => parked.split_off(first_atomic),
+            None => Vec::new(),
+        };
+        state.parked_retry = (!state.parked.is_empty()).then(|| Instant::now() + PARKED_RETRY);
+        let mut taken = Vec::with_capacity(parked.len());
+        for job in parked {
+            let keys = job.slip.keys.clone();
+            if let Some(job) = state.take_up(job) {
+                taken.push(job);
+            } else {
+                for key in &keys {
+                    state.busy.remove(key);
+                }
+            }
+        }
+        // Keys that a job given up shared with another are still held.
+        for job in taken.iter().chain(&state.parked) {
+            state.busy.extend(&job.slip.keys);
+        }
+        taken
+    }
+
+    fn take_waiting(state: &mut State) -> Vec<Job> {
+        let mut taken = Vec::new();
+        let mut left = Vec::new();
+        let mut left_keys = KeySet::default();
+        let (mut updates, mut bytes) = (0, 0);
+        while let Some(job) = state.waiting.pop_front() {
+            let full = updates + job.update_count() > BATCH_UPDATES
+                || bytes + job.slip.weight > BATCH_BYTES
+                || left.len() > SCAN_JOBS
+                || job.is_atomic();
+            if full && !taken.is_empty() {
+                state.waiting.push_front(job);
+                break;
+            }
+            let held = |key| state.busy.contains(key) || left_keys.contains(key);
+            if job.slip.keys.iter().any(held) {
+                left_keys.extend(&job.slip.keys);
+                left.push(job);
+                continue;
+            }
+            let Some(job) = state.take_up(job) else { continue };
+            updates += job.update_count();
+            bytes += job.slip.weight;
+            let alone = job.is_atomic();
+            taken.push(job);
+            if alone {
+                break;
+            }
+        }
+        left.into_iter().rev().for_each(|job| state.waiting.push_front(job));
+        for job in &taken {
+            state.busy.extend(&job.slip.keys);
+        }
+        taken
+    }
+}
+
+fn draining() -> Problem {
+    Problem::new(
+        ProblemKind::Unavailable,
+        "the service is shutting down; the event was not stored, send it again later",
+    )
+}
+
+fn queue_full() -> Problem {
+    Problem::new(
+        ProblemKind::Overloaded,
+        "the queue is full; the event was not stored, send it again later",
+    )
+}
+
+/// A job of a call whose earlier event on the same entity failed must not overtake it.
+pub(super) fn behind_a_failed_one() -> Problem {
+    let mut problem = unavailable();
+    problem.detail =
+        "an earlier event of this call could not be stored; this one was not tried".into();
+    problem
+}

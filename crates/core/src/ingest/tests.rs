@@ -1,0 +1,513 @@
+//! The ingest over a store in memory that fails, delays and half-answers on purpose. Time is
+//! paused: deadlines pass as soon as nothing else can happen.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Ingest, Limits, Outcome};
+use crate::store::{
+    ApplyError, ApplyMode, BoxFuture, Entity, LoggedEvent, ReadError, Store, Verdict, Writer,
+};
+use crate::{EntityKey, EntityUpdate, Event, Patch, Problem, ProblemKind};
+
+/// What the store does with the next batch instead of simply applying it.
+enum Trick {
+    Fail(ApplyError),
+    /// Commits, and loses the connection before it can say so.
+    CommitThenLose,
+    Panic,
+}
+
+#[derive(Default)]
+struct Memory {
+    log: HashMap<Uuid, Vec<u64>>,
+    versions: HashMap<EntityKey, u64>,
+    /// Uuids in the order in which they took effect.
+    order: Vec<Uuid>,
+    batches: Vec<usize>,
+    tricks: Vec<Trick>,
+    poison: HashSet<Uuid>,
+    locked: HashSet<EntityKey>,
+}
+
+#[derive(Clone)]
+struct FakeStore {
+    memory: Arc<Mutex<Memory>>,
+    /// A permit for each batch that may be applied.
+    gate: Arc<Semaphore>,
+    writers: usize,
+}
+
+impl FakeStore {
+    fn new() -> Self {
+        Self { memory: Arc::default(), gate: Arc::new(Semaphore::new(0)), writers: 1 }
+    }
+
+    fn open_gate(&self) {
+        self.gate.add_permits(100_000);
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Memory) -> T) -> T {
+        look(&mut self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn trick(&self, tricks: impl IntoIterator<Item = Trick>) {
+        self.with(|memory| memory.tricks.extend(tricks));
+    }
+
+    fn start(&self, limits: Limits) -> Ingest {
+        Ingest::start(&(Arc::new(self.clone()) as Arc<dyn Store>), limits)
+    }
+}
+
+impl Memory {
+    fn apply(&mut self, batch: &[Event], mode: ApplyMode) -> Result<Vec<Verdict>, ApplyError> {
+        self.batches.push(batch.len());
+        if batch.iter().any(|event| self.poison.contains(&event.uuid)) {
+            return Err(ApplyError::Refused("poison".into()));
+        }
+        let locked = |event: &Event| event.updates.iter().any(|u| self.locked.contains(&u.key));
+        if mode == ApplyMode::Atomic && batch.iter().any(locked) {
+            return Ok(vec![Verdict::Locked; batch.len()]);
+        }
+        let blocked: Vec<bool> = batch.iter().map(locked).collect();
+        Ok(batch
+            .iter()
+            .zip(blocked)
+            .map(|(event, locked)| if locked { Verdict::Locked } else { self.apply_one(event) })
+            .collect())
+    }
+
+    fn apply_one(&mut self, event: &Event) -> Verdict {
+        if let Some(versions) = self.log.get(&event.uuid) {
+            return Verdict::Duplicate(versions.clone());
+        }
+        let versions: Vec<u64> = event
+            .updates
+            .iter()
+            .map(|update| {
+                let version = self.versions.entry(update.key.clone()).or_default();
+                *version += 1;
+                *version
+            })
+            .collect();
+        self.log.insert(event.uuid, versions.clone());
+        self.order.push(event.uuid);
+        Verdict::Applied(versions)
+    }
+}
+
+struct FakeWriter(FakeStore);
+
+impl Writer for FakeWriter {
+    fn apply<'a>(
+        &'a mut self,
+        batch: &'a [Event],
+        mode: ApplyMode,
+    ) -> BoxFuture<'a, Result<Vec<Verdict>, ApplyError>> {
+        Box::pin(async move {
+            self.0.gate.acquire().await.unwrap().forget();
+            self.0.with(|memory| {
+                let trick =
+                    if memory.tricks.is_empty() { None } else { Some(memory.tricks.remove(0)) };
+                match trick {
+                    None => memory.apply(batch, mode),
+                    Some(Trick::Fail(error)) => Err(error),
+                    Some(Trick::CommitThenLose) => {
+                        memory.apply(batch, mode)?;
+                        Err(ApplyError::Unknown("connection lost".into()))
+                    }
+                    Some(Trick::Panic) => panic!("a defect, on purpose"),
+                }
+            })
+        })
+    }
+}
+
+impl Store for FakeStore {
+    fn writer(&self) -> Box<dyn Writer> {
+        Box::new(FakeWriter(self.clone()))
+    }
+
+    fn max_writers(&self) -> usize {
+        self.writers
+    }
+
+    fn entity<'a>(&'a self, _: &'a EntityKey) -> BoxFuture<'a, Result<Option<Entity>, ReadError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn event(&self, _: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        queue_events: 4000,
+        queue_bytes: 64 << 20,
+        queue_age: Duration::from_secs(2),
+        request_timeout: Duration::from_secs(3),
+        log_progress_every: 10,
+    }
+}
+
+fn key(id: &str) -> EntityKey {
+    EntityKey { entity_type: "Car".into(), entity_id: id.into() }
+}
+
+fn event_on(ids: &[&str]) -> Event {
+    let patch = Patch { text: "{}".into(), size: 2, flat: true };
+    let update = |id: &&str| EntityUpdate { key: key(id), patch: patch.clone() };
+    Event {
+        uuid: Uuid::new_v4(),
+        name: "CarServiced".into(),
+        event_type: None,
+        created: None,
+        saved: None,
+        updates: ids.iter().map(update).collect(),
+    }
+}
+
+fn submit(ingest: &Ingest, event: Event) -> tokio::task::JoinHandle<Outcome> {
+    let ingest = ingest.clone();
+    tokio::spawn(async move { ingest.submit(event).await })
+}
+
+/// Lets every task run until all of them wait.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+fn kind(outcome: &Outcome) -> Option<ProblemKind> {
+    outcome.as_ref().err().map(|problem| problem.kind)
+}
+
+fn version(outcome: &Outcome) -> u64 {
+    outcome.as_ref().unwrap().entities[0].version
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_shares_one_commit() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    let first = submit(&ingest, event_on(&["0"]));
+    settle().await;
+    let rest: Vec<_> = (1..=100).map(|i| submit(&ingest, event_on(&[&i.to_string()]))).collect();
+    settle().await;
+    store.open_gate();
+    assert_eq!(version(&first.await.unwrap()), 1);
+    for outcome in rest {
+        assert_eq!(version(&outcome.await.unwrap()), 1);
+    }
+    assert_eq!(store.with(|memory| memory.batches.clone()), [1, 100]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_entity_keeps_its_order_over_two_writers() {
+    let mut store = FakeStore::new();
+    store.writers = 2;
+    let ingest = store.start(limits());
+    let (mut sender, mut results) = ingest.open_call().unwrap();
+    let events: Vec<Event> = (0..900).map(|i| event_on(&[&(i % 7).to_string()])).collect();
+    let mut expected: HashMap<EntityKey, Vec<Uuid>> = HashMap::new();
+    for event in &events {
+        expected.entry(event.updates[0].key.clone()).or_default().push(event.uuid);
+    }
+    for event in events.clone() {
+        assert!(sender.send(Ok(event)).await);
+    }
+    drop(sender);
+    store.open_gate();
+    while let Some(outcome) = results.next().await {
+        outcome.unwrap();
+    }
+    let of = |uuid: &Uuid| events.iter().find(|event| event.uuid == *uuid).unwrap();
+    let mut applied: HashMap<EntityKey, Vec<Uuid>> = HashMap::new();
+    for uuid in store.with(|memory| memory.order.clone()) {
+        applied.entry(of(&uuid).updates[0].key.clone()).or_default().push(uuid);
+    }
+    assert_eq!(applied, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poisoned_event_fails_alone() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    let events: Vec<Event> = (0..20).map(|i| event_on(&[&i.to_string()])).collect();
+    store.with(|memory| memory.poison.insert(events[13].uuid));
+    let poisoned = events[13].uuid;
+    let outcomes: Vec<_> = events.into_iter().map(|event| submit(&ingest, event)).collect();
+    settle().await;
+    store.open_gate();
+    for (i, outcome) in outcomes.into_iter().enumerate() {
+        let outcome = outcome.await.unwrap();
+        if i == 13 {
+            let problem = outcome.unwrap_err();
+            assert_eq!((problem.kind, problem.event_id), (ProblemKind::Internal, Some(poisoned)));
+        } else {
+            assert_eq!(version(&outcome), 1);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_whose_answer_was_lost_is_found_out() {
+    let store = FakeStore::new();
+    let lost = || Trick::Fail(ApplyError::Unknown("still away".into()));
+    store.trick([Trick::CommitThenLose, lost(), lost()]);
+    store.open_gate();
+    let ingest = store.start(limits());
+    let receipt = ingest.submit(event_on(&["a"])).await.unwrap();
+    assert!(!receipt.duplicate, "its own first try doesn't make it a duplicate");
+    assert_eq!(receipt.entities[0].version, 1);
+    assert_eq!(store.with(|memory| memory.order.len()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_stays_unknown_is_said_to_be_unknown() {
+    let store = FakeStore::new();
+    store.trick((0..1000).map(|_| Trick::Fail(ApplyError::Unknown("away".into()))));
+    store.open_gate();
+    let ingest = store.start(limits());
+    let event = event_on(&["a"]);
+    let (uuid, sent) = (event.uuid, Instant::now());
+    let problem = ingest.submit(event).await.unwrap_err();
+    assert_eq!((problem.kind, problem.event_id), (ProblemKind::OutcomeUnknown, Some(uuid)));
+    assert!(sent.elapsed() <= Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_store_is_answered_in_time_and_torn_by_nobody() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    let taken = submit(&ingest, event_on(&["a"]));
+    settle().await;
+    let queued = event_on(&["b"]);
+    let queued_uuid = queued.uuid;
+    let queued = submit(&ingest, queued);
+    let sent = Instant::now();
+    assert_eq!(kind(&queued.await.unwrap()), Some(ProblemKind::Overloaded));
+    assert!(sent.elapsed() <= Duration::from_millis(2100));
+    assert_eq!(kind(&taken.await.unwrap()), Some(ProblemKind::OutcomeUnknown));
+    assert!(sent.elapsed() <= Duration::from_secs(3));
+    store.open_gate();
+    ingest.drain();
+    ingest.finished().await;
+    let order = store.with(|memory| memory.order.clone());
+    assert_eq!(order.len(), 1, "the commit under way went on");
+    assert!(!order.contains(&queued_uuid), "what was refused is not stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_out_of_reach_refuses_and_comes_back() {
+    let store = FakeStore::new();
+    store.trick([Trick::Fail(ApplyError::Unavailable("refused".into()))]);
+    store.open_gate();
+    let ingest = store.start(limits());
+    let event = event_on(&["a"]);
+    assert_eq!(kind(&ingest.submit(event.clone()).await), Some(ProblemKind::Unavailable));
+    assert_eq!(version(&ingest.submit(event).await), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_at_once_and_recovers() {
+    let store = FakeStore::new();
+    let ingest = store.start(Limits { queue_events: 8, ..limits() });
+    let waiting: Vec<_> = (0..8).map(|i| submit(&ingest, event_on(&[&i.to_string()]))).collect();
+    settle().await;
+    let sent = Instant::now();
+    assert_eq!(kind(&ingest.submit(event_on(&["x"])).await), Some(ProblemKind::Overloaded));
+    assert_eq!(sent.elapsed(), Duration::ZERO);
+    assert!(ingest.open_call().is_err());
+    store.open_gate();
+    for outcome in waiting {
+        outcome.await.unwrap().unwrap();
+    }
+    ingest.submit(event_on(&["x"])).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_leaves_cancels_nothing() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    let gone = submit(&ingest, event_on(&["a"]));
+    settle().await;
+    gone.abort();
+    store.open_gate();
+    ingest.drain();
+    ingest.finished().await;
+    assert_eq!(store.with(|memory| memory.order.len()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_locked_entity_waits_aside_with_what_is_behind_it() {
+    let store = FakeStore::new();
+    store.with(|memory| memory.locked.insert(key("held")));
+    store.open_gate();
+    let ingest = store.start(limits());
+    let first = event_on(&["held", "other"]);
+    let second = event_on(&["other"]);
+    let order = [first.uuid, second.uuid];
+    let first = submit(&ingest, first);
+    settle().await;
+    let second = submit(&ingest, second);
+    let sent = Instant::now();
+    ingest.submit(event_on(&["neighbour"])).await.unwrap();
+    assert!(sent.elapsed() < Duration::from_millis(50), "neighbours go on");
+    store.with(|memory| memory.locked.clear());
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(store.with(|memory| memory.order[1..].to_vec()), order);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_stays_ends_in_a_true_refusal() {
+    let store = FakeStore::new();
+    store.with(|memory| memory.locked.insert(key("held")));
+    store.open_gate();
+    let ingest = store.start(limits());
+    let sent = Instant::now();
+    assert_eq!(kind(&ingest.submit(event_on(&["held"])).await), Some(ProblemKind::Overloaded));
+    assert!(sent.elapsed() <= Duration::from_millis(2100));
+    store.with(|memory| memory.locked.clear());
+    assert_eq!(version(&ingest.submit(event_on(&["held"])).await), 1, "it was not stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_a_call_applies_nothing_more_on_that_entity() {
+    let store = FakeStore::new();
+    store.with(|memory| memory.locked.insert(key("held")));
+    store.open_gate();
+    let ingest = store.start(limits());
+    let (mut sender, mut results) = ingest.open_call().unwrap();
+    for ids in [["held"], ["free"], ["held"]] {
+        sender.send(Ok(event_on(&ids))).await;
+    }
+    let first = results.next().await.unwrap();
+    assert_eq!(kind(&first), Some(ProblemKind::Overloaded));
+    store.with(|memory| memory.locked.clear());
+    sender.broken().await;
+    sender.send(Ok(event_on(&["held"]))).await;
+    drop(sender);
+    assert_eq!(kind(&results.next().await.unwrap()), None);
+    for _ in 0..2 {
+        let status = kind(&results.next().await.unwrap()).map(ProblemKind::http_status);
+        assert_eq!(status, Some(503));
+    }
+    assert!(results.next().await.is_none());
+    assert!(store.with(|memory| !memory.versions.contains_key(&key("held"))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_has_a_bounded_share_and_waits_for_room() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    let (mut sender, mut results) = ingest.open_call().unwrap();
+    let sent = Arc::new(Mutex::new(0));
+    let counter = Arc::clone(&sent);
+    tokio::spawn(async move {
+        for i in 0..3000 {
+            sender.send(Ok(event_on(&[&i.to_string()]))).await;
+            *counter.lock().unwrap() += 1;
+        }
+    });
+    settle().await;
+    assert_eq!(*sent.lock().unwrap(), 1000);
+    store.open_gate();
+    let mut count = 0;
+    while let Some(outcome) = results.next().await {
+        outcome.unwrap();
+        count += 1;
+    }
+    assert_eq!(count, 3000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_on_a_frozen_store_ends_without_progress() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    let (mut sender, mut results) = ingest.open_call().unwrap();
+    sender.send(Ok(event_on(&["a"]))).await;
+    settle().await;
+    sender.send(Ok(event_on(&["b"]))).await;
+    let sent = Instant::now();
+    assert_eq!(kind(&results.next().await.unwrap()), Some(ProblemKind::OutcomeUnknown));
+    assert!(sent.elapsed() <= Duration::from_secs(3));
+    store.open_gate();
+    assert_eq!(kind(&results.next().await.unwrap()), Some(ProblemKind::Unavailable));
+    assert_eq!(store.with(|memory| memory.order.len()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_dies_is_started_again_and_its_senders_are_told() {
+    let store = FakeStore::new();
+    store.trick([Trick::Panic]);
+    store.open_gate();
+    let ingest = store.start(limits());
+    let event = event_on(&["a"]);
+    assert_eq!(kind(&ingest.submit(event.clone()).await), Some(ProblemKind::OutcomeUnknown));
+    assert_eq!(version(&ingest.submit(event).await), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_refuses_what_is_new_and_answers_what_is_in() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    let inside = submit(&ingest, event_on(&["a"]));
+    settle().await;
+    ingest.drain();
+    let refused: Problem = ingest.submit(event_on(&["b"])).await.unwrap_err();
+    assert_eq!(refused.kind, ProblemKind::Unavailable);
+    assert!(ingest.open_call().is_err());
+    store.open_gate();
+    ingest.finished().await;
+    inside.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_atomic_array_waits_for_its_locks_alone() {
+    let store = FakeStore::new();
+    store.with(|memory| memory.locked.insert(key("held")));
+    store.open_gate();
+    let ingest = store.start(limits());
+    let all = vec![event_on(&["a"]), event_on(&["held"])];
+    let whole = tokio::spawn({
+        let ingest = ingest.clone();
+        async move { ingest.submit_atomic(all).await }
+    });
+    settle().await;
+    ingest.submit(event_on(&["neighbour"])).await.unwrap();
+    assert_eq!(store.with(|memory| memory.order.len()), 1, "nothing of the array yet");
+    store.with(|memory| memory.locked.clear());
+    assert_eq!(whole.await.unwrap().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_items_come_back_in_their_order_the_bad_ones_in_between() {
+    let store = FakeStore::new();
+    store.open_gate();
+    let ingest = store.start(limits());
+    let bad = || Problem::new(ProblemKind::Validation, "bad");
+    let items = (0..2500)
+        .map(|i| if i % 3 == 0 { Err(bad()) } else { Ok(event_on(&[&i.to_string()])) })
+        .collect();
+    let outcomes = ingest.submit_each(items).await.unwrap();
+    assert_eq!(outcomes.len(), 2500);
+    for (i, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(outcome.is_err(), i % 3 == 0);
+    }
+}

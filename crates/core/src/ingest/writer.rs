@@ -1,0 +1,323 @@
+//! The writer tasks: take a batch, settle what becomes of each event, tell the senders.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{Level, debug, enabled, error, warn};
+
+use super::queue::{Batch, Job, Queue, Slip, Work};
+use super::{Outcome, internal, outcome_unknown, too_old_problem, unavailable};
+use crate::store::{ApplyError, ApplyMode, Store, Verdict, Writer};
+use crate::{EntityVersion, Event, Location, Problem, ProblemKind, Receipt, Step, Violations};
+
+/// Between two tries to learn what became of a batch.
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Starts writer `index`, and starts it again should it panic.
+pub(super) fn spawn(index: usize, store: Arc<dyn Store>, queue: Arc<Queue>) {
+    tokio::spawn(async move {
+        loop {
+            let queue = Arc::clone(&queue);
+            let task = WriterTask { index, writer: store.writer(), queue, uncertain: false };
+            match tokio::spawn(task.run()).await {
+                Err(reason) if reason.is_panic() => {
+                    error!(writer = index, "a writer died and is started again");
+                }
+                Ok(()) | Err(_) => return,
+            }
+        }
+    });
+}
+
+/// What became of one event of a batch.
+enum Settled {
+    Verdict(Verdict),
+    /// Nothing is stored, the database is out of reach.
+    Unavailable,
+    Unknown,
+    /// The database refuses this very event.
+    Poison,
+}
+
+/// Where the outcome of one event goes.
+struct Sender {
+    reply: oneshot::Sender<Outcome>,
+    slip: Slip,
+}
+
+impl Sender {
+    /// Notes in the call that the event failed, before anything behind it can be taken.
+    fn fail(&self, problem: Problem, all: bool) -> Problem {
+        self.slip.call.iter().for_each(|call| call.fail(&self.slip.keys, all));
+        problem
+    }
+}
+
+struct WriterTask {
+    index: usize,
+    writer: Box<dyn Writer>,
+    queue: Arc<Queue>,
+    /// The outcome of the batch in hand was unknown for a while: what is a duplicate now may be so
+    /// by its own first try.
+    uncertain: bool,
+}
+
+impl WriterTask {
+    async fn run(mut self) {
+        while let Some(batch) = self.queue.next_batch(self.index).await {
+            self.uncertain = false;
+            if batch.is_atomic() {
+                self.process_all_or_none(batch).await;
+            } else {
+                self.process_each(batch).await;
+            }
+        }
+    }
+
+    async fn process_each(&mut self, mut batch: Batch) {
+        let mode = if batch.parked { ApplyMode::Patient } else { ApplyMode::Normal };
+        let (events, senders) = split(std::mem::take(&mut batch.jobs));
+        let settled = self.settle(&events, &senders, mode).await;
+        let mut parked = Vec::new();
+        let mut answers = Vec::with_capacity(events.len());
+        for ((event, mut sender), settled) in events.into_iter().zip(senders).zip(settled) {
+            sender.slip.uncertain |= self.uncertain;
+            if matches!(settled, Settled::Verdict(Verdict::Locked))
+                && Instant::now() < sender.slip.expires
+            {
+                let work = Work::One(event, sender.reply);
+                parked.push(Job { work, slip: sender.slip });
+            } else {
+                let outcome = outcome(event, settled, &sender);
+                answers.push((sender.reply, outcome));
+            }
+        }
+        self.queue.log_progress(answers.iter().map(|(_, outcome)| new_updates(outcome)).sum());
+        batch.finish(parked);
+        for (reply, outcome) in answers {
+            // A sender that went away doesn't need to know.
+            drop(reply.send(outcome));
+        }
+    }
+
+    async fn process_all_or_none(&mut self, mut batch: Batch) {
+        let Some(Job { work: Work::All(events, reply), mut slip }) = batch.jobs.pop() else {
+            return;
+        };
+        let settled = self.apply(&events, ApplyMode::Atomic).await;
+        slip.uncertain |= self.uncertain;
+        let answer = match settled {
+            Ok(verdicts) if verdicts.contains(&Verdict::Locked) => {
+                if Instant::now() < slip.expires {
+                    return batch.finish(vec![Job { work: Work::All(events, reply), slip }]);
+                }
+                Err(given_up(&slip))
+            }
+            Ok(verdicts) => all_or_none(events, verdicts, slip.uncertain),
+            Err(ApplyError::Unavailable(_)) => Err(unavailable()),
+            Err(ApplyError::Unknown(_)) => Err(outcome_unknown()),
+            Err(ApplyError::Refused(reason)) => {
+                error!(reason, "the database refuses an atomic array");
+                Err(internal())
+            }
+        };
+        for receipt in answer.iter().flatten() {
+            self.queue.log_progress(updates_of(receipt));
+        }
+        batch.finish(Vec::new());
+        drop(reply.send(answer));
+    }
+
+    /// What becomes of each event. A batch that the database refuses is split until the culprit
+    /// stands alone; no event is applied ahead of an earlier one that waits for a lock.
+    async fn settle(
+        &mut self,
+        events: &[Event],
+        senders: &[Sender],
+        mut mode: ApplyMode,
+    ) -> Vec<Settled> {
+        let mut settled = Vec::with_capacity(events.len());
+        let mut ranges = Vec::from([0..events.len()]);
+        while let Some(range) = ranges.pop() {
+            let part = &events[range.clone()];
+            if waits_behind(&senders[range.clone()], senders, &settled) {
+                match halves(range) {
+                    Some(halves) => ranges.extend(halves),
+                    None => settled.push(Settled::Verdict(Verdict::Locked)),
+                }
+                continue;
+            }
+            match self.apply(part, mode).await {
+                Ok(verdicts) => settled.extend(verdicts.into_iter().map(Settled::Verdict)),
+                Err(ApplyError::Refused(reason)) => match halves(range) {
+                    Some(halves) => {
+                        debug!(events = part.len(), reason, "a batch is split");
+                        mode = ApplyMode::Patient;
+                        ranges.extend(halves);
+                    }
+                    None => {
+                        error!(uuid = %part[0].uuid(), reason, "the database refuses an event");
+                        settled.push(Settled::Poison);
+                    }
+                },
+                Err(ApplyError::Unavailable(_)) => break,
+                Err(ApplyError::Unknown(_)) => {
+                    settled.extend(part.iter().map(|_| Settled::Unknown));
+                    break;
+                }
+            }
+        }
+        settled.resize_with(events.len(), || Settled::Unavailable);
+        settled
+    }
+
+    /// Applies, and where the outcome is unknown finds it out: applying again settles it, because
+    /// the log takes a uuid once. Gives up at `REQUEST_TIMEOUT`, when the senders do.
+    async fn apply(
+        &mut self,
+        events: &[Event],
+        mode: ApplyMode,
+    ) -> Result<Vec<Verdict>, ApplyError> {
+        let deadline = Instant::now() + self.queue.limits.request_timeout;
+        let unknown = match self.writer.apply(events, mode).await {
+            Err(ApplyError::Unknown(reason)) => reason,
+            Err(ApplyError::Unavailable(reason)) => {
+                warn!(events = events.len(), reason, "database unavailable, events are refused");
+                return Err(ApplyError::Unavailable(reason));
+            }
+            settled => return settled,
+        };
+        warn!(events = events.len(), reason = unknown, "the outcome of a batch is looked up");
+        self.uncertain = true;
+        let mode = if mode == ApplyMode::Atomic { mode } else { ApplyMode::Patient };
+        while Instant::now() + SETTLE_PAUSE < deadline {
+            sleep(SETTLE_PAUSE).await;
+            match timeout_at(deadline, self.writer.apply(events, mode)).await {
+                Ok(Err(ApplyError::Unknown(_) | ApplyError::Unavailable(_))) | Err(_) => {}
+                Ok(settled) => return settled,
+            }
+        }
+        error!(events = events.len(), "the outcome of a batch stays unknown");
+        Err(ApplyError::Unknown(unknown))
+    }
+}
+
+fn split(jobs: Vec<Job>) -> (Vec<Event>, Vec<Sender>) {
+    let mut events = Vec::with_capacity(jobs.len());
+    let mut senders = Vec::with_capacity(jobs.len());
+    let milestones = enabled!(Level::DEBUG);
+    for Job { work, slip } in jobs {
+        // An atomic job is a batch of its own and never comes here.
+        let Work::One(event, reply) = work else { continue };
+        if milestones {
+            debug!(uuid = %event.uuid(), event_type = event.event_type(), "event claimed");
+        }
+        events.push(event);
+        senders.push(Sender { reply, slip });
+    }
+    (events, senders)
+}
+
+/// The left half last, so that it is popped first; none of a single event.
+fn halves(range: Range<usize>) -> Option<[Range<usize>; 2]> {
+    let middle = range.start + range.len() / 2;
+    (range.len() > 1).then_some([middle..range.end, range.start..middle])
+}
+
+/// Whether one of `part` shares a key with an earlier event that waits for a lock.
+fn waits_behind(part: &[Sender], senders: &[Sender], settled: &[Settled]) -> bool {
+    let waiting = senders
+        .iter()
+        .zip(settled)
+        .filter(|(_, settled)| matches!(settled, Settled::Verdict(Verdict::Locked)));
+    waiting.into_iter().any(|(earlier, _)| {
+        let shares = |key| earlier.slip.keys.contains(key);
+        part.iter().any(|sender| sender.slip.keys.iter().any(shares))
+    })
+}
+
+fn outcome(event: Event, settled: Settled, sender: &Sender) -> Outcome {
+    let uuid = event.uuid();
+    let problem = match settled {
+        Settled::Verdict(Verdict::Applied(versions)) => {
+            return Ok(receipt(event, versions, false));
+        }
+        Settled::Verdict(Verdict::Duplicate(versions)) => {
+            return Ok(receipt(event, versions, !sender.slip.uncertain));
+        }
+        Settled::Verdict(Verdict::Conflict) => conflict(),
+        Settled::Verdict(Verdict::Invalid(violations)) => Problem::validation(violations),
+        Settled::Verdict(Verdict::Locked) => sender.fail(given_up(&sender.slip), false),
+        Settled::Poison => internal(),
+        Settled::Unavailable => sender.fail(unavailable(), true),
+        Settled::Unknown => sender.fail(outcome_unknown(), true),
+    };
+    Err(problem.of_event(uuid))
+}
+
+fn receipt(event: Event, versions: Vec<u64>, duplicate: bool) -> Receipt {
+    let uuid = event.uuid();
+    if enabled!(Level::DEBUG) {
+        let event_type = event.event_type();
+        for version in versions.iter().filter(|_| !duplicate) {
+            let milestone = if *version == 1 { "entity created" } else { "entity updated" };
+            debug!(%uuid, event_type, version, "{milestone}");
+        }
+        debug!(%uuid, event_type, duplicate, "event committed");
+    }
+    let keys = event.updates.into_iter().map(|update| update.key);
+    let entities =
+        keys.zip(versions).map(|(key, version)| EntityVersion { key, version }).collect();
+    Receipt { event_id: uuid, duplicate, entities }
+}
+
+/// One verdict for all: what is invalid comes before what conflicts, as the contract says.
+fn all_or_none(
+    events: Vec<Event>,
+    verdicts: Vec<Verdict>,
+    uncertain: bool,
+) -> Result<Vec<Receipt>, Problem> {
+    let mut receipts = Vec::with_capacity(events.len());
+    let mut invalid = Violations::default();
+    let mut conflicts = Violations::default();
+    for (index, (event, verdict)) in events.into_iter().zip(verdicts).enumerate() {
+        match verdict {
+            Verdict::Applied(versions) => receipts.push(receipt(event, versions, false)),
+            Verdict::Duplicate(versions) => receipts.push(receipt(event, versions, !uncertain)),
+            Verdict::Invalid(violations) => invalid.append(violations.below_index(index)),
+            Verdict::Conflict => conflicts.add(|| uuid_of_item(index), conflict().detail),
+            Verdict::Locked => {}
+        }
+    }
+    if !invalid.is_empty() {
+        return Err(Problem::validation(invalid));
+    }
+    if !conflicts.is_empty() {
+        return Err(Problem { violations: conflicts, ..conflict() });
+    }
+    Ok(receipts)
+}
+
+fn uuid_of_item(index: usize) -> Location {
+    Location(vec![Step::Index(index), Step::Key("eventHeader".into()), Step::Key("uuid".into())])
+}
+
+fn conflict() -> Problem {
+    Problem::new(ProblemKind::Conflict, "the uuid is already used by an event with other content")
+}
+
+/// A job whose entity stayed locked until it was too old.
+fn given_up(slip: &Slip) -> Problem {
+    if slip.uncertain { outcome_unknown() } else { too_old_problem() }
+}
+
+fn new_updates(outcome: &Outcome) -> u64 {
+    outcome.as_ref().map_or(0, updates_of)
+}
+
+fn updates_of(receipt: &Receipt) -> u64 {
+    if receipt.duplicate { 0 } else { receipt.entities.len() as u64 }
+}
