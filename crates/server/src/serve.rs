@@ -1,14 +1,54 @@
 //! The accept loop: HTTP/1 and HTTP/2 over hyper, with a limit on connections, a deadline for the
 //! first byte and the headers, and a graceful end.
 
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use producer_core::config::Settings;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+/// Connections that the kernel holds until they are accepted (it caps this by `somaxconn`).
+const BACKLOG: i32 = 4096;
+/// Pause after an accept that failed for want of something of ours, a file descriptor most often.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection made while draining may idle before it is asked to end.
+const DRAINING_IDLE: Duration = Duration::from_secs(1);
+/// What an HTTP/2 connection begins with (RFC 9113, 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Headers of one request at most. hyper reads HTTP/1 bodies through a buffer of this size too.
+const HEADER_BYTES: u32 = 64 << 10;
+/// Requests in flight on one HTTP/2 connection.
+const HTTP2_STREAMS: u32 = 1000;
+/// A silent HTTP/2 peer is asked after this time whether it lives, and has as long to answer.
+const HTTP2_KEEPALIVE: Duration = Duration::from_secs(20);
+/// HTTP/2 streams that a client may reset before we took them, and that its faults made us reset.
+const HTTP2_RESETS: usize = 128;
+/// A peer that takes none of our bytes, or doesn't answer probes, is gone after this time.
+const DEAD_PEER: Duration = Duration::from_secs(60);
 
 /// Limits of the accept loop.
 #[derive(Debug, Clone)]
 pub struct ServeLimits {
-    /// `MAX_CONNECTIONS`
+    /// `MAX_CONNECTIONS`. One more is accepted and closed at once: an answer would need the very
+    /// resources that the limit protects.
     pub max_connections: usize,
     /// `HEADER_TIMEOUT`
     pub header_timeout: Duration,
@@ -24,4 +64,218 @@ impl From<&Settings> for ServeLimits {
             shutdown_grace: settings.shutdown_grace,
         }
     }
+}
+
+/// What can be served: a tower service over HTTP requests that never fails. An axum `Router` is one.
+pub trait HttpService:
+    Service<
+        Request<Incoming>,
+        Response = Response<Self::ResponseBody>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+    /// The body of its answers.
+    type ResponseBody: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    type ResponseBody = B;
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// Those of the operating system: the port is taken, the address isn't ours.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Serves until `shutdown` is cancelled and what is in flight is answered, or `SHUTDOWN_GRACE` is
+/// over.
+///
+/// While connections from before the shutdown still have requests in flight, new ones are taken, so
+/// that their requests are told that the service is draining.
+///
+/// # Errors
+/// None today; failures to accept are logged and outlived.
+pub async fn serve<S: HttpService>(
+    listener: TcpListener,
+    service: S,
+    limits: ServeLimits,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let server = Server::new(service, &limits);
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = server.accept_all(&listener, &shutdown) => {}
+    }
+    server.connections.close();
+    tokio::select! {
+        () = server.connections.wait() => {}
+        () = sleep(limits.shutdown_grace) => {
+            tracing::warn!(connections = server.connections.len(), "grace is over, connections are cut");
+        }
+        () = server.accept_all(&listener, &shutdown) => {}
+    }
+    server.cut.cancel();
+    Ok(())
+}
+
+struct Server<S> {
+    service: S,
+    http: Arc<Builder<TokioExecutor>>,
+    header_timeout: Duration,
+    free: Arc<Semaphore>,
+    connections: TaskTracker,
+    /// Cancelled when the grace is over.
+    cut: CancellationToken,
+}
+
+impl<S: HttpService> Server<S> {
+    fn new(service: S, limits: &ServeLimits) -> Self {
+        Self {
+            service,
+            http: Arc::new(http_builder(limits.header_timeout)),
+            header_timeout: limits.header_timeout,
+            free: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            connections: TaskTracker::new(),
+            cut: CancellationToken::new(),
+        }
+    }
+
+    /// Accepts for ever.
+    async fn accept_all(&self, listener: &TcpListener, shutdown: &CancellationToken) {
+        let mut was_full = false;
+        loop {
+            let Some(stream) = accept(listener).await else { continue };
+            let permit = Arc::clone(&self.free).try_acquire_owned().ok();
+            if permit.is_none() && !was_full {
+                tracing::warn!("MAX_CONNECTIONS reached, more are closed at once");
+            }
+            was_full = permit.is_none();
+            if let Some(permit) = permit {
+                self.spawn(stream, permit, shutdown.clone());
+            }
+        }
+    }
+
+    fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit, shutdown: CancellationToken) {
+        let (service, http) = (self.service.clone(), Arc::clone(&self.http));
+        let (cut, header_timeout) = (self.cut.clone(), self.header_timeout);
+        self.connections.spawn(async move {
+            let connection = serve_connection(stream, service, &http, header_timeout, shutdown);
+            // What ends a connection early is the peer's or the network's doing, and no news.
+            if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
+                tracing::debug!(%error, "connection ended early");
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// The next connection; `None` where it failed.
+async fn accept(listener: &TcpListener) -> Option<TcpStream> {
+    match listener.accept().await {
+        Ok((stream, _)) => Some(stream),
+        Err(error) if is_the_peers(&error) => None,
+        Err(error) => {
+            tracing::warn!(%error, "accept failed");
+            sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// Whether an error of `accept` is about the one connection only.
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+async fn serve_connection<S: HttpService>(
+    mut stream: TcpStream,
+    service: S,
+    http: &Builder<TokioExecutor>,
+    header_timeout: Duration,
+    shutdown: CancellationToken,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let made_while_draining = shutdown.is_cancelled();
+    set_options(&stream)?;
+    let first = timeout(header_timeout, read_first_bytes(&mut stream)).await??;
+    let io = TokioIo::new(with_first_bytes(first, stream));
+    let connection = http.serve_connection(io, TowerToHyperService::new(service));
+    let mut connection = std::pin::pin!(connection);
+    let end = async {
+        shutdown.cancelled().await;
+        if made_while_draining {
+            sleep(DRAINING_IDLE).await;
+        }
+    };
+    tokio::select! {
+        result = &mut connection => return result,
+        () = end => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(DEAD_PEER))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(DEAD_PEER))?;
+    Ok(())
+}
+
+/// Reads until the version is plain. hyper-util's builder would do the same, without a deadline.
+async fn read_first_bytes(stream: &mut TcpStream) -> io::Result<Bytes> {
+    let mut first = Vec::with_capacity(HTTP2_PREFACE.len());
+    while first.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&first) {
+        let room = (HTTP2_PREFACE.len() - first.len()) as u64;
+        if stream.take(room).read_buf(&mut first).await? == 0 {
+            break;
+        }
+    }
+    Ok(first.into())
+}
+
+fn with_first_bytes(
+    first: Bytes,
+    stream: TcpStream,
+) -> tokio::io::Join<impl tokio::io::AsyncRead + Unpin, impl AsyncWrite + Unpin> {
+    let (read, write) = stream.into_split();
+    tokio::io::join(io::Cursor::new(first).chain(read), write)
+}
+
+fn http_builder(header_timeout: Duration) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(HEADER_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .max_header_list_size(HEADER_BYTES)
+        .keep_alive_interval(HTTP2_KEEPALIVE)
+        .keep_alive_timeout(HTTP2_KEEPALIVE)
+        .max_pending_accept_reset_streams(HTTP2_RESETS)
+        .max_local_error_reset_streams(HTTP2_RESETS);
+    builder
 }
