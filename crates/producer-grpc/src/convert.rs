@@ -1,0 +1,140 @@
+//! Between the messages of the .proto files and the core's types.
+
+use producer_core::store::{Entity, LoggedEvent, LoggedUpdate};
+use producer_core::{
+    Clock, Draft, Event, Field, Header, Location, Patch, Problem, Receipt, Timestamp, Violations,
+    parse,
+};
+
+use crate::proto::v1;
+use crate::structs;
+
+/// Checks a message against the contract.
+///
+/// # Errors
+/// `Validation`, with locations as in the event's JSON form.
+pub(crate) fn event(message: &v1::EventRequest, clock: &Clock) -> Result<Event, Problem> {
+    let mut draft = Draft::new();
+    if let Some(header) = &message.event_header {
+        draft.header(Header {
+            uuid: Field::non_empty(&header.uuid),
+            event_name: Field::Text(header.event_name.as_str().into()),
+            created_date: Field::non_empty(&header.created_date),
+            saved_date: Field::non_empty(&header.saved_date),
+            event_type: Field::non_empty(&header.event_type),
+        });
+    }
+    if let Some(body) = &message.event_body {
+        draft.body(|draft| {
+            for update in &body.entities {
+                draft.entity(&update.entity_type, &update.entity_id, attributes(update));
+            }
+        });
+    }
+    draft.finish(clock)
+}
+
+/// The attributes from the one field that has any.
+fn attributes(update: &v1::EntityUpdate) -> Result<Patch, Violations> {
+    let map = Some(&update.updated_attributes).filter(|map| !map.is_empty());
+    let typed = update.attributes.as_ref().filter(|typed| !typed.fields.is_empty());
+    let json = update.attributes_json.as_deref().filter(|text| !text.is_empty());
+    match (map, typed, json) {
+        (None, None, None) => parse::attributes("{}"),
+        (None, None, Some(text)) => parse::attributes(text),
+        (None, Some(typed), None) => parse::attributes(&structs::to_json(typed)?),
+        (Some(map), None, None) => parse::attributes(&map_to_json(map)),
+        _ => Err(Violations::one(
+            Location::default(),
+            "must be given in one of updated_attributes, attributes and attributes_json alone",
+        )),
+    }
+}
+
+fn map_to_json(map: &std::collections::HashMap<String, String>) -> String {
+    let mut text = String::from("{");
+    for (i, (key, value)) in map.iter().enumerate() {
+        if i > 0 {
+            text.push(',');
+        }
+        structs::string(&mut text, key);
+        text.push(':');
+        structs::string(&mut text, value);
+    }
+    text.push('}');
+    text
+}
+
+/// The answer to one applied event.
+pub(crate) fn response(receipt: Receipt) -> v1::EventResponse {
+    v1::EventResponse {
+        success: true,
+        message: "Event processed successfully".into(),
+        event_id: receipt.event_id.to_string(),
+        duplicate: receipt.duplicate,
+        entities: versions(receipt),
+    }
+}
+
+/// What an event made of its entities.
+pub(crate) fn versions(receipt: Receipt) -> Vec<v1::EntityVersion> {
+    let version = |made: producer_core::EntityVersion| v1::EntityVersion {
+        entity_type: made.key.entity_type().into(),
+        entity_id: made.key.entity_id().into(),
+        version: made.version,
+        created: made.created(),
+    };
+    receipt.entities.into_iter().map(version).collect()
+}
+
+/// Broken rules with their JSON Pointers.
+pub(crate) fn violations(violations: &Violations) -> Vec<v1::Violation> {
+    let violation = |violation: &producer_core::Violation| v1::Violation {
+        pointer: violation.location.pointer(),
+        description: violation.detail.to_string(),
+    };
+    violations.listed().iter().map(violation).collect()
+}
+
+/// An entity without its document.
+pub(crate) fn entity_head(entity: &Entity) -> v1::Entity {
+    v1::Entity {
+        entity_type: entity.key.entity_type().into(),
+        entity_id: entity.key.entity_id().into(),
+        version: entity.version,
+        created_at: Some(timestamp(entity.created_at)),
+        updated_at: Some(timestamp(entity.updated_at)),
+        attributes: None,
+        attributes_json: String::new(),
+    }
+}
+
+/// An event as the log has it.
+pub(crate) fn logged(event: LoggedEvent) -> v1::Event {
+    v1::Event {
+        event_header: Some(v1::EventHeader {
+            uuid: event.uuid.to_string(),
+            event_name: event.name,
+            created_date: event.created.map(|date| date.to_string()).unwrap_or_default(),
+            saved_date: event.saved.to_string(),
+            event_type: event.event_type.unwrap_or_default(),
+        }),
+        entities: event.updates.into_iter().map(applied).collect(),
+        committed_at: Some(timestamp(event.committed)),
+    }
+}
+
+fn applied(update: LoggedUpdate) -> v1::AppliedUpdate {
+    v1::AppliedUpdate {
+        entity_type: update.key.entity_type().into(),
+        entity_id: update.key.entity_id().into(),
+        version: update.version,
+        created: update.version == 1,
+        attributes_json: update.patch,
+    }
+}
+
+fn timestamp(moment: Timestamp) -> prost_types::Timestamp {
+    let nanos = i32::try_from(moment.micros().rem_euclid(1_000_000) * 1000).unwrap_or(0);
+    prost_types::Timestamp { seconds: moment.micros().div_euclid(1_000_000), nanos }
+}
