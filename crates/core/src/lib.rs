@@ -3,6 +3,7 @@
 //!
 //! The road of one event: [`parse`] → [`Event`] → [`Ingest`] → [`store::Writer`] → [`Receipt`].
 
+pub mod bulk;
 pub mod clock;
 pub mod config;
 mod error;
