@@ -52,7 +52,7 @@ impl Api for Grpc {
     async fn serve(app: App<Args>, listener: TcpListener) -> std::io::Result<()> {
         let limits = ServeLimits::from(&app.settings);
         let shutdown = app.shutdown.clone();
-        serve(listener, routes(app), limits, shutdown).await
+        serve(listener, routes(app)?, limits, shutdown).await
     }
 
     async fn healthcheck(address: SocketAddr) -> Result<(), String> {
@@ -61,7 +61,10 @@ impl Api for Grpc {
 }
 
 /// Every service of the API.
-pub fn routes(app: App<Args>) -> Router {
+///
+/// # Errors
+/// None but a defect of the build: descriptors that reflection can't read.
+pub fn routes(app: App<Args>) -> std::io::Result<Router> {
     let gate = gate::Gate {
         clock: app.clock.clone(),
         budget: app.budget.clone(),
@@ -74,11 +77,9 @@ pub fn routes(app: App<Args>) -> Router {
         .max_decoding_message_size(max);
     let events =
         v1::event_service_server::EventServiceServer::new(events).max_decoding_message_size(max);
-    Routes::new(events)
+    let routes = Routes::new(events)
         .add_service(legacy)
-        .add_service(HealthServer::new(health::HealthService { app }))
-        .add_service(proto::reflection_v1())
-        .add_service(proto::reflection_v1alpha())
-        .into_axum_router()
-        .layer(axum::middleware::from_fn_with_state(gate, gate::pass))
+        .add_service(HealthServer::new(health::HealthService { app }));
+    let router = proto::with_reflection(routes).map_err(std::io::Error::other)?.into_axum_router();
+    Ok(router.layer(axum::middleware::from_fn_with_state(gate, gate::pass)))
 }
