@@ -1,90 +1,75 @@
 //! Settings that both binaries share. Each is an environment variable and a flag of the same name;
 //! flag over environment over `.env` over default.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
+use tracing::level_filters::LevelFilter;
 
-/// Every setting of the contract but the port.
+/// Every setting of the contract but the port. The command line makes each of them global and
+/// reads the environment for it.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// postgres://… (14 or newer) or sqlite://FILE; without it the embedded data/producer.db
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", global = true)]
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Address to listen on; there is no authentication, so widen it with care
-    #[arg(
-        long,
-        env = "BIND_ADDRESS",
-        default_value = "127.0.0.1",
-        value_name = "IP",
-        global = true
-    )]
-    pub bind_address: std::net::IpAddr,
+    #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1", value_parser = ip, value_name = "IP")]
+    pub bind_address: IpAddr,
     /// trace, debug, info, warn, error or off; RUST_LOG overrides it
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL", global = true)]
-    pub log_level: tracing::level_filters::LevelFilter,
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = level, value_name = "LEVEL")]
+    pub log_level: LevelFilter,
     /// Log "Persisted events count: N" whenever the count passes a multiple of this; 0 is off
-    #[arg(long, env = "LOG_PROGRESS_EVERY", default_value_t = 10, value_name = "N", global = true)]
+    #[arg(long, env = "LOG_PROGRESS_EVERY", default_value = "10", value_parser = whole, value_name = "N")]
     pub log_progress_every: u64,
     /// Connections to PostgreSQL at most, writers included
-    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), value_name = "N", global = true)]
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", default_value = "10", value_parser = connections, value_name = "N")]
     pub database_max_connections: u32,
     /// How long to wait for a connection
-    #[arg(long, env = "DATABASE_ACQUIRE_TIMEOUT", default_value = "2s", value_parser = duration, value_name = "DURATION", global = true)]
+    #[arg(long, env = "DATABASE_ACQUIRE_TIMEOUT", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub database_acquire_timeout: Duration,
     /// How long one statement may take
-    #[arg(long, env = "DATABASE_STATEMENT_TIMEOUT", default_value = "2s", value_parser = duration, value_name = "DURATION", global = true)]
+    #[arg(long, env = "DATABASE_STATEMENT_TIMEOUT", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub database_statement_timeout: Duration,
     /// How long to wait for a row that a foreign session holds
-    #[arg(long, env = "DATABASE_LOCK_TIMEOUT", default_value = "100ms", value_parser = duration, value_name = "DURATION", global = true)]
+    #[arg(long, env = "DATABASE_LOCK_TIMEOUT", default_value = "100ms", value_parser = duration, value_name = "DURATION")]
     pub database_lock_timeout: Duration,
     /// Whether starting migrates the database
-    #[arg(long, env = "MIGRATE_ON_START", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL", global = true)]
+    #[arg(long, env = "MIGRATE_ON_START", default_value = "true", value_parser = truth, value_name = "BOOL", action = ArgAction::Set)]
     pub migrate_on_start: bool,
     /// Largest request body or message, on the wire and decoded; of NDJSON the longest line
-    #[arg(long, env = "MAX_BODY_BYTES", default_value = "16MiB", value_parser = size, value_name = "SIZE", global = true)]
+    #[arg(long, env = "MAX_BODY_BYTES", default_value = "16MiB", value_parser = size, value_name = "SIZE")]
     pub max_body_bytes: usize,
     /// Largest document of an entity, as compact UTF-8
-    #[arg(long, env = "MAX_ENTITY_BYTES", default_value = "1MiB", value_parser = size, value_name = "SIZE", global = true)]
+    #[arg(long, env = "MAX_ENTITY_BYTES", default_value = "1MiB", value_parser = size, value_name = "SIZE")]
     pub max_entity_bytes: usize,
     /// Open connections at most
-    #[arg(
-        long,
-        env = "MAX_CONNECTIONS",
-        default_value_t = 12_000,
-        value_name = "N",
-        global = true
-    )]
+    #[arg(long, env = "MAX_CONNECTIONS", default_value = "12000", value_parser = count, value_name = "N")]
     pub max_connections: usize,
     /// How long a client may take to the first byte and for the headers of a request
-    #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "DURATION", global = true)]
+    #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
     pub header_timeout: Duration,
     /// How long a client may take for a body; for NDJSON and streams from byte to byte
-    #[arg(long, env = "BODY_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "DURATION", global = true)]
+    #[arg(long, env = "BODY_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "DURATION")]
     pub body_timeout: Duration,
     /// Bytes of all requests read and not yet queued
-    #[arg(long, env = "BODY_BUFFER_BYTES", default_value = "64MiB", value_parser = size, value_name = "SIZE", global = true)]
+    #[arg(long, env = "BODY_BUFFER_BYTES", default_value = "64MiB", value_parser = size, value_name = "SIZE")]
     pub body_buffer_bytes: usize,
     /// From the whole request to its answer; in bulk and streams the time without progress
-    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "3s", value_parser = duration, value_name = "DURATION", global = true)]
+    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "3s", value_parser = duration, value_name = "DURATION")]
     pub request_timeout: Duration,
     /// Events that may wait for a writer
-    #[arg(
-        long,
-        env = "INGEST_QUEUE_EVENTS",
-        default_value_t = 20_000,
-        value_name = "N",
-        global = true
-    )]
+    #[arg(long, env = "INGEST_QUEUE_EVENTS", default_value = "20000", value_parser = count, value_name = "N")]
     pub ingest_queue_events: usize,
     /// Bytes of events that may wait for a writer
-    #[arg(long, env = "INGEST_QUEUE_BYTES", default_value = "64MiB", value_parser = size, value_name = "SIZE", global = true)]
+    #[arg(long, env = "INGEST_QUEUE_BYTES", default_value = "64MiB", value_parser = size, value_name = "SIZE")]
     pub ingest_queue_bytes: usize,
     /// How long a single event may wait for a writer
-    #[arg(long, env = "INGEST_QUEUE_AGE", default_value = "2s", value_parser = duration, value_name = "DURATION", global = true)]
+    #[arg(long, env = "INGEST_QUEUE_AGE", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub ingest_queue_age: Duration,
     /// How long a stop may take to answer what is in flight
-    #[arg(long, env = "SHUTDOWN_GRACE", default_value = "25s", value_parser = duration, value_name = "DURATION", global = true)]
+    #[arg(long, env = "SHUTDOWN_GRACE", default_value = "25s", value_parser = duration, value_name = "DURATION")]
     pub shutdown_grace: Duration,
 }
 
@@ -134,4 +119,99 @@ pub fn size(text: &str) -> Result<usize, String> {
 fn split_unit(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(end)
+}
+
+/// Parses a port to listen on; 0 lets the system choose one.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "allowed is a port from 0 to 65535".into())
+}
+
+/// Parses a count of at least one.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub fn count(text: &str) -> Result<usize, String> {
+    let positive = text.parse().ok().filter(|&n| n > 0);
+    positive.ok_or_else(|| "allowed is a whole number from 1".into())
+}
+
+/// Parses `true`, `false`, `1`, `0`, `yes` or `no`, in any case.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub fn truth(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => Err("allowed is true, false, 1, 0, yes or no".into()),
+    }
+}
+
+fn whole(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "allowed is a whole number from 0".into())
+}
+
+fn connections(text: &str) -> Result<u32, String> {
+    let positive = text.parse().ok().filter(|&n| n > 0);
+    positive.ok_or_else(|| "allowed is a whole number from 1 to 4294967295".into())
+}
+
+fn ip(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "allowed is an IP address such as 127.0.0.1, 0.0.0.0 or ::".into())
+}
+
+fn level(text: &str) -> Result<LevelFilter, String> {
+    // LevelFilter's own parser takes numbers and the empty text too
+    const WORDS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "off"];
+    let known = WORDS.contains(&text.to_ascii_lowercase().as_str());
+    let level = text.parse().ok().filter(|_| known);
+    level.ok_or_else(|| "allowed is trace, debug, info, warn, error or off".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_are_above_zero() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        for wrong in ["", "2", "0s", "-1s", "1.5s", "2 s", "99999999999999999999s", "2S"] {
+            assert!(duration(wrong).is_err_and(|e| e.contains("500ms")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_have_a_unit() {
+        assert_eq!(size("1048576"), Ok(1 << 20));
+        assert_eq!(size("16MiB"), Ok(16 << 20));
+        for wrong in ["", "0", "16MB", "-1", "1.5GiB", "99999999999GiB"] {
+            assert!(size(wrong).is_err_and(|e| e.contains("16MiB")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn truth_has_six_words() {
+        for (word, meaning) in [
+            ("true", true),
+            ("1", true),
+            ("YES", true),
+            ("false", false),
+            ("0", false),
+            ("no", false),
+        ] {
+            assert_eq!(truth(word), Ok(meaning));
+        }
+        assert!(truth("on").is_err());
+    }
+
+    #[test]
+    fn levels_are_words() {
+        assert_eq!(level("Debug"), Ok(LevelFilter::DEBUG));
+        assert!(level("3").is_err() && level("").is_err() && level("verbose").is_err());
+    }
 }

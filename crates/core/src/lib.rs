@@ -9,6 +9,7 @@ pub mod config;
 mod error;
 mod event;
 pub mod ingest;
+pub mod maintenance;
 pub mod merge;
 pub mod parse;
 pub mod store;
