@@ -44,8 +44,6 @@ pub async fn connect(settings: &Settings) -> Result<Arc<dyn Store>, ConnectError
     }
 }
 
-pub use url::{DEFAULT_FILE, DatabaseUrl};
-
 /// A boxed future, so that the port can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
