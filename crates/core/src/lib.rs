@@ -3,11 +3,13 @@
 //!
 //! The road of one event: [`parse`] → [`Event`] → [`Ingest`] → [`store::Writer`] → [`Receipt`].
 
+pub mod bulk;
 pub mod clock;
 pub mod config;
 mod error;
 mod event;
 pub mod ingest;
+pub mod maintenance;
 pub mod merge;
 pub mod parse;
 pub mod store;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use uuid::Uuid;
 
 use super::{LoggedEvent, LoggedUpdate, Verdict};
-use crate::merge::{Document, same_content};
+use crate::merge::Document;
 use crate::{EntityKey, EntityUpdate, Event, Location, Step, Timestamp, Violations};
 
 /// What the database has of a batch's uuids and entities.
@@ -77,7 +77,7 @@ pub(crate) struct LogRow<'a> {
 /// A stored document that is no JSON object, as a sentence for the log.
 pub(crate) fn plan<'a>(
     batch: &'a [Event],
-    known: &mut Known,
+    known: &'a Known,
     held: &mut HashSet<EntityKey>,
     rules: Rules,
 ) -> Result<Plan<'a>, String> {
@@ -128,7 +128,7 @@ pub(crate) fn slices<'a>(
 
 struct Planner<'a> {
     rules: Rules,
-    states: BTreeMap<&'a EntityKey, State>,
+    states: BTreeMap<&'a EntityKey, State<'a>>,
     applied: HashMap<Uuid, (&'a Event, usize)>,
     verdicts: Vec<Verdict>,
     log: Vec<LogRow<'a>>,
@@ -136,8 +136,8 @@ struct Planner<'a> {
 
 /// An entity while the batch goes over it.
 #[derive(Clone)]
-struct State {
-    document: Document,
+struct State<'a> {
+    document: Document<'a>,
     replaces: u64,
     version: u64,
     /// At least the document's size.
@@ -149,7 +149,7 @@ impl<'a> Planner<'a> {
     fn judge(
         &mut self,
         event: &'a Event,
-        known: &mut Known,
+        known: &'a Known,
         held: &mut HashSet<EntityKey>,
     ) -> Result<Verdict, String> {
         if let Some(verdict) = self.seen_before(event, known) {
@@ -186,14 +186,14 @@ impl<'a> Planner<'a> {
         rows.map(|row| row.version).collect()
     }
 
-    fn load(&mut self, event: &'a Event, known: &mut Known) -> Result<(), String> {
+    fn load(&mut self, event: &'a Event, known: &'a Known) -> Result<(), String> {
         for update in event.updates() {
             let key = update.key();
             if self.states.contains_key(key) {
                 continue;
             }
-            let state = match known.entities.remove(key) {
-                Some(stored) => State::of(key, &stored)?,
+            let state = match known.entities.get(key) {
+                Some(stored) => State::of(key, stored)?,
                 None => State::new(self.rules.now),
             };
             self.states.insert(key, state);
@@ -223,7 +223,7 @@ impl<'a> Planner<'a> {
         largest.max().unwrap_or(0).saturating_add(added) <= self.rules.max_entity_bytes
     }
 
-    fn copies(&self, event: &'a Event) -> BTreeMap<&'a EntityKey, State> {
+    fn copies(&self, event: &'a Event) -> BTreeMap<&'a EntityKey, State<'a>> {
         let keys = event.updates().iter().map(EntityUpdate::key);
         keys.filter_map(|key| Some((key, self.states.get(key)?.clone()))).collect()
     }
@@ -273,14 +273,14 @@ impl<'a> Planner<'a> {
 /// The document would pass `MAX_ENTITY_BYTES`.
 struct TooLarge;
 
-impl State {
+impl<'a> State<'a> {
     fn new(now: Timestamp) -> Self {
-        let document = Document::default();
+        let document = Document::empty();
         let bound = document.size();
         Self { document, replaces: 0, version: 0, bound, updated: now }
     }
 
-    fn of(key: &EntityKey, stored: &Stored) -> Result<Self, String> {
+    fn of(key: &EntityKey, stored: &'a Stored) -> Result<Self, String> {
         let document = Document::parse(&stored.data).map_err(|error| {
             let (entity_type, id) = (key.entity_type(), key.entity_id());
             format!("the stored document of {entity_type} {id} is no JSON object: {error}")
@@ -289,7 +289,7 @@ impl State {
         Ok(Self { document, replaces, version, bound: stored.size, updated: stored.updated })
     }
 
-    fn into_change(self, key: &EntityKey) -> Change<'_> {
+    fn into_change<'k>(self, key: &'k EntityKey) -> Change<'k> {
         Change {
             key,
             replaces: self.replaces,
@@ -302,7 +302,7 @@ impl State {
 }
 
 fn compare(event: &Event, logged: &LoggedEvent) -> Verdict {
-    if same_content(event, logged) {
+    if event.same_content(logged) {
         Verdict::Duplicate(logged.updates.iter().map(|update| update.version).collect())
     } else {
         Verdict::Conflict

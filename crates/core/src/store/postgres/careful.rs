@@ -213,13 +213,13 @@ type StoredRow = (String, String, i64, i32, DateTime<Utc>, String);
 async fn plan_and_write(
     session: &mut Session<'_>,
     slice: &[Event],
-    mut known: Known,
+    known: Known,
     ours: &mut HashSet<EntityKey>,
     held: &mut HashSet<EntityKey>,
 ) -> Result<Vec<Verdict>, Fault> {
     let settings = session.settings;
     let rules = Rules { max_entity_bytes: settings.max_entity_bytes, now: settings.clock.now() };
-    let plan = plan(slice, &mut known, held, rules).map_err(Fault::Refused)?;
+    let plan = plan(slice, &known, held, rules).map_err(Fault::Refused)?;
     ours.extend(plan.changes.iter().map(|change| change.key.clone()));
     if !plan.changes.is_empty() {
         write(session, plan.changes, plan.log).await?;

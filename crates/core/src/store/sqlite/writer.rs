@@ -116,10 +116,10 @@ async fn transaction(
     let sizes = sizes(connection, batch).await?;
     let mut verdicts = Vec::with_capacity(batch.len());
     for slice in slices(batch, &sizes) {
-        let mut known = read_known(connection, slice).await?;
+        let known = read_known(connection, slice).await?;
         let rules =
             Rules { max_entity_bytes: settings.max_entity_bytes, now: settings.clock.now() };
-        let plan = plan(slice, &mut known, &mut HashSet::new(), rules);
+        let plan = plan(slice, &known, &mut HashSet::new(), rules);
         let plan = plan.map_err(ApplyError::Refused)?;
         if !plan.changes.is_empty() {
             write(connection, plan.changes, plan.log).await?;

@@ -1,0 +1,78 @@
+//! The door and the merge beside `serde_json::Value` on the same bytes.
+
+use divan::Bencher;
+use divan::counter::BytesCount;
+use producer_core::merge::{Document, fold_flat};
+use producer_core::{Clock, Patch, Timestamp, parse};
+
+fn main() {
+    divan::main();
+}
+
+/// An event with so many attributes.
+fn event(attributes: usize) -> String {
+    let attributes: Vec<_> = (0..attributes)
+        .map(|i| match i % 3 {
+            0 => format!(r#""balance{i}":24439.75"#),
+            1 => format!(r#""lastPaidDate{i}":"2024-01-15T10:30:00Z""#),
+            _ => format!(r#""tags{i}":["a","b",true,{i}]"#),
+        })
+        .collect();
+    format!(
+        r#"{{"eventHeader":{{"uuid":"550e8400-e29b-41d4-a716-446655440000","eventName":"LoanPaymentSubmitted","eventType":"LoanPaymentSubmitted","createdDate":"2024-01-15T10:30:00Z","savedDate":1705314605000}},"eventBody":{{"entities":[{{"entityType":"Loan","entityId":"loan-12345","updatedAttributes":{{{}}}}}]}}}}"#,
+        attributes.join(",")
+    )
+}
+
+/// 400 B, and 64 KiB.
+const ATTRIBUTES: [usize; 2] = [2, 2050];
+
+#[divan::bench(args = ATTRIBUTES)]
+fn parse_event(bencher: Bencher<'_, '_>, attributes: usize) {
+    let body = event(attributes);
+    let clock = Clock::from_fn(|| Timestamp::from_micros(0));
+    bencher.counter(BytesCount::of_str(&body)).bench(|| parse::event(body.as_bytes(), &clock));
+}
+
+#[divan::bench(args = ATTRIBUTES)]
+fn parse_pretty_event(bencher: Bencher<'_, '_>, attributes: usize) {
+    let value: serde_json::Value = serde_json::from_str(&event(attributes)).expect("JSON");
+    let body = serde_json::to_string_pretty(&value).expect("JSON");
+    let clock = Clock::from_fn(|| Timestamp::from_micros(0));
+    bencher.counter(BytesCount::of_str(&body)).bench(|| parse::event(body.as_bytes(), &clock));
+}
+
+#[divan::bench(args = ATTRIBUTES)]
+fn serde_json_value(bencher: Bencher<'_, '_>, attributes: usize) {
+    let body = event(attributes);
+    bencher
+        .counter(BytesCount::of_str(&body))
+        .bench(|| serde_json::from_slice::<serde_json::Value>(body.as_bytes()));
+}
+
+fn patch(text: &str) -> Patch {
+    parse::attributes(text).expect("a patch")
+}
+
+#[divan::bench(args = [10, 1000])]
+fn merge_deep(bencher: Bencher<'_, '_>, members: usize) {
+    let object = |value: &str| {
+        let members: Vec<_> = (0..members).map(|i| format!(r#""k{i}":{{"v":{value}}}"#)).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let (stored, patch) = (object("[1,2,3]"), patch(&object("\"new\"")));
+    bencher.bench(|| {
+        let mut document = Document::parse(&stored).expect("a document");
+        document.apply(&patch);
+        (document.size(), document.to_json())
+    });
+}
+
+#[divan::bench(args = [2, 100])]
+fn fold_flat_patches(bencher: Bencher<'_, '_>, patches: usize) {
+    let patches: Vec<_> = (0..patches)
+        .map(|i| patch(&format!(r#"{{"balance":{i},"lastPaidDate":"2024-01-15T10:30:00Z"}}"#)))
+        .collect();
+    let patches: Vec<_> = patches.iter().collect();
+    bencher.bench(|| fold_flat(&patches));
+}

@@ -1,0 +1,205 @@
+//! What is done to a database beside serving from it: migrations, taking over the older services'
+//! table, and rebuilding entities from their log. Each works on connections of its own, without the
+//! timeouts that guard the service's.
+
+pub mod adopt;
+mod fold;
+pub mod migrate;
+pub mod rebuild;
+mod tables;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection as _};
+
+use crate::store::DatabaseUrl;
+
+/// The oldest PostgreSQL that the statements run on.
+const OLDEST_POSTGRES: u32 = 140_000;
+
+/// How long a writer of the same SQLite file may keep maintenance waiting.
+const SQLITE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a server may take to accept a connection.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why maintenance stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum MaintenanceError {
+    /// The database can't be reached now; it may come back.
+    #[error("the database can't be reached: {0}")]
+    Unreachable(String),
+    /// It will not work on this database, however often it is tried.
+    #[error("{0}")]
+    Refused(String),
+    /// Another transaction won; trying again may help.
+    #[error("another transaction is in the way: {0}")]
+    Contended(String),
+    /// A statement failed.
+    #[error("the database says: {0}")]
+    Statement(String),
+}
+
+impl From<sqlx::Error> for MaintenanceError {
+    fn from(error: sqlx::Error) -> Self {
+        let text = error.to_string().replace('\n', " ");
+        let code = match &error {
+            sqlx::Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),
+            _ => None,
+        };
+        if matches!(code.as_deref(), Some("40P01" | "40001")) {
+            return Self::Contended(text);
+        }
+        let gone = match code.as_deref() {
+            // connection exception, operator intervention (shutdown, starting up)
+            Some(code) => code.starts_with("08") || code.starts_with("57P"),
+            None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_)),
+        };
+        if gone { Self::Unreachable(text) } else { Self::Statement(text) }
+    }
+}
+
+/// What a long piece of work tells while it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// How much there is to do, roughly.
+    Total(u64),
+    /// How much is done.
+    Done(u64),
+    /// Something to list.
+    Line(String),
+}
+
+/// A database to maintain.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// PostgreSQL.
+    Postgres(Box<PgConnectOptions>),
+    /// An SQLite file.
+    Sqlite(PathBuf),
+}
+
+impl From<DatabaseUrl> for Database {
+    fn from(url: DatabaseUrl) -> Self {
+        match url {
+            DatabaseUrl::Postgres(options) => Self::Postgres(options),
+            DatabaseUrl::Sqlite(file) => Self::Sqlite(file),
+        }
+    }
+}
+
+impl std::fmt::Display for Database {
+    /// Names the database, without its password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Postgres(options) => write!(
+                f,
+                "postgres://{}:{}/{}",
+                options.get_host(),
+                options.get_port(),
+                options.get_database().unwrap_or(options.get_username())
+            ),
+            Self::Sqlite(file) => write!(f, "sqlite://{}", file.display()),
+        }
+    }
+}
+
+impl Database {
+    async fn connect(&self) -> Result<Connection, MaintenanceError> {
+        match self {
+            Self::Postgres(options) => connect_postgres(options).await.map(Connection::Postgres),
+            Self::Sqlite(file) => connect_sqlite(file, false).await.map(Connection::Sqlite),
+        }
+    }
+
+    /// As [`Database::connect`], but an SQLite file that isn't there is made, with its folder.
+    async fn connect_or_create(&self) -> Result<Connection, MaintenanceError> {
+        let Self::Sqlite(file) = self else {
+            return self.connect().await;
+        };
+        if let Some(folder) = file.parent() {
+            tokio::fs::create_dir_all(folder).await.map_err(|error| {
+                let folder = folder.display();
+                MaintenanceError::Refused(format!("the folder {folder} can't be made: {error}"))
+            })?;
+        }
+        connect_sqlite(file, true).await.map(Connection::Sqlite)
+    }
+
+    /// Whether the older services' table stands where the view `car_entities` belongs.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn has_older_table(&self) -> Result<bool, MaintenanceError> {
+        let kind = match self.connect().await? {
+            Connection::Postgres(mut connection) => {
+                let kind = sqlx::query_scalar::<_, String>(
+                    "SELECT CASE WHEN relkind IN ('r', 'p') THEN 'table' ELSE 'view' END
+                     FROM pg_class WHERE oid = to_regclass('car_entities')",
+                )
+                .fetch_optional(&mut connection)
+                .await?;
+                connection.close().await?;
+                kind
+            }
+            Connection::Sqlite(mut connection) => {
+                let kind = sqlx::query_scalar::<_, String>(
+                    "SELECT type FROM sqlite_schema WHERE name = 'car_entities'",
+                )
+                .fetch_optional(&mut connection)
+                .await?;
+                connection.close().await?;
+                kind
+            }
+        };
+        Ok(kind.as_deref() == Some("table"))
+    }
+}
+
+enum Connection {
+    Postgres(PgConnection),
+    Sqlite(SqliteConnection),
+}
+
+async fn connect_postgres(options: &PgConnectOptions) -> Result<PgConnection, MaintenanceError> {
+    let options = options.clone().application_name("producer maintenance").options([
+        ("statement_timeout", "0"),
+        ("lock_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+        ("default_transaction_isolation", "read committed"),
+        ("synchronous_commit", "on"),
+        ("TimeZone", "UTC"),
+        // "already exists, skipping" is no news
+        ("client_min_messages", "warning"),
+    ]);
+    let connection = tokio::time::timeout(CONNECT_PATIENCE, options.connect()).await;
+    let connection = connection
+        .map_err(|_| MaintenanceError::Unreachable("no answer within 5s".into()))?
+        .map_err(|error| MaintenanceError::Unreachable(error.to_string().replace('\n', " ")))?;
+    match connection.server_version_num() {
+        Some(version) if version < OLDEST_POSTGRES => Err(MaintenanceError::Refused(format!(
+            "DATABASE_URL: PostgreSQL {} is too old, 14 or newer is needed",
+            version / 10_000
+        ))),
+        _ => Ok(connection),
+    }
+}
+
+async fn connect_sqlite(
+    file: &std::path::Path,
+    create: bool,
+) -> Result<SqliteConnection, MaintenanceError> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(create)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(SQLITE_PATIENCE);
+    options.connect().await.map_err(|error| {
+        let file = file.display();
+        MaintenanceError::Refused(format!("the SQLite file {file} can't be opened: {error}"))
+    })
+}
