@@ -1,14 +1,48 @@
 //! The store port: *apply these events, tell me each one's outcome*, and the reads. Two adapters
 //! stand behind it, PostgreSQL and SQLite; [`connect`] picks by `DATABASE_URL`.
 
+mod log;
+mod plan;
+pub mod postgres;
+pub mod sqlite;
 mod url;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::{EntityKey, Event, Timestamp, Violations};
+use crate::config::Settings;
+use crate::{Clock, EntityKey, Event, Timestamp, Violations};
+pub use url::{DEFAULT_FILE, DatabaseUrl};
+
+/// Why the store can't be used at all: one line, for whoever starts the program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConnectError(pub String);
+
+/// The store that `DATABASE_URL` names. A PostgreSQL that is down is no error: the store reaches it
+/// as soon as it is back.
+///
+/// # Errors
+/// An unusable URL, a PostgreSQL that is too old, an SQLite file that can't be opened.
+pub async fn connect(settings: &Settings) -> Result<Arc<dyn Store>, ConnectError> {
+    match DatabaseUrl::parse(settings.database_url.as_deref()).map_err(ConnectError)? {
+        DatabaseUrl::Postgres(base) => {
+            let store = postgres::PostgresStore::new(*base, settings, Clock::system());
+            store.check_version().await?;
+            Ok(Arc::new(store))
+        }
+        DatabaseUrl::Sqlite(file) => {
+            if settings.database_url.is_none() {
+                tracing::info!(file = DEFAULT_FILE, "DATABASE_URL is not set: embedded database");
+            }
+            let store = sqlite::SqliteStore::open(&file, settings, Clock::system()).await?;
+            Ok(Arc::new(store))
+        }
+    }
+}
 
 pub use url::{DEFAULT_FILE, DatabaseUrl};
 

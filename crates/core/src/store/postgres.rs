@@ -1,0 +1,140 @@
+//! The PostgreSQL adapter: one connection for each writer, a pool for the reads.
+
+mod careful;
+mod columns;
+mod fast;
+mod fault;
+mod read;
+mod writer;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use uuid::Uuid;
+
+use super::{BoxFuture, ConnectError, Entity, LoggedEvent, ReadError, Store, Writer};
+use crate::config::Settings;
+use crate::{Clock, EntityKey, Timestamp};
+use writer::{PgWriter, WriterSettings};
+
+/// The oldest release that the statements run on.
+const OLDEST_SUPPORTED: u32 = 140_000;
+
+/// What a client-side deadline allows beyond the server's own.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// How many writers use more than they cost: a second one gives bulk calls and streams a quarter to
+/// three quarters more, a third nothing.
+const WRITERS: u32 = 2;
+
+/// A PostgreSQL database.
+pub struct PostgresStore {
+    pool: PgPool,
+    writers: u32,
+    writer_settings: WriterSettings,
+    read_deadline: Duration,
+}
+
+/// How every connection of ours is set up. They are options of the connection, so that they hold
+/// from its first statement on, without a round trip.
+pub fn options(base: PgConnectOptions, settings: &Settings) -> PgConnectOptions {
+    let millis = |duration: Duration| format!("{}ms", duration.as_millis());
+    base.application_name("producer").disable_statement_logging().options([
+        ("statement_timeout", millis(settings.database_statement_timeout)),
+        ("lock_timeout", millis(settings.database_lock_timeout)),
+        // a writer that stands still between two statements is stuck
+        ("idle_in_transaction_session_timeout", millis(settings.database_statement_timeout * 2)),
+        // an acknowledged event is on disk, whatever the server's default says
+        ("synchronous_commit", "on".to_owned()),
+        ("default_transaction_isolation", "read committed".to_owned()),
+    ])
+}
+
+impl PostgresStore {
+    /// Opens nothing yet: the first read or batch does.
+    pub fn new(base: PgConnectOptions, settings: &Settings, clock: Clock) -> Self {
+        let options = options(base, settings);
+        let most = settings.database_max_connections;
+        let writers = (most / 2).clamp(1, WRITERS);
+        let pool = PgPoolOptions::new()
+            .max_connections(most.saturating_sub(writers).max(1))
+            .acquire_timeout(settings.database_acquire_timeout)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone());
+        let writer_settings = WriterSettings {
+            options,
+            connect_deadline: settings.database_acquire_timeout,
+            flight_deadline: settings.database_statement_timeout + SLACK,
+            max_entity_bytes: settings.max_entity_bytes,
+            clock,
+        };
+        let read_deadline = settings.database_acquire_timeout + settings.database_statement_timeout;
+        Self { pool, writers, writer_settings, read_deadline }
+    }
+
+    /// Looks at the server once. One that can't be reached is no error: the service comes up and
+    /// answers 503 until it can.
+    ///
+    /// # Errors
+    /// The server is too old.
+    pub async fn check_version(&self) -> Result<(), ConnectError> {
+        match writer::open(&self.writer_settings).await {
+            Err(writer::OpenError::TooOld(message)) => Err(ConnectError(message)),
+            Err(writer::OpenError::Unavailable(error)) => {
+                tracing::warn!(error, "the database can't be reached yet");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+impl Store for PostgresStore {
+    fn writer(&self) -> Box<dyn Writer> {
+        Box::new(PgWriter::new(self.writer_settings.clone()))
+    }
+
+    fn max_writers(&self) -> usize {
+        self.writers as usize
+    }
+
+    fn entity<'a>(
+        &'a self,
+        key: &'a EntityKey,
+    ) -> BoxFuture<'a, Result<Option<Entity>, ReadError>> {
+        Box::pin(read::with_retry(self.read_deadline, move || read::entity(&self.pool, key)))
+    }
+
+    fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
+        Box::pin(read::with_retry(self.read_deadline, move || read::event(&self.pool, uuid)))
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
+        Box::pin(read::with_retry(self.read_deadline, move || read::ping(&self.pool)))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.close())
+    }
+}
+
+/// PostgreSQL's time of a moment. Every [`Timestamp`] of an event is within chrono's range.
+fn to_pg(moment: Timestamp) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(moment.micros()).unwrap_or_default()
+}
+
+fn from_pg(moment: DateTime<Utc>) -> Timestamp {
+    Timestamp::from_micros(moment.timestamp_micros())
+}
+
+/// A count for a bigint column.
+fn bigint(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A version, count or size out of a column that never holds a negative number.
+fn count(column: i64) -> u64 {
+    u64::try_from(column).unwrap_or(0)
+}

@@ -1,0 +1,273 @@
+//! The careful road, which every batch can take: lock the entities, read them, plan in memory,
+//! write, commit.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::columns::{ChangeColumns, KeyColumns, LogColumns};
+use super::fault::Fault;
+use super::read;
+use super::writer::Session;
+use super::{bigint, count, from_pg, to_pg};
+use crate::store::plan::{Change, Known, LogRow, Rules, Stored, plan, slices};
+use crate::store::{ApplyError, Verdict};
+use crate::{EntityKey, EntityUpdate, Event};
+
+/// How often a batch is tried again that lost a race against another writer.
+const RACES: u32 = 5;
+
+/// Waits for no row lock; what can't be skipped (a key that another session is just inserting, and
+/// a lock on the table) is waited for this little.
+const BEGIN_PATIENT: &str = "BEGIN; SET LOCAL lock_timeout = '10ms'";
+
+// In the order of the keys, as every writer locks; NO KEY UPDATE is what an upsert takes.
+const LOCK: &str = r"
+SELECT e.entity_type, e.entity_id, e.size
+FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
+JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id
+ORDER BY e.entity_type, e.entity_id
+FOR NO KEY UPDATE OF e";
+
+const LOCK_FREE_ONES: &str = r"
+SELECT e.entity_type, e.entity_id, e.size
+FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
+JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id
+ORDER BY e.entity_type, e.entity_id
+FOR NO KEY UPDATE OF e SKIP LOCKED";
+
+const READ: &str = r"
+SELECT e.entity_type, e.entity_id, e.version, e.size, e.updated_at, e.data::text
+FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
+JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id";
+
+const WRITE: &str = r"
+WITH change AS NOT MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int4[], $6::text[],
+                         $7::timestamptz[])
+        AS c (entity_type, entity_id, replaces, version, size, data, updated_at)
+), updated AS (
+    UPDATE entities e
+    SET version = c.version, size = c.size, data = c.data::jsonb, updated_at = c.updated_at
+    FROM change c
+    WHERE e.entity_type = c.entity_type AND e.entity_id = c.entity_id
+        AND c.replaces > 0 AND e.version = c.replaces
+    RETURNING 1
+), inserted AS (
+    INSERT INTO entities (entity_type, entity_id, version, size, data, created_at, updated_at)
+    SELECT entity_type, entity_id, version, size, data::jsonb, updated_at, updated_at
+    FROM change WHERE replaces = 0
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+), logged AS (
+    INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
+                           entity_type, entity_id, event_name, event_type, patch)
+    SELECT event_uuid, ordinal, version, created_at, saved_at, committed_at,
+           entity_type, entity_id, event_name, event_type, patch::json
+    FROM unnest($8::text[], $9::text[], $10::uuid[], $11::int2[], $12::int8[], $13::timestamptz[],
+                $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::text[])
+        AS l (entity_type, entity_id, event_uuid, ordinal, version, created_at, saved_at,
+              committed_at, event_name, event_type, patch)
+)
+SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted)";
+
+/// How a transaction failed.
+struct Failure {
+    fault: Fault,
+    committing: bool,
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { fault, committing: false }
+    }
+}
+
+/// Applies the batch, and again where a race or a lock stopped it.
+pub(super) async fn apply(
+    session: &mut Session<'_>,
+    batch: &[Event],
+    mut patient: bool,
+    atomic: bool,
+) -> Result<Vec<Verdict>, ApplyError> {
+    let mut races = 0;
+    loop {
+        let failure = match transaction(session, batch, patient, atomic).await {
+            Ok(verdicts) => return Ok(verdicts),
+            Err(failure) => failure,
+        };
+        match failure.fault {
+            fault @ (Fault::Lost(_) | Fault::Down(_)) if failure.committing => {
+                return Err(fault.at_commit());
+            }
+            fault @ (Fault::Lost(_) | Fault::Down(_)) => return Err(fault.before_commit()),
+            fault => {
+                session.run("ROLLBACK").await.map_err(Fault::before_commit)?;
+                match fault {
+                    Fault::LockTimeout(_) if !patient => patient = true,
+                    // some entity's key is being inserted elsewhere; which one, only a batch of
+                    // one can tell
+                    Fault::LockTimeout(_) if atomic || batch.len() == 1 => {
+                        return Ok(vec![Verdict::Locked; batch.len()]);
+                    }
+                    Fault::Race(_) | Fault::Exists(_) if races < RACES => {
+                        races += 1;
+                        tokio::time::sleep(jitter(races)).await;
+                    }
+                    fault => return Err(fault.before_commit()),
+                }
+            }
+        }
+    }
+}
+
+/// Up to 4 ms after the first race, up to 64 ms after the fifth.
+fn jitter(races: u32) -> Duration {
+    let random = u64::from(Uuid::new_v4().as_bytes()[0]);
+    Duration::from_micros((random << races) * 8)
+}
+
+async fn transaction(
+    session: &mut Session<'_>,
+    batch: &[Event],
+    patient: bool,
+    atomic: bool,
+) -> Result<Vec<Verdict>, Failure> {
+    session.run(if patient { BEGIN_PATIENT } else { "BEGIN" }).await?;
+    let sizes = lock(session, batch, patient).await?;
+    let slices = slices(batch, &sizes);
+    let mut ours: HashSet<EntityKey> = sizes.into_keys().collect();
+    let mut held = HashSet::new();
+    let mut verdicts = Vec::with_capacity(batch.len());
+    for slice in slices {
+        let known = read(session, slice, &ours, &mut held).await?;
+        if !patient && !held.is_empty() {
+            return Err(Fault::Race("an entity appeared meanwhile".to_owned()).into());
+        }
+        verdicts.extend(plan_and_write(session, slice, known, &mut ours, &mut held).await?);
+    }
+    let done = |verdict: &Verdict| matches!(verdict, Verdict::Applied(_) | Verdict::Duplicate(_));
+    let stays = !atomic || verdicts.iter().all(done);
+    let end = session.run(if stays { "COMMIT" } else { "ROLLBACK" }).await;
+    end.map_err(|fault| Failure { fault, committing: stays })?;
+    Ok(verdicts)
+}
+
+/// Locks the entities of the batch that exist; returns their sizes. A patient one leaves out those
+/// that others hold.
+async fn lock(
+    session: &mut Session<'_>,
+    batch: &[Event],
+    patient: bool,
+) -> Result<HashMap<EntityKey, usize>, Fault> {
+    let keys: KeyColumns<'_> = keys_of(batch).into_iter().collect();
+    let statement =
+        sqlx::query_as::<_, (String, String, i32)>(if patient { LOCK_FREE_ONES } else { LOCK })
+            .bind(keys.types)
+            .bind(keys.ids)
+            .fetch_all(&mut session.connection);
+    let rows = Session::flight(session.settings.flight_deadline, statement).await?;
+    let sized = rows.into_iter().map(|(entity_type, entity_id, size)| {
+        (EntityKey { entity_type, entity_id }, usize::try_from(size).unwrap_or(0))
+    });
+    Ok(sized.collect())
+}
+
+/// What the database has of a slice. Entities that exist and aren't ours are held by others.
+async fn read(
+    session: &mut Session<'_>,
+    slice: &[Event],
+    ours: &HashSet<EntityKey>,
+    held: &mut HashSet<EntityKey>,
+) -> Result<Known, Fault> {
+    let deadline = session.settings.flight_deadline;
+    let uuids: Vec<Uuid> = slice.iter().map(Event::uuid).collect();
+    let logged = read::logged(&mut session.connection, &uuids);
+    let logged = Session::flight(deadline, logged).await?;
+
+    let keys: KeyColumns<'_> = keys_of(slice).into_iter().collect();
+    let statement = sqlx::query_as::<_, StoredRow>(READ)
+        .bind(keys.types)
+        .bind(keys.ids)
+        .fetch_all(&mut session.connection);
+    let mut entities = HashMap::new();
+    for (entity_type, entity_id, version, size, updated, data) in
+        Session::flight(deadline, statement).await?
+    {
+        let key = EntityKey { entity_type, entity_id };
+        if ours.contains(&key) {
+            let size = usize::try_from(size).unwrap_or(0);
+            let updated = from_pg(updated);
+            entities.insert(key, Stored { version: count(version), size, updated, data });
+        } else {
+            held.insert(key);
+        }
+    }
+    Ok(Known { logged, entities })
+}
+
+type StoredRow = (String, String, i64, i32, DateTime<Utc>, String);
+
+async fn plan_and_write(
+    session: &mut Session<'_>,
+    slice: &[Event],
+    known: Known,
+    ours: &mut HashSet<EntityKey>,
+    held: &mut HashSet<EntityKey>,
+) -> Result<Vec<Verdict>, Fault> {
+    let settings = session.settings;
+    let rules = Rules { max_entity_bytes: settings.max_entity_bytes, now: settings.clock.now() };
+    let plan = plan(slice, &known, held, rules).map_err(Fault::Refused)?;
+    ours.extend(plan.changes.iter().map(|change| change.key.clone()));
+    if !plan.changes.is_empty() {
+        write(session, plan.changes, plan.log).await?;
+    }
+    Ok(plan.verdicts)
+}
+
+async fn write(
+    session: &mut Session<'_>,
+    changes: Vec<Change<'_>>,
+    log: Vec<LogRow<'_>>,
+) -> Result<(), Fault> {
+    let expected = bigint(changes.len() as u64);
+    let states: ChangeColumns<'_> = changes.into_iter().collect();
+    let mut rows = LogColumns::default();
+    for row in &log {
+        rows.push(row.event, row.ordinal, row.update);
+    }
+    let versions: Vec<i64> = log.iter().map(|row| bigint(row.version)).collect();
+    let committed: Vec<_> = log.iter().map(|row| to_pg(row.committed)).collect();
+    let statement = sqlx::query_scalar::<_, i64>(WRITE)
+        .bind(states.types)
+        .bind(states.ids)
+        .bind(states.replaces)
+        .bind(states.versions)
+        .bind(states.sizes)
+        .bind(states.data)
+        .bind(states.updated)
+        .bind(rows.types)
+        .bind(rows.ids)
+        .bind(rows.uuids)
+        .bind(rows.ordinals)
+        .bind(versions)
+        .bind(rows.created)
+        .bind(rows.saved)
+        .bind(committed)
+        .bind(rows.names)
+        .bind(rows.event_types)
+        .bind(rows.patches)
+        .fetch_all(&mut session.connection);
+    let written = Session::flight(session.settings.flight_deadline, statement).await?;
+    if written == [expected] {
+        return Ok(());
+    }
+    // an entity that was new to us has been made by another writer
+    Err(Fault::Race("an entity changed meanwhile".to_owned()))
+}
+
+fn keys_of(events: &[Event]) -> BTreeSet<&EntityKey> {
+    events.iter().flat_map(Event::updates).map(EntityUpdate::key).collect()
+}

@@ -1,0 +1,110 @@
+//! The reads, each one statement.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgExecutor, PgPool};
+use uuid::Uuid;
+
+use super::fault::Fault;
+use super::{count, from_pg};
+use crate::EntityKey;
+use crate::store::log::{LogRecord, assemble};
+use crate::store::{Entity, LoggedEvent, ReadError};
+
+const LOGGED: &str = r"
+SELECT event_uuid, version, created_at, saved_at, committed_at, entity_type, entity_id,
+       event_name, event_type, patch::text
+FROM event_log WHERE event_uuid = ANY($1) ORDER BY event_uuid, ordinal";
+
+const ENTITY: &str = r"
+SELECT version, created_at, updated_at, data::text FROM entities
+WHERE entity_type = $1 AND entity_id = $2";
+
+/// Runs `read`, and once more on a fresh connection when the pooled one turns out broken: the pool
+/// doesn't look at a connection before it lends it, which would cost a round trip each time.
+pub(super) async fn with_retry<T, F>(
+    deadline: Duration,
+    read: impl Fn() -> F,
+) -> Result<T, ReadError>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    let twice = async {
+        match read().await.map_err(Fault::from) {
+            Err(Fault::Lost(_)) => read().await.map_err(Fault::from),
+            other => other,
+        }
+    };
+    match tokio::time::timeout(deadline, twice).await {
+        Ok(result) => result.map_err(ReadError::from),
+        Err(_) => Err(ReadError("the server doesn't answer".to_owned())),
+    }
+}
+
+/// The current state of one entity.
+pub(super) async fn entity(pool: &PgPool, key: &EntityKey) -> Result<Option<Entity>, sqlx::Error> {
+    let row: Option<(i64, DateTime<Utc>, DateTime<Utc>, String)> = sqlx::query_as(ENTITY)
+        .bind(key.entity_type())
+        .bind(key.entity_id())
+        .fetch_optional(pool)
+        .await?;
+    Ok(row.map(|(version, created, updated, data)| Entity {
+        key: key.clone(),
+        version: count(version),
+        created_at: from_pg(created),
+        updated_at: from_pg(updated),
+        data,
+    }))
+}
+
+/// One event of the log.
+pub(super) async fn event(pool: &PgPool, uuid: Uuid) -> Result<Option<LoggedEvent>, sqlx::Error> {
+    Ok(logged(pool, &[uuid]).await?.remove(&uuid))
+}
+
+/// Whether the server answers.
+pub(super) async fn ping(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT 1").execute(pool).await.map(drop)
+}
+
+/// Those of `uuids` that are in the log.
+pub(super) async fn logged(
+    executor: impl PgExecutor<'_>,
+    uuids: &[Uuid],
+) -> Result<HashMap<Uuid, LoggedEvent>, sqlx::Error> {
+    let rows: Vec<LogRow> = sqlx::query_as(LOGGED).bind(uuids).fetch_all(executor).await?;
+    Ok(assemble(rows.into_iter().map(LogRecord::from)))
+}
+
+#[derive(sqlx::FromRow)]
+struct LogRow {
+    event_uuid: Uuid,
+    version: i64,
+    created_at: Option<DateTime<Utc>>,
+    saved_at: Option<DateTime<Utc>>,
+    committed_at: DateTime<Utc>,
+    entity_type: String,
+    entity_id: String,
+    event_name: String,
+    event_type: Option<String>,
+    patch: String,
+}
+
+impl From<LogRow> for LogRecord {
+    fn from(row: LogRow) -> Self {
+        Self {
+            uuid: row.event_uuid,
+            name: row.event_name,
+            event_type: row.event_type,
+            created: row.created_at.map(from_pg),
+            saved: row.saved_at.map(from_pg),
+            committed: from_pg(row.committed_at),
+            key: EntityKey { entity_type: row.entity_type, entity_id: row.entity_id },
+            version: count(row.version),
+            patch: row.patch,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The SQLite adapter: one writer connection, a few for the reads, and turns with other processes
+//! that write the same file.
+
+mod checkpoint;
+mod disk;
+mod read;
+mod turns;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use uuid::Uuid;
+
+use super::{BoxFuture, ConnectError, Entity, LoggedEvent, ReadError, Store, Writer};
+use crate::config::Settings;
+use crate::{Clock, EntityKey};
+use checkpoint::Checkpointer;
+use turns::Turns;
+use writer::{SqliteWriter, WriterSettings};
+
+/// Connections for reads; each is a thread.
+const READERS: u32 = 4;
+
+/// The net below the turns: how long SQLite itself waits for a lock.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// An SQLite file.
+pub struct SqliteStore {
+    readers: SqlitePool,
+    writer_settings: WriterSettings,
+    checkpointer: Arc<Checkpointer>,
+}
+
+/// How a connection that writes is set up, from its first statement on. Checkpoints are another's
+/// work: on this connection they would be the slowest commits.
+pub fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .locking_mode(SqliteLockingMode::Normal)
+        .busy_timeout(BUSY)
+        .foreign_keys(true)
+        .pragma("wal_autocheckpoint", "0")
+        .disable_statement_logging()
+}
+
+impl SqliteStore {
+    /// Opens the file; it and its folder are made if they aren't there.
+    ///
+    /// # Errors
+    /// One line: the folder can't be made, the file is no database, or it lies on a network.
+    pub async fn open(
+        file: &Path,
+        settings: &Settings,
+        clock: Clock,
+    ) -> Result<Self, ConnectError> {
+        disk::prepare(file)?;
+        let turns = Turns::beside(file);
+        let options = options(file);
+        {
+            // the first connection makes the file a WAL database, for which it must be alone
+            let _turn = turns.take().await.map_err(|error| cannot_open(file, &error))?;
+            options.connect().await.map_err(|error| cannot_open(file, &error))?;
+        }
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(settings.database_acquire_timeout)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone().create_if_missing(false).read_only(true));
+        let checkpointer = Arc::new(Checkpointer::start(file, options.clone()));
+        let writer_settings = WriterSettings {
+            options: options.create_if_missing(false),
+            turns,
+            checkpointer: Arc::clone(&checkpointer),
+            max_entity_bytes: settings.max_entity_bytes,
+            clock,
+        };
+        Ok(Self { readers, writer_settings, checkpointer })
+    }
+}
+
+fn cannot_open(file: &Path, error: &dyn std::fmt::Display) -> ConnectError {
+    ConnectError(format!("DATABASE_URL: {} can't be opened: {error}", file.display()))
+}
+
+impl Store for SqliteStore {
+    fn writer(&self) -> Box<dyn Writer> {
+        Box::new(SqliteWriter::new(self.writer_settings.clone()))
+    }
+
+    fn max_writers(&self) -> usize {
+        1
+    }
+
+    fn entity<'a>(
+        &'a self,
+        key: &'a EntityKey,
+    ) -> BoxFuture<'a, Result<Option<Entity>, ReadError>> {
+        Box::pin(read::entity(&self.readers, key))
+    }
+
+    fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
+        Box::pin(read::event(&self.readers, uuid))
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
+        Box::pin(read::ping(&self.readers))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.readers.close().await;
+            self.checkpointer.finish().await;
+        })
+    }
+}

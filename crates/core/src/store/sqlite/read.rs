@@ -1,0 +1,100 @@
+//! The reads, each one statement.
+
+use std::collections::HashMap;
+
+use sqlx::sqlite::{SqliteExecutor, SqlitePool};
+use uuid::Uuid;
+
+use crate::store::log::{LogRecord, assemble};
+use crate::store::{Entity, LoggedEvent, ReadError};
+use crate::{EntityKey, Timestamp};
+
+use super::writer::count;
+
+const LOGGED: &str = r"
+SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.entity_type,
+       l.entity_id, l.event_name, l.event_type, l.patch
+FROM json_each(?1) AS wanted CROSS JOIN event_log AS l ON l.event_uuid = unhex(wanted.value)
+ORDER BY l.event_uuid, l.ordinal";
+
+const ENTITY: &str = r"
+SELECT version, created_at, updated_at, data FROM entities
+WHERE entity_type = ?1 AND entity_id = ?2";
+
+/// The current state of one entity.
+pub(super) async fn entity(
+    pool: &SqlitePool,
+    key: &EntityKey,
+) -> Result<Option<Entity>, ReadError> {
+    let row: Option<(i64, i64, i64, String)> = sqlx::query_as(ENTITY)
+        .bind(key.entity_type())
+        .bind(key.entity_id())
+        .fetch_optional(pool)
+        .await
+        .map_err(unavailable)?;
+    Ok(row.map(|(version, created, updated, data)| Entity {
+        key: key.clone(),
+        version: count(version),
+        created_at: Timestamp::from_micros(created),
+        updated_at: Timestamp::from_micros(updated),
+        data,
+    }))
+}
+
+/// One event of the log.
+pub(super) async fn event(pool: &SqlitePool, uuid: Uuid) -> Result<Option<LoggedEvent>, ReadError> {
+    let mut found = logged(pool, [uuid].into_iter()).await.map_err(unavailable)?;
+    Ok(found.remove(&uuid))
+}
+
+/// Whether the file can be read.
+pub(super) async fn ping(pool: &SqlitePool) -> Result<(), ReadError> {
+    let page = sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").fetch_optional(pool).await;
+    page.map(drop).map_err(unavailable)
+}
+
+fn unavailable(error: sqlx::Error) -> ReadError {
+    ReadError(error.to_string())
+}
+
+/// Those of `uuids` that are in the log.
+pub(super) async fn logged(
+    executor: impl SqliteExecutor<'_>,
+    uuids: impl Iterator<Item = Uuid>,
+) -> Result<HashMap<Uuid, LoggedEvent>, sqlx::Error> {
+    let wanted: Vec<String> = uuids.map(|uuid| uuid.simple().to_string()).collect();
+    let wanted =
+        serde_json::to_string(&wanted).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let rows: Vec<LogRow> = sqlx::query_as(LOGGED).bind(wanted).fetch_all(executor).await?;
+    Ok(assemble(rows.into_iter().map(LogRecord::from)))
+}
+
+#[derive(sqlx::FromRow)]
+struct LogRow {
+    event_uuid: Uuid,
+    version: i64,
+    created_at: Option<i64>,
+    saved_at: Option<i64>,
+    committed_at: i64,
+    entity_type: String,
+    entity_id: String,
+    event_name: String,
+    event_type: Option<String>,
+    patch: String,
+}
+
+impl From<LogRow> for LogRecord {
+    fn from(row: LogRow) -> Self {
+        Self {
+            uuid: row.event_uuid,
+            name: row.event_name,
+            event_type: row.event_type,
+            created: row.created_at.map(Timestamp::from_micros),
+            saved: row.saved_at.map(Timestamp::from_micros),
+            committed: Timestamp::from_micros(row.committed_at),
+            key: EntityKey { entity_type: row.entity_type, entity_id: row.entity_id },
+            version: count(row.version),
+            patch: row.patch,
+        }
+    }
+}

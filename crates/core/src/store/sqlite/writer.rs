@@ -1,0 +1,234 @@
+//! A writer: its turn, one transaction, the careful road.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+use super::checkpoint::Checkpointer;
+use super::read;
+use super::turns::Turns;
+use crate::store::plan::{Change, Known, LogRow, Rules, Stored, plan, slices};
+use crate::store::{ApplyError, ApplyMode, BoxFuture, Verdict, Writer};
+use crate::{Clock, EntityKey, EntityUpdate, Event, Timestamp};
+
+// Every statement is a way to SQLite's thread and back, so each takes all its rows as one JSON
+// array. CROSS JOIN keeps SQLite from scanning the table and searching the array.
+const SIZES: &str = r"
+SELECT e.entity_type, e.entity_id, e.size
+FROM json_each(?1) AS k CROSS JOIN entities AS e
+ON e.entity_type = k.value->>0 AND e.entity_id = k.value->>1";
+
+const STATES: &str = r"
+SELECT e.entity_type, e.entity_id, e.version, e.size, e.updated_at, e.data
+FROM json_each(?1) AS k CROSS JOIN entities AS e
+ON e.entity_type = k.value->>0 AND e.entity_id = k.value->>1";
+
+const WRITE: &str = r"
+INSERT INTO entities (entity_type, entity_id, version, size, data, created_at, updated_at)
+SELECT c.value->>0, c.value->>1, c.value->>2, c.value->>3, c.value->>4, c.value->>5, c.value->>5
+FROM json_each(?1) AS c WHERE true
+ON CONFLICT (entity_type, entity_id) DO UPDATE SET
+    version = excluded.version, size = excluded.size, data = excluded.data,
+    updated_at = excluded.updated_at";
+
+const LOG: &str = r"
+INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
+                       entity_type, entity_id, event_name, event_type, patch)
+SELECT unhex(l.value->>0), l.value->>1, l.value->>2, l.value->>3, l.value->>4, l.value->>5,
+       l.value->>6, l.value->>7, l.value->>8, l.value->>9, l.value->>10
+FROM json_each(?1) AS l ORDER BY l.key";
+
+/// What a writer works with.
+#[derive(Clone)]
+pub(super) struct WriterSettings {
+    pub(super) options: SqliteConnectOptions,
+    pub(super) turns: Turns,
+    pub(super) checkpointer: Arc<Checkpointer>,
+    pub(super) max_entity_bytes: usize,
+    pub(super) clock: Clock,
+}
+
+/// Applies batches over one connection.
+pub(super) struct SqliteWriter {
+    settings: WriterSettings,
+    /// Taken out while a batch runs: after an error, or when the future is dropped, it is closed,
+    /// which rolls back.
+    connection: Option<SqliteConnection>,
+}
+
+impl SqliteWriter {
+    pub(super) fn new(settings: WriterSettings) -> Self {
+        Self { settings, connection: None }
+    }
+
+    async fn apply(
+        &mut self,
+        batch: &[Event],
+        mode: ApplyMode,
+    ) -> Result<Vec<Verdict>, ApplyError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let turn = self.settings.turns.take().await;
+        let _turn = turn.map_err(|error| ApplyError::Unavailable(error.to_string()))?;
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.settings.options.connect().await.map_err(fault)?,
+        };
+        match transaction(&mut connection, &self.settings, batch, mode).await {
+            Ok(verdicts) => {
+                self.connection = Some(connection);
+                self.settings.checkpointer.committed();
+                Ok(verdicts)
+            }
+            Err(error) => {
+                // closed before the turn ends: the next writer finds no lock of ours
+                drop(sqlx::Connection::close_hard(connection).await);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Writer for SqliteWriter {
+    fn apply<'a>(
+        &'a mut self,
+        batch: &'a [Event],
+        mode: ApplyMode,
+    ) -> BoxFuture<'a, Result<Vec<Verdict>, ApplyError>> {
+        Box::pin(self.apply(batch, mode))
+    }
+}
+
+/// No session can hold a row here, so that no event is ever locked and the modes but `Atomic` are
+/// one. A COMMIT that fails has stored nothing: SQLite undoes what it began, at the latest when the
+/// file is next opened.
+async fn transaction(
+    connection: &mut SqliteConnection,
+    settings: &WriterSettings,
+    batch: &[Event],
+    mode: ApplyMode,
+) -> Result<Vec<Verdict>, ApplyError> {
+    run(connection, "BEGIN IMMEDIATE").await?;
+    let sizes = sizes(connection, batch).await?;
+    let mut verdicts = Vec::with_capacity(batch.len());
+    for slice in slices(batch, &sizes) {
+        let known = read_known(connection, slice).await?;
+        let rules =
+            Rules { max_entity_bytes: settings.max_entity_bytes, now: settings.clock.now() };
+        let plan = plan(slice, &known, &mut HashSet::new(), rules);
+        let plan = plan.map_err(ApplyError::Refused)?;
+        if !plan.changes.is_empty() {
+            write(connection, plan.changes, plan.log).await?;
+        }
+        verdicts.extend(plan.verdicts);
+    }
+    let done = |verdict: &Verdict| matches!(verdict, Verdict::Applied(_) | Verdict::Duplicate(_));
+    let stays = mode != ApplyMode::Atomic || verdicts.iter().all(done);
+    run(connection, if stays { "COMMIT" } else { "ROLLBACK" }).await?;
+    Ok(verdicts)
+}
+
+async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), ApplyError> {
+    sqlx::query(sql).execute(connection).await.map(drop).map_err(fault)
+}
+
+async fn sizes(
+    connection: &mut SqliteConnection,
+    batch: &[Event],
+) -> Result<HashMap<EntityKey, usize>, ApplyError> {
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(SIZES)
+        .bind(json(&keys_of(batch))?)
+        .fetch_all(connection)
+        .await
+        .map_err(fault)?;
+    let sized = rows.into_iter().map(|(entity_type, entity_id, size)| {
+        (EntityKey { entity_type, entity_id }, usize::try_from(size).unwrap_or(0))
+    });
+    Ok(sized.collect())
+}
+
+async fn read_known(
+    connection: &mut SqliteConnection,
+    slice: &[Event],
+) -> Result<Known, ApplyError> {
+    let uuids = slice.iter().map(Event::uuid);
+    let logged = read::logged(&mut *connection, uuids).await.map_err(fault)?;
+    let rows: Vec<(String, String, i64, i64, i64, String)> = sqlx::query_as(STATES)
+        .bind(json(&keys_of(slice))?)
+        .fetch_all(connection)
+        .await
+        .map_err(fault)?;
+    let states = rows.into_iter().map(|(entity_type, entity_id, version, size, updated, data)| {
+        let size = usize::try_from(size).unwrap_or(0);
+        let updated = Timestamp::from_micros(updated);
+        let stored = Stored { version: count(version), size, updated, data };
+        (EntityKey { entity_type, entity_id }, stored)
+    });
+    Ok(Known { logged, entities: states.collect() })
+}
+
+async fn write(
+    connection: &mut SqliteConnection,
+    changes: Vec<Change<'_>>,
+    log: Vec<LogRow<'_>>,
+) -> Result<(), ApplyError> {
+    let states: Vec<_> = changes
+        .iter()
+        .map(|c| {
+            let (entity_type, id) = (c.key.entity_type(), c.key.entity_id());
+            (entity_type, id, c.version, c.size, c.data.as_str(), c.updated.micros())
+        })
+        .collect();
+    sqlx::query(WRITE).bind(json(&states)?).execute(&mut *connection).await.map_err(fault)?;
+    drop(states);
+    drop(changes);
+    let rows: Vec<_> = log.iter().map(log_row).collect();
+    sqlx::query(LOG).bind(json(&rows)?).execute(connection).await.map(drop).map_err(fault)
+}
+
+/// The columns of the log, in the statement's order.
+fn log_row<'a>(row: &LogRow<'a>) -> impl Serialize + use<'a> {
+    let (event, key) = (row.event, row.update.key());
+    (
+        event.uuid().simple().to_string(),
+        row.ordinal,
+        row.version,
+        event.created().map(Timestamp::micros),
+        event.saved().map(Timestamp::micros),
+        row.committed.micros(),
+        key.entity_type(),
+        key.entity_id(),
+        event.name(),
+        event.event_type(),
+        row.update.patch().text(),
+    )
+}
+
+fn keys_of(events: &[Event]) -> Vec<(&str, &str)> {
+    let keys: BTreeSet<_> = events.iter().flat_map(Event::updates).map(EntityUpdate::key).collect();
+    keys.into_iter().map(|key| (key.entity_type(), key.entity_id())).collect()
+}
+
+fn json(rows: &impl Serialize) -> Result<String, ApplyError> {
+    serde_json::to_string(rows).map_err(|error| ApplyError::Refused(error.to_string()))
+}
+
+/// A count out of a column that never holds a negative number.
+pub(super) fn count(column: i64) -> u64 {
+    u64::try_from(column).unwrap_or(0)
+}
+
+/// BUSY 5, LOCKED 6, NOMEM 7, READONLY 8, IOERR 10, CORRUPT 11, FULL 13, CANTOPEN 14, PROTOCOL 15,
+/// SCHEMA 17, AUTH 23, NOTADB 26, and 1 for a table that isn't there (yet): the file can't be
+/// written now. Others (TOOBIG 18, CONSTRAINT 19, MISMATCH 20) are the batch's own.
+fn fault(error: sqlx::Error) -> ApplyError {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    match code.map(|extended| extended & 0xff) {
+        Some(18..=20) => ApplyError::Refused(error.to_string()),
+        _ => ApplyError::Unavailable(error.to_string()),
+    }
+}
