@@ -71,7 +71,8 @@ impl Held {
 
     fn grow(&self, bytes: usize) -> Result<(), Problem> {
         let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).grow(bytes);
-        let full = || Problem::new(ProblemKind::Overloaded, "too many bytes of requests are on their way");
+        let full =
+            || Problem::new(ProblemKind::Overloaded, "too many bytes of requests are on their way");
         taken.then_some(()).ok_or_else(full)
     }
 
@@ -99,11 +100,19 @@ pub(crate) struct MessageBody<B> {
 
 #[derive(Debug)]
 enum State {
-    Header { bytes: [u8; HEADER], have: usize },
+    Header {
+        bytes: [u8; HEADER],
+        have: usize,
+    },
     /// A message that goes on as it is.
-    Plain { left: usize },
+    Plain {
+        left: usize,
+    },
     /// A message that is gathered to be inflated.
-    Packed { wire: BytesMut, len: usize },
+    Packed {
+        wire: BytesMut,
+        len: usize,
+    },
 }
 
 const NEW_MESSAGE: State = State::Header { bytes: [0; HEADER], have: 0 };

@@ -107,7 +107,8 @@ impl Gate {
 async fn answer(request: Request, next: Next, id: &RequestId) -> Response {
     let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await else {
         tracing::error!("a handler panicked");
-        let problem = Problem::new(ProblemKind::Internal, "the call failed because of a defect here");
+        let problem =
+            Problem::new(ProblemKind::Internal, "the call failed because of a defect here");
         return status::of_problem(&problem, id).into_http();
     };
     match Status::from_header_map(response.headers()) {

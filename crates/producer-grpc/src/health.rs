@@ -131,9 +131,8 @@ pub(crate) async fn ask(address: SocketAddr) -> Result<(), String> {
     });
     let origin = http::Uri::builder().scheme("http").authority(address.to_string());
     let origin = origin.path_and_query("/").build().map_err(|error| cannot(&error))?;
-    let answer = HealthClient::with_origin(transport, origin)
-        .check(HealthCheckRequest::default())
-        .await;
+    let answer =
+        HealthClient::with_origin(transport, origin).check(HealthCheckRequest::default()).await;
     connection.abort();
     match answer {
         Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Ok(()),

@@ -6,7 +6,7 @@ use tonic::service::Routes;
 use tonic_reflection::server::{Builder, Error};
 
 /// Package `producer.v1`.
-#[expect(clippy::all, unreachable_pub, reason = "generated")]
+#[expect(clippy::all, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("producer.v1");
 }

@@ -7,7 +7,6 @@ use producer_core::store::{Entity, ReadError};
 use producer_core::{EntityKey, Location, Problem, ProblemKind, Step, Violations, parse};
 use producer_server::App;
 use tonic::{Extensions, Request, Response, Status, Streaming};
-use uuid::Uuid;
 
 use crate::body::Held;
 use crate::gate::RequestId;
@@ -62,7 +61,8 @@ impl v1::event_service_server::EventService for EventService {
         request: Request<Streaming<v1::EventRequest>>,
     ) -> Result<Response<Results>, Status> {
         let id = request_id(request.extensions())?;
-        let call = self.app.ingest.open_call().map_err(|problem| status::of_problem(&problem, &id))?;
+        let call =
+            self.app.ingest.open_call().map_err(|problem| status::of_problem(&problem, &id))?;
         let (clock, shutdown) = (self.app.clock.clone(), self.app.shutdown.clone());
         let answers = stream::answers(request.into_inner(), call, clock, shutdown, id);
         Ok(Response::new(Box::pin(answers)))
@@ -128,7 +128,9 @@ impl EventService {
     async fn event(&self, uuid: &str) -> Result<v1::Event, Problem> {
         let uuid = parse::uuid(uuid).ok_or_else(bad_uuid)?;
         let found = self.app.store.event(uuid).await.map_err(|error| out_of_reach(&error))?;
-        found.map(convert::logged).ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such event"))
+        found
+            .map(convert::logged)
+            .ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such event"))
     }
 }
 
@@ -168,7 +170,9 @@ fn viewed(entity: Entity, view: v1::EntityView, id: &RequestId) -> Result<v1::En
 fn no_struct(why: NoStruct, id: &RequestId) -> Status {
     let message = match why {
         NoStruct::TooDeep => "the document is deeper than 30 levels; ask for ENTITY_VIEW_JSON",
-        NoStruct::Number => "the document has a number beyond a double's range; ask for ENTITY_VIEW_JSON",
+        NoStruct::Number => {
+            "the document has a number beyond a double's range; ask for ENTITY_VIEW_JSON"
+        }
     };
     status::failed_precondition(message, id)
 }

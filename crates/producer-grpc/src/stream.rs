@@ -1,9 +1,9 @@
 //! `StreamEvents`: one task reads, the answer's stream tells the outcomes in their order.
 
 use futures_util::{Stream, stream};
+use producer_core::bulk::ItemStatus;
 use producer_core::ingest::{CallResults, CallSender};
 use producer_core::{Clock, Problem, ProblemKind};
-use producer_core::bulk::ItemStatus;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -110,12 +110,18 @@ impl Answers {
             Ok(End::Failed(status)) => Some(status::completed(&status, &self.request)),
             Ok(End::Draining | End::Broken) => {
                 let detail = "the service is stopping; events without a result were not stored";
-                Some(status::of_problem(&Problem::new(ProblemKind::Unavailable, detail), &self.request))
+                Some(status::of_problem(
+                    &Problem::new(ProblemKind::Unavailable, detail),
+                    &self.request,
+                ))
             }
             Err(_panicked) => {
                 tracing::error!("the reader of a stream panicked");
                 let detail = "the call failed because of a defect here";
-                Some(status::of_problem(&Problem::new(ProblemKind::Internal, detail), &self.request))
+                Some(status::of_problem(
+                    &Problem::new(ProblemKind::Internal, detail),
+                    &self.request,
+                ))
             }
         }
     }
