@@ -50,6 +50,7 @@ pub fn options(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .pragma("wal_autocheckpoint", "0")
+        .pragma("journal_size_limit", "1048576")
         .disable_statement_logging()
 }
 
@@ -76,7 +77,7 @@ impl SqliteStore {
             .acquire_timeout(settings.database_acquire_timeout)
             .test_before_acquire(false)
             .connect_lazy_with(options.clone().create_if_missing(false).read_only(true));
-        let checkpointer = Arc::new(Checkpointer::start(file, options.clone()));
+        let checkpointer = Arc::new(Checkpointer::start(file, options.clone(), turns.clone()));
         let writer_settings = WriterSettings {
             options: options.create_if_missing(false),
             turns,
