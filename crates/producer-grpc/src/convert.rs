@@ -20,7 +20,7 @@ pub(crate) fn event(message: &v1::EventRequest, clock: &Clock) -> Result<Event, 
     if let Some(header) = &message.event_header {
         draft.header(Header {
             uuid: Field::non_empty(&header.uuid),
-            event_name: Field::Text(header.event_name.as_str().into()),
+            event_name: Field::non_empty(&header.event_name),
             created_date: Field::non_empty(&header.created_date),
             saved_date: Field::non_empty(&header.saved_date),
             event_type: Field::non_empty(&header.event_type),
