@@ -2,7 +2,11 @@
 //! table, and rebuilding entities from their log. Each works on connections of its own, without the
 //! timeouts that guard the service's.
 
+pub mod adopt;
+mod fold;
 pub mod migrate;
+pub mod rebuild;
+mod tables;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +35,9 @@ pub enum MaintenanceError {
     /// It will not work on this database, however often it is tried.
     #[error("{0}")]
     Refused(String),
+    /// Another transaction won; trying again may help.
+    #[error("another transaction is in the way: {0}")]
+    Contended(String),
     /// A statement failed.
     #[error("the database says: {0}")]
     Statement(String),
@@ -39,16 +46,31 @@ pub enum MaintenanceError {
 impl From<sqlx::Error> for MaintenanceError {
     fn from(error: sqlx::Error) -> Self {
         let text = error.to_string().replace('\n', " ");
-        let gone = match &error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => true,
+        let code = match &error {
+            sqlx::Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),
+            _ => None,
+        };
+        if matches!(code.as_deref(), Some("40P01" | "40001")) {
+            return Self::Contended(text);
+        }
+        let gone = match code.as_deref() {
             // connection exception, operator intervention (shutdown, starting up)
-            sqlx::Error::Database(error) => {
-                error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
-            }
-            _ => false,
+            Some(code) => code.starts_with("08") || code.starts_with("57P"),
+            None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_)),
         };
         if gone { Self::Unreachable(text) } else { Self::Statement(text) }
     }
+}
+
+/// What a long piece of work tells while it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// How much there is to do, roughly.
+    Total(u64),
+    /// How much is done.
+    Done(u64),
+    /// Something to list.
+    Line(String),
 }
 
 /// A database to maintain.

@@ -9,7 +9,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 /// Encodes `T`, decodes `U`.
 #[derive(Debug)]
-pub struct StrictCodec<T, U>(PhantomData<(T, U)>);
+pub(crate) struct StrictCodec<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for StrictCodec<T, U> {
     fn default() -> Self {
@@ -38,7 +38,7 @@ where
 
 /// One direction of a [`StrictCodec`].
 #[derive(Debug)]
-pub struct Half<T>(PhantomData<T>);
+pub(crate) struct Half<T>(PhantomData<T>);
 
 impl<T: Message> Encoder for Half<T> {
     type Item = T;

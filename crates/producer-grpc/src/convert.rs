@@ -1,5 +1,7 @@
 //! Between the messages of the .proto files and the core's types.
 
+use std::collections::HashMap;
+
 use producer_core::store::{Entity, LoggedEvent, LoggedUpdate};
 use producer_core::{
     Clock, Draft, Event, Field, Header, Location, Patch, Problem, Receipt, Timestamp, Violations,
@@ -43,7 +45,7 @@ fn attributes(update: &v1::EntityUpdate) -> Result<Patch, Violations> {
         (None, None, None) => parse::attributes("{}"),
         (None, None, Some(text)) => parse::attributes(text),
         (None, Some(typed), None) => parse::attributes(&structs::to_json(typed)?),
-        (Some(map), None, None) => parse::attributes(&map_to_json(map)),
+        (Some(map), None, None) => parse::attributes(&object_of(map)),
         _ => Err(Violations::one(
             Location::default(),
             "must be given in one of updated_attributes, attributes and attributes_json alone",
@@ -51,18 +53,8 @@ fn attributes(update: &v1::EntityUpdate) -> Result<Patch, Violations> {
     }
 }
 
-fn map_to_json(map: &std::collections::HashMap<String, String>) -> String {
-    let mut text = String::from("{");
-    for (i, (key, value)) in map.iter().enumerate() {
-        if i > 0 {
-            text.push(',');
-        }
-        structs::string(&mut text, key);
-        text.push(':');
-        structs::string(&mut text, value);
-    }
-    text.push('}');
-    text
+fn object_of(map: &HashMap<String, String>) -> String {
+    parse::object_of_strings(map.iter().map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
 /// The answer to one applied event.

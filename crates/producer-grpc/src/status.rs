@@ -73,10 +73,7 @@ fn of_fields(
     let room = room_for_violations(code, &message, &details);
     let violations = fitting(problem.violations.listed(), room, field);
     if !violations.is_empty() {
-        details.push(any(
-            "google.rpc.BadRequest",
-            &BadRequest { field_violations: violations },
-        ));
+        details.push(any("google.rpc.BadRequest", &BadRequest { field_violations: violations }));
     }
     rich(code, &message, details)
 }
@@ -93,10 +90,7 @@ fn error_info(reason: &str, event_id: Option<String>, request: &RequestId) -> Er
 }
 
 fn any(type_name: &str, message: &impl Message) -> Any {
-    Any {
-        type_url: format!("type.googleapis.com/{type_name}"),
-        value: message.encode_to_vec(),
-    }
+    Any { type_url: format!("type.googleapis.com/{type_name}"), value: message.encode_to_vec() }
 }
 
 fn rich(code: Code, message: &str, details: Vec<Any>) -> Status {
@@ -107,11 +101,7 @@ fn rich(code: Code, message: &str, details: Vec<Any>) -> Status {
 
 /// Bytes of protobuf that violations may take, so that all of it stays within [`MAX_SENT`].
 fn room_for_violations(code: Code, message: &str, details: &[Any]) -> usize {
-    let rich = RichStatus {
-        code: code.into(),
-        message: message.into(),
-        details: details.to_vec(),
-    };
+    let rich = RichStatus { code: code.into(), message: message.into(), details: details.to_vec() };
     // base64 makes four characters of three bytes; 64 for the type's name and the lengths
     let in_bytes = MAX_SENT.saturating_sub(percent_encoded_len(message)) / 4 * 3;
     in_bytes.saturating_sub(rich.encoded_len() + 64)

@@ -67,8 +67,12 @@ impl Writer {
         match &value.kind {
             None => self.refuse("must have a kind"),
             Some(Kind::NullValue(_)) => self.text.push_str("null"),
-            Some(Kind::BoolValue(value)) => self.text.push_str(if *value { "true" } else { "false" }),
-            Some(Kind::NumberValue(number)) if number.is_finite() => push_number(&mut self.text, *number),
+            Some(Kind::BoolValue(value)) => {
+                self.text.push_str(if *value { "true" } else { "false" })
+            }
+            Some(Kind::NumberValue(number)) if number.is_finite() => {
+                push_number(&mut self.text, *number)
+            }
             Some(Kind::NumberValue(_)) => self.refuse("must be a finite number"),
             Some(Kind::StringValue(text)) => string(&mut self.text, text),
             Some(Kind::StructValue(object)) => self.object(object, level + 1),
@@ -153,10 +157,8 @@ fn from_array(values: Vec<serde_json::Value>, level: usize) -> Result<ListValue,
     if level > MAX_LEVELS {
         return Err(NoStruct::TooDeep);
     }
-    let values = values
-        .into_iter()
-        .map(|value| from_value(value, level))
-        .collect::<Result<_, _>>()?;
+    let values =
+        values.into_iter().map(|value| from_value(value, level)).collect::<Result<_, _>>()?;
     Ok(ListValue { values })
 }
 

@@ -1,0 +1,181 @@
+//! The older services' rows: how they are read, and which may become entities.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use futures_util::TryStreamExt;
+
+use crate::maintenance::tables::{moment, page};
+use crate::maintenance::{Connection, MaintenanceError};
+use crate::merge::Document;
+use crate::{EntityKey, Problem, Timestamp, parse};
+
+/// A row as it is.
+#[derive(Debug)]
+pub(super) struct OldRow {
+    pub(super) id: String,
+    entity_type: Option<String>,
+    data: Option<String>,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
+}
+
+/// A row that may become an entity.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) key: EntityKey,
+    /// The document without null members.
+    pub(super) data: String,
+    pub(super) size: usize,
+    pub(super) created_at: Option<Timestamp>,
+    pub(super) updated_at: Option<Timestamp>,
+}
+
+impl OldRow {
+    /// Holds the row against the contract; the error is the reason why it is left.
+    pub(super) fn check(&self, max_entity_bytes: usize) -> Result<Checked, String> {
+        let entity_type = self.entity_type.as_deref().unwrap_or_default();
+        check_id("entity_type", entity_type)?;
+        check_id("id", &self.id)?;
+        let data = self.data.as_deref().ok_or("data is null")?;
+        let patch = parse::attributes(data)
+            .map_err(|broken| format!("data: {}", Problem::validation(broken).detail))?;
+        let mut document = Document::empty();
+        document.merge(Document::parse(patch.text()).map_err(|error| format!("data: {error}"))?);
+        if document.size() > max_entity_bytes {
+            let size = document.size();
+            return Err(format!("data has {size} bytes, over MAX_ENTITY_BYTES {max_entity_bytes}"));
+        }
+        Ok(Checked {
+            key: EntityKey { entity_type: entity_type.into(), entity_id: self.id.clone() },
+            size: document.size(),
+            data: document.to_json(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        })
+    }
+}
+
+fn check_id(column: &str, id: &str) -> Result<(), String> {
+    match id {
+        "" => Err(format!("{column} is missing")),
+        "." | ".." => Err(format!("{column} must not be {id}")),
+        _ if id.contains('\0') => Err(format!("{column} holds a NUL")),
+        _ if id.chars().count() > 255 => Err(format!("{column} is longer than 255 characters")),
+        _ => Ok(()),
+    }
+}
+
+type PgRow = (String, Option<String>, Option<String>, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+type SqliteRow = (String, Option<String>, Option<String>, Option<String>, Option<String>);
+
+impl Connection {
+    /// The rows behind an id, in an order of the database's own: one batch.
+    pub(super) async fn old_rows(
+        &mut self,
+        after: Option<&str>,
+    ) -> Result<Vec<OldRow>, MaintenanceError> {
+        let bytes = |row: &OldRow| row.data.as_ref().map_or(0, String::len);
+        Ok(match self {
+            Self::Postgres(c) => {
+                // a time without zone is taken as UTC, which is the session's zone; one that
+                // chrono can't tell counts as missing
+                let query = sqlx::query_as::<_, PgRow>(
+                    "SELECT id::text, entity_type::text, data::text,
+                         CASE WHEN created_at >= '0001-01-01' AND created_at < '10000-01-01'
+                              THEN created_at::timestamptz END,
+                         CASE WHEN updated_at >= '0001-01-01' AND updated_at < '10000-01-01'
+                              THEN updated_at::timestamptz END
+                     FROM car_entities WHERE $1::text IS NULL OR id > $1::text
+                     ORDER BY id LIMIT 500",
+                );
+                let rows =
+                    query.bind(after).fetch(c).map_ok(|(id, entity_type, data, c, u)| OldRow {
+                        id,
+                        entity_type,
+                        data,
+                        created_at: c.map(moment),
+                        updated_at: u.map(moment),
+                    });
+                page(rows, bytes).await?
+            }
+            Self::Sqlite(c) => {
+                let query = sqlx::query_as::<_, SqliteRow>(
+                    "SELECT CAST(id AS TEXT), CAST(entity_type AS TEXT), CAST(data AS TEXT),
+                         CAST(created_at AS TEXT), CAST(updated_at AS TEXT)
+                     FROM car_entities WHERE $1 IS NULL OR id > $1 ORDER BY id LIMIT 500",
+                );
+                let rows =
+                    query.bind(after).fetch(c).map_ok(|(id, entity_type, data, c, u)| OldRow {
+                        id,
+                        entity_type,
+                        data,
+                        created_at: c.as_deref().and_then(sqlite_time),
+                        updated_at: u.as_deref().and_then(sqlite_time),
+                    });
+                page(rows, bytes).await?
+            }
+        })
+    }
+
+    pub(super) async fn adopted_table_exists(&mut self) -> Result<bool, MaintenanceError> {
+        let count = match self {
+            Self::Postgres(_) => {
+                self.count(
+                    "SELECT count(*) FROM pg_class WHERE oid = to_regclass('car_entities_adopted')",
+                )
+                .await?
+            }
+            Self::Sqlite(_) => {
+                self.count("SELECT count(*) FROM sqlite_schema WHERE name = 'car_entities_adopted'")
+                    .await?
+            }
+        };
+        Ok(count > 0)
+    }
+
+    /// From here to the transaction's end nobody else writes the table; it can still be read.
+    /// SQLite has no such lock.
+    pub(super) async fn hold_old_table(&mut self) -> Result<(), MaintenanceError> {
+        if let Self::Postgres(_) = self {
+            self.run("BEGIN").await?;
+            self.run("LOCK TABLE car_entities IN SHARE ROW EXCLUSIVE MODE").await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the table under another name; the view takes its place, as the first migration makes
+    /// it.
+    pub(super) async fn replace_old_table(&mut self) -> Result<(), MaintenanceError> {
+        self.run("ALTER TABLE car_entities RENAME TO car_entities_adopted").await?;
+        self.run(match self {
+            Self::Postgres(_) => {
+                "CREATE VIEW car_entities AS
+                 SELECT entity_id AS id, entity_type, created_at, updated_at, data FROM entities"
+            }
+            Self::Sqlite(_) => {
+                "CREATE VIEW car_entities AS
+                 SELECT entity_id AS id, entity_type,
+                        strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000000.0, 'unixepoch') AS created_at,
+                        strftime('%Y-%m-%dT%H:%M:%fZ', updated_at / 1000000.0, 'unixepoch') AS updated_at,
+                        data
+                 FROM entities"
+            }
+        })
+        .await
+    }
+}
+
+/// SQLite has no type for times: RFC 3339, its own `YYYY-MM-DD HH:MM:SS`, or Unix seconds or
+/// milliseconds.
+fn sqlite_time(text: &str) -> Option<Timestamp> {
+    if let Ok(number) = text.parse::<i64>() {
+        let is_millis = number.unsigned_abs() >= 100_000_000_000;
+        let micros = number.checked_mul(if is_millis { 1_000 } else { 1_000_000 })?;
+        return Some(Timestamp::from_micros(micros));
+    }
+    if let Ok(date) = DateTime::parse_from_rfc3339(text) {
+        return Some(moment(date.to_utc()));
+    }
+    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
+    let date = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+    date.map(|date| moment(date.and_utc()))
+}

@@ -1,0 +1,126 @@
+//! `ProcessEvents`: many events in one call.
+
+use std::time::Instant;
+
+use producer_core::bulk::{BatchSummary, ItemStatus, LISTED_VIOLATIONS};
+use producer_core::ingest::{Ingest, Outcome};
+use producer_core::{Clock, Event, Location, Problem, ProblemKind, Step, Violations};
+use uuid::Uuid;
+
+use crate::convert;
+use crate::proto::v1;
+
+const MAX_EVENTS: usize = 10_000;
+
+/// Applies the events of one call.
+pub(crate) async fn process(
+    call: v1::ProcessEventsRequest,
+    ingest: &Ingest,
+    clock: &Clock,
+) -> Result<v1::ProcessEventsResponse, Problem> {
+    let started = Instant::now();
+    check_count(call.events.len())?;
+    let items = call.events.iter().map(|event| convert::event(event, clock));
+    let outcomes = if call.atomic {
+        atomic(all_valid(items)?, ingest).await?
+    } else {
+        let items = items.collect();
+        drop(call.events);
+        ingest.submit_each(items).await?
+    };
+    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    response(outcomes, clock.new_uuid(), elapsed_ms)
+}
+
+fn check_count(count: usize) -> Result<(), Problem> {
+    let detail = match count {
+        0 => "must have at least one item",
+        1..=MAX_EVENTS => return Ok(()),
+        _ => "must have at most 10,000 items",
+    };
+    let place = Location(vec![Step::Key("events".into())]);
+    Err(Problem::validation(Violations::one(place, detail)))
+}
+
+/// All events, or all their broken rules with locations from the array's root.
+fn all_valid(items: impl Iterator<Item = Result<Event, Problem>>) -> Result<Vec<Event>, Problem> {
+    let mut events = Vec::new();
+    let mut violations = Violations::default();
+    for (index, item) in items.enumerate() {
+        match item {
+            Ok(event) => events.push(event),
+            Err(problem) => violations.append(problem.violations.below_index(index)),
+        }
+    }
+    if violations.is_empty() { Ok(events) } else { Err(Problem::validation(violations)) }
+}
+
+/// An unknown outcome is told for every event, so that each sender learns its uuid.
+async fn atomic(events: Vec<Event>, ingest: &Ingest) -> Result<Vec<Outcome>, Problem> {
+    let uuids: Vec<Uuid> = events.iter().map(Event::uuid).collect();
+    match ingest.submit_atomic(events).await {
+        Ok(receipts) => Ok(receipts.into_iter().map(Ok).collect()),
+        Err(problem) if problem.kind == ProblemKind::OutcomeUnknown => {
+            Ok(uuids.into_iter().map(|uuid| Err(problem.clone().of_event(uuid))).collect())
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+fn response(
+    outcomes: Vec<Outcome>,
+    batch_id: Uuid,
+    processing_time_ms: u64,
+) -> Result<v1::ProcessEventsResponse, Problem> {
+    let mut summary = BatchSummary::default();
+    let mut room = LISTED_VIOLATIONS;
+    let mut results = Vec::with_capacity(outcomes.len());
+    for (index, outcome) in (0..).zip(outcomes) {
+        summary.count(&outcome);
+        let mut result = result(index, outcome);
+        result.violations.truncate(room);
+        room -= result.violations.len();
+        results.push(result);
+    }
+    if let Some(problem) = summary.nothing_stored() {
+        return Err(problem.clone());
+    }
+    Ok(v1::ProcessEventsResponse {
+        success: summary.success(),
+        message: summary.message(),
+        processed_count: summary.processed(),
+        failed_count: summary.failed(),
+        batch_id: batch_id.to_string(),
+        processing_time_ms,
+        results,
+    })
+}
+
+/// What became of the event at `index`.
+pub(crate) fn result(index: u64, outcome: Outcome) -> v1::EventResult {
+    let mut result = v1::EventResult { index, ..v1::EventResult::default() };
+    result.set_status(status(ItemStatus::of(&outcome)));
+    match outcome {
+        Ok(receipt) => {
+            result.event_id = receipt.event_id.to_string();
+            result.entities = convert::versions(receipt);
+        }
+        Err(problem) => {
+            result.event_id = problem.event_id.map(|uuid| uuid.to_string()).unwrap_or_default();
+            result.violations = convert::violations(&problem.violations);
+            result.message = problem.detail.into_owned();
+        }
+    }
+    result
+}
+
+fn status(status: ItemStatus) -> v1::EventStatus {
+    match status {
+        ItemStatus::Processed => v1::EventStatus::Processed,
+        ItemStatus::Duplicate => v1::EventStatus::Duplicate,
+        ItemStatus::Invalid => v1::EventStatus::Invalid,
+        ItemStatus::Conflict => v1::EventStatus::Conflict,
+        ItemStatus::Unavailable => v1::EventStatus::Unavailable,
+        ItemStatus::Unknown => v1::EventStatus::Unknown,
+    }
+}

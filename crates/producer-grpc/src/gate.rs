@@ -1,0 +1,127 @@
+//! What happens to every call around its handler: a request id, the checks that tonic leaves out,
+//! panics, and the details of errors that tonic made.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures_util::FutureExt;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use producer_core::{Clock, Problem, ProblemKind};
+use producer_server::budget::ByteBudget;
+use tonic::Status;
+use tracing::Instrument;
+
+use crate::body::{Encoding, Held, MessageBody, Rules};
+use crate::status;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Methods whose request is a stream; all others take one message.
+const STREAMS: [&str; 2] = ["/StreamEvents", "/ServerReflectionInfo"];
+
+/// Tells one call in logs, metadata and error details.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// The client's, if it is 1 to 128 visible ASCII characters; else a new one.
+    fn of(headers: &HeaderMap, clock: &Clock) -> Self {
+        let is_fine = |id: &&str| {
+            (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(is_fine);
+        Self(given.map_or_else(|| clock.new_uuid().to_string().into(), Into::into))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What the gate needs to know.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) clock: Clock,
+    pub(crate) budget: ByteBudget,
+    /// `MAX_BODY_BYTES`
+    pub(crate) max_message: usize,
+    /// `BODY_TIMEOUT`
+    pub(crate) body_timeout: Duration,
+}
+
+/// Lets a call through, and its answer out.
+pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers(), &gate.clock);
+    let span = tracing::info_span!("rpc", request_id = id.as_str(), path = request.uri().path());
+    let mut response = match gate.admit(request, &id) {
+        Ok(request) => answer(request, next, &id).instrument(span).await,
+        Err(refusal) => refusal,
+    };
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+impl Gate {
+    /// Checks the head and wraps the body.
+    fn admit(&self, request: Request, id: &RequestId) -> Result<Request, Response> {
+        if !is_grpc(request.headers()) {
+            let detail = "the content type must be application/grpc";
+            let problem = Problem::new(ProblemKind::MediaType, detail);
+            let mut refusal = status::of_problem(&problem, id).into_http();
+            *refusal.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Err(refusal);
+        }
+        let encoding = Encoding::of(request.headers()).map_err(|problem| {
+            let mut refusal: Response = status::of_problem(&problem, id).into_http();
+            let taken = HeaderValue::from_static("gzip,zstd,identity");
+            refusal.headers_mut().insert("grpc-accept-encoding", taken);
+            refusal
+        })?;
+        let held = Held::new(self.budget.lease());
+        let (mut parts, body) = request.into_parts();
+        let rules = Rules {
+            max_message: self.max_message,
+            timeout: self.body_timeout,
+            encoding,
+            is_stream: STREAMS.iter().any(|method| parts.uri.path().ends_with(method)),
+            request: id.clone(),
+        };
+        // tonic gets messages inflated
+        parts.headers.remove("grpc-encoding");
+        parts.extensions.insert(id.clone());
+        if !rules.is_stream {
+            parts.extensions.insert(held.clone());
+        }
+        let body = axum::body::Body::new(MessageBody::new(body, rules, held));
+        Ok(Request::from_parts(parts, body))
+    }
+}
+
+/// The handler's answer, with details where tonic made it an error; `INTERNAL` where it panicked.
+async fn answer(request: Request, next: Next, id: &RequestId) -> Response {
+    let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await else {
+        tracing::error!("a handler panicked");
+        let problem =
+            Problem::new(ProblemKind::Internal, "the call failed because of a defect here");
+        return status::of_problem(&problem, id).into_http();
+    };
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != tonic::Code::Ok && status.details().is_empty() => {
+            status::completed(&status, id).into_http()
+        }
+        _ => response,
+    }
+}
+
+/// `application/grpc`, `application/grpc+proto`, with or without parameters.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim_end);
+    matches!(essence, Some("application/grpc" | "application/grpc+proto"))
+}

@@ -1,0 +1,85 @@
+//! The gRPC API: decode, call the core, encode.
+
+mod body;
+mod bulk;
+mod codec;
+mod convert;
+mod gate;
+mod health;
+mod paths;
+pub mod proto;
+mod service;
+mod status;
+mod stream;
+mod structs;
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use producer_server::serve::{ServeLimits, serve};
+use producer_server::{Api, App};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+
+use proto::{legacy, v1};
+
+/// The settings of this binary alone.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Port to listen on
+    #[arg(
+        long,
+        env = "GRPC_SERVER_PORT",
+        default_value_t = 9092,
+        value_name = "PORT",
+        global = true
+    )]
+    pub grpc_server_port: u16,
+}
+
+/// The gRPC API of the service.
+pub struct Grpc;
+
+impl Api for Grpc {
+    const NAME: &'static str = "producer-grpc";
+    type Args = Args;
+
+    fn port(args: &Args) -> u16 {
+        args.grpc_server_port
+    }
+
+    async fn serve(app: App<Args>, listener: TcpListener) -> std::io::Result<()> {
+        let limits = ServeLimits::from(&app.settings);
+        let shutdown = app.shutdown.clone();
+        serve(listener, routes(app)?, limits, shutdown).await
+    }
+
+    async fn healthcheck(address: SocketAddr) -> Result<(), String> {
+        health::ask(address).await
+    }
+}
+
+/// Every service of the API.
+///
+/// # Errors
+/// None but a defect of the build: descriptors that reflection can't read.
+pub fn routes(app: App<Args>) -> std::io::Result<Router> {
+    let gate = gate::Gate {
+        clock: app.clock.clone(),
+        budget: app.budget.clone(),
+        max_message: app.settings.max_body_bytes,
+        body_timeout: app.settings.body_timeout,
+    };
+    let max = app.settings.max_body_bytes;
+    let events = service::EventService { app: app.clone() };
+    let legacy = legacy::event_service_server::EventServiceServer::new(events.clone())
+        .max_decoding_message_size(max);
+    let events =
+        v1::event_service_server::EventServiceServer::new(events).max_decoding_message_size(max);
+    let routes = Routes::new(events)
+        .add_service(legacy)
+        .add_service(HealthServer::new(health::HealthService { app }));
+    let router = proto::with_reflection(routes).map_err(std::io::Error::other)?.into_axum_router();
+    Ok(router.layer(axum::middleware::from_fn_with_state(gate, gate::pass)))
+}

@@ -1,0 +1,31 @@
+//! What the build makes of the .proto files: messages, servers and clients.
+
+#![expect(missing_docs, reason = "generated; the .proto files document it")]
+
+use tonic::service::Routes;
+use tonic_reflection::server::{Builder, Error};
+
+/// Package `producer.v1`.
+#[expect(clippy::all, reason = "generated")]
+pub mod v1 {
+    tonic::include_proto!("producer.v1");
+}
+
+/// Package `com.example.grpc`: the service alone, its messages are those of [`v1`].
+#[expect(clippy::all, reason = "generated")]
+pub mod legacy {
+    tonic::include_proto!("com.example.grpc");
+}
+
+/// What reflection shows: our .proto files and what they import.
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Adds server reflection in both versions: clients differ in which they speak.
+pub(crate) fn with_reflection(routes: Routes) -> Result<Routes, Error> {
+    let builder = || {
+        Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+}

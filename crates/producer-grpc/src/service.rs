@@ -1,0 +1,192 @@
+//! The rpcs: decode, call, encode.
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use producer_core::store::{Entity, ReadError};
+use producer_core::{EntityKey, Location, Problem, ProblemKind, Step, Violations, parse};
+use producer_server::App;
+use tonic::{Extensions, Request, Response, Status, Streaming};
+
+use crate::body::Held;
+use crate::gate::RequestId;
+use crate::paths::Paths;
+use crate::proto::{legacy, v1};
+use crate::structs::{self, NoStruct};
+use crate::{Args, bulk, convert, health, status, stream};
+
+/// Both event services: the legacy one has two of the same rpcs.
+#[derive(Clone)]
+pub(crate) struct EventService {
+    pub(crate) app: App<Args>,
+}
+
+type Results = Pin<Box<dyn Stream<Item = Result<v1::EventResult, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl v1::event_service_server::EventService for EventService {
+    async fn process_event(
+        &self,
+        request: Request<v1::EventRequest>,
+    ) -> Result<Response<v1::EventResponse>, Status> {
+        let Call { id, held, message } = Call::of(request)?;
+        let paths = Paths::of([&message]);
+        let event = convert::event(&message, &self.app.clock);
+        drop((message, held));
+        let outcome = match event {
+            Ok(event) => self.app.ingest.submit(event).await,
+            Err(problem) => Err(problem),
+        };
+        outcome
+            .map(|receipt| Response::new(convert::response(receipt)))
+            .map_err(|problem| status::of_event(&problem, &id, &paths))
+    }
+
+    async fn process_events(
+        &self,
+        request: Request<v1::ProcessEventsRequest>,
+    ) -> Result<Response<v1::ProcessEventsResponse>, Status> {
+        let Call { id, held: _held, message } = Call::of(request)?;
+        let paths = if message.atomic { Paths::of(&message.events) } else { Paths::default() };
+        bulk::process(message, &self.app.ingest, &self.app.clock)
+            .await
+            .map(Response::new)
+            .map_err(|problem| status::of_event(&problem, &id, &paths))
+    }
+
+    type StreamEventsStream = Results;
+
+    async fn stream_events(
+        &self,
+        request: Request<Streaming<v1::EventRequest>>,
+    ) -> Result<Response<Results>, Status> {
+        let id = request_id(request.extensions())?;
+        let call =
+            self.app.ingest.open_call().map_err(|problem| status::of_problem(&problem, &id))?;
+        let (clock, shutdown) = (self.app.clock.clone(), self.app.shutdown.clone());
+        let answers = stream::answers(request.into_inner(), call, clock, shutdown, id);
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn get_entity(
+        &self,
+        request: Request<v1::GetEntityRequest>,
+    ) -> Result<Response<v1::Entity>, Status> {
+        let Call { id, message, .. } = Call::of(request)?;
+        let entity =
+            self.entity(&message).await.map_err(|problem| status::of_problem(&problem, &id))?;
+        viewed(entity, message.view(), &id).map(Response::new)
+    }
+
+    async fn get_event(
+        &self,
+        request: Request<v1::GetEventRequest>,
+    ) -> Result<Response<v1::Event>, Status> {
+        let Call { id, message, .. } = Call::of(request)?;
+        let event = self.event(&message.uuid).await;
+        event.map(Response::new).map_err(|problem| status::of_problem(&problem, &id))
+    }
+
+    async fn health_check(
+        &self,
+        _request: Request<v1::HealthRequest>,
+    ) -> Result<Response<v1::HealthResponse>, Status> {
+        let ready = health::ready(&self.app).await;
+        let message = match ready {
+            Ok(()) => "Producer gRPC API is healthy".into(),
+            Err(reason) => format!("Producer gRPC API is unhealthy: {reason}"),
+        };
+        Ok(Response::new(v1::HealthResponse { healthy: ready.is_ok(), message }))
+    }
+}
+
+#[tonic::async_trait]
+impl legacy::event_service_server::EventService for EventService {
+    async fn process_event(
+        &self,
+        request: Request<v1::EventRequest>,
+    ) -> Result<Response<v1::EventResponse>, Status> {
+        v1::event_service_server::EventService::process_event(self, request).await
+    }
+
+    async fn health_check(
+        &self,
+        request: Request<v1::HealthRequest>,
+    ) -> Result<Response<v1::HealthResponse>, Status> {
+        v1::event_service_server::EventService::health_check(self, request).await
+    }
+}
+
+impl EventService {
+    async fn entity(&self, request: &v1::GetEntityRequest) -> Result<Entity, Problem> {
+        let key = EntityKey::new(&request.entity_type, &request.entity_id)
+            .map_err(|violations| bad_key(violations))?;
+        let found = self.app.store.entity(&key).await.map_err(|error| out_of_reach(&error))?;
+        found.ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such entity"))
+    }
+
+    async fn event(&self, uuid: &str) -> Result<v1::Event, Problem> {
+        let uuid = parse::uuid(uuid).ok_or_else(bad_uuid)?;
+        let found = self.app.store.event(uuid).await.map_err(|error| out_of_reach(&error))?;
+        found
+            .map(convert::logged)
+            .ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such event"))
+    }
+}
+
+/// A unary call taken apart.
+struct Call<T> {
+    id: RequestId,
+    /// Given back when the message is queued.
+    held: Option<Held>,
+    message: T,
+}
+
+impl<T> Call<T> {
+    fn of(request: Request<T>) -> Result<Self, Status> {
+        let (_, mut extensions, message) = request.into_parts();
+        let held = extensions.remove::<Held>();
+        Ok(Self { id: request_id(&extensions)?, held, message })
+    }
+}
+
+fn request_id(extensions: &Extensions) -> Result<RequestId, Status> {
+    extensions.get().cloned().ok_or_else(|| Status::internal("the call came past the gate"))
+}
+
+/// An entity in the form that was asked for.
+fn viewed(entity: Entity, view: v1::EntityView, id: &RequestId) -> Result<v1::Entity, Status> {
+    let mut message = convert::entity_head(&entity);
+    match view {
+        v1::EntityView::Unspecified | v1::EntityView::Json => message.attributes_json = entity.data,
+        v1::EntityView::Struct => {
+            let attributes = structs::from_json(&entity.data);
+            message.attributes = Some(attributes.map_err(|why| no_struct(why, id))?);
+        }
+    }
+    Ok(message)
+}
+
+fn no_struct(why: NoStruct, id: &RequestId) -> Status {
+    let message = match why {
+        NoStruct::TooDeep => "the document is deeper than 30 levels; ask for ENTITY_VIEW_JSON",
+        NoStruct::Number => {
+            "the document has a number beyond a double's range; ask for ENTITY_VIEW_JSON"
+        }
+    };
+    status::failed_precondition(message, id)
+}
+
+fn bad_key(violations: Violations) -> Problem {
+    Problem { kind: ProblemKind::Malformed, ..Problem::validation(violations) }
+}
+
+fn bad_uuid() -> Problem {
+    let place = Location(vec![Step::Key("uuid".into())]);
+    bad_key(Violations::one(place, "must be a UUID, hyphenated or as 32 hexadecimal digits"))
+}
+
+fn out_of_reach(error: &ReadError) -> Problem {
+    tracing::warn!(%error, "a read failed");
+    Problem::new(ProblemKind::Unavailable, "the database can't be reached")
+}

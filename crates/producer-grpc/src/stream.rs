@@ -1,0 +1,128 @@
+//! `StreamEvents`: one task reads, the answer's stream tells the outcomes in their order.
+
+use futures_util::{Stream, stream};
+use producer_core::bulk::ItemStatus;
+use producer_core::ingest::{CallResults, CallSender};
+use producer_core::{Clock, Problem, ProblemKind};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use crate::gate::RequestId;
+use crate::proto::v1;
+use crate::{bulk, convert, status};
+
+/// Why no more is read.
+enum End {
+    /// The client has sent everything, or is gone.
+    Done,
+    /// An item came back unavailable or unknown.
+    Broken,
+    Draining,
+    /// What came is no message, or broke a limit.
+    Failed(Status),
+}
+
+/// Reads until something ends it. What was read is queued, and answered whatever comes later.
+async fn read(
+    mut events: Streaming<v1::EventRequest>,
+    mut sender: CallSender,
+    clock: Clock,
+    shutdown: CancellationToken,
+) -> End {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = sender.broken() => return End::Broken,
+            () = shutdown.cancelled() => return End::Draining,
+            next = events.message() => next,
+        };
+        let message = match next {
+            Ok(Some(message)) => message,
+            Ok(None) => return End::Done,
+            Err(status) => return End::Failed(status),
+        };
+        if !sender.send(convert::event(&message, &clock)).await {
+            return End::Broken;
+        }
+    }
+}
+
+struct Answers {
+    results: CallResults,
+    reader: Option<JoinHandle<End>>,
+    request: RequestId,
+    index: u64,
+    /// The problem that ends the stream: the first unknown outcome, else the first unavailable.
+    broken: Option<Problem>,
+}
+
+/// The results of the call, and the status that it ends with where that isn't OK.
+pub(crate) fn answers(
+    events: Streaming<v1::EventRequest>,
+    (sender, results): (CallSender, CallResults),
+    clock: Clock,
+    shutdown: CancellationToken,
+    request: RequestId,
+) -> impl Stream<Item = Result<v1::EventResult, Status>> + Send {
+    let reader = Some(tokio::spawn(read(events, sender, clock, shutdown)));
+    let answers = Answers { results, reader, request, index: 0, broken: None };
+    stream::unfold(answers, |mut answers| async move {
+        let item = answers.next().await?;
+        Some((item, answers))
+    })
+}
+
+impl Answers {
+    async fn next(&mut self) -> Option<Result<v1::EventResult, Status>> {
+        let Some(outcome) = self.results.next().await else {
+            return self.end().await.map(Err);
+        };
+        if let Err(problem) = &outcome {
+            self.note(problem);
+        }
+        let index = self.index;
+        self.index += 1;
+        Some(Ok(bulk::result(index, outcome)))
+    }
+
+    fn note(&mut self, problem: &Problem) {
+        let is_unknown = |problem: &Problem| problem.kind == ProblemKind::OutcomeUnknown;
+        match ItemStatus::of(&Err(problem.clone())) {
+            ItemStatus::Unknown if !self.broken.as_ref().is_some_and(is_unknown) => {
+                self.broken = Some(problem.clone());
+            }
+            ItemStatus::Unavailable if self.broken.is_none() => {
+                self.broken = Some(problem.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// The status after the last result, once.
+    async fn end(&mut self) -> Option<Status> {
+        let end = self.reader.take()?.await;
+        if let Some(problem) = &self.broken {
+            return Some(status::of_problem(problem, &self.request));
+        }
+        match end {
+            Ok(End::Done) => None,
+            Ok(End::Failed(status)) => Some(status::completed(&status, &self.request)),
+            Ok(End::Draining | End::Broken) => {
+                let detail = "the service is stopping; events without a result were not stored";
+                Some(status::of_problem(
+                    &Problem::new(ProblemKind::Unavailable, detail),
+                    &self.request,
+                ))
+            }
+            Err(_panicked) => {
+                tracing::error!("the reader of a stream panicked");
+                let detail = "the call failed because of a defect here";
+                Some(status::of_problem(
+                    &Problem::new(ProblemKind::Internal, detail),
+                    &self.request,
+                ))
+            }
+        }
+    }
+}

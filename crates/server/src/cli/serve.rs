@@ -1,0 +1,153 @@
+//! `serve`: from the start to the end of a service.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use producer_core::config::Settings;
+use producer_core::ingest::Limits;
+use producer_core::maintenance::{Database, MaintenanceError, migrate};
+use producer_core::store::{self, Store};
+use producer_core::{Clock, Ingest};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use crate::budget::ByteBudget;
+use crate::{Api, App};
+
+/// How often a database that was out of reach at the start is tried.
+const MIGRATE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What `SHUTDOWN_GRACE` doesn't cover: closing, once everybody is answered.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) async fn serve<A: Api>(
+    settings: Settings,
+    args: A::Args,
+    database: Database,
+) -> Result<ExitCode, Failure> {
+    let mut stop = StopSignals::new()?;
+    let listener = listen::<A>(&settings, &args)?;
+    let started = tokio::select! {
+        started = start(&settings, &database) => started?,
+        () = stop.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let app = app(settings, args, &started)?;
+    let address = listener.local_addr().map_err(Failure::new)?;
+    tracing::info!(api = A::NAME, %address, %database, "serving");
+    let (shutdown, grace) = (app.shutdown.clone(), app.settings.shutdown_grace);
+    let mut server = tokio::spawn(A::serve(app.clone(), listener));
+
+    let early = tokio::select! {
+        () = stop.next() => None,
+        ended = &mut server => Some(Failure::new(format!("serving ended: {ended:?}"))),
+        error = finish_start(&database, &started) => Some(error),
+    };
+    tracing::info!("draining");
+    shutdown.cancel();
+    app.ingest.drain();
+    let drained = async {
+        if !server.is_finished() {
+            let _ended = server.await;
+        }
+        app.ingest.finished().await;
+        app.store.close().await;
+    };
+    tokio::select! {
+        drained = tokio::time::timeout(grace + CLOSE_PATIENCE, drained) => match drained {
+            Ok(()) => tracing::info!("stopped"),
+            Err(_) => tracing::warn!("stopped before everything was answered"),
+        },
+        () = stop.next() => std::process::exit(1),
+    }
+    early.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn listen<A: Api>(settings: &Settings, args: &A::Args) -> Result<TcpListener, Failure> {
+    let address = SocketAddr::new(settings.bind_address, A::port(args));
+    crate::serve::bind(address)
+        .map_err(|error| Failure::new(format!("{address} can't be listened on: {error}")))
+}
+
+/// What a start leads to.
+struct Started {
+    store: Arc<dyn Store>,
+    /// The database was out of reach, so that its schema is still to be looked after.
+    migrate_later: bool,
+}
+
+async fn start(settings: &Settings, database: &Database) -> Result<Started, Failure> {
+    let migrate_later = settings.migrate_on_start
+        && match prepare(database).await {
+            Ok(()) => false,
+            Err(MaintenanceError::Unreachable(error)) => {
+                tracing::warn!(error, "the database can't be reached yet: answering 503");
+                true
+            }
+            Err(error) => return Err(Failure::new(error)),
+        };
+    let store = store::connect(settings).await.map_err(Failure::new)?;
+    Ok(Started { store, migrate_later })
+}
+
+async fn prepare(database: &Database) -> Result<(), MaintenanceError> {
+    migrate::up(database).await?;
+    if database.has_older_table().await? {
+        tracing::warn!(
+            "the older services' table car_entities is here; `migrate adopt` takes it over"
+        );
+    }
+    Ok(())
+}
+
+/// Migrates once the database is back; returns only when that can never be.
+async fn finish_start(database: &Database, started: &Started) -> Failure {
+    let mut pending = started.migrate_later;
+    while pending {
+        tokio::time::sleep(MIGRATE_AGAIN_AFTER).await;
+        match prepare(database).await {
+            Ok(()) => pending = false,
+            Err(MaintenanceError::Unreachable(_)) => {}
+            Err(error) => return Failure::new(error),
+        }
+    }
+    std::future::pending().await
+}
+
+fn app<A: Clone>(settings: Settings, args: A, started: &Started) -> Result<App<A>, Failure> {
+    Ok(App {
+        ingest: Ingest::start(&started.store, Limits::from(&settings)),
+        store: Arc::clone(&started.store),
+        clock: Clock::system(),
+        budget: ByteBudget::new(settings.body_buffer_bytes),
+        shutdown: CancellationToken::new(),
+        settings,
+        args,
+    })
+}
+
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(Failure::new);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
