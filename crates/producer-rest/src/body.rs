@@ -24,7 +24,7 @@ const DECODED_CHUNK: usize = 16 << 10;
 
 /// The media types that a body may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Media {
+pub(crate) enum Media {
     /// `application/json`, or none said.
     Json,
     /// `application/x-ndjson` or `application/jsonl`.
@@ -35,7 +35,7 @@ pub enum Media {
 ///
 /// # Errors
 /// `MediaType` for any other.
-pub fn media(headers: &HeaderMap) -> Result<Media, Problem> {
+pub(crate) fn media(headers: &HeaderMap) -> Result<Media, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Media::Json) };
     let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     match essence.to_ascii_lowercase().as_str() {
@@ -51,7 +51,7 @@ pub fn media(headers: &HeaderMap) -> Result<Media, Problem> {
 ///
 /// # Errors
 /// `MediaType` for any other.
-pub fn only_json(headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn only_json(headers: &HeaderMap) -> Result<(), Problem> {
     match media(headers) {
         Ok(Media::Json) => Ok(()),
         _ => Err(wrong_media("application/json")),
@@ -93,7 +93,7 @@ enum Pace {
 
 /// Limits of one body.
 #[derive(Debug, Clone, Copy)]
-pub struct BodyLimits {
+pub(crate) struct BodyLimits {
     /// `MAX_BODY_BYTES`
     pub bytes: usize,
     /// `BODY_TIMEOUT`
@@ -109,12 +109,12 @@ fn too_large(limit: usize) -> Problem {
 }
 
 /// `BODY_BUFFER_BYTES` is used up.
-pub fn no_room() -> Problem {
+pub(crate) fn no_room() -> Problem {
     Problem::new(ProblemKind::Overloaded, "too many bytes of requests wait; send it again later")
 }
 
 /// The decoded bytes of a body, chunk by chunk.
-pub enum Source {
+pub(crate) enum Source {
     /// As they came.
     Plain(Wire),
     /// Through a decoder.
@@ -141,7 +141,7 @@ impl Source {
     }
 
     /// The next chunk; dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Problem>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Problem>> {
         let chunk = match self {
             Self::Plain(wire) => wire.next().await,
             Self::Decoded(reader) => reader.next().await,
@@ -159,7 +159,7 @@ fn problem_of(error: io::Error) -> Problem {
 
 /// The bytes on the wire. Where it is dropped before its end, what still comes is read and dropped
 /// for up to `BODY_TIMEOUT`: a client that still sends would see a reset instead of its answer.
-pub struct Wire {
+pub(crate) struct Wire {
     body: Option<BodyDataStream>,
     pace: Pace,
     limits: BodyLimits,
@@ -171,7 +171,7 @@ pub struct Wire {
 
 impl Wire {
     /// The body of a request with these headers.
-    pub fn new(headers: &HeaderMap, body: Body, limits: BodyLimits) -> Self {
+    pub(crate) fn new(headers: &HeaderMap, body: Body, limits: BodyLimits) -> Self {
         let body = Some(body.into_data_stream());
         let may_not_come = headers.contains_key(header::EXPECT);
         Self { body, pace: Pace::Whole, limits, seen: 0, timer: None, may_not_come }
@@ -181,7 +181,7 @@ impl Wire {
     ///
     /// # Errors
     /// `MediaType`, `TooLarge`, `Timeout`, `Overloaded`, or `Malformed` where it breaks off.
-    pub async fn whole(
+    pub(crate) async fn whole(
         self,
         headers: &HeaderMap,
         budget: &ByteBudget,
@@ -215,7 +215,7 @@ impl Wire {
     ///
     /// # Errors
     /// `MediaType` for an encoding that isn't taken.
-    pub fn endless(mut self, headers: &HeaderMap) -> Result<Source, Problem> {
+    pub(crate) fn endless(mut self, headers: &HeaderMap) -> Result<Source, Problem> {
         self.pace = Pace::ByteToByte;
         Ok(Source::new(coding(headers)?, self))
     }

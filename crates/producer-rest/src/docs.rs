@@ -25,7 +25,7 @@ use utoipa_swagger_ui::SwaggerUi;
 }))]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what core's scanner reads")]
-pub struct EventDoc {
+pub(crate) struct EventDoc {
     event_header: EventHeaderDoc,
     event_body: EventBodyDoc,
 }

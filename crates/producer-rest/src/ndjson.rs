@@ -16,7 +16,7 @@ const BUDGET_PAUSE: Duration = Duration::from_millis(10);
 
 /// What comes next.
 #[derive(Debug)]
-pub enum Line {
+pub(crate) enum Line {
     /// A line that isn't empty, without its end.
     Text(Bytes),
     /// A line over `MAX_BODY_BYTES`; it was skipped.
@@ -26,7 +26,7 @@ pub enum Line {
 }
 
 /// Splits a [`Source`] into lines.
-pub struct Lines {
+pub(crate) struct Lines {
     source: Source,
     lease: Lease,
     max_line: usize,
@@ -49,7 +49,7 @@ enum Step {
 impl Lines {
     /// Lines of at most `max_line` bytes; one that waits for the budget longer than `patience` ends
     /// the body.
-    pub fn new(source: Source, lease: Lease, max_line: usize, patience: Duration) -> Self {
+    pub(crate) fn new(source: Source, lease: Lease, max_line: usize, patience: Duration) -> Self {
         Self {
             source,
             lease,
@@ -64,7 +64,7 @@ impl Lines {
     }
 
     /// The next line that isn't empty; `None` after the last. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Line> {
+    pub(crate) async fn next(&mut self) -> Option<Line> {
         loop {
             match self.step() {
                 Step::Line(Line::Text(text)) if text.is_empty() => {}
@@ -158,6 +158,6 @@ impl Lines {
 }
 
 /// The problem of a line that is too long.
-pub fn line_too_long(max_line: usize) -> Problem {
+pub(crate) fn line_too_long(max_line: usize) -> Problem {
     Problem::new(ProblemKind::TooLarge, format!("the line is longer than {max_line} bytes"))
 }

@@ -22,11 +22,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The media type of every error answer.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// A [`Problem`] on its way to the client.
 #[derive(Debug)]
-pub struct Failure(pub Box<Problem>);
+pub(crate) struct Failure(pub(crate) Box<Problem>);
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
@@ -36,7 +36,7 @@ impl From<Problem> for Failure {
 
 impl Failure {
     /// A problem without violations.
-    pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Problem::new(kind, detail).into()
     }
 }
@@ -58,7 +58,7 @@ fn status_of(kind: ProblemKind) -> StatusCode {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Problem)]
-pub struct ProblemBody<'a> {
+pub(crate) struct ProblemBody<'a> {
     /// `urn:producer:problem:` and the word of the kind
     #[serde(rename = "type")]
     #[schema(example = "urn:producer:problem:validation")]
@@ -87,7 +87,7 @@ pub struct ProblemBody<'a> {
 
 /// One broken rule.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct BrokenRule<'a> {
+pub(crate) struct BrokenRule<'a> {
     /// Where, as a JSON Pointer (RFC 6901)
     #[schema(example = "/eventBody/entities/0/entityId")]
     pointer: String,
@@ -97,7 +97,7 @@ pub struct BrokenRule<'a> {
 }
 
 /// The broken rules of `problem`, `limit` at most.
-pub fn broken_rules(problem: &Problem, limit: usize) -> Vec<BrokenRule<'_>> {
+pub(crate) fn broken_rules(problem: &Problem, limit: usize) -> Vec<BrokenRule<'_>> {
     let rule = |violation: &'_ producer_core::Violation| violation.location.pointer();
     let listed = problem.violations.listed().iter().take(limit);
     listed.map(|v| BrokenRule { pointer: rule(v), detail: &v.detail }).collect()
@@ -122,7 +122,7 @@ impl<'a> ProblemBody<'a> {
 
 /// The layer that gives every answer its request id and every error its problem document.
 #[derive(Debug, Clone, Copy)]
-pub struct Finish;
+pub(crate) struct Finish;
 
 impl<S> Layer<S> for Finish {
     type Service = Finished<S>;
@@ -134,7 +134,7 @@ impl<S> Layer<S> for Finish {
 
 /// What [`Finish`] makes.
 #[derive(Debug, Clone)]
-pub struct Finished<S> {
+pub(crate) struct Finished<S> {
     inner: S,
 }
 
@@ -188,7 +188,7 @@ fn problem_of(response: &mut Response) -> Option<Arc<Problem>> {
 }
 
 /// All that a client is told about a defect.
-pub const INTERNAL: &str = "a defect here; the log has it under the request id";
+pub(crate) const INTERNAL: &str = "a defect here; the log has it under the request id";
 
 fn write(problem: &Problem, id: &HeaderValue, is_head: bool, response: &mut Response) {
     let id = id.to_str().unwrap_or_default();

@@ -19,7 +19,7 @@ const LISTED_RESULTS: usize = 10_000;
 
 /// `?results=`: what an answer lists. Unknown items are listed always.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Listing {
+pub(crate) enum Listing {
     /// Every item.
     #[default]
     All,
@@ -42,7 +42,7 @@ impl Listing {
 /// One item's result.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ItemBody<'a> {
+pub(crate) struct ItemBody<'a> {
     /// Its place in what was sent, from 0
     index: u64,
     /// Its uuid, where it is known
@@ -79,7 +79,7 @@ struct Head {
 #[derive(Debug, ToSchema)]
 #[schema(as = BulkAnswer)]
 #[expect(dead_code, reason = "describes what Report writes")]
-pub struct BulkBody {
+pub(crate) struct BulkBody {
     #[schema(inline)]
     #[doc = "Whether everything that was sent is stored"]
     success: bool,
@@ -119,7 +119,7 @@ impl Rank {
 }
 
 /// Gathers outcomes in their order. Keeps a result as its JSON text, within the limits.
-pub struct Report {
+pub(crate) struct Report {
     summary: BatchSummary,
     listing: Listing,
     max_bytes: usize,
@@ -136,7 +136,7 @@ pub struct Report {
 
 impl Report {
     /// An empty report whose results take `max_bytes` at most.
-    pub fn new(listing: Listing, max_bytes: usize) -> Self {
+    pub(crate) fn new(listing: Listing, max_bytes: usize) -> Self {
         Self {
             summary: BatchSummary::default(),
             listing,
@@ -152,12 +152,12 @@ impl Report {
     }
 
     /// The counts.
-    pub fn summary(&mut self) -> &mut BatchSummary {
+    pub(crate) fn summary(&mut self) -> &mut BatchSummary {
         &mut self.summary
     }
 
     /// Takes the next outcome.
-    pub fn add(&mut self, outcome: &Outcome) {
+    pub(crate) fn add(&mut self, outcome: &Outcome) {
         let index = self.summary.total();
         let status = self.summary.count(outcome);
         if !self.listing.wants(status) {
@@ -225,7 +225,7 @@ impl Report {
     }
 
     /// The answer.
-    pub fn into_response(self, batch_id: Uuid) -> Response {
+    pub(crate) fn into_response(self, batch_id: Uuid) -> Response {
         let head = Head {
             success: self.summary.success(),
             message: self.summary.message(),

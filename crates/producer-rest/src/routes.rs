@@ -2,7 +2,7 @@
 
 pub(crate) mod bulk;
 pub(crate) mod entities;
-pub mod events;
+pub(crate) mod events;
 pub(crate) mod health;
 
 use axum::extract::rejection::PathRejection;

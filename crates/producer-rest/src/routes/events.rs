@@ -21,7 +21,7 @@ use crate::{AppState, docs};
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = EntityVersion)]
-pub struct EntityVersionBody<'a> {
+pub(crate) struct EntityVersionBody<'a> {
     #[schema(example = "Loan")]
     entity_type: &'a str,
     #[schema(example = "loan-12345")]
@@ -48,7 +48,7 @@ impl<'a> From<&'a EntityVersion> for EntityVersionBody<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Receipt)]
-pub struct ReceiptBody<'a> {
+pub(crate) struct ReceiptBody<'a> {
     success: bool,
     #[schema(example = "Event processed successfully")]
     message: &'static str,
