@@ -1,4 +1,5 @@
 //! The service as its users meet it: real processes, real databases, real faults.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests, and helpers that only tests call")]
 
 mod both_databases;
 mod clients;

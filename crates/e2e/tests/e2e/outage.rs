@@ -115,9 +115,9 @@ async fn send_the_failed_again(history: &History, rest: &Service) {
     let failures = history.take(failed);
     assert!(!failures.is_empty());
     let mut again = stream::iter(failures)
-        .map(|record| async {
-            let outcome = api.send(&record.event).await;
-            Record { outcome, ..record }
+        .map(async |mut record| {
+            record.outcome = api.send(&record.event).await;
+            record
         })
         .buffer_unordered(8);
     while let Some(record) = again.next().await {
