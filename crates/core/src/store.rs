@@ -44,23 +44,6 @@ pub async fn connect(settings: &Settings) -> Result<Arc<dyn Store>, ConnectError
     }
 }
 
-pub use url::{DEFAULT_FILE, DatabaseUrl};
-
-/// Why the store can't be used at all.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ConnectError(pub String);
-
-/// Stub until the adapters land.
-///
-/// # Errors
-/// Always.
-pub async fn connect(
-    _settings: &crate::config::Settings,
-) -> Result<std::sync::Arc<dyn Store>, ConnectError> {
-    Err(ConnectError("no adapters yet".into()))
-}
-
 /// A boxed future, so that the port can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
