@@ -6,7 +6,7 @@ use super::bench::Bench;
 async fn break_rows(bench: &Bench) {
     bench.log("fine", 1, 0, r#"{"x":{"y":1}}"#).await;
     bench.log("fine", 2, 0, r#"{"x":{"y":null,"z":1.0}}"#).await;
-    bench.store("fine", 2, r#"{"x":{"z":1}}"#).await;
+    bench.store("fine", 2, r#"{"x":{"z":1.00}}"#).await;
     bench.log("pruned", 7, 2, r#"{"x":1}"#).await;
     bench.log("pruned", 8, 0, r#"{"y":1}"#).await;
     bench.store("pruned", 8, r#"{"x":1,"y":1}"#).await;
