@@ -1,5 +1,6 @@
 //! Whatever batches come: the state is the fold of the log, and both are what applying the events
 //! one by one to a plain model gives.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;
 

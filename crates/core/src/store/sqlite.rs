@@ -11,11 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
+use sqlx::{ConnectOptions, Connection};
 use uuid::Uuid;
 
 use super::{BoxFuture, ConnectError, Entity, LoggedEvent, ReadError, Store, Writer};
@@ -70,7 +70,8 @@ impl SqliteStore {
         {
             // the first connection makes the file a WAL database, for which it must be alone
             let _turn = turns.take().await.map_err(|error| cannot_open(file, &error))?;
-            options.connect().await.map_err(|error| cannot_open(file, &error))?;
+            let first = options.connect().await.map_err(|error| cannot_open(file, &error))?;
+            first.close().await.map_err(|error| cannot_open(file, &error))?;
         }
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
