@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::fold::Fold;
-use super::tables::{Access, Logged, State, Stored};
+use super::tables::{Access, Logged, PAGE_ROWS, State, Stored};
 use super::{Connection, Database, MaintenanceError, News};
 use crate::EntityKey;
 
@@ -139,7 +139,7 @@ impl LogCursor {
 
     async fn fill(&mut self, connection: &mut Connection) -> Result<(), MaintenanceError> {
         if self.page.is_empty() && !self.ended {
-            self.page = connection.log_after(&self.read.0, self.read.1).await?.into();
+            self.page = connection.log_after(&self.read.0, self.read.1, PAGE_ROWS).await?.into();
             match self.page.back() {
                 Some(entry) => self.read = (entry.key.clone(), entry.version),
                 None => self.ended = true,

@@ -10,7 +10,7 @@ use crate::{EntityKey, Timestamp};
 
 /// Log rows fetched at once: at most so many, and about so many bytes, so that memory is bounded
 /// however long the log is.
-const PAGE_ROWS: i64 = 500;
+pub(super) const PAGE_ROWS: i64 = 500;
 pub(super) const PAGE_BYTES: usize = 8 << 20;
 
 /// An entity as stored.
@@ -176,11 +176,13 @@ impl Connection {
         Ok(rows)
     }
 
-    /// The log behind `version` of `key`, in the order of keys and versions: one page.
+    /// The log behind `version` of `key`, in the order of keys and versions: one page
+    /// of at most `rows`.
     pub(super) async fn log_after(
         &mut self,
         key: &EntityKey,
         version: u64,
+        rows: i64,
     ) -> Result<Vec<Logged>, MaintenanceError> {
         const QUERY: &str =
             "SELECT entity_type, entity_id, version, kind, created_at, committed_at, patch
@@ -194,7 +196,7 @@ impl Connection {
             Self::Postgres(c) => {
                 let query = sqlx::query_as::<_, LogRow<DateTime<Utc>>>(POSTGRES);
                 let query = query.bind(key.entity_type()).bind(key.entity_id());
-                let query = query.bind(bigint(version)).bind(PAGE_ROWS);
+                let query = query.bind(bigint(version)).bind(rows);
                 let rows =
                     query.fetch(c).map_ok(|(t, id, version, kind, created, committed, patch)| {
                         let times = (created.map(moment), moment(committed));
@@ -205,7 +207,7 @@ impl Connection {
             Self::Sqlite(c) => {
                 let query = sqlx::query_as::<_, LogRow<i64>>(QUERY);
                 let query = query.bind(key.entity_type()).bind(key.entity_id());
-                let query = query.bind(bigint(version)).bind(PAGE_ROWS);
+                let query = query.bind(bigint(version)).bind(rows);
                 let rows =
                     query.fetch(c).map_ok(|(t, id, version, kind, created, committed, patch)| {
                         let times = (
