@@ -32,6 +32,7 @@ pub struct Args {
         long,
         env = "GRPC_SERVER_PORT",
         default_value_t = 9092,
+        value_parser = producer_core::config::port,
         value_name = "PORT",
         global = true
     )]
