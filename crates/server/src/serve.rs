@@ -215,8 +215,15 @@ async fn serve_connection<S: HttpService>(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let made_while_draining = shutdown.is_cancelled();
     set_options(&stream)?;
-    let first = timeout(header_timeout, read_first_bytes(&mut stream)).await??;
-    let io = TokioIo::new(with_first_bytes(first, stream));
+    let first = read_first_bytes(&mut stream);
+    // a silent connection must not hold the end up
+    let first = if made_while_draining {
+        Some(timeout(DRAINING_IDLE.min(header_timeout), first).await)
+    } else {
+        shutdown.run_until_cancelled(timeout(header_timeout, first)).await
+    };
+    let Some(first) = first else { return Ok(()) };
+    let io = TokioIo::new(with_first_bytes(first??, stream));
     let connection = http.serve_connection(io, TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let end = async {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use producer_core::config::Settings;
@@ -19,6 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Parser)]
 struct Line {
@@ -122,6 +126,14 @@ impl TestApp {
     /// The attributes of an entity of type `Car`.
     pub(crate) async fn car(&self, id: &str) -> Value {
         answer(self.get(&format!("/api/v1/entities/Car/{id}"))).await.body["data"].clone()
+    }
+
+    /// Waits until a car has these attributes.
+    pub(crate) async fn until_car(&self, id: &str, attributes: Value) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.car(id).await != attributes {
+            assert!(Instant::now() < deadline, "{id} never becomes {attributes}");
+        }
     }
 
     /// A plain connection.

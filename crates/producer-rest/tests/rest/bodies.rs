@@ -92,7 +92,7 @@ async fn a_slow_body_times_out_with_nothing_applied() {
     let app = TestApp::sqlite_with(&["--body-timeout", "200ms"]).await;
     let mut raw = app.connect().await;
     raw.say("POST /api/v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{").await;
-    let told = raw.until("\"timeout\"").await;
+    let told = raw.until("problem:timeout").await;
     assert!(told.starts_with("HTTP/1.1 408"), "{told}");
 }
 

@@ -41,8 +41,8 @@ async fn a_database_that_is_gone_is_down_and_back_up() {
     assert_eq!((refused.status, refused.problem()), (503, "unavailable"));
     assert!(refused.body["eventId"].is_string());
     server.start();
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + crate::app::PATIENCE;
     while app.send(&event).await.status != 200 {
-        assert!(tokio::time::Instant::now() < deadline, "does not recover");
+        assert!(std::time::Instant::now() < deadline, "does not recover");
     }
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use test_support::Postgres;
+
 use crate::app::{TestApp, car_event};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -57,7 +59,7 @@ async fn events_are_applied_while_the_client_keeps_sending() {
     let mut raw = app.connect().await;
     raw.say(HEAD).await;
     raw.say(chunk(&format!("{}\n", car_event("early", json!({"here": true}))))).await;
-    while app.car("early").await != json!({"here": true}) {}
+    app.until_car("early", json!({"here": true})).await;
     raw.say(chunk(&car_event("late", json!({})).to_string())).await;
     raw.say("0\r\n\r\n").await;
     assert!(raw.until("\"results\":[").await.contains("\"processedCount\":2"));
@@ -109,11 +111,50 @@ async fn draining_answers_what_was_read() {
     let mut raw = app.connect().await;
     raw.say(HEAD).await;
     raw.say(chunk(&format!("{}\n", car_event("c1", json!({"n": 1}))))).await;
-    while app.car("c1").await != json!({"n": 1}) {}
+    app.until_car("c1", json!({"n": 1})).await;
     app.shutdown.cancel();
     app.ingest.drain();
     let told = body_of(&raw.until("]}").await);
     assert_eq!((&told["success"], &told["processedCount"]), (&json!(false), &json!(1)));
     raw.say("0\r\n\r\n").await;
     app.server.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_body_far_beyond_every_limit_streams_through() {
+    let limits = ["--max-body-bytes", "300KiB", "--body-buffer-bytes", "1MiB"];
+    let app = TestApp::sqlite_with(&limits).await;
+    let line = format!("{}\n", car_event("c1", json!({"text": "x".repeat(200 << 10)})));
+    let mut raw = app.connect().await;
+    raw.say(HEAD).await;
+    for _ in 0..100 {
+        raw.say(chunk(&line)).await;
+    }
+    raw.say("0\r\n\r\n").await;
+    let told = body_of(&raw.until("]}").await);
+    assert_eq!((&told["success"], &told["processedCount"]), (&json!(true), &json!(100)));
+}
+
+#[tokio::test]
+async fn a_database_that_goes_midway_is_told_at_once() {
+    let server = tokio::task::spawn_blocking(Postgres::own).await.unwrap();
+    let database = server.fresh_database().await;
+    let app = TestApp::on(database.url()).await;
+    let mut raw = app.connect().await;
+    raw.say(HEAD).await;
+    raw.say(chunk(&format!("{}\n", car_event("c1", json!({"n": 1}))))).await;
+    app.until_car("c1", json!({"n": 1})).await;
+    server.stop();
+    raw.say(chunk(&format!("{}\n", car_event("c1", json!({"n": 2}))))).await;
+    // no end of the body is sent, and still the answer comes
+    let told = body_of(&raw.until("]}").await);
+    assert_eq!((&told["success"], &told["processedCount"]), (&json!(false), &json!(1)));
+    let second = &told["results"][1];
+    assert!(second["status"] == "unavailable" || second["status"] == "unknown", "{told}");
+    assert!(second["eventId"].is_string());
+    // what still comes is read and dropped
+    raw.say(chunk(&format!("{}\n", car_event("c1", json!({"n": 3}))))).await;
+    raw.say("0\r\n\r\n").await;
+    let again = app.bulk("", NDJSON, car_event("c1", json!({})).to_string()).await;
+    assert_eq!(again.status, 503, "{again:?}");
 }
