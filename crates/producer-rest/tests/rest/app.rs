@@ -1,14 +1,13 @@
 //! A service of the test's own, and words for what tests do with it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use producer_core::config::Settings;
 use producer_core::ingest::Limits;
 use producer_core::maintenance::{Database, migrate};
-use producer_core::store::{self, DatabaseUrl, Store};
+use producer_core::store::{self, DatabaseUrl};
 use producer_core::{Clock, Ingest};
 use producer_rest::{Rest, RestArgs};
 use producer_server::budget::ByteBudget;
@@ -44,7 +43,6 @@ pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) ingest: Ingest,
-    pub(crate) store: Arc<dyn Store>,
     pub(crate) server: JoinHandle<std::io::Result<()>>,
     client: Client,
     _kept: Kept,
@@ -88,7 +86,7 @@ impl TestApp {
         let shutdown = CancellationToken::new();
         let app = App {
             args,
-            store: Arc::clone(&store),
+            store,
             ingest: ingest.clone(),
             clock: Clock::system(),
             budget: ByteBudget::new(settings.body_buffer_bytes),
@@ -96,7 +94,7 @@ impl TestApp {
             settings,
         };
         let server = tokio::spawn(Rest::serve(app, listener));
-        Self { address, shutdown, ingest, store, server, client: Client::new(), _kept: kept }
+        Self { address, shutdown, ingest, server, client: Client::new(), _kept: kept }
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
@@ -165,6 +163,21 @@ impl Raw {
             assert!(read > 0, "closed before {end:?}: {}", String::from_utf8_lossy(&all));
         }
         String::from_utf8_lossy(&all).into_owned()
+    }
+}
+
+impl Raw {
+    /// The body of a 200, read as far as its length says.
+    pub(crate) async fn success(&mut self) -> Value {
+        let mut all = self.until("\r\n\r\n").await;
+        assert!(all.starts_with("HTTP/1.1 200"), "{all}");
+        let head = all.find("\r\n\r\n").unwrap() + 4;
+        let length = all[..head].lines().find_map(|line| line.strip_prefix("content-length: "));
+        let missing = head + length.unwrap().parse::<usize>().unwrap() - all.len();
+        let mut body = vec![0; missing];
+        self.0.read_exact(&mut body).await.unwrap();
+        all.push_str(std::str::from_utf8(&body).unwrap());
+        serde_json::from_str(&all[head..]).unwrap()
     }
 }
 

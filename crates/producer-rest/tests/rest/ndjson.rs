@@ -1,6 +1,6 @@
 //! `POST /api/v1/events/bulk` with NDJSON.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use test_support::Postgres;
 
@@ -12,12 +12,6 @@ const HEAD: &str = "POST /api/v1/events/bulk HTTP/1.1\r\nhost: x\r\n\
 
 fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
-}
-
-fn body_of(answer: &str) -> Value {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
 }
 
 #[tokio::test]
@@ -72,7 +66,7 @@ async fn a_stalled_body_ends_there_and_what_came_before_stands() {
     raw.say(HEAD).await;
     let event = car_event("c1", json!({"n": 1}));
     raw.say(chunk(&format!("{event}\n{{\"eventHeader\""))).await;
-    let told = body_of(&raw.until("]}").await);
+    let told = raw.success().await;
     assert_eq!(told["success"], false);
     assert_eq!(told["results"][1]["status"], "invalid");
     assert_eq!((&told["processedCount"], &told["failedCount"]), (&json!(1), &json!(1)));
@@ -114,7 +108,7 @@ async fn draining_answers_what_was_read() {
     app.until_car("c1", json!({"n": 1})).await;
     app.shutdown.cancel();
     app.ingest.drain();
-    let told = body_of(&raw.until("]}").await);
+    let told = raw.success().await;
     assert_eq!((&told["success"], &told["processedCount"]), (&json!(false), &json!(1)));
     raw.say("0\r\n\r\n").await;
     app.server.await.unwrap().unwrap();
@@ -131,7 +125,7 @@ async fn a_body_far_beyond_every_limit_streams_through() {
         raw.say(chunk(&line)).await;
     }
     raw.say("0\r\n\r\n").await;
-    let told = body_of(&raw.until("]}").await);
+    let told = raw.success().await;
     assert_eq!((&told["success"], &told["processedCount"]), (&json!(true), &json!(100)));
 }
 
@@ -147,7 +141,7 @@ async fn a_database_that_goes_midway_is_told_at_once() {
     server.stop();
     raw.say(chunk(&format!("{}\n", car_event("c1", json!({"n": 2}))))).await;
     // no end of the body is sent, and still the answer comes
-    let told = body_of(&raw.until("]}").await);
+    let told = raw.success().await;
     assert_eq!((&told["success"], &told["processedCount"]), (&json!(false), &json!(1)));
     let second = &told["results"][1];
     assert!(second["status"] == "unavailable" || second["status"] == "unknown", "{told}");
