@@ -1,0 +1,148 @@
+//! What the store's suites share: a database with its store, and events in a few words.
+#![allow(dead_code, reason = "each suite uses a part")]
+
+use std::sync::Arc;
+
+use clap::Parser;
+use producer_core::config::Settings;
+use producer_core::maintenance::{Database, migrate};
+use producer_core::store::postgres::PostgresStore;
+use producer_core::store::sqlite::SqliteStore;
+use producer_core::store::{ApplyError, ApplyMode, DatabaseUrl, Entity, Store, Verdict, Writer};
+use producer_core::{Clock, EntityKey, Event, Timestamp, parse};
+use test_support::{Postgres, SqliteFile, sqlite_file};
+use uuid::Uuid;
+
+/// 2026-01-01T00:00:00Z
+pub(crate) const START: i64 = 1_767_225_600_000_000;
+
+/// A migrated database and its store.
+pub(crate) struct Db {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) url: String,
+    pub(crate) settings: Settings,
+    _keep: Keep,
+}
+
+enum Keep {
+    Postgres(test_support::Database<'static>),
+    Sqlite(SqliteFile),
+}
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub(crate) fn settings(url: &str, more: &[&str]) -> Settings {
+    let flags = ["test", "--database-url", url].into_iter().chain(more.iter().copied());
+    Cli::parse_from(flags).settings
+}
+
+impl Db {
+    pub(crate) async fn postgres(more: &[&str]) -> Self {
+        let database = Postgres::shared().fresh_database().await;
+        let url = database.url().to_owned();
+        Self::new(url, Keep::Postgres(database), more).await
+    }
+
+    pub(crate) async fn sqlite(more: &[&str]) -> Self {
+        let file = sqlite_file();
+        Self::new(file.url(), Keep::Sqlite(file), more).await
+    }
+
+    async fn new(url: String, keep: Keep, more: &[&str]) -> Self {
+        let database = DatabaseUrl::parse(Some(&url)).unwrap();
+        migrate::up(&Database::from(database)).await.unwrap();
+        let settings = settings(&url, more);
+        let store = open(&settings, clock(START)).await;
+        Self { store, url, settings, _keep: keep }
+    }
+
+    /// Another store on the same database, as another process has it.
+    pub(crate) async fn again(&self, now: i64) -> Arc<dyn Store> {
+        open(&self.settings, clock(now)).await
+    }
+
+    pub(crate) async fn apply(&self, batch: &[Event]) -> Vec<Verdict> {
+        apply(&mut *self.store.writer(), batch).await
+    }
+
+    pub(crate) async fn entity(&self, entity_type: &str, id: &str) -> Option<Entity> {
+        self.store.entity(&key(entity_type, id)).await.unwrap()
+    }
+
+    /// The state of a car.
+    pub(crate) async fn car(&self, id: &str) -> Option<String> {
+        self.entity("Car", id).await.map(|entity| without_spaces(&entity.data))
+    }
+}
+
+pub(crate) async fn open(settings: &Settings, clock: Clock) -> Arc<dyn Store> {
+    match DatabaseUrl::parse(settings.database_url.as_deref()).unwrap() {
+        DatabaseUrl::Postgres(base) => Arc::new(PostgresStore::new(*base, settings, clock)),
+        DatabaseUrl::Sqlite(file) => {
+            Arc::new(SqliteStore::open(&file, settings, clock).await.unwrap())
+        }
+    }
+}
+
+pub(crate) fn clock(now: i64) -> Clock {
+    Clock::from_fn(move || Timestamp::from_micros(now))
+}
+
+pub(crate) async fn apply(writer: &mut dyn Writer, batch: &[Event]) -> Vec<Verdict> {
+    writer.apply(batch, ApplyMode::Normal).await.unwrap()
+}
+
+/// Applies until the database takes it, as the queue does.
+pub(crate) async fn apply_through(writer: &mut dyn Writer, batch: &[Event]) -> Vec<Verdict> {
+    loop {
+        match writer.apply(batch, ApplyMode::Normal).await {
+            Ok(verdicts) => return verdicts,
+            Err(ApplyError::Refused(text)) => panic!("refused: {text}"),
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+}
+
+pub(crate) fn key(entity_type: &str, id: &str) -> EntityKey {
+    EntityKey::new(entity_type, id).unwrap()
+}
+
+pub(crate) fn uuid(n: u128) -> Uuid {
+    Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | n)
+}
+
+/// An event over entities given as (type, id, patch).
+pub(crate) fn event(n: u128, updates: &[(&str, &str, &str)]) -> Event {
+    let entities: Vec<String> = updates
+        .iter()
+        .map(|(entity_type, id, patch)| {
+            let (entity_type, id) = (quoted(entity_type), quoted(id));
+            format!(r#"{{"entityType":{entity_type},"entityId":{id},"updatedAttributes":{patch}}}"#)
+        })
+        .collect();
+    let body = format!(
+        r#"{{"eventHeader":{{"uuid":"{}","eventName":"Tested","eventType":"Test",
+            "createdDate":"2024-01-15T10:30:00Z"}},"eventBody":{{"entities":[{}]}}}}"#,
+        uuid(n),
+        entities.join(",")
+    );
+    parse::event(body.as_bytes(), &clock(START)).unwrap()
+}
+
+/// An event over one car.
+pub(crate) fn car(n: u128, id: &str, patch: &str) -> Event {
+    event(n, &[("Car", id, patch)])
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap()
+}
+
+/// One notation for both databases: jsonb sets spaces. Only for documents without spaces of theirs.
+pub(crate) fn without_spaces(json: &str) -> String {
+    json.replace(' ', "")
+}

@@ -1,0 +1,262 @@
+//! Servers that a test process starts.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::is_root;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The newest server binaries of this machine.
+pub(crate) fn binaries() -> Option<PathBuf> {
+    let named = std::env::var_os("PG_BIN_DIR").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path: Vec<_> = std::env::split_paths(&path).collect();
+    let mut packaged: Vec<_> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .collect();
+    packaged.sort_by_key(|folder| std::cmp::Reverse(release_of(folder)));
+    let folders = named.into_iter().chain(on_path).chain(packaged);
+    folders.into_iter().find(|f| f.join("initdb").is_file() && f.join("postgres").is_file())
+}
+
+fn release_of(bin: &Path) -> u32 {
+    let release = bin.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    release.and_then(|name| name.parse().ok()).unwrap_or(0)
+}
+
+/// A cluster in a temporary folder. A shell of its own watches a pipe from this process: when the
+/// pipe breaks, because the cluster is dropped or the process is gone in whatever way, the shell
+/// kills the server and removes the folder.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    folder: TempDir,
+    binaries: PathBuf,
+    port: u16,
+    watcher: Mutex<Child>,
+}
+
+// QUIT first: a server that is only killed leaves its shared memory behind.
+const WATCH: &str = r#"
+read -r _
+pid=$(head -n 1 "$1/data/postmaster.pid") || exec rm -rf "$1"
+all="$pid $(cat "/proc/$pid/task/$pid/children")"
+kill -CONT $all
+kill -QUIT "$pid"
+for _ in $(seq 100); do
+    kill -0 "$pid" || break
+    sleep 0.05
+done
+kill -KILL $all
+rm -rf "$1"
+"#;
+
+impl Cluster {
+    pub(crate) fn start(binaries: PathBuf) -> Self {
+        let folder =
+            tempfile::Builder::new().prefix("producer-test-pg").tempdir().expect("a folder");
+        // the server's user must get to its data and its socket
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
+        let data = folder.path().join("data");
+        fs::create_dir(&data).expect("a data folder");
+        if is_root() {
+            ok(Command::new("chown").arg(server_user()).arg(&data));
+        }
+        let watcher = Command::new("sh")
+            .args(["-c", WATCH, "watch"])
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell");
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        let cluster = Self { folder, binaries, port, watcher: Mutex::new(watcher) };
+        ok(cluster
+            .command("initdb")
+            .args(["-N", "-A", "trust", "-U", "postgres"])
+            .args(["-E", "UTF8", "--locale=C", "-D"])
+            .arg(cluster.data()));
+        cluster.launch();
+        cluster
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts the server and waits until it answers.
+    pub(crate) fn launch(&self) {
+        let options = format!(
+            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off \
+             -c max_connections=200 -c shared_buffers=64MB -c log_min_messages=fatal",
+            self.port,
+            self.data().display()
+        );
+        let seconds = PATIENCE.as_secs().to_string();
+        ok(self
+            .command("pg_ctl")
+            .args(["start", "-w", "-t", &seconds, "-D"])
+            .arg(self.data())
+            .arg("-l")
+            .arg(self.data().join("server.log"))
+            .args(["-o", &options]));
+    }
+
+    pub(crate) fn stop(&self) {
+        ok(self.command("pg_ctl").args(["stop", "-m", "fast", "-w", "-D"]).arg(self.data()));
+    }
+
+    /// Signals the postmaster first, so that it can't start others, then all of its children.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).expect("it runs");
+        let postmaster = pid_file.lines().next().expect("a pid").to_owned();
+        let children = children_of(&postmaster);
+        kill(signal, &postmaster);
+        for child in &children {
+            kill(signal, child);
+        }
+        if signal == "KILL" {
+            let deadline = Instant::now() + PATIENCE;
+            let alive = || {
+                children.iter().chain([&postmaster]).any(|pid| {
+                    let state = fs::read_to_string(format!("/proc/{pid}/stat"));
+                    state.is_ok_and(|state| !state.contains(") Z "))
+                })
+            };
+            while alive() {
+                assert!(Instant::now() < deadline, "the killed server is still there");
+                std::thread::yield_now();
+            }
+            fs::remove_file(self.data().join("postmaster.pid")).expect("its pid file is there");
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// One of PostgreSQL's programs, as a user that isn't root.
+    fn command(&self, program: &str) -> Command {
+        let program = self.binaries.join(program);
+        let mut command = if is_root() {
+            let user = server_user();
+            let mut command = Command::new("setpriv");
+            command.arg(format!("--reuid={user}")).args(["--clear-groups", "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.current_dir(self.folder.path()).env_remove("PGDATA");
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let mut watcher = self.watcher.lock().expect("no one panicked with it");
+        drop(watcher.stdin.take());
+        watcher.wait().expect("the watcher ends");
+    }
+}
+
+fn server_user() -> &'static str {
+    let there = Command::new("id").args(["-u", "postgres"]).output();
+    if there.is_ok_and(|output| output.status.success()) { "postgres" } else { "nobody" }
+}
+
+fn children_of(pid: &str) -> Vec<String> {
+    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    listed.split_whitespace().map(str::to_owned).collect()
+}
+
+fn kill(signal: &str, pid: &str) {
+    // a child may end by itself meanwhile
+    let _ = Command::new("kill").args(["-s", signal, pid]).stderr(Stdio::null()).status();
+}
+
+/// Runs a program; its output goes into a file, since a server that it leaves behind keeps a pipe
+/// open for ever.
+fn ok(command: &mut Command) {
+    let mut output = tempfile::tempfile().expect("a temporary file");
+    let errors = output.try_clone().expect("a second handle");
+    let stdout = output.try_clone().expect("a third handle");
+    let status = command.stdin(Stdio::null()).stdout(stdout).stderr(errors).status();
+    let status = status.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut text = String::new();
+    if !status.success() {
+        use std::io::{Read, Seek};
+        output.rewind().expect("the output");
+        output.read_to_string(&mut text).expect("the output");
+    }
+    assert!(status.success(), "{command:?} failed: {text}");
+}
+
+/// A server in a container.
+#[derive(Debug)]
+pub(crate) struct Container {
+    id: String,
+    port: u16,
+}
+
+impl Container {
+    pub(crate) fn start() -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+        let publish = format!("127.0.0.1:{port}:5432");
+        let output = Command::new("docker")
+            .args(["run", "--detach", "--rm=false", "--publish", &publish])
+            .args(["--env", "POSTGRES_HOST_AUTH_METHOD=trust", "postgres:17"])
+            .args(["-c", "fsync=off", "-c", "max_connections=200"])
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
+        let id = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        let container = Self { id, port };
+        container.wait();
+        Some(container)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn run(&self, verb: &str) {
+        ok(Command::new("docker").args([verb, &self.id]));
+        if verb == "start" {
+            self.wait();
+        }
+    }
+
+    /// Over TCP: while the image initialises, its server listens on a socket alone.
+    fn wait(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let ready = || {
+            let ready = Command::new("docker")
+                .args(["exec", &self.id, "pg_isready", "-h", "127.0.0.1"])
+                .output();
+            ready.is_ok_and(|output| output.status.success())
+        };
+        while !ready() {
+            assert!(Instant::now() < deadline, "the container's server doesn't answer");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["rm", "--force", "--volumes", &self.id]).output();
+    }
+}

@@ -1,0 +1,214 @@
+//! Databases for tests: a throw-away PostgreSQL for each test process, one of a test's own that may
+//! be stopped, frozen or killed, and SQLite files. Never a database that a test didn't name itself.
+#![expect(clippy::expect_used, reason = "a test that has no database must fail, loudly")]
+#![expect(clippy::panic, reason = "a test that has no database must fail, loudly")]
+
+mod cluster;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
+
+use cluster::{Cluster, Container};
+
+const HOW_TO_GET_ONE: &str = "no PostgreSQL for the tests. Any of these will do: TEST_DATABASE_URL \
+    (a server where databases may be created), server binaries on the PATH, in \
+    /usr/lib/postgresql/*/bin or in PG_BIN_DIR (Debian: apt-get install postgresql), or docker.";
+
+/// A PostgreSQL server.
+#[derive(Debug)]
+pub struct Postgres {
+    server: Server,
+}
+
+#[derive(Debug)]
+enum Server {
+    Given(String),
+    Own(Cluster),
+    Container(Container),
+}
+
+impl Postgres {
+    /// The server that all tests of this process share: `TEST_DATABASE_URL`, else one of its own.
+    /// It ends with the process, however that ends.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(|| match std::env::var("TEST_DATABASE_URL") {
+            Ok(url) if !url.is_empty() => Self { server: Server::Given(url) },
+            _ => Self::own(),
+        })
+    }
+
+    /// A server of the test's own, which it may stop, freeze and kill. It ends when dropped.
+    pub fn own() -> Self {
+        let server = match cluster::binaries() {
+            Some(binaries) => Server::Own(Cluster::start(binaries)),
+            None => Server::Container(Container::start().expect(HOW_TO_GET_ONE)),
+        };
+        Self { server }
+    }
+
+    /// The URL of one of the server's databases.
+    pub fn url(&self, database: &str) -> String {
+        match &self.server {
+            Server::Given(url) => {
+                let (base, query) = url.split_once('?').unwrap_or((url, ""));
+                let authority = base.find("://").map_or(0, |at| at + 3);
+                let end = base[authority..].find('/').map_or(base.len(), |at| authority + at);
+                format!("{}/{database}?{query}", &base[..end])
+            }
+            Server::Own(cluster) => {
+                format!("postgres://postgres@127.0.0.1:{}/{database}", cluster.port())
+            }
+            Server::Container(container) => {
+                format!("postgres://postgres@127.0.0.1:{}/{database}", container.port())
+            }
+        }
+    }
+
+    /// Creates a database with a name that no one else uses; it is dropped with the value.
+    pub async fn fresh_database(&self) -> Database<'_> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("producer_test_{}_{count}", std::process::id());
+        let admin = self.admin();
+        run(&admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+        run(&admin, &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
+        Database { url: self.url(&name), name, server: self }
+    }
+
+    /// A database that every server has: the one of `TEST_DATABASE_URL`, else `postgres`.
+    fn admin(&self) -> String {
+        match &self.server {
+            Server::Given(url) => url.clone(),
+            _ => self.url("postgres"),
+        }
+    }
+
+    /// Stops the server as an operator would, cutting connections off.
+    pub fn stop(&self) {
+        match &self.server {
+            Server::Own(cluster) => cluster.stop(),
+            Server::Container(container) => container.run("stop"),
+            Server::Given(_) => not_ours(),
+        }
+    }
+
+    /// Starts it again after [`Postgres::stop`] or [`Postgres::kill`].
+    pub fn start(&self) {
+        match &self.server {
+            Server::Own(cluster) => cluster.launch(),
+            Server::Container(container) => container.run("start"),
+            Server::Given(_) => not_ours(),
+        }
+    }
+
+    /// Kills every process of the server at once (SIGKILL).
+    pub fn kill(&self) {
+        match &self.server {
+            Server::Own(cluster) => cluster.signal("KILL"),
+            Server::Container(container) => container.run("kill"),
+            Server::Given(_) => not_ours(),
+        }
+    }
+
+    /// Lets every process of the server stand still: connections stay open and silent.
+    pub fn freeze(&self) {
+        match &self.server {
+            Server::Own(cluster) => cluster.signal("STOP"),
+            Server::Container(container) => container.run("pause"),
+            Server::Given(_) => not_ours(),
+        }
+    }
+
+    /// Ends [`Postgres::freeze`].
+    pub fn thaw(&self) {
+        match &self.server {
+            Server::Own(cluster) => cluster.signal("CONT"),
+            Server::Container(container) => container.run("unpause"),
+            Server::Given(_) => not_ours(),
+        }
+    }
+}
+
+fn not_ours() -> ! {
+    panic!("TEST_DATABASE_URL's server is not ours to stop: the test needs Postgres::own()")
+}
+
+/// A database that a test has for itself.
+#[derive(Debug)]
+pub struct Database<'s> {
+    name: String,
+    url: String,
+    server: &'s Postgres,
+}
+
+impl Database<'_> {
+    /// Its URL, as in `DATABASE_URL`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Database<'_> {
+    fn drop(&mut self) {
+        // a cluster of ours goes away as a whole
+        if !matches!(self.server.server, Server::Given(_)) {
+            return;
+        }
+        let (admin, name) = (self.server.admin(), self.name.clone());
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("a runtime");
+            runtime.block_on(run(&admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")));
+        });
+        if dropped.join().is_err() {
+            eprintln!("the test database {} could not be dropped", self.name);
+        }
+    }
+}
+
+async fn run(url: &str, sql: &str) {
+    let options: PgConnectOptions = url.parse().expect("a URL of PostgreSQL");
+    let mut connection = options.connect().await.expect("PostgreSQL for the tests answers");
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    sqlx::raw_sql(sql).execute(&mut connection).await.expect("a database of our own");
+    connection.close().await.expect("the connection closes");
+}
+
+/// A folder of a test's own, with the name of an SQLite file in it that isn't there yet.
+#[derive(Debug)]
+pub struct SqliteFile {
+    folder: tempfile::TempDir,
+}
+
+/// An SQLite file; it goes with the value.
+pub fn sqlite_file() -> SqliteFile {
+    SqliteFile { folder: tempfile::tempdir().expect("a temporary folder") }
+}
+
+impl SqliteFile {
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("producer.db")
+    }
+
+    /// Its URL, as in `DATABASE_URL`.
+    pub fn url(&self) -> String {
+        format!("sqlite://{}", self.path().display())
+    }
+}
+
+/// Whether this process is root, which PostgreSQL refuses to run as.
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
