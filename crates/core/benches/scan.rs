@@ -27,14 +27,14 @@ fn event(attributes: usize) -> String {
 /// 400 B, and 64 KiB.
 const ATTRIBUTES: [usize; 2] = [2, 2050];
 
-#[divan::bench(args = ATTRIBUTES)]
+#[divan::bench(args = ATTRIBUTES, sample_size = 50)]
 fn parse_event(bencher: Bencher<'_, '_>, attributes: usize) {
     let body = event(attributes);
     let clock = Clock::from_fn(|| Timestamp::from_micros(0));
     bencher.counter(BytesCount::of_str(&body)).bench(|| parse::event(body.as_bytes(), &clock));
 }
 
-#[divan::bench(args = ATTRIBUTES)]
+#[divan::bench(args = ATTRIBUTES, sample_size = 50)]
 fn parse_pretty_event(bencher: Bencher<'_, '_>, attributes: usize) {
     let value: serde_json::Value = serde_json::from_str(&event(attributes)).expect("JSON");
     let body = serde_json::to_string_pretty(&value).expect("JSON");
@@ -42,7 +42,7 @@ fn parse_pretty_event(bencher: Bencher<'_, '_>, attributes: usize) {
     bencher.counter(BytesCount::of_str(&body)).bench(|| parse::event(body.as_bytes(), &clock));
 }
 
-#[divan::bench(args = ATTRIBUTES)]
+#[divan::bench(args = ATTRIBUTES, sample_size = 50)]
 fn serde_json_value(bencher: Bencher<'_, '_>, attributes: usize) {
     let body = event(attributes);
     bencher

@@ -14,7 +14,7 @@ pub enum Filter {
     /// `LOG_LEVEL`
     Level(LevelFilter),
     /// `RUST_LOG`
-    Directives(EnvFilter),
+    Directives(Box<EnvFilter>),
 }
 
 impl Filter {
@@ -27,7 +27,7 @@ impl Filter {
             return Ok(Self::Level(level));
         };
         let filter = EnvFilter::builder().parse(directives);
-        filter.map(Self::Directives).map_err(|error| error.to_string())
+        filter.map(|filter| Self::Directives(Box::new(filter))).map_err(|error| error.to_string())
     }
 
     fn into_layer(self) -> Box<dyn Layer<Registry> + Send + Sync> {
@@ -38,7 +38,7 @@ impl Filter {
                     .with_default(level.min(LevelFilter::WARN))
                     .with_target("producer", level),
             ),
-            Self::Directives(filter) => layer(filter),
+            Self::Directives(filter) => layer(*filter),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod budget;
 pub mod cli;
+pub mod request_id;
 pub mod serve;
 
 use std::future::Future;

@@ -53,7 +53,7 @@ all="$pid $(cat "/proc/$pid/task/$pid/children")"
 kill -CONT $all
 kill -QUIT "$pid"
 for _ in $(seq 100); do
-    kill -0 "$pid" || break
+    [ -e "/proc/$pid/exe" ] || break # gone, or a zombie that no one has buried
     sleep 0.05
 done
 kill -KILL $all
@@ -140,7 +140,10 @@ impl Cluster {
                 assert!(Instant::now() < deadline, "the killed server is still there");
                 std::thread::yield_now();
             }
-            fs::remove_file(self.data().join("postmaster.pid")).expect("its pid file is there");
+            // where no one buries zombies they look alive to the next start
+            for file in ["postmaster.pid".to_owned(), format!(".s.PGSQL.{}.lock", self.port)] {
+                fs::remove_file(self.data().join(file)).expect("a killed server leaves its files");
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test that has no database must fail, loudly")]
 #![expect(clippy::panic, reason = "a test that has no database must fail, loudly")]
 
+pub mod cases;
 mod cluster;
 
 use std::path::PathBuf;

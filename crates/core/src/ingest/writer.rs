@@ -140,7 +140,7 @@ impl WriterTask {
         mut mode: ApplyMode,
     ) -> Vec<Settled> {
         let mut settled = Vec::with_capacity(events.len());
-        let mut ranges = Vec::from([0..events.len()]);
+        let mut ranges: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
         while let Some(range) = ranges.pop() {
             let part = &events[range.clone()];
             if waits_behind(&senders[range.clone()], senders, &settled) {

@@ -5,6 +5,9 @@ use super::{Connection, MaintenanceError};
 use crate::merge::{Document, same_value};
 use crate::{EntityKey, Timestamp};
 
+/// Rows fetched at once for one entity; most have few, and what follows is another's.
+const FEW_ROWS: i64 = 32;
+
 /// What a log says about its entity, as far as it was read.
 #[derive(Debug)]
 pub(super) struct Fold {
@@ -90,16 +93,17 @@ impl Connection {
         last: u64,
     ) -> Result<Fold, MaintenanceError> {
         let (mut fold, mut read) = (Fold::default(), 0);
-        loop {
-            let mut page = self.log_after(key, read).await?;
+        while read < last {
+            let mut page = self.log_after(key, read, FEW_ROWS).await?;
             let fetched = page.len();
             page.retain(|entry| entry.key == *key && entry.version <= last);
             fold.extend(&page);
             match page.last() {
                 Some(entry) if page.len() == fetched => read = entry.version,
-                _ => return Ok(fold),
+                _ => break,
             }
         }
+        Ok(fold)
     }
 
     /// One entity and the fold of its log, of the same moment.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::fold::Fold;
-use super::tables::{Access, Logged, State, Stored};
+use super::tables::{Access, Logged, PAGE_ROWS, State, Stored};
 use super::{Connection, Database, MaintenanceError, News};
 use crate::EntityKey;
 
@@ -65,17 +65,17 @@ async fn judge(
     news: &mut (dyn FnMut(News) + Send),
 ) -> Result<(), MaintenanceError> {
     let name = format!("{} {}", key.entity_type(), key.entity_id());
-    let mended = loop {
+    loop {
         connection.begin(access).await?;
         let (stored, fold) = connection.both(key, access).await?;
         let (what, explained) = match (&stored, fold.version, &fold.broken) {
-            (None, 0, _) => break connection.rollback().await?,
+            (None, 0, _) => return connection.rollback().await,
             (Some(_), 0, _) => ("it is stored without a log".into(), false),
             (_, _, Some(broken)) => (broken.clone(), false),
             (None, _, _) => ("it is in the log and not stored".into(), true),
             (Some(stored), _, _) => match fold.difference(stored) {
                 Some(difference) => (difference, true),
-                None => break connection.rollback().await?,
+                None => return connection.rollback().await,
             },
         };
         if !explained {
@@ -98,8 +98,8 @@ async fn judge(
             break;
         }
         connection.rollback().await?;
-    };
-    Ok(mended)
+    }
+    Ok(())
 }
 
 /// Stores the fold; false where a running service was faster.
@@ -139,7 +139,7 @@ impl LogCursor {
 
     async fn fill(&mut self, connection: &mut Connection) -> Result<(), MaintenanceError> {
         if self.page.is_empty() && !self.ended {
-            self.page = connection.log_after(&self.read.0, self.read.1).await?.into();
+            self.page = connection.log_after(&self.read.0, self.read.1, PAGE_ROWS).await?.into();
             match self.page.back() {
                 Some(entry) => self.read = (entry.key.clone(), entry.version),
                 None => self.ended = true,

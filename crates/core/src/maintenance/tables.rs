@@ -10,7 +10,7 @@ use crate::{EntityKey, Timestamp};
 
 /// Log rows fetched at once: at most so many, and about so many bytes, so that memory is bounded
 /// however long the log is.
-const PAGE_ROWS: i64 = 500;
+pub(super) const PAGE_ROWS: i64 = 500;
 pub(super) const PAGE_BYTES: usize = 8 << 20;
 
 /// An entity as stored.
@@ -78,15 +78,15 @@ type LogRow<T> = (String, String, i64, i32, Option<T>, T, String);
 
 impl Connection {
     pub(super) async fn begin(&mut self, access: Access) -> Result<(), MaintenanceError> {
-        match (self, access) {
-            (Self::Postgres(c), Access::Write) => drop(c.execute("BEGIN").await?),
-            (Self::Postgres(c), Access::Snapshot) => {
-                c.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let statement = match (&*self, access) {
+            (Self::Postgres(_), Access::Write) => "BEGIN",
+            (Self::Postgres(_), Access::Snapshot) => {
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
             }
-            (Self::Sqlite(c), Access::Write) => drop(c.execute("BEGIN IMMEDIATE").await?),
-            (Self::Sqlite(c), Access::Snapshot) => drop(c.execute("BEGIN").await?),
-        }
-        Ok(())
+            (Self::Sqlite(_), Access::Write) => "BEGIN IMMEDIATE",
+            (Self::Sqlite(_), Access::Snapshot) => "BEGIN",
+        };
+        self.run(statement).await
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), MaintenanceError> {
@@ -99,8 +99,8 @@ impl Connection {
 
     pub(super) async fn run(&mut self, statement: &'static str) -> Result<(), MaintenanceError> {
         match self {
-            Self::Postgres(c) => drop(c.execute(statement).await?),
-            Self::Sqlite(c) => drop(c.execute(statement).await?),
+            Self::Postgres(c) => c.execute(statement).await.map(|_| ())?,
+            Self::Sqlite(c) => c.execute(statement).await.map(|_| ())?,
         }
         Ok(())
     }
@@ -176,11 +176,13 @@ impl Connection {
         Ok(rows)
     }
 
-    /// The log behind `version` of `key`, in the order of keys and versions: one page.
+    /// The log behind `version` of `key`, in the order of keys and versions: one page
+    /// of at most `rows`.
     pub(super) async fn log_after(
         &mut self,
         key: &EntityKey,
         version: u64,
+        rows: i64,
     ) -> Result<Vec<Logged>, MaintenanceError> {
         const QUERY: &str =
             "SELECT entity_type, entity_id, version, kind, created_at, committed_at, patch
@@ -194,7 +196,7 @@ impl Connection {
             Self::Postgres(c) => {
                 let query = sqlx::query_as::<_, LogRow<DateTime<Utc>>>(POSTGRES);
                 let query = query.bind(key.entity_type()).bind(key.entity_id());
-                let query = query.bind(bigint(version)).bind(PAGE_ROWS);
+                let query = query.bind(bigint(version)).bind(rows);
                 let rows =
                     query.fetch(c).map_ok(|(t, id, version, kind, created, committed, patch)| {
                         let times = (created.map(moment), moment(committed));
@@ -205,7 +207,7 @@ impl Connection {
             Self::Sqlite(c) => {
                 let query = sqlx::query_as::<_, LogRow<i64>>(QUERY);
                 let query = query.bind(key.entity_type()).bind(key.entity_id());
-                let query = query.bind(bigint(version)).bind(PAGE_ROWS);
+                let query = query.bind(bigint(version)).bind(rows);
                 let rows =
                     query.fetch(c).map_ok(|(t, id, version, kind, created, committed, patch)| {
                         let times = (
@@ -308,7 +310,7 @@ impl Connection {
             .bind(date(state.updated_at))
             .execute(c)
             .await
-            .map(drop)?,
+            .map(|_| ())?,
             Self::Sqlite(c) => sqlx::query(
                 "UPDATE entities SET version = $3, size = $4, data = $5, updated_at = $6
                  WHERE entity_type = $1 AND entity_id = $2",
@@ -321,7 +323,7 @@ impl Connection {
             .bind(state.updated_at.micros())
             .execute(c)
             .await
-            .map(drop)?,
+            .map(|_| ())?,
         }
         Ok(())
     }
@@ -347,7 +349,7 @@ impl Connection {
             .bind(entry.patch)
             .execute(c)
             .await
-            .map(drop)?,
+            .map(|_| ())?,
             Self::Sqlite(c) => sqlx::query(
                 "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
                      committed_at, entity_type, entity_id, event_name, patch)
@@ -363,7 +365,7 @@ impl Connection {
             .bind(entry.patch)
             .execute(c)
             .await
-            .map(drop)?,
+            .map(|_| ())?,
         }
         Ok(())
     }

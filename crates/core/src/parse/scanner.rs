@@ -88,7 +88,7 @@ pub(crate) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        let (frames, keys) = (Vec::with_capacity(8), Vec::with_capacity(32));
+        let (frames, keys) = (Vec::with_capacity(8), Vec::with_capacity(16));
         Self { lexer: Lexer::new(text), frames, keys }
     }
 

@@ -70,7 +70,8 @@ impl PostgresStore {
             max_entity_bytes: settings.max_entity_bytes,
             clock,
         };
-        let read_deadline = settings.database_acquire_timeout + settings.database_statement_timeout;
+        let slower = settings.database_acquire_timeout.max(settings.database_statement_timeout);
+        let read_deadline = slower + SLACK;
         Self { pool, writers, writer_settings, read_deadline }
     }
 

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
+use sqlx::{ConnectOptions, Connection};
 use uuid::Uuid;
 
 use super::{BoxFuture, ConnectError, Entity, LoggedEvent, ReadError, Store, Writer};
@@ -50,6 +50,7 @@ pub fn options(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .pragma("wal_autocheckpoint", "0")
+        .pragma("journal_size_limit", "1048576")
         .disable_statement_logging()
 }
 
@@ -69,14 +70,15 @@ impl SqliteStore {
         {
             // the first connection makes the file a WAL database, for which it must be alone
             let _turn = turns.take().await.map_err(|error| cannot_open(file, &error))?;
-            options.connect().await.map_err(|error| cannot_open(file, &error))?;
+            let first = options.connect().await.map_err(|error| cannot_open(file, &error))?;
+            first.close().await.map_err(|error| cannot_open(file, &error))?;
         }
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(settings.database_acquire_timeout)
             .test_before_acquire(false)
             .connect_lazy_with(options.clone().create_if_missing(false).read_only(true));
-        let checkpointer = Arc::new(Checkpointer::start(file, options.clone()));
+        let checkpointer = Arc::new(Checkpointer::start(file, options.clone(), turns.clone()));
         let writer_settings = WriterSettings {
             options: options.create_if_missing(false),
             turns,

@@ -50,6 +50,7 @@ impl From<Error> for Fault {
             Error::Encode(_) | Error::Decode(_) | Error::ColumnDecode { .. } => {
                 Self::Refused(error.to_string())
             }
+            Error::PoolTimedOut | Error::PoolClosed => Self::Down(error.to_string()),
             broken => Self::Lost(broken.to_string()),
         }
     }

@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::time::Instant;
 
 use super::fault::Fault;
 use super::{OLDEST_SUPPORTED, careful, fast};
@@ -23,6 +24,10 @@ pub(super) struct WriterSettings {
     pub(super) max_entity_bytes: usize,
     pub(super) clock: Clock,
 }
+
+/// A connection that stood still for longer is looked at before a batch goes over it: one that the
+/// server has closed meanwhile would leave the batch's outcome unknown, where nothing was stored.
+const IDLE: Duration = Duration::from_millis(20);
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -79,12 +84,31 @@ pub(super) struct PgWriter {
     settings: WriterSettings,
     /// Taken out while a batch runs and put back only when its transaction is surely over: an error
     /// or a dropped future closes it, so no one ever meets a half-done transaction.
-    connection: Option<PgConnection>,
+    connection: Option<(PgConnection, Instant)>,
 }
 
 impl PgWriter {
     pub(super) fn new(settings: WriterSettings) -> Self {
         Self { settings, connection: None }
+    }
+
+    /// A connection that works, or none within the time that opening one may take.
+    async fn connection(&mut self) -> Result<PgConnection, OpenError> {
+        if let Some((mut connection, used)) = self.connection.take() {
+            if used.elapsed() < IDLE {
+                return Ok(connection);
+            }
+            let deadline = self.settings.connect_deadline;
+            match Session::flight(deadline, connection.ping()).await {
+                Ok(()) => return Ok(connection),
+                // silence will not be less on another connection
+                Err(Fault::Lost(text)) if used.elapsed() >= deadline => {
+                    return Err(OpenError::Unavailable(text));
+                }
+                Err(_) => {}
+            }
+        }
+        open(&self.settings).await
     }
 
     async fn apply(
@@ -95,18 +119,13 @@ impl PgWriter {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => open(&self.settings).await.map_err(|error| match error {
-                OpenError::TooOld(text) | OpenError::Unavailable(text) => {
-                    ApplyError::Unavailable(text)
-                }
-            })?,
-        };
+        let connection = self.connection().await.map_err(|error| match error {
+            OpenError::TooOld(text) | OpenError::Unavailable(text) => ApplyError::Unavailable(text),
+        })?;
         let mut session = Session { connection, settings: &self.settings };
         let result = apply(&mut session, batch, mode).await;
         if matches!(result, Ok(_) | Err(ApplyError::Refused(_))) {
-            self.connection = Some(session.connection);
+            self.connection = Some((session.connection, Instant::now()));
         }
         result
     }

@@ -1,40 +1,61 @@
 //! Checkpoints off the writer's way: a task of its own copies the write-ahead log back into the
-//! file while the writer goes on.
+//! file while the writer goes on. Under load it never catches up that way, and SQLite begins the
+//! log anew only once all of it is copied: then the task copies the rest within a turn of its own.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use super::turns::Turns;
 
 /// Bytes of log (about 1,000 pages, as SQLite does it by default) that make a checkpoint worth it.
 const WORTH_IT: u64 = 4 << 20;
 
+/// Bytes of log from which on a turn is taken.
+const TOO_LONG: u64 = 16 << 20;
+
 /// Runs checkpoints in the background.
 pub(super) struct Checkpointer {
-    wal: PathBuf,
+    log: Log,
     wanted: Arc<Notify>,
     task: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
 
+/// The write-ahead log's file. It is cut when SQLite begins it anew (`journal_size_limit`), so that
+/// its length tells what there is to do.
+#[derive(Debug, Clone)]
+struct Log(PathBuf);
+
+impl Log {
+    fn of(file: &Path) -> Self {
+        let mut log = file.as_os_str().to_owned();
+        log.push("-wal");
+        Self(log.into())
+    }
+
+    fn is_over(&self, bytes: u64) -> bool {
+        std::fs::metadata(&self.0).is_ok_and(|log| log.len() > bytes)
+    }
+}
+
 impl Checkpointer {
     /// Starts the task for the database `file`.
-    pub(super) fn start(file: &Path, options: SqliteConnectOptions) -> Self {
-        let mut wal = file.as_os_str().to_owned();
-        wal.push("-wal");
+    pub(super) fn start(file: &Path, options: SqliteConnectOptions, turns: Turns) -> Self {
+        let log = Log::of(file);
         let wanted = Arc::new(Notify::new());
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(run(options, Arc::clone(&wanted), stopped));
-        Self { wal: wal.into(), wanted, task: Mutex::new(Some((stop, task))) }
+        let worker = Worker { options, turns, log: log.clone(), connection: None };
+        let task = tokio::spawn(worker.run(Arc::clone(&wanted), stopped));
+        Self { log, wanted, task: Mutex::new(Some((stop, task))) }
     }
 
     /// To be called after a commit: asks for a checkpoint where the log has grown.
     pub(super) fn committed(&self) {
-        let length = std::fs::metadata(&self.wal).map_or(0, |wal| wal.len());
-        if length > WORTH_IT {
+        if self.log.is_over(WORTH_IT) {
             self.wanted.notify_one();
         }
     }
@@ -51,40 +72,47 @@ impl Checkpointer {
     }
 }
 
-async fn run(
+struct Worker {
     options: SqliteConnectOptions,
-    wanted: Arc<Notify>,
-    mut stopped: oneshot::Receiver<()>,
-) {
-    let mut connection = None;
-    loop {
-        tokio::select! {
-            () = wanted.notified() => checkpoint(&options, &mut connection, "PASSIVE").await,
-            _ = &mut stopped => return checkpoint(&options, &mut connection, "TRUNCATE").await,
-        }
-    }
+    turns: Turns,
+    log: Log,
+    connection: Option<SqliteConnection>,
 }
 
-/// What a checkpoint can't do now, a later one does; nothing is lost.
-async fn checkpoint(
-    options: &SqliteConnectOptions,
-    connection: &mut Option<SqliteConnection>,
-    kind: &'static str,
-) {
-    let sql = if kind == "TRUNCATE" {
-        "PRAGMA wal_checkpoint(TRUNCATE)"
-    } else {
-        "PRAGMA wal_checkpoint(PASSIVE)"
-    };
-    let done = async {
-        let open = match connection.take() {
-            Some(open) => open,
-            None => options.connect().await?,
+impl Worker {
+    async fn run(mut self, wanted: Arc<Notify>, mut stopped: oneshot::Receiver<()>) {
+        loop {
+            tokio::select! {
+                () = wanted.notified() => self.catch_up().await,
+                _ = &mut stopped => break,
+            }
+        }
+        self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    }
+
+    async fn catch_up(&mut self) {
+        self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await;
+        if !self.log.is_over(TOO_LONG) {
+            return;
+        }
+        match self.turns.take().await {
+            Ok(_turn) => self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await,
+            Err(error) => tracing::warn!(%error, "no turn for a checkpoint"),
+        }
+    }
+
+    /// What a checkpoint can't do now, a later one does; nothing is lost.
+    async fn checkpoint(&mut self, pragma: &'static str) {
+        let done = async {
+            let open = match self.connection.take() {
+                Some(open) => open,
+                None => self.options.connect().await?,
+            };
+            sqlx::raw_sql(pragma).execute(self.connection.insert(open)).await
         };
-        sqlx::raw_sql(sql).execute(connection.insert(open)).await
-    };
-    if let Err(error) = done.await {
-        *connection = None;
-        tracing::warn!(%error, kind, "checkpoint failed");
+        if let Err(error) = done.await {
+            self.connection = None;
+            tracing::warn!(%error, pragma, "checkpoint failed");
+        }
     }
 }

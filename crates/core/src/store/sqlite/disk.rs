@@ -8,8 +8,7 @@ use crate::store::ConnectError;
 
 /// File systems whose locks and shared memory other machines don't see: a write-ahead log on one of
 /// them corrupts the database.
-const NETWORK: [&str; 9] =
-    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs"];
+const NETWORK: [&str; 8] = ["nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "fuse.sshfs"];
 
 /// Makes the file's folder, and refuses one on a network.
 pub(super) fn prepare(file: &Path) -> Result<(), ConnectError> {

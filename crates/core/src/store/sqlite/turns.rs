@@ -6,15 +6,22 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+/// How long a turn is waited for. Whoever takes longer stands still.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Threads that wait at once: more than there are writers, so that a few may be given up.
+const WAITERS: usize = 4;
 
 /// The lock files beside a database.
 #[derive(Debug, Clone)]
-pub(super) struct Turns(Arc<Files>);
-
-#[derive(Debug)]
-struct Files {
+pub(super) struct Turns {
     turn: PathBuf,
     write: PathBuf,
+    waiters: Arc<Semaphore>,
 }
 
 /// The right to write; dropping it gives it up. The lock belongs to the open file, so that the
@@ -32,35 +39,44 @@ impl Turns {
             name.push(suffix);
             PathBuf::from(name)
         };
-        Self(Arc::new(Files { turn: with("-turn"), write: with("-write") }))
+        let waiters = Arc::new(Semaphore::new(WAITERS));
+        Self { turn: with("-turn"), write: with("-write"), waiters }
     }
 
     /// Waits for the right to write, off the runtime where it isn't free at once.
     pub(super) async fn take(&self) -> io::Result<Turn> {
-        let turn = open(&self.0.turn)?;
-        let write = open(&self.0.write)?;
-        if try_lock(&turn)? {
-            if try_lock(&write)? {
-                return Ok(Turn { _write: write });
-            }
-            return wait(move || write.lock().map(|()| (turn, write))).await;
+        let turn = open(&self.turn)?;
+        let write = open(&self.write)?;
+        let first = try_lock(&turn)?;
+        if first && try_lock(&write)? {
+            return Ok(Turn { _write: write });
         }
-        wait(move || {
-            turn.lock()?;
+        let lock = move || {
+            if !first {
+                turn.lock()?;
+            }
             write.lock()?;
-            Ok((turn, write))
-        })
-        .await
+            Ok(Turn { _write: write }) // and `turn` is free again
+        };
+        self.wait(lock).await
     }
-}
 
-/// Should the caller be gone meanwhile, the files are closed when the thread is done with them, and
-/// with them the locks.
-async fn wait(
-    lock: impl FnOnce() -> io::Result<(File, File)> + Send + 'static,
-) -> io::Result<Turn> {
-    let (_turn, write) = tokio::task::spawn_blocking(lock).await.map_err(io::Error::other)??;
-    Ok(Turn { _write: write })
+    /// Should the caller be gone when the thread has its lock, it is given up at once. Threads that
+    /// were given up on are bounded, however long another process stands still.
+    async fn wait(
+        &self,
+        lock: impl FnOnce() -> io::Result<Turn> + Send + 'static,
+    ) -> io::Result<Turn> {
+        let too_long = || io::Error::new(io::ErrorKind::TimedOut, "another process keeps the file");
+        let permit = Arc::clone(&self.waiters).try_acquire_owned().map_err(|_| too_long())?;
+        let waiting = tokio::task::spawn_blocking(move || {
+            let turn = lock();
+            drop(permit);
+            turn
+        });
+        let turn = tokio::time::timeout(PATIENCE, waiting).await.map_err(|_| too_long())?;
+        turn.map_err(io::Error::other)?
+    }
 }
 
 fn try_lock(file: &File) -> io::Result<bool> {

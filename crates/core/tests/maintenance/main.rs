@@ -1,0 +1,6 @@
+//! Migrations, adoption and rebuild, each on both databases.
+
+mod adoption;
+mod bench;
+mod migrations;
+mod rebuilding;

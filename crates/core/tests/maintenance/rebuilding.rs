@@ -1,0 +1,77 @@
+use serde_json::json;
+
+use super::bench::Bench;
+
+/// Entities that are broken in every way, and some that aren't.
+async fn break_rows(bench: &Bench) {
+    bench.log("fine", 1, 0, r#"{"x":{"y":1}}"#).await;
+    bench.log("fine", 2, 0, r#"{"x":{"y":null,"z":1.0}}"#).await;
+    bench.store("fine", 2, r#"{"x":{"z":1.00}}"#).await;
+    bench.log("pruned", 7, 2, r#"{"x":1}"#).await;
+    bench.log("pruned", 8, 0, r#"{"y":1}"#).await;
+    bench.store("pruned", 8, r#"{"x":1,"y":1}"#).await;
+
+    bench.log("missing", 1, 0, r#"{"x":1}"#).await;
+    bench.log("other", 1, 0, r#"{"x":1}"#).await;
+    bench.store("other", 1, r#"{"x":2}"#).await;
+    bench.log("behind", 1, 0, r#"{"x":1}"#).await;
+    bench.log("behind", 2, 0, r#"{"x":2}"#).await;
+    bench.store("behind", 1, r#"{"x":1}"#).await;
+    bench.log("small", 1, 0, r#"{"x":1}"#).await;
+    bench.store("small", 1, r#"{"x":1}"#).await;
+    bench.run("UPDATE entities SET size = 1 WHERE entity_id = 'small'").await;
+
+    bench.store("logless", 1, r#"{"x":1}"#).await;
+    bench.log("gap", 1, 0, r#"{"x":1}"#).await;
+    bench.log("gap", 3, 0, r#"{"x":3}"#).await;
+    bench.store("gap", 3, r#"{"x":3}"#).await;
+}
+
+#[tokio::test]
+async fn differences_are_reported_and_mended_where_the_log_explains_them() {
+    for bench in Bench::both_migrated().await {
+        break_rows(&bench).await;
+        let (found, lines) = bench.rebuild(false).await;
+        assert_eq!(
+            (found.entities, found.differing, found.mended, found.unexplained),
+            (8, 4, 0, 2)
+        );
+        for id in ["missing", "other", "behind", "small", "logless", "gap"] {
+            assert!(lines.iter().any(|line| line.starts_with(&format!("Car {id}: "))), "{lines:?}");
+        }
+        let (mended, _) = bench.rebuild(true).await;
+        assert_eq!((mended.differing, mended.mended, mended.unexplained), (4, 4, 2));
+        assert_eq!(bench.entity("missing").await, ("1".to_owned(), json!({"x": 1})));
+        assert_eq!(bench.entity("other").await, ("1".to_owned(), json!({"x": 1})));
+        assert_eq!(bench.entity("behind").await, ("2".to_owned(), json!({"x": 2})));
+        assert_eq!(bench.entity("gap").await, ("3".to_owned(), json!({"x": 3})), "left alone");
+        let (again, _) = bench.rebuild(false).await;
+        assert_eq!((again.differing, again.unexplained), (0, 2));
+    }
+}
+
+/// More than a page of log, and an entity whose log spans pages.
+#[tokio::test]
+async fn a_log_of_many_pages_folds() {
+    for bench in Bench::both_migrated().await {
+        let series = bench.sql(
+            "generate_series(1, 1700) AS s(n)",
+            "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 1700)
+              SELECT n FROM s) AS s",
+        );
+        let uuid = bench.sql("gen_random_uuid()", "randomblob(16)");
+        let time = bench.sql("now()", "0");
+        let patch = bench.sql("('{\"x\":' || n || '}')::json", "'{\"x\":' || n || '}'");
+        bench
+            .run(&format!(
+                "INSERT INTO event_log (event_uuid, ordinal, version, committed_at, entity_type,
+                     entity_id, event_name, patch)
+                 SELECT {uuid}, 0, n, {time}, 'Car', 'long', 'Test', {patch} FROM {series}"
+            ))
+            .await;
+        bench.log("next", 1, 0, r#"{"x":1}"#).await;
+        assert_eq!(bench.rebuild(true).await.0.mended, 2);
+        assert_eq!(bench.entity("long").await, ("1700".to_owned(), json!({"x": 1700})));
+        assert_eq!(bench.entity("next").await, ("1".to_owned(), json!({"x": 1})));
+    }
+}

@@ -1,0 +1,207 @@
+//! Whatever batches come: the state is the fold of the log, and both are what applying the events
+//! one by one to a plain model gives.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use producer_core::Event;
+use producer_core::store::{ApplyMode, Verdict};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+use support::{Db, event};
+
+/// RFC 7396, section 2, as it stands there.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let members = target.as_object_mut().unwrap();
+    for (key, value) in patch {
+        if value.is_null() {
+            members.remove(key);
+        } else {
+            merge(members.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+type Update = (u8, Value);
+/// A uuid's number and what the event does.
+type Sketch = (u8, Vec<Update>);
+
+fn patch() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<i16>().prop_map(Value::from),
+        "[a-zé\"\\\\ ]{0,4}".prop_map(Value::from),
+        Just(json!([1, {"in": null}])),
+    ];
+    let value = leaf.prop_recursive(3, 12, 3, |inner| {
+        prop::collection::btree_map("[a-c]", inner, 0..3).prop_map(|m| json!(m))
+    });
+    let flat = prop::collection::btree_map("[a-c]", any::<i8>(), 0..3).prop_map(|m| json!(m));
+    let deep = prop::collection::btree_map("[a-c]", value, 0..3).prop_map(|m| json!(m));
+    prop_oneof![3 => flat, 2 => deep]
+}
+
+/// Batches over three cars; uuids are few, so that some come again with the same or other content.
+fn batches() -> impl Strategy<Value = Vec<(bool, Vec<Sketch>)>> {
+    let update = (0..3_u8, patch());
+    let sketch = (any::<u8>(), prop::collection::vec(update, 1..4));
+    prop::collection::vec((any::<bool>(), prop::collection::vec(sketch, 1..8)), 1..6)
+}
+
+fn to_event((n, updates): &Sketch) -> Event {
+    let texts: Vec<_> = updates.iter().map(|(id, p)| (format!("car{id}"), p.to_string())).collect();
+    let updates: Vec<_> = texts.iter().map(|(id, p)| ("Car", id.as_str(), p.as_str())).collect();
+    event(u128::from(*n), &updates)
+}
+
+/// What the contract says, over plain values.
+#[derive(Default)]
+struct Model {
+    entities: BTreeMap<u8, (u64, Value)>,
+    log: BTreeMap<u8, (Vec<Update>, Vec<u64>)>,
+}
+
+impl Model {
+    fn apply(&mut self, (n, updates): &Sketch) -> Verdict {
+        match self.log.get(n) {
+            Some((first, versions)) if first == updates => Verdict::Duplicate(versions.clone()),
+            Some(_) => Verdict::Conflict,
+            None => {
+                let versions: Vec<u64> =
+                    updates.iter().map(|(id, patch)| self.update(*id, patch)).collect();
+                self.log.insert(*n, (updates.clone(), versions.clone()));
+                Verdict::Applied(versions)
+            }
+        }
+    }
+
+    fn update(&mut self, id: u8, patch: &Value) -> u64 {
+        let (version, state) = self.entities.entry(id).or_insert_with(|| (0, json!({})));
+        merge(state, patch);
+        *version += 1;
+        *version
+    }
+}
+
+async fn holds(db: &Db, batches: &[(bool, Vec<Sketch>)]) {
+    let mut model = Model::default();
+    let mut writer = db.store.writer();
+    for (patient, batch) in batches {
+        let events: Vec<Event> = batch.iter().map(to_event).collect();
+        let expected: Vec<Verdict> = batch.iter().map(|sketch| model.apply(sketch)).collect();
+        let mode = if *patient { ApplyMode::Patient } else { ApplyMode::Normal };
+        assert_eq!(writer.apply(&events, mode).await.unwrap(), expected);
+    }
+    for (id, (version, state)) in &model.entities {
+        let entity = db.entity("Car", &format!("car{id}")).await.unwrap();
+        assert_eq!(entity.version, *version);
+        assert_eq!(serde_json::from_str::<Value>(&entity.data).unwrap(), *state);
+    }
+    assert_eq!(fold_of_log(db, &model).await, model.entities);
+}
+
+/// Every entity from its log rows alone, in the order of their versions.
+async fn fold_of_log(db: &Db, model: &Model) -> BTreeMap<u8, (u64, Value)> {
+    let mut rows = BTreeMap::new();
+    for n in model.log.keys() {
+        let logged = db.store.event(support::uuid(u128::from(*n))).await.unwrap().unwrap();
+        for update in logged.updates {
+            let id: u8 = update.key.entity_id().trim_start_matches("car").parse().unwrap();
+            let twice = rows.insert((id, update.version), update.patch);
+            assert_eq!(twice, None, "a version twice");
+        }
+    }
+    let mut folded = BTreeMap::new();
+    for ((id, version), patch) in rows {
+        let (last, state) = folded.entry(id).or_insert_with(|| (0, json!({})));
+        assert_eq!(version, *last + 1, "a version is missing");
+        *last = version;
+        merge(state, &serde_json::from_str(&patch).unwrap());
+    }
+    folded
+}
+
+/// Each case gets tables of its own by its own database: cheap on SQLite, few on PostgreSQL.
+fn cases(count: u32) -> Vec<Vec<(bool, Vec<Sketch>)>> {
+    let mut runner = TestRunner::new(Config::default());
+    (0..count).map(|_| batches().new_tree(&mut runner).unwrap().current()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_state_is_the_fold_of_the_log_on_sqlite() {
+    for case in cases(60) {
+        let db = Db::sqlite(&[]).await;
+        eprintln!("{case:?}"); // shown where it fails
+        holds(&db, &case).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_state_is_the_fold_of_the_log_on_postgres() {
+    let db = Db::postgres(&[]).await;
+    let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&db.url).await.unwrap();
+    for case in cases(120) {
+        sqlx::raw_sql("TRUNCATE entities, event_log").execute(&mut admin).await.unwrap();
+        eprintln!("{case:?}");
+        holds(&db, &case).await;
+    }
+}
+
+/// JSON texts near the borders of what jsonb takes.
+fn texts() -> impl Strategy<Value = String> {
+    let number = prop_oneof![
+        "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,6})?",
+        "[0-9.eE+-]{1,8}",
+    ];
+    let unit = prop_oneof![
+        Just("\\u0000".to_owned()),
+        Just("\\ud800".to_owned()),
+        Just("\\udc00".to_owned()),
+        Just("\\ud83d\\ude00".to_owned()),
+        "\\\\u[0-9a-fA-F]{2,4}",
+        "\\\\[bfnrtu/\"\\\\x]",
+        "[a-z\u{1}\u{7f}é😀 ]",
+    ];
+    let string =
+        prop::collection::vec(unit, 0..4).prop_map(|units| format!("\"{}\"", units.concat()));
+    let leaf = prop_oneof![
+        number,
+        string.clone(),
+        prop::sample::select(vec!["true", "null", "nul", "[1,]", "[]", "NaN", "[[1 2]]"])
+            .prop_map(str::to_owned),
+    ];
+    let member = (string, leaf).prop_map(|(key, value)| format!("{key}:{value}"));
+    prop::collection::vec(member, 0..4).prop_map(|members| format!("{{{}}}", members.join(",")))
+}
+
+#[tokio::test]
+async fn whatever_jsonb_refuses_the_scanner_refused_and_it_gives_back_what_it_took() {
+    let database = test_support::Postgres::shared().fresh_database().await;
+    let mut pg = <sqlx::PgConnection as sqlx::Connection>::connect(database.url()).await.unwrap();
+    let mut runner = TestRunner::new(Config::default());
+    let strategy = texts();
+    let mut taken = 0;
+    for _ in 0..4000 {
+        let text = strategy.new_tree(&mut runner).unwrap().current();
+        if producer_core::parse::attributes(&text).is_err() {
+            continue;
+        }
+        taken += 1;
+        let back: Result<String, _> =
+            sqlx::query_scalar("SELECT $1::jsonb::text").bind(&text).fetch_one(&mut pg).await;
+        let back = back.unwrap_or_else(|error| panic!("jsonb refused {text}: {error}"));
+        assert!(producer_core::merge::same_value(&text, &back), "{text} came back as {back}");
+    }
+    assert!(taken > 400, "only {taken} were valid");
+}

@@ -1,0 +1,84 @@
+//! Writers that send one event after the other until they are told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::{Api, History, Outcome, Record, SentEvent};
+
+/// How long a writer rests after a failure, as a client with manners does.
+const REST: Duration = Duration::from_millis(20);
+
+/// A crowd of writers.
+#[derive(Debug)]
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    writers: JoinSet<()>,
+    history: Arc<History>,
+}
+
+impl Load {
+    /// Starts `writers` for each API; together they write over `entities` entities. The place of an
+    /// API in `apis` is the sender's number in the history.
+    pub fn start(apis: &[Api], writers: usize, entities: usize) -> Self {
+        let (stop, history) = (Arc::new(AtomicBool::new(false)), Arc::new(History::default()));
+        let mut set = JoinSet::new();
+        for (sender, api) in apis.iter().enumerate() {
+            for writer in 0..writers {
+                let writer = Writer { api: api.clone(), sender, writer, entities };
+                set.spawn(writer.write(Arc::clone(&stop), Arc::clone(&history)));
+            }
+        }
+        Self { stop, writers: set, history }
+    }
+
+    /// What the writers have heard so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Lets every writer hear its last answer and go.
+    pub async fn stop(mut self) -> Arc<History> {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.writers.join_next().await {
+            ended.expect("a writer doesn't panic");
+        }
+        self.history
+    }
+}
+
+struct Writer {
+    api: Api,
+    sender: usize,
+    writer: usize,
+    entities: usize,
+}
+
+impl Writer {
+    async fn write(self, stop: Arc<AtomicBool>, history: Arc<History>) {
+        let mut n = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let (event, start) = (self.event(n), Instant::now());
+            let outcome = self.api.send(&event).await;
+            let failed = !matches!(outcome, Outcome::Done { .. });
+            history.add(Record { event, outcome, took: start.elapsed(), sender: self.sender });
+            if failed {
+                sleep(REST).await;
+            }
+            n += 1;
+        }
+    }
+
+    /// The `n`th event of this writer: an attribute of its own for one entity, every fourth time
+    /// for two.
+    fn event(&self, n: usize) -> SentEvent {
+        let attribute = format!("s{}w{}n{n}", self.sender, self.writer);
+        let id = |place: usize| format!("car-{}", place % self.entities);
+        let event = SentEvent::new("Car", &id(self.writer + n), json!({ &attribute: n }));
+        if n % 4 == 3 { event.and("Loan", &id(n), json!({ attribute: n })) } else { event }
+    }
+}

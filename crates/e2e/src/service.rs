@@ -1,0 +1,207 @@
+//! One of the two binaries as a process.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::{DEADLINE, Grpc, Rest};
+
+/// Which binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binary {
+    /// `producer-rest`
+    Rest,
+    /// `producer-grpc`
+    Grpc,
+}
+
+impl Binary {
+    /// The names of the binary and of the setting for its port.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Rest => ("producer-rest", "SERVER_PORT"),
+            Self::Grpc => ("producer-grpc", "GRPC_SERVER_PORT"),
+        }
+    }
+
+    /// Where the build has put the binary.
+    ///
+    /// # Panics
+    /// When it isn't there.
+    pub fn path(self) -> PathBuf {
+        let test = std::env::current_exe().expect("a test has a path");
+        // target/PROFILE/deps/TEST
+        let profile = test.ancestors().nth(2).expect("a test stands in the target folder");
+        let path = profile.join(self.names().0);
+        assert!(
+            path.exists(),
+            "{} is missing: `cargo build --workspace` makes it, with the profile of this test",
+            path.display()
+        );
+        path
+    }
+
+    /// A command that runs it in `folder`, with no settings but these.
+    pub fn command(self, folder: &Path, settings: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(self.path());
+        command
+            .env_clear()
+            .envs(settings.iter().copied())
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// A running service on a port of its own, killed when dropped.
+#[derive(Debug)]
+pub struct Service {
+    binary: Binary,
+    settings: Vec<(String, String)>,
+    address: SocketAddr,
+    folder: TempDir,
+    child: Child,
+}
+
+impl Service {
+    /// Starts `binary` in an empty working folder and waits until it is ready.
+    pub async fn start(binary: Binary, settings: &[(&str, &str)]) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let port = address.port().to_string();
+        let mut settings: Vec<_> =
+            settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        settings.push((binary.names().1.to_owned(), port));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let child = spawn(binary, &settings, folder.path());
+        let mut service = Self { binary, settings, address, folder, child };
+        service.ready().await;
+        service
+    }
+
+    /// Starts it once more, with the same settings, in the same folder, on the same port.
+    pub async fn restart(&mut self) {
+        self.child = spawn(self.binary, &self.settings, self.folder.path());
+        self.ready().await;
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its working folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A REST client for it.
+    pub fn rest(&self) -> Rest {
+        assert_eq!(self.binary, Binary::Rest);
+        Rest::new(self.address)
+    }
+
+    /// A gRPC client for it, with a connection of its own.
+    pub fn grpc(&self) -> Grpc {
+        assert_eq!(self.binary, Binary::Grpc);
+        Grpc::new(self.address)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = self.child.id().expect("the service still runs");
+        let pid = Pid::from_raw(id.cast_signed()).expect("a process id is above zero");
+        kill_process(pid, signal).expect("our own child takes signals");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it still runs after that time.
+    pub async fn exit(&mut self, within: Duration) -> ExitStatus {
+        match timeout(within, self.child.wait()).await {
+            Ok(status) => status.expect("our own child"),
+            Err(_) => panic!("still running {within:?} after it should end:\n{}", self.log_tail()),
+        }
+    }
+
+    /// Ends it as an operator does, and expects it to go in peace.
+    pub async fn stop(mut self) {
+        self.signal(Signal::TERM);
+        let status = self.exit(DEADLINE).await;
+        assert!(status.success(), "{status} after SIGTERM:\n{}", self.log_tail());
+    }
+
+    /// The most memory that it ever held, in bytes, as Linux counts (`VmHWM`).
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.child.id().expect("the service still runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("VmHWM in kB") << 10
+    }
+
+    /// The end of what it has logged.
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read(self.folder.path().join("service.log")).unwrap_or_default();
+        let start = log.len().saturating_sub(4000);
+        String::from_utf8_lossy(&log[start..]).into_owned()
+    }
+
+    async fn ready(&mut self) {
+        let start = Instant::now();
+        while !self.answers().await {
+            let ended = self.child.try_wait().expect("our own child");
+            assert!(ended.is_none(), "ended with {ended:?} at its start:\n{}", self.log_tail());
+            assert!(start.elapsed() < DEADLINE, "not ready in time:\n{}", self.log_tail());
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn answers(&self) -> bool {
+        match self.binary {
+            Binary::Rest => self.rest().ready().await,
+            Binary::Grpc => self.grpc().ready().await,
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the end of {}'s log\n{}", self.binary.names().0, self.log_tail());
+        }
+    }
+}
+
+fn spawn(binary: Binary, settings: &[(String, String)], folder: &Path) -> Child {
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let log = File::options().create(true).append(true).open(folder.join("service.log"));
+    let log = log.expect("a log file in the temporary folder");
+    let mut command = binary.command(folder, &settings);
+    command.stdout(log.try_clone().expect("a second handle")).stderr(log);
+    command.spawn().expect("the binary starts")
+}
+
+/// A port that nobody listens on. Below those that the system gives to outgoing connections, so
+/// that a service that comes back finds its port free.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 20_000 + std::process::id() % 100 * 100;
+    loop {
+        let offset = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(start + offset % 10_000).expect("below 65,536");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The OpenAPI 3.1 document, generated from the routes, and its page.
+
+use std::fmt::Write;
+
+use axum::Router;
+use producer_core::ProblemKind;
+use utoipa::openapi::OpenApi;
+use utoipa::{OpenApi as _, ToSchema};
+use utoipa_swagger_ui::SwaggerUi;
+
+/// An event, as it is sent. Unknown fields are ignored.
+#[derive(Debug, ToSchema)]
+#[schema(as = Event, example = json!({
+    "eventHeader": {
+        "uuid": "550e8400-e29b-41d4-a716-446655440000",
+        "eventName": "LoanPaymentSubmitted",
+        "eventType": "LoanPaymentSubmitted",
+        "createdDate": "2024-01-15T10:30:00Z",
+        "savedDate": 1_705_314_605_000_u64
+    },
+    "eventBody": {"entities": [{
+        "entityType": "Loan", "entityId": "loan-12345",
+        "updatedAttributes": {"balance": 24439.75, "lastPaidDate": "2024-01-15T10:30:00Z"}
+    }]}
+}))]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+pub(crate) struct EventDoc {
+    event_header: EventHeaderDoc,
+    event_body: EventBodyDoc,
+}
+
+#[derive(Debug, ToSchema)]
+#[schema(as = EventHeader, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+struct EventHeaderDoc {
+    /// The idempotency key; the server makes one where it is absent
+    uuid: Option<uuid::Uuid>,
+    #[schema(min_length = 1, max_length = 255)]
+    event_name: String,
+    #[schema(max_length = 255)]
+    event_type: Option<String>,
+    /// RFC 3339, or Unix milliseconds as a number or as digits
+    created_date: Option<String>,
+    /// As createdDate; the time of the commit where it is absent
+    saved_date: Option<String>,
+}
+
+#[derive(Debug, ToSchema)]
+#[schema(as = EventBody)]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+struct EventBodyDoc {
+    #[schema(min_items = 1, max_items = 1000)]
+    entities: Vec<EntityUpdateDoc>,
+}
+
+#[derive(Debug, ToSchema)]
+#[schema(as = EntityUpdate, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+struct EntityUpdateDoc {
+    #[schema(min_length = 1, max_length = 255)]
+    entity_type: String,
+    #[schema(min_length = 1, max_length = 255)]
+    entity_id: String,
+    /// A JSON Merge Patch (RFC 7396): objects merge deep, null removes, the rest replaces
+    #[schema(value_type = Object)]
+    updated_attributes: serde_json::Value,
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(info(title = "producer", description = ""))]
+struct Document;
+
+/// The document without its routes.
+pub(crate) fn document() -> OpenApi {
+    let mut document = Document::openapi();
+    document.info.version = env!("CARGO_PKG_VERSION").into();
+    document.info.description = Some(description());
+    document
+}
+
+fn description() -> String {
+    let mut text = String::from(
+        "Merges change events of producers into the current state of entities, exactly once.\n\n\
+         ## Problem types\n\
+         Every error is `application/problem+json` (RFC 9457); its `type` is \
+         `urn:producer:problem:` and the word.\n\n\
+         | status | word | when | what to do |\n|---|---|---|---|\n",
+    );
+    for kind in ProblemKind::ALL {
+        let (when, remedy) = explain(kind);
+        let (status, word) = (kind.http_status(), kind.word());
+        let _ = writeln!(text, "| {status} | `{word}` | {when} | {remedy} |");
+    }
+    text
+}
+
+fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
+    match kind {
+        ProblemKind::Malformed => (
+            "not JSON (with line and column), not UTF-8, truncated, a bad query parameter or path value",
+            "mend the request",
+        ),
+        ProblemKind::NotFound => ("no such route, entity or event", "check the path"),
+        ProblemKind::Method => ("the route doesn't take this method", "use one that `Allow` names"),
+        ProblemKind::NotAcceptable => {
+            ("`Accept` excludes JSON", "accept `application/json`, or send no `Accept`")
+        }
+        ProblemKind::Timeout => (
+            "the body came slower than `BODY_TIMEOUT`; nothing was applied",
+            "send it again, faster or in smaller parts",
+        ),
+        ProblemKind::Conflict => (
+            "the uuid is used with other content; the first stands",
+            "send other content under a uuid of its own",
+        ),
+        ProblemKind::TooLarge => ("the body is over `MAX_BODY_BYTES`", "split it, or use NDJSON"),
+        ProblemKind::MediaType => {
+            ("a content type or encoding that isn't taken", "use one that `detail` names")
+        }
+        ProblemKind::Validation => {
+            ("JSON, but it breaks a rule; `errors` says where", "mend the event")
+        }
+        ProblemKind::Internal => {
+            ("a defect here", "report it with `requestId`; the log has the rest")
+        }
+        ProblemKind::Overloaded => (
+            "the queue is full, or the entry grew too old; nothing was stored",
+            "send it again after `Retry-After`",
+        ),
+        ProblemKind::Unavailable => (
+            "draining, or the database is out of reach; nothing was stored",
+            "send it again after `Retry-After`",
+        ),
+        ProblemKind::OutcomeUnknown => (
+            "the database went while the commit was under way: it may or may not be stored",
+            "send it again with `eventId` as its uuid: that is always safe",
+        ),
+    }
+}
+
+/// `/openapi.json` and `/docs`.
+pub(crate) fn pages(document: OpenApi) -> Router {
+    SwaggerUi::new("/docs").url("/openapi.json", document).into()
+}

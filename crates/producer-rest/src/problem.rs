@@ -1,0 +1,207 @@
+//! [`Problem`] as `application/problem+json` (RFC 9457).
+//!
+//! Handlers and layers only note the problem on their answer; [`Finish`], the outermost layer,
+//! writes it, because it alone knows the request's id. It also turns the bare error answers of the
+//! router into problems.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use producer_core::{Problem, ProblemKind};
+use producer_server::request_id;
+use serde::Serialize;
+use tower::{Layer, Service};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// The media type of every error answer.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// A [`Problem`] on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) Box<Problem>);
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+impl Failure {
+    /// A problem without violations.
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Problem::new(kind, detail).into()
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status_of(self.0.kind);
+        response.extensions_mut().insert(Arc::new(*self.0));
+        response
+    }
+}
+
+fn status_of(kind: ProblemKind) -> StatusCode {
+    StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The body of every error answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Problem)]
+pub(crate) struct ProblemBody<'a> {
+    /// `urn:producer:problem:` and the word of the kind
+    #[serde(rename = "type")]
+    #[schema(example = "urn:producer:problem:validation")]
+    kind: String,
+    /// The same for every problem of this type
+    title: &'static str,
+    /// The HTTP status
+    #[schema(example = 422)]
+    status: u16,
+    /// What is wrong, in one sentence
+    detail: &'a str,
+    /// The same sentence, for existing clients
+    error: &'a str,
+    /// The first 100 broken rules, in document order
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<BrokenRule<'a>>,
+    /// How many rules are broken, listed or not
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_count: Option<usize>,
+    /// The event that this is about (always with 503 and 504 of an event)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<Uuid>,
+    /// The `x-request-id` of this answer
+    request_id: &'a str,
+}
+
+/// One broken rule.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BrokenRule<'a> {
+    /// Where, as a JSON Pointer (RFC 6901)
+    #[schema(example = "/eventBody/entities/0/entityId")]
+    pointer: String,
+    /// What is wrong there
+    #[schema(example = "must not be empty")]
+    detail: &'a str,
+}
+
+/// The broken rules of `problem`, `limit` at most.
+pub(crate) fn broken_rules(problem: &Problem, limit: usize) -> Vec<BrokenRule<'_>> {
+    let rule = |violation: &'_ producer_core::Violation| violation.location.pointer();
+    let listed = problem.violations.listed().iter().take(limit);
+    listed.map(|v| BrokenRule { pointer: rule(v), detail: &v.detail }).collect()
+}
+
+impl<'a> ProblemBody<'a> {
+    fn new(problem: &'a Problem, request_id: &'a str) -> Self {
+        let count = problem.violations.count();
+        Self {
+            kind: format!("urn:producer:problem:{}", problem.kind.word()),
+            title: problem.kind.title(),
+            status: problem.kind.http_status(),
+            detail: &problem.detail,
+            error: &problem.detail,
+            errors: broken_rules(problem, usize::MAX),
+            error_count: (count > 0).then_some(count),
+            event_id: problem.event_id,
+            request_id,
+        }
+    }
+}
+
+/// The layer that gives every answer its request id and every error its problem document.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finish;
+
+impl<S> Layer<S> for Finish {
+    type Service = Finished<S>;
+
+    fn layer(&self, inner: S) -> Finished<S> {
+        Finished { inner }
+    }
+}
+
+/// What [`Finish`] makes.
+#[derive(Debug, Clone)]
+pub(crate) struct Finished<S> {
+    inner: S,
+}
+
+impl<S, B> Service<Request<B>> for Finished<S>
+where
+    S: Service<Request<B>, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let id = request_id::of(request.headers());
+        let is_head = request.method() == Method::HEAD;
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let mut response = answer.await?;
+            if let Some(problem) = problem_of(&mut response) {
+                write(&problem, &id, is_head, &mut response);
+            }
+            response.headers_mut().insert(request_id::HEADER, id);
+            Ok(response)
+        })
+    }
+}
+
+/// The problem that an answer stands for, also where the router made it without one.
+fn problem_of(response: &mut Response) -> Option<Arc<Problem>> {
+    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+        return Some(problem);
+    }
+    let status = response.status();
+    let is_bare = !response.headers().contains_key(header::CONTENT_TYPE);
+    let (kind, detail) = match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            (ProblemKind::Method, "this route doesn't take the method; Allow lists those it takes")
+        }
+        StatusCode::NOT_FOUND if is_bare => (ProblemKind::NotFound, "no such route"),
+        _ if is_bare && status.is_client_error() => {
+            (ProblemKind::Malformed, "the request can't be understood")
+        }
+        _ if is_bare && status.is_server_error() => (ProblemKind::Internal, INTERNAL),
+        _ => return None,
+    };
+    Some(Arc::new(Problem::new(kind, detail)))
+}
+
+/// All that a client is told about a defect.
+pub(crate) const INTERNAL: &str = "a defect here; the log has it under the request id";
+
+fn write(problem: &Problem, id: &HeaderValue, is_head: bool, response: &mut Response) {
+    let id = id.to_str().unwrap_or_default();
+    if problem.kind == ProblemKind::Internal {
+        tracing::error!(request_id = id, detail = %problem.detail, "internal error answered");
+    }
+    let body = serde_json::to_vec(&ProblemBody::new(problem, id)).unwrap_or_default();
+    *response.status_mut() = status_of(problem.kind);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    if let Some(wait) = problem.retry_after() {
+        headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+    }
+    *response.body_mut() = if is_head { Body::empty() } else { body.into() };
+}

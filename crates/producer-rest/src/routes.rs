@@ -1,0 +1,52 @@
+//! The routes of the API, one file for each group.
+
+pub(crate) mod bulk;
+pub(crate) mod entities;
+pub(crate) mod events;
+pub(crate) mod health;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path, Query};
+use http::Uri;
+use http::request::Parts;
+use producer_core::ProblemKind;
+use producer_core::store::ReadError;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::problem::Failure;
+
+/// Percent-decoded path values.
+pub(crate) struct Decoded<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Decoded<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, state).await;
+        let undecodable =
+            |_| Failure::new(ProblemKind::Malformed, "a path value is not percent-encoded UTF-8");
+        path.map(|Path(value)| Self(value)).map_err(undecodable)
+    }
+}
+
+/// The query's parameters in their order.
+pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, Failure> {
+    if uri.query().is_none() {
+        return Ok(Vec::new());
+    }
+    let pairs: Result<Query<Vec<(String, String)>>, _> = Query::try_from_uri(uri);
+    pairs.map(|Query(pairs)| pairs).map_err(|_| Failure::new(ProblemKind::Malformed, "bad query"))
+}
+
+/// JSON that the database gave, passed through as it is.
+pub(crate) fn json_text(text: String) -> Result<Box<RawValue>, Failure> {
+    RawValue::from_string(text)
+        .map_err(|_| Failure::new(ProblemKind::Internal, "stored text is no JSON"))
+}
+
+/// A read found no database.
+pub(crate) fn unreachable(error: ReadError) -> Failure {
+    tracing::warn!(%error, "read failed");
+    Failure::new(ProblemKind::Unavailable, "the database can't be reached; try again later")
+}

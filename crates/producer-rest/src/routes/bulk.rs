@@ -1,0 +1,196 @@
+//! Many events in one call: a JSON array, or NDJSON of any length.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, Uri};
+use producer_core::ingest::{CallResults, CallSender, Outcome};
+use producer_core::{Event, Problem, ProblemKind, Violations, parse};
+
+use super::query_pairs;
+use crate::body::{self, Media, Wire};
+use crate::ndjson::{Line, Lines, line_too_long};
+use crate::problem::{Failure, ProblemBody};
+use crate::report::{BulkBody, Listing, Report};
+use crate::{AppState, docs};
+
+#[derive(Debug, Default)]
+struct Options {
+    listing: Listing,
+    atomic: bool,
+}
+
+impl Options {
+    fn of(uri: &Uri) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        for (name, value) in query_pairs(uri)? {
+            match (name.as_str(), value.as_str()) {
+                ("results", "all") => options.listing = Listing::All,
+                ("results", "failed") => options.listing = Listing::Failed,
+                ("results", "none") => options.listing = Listing::None,
+                ("mode", "atomic") => options.atomic = true,
+                ("results", _) => {
+                    return Err(bad("the query parameter results may be all, failed or none"));
+                }
+                ("mode", _) => return Err(bad("the query parameter mode may be atomic")),
+                _ => {}
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn bad(detail: &'static str) -> Failure {
+    Failure::new(ProblemKind::Malformed, detail)
+}
+
+/// Takes many events: a JSON array of 1 to 10,000, or NDJSON of any length, read as it comes.
+/// Items are applied in their order and independently of each other.
+#[utoipa::path(
+    post, path = "/api/v1/events/bulk", tag = "events",
+    params(
+        ("results" = Option<String>, Query, description = "`all` (default), `failed` or `none`: which items are listed; `unknown` ones always are"),
+        ("mode" = Option<String>, Query, description = "`atomic`: all or nothing, arrays only"),
+    ),
+    request_body(content(
+        (Vec<docs::EventDoc> = "application/json"),
+        (docs::EventDoc = "application/x-ndjson"),
+    )),
+    responses(
+        (status = 200, description = "What became of each item", body = BulkBody),
+        (status = 400, description = "malformed", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "validation", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "overloaded, unavailable: nothing was stored", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn post(
+    State(app): State<AppState>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let body = Wire::new(&headers, body, app.body_limits());
+    let options = Options::of(&uri)?;
+    match body::media(&headers)? {
+        Media::Json => array(&app, &options, &headers, body).await,
+        Media::Ndjson if options.atomic => Err(bad("mode=atomic takes a JSON array, no NDJSON")),
+        Media::Ndjson => ndjson(&app, &options, &headers, body).await,
+    }
+}
+
+async fn array(
+    app: &AppState,
+    options: &Options,
+    headers: &HeaderMap,
+    body: Wire,
+) -> Result<Response, Failure> {
+    let mut report = app.report(options.listing);
+    let (bytes, lease) = body.whole(headers, &app.budget).await?;
+    let items = parse::events(&bytes, &app.clock)?;
+    drop((bytes, lease));
+    let outcomes = if options.atomic {
+        atomic(app, items).await?
+    } else {
+        app.ingest.submit_each(items).await?
+    };
+    outcomes.iter().for_each(|outcome| report.add(outcome));
+    answer(app, report)
+}
+
+async fn atomic(
+    app: &AppState,
+    items: Vec<Result<Event, Problem>>,
+) -> Result<Vec<Outcome>, Problem> {
+    let events = all_valid(items)?;
+    let uuids: Vec<_> = events.iter().map(Event::uuid).collect();
+    match app.ingest.submit_atomic(events).await {
+        Ok(receipts) => Ok(receipts.into_iter().map(Ok).collect()),
+        Err(unknown) if unknown.kind == ProblemKind::OutcomeUnknown => {
+            Ok(uuids.into_iter().map(|uuid| Err(unknown.clone().of_event(uuid))).collect())
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+fn all_valid(items: Vec<Result<Event, Problem>>) -> Result<Vec<Event>, Problem> {
+    let mut violations = Violations::default();
+    let mut events = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        match item {
+            Ok(event) => events.push(event),
+            Err(problem) => violations.append(problem.violations.below_index(index)),
+        }
+    }
+    if violations.is_empty() { Ok(events) } else { Err(Problem::validation(violations)) }
+}
+
+async fn ndjson(
+    app: &AppState,
+    options: &Options,
+    headers: &HeaderMap,
+    body: Wire,
+) -> Result<Response, Failure> {
+    let source = body.endless(headers)?;
+    let settings = &app.settings;
+    let patience = settings.request_timeout;
+    let lines = Lines::new(source, app.budget.lease(), settings.max_body_bytes, patience);
+    let (sender, results) = app.ingest.open_call()?;
+    let mut report = app.report(options.listing);
+    let (end, ()) = tokio::join!(feed(app, lines, sender), collect(results, &mut report));
+    if end == End::Cut {
+        report.summary().cut();
+    }
+    if report.summary().total() == 0 {
+        return Err(nothing_in_it(end));
+    }
+    answer(app, report)
+}
+
+/// Why no more is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// There is no more.
+    Body,
+    /// The call is broken, or the service is draining.
+    Cut,
+}
+
+async fn feed(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
+    loop {
+        let line = tokio::select! {
+            biased;
+            () = sender.broken() => return End::Cut,
+            () = app.shutdown.cancelled() => return End::Cut,
+            line = lines.next() => line,
+        };
+        let item = match line {
+            None => return End::Body,
+            Some(Line::Text(text)) => parse::event(&text, &app.clock),
+            Some(Line::TooLong) => Err(line_too_long(app.settings.max_body_bytes)),
+            Some(Line::Broken(problem)) => Err(problem),
+        };
+        if !sender.send(item).await {
+            return End::Cut;
+        }
+    }
+}
+
+async fn collect(mut results: CallResults, report: &mut Report) {
+    while let Some(outcome) = results.next().await {
+        report.add(&outcome);
+    }
+}
+
+fn nothing_in_it(end: End) -> Failure {
+    match end {
+        End::Body => Failure::new(ProblemKind::Validation, "must have at least one event"),
+        End::Cut => Failure::new(ProblemKind::Unavailable, "the service is draining"),
+    }
+}
+
+fn answer(app: &AppState, mut report: Report) -> Result<Response, Failure> {
+    match report.summary().nothing_stored() {
+        Some(problem) => Err(problem.clone().into()),
+        None => Ok(report.into_response(app.clock.new_uuid())),
+    }
+}

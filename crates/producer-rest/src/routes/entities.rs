@@ -1,0 +1,103 @@
+//! The current state of an entity.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chrono::DateTime;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use producer_core::store::Entity;
+use producer_core::{EntityKey, ProblemKind, Timestamp, Violations};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::{Decoded, json_text, unreachable};
+use crate::AppState;
+use crate::problem::{Failure, ProblemBody};
+
+/// The current state of an entity.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Entity)]
+pub(crate) struct EntityBody {
+    entity_type: String,
+    entity_id: String,
+    version: u64,
+    created_at: String,
+    updated_at: String,
+    #[schema(value_type = Object)]
+    data: Box<RawValue>,
+}
+
+impl TryFrom<Entity> for EntityBody {
+    type Error = Failure;
+
+    fn try_from(entity: Entity) -> Result<Self, Failure> {
+        Ok(Self {
+            entity_type: entity.key.entity_type().into(),
+            entity_id: entity.key.entity_id().into(),
+            version: entity.version,
+            created_at: entity.created_at.to_string(),
+            updated_at: entity.updated_at.to_string(),
+            data: json_text(entity.data)?,
+        })
+    }
+}
+
+/// The current state of an entity. `ETag` is its version.
+#[utoipa::path(
+    get, path = "/api/v1/entities/{type}/{id}", tag = "entities",
+    params(
+        ("type" = String, Path, description = "entityType, percent-encoded"),
+        ("id" = String, Path, description = "entityId, percent-encoded"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags, or `*`"),
+    ),
+    responses(
+        (status = 200, description = "The state", body = EntityBody),
+        (status = 304, description = "It still has a version that If-None-Match names"),
+        (status = 400, description = "malformed: a path value breaks its rule", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get(
+    State(app): State<AppState>,
+    Decoded((entity_type, entity_id)): Decoded<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let key = EntityKey::new(&entity_type, &entity_id).map_err(|v| bad_key(&v))?;
+    let entity = app.store.entity(&key).await.map_err(unreachable)?;
+    let entity = entity.ok_or_else(|| Failure::new(ProblemKind::NotFound, "no such entity"))?;
+    let etag = format!("\"{}\"", entity.version);
+    let validators = validators(&etag, entity.updated_at)?;
+    if matches(&headers, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, validators).into_response());
+    }
+    Ok((validators, Json(EntityBody::try_from(entity)?)).into_response())
+}
+
+fn bad_key(violations: &Violations) -> Failure {
+    let detail = violations.listed().first().map_or_else(String::new, ToString::to_string);
+    Failure::new(ProblemKind::Malformed, format!("a path value breaks its rule: {detail}"))
+}
+
+fn validators(etag: &str, updated_at: Timestamp) -> Result<HeaderMap, Failure> {
+    let defect = || Failure::new(ProblemKind::Internal, "a header could not be written");
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| defect());
+    let updated = DateTime::from_timestamp_micros(updated_at.micros()).ok_or_else(defect)?;
+    let modified = updated.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    Ok(HeaderMap::from_iter([
+        (header::ETAG, value(etag)?),
+        (header::LAST_MODIFIED, value(&modified)?),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::VARY, HeaderValue::from_static("accept-encoding")),
+    ]))
+}
+
+/// Whether `If-None-Match` names `etag`, compared weakly (RFC 9110, 13.1.2).
+fn matches(headers: &HeaderMap, etag: &str) -> bool {
+    headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
+        let tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag)).any(|tag| tag == "*" || tag == etag)
+    })
+}

@@ -1,0 +1,192 @@
+//! One event: in by POST, and out as the log has it.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use producer_core::store::{LoggedEvent, LoggedUpdate};
+use producer_core::{EntityVersion, ProblemKind, Receipt, parse};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Decoded, json_text, unreachable};
+use crate::body;
+use crate::problem::{Failure, ProblemBody};
+use crate::{AppState, docs};
+
+/// The version that an event made of an entity.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = EntityVersion)]
+pub(crate) struct EntityVersionBody<'a> {
+    #[schema(example = "Loan")]
+    entity_type: &'a str,
+    #[schema(example = "loan-12345")]
+    entity_id: &'a str,
+    /// From 1
+    #[schema(example = 2)]
+    version: u64,
+    /// Whether the event made the entity
+    created: bool,
+}
+
+impl<'a> From<&'a EntityVersion> for EntityVersionBody<'a> {
+    fn from(made: &'a EntityVersion) -> Self {
+        Self {
+            entity_type: made.key.entity_type(),
+            entity_id: made.key.entity_id(),
+            version: made.version,
+            created: made.created(),
+        }
+    }
+}
+
+/// The answer to an event that is stored.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Receipt)]
+pub(crate) struct ReceiptBody<'a> {
+    success: bool,
+    #[schema(example = "Event processed successfully")]
+    message: &'static str,
+    event_id: Uuid,
+    /// Whether it was stored before; then nothing changed now
+    duplicate: bool,
+    entities: Vec<EntityVersionBody<'a>>,
+}
+
+impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
+    fn from(receipt: &'a Receipt) -> Self {
+        Self {
+            success: true,
+            message: "Event processed successfully",
+            event_id: receipt.event_id,
+            duplicate: receipt.duplicate,
+            entities: receipt.entities.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// Takes one event. 200 is sent after it is committed, durably; the same uuid again with the same
+/// content changes nothing.
+#[utoipa::path(
+    post, path = "/api/v1/events", tag = "events",
+    request_body(content = docs::EventDoc, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Stored", body = ReceiptBody),
+        (status = 400, description = "malformed", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "conflict", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "validation", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "overloaded, unavailable: nothing was stored", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "outcome-unknown", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn post(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let body = body::Wire::new(&headers, body, app.body_limits());
+    body::only_json(&headers)?;
+    let (bytes, lease) = body.whole(&headers, &app.budget).await?;
+    let event = parse::event(&bytes, &app.clock)?;
+    drop((bytes, lease));
+    let receipt = app.ingest.submit(event).await?;
+    Ok(Json(ReceiptBody::from(&receipt)).into_response())
+}
+
+/// An event as the log has it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LoggedEvent)]
+pub(crate) struct LoggedBody {
+    event_header: HeaderBody,
+    event_body: UpdatesBody,
+    committed_at: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct HeaderBody {
+    uuid: Uuid,
+    event_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_date: Option<String>,
+    saved_date: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct UpdatesBody {
+    entities: Vec<UpdateBody>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct UpdateBody {
+    entity_type: String,
+    entity_id: String,
+    #[schema(value_type = Object)]
+    updated_attributes: Box<RawValue>,
+    version: u64,
+    created: bool,
+}
+
+impl TryFrom<LoggedUpdate> for UpdateBody {
+    type Error = Failure;
+
+    fn try_from(update: LoggedUpdate) -> Result<Self, Failure> {
+        Ok(Self {
+            entity_type: update.key.entity_type().into(),
+            entity_id: update.key.entity_id().into(),
+            updated_attributes: json_text(update.patch)?,
+            version: update.version,
+            created: update.version == 1,
+        })
+    }
+}
+
+impl TryFrom<LoggedEvent> for LoggedBody {
+    type Error = Failure;
+
+    fn try_from(event: LoggedEvent) -> Result<Self, Failure> {
+        let updates = event.updates.into_iter().map(UpdateBody::try_from);
+        Ok(Self {
+            event_header: HeaderBody {
+                uuid: event.uuid,
+                event_name: event.name,
+                event_type: event.event_type,
+                created_date: event.created.map(|time| time.to_string()),
+                saved_date: event.saved.to_string(),
+            },
+            event_body: UpdatesBody { entities: updates.collect::<Result<_, _>>()? },
+            committed_at: event.committed.to_string(),
+        })
+    }
+}
+
+/// The event as the log has it.
+#[utoipa::path(
+    get, path = "/api/v1/events/{uuid}", tag = "events",
+    params(("uuid" = Uuid, Path, description = "The event's uuid")),
+    responses(
+        (status = 200, description = "The event", body = LoggedBody),
+        (status = 400, description = "malformed: no UUID", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get(
+    State(app): State<AppState>,
+    Decoded(uuid): Decoded<String>,
+) -> Result<Json<LoggedBody>, Failure> {
+    let uuid = parse::uuid(&uuid)
+        .ok_or_else(|| Failure::new(ProblemKind::Malformed, "the path value uuid is no UUID"))?;
+    let event = app.store.event(uuid).await.map_err(unreachable)?;
+    let event = event.ok_or_else(|| Failure::new(ProblemKind::NotFound, "no such event"))?;
+    Ok(Json(event.try_into()?))
+}

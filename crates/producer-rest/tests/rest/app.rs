@@ -1,0 +1,221 @@
+//! A service of the test's own, and words for what tests do with it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Parser;
+use producer_core::config::Settings;
+use producer_core::ingest::Limits;
+use producer_core::maintenance::{Database, migrate};
+use producer_core::store::{self, DatabaseUrl, Store};
+use producer_core::{Clock, Ingest};
+use producer_rest::{Rest, RestArgs};
+use producer_server::budget::ByteBudget;
+use producer_server::{Api, App, serve};
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::{Value, json};
+use test_support::{Postgres, SqliteFile};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    args: RestArgs,
+}
+
+/// Keeps a test's database as long as the test.
+enum Kept {
+    File(#[expect(dead_code, reason = "held for its drop")] SqliteFile),
+    Database(#[expect(dead_code, reason = "held for its drop")] test_support::Database<'static>),
+    Nothing,
+}
+
+/// The service under test.
+pub(crate) struct TestApp {
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) ingest: Ingest,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) server: JoinHandle<std::io::Result<()>>,
+    client: Client,
+    _kept: Kept,
+}
+
+impl TestApp {
+    /// On SQLite.
+    pub(crate) async fn sqlite() -> Self {
+        Self::sqlite_with(&[]).await
+    }
+
+    /// On SQLite, with settings as on the command line.
+    pub(crate) async fn sqlite_with(flags: &[&str]) -> Self {
+        let file = test_support::sqlite_file();
+        let url = file.url();
+        Self::start(&url, flags, Kept::File(file)).await
+    }
+
+    /// On PostgreSQL.
+    pub(crate) async fn postgres() -> Self {
+        let server = tokio::task::spawn_blocking(Postgres::shared).await.unwrap();
+        let database = server.fresh_database().await;
+        let url = database.url().to_owned();
+        Self::start(&url, &[], Kept::Database(database)).await
+    }
+
+    /// On a PostgreSQL that the test has for itself.
+    pub(crate) async fn on(url: &str) -> Self {
+        Self::start(url, &[], Kept::Nothing).await
+    }
+
+    async fn start(url: &str, flags: &[&str], kept: Kept) -> Self {
+        let line = ["test", "--database-url", url].into_iter().chain(flags.iter().copied());
+        let Line { settings, args } = Line::try_parse_from(line).unwrap();
+        let database = Database::from(DatabaseUrl::parse(Some(url)).unwrap());
+        migrate::up(&database).await.unwrap();
+        let store = store::connect(&settings).await.unwrap();
+        let ingest = Ingest::start(&store, Limits::from(&settings));
+        let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let app = App {
+            args,
+            store: Arc::clone(&store),
+            ingest: ingest.clone(),
+            clock: Clock::system(),
+            budget: ByteBudget::new(settings.body_buffer_bytes),
+            shutdown: shutdown.clone(),
+            settings,
+        };
+        let server = tokio::spawn(Rest::serve(app, listener));
+        Self { address, shutdown, ingest, store, server, client: Client::new(), _kept: kept }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("http://{}{path}", self.address))
+    }
+
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(format!("http://{}{path}", self.address))
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = method.parse().unwrap();
+        self.client.request(method, format!("http://{}{path}", self.address))
+    }
+
+    /// Posts one event.
+    pub(crate) async fn send(&self, event: &Value) -> Answer {
+        answer(self.post("/api/v1/events").json(event)).await
+    }
+
+    /// Posts a bulk body of a content type.
+    pub(crate) async fn bulk(&self, query: &str, media: &str, body: impl Into<String>) -> Answer {
+        let request = self.post(&format!("/api/v1/events/bulk{query}"));
+        answer(request.header("content-type", media).body(body.into())).await
+    }
+
+    /// The attributes of an entity of type `Car`.
+    pub(crate) async fn car(&self, id: &str) -> Value {
+        answer(self.get(&format!("/api/v1/entities/Car/{id}"))).await.body["data"].clone()
+    }
+
+    /// A plain connection.
+    pub(crate) async fn connect(&self) -> Raw {
+        Raw(TcpStream::connect(self.address).await.unwrap())
+    }
+}
+
+/// A connection that says what a client library would not.
+pub(crate) struct Raw(pub(crate) TcpStream);
+
+impl Raw {
+    pub(crate) async fn say(&mut self, text: impl AsRef<[u8]>) {
+        self.0.write_all(text.as_ref()).await.unwrap();
+    }
+
+    /// All that comes until the server closes.
+    pub(crate) async fn rest(&mut self) -> String {
+        let mut all = Vec::new();
+        self.0.read_to_end(&mut all).await.unwrap();
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    /// What comes until the answer holds `end`.
+    pub(crate) async fn until(&mut self, end: &str) -> String {
+        let mut all = Vec::new();
+        while !String::from_utf8_lossy(&all).contains(end) {
+            let read = self.0.read_buf(&mut all).await.unwrap();
+            assert!(read > 0, "closed before {end:?}: {}", String::from_utf8_lossy(&all));
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    }
+}
+
+/// An answer, read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The word behind `urn:producer:problem:`.
+    pub(crate) fn problem(&self) -> &str {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(self.body["status"], self.status);
+        assert_eq!(self.body["error"], self.body["detail"]);
+        assert_eq!(self.body["requestId"], self.header("x-request-id"));
+        self.body["type"].as_str().unwrap().strip_prefix("urn:producer:problem:").unwrap()
+    }
+
+    /// The statuses of a bulk answer's items.
+    pub(crate) fn statuses(&self) -> Vec<&str> {
+        let results = self.body["results"].as_array().unwrap();
+        results.iter().map(|item| item["status"].as_str().unwrap()).collect()
+    }
+
+    /// The pointers of `errors`.
+    pub(crate) fn pointers(&self) -> Vec<String> {
+        let errors = self.body["errors"].as_array().map_or(&[][..], Vec::as_slice);
+        errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// Sends a request and reads its answer.
+pub(crate) async fn answer(request: RequestBuilder) -> Answer {
+    read(request.send().await.unwrap()).await
+}
+
+pub(crate) async fn read(response: Response) -> Answer {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let bytes = response.bytes().await.unwrap();
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Answer { status, headers, body }
+}
+
+/// An event that updates one car.
+pub(crate) fn car_event(id: &str, attributes: Value) -> Value {
+    json!({
+        "eventHeader": {"eventName": "CarChanged"},
+        "eventBody": {"entities": [
+            {"entityType": "Car", "entityId": id, "updatedAttributes": attributes}
+        ]}
+    })
+}
+
+/// The same under a uuid.
+pub(crate) fn car_event_of(uuid: &str, id: &str, attributes: Value) -> Value {
+    let mut event = car_event(id, attributes);
+    event["eventHeader"]["uuid"] = uuid.into();
+    event
+}

@@ -1,0 +1,60 @@
+//! Errors that no route makes, and what every answer has.
+
+use crate::app::{TestApp, answer};
+
+#[tokio::test]
+async fn unknown_routes_and_methods_are_problems() {
+    let app = TestApp::sqlite().await;
+    let unknown = answer(app.get("/api/v2/events")).await;
+    assert_eq!((unknown.status, unknown.problem()), (404, "not-found"));
+    let method = answer(app.get("/api/v1/events")).await;
+    assert_eq!((method.status, method.problem()), (405, "method"));
+    assert_eq!(method.header("allow"), "POST");
+    let method = answer(app.request("DELETE", "/api/v1/entities/Car/c1")).await;
+    assert_eq!((method.status, method.problem()), (405, "method"));
+    assert_eq!(method.header("allow"), "GET,HEAD");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_json_is_told() {
+    let app = TestApp::sqlite().await;
+    let refused = answer(app.get("/livez").header("accept", "text/html")).await;
+    assert_eq!((refused.status, refused.problem()), (406, "not-acceptable"));
+    for accept in ["*/*", "application/*", "text/html, application/json;q=0.5"] {
+        assert_eq!(answer(app.get("/livez").header("accept", accept)).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_usable_request_id_comes_back_and_another_is_replaced() {
+    let app = TestApp::sqlite().await;
+    let kept = answer(app.get("/nowhere").header("x-request-id", "mine-1")).await;
+    assert_eq!((kept.problem(), kept.header("x-request-id")), ("not-found", "mine-1"));
+    let long = "x".repeat(129);
+    let made = answer(app.get("/livez").header("x-request-id", &long)).await;
+    assert!((1..=128).contains(&made.header("x-request-id").len()));
+}
+
+#[tokio::test]
+async fn scripts_may_call_and_read_our_headers() {
+    let app = TestApp::sqlite().await;
+    let answered = answer(app.get("/livez").header("origin", "https://a.example")).await;
+    assert_eq!(answered.header("access-control-allow-origin"), "*");
+    let exposed = answered.header("access-control-expose-headers").to_lowercase();
+    for name in ["etag", "retry-after", "x-request-id"] {
+        assert!(exposed.contains(name), "{exposed}");
+    }
+    let problem = answer(app.get("/nowhere").header("origin", "https://a.example")).await;
+    assert_eq!(problem.header("access-control-allow-origin"), "*");
+}
+
+#[tokio::test]
+async fn named_origins_alone_may_call() {
+    let flags = ["--cors-allowed-origins", "https://a.example,https://b.example"];
+    let app = TestApp::sqlite_with(&flags).await;
+    for (origin, allowed) in [("https://b.example", "https://b.example"), ("https://c.example", "")]
+    {
+        let answered = answer(app.get("/livez").header("origin", origin)).await;
+        assert_eq!(answered.header("access-control-allow-origin"), allowed);
+    }
+}

@@ -1,0 +1,119 @@
+//! `POST /api/v1/events/bulk` with NDJSON.
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, car_event};
+
+const NDJSON: &str = "application/x-ndjson";
+const HEAD: &str = "POST /api/v1/events/bulk HTTP/1.1\r\nhost: x\r\n\
+    content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
+
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+fn body_of(answer: &str) -> Value {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+}
+
+#[tokio::test]
+async fn lines_are_items_and_empty_ones_none() {
+    let app = TestApp::sqlite().await;
+    let line = |n: u64| car_event("c1", json!({"n": n})).to_string();
+    let body = format!("{}\r\n\n\r\n{}\nnonsense\n{}", line(1), line(2), line(3));
+    for media in [NDJSON, "application/jsonl"] {
+        let answered = app.bulk("", media, body.clone()).await;
+        assert_eq!(answered.status, 200);
+        assert_eq!(answered.statuses(), ["processed", "processed", "invalid", "processed"]);
+    }
+    assert_eq!(app.car("c1").await, json!({"n": 3}));
+}
+
+#[tokio::test]
+async fn a_bad_line_harms_no_other() {
+    let app = TestApp::sqlite_with(&["--max-body-bytes", "200KiB"]).await;
+    let good = car_event("c1", json!({})).to_string();
+    let long = " ".repeat(300 << 10);
+    let body = [good.as_bytes(), b"\n\xff\xfe\n", long.as_bytes(), b"\n", good.as_bytes()].concat();
+    let request = app.post("/api/v1/events/bulk").header("content-type", NDJSON).body(body);
+    let answered = crate::app::answer(request).await;
+    assert_eq!(answered.statuses(), ["processed", "invalid", "invalid", "processed"]);
+}
+
+#[tokio::test]
+async fn nothing_in_it_is_422_and_atomic_400() {
+    let app = TestApp::sqlite().await;
+    let empty = app.bulk("", NDJSON, "\n\r\n").await;
+    assert_eq!((empty.status, empty.problem()), (422, "validation"));
+    let atomic = app.bulk("?mode=atomic", NDJSON, "{}").await;
+    assert_eq!((atomic.status, atomic.problem()), (400, "malformed"));
+}
+
+#[tokio::test]
+async fn events_are_applied_while_the_client_keeps_sending() {
+    let app = TestApp::sqlite().await;
+    let mut raw = app.connect().await;
+    raw.say(HEAD).await;
+    raw.say(chunk(&format!("{}\n", car_event("early", json!({"here": true}))))).await;
+    while app.car("early").await != json!({"here": true}) {}
+    raw.say(chunk(&car_event("late", json!({})).to_string())).await;
+    raw.say("0\r\n\r\n").await;
+    assert!(raw.until("\"results\":[").await.contains("\"processedCount\":2"));
+}
+
+#[tokio::test]
+async fn a_stalled_body_ends_there_and_what_came_before_stands() {
+    let app = TestApp::sqlite_with(&["--body-timeout", "200ms"]).await;
+    let mut raw = app.connect().await;
+    raw.say(HEAD).await;
+    let event = car_event("c1", json!({"n": 1}));
+    raw.say(chunk(&format!("{event}\n{{\"eventHeader\""))).await;
+    let told = body_of(&raw.until("]}").await);
+    assert_eq!(told["success"], false);
+    assert_eq!(told["results"][1]["status"], "invalid");
+    assert_eq!((&told["processedCount"], &told["failedCount"]), (&json!(1), &json!(1)));
+    assert_eq!(app.car("c1").await, json!({"n": 1}));
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_decoded_ends_there() {
+    let app = TestApp::sqlite().await;
+    let request = app.post("/api/v1/events/bulk").header("content-type", NDJSON);
+    let answered =
+        crate::app::answer(request.header("content-encoding", "gzip").body("no gzip")).await;
+    assert_eq!((answered.status, answered.statuses()), (200, vec!["invalid"]));
+}
+
+#[tokio::test]
+async fn more_than_ten_thousand_results_keep_the_failures() {
+    let app = TestApp::sqlite().await;
+    let good = car_event("c1", json!({})).to_string();
+    let body = format!("{}nonsense", format!("{good}\n").repeat(10_005));
+    let answered = app.bulk("", NDJSON, body).await;
+    assert_eq!(answered.body["processedCount"], 10_005);
+    assert_eq!(answered.body["resultsOmitted"], 6);
+    let results = answered.body["results"].as_array().unwrap();
+    assert_eq!(results.len(), 10_000);
+    assert_eq!(results[9_998]["index"], 9_998);
+    assert_eq!(
+        (&results[9_999]["index"], &results[9_999]["status"]),
+        (&json!(10_005), &json!("invalid"))
+    );
+}
+
+#[tokio::test]
+async fn draining_answers_what_was_read() {
+    let app = TestApp::sqlite().await;
+    let mut raw = app.connect().await;
+    raw.say(HEAD).await;
+    raw.say(chunk(&format!("{}\n", car_event("c1", json!({"n": 1}))))).await;
+    while app.car("c1").await != json!({"n": 1}) {}
+    app.shutdown.cancel();
+    app.ingest.drain();
+    let told = body_of(&raw.until("]}").await);
+    assert_eq!((&told["success"], &told["processedCount"]), (&json!(false), &json!(1)));
+    raw.say("0\r\n\r\n").await;
+    app.server.await.unwrap().unwrap();
+}

@@ -1,0 +1,43 @@
+//! The smallest service: the tests of the command line run it.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use producer_server::{Api, App, cli};
+use tokio::net::{TcpListener, TcpStream};
+
+struct Tiny;
+
+#[derive(Debug, Clone, clap::Args)]
+struct TinyArgs {
+    /// Port to listen on
+    #[arg(long, env = "SERVER_PORT", default_value = "9083",
+          value_parser = producer_core::config::port, value_name = "PORT")]
+    server_port: u16,
+}
+
+impl Api for Tiny {
+    const NAME: &'static str = "tiny";
+    type Args = TinyArgs;
+
+    fn port(args: &TinyArgs) -> u16 {
+        args.server_port
+    }
+
+    async fn serve(app: App<TinyArgs>, listener: TcpListener) -> std::io::Result<()> {
+        loop {
+            tokio::select! {
+                () = app.shutdown.cancelled() => return Ok(()),
+                accepted = listener.accept() => drop(accepted?),
+            }
+        }
+    }
+
+    async fn healthcheck(address: SocketAddr) -> Result<(), String> {
+        TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main::<Tiny>()
+}

@@ -1,0 +1,62 @@
+//! `x-request-id`: the client's where it is usable, else one of ours.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The header's name.
+pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Characters that a client's id may have.
+const MAX_CHARS: usize = 128;
+
+/// Tells apart processes; the counter tells apart the requests of one. A UUID for each request
+/// would ask the kernel for randomness every time.
+static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// The id of a request with these headers: the client's, if it is 1 to 128 visible ASCII characters.
+pub fn of(headers: &HeaderMap) -> HeaderValue {
+    match headers.get(HEADER) {
+        Some(given) if is_usable(given) => given.clone(),
+        _ => make(),
+    }
+}
+
+fn is_usable(given: &HeaderValue) -> bool {
+    (1..=MAX_CHARS).contains(&given.len()) && given.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+fn make() -> HeaderValue {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    HeaderValue::from_str(&format!("{:016x}-{number:x}", *PROCESS))
+        .unwrap_or(HeaderValue::from_static("none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_given(given: &[u8]) -> HeaderValue {
+        let mut headers = HeaderMap::new();
+        headers.insert(HEADER, HeaderValue::from_bytes(given).unwrap());
+        of(&headers)
+    }
+
+    #[test]
+    fn takes_visible_ascii_of_up_to_128_characters() {
+        assert_eq!(of_given(b"abc-1"), "abc-1");
+        assert_eq!(of_given(&[b'x'; 128]).len(), 128);
+    }
+
+    #[test]
+    fn makes_one_where_the_clients_is_unusable() {
+        for given in [b"".as_slice(), b"with space", "\u{e9}".as_bytes(), &[b'x'; 129]] {
+            let made = of_given(given);
+            assert!(is_usable(&made) && made != given);
+        }
+        assert_ne!(make(), make());
+    }
+}

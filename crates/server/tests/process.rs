@@ -1,0 +1,240 @@
+//! The command line as real processes: settings, exit statuses, signals.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+/// The example beside this test's binary; cargo builds both.
+fn tiny_file() -> PathBuf {
+    let test = std::env::current_exe().expect("this binary");
+    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps");
+    profile.join("examples").join("tiny")
+}
+
+/// The program in an empty folder, with an empty environment.
+fn tiny(folder: &tempfile::TempDir) -> Command {
+    let mut command = Command::new(tiny_file());
+    command.current_dir(folder.path()).env_clear();
+    command
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().expect("it runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn refused_in_one_line(output: &Output, words: &[&str]) {
+    let line = text(&output.stderr);
+    assert_eq!(line.matches('\n').count(), 1, "{line}");
+    for word in words {
+        assert!(line.contains(word), "{word} in {line}");
+    }
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
+    let folder = folder();
+    let cases = [
+        ("SERVER_PORT", "http", "0 to 65535"),
+        ("BIND_ADDRESS", "localhost", "IP address"),
+        ("LOG_LEVEL", "loud", "trace, debug"),
+        ("REQUEST_TIMEOUT", "3", "500ms"),
+        ("MAX_BODY_BYTES", "16MB", "16MiB"),
+        ("MIGRATE_ON_START", "maybe", "true, false, 1, 0, yes or no"),
+        ("DATABASE_MAX_CONNECTIONS", "0", "from 1"),
+        ("MAX_CONNECTIONS", "-1", "from 1"),
+    ];
+    for (name, value, allowed) in cases {
+        let flag = format!("--{}={value}", name.to_lowercase().replace('_', "-"));
+        for command in [tiny(&folder).env(name, value), tiny(&folder).args(["migrate", &flag])] {
+            refused_in_one_line(&output(command), &[name, value, allowed]);
+        }
+    }
+    for wrong in [vec!["--no-such-flag"], vec!["dance"], vec!["migrate", "down"]] {
+        refused_in_one_line(&output(tiny(&folder).args(wrong)), &[]);
+    }
+    refused_in_one_line(&output(tiny(&folder).env("RUST_LOG", "a=loud")), &["RUST_LOG"]);
+}
+
+#[test]
+fn a_databases_password_is_never_told() {
+    let folder = folder();
+    let wrong =
+        tiny(&folder).env("DATABASE_URL", "mysql://u:secret@h/d").output().expect("it runs");
+    refused_in_one_line(&wrong, &["DATABASE_URL", "postgres://"]);
+    assert!(!text(&wrong.stderr).contains("secret"));
+    let help = tiny(&folder)
+        .env("DATABASE_URL", "postgres://u:secret@h/d")
+        .arg("--help")
+        .output()
+        .expect("it runs");
+    assert!(!text(&help.stdout).contains("secret"));
+}
+
+#[test]
+fn help_lists_every_setting_with_its_default_and_version_the_commit() {
+    let folder = folder();
+    let help = text(&output(tiny(&folder).env("REQUEST_TIMEOUT", "9s").arg("--help")).stdout);
+    for setting in ["--server-port", "SERVER_PORT, default 9083", "REQUEST_TIMEOUT, default 3s"] {
+        assert!(help.contains(setting), "{setting} in {help}");
+    }
+    let version = text(&output(tiny(&folder).arg("--version")).stdout);
+    assert!(version.starts_with("tiny 0."), "{version}");
+    assert!(version.trim_end().ends_with(')'), "{version}");
+}
+
+#[test]
+fn flag_over_environment_over_file_over_default() {
+    let folder = folder();
+    let file = |name: &str| folder.path().join(name).exists();
+    std::fs::write(folder.path().join(".env"), "DATABASE_URL=sqlite://file.db\n").expect("written");
+    let migrate = |command: &mut Command| assert!(output(command).status.success());
+    migrate(tiny(&folder).arg("migrate").env("DATABASE_URL", ""));
+    assert!(file("file.db"), "an empty variable counts as unset");
+    migrate(tiny(&folder).arg("migrate").env("DATABASE_URL", "sqlite://environment.db"));
+    assert!(file("environment.db"));
+    let flag = ["migrate", "--database-url", "sqlite://flag.db"];
+    migrate(tiny(&folder).args(flag).env("DATABASE_URL", "sqlite://other.db"));
+    assert!(file("flag.db") && !file("other.db"));
+}
+
+#[test]
+fn migrate_goes_up_and_down_and_tells_where_it_is() {
+    let folder = folder();
+    let run = |arguments: &[&str]| {
+        let output = output(tiny(&folder).arg("migrate").args(arguments));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    run(&[]);
+    assert!(run(&["status"]).contains("applied"));
+    run(&["down", "--to", "0"]);
+    assert!(run(&["status"]).contains("pending"));
+    run(&["up"]);
+    assert!(run(&["adopt"]).contains("no table car_entities"));
+    let rebuild = output(tiny(&folder).arg("rebuild"));
+    assert!(rebuild.status.success(), "{}", text(&rebuild.stderr));
+}
+
+#[test]
+fn rows_that_are_left_make_status_three() {
+    let folder = folder();
+    assert!(output(tiny(&folder).arg("migrate")).status.success());
+    sql(
+        &folder,
+        "DROP VIEW car_entities;
+         CREATE TABLE car_entities (id TEXT PRIMARY KEY, entity_type, created_at, updated_at, data);
+         INSERT INTO car_entities VALUES ('good', 'Car', NULL, NULL, '{}'), ('bad', 'Car', NULL, NULL, '[]')",
+    );
+    let adopt = output(tiny(&folder).args(["migrate", "adopt"]));
+    assert_eq!(adopt.status.code(), Some(3), "{}", text(&adopt.stderr));
+    assert!(text(&adopt.stdout).contains("1 rows adopted, 1 left"), "{}", text(&adopt.stdout));
+    sql(&folder, "UPDATE entities SET data = '{\"x\":1}'");
+    assert_eq!(output(tiny(&folder).arg("rebuild")).status.code(), Some(1));
+    assert!(output(tiny(&folder).args(["rebuild", "--write"])).status.success());
+    sql(&folder, "DELETE FROM event_log");
+    assert_eq!(output(tiny(&folder).args(["rebuild", "--write"])).status.code(), Some(3));
+}
+
+/// Runs statements on the embedded database.
+fn sql(folder: &tempfile::TempDir, statements: &str) {
+    use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
+    let url = format!("sqlite://{}", folder.path().join("data/producer.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let mut connection = SqliteConnection::connect(&url).await.expect("a connection");
+        connection.execute(AssertSqlSafe(statements.to_owned())).await.expect("done");
+        connection.close().await.expect("closed");
+    });
+}
+
+/// A running service; killed when dropped.
+struct Service {
+    process: Child,
+    log: Vec<String>,
+    port: String,
+}
+
+impl Service {
+    /// Starts it and reads its log up to the line that says that it serves.
+    fn start(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("it runs");
+        let stdout = process.stdout.take().expect("a pipe");
+        let mut log = Vec::new();
+        for line in BufReader::new(stdout).lines() {
+            log.push(line.expect("a line"));
+            if log.iter().any(|line| line.contains("\"serving\"")) {
+                break;
+            }
+        }
+        let serving = log.last().expect("it serves");
+        let port = serving.split("127.0.0.1:").nth(1).expect("an address");
+        let port = port.chars().take_while(char::is_ascii_digit).collect();
+        Self { process, log, port }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill").success());
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _gone = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+#[test]
+fn serves_from_the_embedded_file_until_a_signal() {
+    for signal in ["TERM", "INT"] {
+        let folder = folder();
+        let mut service = Service::start(tiny(&folder).env("SERVER_PORT", "0"));
+        assert!(service.log.iter().any(|line| line.contains("embedded")), "{:?}", service.log);
+        assert!(service.log.iter().all(|line| line.starts_with('{')), "JSON where no terminal is");
+        let port = service.port.clone();
+        let healthcheck =
+            |port: &str| output(tiny(&folder).args(["healthcheck", "--server-port", port]));
+        assert!(healthcheck(&port).status.success());
+
+        let taken = output(tiny(&folder).env("SERVER_PORT", &port));
+        assert_eq!(taken.status.code(), Some(1));
+        assert!(text(&taken.stderr).contains(&port) && text(&taken.stderr).lines().count() == 1);
+
+        service.signal(signal);
+        assert!(service.process.wait().expect("it ends").success());
+        assert_eq!(healthcheck(&port).status.code(), Some(1));
+    }
+}
+
+#[test]
+fn the_older_services_table_is_told() {
+    let folder = folder();
+    assert!(output(tiny(&folder).arg("migrate")).status.success());
+    sql(&folder, "DROP VIEW car_entities; CREATE TABLE car_entities (id TEXT PRIMARY KEY)");
+    let service = Service::start(tiny(&folder).env("SERVER_PORT", "0"));
+    assert!(service.log.iter().any(|line| line.contains("migrate adopt")), "{:?}", service.log);
+}
+
+#[test]
+fn a_database_out_of_reach_is_waited_for() {
+    let folder = folder();
+    let url = "postgres://user:secret@127.0.0.1:1/none";
+    let mut service =
+        Service::start(tiny(&folder).envs([("SERVER_PORT", "0"), ("DATABASE_URL", url)]));
+    assert!(service.log.iter().any(|line| line.contains("can't be reached")), "{:?}", service.log);
+    assert!(service.log.iter().all(|line| !line.contains("secret")), "{:?}", service.log);
+    service.signal("TERM");
+    assert!(service.process.wait().expect("it ends").success());
+}
