@@ -95,6 +95,8 @@ pub(crate) struct MessageBody<B> {
     partial: usize,
     deadline: Pin<Box<Sleep>>,
     is_armed: bool,
+    /// Told when what came before it is handed out.
+    failure: Option<Problem>,
     is_over: bool,
 }
 
@@ -130,6 +132,7 @@ impl<B> MessageBody<B> {
             partial: 0,
             deadline,
             is_armed: false,
+            failure: None,
             is_over: false,
         }
     }
@@ -138,52 +141,64 @@ impl<B> MessageBody<B> {
         matches!(self.state, State::Header { have: 0, .. })
     }
 
-    /// Takes a chunk of the wire and returns what tonic gets of it.
-    fn take(&mut self, chunk: Bytes) -> Result<Bytes, Problem> {
-        self.held.grow(chunk.len())?;
-        if self.rules.encoding.is_none() {
-            self.walk(&chunk, &mut Discard)?;
-            return Ok(chunk);
+    /// Takes a chunk of the wire and returns what tonic gets of it: where it fails, the whole
+    /// messages before that.
+    fn take(&mut self, chunk: Bytes) -> Bytes {
+        if let Err(problem) = self.held.grow(chunk.len()) {
+            self.failure = Some(problem);
+            return Bytes::new();
         }
-        let mut out = BytesMut::with_capacity(chunk.len());
-        self.walk(&chunk, &mut out)?;
-        Ok(out.freeze())
+        // bodies without compression go on as they are
+        let mut out = self.rules.encoding.map(|_| BytesMut::with_capacity(chunk.len()));
+        let mut rest = &chunk[..];
+        let (mut whole_read, mut whole_written) = (0, 0);
+        while !rest.is_empty() && self.failure.is_none() {
+            self.failure = self.step(&mut rest, &mut out).err();
+            if self.is_between_messages() {
+                whole_read = chunk.len() - rest.len();
+                whole_written = out.as_ref().map_or(0, BytesMut::len);
+            }
+        }
+        match (out, &self.failure) {
+            (None, None) => chunk,
+            (None, Some(_)) => chunk.slice(..whole_read),
+            (Some(out), None) => out.freeze(),
+            (Some(out), Some(_)) => out.freeze().slice(..whole_written),
+        }
     }
 
-    fn walk(&mut self, mut chunk: &[u8], out: &mut impl Sink) -> Result<(), Problem> {
-        while !chunk.is_empty() {
-            let used = match &mut self.state {
-                State::Header { bytes, have } => {
-                    let used = chunk.len().min(HEADER - *have);
-                    bytes[*have..*have + used].copy_from_slice(&chunk[..used]);
-                    *have += used;
-                    used
-                }
-                State::Plain { left } => {
-                    let used = chunk.len().min(*left);
-                    out.put(&chunk[..used]);
-                    *left -= used;
-                    used
-                }
-                State::Packed { wire, len } => {
-                    let used = chunk.len().min(*len - wire.len());
-                    wire.extend_from_slice(&chunk[..used]);
-                    used
-                }
-            };
-            self.partial += used;
-            chunk = &chunk[used..];
-            self.advance(out)?;
-        }
-        Ok(())
+    /// Takes what the present state wants of `chunk`.
+    fn step(&mut self, chunk: &mut &[u8], out: &mut Option<BytesMut>) -> Result<(), Problem> {
+        let used = match &mut self.state {
+            State::Header { bytes, have } => {
+                let used = chunk.len().min(HEADER - *have);
+                bytes[*have..*have + used].copy_from_slice(&chunk[..used]);
+                *have += used;
+                used
+            }
+            State::Plain { left } => {
+                let used = chunk.len().min(*left);
+                put(out, &chunk[..used]);
+                *left -= used;
+                used
+            }
+            State::Packed { wire, len } => {
+                let used = chunk.len().min(*len - wire.len());
+                wire.extend_from_slice(&chunk[..used]);
+                used
+            }
+        };
+        self.partial += used;
+        *chunk = &chunk[used..];
+        self.advance(out)
     }
 
     /// Goes on to the next state where the present one has all its bytes.
-    fn advance(&mut self, out: &mut impl Sink) -> Result<(), Problem> {
+    fn advance(&mut self, out: &mut Option<BytesMut>) -> Result<(), Problem> {
         if let State::Header { bytes, have: HEADER } = self.state {
             self.state = self.begin_message(bytes)?;
             if matches!(self.state, State::Plain { .. }) {
-                out.put(&bytes);
+                put(out, &bytes);
             }
         }
         match &mut self.state {
@@ -220,7 +235,7 @@ impl<B> MessageBody<B> {
         self.state = NEW_MESSAGE;
     }
 
-    fn inflate(&mut self, wire: &[u8], out: &mut impl Sink) -> Result<(), Problem> {
+    fn inflate(&mut self, wire: &[u8], out: &mut Option<BytesMut>) -> Result<(), Problem> {
         let broken = |_| malformed("a compressed message can't be decoded");
         let mut decoder: Box<dyn Read + '_> = match self.rules.encoding {
             Some(Encoding::Zstd) => {
@@ -244,9 +259,9 @@ impl<B> MessageBody<B> {
             }
         }
         let len = u32::try_from(message.len()).map_err(|_| self.too_large())?;
-        out.put(&[0]);
-        out.put(&len.to_be_bytes());
-        out.put(&message);
+        put(out, &[0]);
+        put(out, &len.to_be_bytes());
+        put(out, &message);
         Ok(())
     }
 
@@ -279,11 +294,6 @@ impl<B> MessageBody<B> {
         ready!(self.deadline.as_mut().poll(cx));
         Poll::Ready(Problem::new(ProblemKind::Timeout, "a message came too slowly"))
     }
-
-    fn fail<T, E: From<tonic::Status>>(&mut self, problem: &Problem) -> Option<Result<T, E>> {
-        self.is_over = true;
-        Some(Err(status::of_problem(problem, &self.rules.request).into()))
-    }
 }
 
 impl<B> Body for MessageBody<B>
@@ -306,27 +316,29 @@ where
             this.held.shrink(std::mem::take(&mut this.handed_out));
         }
         loop {
+            if let Some(problem) = this.failure.take() {
+                this.is_over = true;
+                let status = status::of_problem(&problem, &this.rules.request);
+                return Poll::Ready(Some(Err(status.into())));
+            }
             let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) else {
-                let problem = ready!(this.poll_deadline(cx));
-                return Poll::Ready(this.fail(&problem));
+                this.failure = Some(ready!(this.poll_deadline(cx)));
+                continue;
             };
             this.is_armed = false;
-            let taken = match next {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => this.take(chunk),
-                    Err(other) => return Poll::Ready(Some(Ok(other))),
-                },
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            match next.transpose().map_err(Into::into)?.map(Frame::into_data) {
+                Some(Ok(chunk)) => {
+                    let chunk = this.take(chunk);
+                    // empty while a compressed message is being gathered
+                    if !chunk.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(chunk))));
+                    }
+                }
+                Some(Err(other)) => return Poll::Ready(Some(Ok(other))),
                 None => match this.at_end() {
                     Ok(()) => return Poll::Ready(None),
-                    Err(problem) => Err(problem),
+                    Err(problem) => this.failure = Some(problem),
                 },
-            };
-            match taken {
-                // nothing for tonic yet: a compressed message is being gathered
-                Ok(chunk) if chunk.is_empty() => {}
-                Ok(chunk) => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
-                Err(problem) => return Poll::Ready(this.fail(&problem)),
             }
         }
     }
@@ -336,20 +348,8 @@ fn malformed(detail: &'static str) -> Problem {
     Problem::new(ProblemKind::Malformed, detail)
 }
 
-/// Where walked bytes go.
-trait Sink {
-    fn put(&mut self, bytes: &[u8]);
-}
-
-/// For bodies that go on as they are.
-struct Discard;
-
-impl Sink for Discard {
-    fn put(&mut self, _bytes: &[u8]) {}
-}
-
-impl Sink for BytesMut {
-    fn put(&mut self, bytes: &[u8]) {
-        self.put_slice(bytes);
+fn put(out: &mut Option<BytesMut>, bytes: &[u8]) {
+    if let Some(out) = out {
+        out.put_slice(bytes);
     }
 }

@@ -59,7 +59,7 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     let span = tracing::info_span!("rpc", request_id = id.as_str(), path = request.uri().path());
     let mut response = match gate.admit(request, &id) {
         Ok(request) => answer(request, next, &id).instrument(span).await,
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     };
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -69,19 +69,19 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
 
 impl Gate {
     /// Checks the head and wraps the body.
-    fn admit(&self, request: Request, id: &RequestId) -> Result<Request, Response> {
+    fn admit(&self, request: Request, id: &RequestId) -> Result<Request, Box<Response>> {
         if !is_grpc(request.headers()) {
             let detail = "the content type must be application/grpc";
             let problem = Problem::new(ProblemKind::MediaType, detail);
-            let mut refusal = status::of_problem(&problem, id).into_http();
+            let mut refusal: Response = status::of_problem(&problem, id).into_http();
             *refusal.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Err(refusal);
+            return Err(Box::new(refusal));
         }
         let encoding = Encoding::of(request.headers()).map_err(|problem| {
             let mut refusal: Response = status::of_problem(&problem, id).into_http();
             let taken = HeaderValue::from_static("gzip,zstd,identity");
             refusal.headers_mut().insert("grpc-accept-encoding", taken);
-            refusal
+            Box::new(refusal)
         })?;
         let held = Held::new(self.budget.lease());
         let (mut parts, body) = request.into_parts();

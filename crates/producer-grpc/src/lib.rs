@@ -16,6 +16,7 @@ mod structs;
 use std::net::SocketAddr;
 
 use axum::Router;
+use producer_core::config;
 use producer_server::serve::{ServeLimits, serve};
 use producer_server::{Api, App};
 use tokio::net::TcpListener;
@@ -28,14 +29,7 @@ use proto::{legacy, v1};
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Port to listen on
-    #[arg(
-        long,
-        env = "GRPC_SERVER_PORT",
-        default_value_t = 9092,
-        value_parser = producer_core::config::port,
-        value_name = "PORT",
-        global = true
-    )]
+    #[arg(long, env = "GRPC_SERVER_PORT", default_value = "9092", value_parser = config::port, value_name = "PORT")]
     pub grpc_server_port: u16,
 }
 

@@ -1,18 +1,17 @@
 //! What the build makes of the .proto files: messages, servers and clients.
 
 #![expect(missing_docs, reason = "generated; the .proto files document it")]
+#![expect(clippy::allow_attributes_without_reason, reason = "generated")]
 
 use tonic::service::Routes;
 use tonic_reflection::server::{Builder, Error};
 
 /// Package `producer.v1`.
-#[expect(clippy::all, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("producer.v1");
 }
 
 /// Package `com.example.grpc`: the service alone, its messages are those of [`v1`].
-#[expect(clippy::all, reason = "generated")]
 pub mod legacy {
     tonic::include_proto!("com.example.grpc");
 }

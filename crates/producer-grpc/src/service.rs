@@ -119,8 +119,7 @@ impl legacy::event_service_server::EventService for EventService {
 
 impl EventService {
     async fn entity(&self, request: &v1::GetEntityRequest) -> Result<Entity, Problem> {
-        let key = EntityKey::new(&request.entity_type, &request.entity_id)
-            .map_err(|violations| bad_key(violations))?;
+        let key = EntityKey::new(&request.entity_type, &request.entity_id).map_err(bad_key)?;
         let found = self.app.store.entity(&key).await.map_err(|error| out_of_reach(&error))?;
         found.ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such entity"))
     }

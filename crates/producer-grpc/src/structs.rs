@@ -174,3 +174,87 @@ fn from_value(value: serde_json::Value, level: usize) -> Result<Value, NoStruct>
     };
     Ok(Value { kind: Some(kind) })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(kind: Kind) -> Value {
+        Value { kind: Some(kind) }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Kind::NullValue(0)),
+            any::<bool>().prop_map(Kind::BoolValue),
+            (proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO)
+                .prop_map(Kind::NumberValue),
+            any::<i32>().prop_map(|number| Kind::NumberValue(number.into())),
+            any::<String>().prop_map(Kind::StringValue),
+        ];
+        leaf.prop_map(value).prop_recursive(5, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5)
+                    .prop_map(|values| value(Kind::ListValue(ListValue { values }))),
+                prop::collection::btree_map(any::<String>(), inner, 0..5)
+                    .prop_map(|fields| value(Kind::StructValue(Struct { fields }))),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back_the_same(
+            fields in prop::collection::btree_map(any::<String>(), any_value(), 0..5)
+        ) {
+            let given = Struct { fields };
+            let text = to_json(&given).expect("nothing to refuse");
+            prop_assert_eq!(from_json(&text), Ok(given));
+        }
+    }
+
+    fn of(kind: Option<Kind>) -> Struct {
+        Struct { fields: [("a/b".to_owned(), Value { kind })].into() }
+    }
+
+    fn nested(levels: usize) -> Struct {
+        (1..levels).fold(Struct::default(), |inner, _| of(Some(Kind::StructValue(inner))))
+    }
+
+    #[test]
+    fn a_number_is_its_shortest_decimal() {
+        for (number, text) in [
+            (1.0, "1"),
+            (-0.5, "-0.5"),
+            (24439.75, "24439.75"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (9_007_199_254_740_993.0, "9007199254740992"),
+            (1e21, "1e21"),
+            (5e-324, "5e-324"),
+        ] {
+            let json = to_json(&of(Some(Kind::NumberValue(number)))).expect("a number");
+            assert_eq!(json, format!(r#"{{"a/b":{text}}}"#));
+        }
+    }
+
+    #[test]
+    fn what_json_has_not_is_refused_with_its_place() {
+        let bad = [None, Some(Kind::NumberValue(f64::NAN)), Some(Kind::NumberValue(f64::INFINITY))];
+        for kind in bad {
+            let violations = to_json(&of(kind)).expect_err("no JSON");
+            assert_eq!(violations.listed()[0].location.pointer(), "/a~1b");
+        }
+    }
+
+    #[test]
+    fn thirty_levels_pass_both_ways_and_one_more_does_not() {
+        let text = to_json(&nested(MAX_LEVELS)).expect("30 levels");
+        assert_eq!(from_json(&text), Ok(nested(MAX_LEVELS)));
+        assert_eq!(to_json(&nested(MAX_LEVELS + 1)).expect_err("31 levels").count(), 1);
+        let deeper = format!(r#"{{"a":{text}}}"#);
+        assert_eq!(from_json(&deeper), Err(NoStruct::TooDeep));
+        assert_eq!(from_json(r#"{"a":1e399}"#), Err(NoStruct::Number));
+    }
+}

@@ -1,0 +1,151 @@
+//! A service on a real socket and a real database, and clients of it.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use producer_core::config::Settings;
+use producer_core::ingest::Limits;
+use producer_core::maintenance::{Database, migrate};
+use producer_core::store::DatabaseUrl;
+use producer_core::{Clock, Ingest, store};
+use producer_grpc::proto::v1::event_service_client::EventServiceClient;
+use producer_grpc::proto::v1::{
+    EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest,
+};
+use producer_grpc::{Args, Grpc};
+use producer_server::budget::ByteBudget;
+use producer_server::{Api, App};
+use test_support::{Postgres, SqliteFile, sqlite_file};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::{ErrorInfo, StatusExt};
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    args: Args,
+}
+
+/// A running service.
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
+    pub(crate) app: App<Args>,
+    task: JoinHandle<std::io::Result<()>>,
+    file: Option<SqliteFile>,
+}
+
+impl Service {
+    /// On an SQLite file of its own.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with some flags.
+    pub(crate) async fn start_with(flags: &[&str]) -> Self {
+        let file = sqlite_file();
+        let service = Self::on(&file.url(), flags).await;
+        Self { file: Some(file), ..service }
+    }
+
+    pub(crate) async fn on(url: &str, flags: &[&str]) -> Self {
+        let line = ["test", "--database-url", url].into_iter().chain(flags.iter().copied());
+        let Line { settings, args } = Line::parse_from(line);
+        let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a usable URL"));
+        migrate::up(&database).await.expect("a migrated database");
+        let store = store::connect(&settings).await.expect("a store");
+        let app = App {
+            ingest: Ingest::start(&store, Limits::from(&settings)),
+            store,
+            clock: Clock::system(),
+            budget: ByteBudget::new(settings.body_buffer_bytes),
+            shutdown: CancellationToken::new(),
+            settings,
+            args,
+        };
+        let listener = producer_server::serve::bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let task = tokio::spawn(Grpc::serve(app.clone(), listener));
+        Self { address, app, task, file: None }
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(format!("http://{}", self.address)).expect("a URL");
+        endpoint.connect().await.expect("the service listens")
+    }
+
+    pub(crate) async fn client(&self) -> EventServiceClient<Channel> {
+        EventServiceClient::new(self.channel().await)
+    }
+
+    /// The document of an entity and its version.
+    pub(crate) async fn entity(&self, entity_type: &str, entity_id: &str) -> Option<(u64, String)> {
+        let request = GetEntityRequest {
+            entity_type: entity_type.into(),
+            entity_id: entity_id.into(),
+            view: 0,
+        };
+        match self.client().await.get_entity(request).await {
+            Ok(answer) => {
+                let entity = answer.into_inner();
+                Some((entity.version, entity.attributes_json))
+            }
+            Err(status) => {
+                assert_eq!(status.code(), Code::NotFound, "{status}");
+                None
+            }
+        }
+    }
+
+    /// Stops it as a signal would.
+    pub(crate) fn drain(&self) {
+        self.app.shutdown.cancel();
+        self.app.ingest.drain();
+    }
+
+    pub(crate) async fn stopped(self) {
+        self.task.await.expect("no panic").expect("a clean end");
+    }
+}
+
+/// Runs `test` on both databases.
+pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(Service) -> F) {
+    test(Service::start().await).await;
+    let database = Postgres::shared().fresh_database().await;
+    test(Service::on(database.url(), &[]).await).await;
+}
+
+/// An event with one entity and its attributes as JSON.
+pub(crate) fn event(uuid: &str, entity_id: &str, attributes_json: &str) -> EventRequest {
+    let update = EntityUpdate {
+        entity_type: "Loan".into(),
+        entity_id: entity_id.into(),
+        attributes_json: Some(attributes_json.into()),
+        ..EntityUpdate::default()
+    };
+    of_updates(uuid, vec![update])
+}
+
+pub(crate) fn of_updates(uuid: &str, entities: Vec<EntityUpdate>) -> EventRequest {
+    EventRequest {
+        event_header: Some(EventHeader {
+            uuid: uuid.into(),
+            event_name: "LoanPaymentSubmitted".into(),
+            ..EventHeader::default()
+        }),
+        event_body: Some(EventBody { entities }),
+    }
+}
+
+/// Our `ErrorInfo`, which every error of ours carries.
+pub(crate) fn error_info(status: &Status) -> ErrorInfo {
+    let info = status.get_details_error_info().expect("an ErrorInfo");
+    assert_eq!(info.domain, "producer");
+    assert!(info.metadata.contains_key("request_id"));
+    info
+}

@@ -1,0 +1,131 @@
+//! `StreamEvents`: order, flow, and how it ends.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Service, error_info, event, on_both};
+use producer_grpc::proto::v1::event_service_client::EventServiceClient;
+use producer_grpc::proto::v1::{EventRequest, EventStatus};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::iter;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn results_come_in_order_with_bad_events_among_them() {
+    on_both(|service| async move {
+        let events = (0..3000).map(|i| match i % 7 {
+            3 => EventRequest::default(),
+            _ => event("", &(i % 10).to_string(), &format!(r#"{{"i":{i}}}"#)),
+        });
+        let mut client = service.client().await;
+        let results = client.stream_events(iter(events.collect::<Vec<_>>())).await;
+        let mut results = results.expect("a stream").into_inner();
+        let mut count = 0;
+        while let Some(result) = results.message().await.expect("no error") {
+            assert_eq!(result.index, count);
+            let expected =
+                if count % 7 == 3 { EventStatus::Invalid } else { EventStatus::Processed };
+            assert_eq!(result.status(), expected, "{result:?}");
+            count += 1;
+        }
+        assert_eq!(count, 3000);
+        let last = (0..3000).rev().find(|i| i % 10 == 5 && i % 7 != 3).expect("one");
+        let (_, document) = service.entity("Loan", "5").await.expect("it is there");
+        assert_eq!(document.replace(' ', ""), format!(r#"{{"i":{last}}}"#));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_result_comes_while_the_client_keeps_the_stream_open() {
+    let service = Service::start_with(&["--body-timeout", "50ms"]).await;
+    let (sender, events) = mpsc::channel(1);
+    let mut client = service.client().await;
+    sender.send(event("", "1", "{}")).await.expect("room");
+    let mut results =
+        client.stream_events(ReceiverStream::new(events)).await.expect("a stream").into_inner();
+    for index in 0..3 {
+        let result = timeout(DEADLINE, results.message()).await.expect("in time").expect("fine");
+        assert_eq!(result.map(|result| result.index), Some(index));
+        sender.send(event("", "1", "{}")).await.expect("room");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_read_from_no_more() {
+    let service = Service::start().await;
+    let (sender, events) = mpsc::channel(1);
+    let endpoint = Channel::from_shared(format!("http://{}", service.address)).expect("a URL");
+    // results that nobody reads may fill this much on the client's side
+    let endpoint = endpoint.initial_stream_window_size(65_535);
+    let mut client = EventServiceClient::new(endpoint.connect().await.expect("a connection"));
+    let call = tokio::spawn(async move { client.stream_events(ReceiverStream::new(events)).await });
+    let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(1000));
+    let entities: Vec<_> = (0..1000).map(|i| event("", &i.to_string(), &long)).collect();
+    let mut sent = 0_usize;
+    // far more than windows and the call's share of the queue can hold
+    while sent < 100_000 {
+        let next = entities[sent % 1000].clone();
+        match timeout(Duration::from_secs(2), sender.send(next)).await {
+            Ok(room) => room.expect("the stream goes on"),
+            Err(_elapsed) => break,
+        }
+        sent += 1;
+    }
+    assert!(sent < 100_000, "the server must stop reading");
+    drop(sender);
+    let mut results = call.await.expect("no panic").expect("a stream").into_inner();
+    let mut told = 0;
+    while let Some(result) = results.message().await.expect("no error") {
+        assert_eq!(result.status(), EventStatus::Processed);
+        told += 1;
+    }
+    assert!(told >= sent, "{told} of {sent}");
+}
+
+#[tokio::test]
+async fn a_stream_ends_after_the_results_of_what_came_before_too_large_an_event() {
+    let service = Service::start_with(&["--max-body-bytes", "64KiB"]).await;
+    let large = event("", "1", &format!(r#"{{"a":"{}"}}"#, "x".repeat(70_000)));
+    let events = iter([event("", "1", "{}"), event("", "2", "{}"), large, event("", "3", "{}")]);
+    let mut client = service.client().await;
+    let results = client.stream_events(Request::new(events)).await.expect("a stream");
+    let mut results = results.into_inner();
+    for index in 0..2 {
+        let result = results.message().await.expect("a result").expect("a result");
+        assert_eq!((result.index, result.status()), (index, EventStatus::Processed));
+    }
+    let status = results.message().await.expect_err("it ends with the reason");
+    assert_eq!(
+        (status.code(), error_info(&status).reason.as_str()),
+        (Code::OutOfRange, "TOO_LARGE")
+    );
+    assert_eq!(service.entity("Loan", "3").await, None);
+}
+
+#[tokio::test]
+async fn a_draining_service_answers_what_it_read_and_ends_the_stream() {
+    let service = Service::start().await;
+    let (sender, events) = mpsc::channel(10);
+    let mut client = service.client().await;
+    sender.send(event("", "1", "{}")).await.expect("room");
+    let results = client.stream_events(ReceiverStream::new(events)).await.expect("a stream");
+    let mut results = results.into_inner();
+    let first = results.message().await.expect("a result").expect("a result");
+    assert_eq!(first.status(), EventStatus::Processed);
+    service.drain();
+    let status = timeout(DEADLINE, results.message()).await.expect("in time").expect_err("it ends");
+    assert_eq!(
+        (status.code(), error_info(&status).reason.as_str()),
+        (Code::Unavailable, "UNAVAILABLE")
+    );
+
+    drop((results, client, sender));
+    timeout(DEADLINE, service.stopped()).await.expect("the stop is not held up");
+}

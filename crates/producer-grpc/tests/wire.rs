@@ -1,0 +1,255 @@
+//! What the wire may bring: bytes that are no message, limits, compression, metadata.
+
+mod common;
+
+use bytes::Bytes;
+use common::{Service, error_info, event, of_updates};
+use http_body_util::{BodyExt, Full};
+use producer_grpc::proto::v1::{EntityUpdate, EventResult, EventStatus};
+use producer_server::Api;
+use prost::Message;
+use tokio_stream::StreamExt;
+use tonic::codec::CompressionEncoding;
+use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+const PROCESS: &str = "/producer.v1.EventService/ProcessEvent";
+
+/// A message's header and its bytes.
+fn framed(flag: u8, bytes: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(bytes.len()).expect("a short message");
+    [&[flag], &len.to_be_bytes()[..], bytes].concat()
+}
+
+/// Sends a body of any bytes and returns the status of the answer.
+async fn raw(service: &Service, path: &str, head: &[(&str, &str)], body: Vec<u8>) -> Status {
+    exchange(service, path, head, body).await.0
+}
+
+/// The same, and the answer's messages as they came.
+async fn exchange(
+    service: &Service,
+    path: &str,
+    head: &[(&str, &str)],
+    body: Vec<u8>,
+) -> (Status, Bytes) {
+    let socket = tokio::net::TcpStream::connect(service.address).await.expect("a socket");
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let io = hyper_util::rt::TokioIo::new(socket);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, io).await.expect("a connection");
+    tokio::spawn(connection);
+    let mut request = http::Request::post(format!("http://{}{path}", service.address))
+        .header("content-type", "application/grpc");
+    for (name, value) in head {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(Bytes::from(body))).expect("a request");
+    let answer = sender.send_request(request).await.expect("an answer");
+    if let Some(status) = Status::from_header_map(answer.headers()) {
+        return (status, Bytes::new());
+    }
+    let body = answer.into_body().collect().await.expect("a whole answer");
+    let status = body.trailers().and_then(Status::from_header_map);
+    (status.expect("a status"), body.to_bytes())
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_the_clients_fault() {
+    let service = Service::start().await;
+    let bad_utf8 = [0x0a, 0x03, 0x12, 0x01, 0xff];
+    let bodies = [
+        (framed(0, &[0xff; 9]), "MALFORMED"),
+        (framed(0, &bad_utf8), "MALFORMED"),
+        (framed(7, b""), "MALFORMED"),
+        (framed(1, b""), "MALFORMED"),
+        (framed(0, b"")[..4].to_vec(), "MALFORMED"),
+        (vec![], "MALFORMED"),
+        ([framed(0, b""), framed(0, b"")].concat(), "MALFORMED"),
+    ];
+    for (body, reason) in bodies {
+        let status = raw(&service, PROCESS, &[], body.clone()).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{body:?} {status}");
+        assert_eq!(error_info(&status).reason, reason);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_garbage_after_the_results_of_what_came_before() {
+    let service = Service::start().await;
+    let good = framed(0, &event("", "1", "{}").encode_to_vec());
+    for garbage in [framed(0, &[0xff; 9]), framed(7, b""), good[..9].to_vec()] {
+        let body = [&good[..], &good, &garbage].concat();
+        let path = "/producer.v1.EventService/StreamEvents";
+        let (status, mut results) = exchange(&service, path, &[], body).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert_eq!(error_info(&status).reason, "MALFORMED");
+        for index in 0..2 {
+            let len = results.split_to(5)[4];
+            let result = EventResult::decode(results.split_to(len.into())).expect("a result");
+            assert_eq!((result.index, result.status()), (index, EventStatus::Processed));
+        }
+        assert!(results.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_grpc_or_no_method_is_told_so() {
+    let service = Service::start().await;
+    let status = raw(&service, PROCESS, &[("grpc-encoding", "br")], framed(0, b"")).await;
+    assert_eq!(error_info(&status).reason, "MEDIA_TYPE");
+    let status = raw(&service, "/producer.v1.EventService/Nope", &[], framed(0, b"")).await;
+    assert_eq!(
+        (status.code(), error_info(&status).reason.as_str()),
+        (Code::Unimplemented, "METHOD")
+    );
+    let status = raw(&service, "/", &[], vec![]).await;
+    assert_eq!(status.code(), Code::Unimplemented);
+    // an unreadable deadline of the client's is no reason to refuse its event
+    let body = framed(0, &event("", "1", "{}").encode_to_vec());
+    let status = raw(&service, PROCESS, &[("grpc-timeout", "soon")], body).await;
+    assert_eq!(status.code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn compressed_messages_are_taken_within_the_limit() {
+    let service = Service::start_with(&["--max-body-bytes", "64KiB"]).await;
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let mut client = service.client().await.send_compressed(encoding);
+        client.process_event(event("", "1", r#"{"a":1}"#)).await.expect("a receipt");
+        let bomb = event("", "1", &format!(r#"{{"a":"{}"}}"#, "x".repeat(70_000)));
+        let status = client.process_event(bomb).await.expect_err("too large");
+        assert_eq!(status.code(), Code::OutOfRange);
+        assert_eq!(error_info(&status).reason, "TOO_LARGE");
+    }
+    for encoding in ["gzip", "zstd"] {
+        let body = framed(1, b"neither");
+        let status = raw(&service, PROCESS, &[("grpc-encoding", encoding)], body).await;
+        assert_eq!(error_info(&status).reason, "MALFORMED");
+    }
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_out_of_range() {
+    let service = Service::start_with(&["--max-body-bytes", "64KiB"]).await;
+    let large = event("", "1", &format!(r#"{{"a":"{}"}}"#, "x".repeat(70_000)));
+    let status = service.client().await.process_event(large).await.expect_err("too large");
+    assert_eq!(
+        (status.code(), error_info(&status).reason.as_str()),
+        (Code::OutOfRange, "TOO_LARGE")
+    );
+}
+
+#[tokio::test]
+async fn a_body_over_the_budget_is_refused_and_the_next_one_taken() {
+    let service = Service::start_with(&["--body-buffer-bytes", "64KiB"]).await;
+    let mut client = service.client().await;
+    let large = event("", "1", &format!(r#"{{"a":"{}"}}"#, "x".repeat(70_000)));
+    let status = client.process_event(large).await.expect_err("over the budget");
+    assert_eq!(
+        (status.code(), error_info(&status).reason.as_str()),
+        (Code::Unavailable, "OVERLOADED")
+    );
+    for _ in 0..4 {
+        let event = event("", "1", &format!(r#"{{"a":"{}"}}"#, "x".repeat(30_000)));
+        client.process_event(event).await.expect("what was held is given back");
+    }
+}
+
+#[tokio::test]
+async fn an_error_stays_below_four_kib_as_sent() {
+    let service = Service::start().await;
+    let long = "€\"%".repeat(200);
+    let update = EntityUpdate {
+        entity_type: "Loan".into(),
+        attributes_json: Some(format!(r#"{{"{0}":1e999,"x{0}":1e999}}"#, long.replace('"', "'"))),
+        ..EntityUpdate::default()
+    };
+    let status = service
+        .client()
+        .await
+        .process_event(of_updates(&long, vec![update; 100]))
+        .await
+        .expect_err("many broken rules");
+    let headers = status.into_http::<()>().headers().clone();
+    let size: usize = ["grpc-message", "grpc-status-details-bin"]
+        .iter()
+        .map(|name| name.len() + headers[*name].len())
+        .sum();
+    assert!((3000..4096).contains(&size), "{size}");
+}
+
+#[tokio::test]
+async fn the_request_id_is_the_clients_where_it_is_fine() {
+    let service = Service::start().await;
+    let mut client = service.client().await;
+    let mut call = Request::new(event("", "1", "{}"));
+    call.metadata_mut().insert("x-request-id", "mine".parse().expect("ASCII"));
+    let answer = client.process_event(call).await.expect("a receipt");
+    assert_eq!(answer.metadata().get("x-request-id").map(|id| id.as_bytes()), Some(&b"mine"[..]));
+
+    let mut call = Request::new(event("", "", "{}"));
+    call.metadata_mut().insert("x-request-id", "not mine".parse().expect("ASCII"));
+    let status = client.process_event(call).await.expect_err("422");
+    let id = &error_info(&status).metadata["request_id"];
+    assert_ne!(id, "not mine");
+    assert_eq!(status.metadata().get("x-request-id").map(|id| id.as_bytes()), Some(id.as_bytes()));
+}
+
+#[tokio::test]
+async fn health_follows_readiness() {
+    let service = Service::start().await;
+    let mut client = HealthClient::new(service.channel().await);
+    for name in ["", "producer.v1.EventService", "com.example.grpc.EventService"] {
+        let answer = client.check(HealthCheckRequest { service: name.into() }).await;
+        assert_eq!(answer.expect("known").get_ref().status(), ServingStatus::Serving);
+    }
+    let unknown = client.check(HealthCheckRequest { service: "no".into() }).await;
+    assert_eq!(unknown.expect_err("unknown").code(), Code::NotFound);
+    assert_eq!(producer_grpc::Grpc::healthcheck(service.address).await, Ok(()));
+
+    let watch = client.watch(HealthCheckRequest::default()).await.expect("a watch");
+    let mut watch = watch.into_inner();
+    let mut next = async || watch.next().await.map(|answer| answer.expect("a status").status());
+    assert_eq!(next().await, Some(ServingStatus::Serving));
+    service.drain();
+    assert_eq!(next().await, Some(ServingStatus::NotServing));
+    assert_eq!(next().await, None, "a watcher doesn't hold the stop up");
+    service.stopped().await;
+}
+
+#[tokio::test]
+async fn both_reflections_list_the_services() {
+    let service = Service::start().await;
+    let channel = service.channel().await;
+    macro_rules! listed {
+        ($version:ident) => {{
+            use tonic_reflection::pb::$version as pb;
+            let request = pb::ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(pb::server_reflection_request::MessageRequest::ListServices(
+                    String::new(),
+                )),
+            };
+            let mut client =
+                pb::server_reflection_client::ServerReflectionClient::new(channel.clone());
+            let answers = client.server_reflection_info(tokio_stream::once(request)).await;
+            let answer = answers.expect("answers").into_inner().next().await;
+            match answer.expect("one").expect("an answer").message_response {
+                Some(pb::server_reflection_response::MessageResponse::ListServicesResponse(
+                    list,
+                )) => list.service.into_iter().map(|one| one.name).collect::<Vec<_>>(),
+                other => panic!("{other:?}"),
+            }
+        }};
+    }
+    for names in [listed!(v1), listed!(v1alpha)] {
+        for name in
+            ["producer.v1.EventService", "com.example.grpc.EventService", "grpc.health.v1.Health"]
+        {
+            assert!(names.iter().any(|one| one == name), "{name} in {names:?}");
+        }
+    }
+}
