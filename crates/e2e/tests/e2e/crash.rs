@@ -56,6 +56,7 @@ async fn told_to_stop_under_load_everything_in_flight_is_answered(database: &Dat
     // The lines and messages that were read are answered though the client would send more.
     let (status, answer) = lines.answer.await.unwrap();
     assert_eq!((status, &answer["processedCount"]), (200, &json!(1)), "{answer}");
+    drop(lines.more);
     let end = stream.results.next().await.expect("a status, not just an end").unwrap_err();
     assert_eq!(end.code(), Code::Unavailable, "{end:?}");
     // A request begun before is answered, by one word or the other.

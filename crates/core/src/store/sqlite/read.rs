@@ -1,6 +1,6 @@
 //! The reads, each one statement.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sqlx::sqlite::{SqliteExecutor, SqlitePool};
 use uuid::Uuid;
@@ -62,7 +62,8 @@ pub(super) async fn logged(
     executor: impl SqliteExecutor<'_>,
     uuids: impl Iterator<Item = Uuid>,
 ) -> Result<HashMap<Uuid, LoggedEvent>, sqlx::Error> {
-    let wanted: Vec<String> = uuids.map(|uuid| uuid.simple().to_string()).collect();
+    // Each once: a uuid that stands twice here would join its rows twice.
+    let wanted: BTreeSet<String> = uuids.map(|uuid| uuid.simple().to_string()).collect();
     let wanted =
         serde_json::to_string(&wanted).map_err(|error| sqlx::Error::Encode(error.into()))?;
     let rows: Vec<LogRow> = sqlx::query_as(LOGGED).bind(wanted).fetch_all(executor).await?;
