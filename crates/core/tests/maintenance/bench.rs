@@ -1,4 +1,5 @@
 //! A database to work on by hand.
+#![expect(clippy::panic, reason = "helpers of tests fail the test, loudly")]
 
 use producer_core::maintenance::{Database, News, adopt, migrate, rebuild};
 use producer_core::store::DatabaseUrl;
