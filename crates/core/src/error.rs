@@ -231,11 +231,24 @@ impl Violations {
         violations
     }
 
-    /// Appends those of a later event, as far as there is room.
+    /// Appends those that come later in the same event, as far as there is room.
     pub fn append(&mut self, later: Self) {
+        self.append_up_to(later, LISTED_VIOLATIONS);
+    }
+
+    /// Appends those of a later event, as far as no more than `limit` are listed.
+    pub fn append_up_to(&mut self, later: Self, limit: usize) {
         self.count += later.count;
-        let room = LISTED_VIOLATIONS.saturating_sub(self.listed.len());
+        let room = limit.saturating_sub(self.listed.len());
         self.listed.extend(later.listed.into_iter().take(room));
+    }
+
+    /// Keeps as many listed as `allowance` allows and takes them off it: places are large, and a
+    /// call of many events lists so many only. All stay counted.
+    pub fn list_at_most(&mut self, allowance: &mut usize) {
+        self.listed.truncate(*allowance);
+        self.listed.shrink_to_fit();
+        *allowance -= self.listed.len();
     }
 
     /// The same, seen from a value in which theirs stands at `place`.

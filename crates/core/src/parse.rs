@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
+use crate::bulk::LISTED_VIOLATIONS;
 use crate::event::Patch;
 use crate::{Clock, Event, Location, Problem, ProblemKind, Violations};
 pub(crate) use lexer::{Lexer, Malformed};
@@ -60,6 +61,7 @@ pub fn events(body: &[u8], clock: &Clock) -> Result<Vec<Result<Event, Problem>>,
 /// item.
 fn items(scan: &mut Scanner<'_>, clock: &Clock) -> Result<Vec<Result<Event, Problem>>, Problem> {
     let mut events = Vec::new();
+    let mut listed = LISTED_VIOLATIONS;
     scan.lexer.bump();
     if scan.lexer.peek() == b']' {
         scan.lexer.bump();
@@ -69,7 +71,11 @@ fn items(scan: &mut Scanner<'_>, clock: &Clock) -> Result<Vec<Result<Event, Prob
         if events.len() == MAX_EVENTS {
             return Err(not_events("must have at most 10,000 items"));
         }
-        events.push(event::read(scan)?.finish(clock));
+        let item = event::read(scan)?.finish(clock);
+        events.push(item.map_err(|mut problem| {
+            problem.violations.list_at_most(&mut listed);
+            problem
+        }));
         match scan.lexer.peek() {
             b',' => scan.lexer.bump(),
             b']' => break scan.lexer.bump(),

@@ -17,11 +17,12 @@ use crate::{Event, Problem, ProblemKind};
 const SHARE: usize = 1000;
 
 /// What the events of one call share.
-#[derive(Default)]
 pub(super) struct CallState {
     broken: AtomicBool,
     broke: Notify,
     failed: Mutex<Failed>,
+    /// When a writer last gave an outcome.
+    progress: Mutex<Instant>,
 }
 
 #[derive(Default)]
@@ -32,6 +33,15 @@ struct Failed {
 }
 
 impl CallState {
+    fn new() -> Self {
+        Self {
+            broken: AtomicBool::new(false),
+            broke: Notify::new(),
+            failed: Mutex::default(),
+            progress: Mutex::new(Instant::now()),
+        }
+    }
+
     /// Notes that a job came back unavailable or unknown; `all` when the database went.
     pub(super) fn fail(&self, keys: &[u64], all: bool) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,6 +63,14 @@ impl CallState {
             failed.keys.extend(keys);
         }
         forbidden
+    }
+
+    fn progress(&self) -> Instant {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_progress(&self) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     async fn broken(&self) {
@@ -95,18 +113,16 @@ pub struct CallResults {
     pending: mpsc::Receiver<Pending>,
     /// Kept here while it waits, so that dropping [`CallResults::next`] loses nothing.
     head: Option<Waiting>,
-    progress: Instant,
 }
 
 pub(super) fn open(queue: Arc<Queue>) -> (CallSender, CallResults) {
-    let call = Arc::<CallState>::default();
+    let call = Arc::new(CallState::new());
     let (sender, receiver) = mpsc::channel(SHARE);
     let results = CallResults {
         queue: Arc::clone(&queue),
         call: Arc::clone(&call),
         pending: receiver,
         head: None,
-        progress: Instant::now(),
     };
     (CallSender { queue, call, pending: sender }, results)
 }
@@ -157,9 +173,9 @@ impl CallSender {
         Pending::Waiting(Waiting { uuid, keys, ticket, since, answer })
     }
 
-    /// False when there was none for `REQUEST_TIMEOUT`.
+    /// False when there was none for `REQUEST_TIMEOUT`, in which nothing of the call went on.
     async fn push_when_there_is_room(&self, mut job: Box<Job>, since: Instant) -> bool {
-        let deadline = since + self.queue.limits.request_timeout;
+        let deadline = || self.call.progress().max(since) + self.queue.limits.request_timeout;
         loop {
             let mut released = std::pin::pin!(self.queue.released());
             released.as_mut().enable();
@@ -167,7 +183,8 @@ impl CallSender {
                 Ok(()) => return true,
                 Err(job) => job,
             };
-            if timeout_at(deadline, released).await.is_err() {
+            let waited = timeout_at(deadline(), released).await;
+            if waited.is_err() && deadline() <= Instant::now() {
                 return false;
             }
         }
@@ -180,25 +197,24 @@ impl CallResults {
     pub async fn next(&mut self) -> Option<Outcome> {
         if self.head.is_none() {
             match self.pending.recv().await? {
-                Pending::Ready(outcome) => return Some(self.give(outcome)),
+                Pending::Ready(outcome) => return Some(outcome),
                 Pending::Waiting(waiting) => self.head = Some(waiting),
             }
         }
         let head = self.head.as_mut()?;
-        let deadline = self.progress.max(head.since) + self.queue.limits.request_timeout;
+        let deadline = self.call.progress().max(head.since) + self.queue.limits.request_timeout;
+        // What is given up is no progress: everything else that waited as long is given up at once.
         let outcome = match timeout_at(deadline, &mut head.answer).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => {
+                self.call.note_progress();
+                outcome
+            }
             Ok(Err(_writer_died)) => self.call.give_up(head, outcome_unknown()),
             Err(_elapsed) if head.ticket.cancel() => self.call.give_up(head, too_old_problem()),
             Err(_elapsed) => self.call.give_up(head, outcome_unknown()),
         };
         self.head = None;
-        Some(self.give(outcome))
-    }
-
-    fn give(&mut self, outcome: Outcome) -> Outcome {
-        self.progress = Instant::now();
-        outcome
+        Some(outcome)
     }
 }
 

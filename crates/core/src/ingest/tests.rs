@@ -453,6 +453,26 @@ async fn a_call_on_a_frozen_store_ends_without_progress() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_in_a_stalled_call_is_given_up_together() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    let (mut sender, mut results) = ingest.open_call().unwrap();
+    for i in 0..100 {
+        sender.send(Ok(event_on(&[&i.to_string()]))).await;
+        settle().await;
+    }
+    drop(sender);
+    let sent = Instant::now();
+    let mut statuses = Vec::new();
+    while let Some(outcome) = results.next().await {
+        statuses.push(kind(&outcome).map(ProblemKind::http_status));
+    }
+    assert_eq!(statuses.len(), 100);
+    assert!(statuses.iter().all(|status| matches!(status, Some(503 | 504))), "{statuses:?}");
+    assert!(sent.elapsed() <= Duration::from_secs(4), "{:?}", sent.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_writer_that_dies_is_started_again_and_its_senders_are_told() {
     let store = FakeStore::new();
     store.trick([Trick::Panic]);

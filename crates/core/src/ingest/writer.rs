@@ -10,6 +10,7 @@ use tracing::{Level, debug, enabled, error, warn};
 
 use super::queue::{Batch, Job, Queue, Slip, Work};
 use super::{Outcome, internal, outcome_unknown, too_old_problem, unavailable};
+use crate::bulk::LISTED_VIOLATIONS;
 use crate::store::{ApplyError, ApplyMode, Store, Verdict, Writer};
 use crate::{EntityVersion, Event, Location, Problem, ProblemKind, Receipt, Step, Violations};
 
@@ -287,8 +288,13 @@ fn all_or_none(
         match verdict {
             Verdict::Applied(versions) => receipts.push(receipt(event, versions, false)),
             Verdict::Duplicate(versions) => receipts.push(receipt(event, versions, !uncertain)),
-            Verdict::Invalid(violations) => invalid.append(violations.below_index(index)),
-            Verdict::Conflict => conflicts.add(|| uuid_of_item(index), conflict().detail),
+            Verdict::Invalid(violations) => {
+                invalid.append_up_to(violations.below_index(index), LISTED_VIOLATIONS)
+            }
+            Verdict::Conflict => {
+                let one = Violations::one(uuid_of_item(index), conflict().detail);
+                conflicts.append_up_to(one, LISTED_VIOLATIONS);
+            }
             Verdict::Locked => {}
         }
     }
