@@ -145,7 +145,8 @@ impl Ingest {
         answer: oneshot::Receiver<Result<T, Problem>>,
     ) -> Result<T, Problem> {
         let arrived = Instant::now();
-        let job = Job::new(work, &self.queue, arrived + self.queue.limits.queue_age);
+        let expires = arrived + self.queue.limits.queue_age;
+        let job = Job::new(work, &self.queue, Some(expires));
         let ticket = job.slip.ticket.clone();
         self.queue.push(job)?;
         self.wait(arrived, &ticket, answer).await

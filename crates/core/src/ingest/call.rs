@@ -159,15 +159,14 @@ impl CallSender {
         tracing::debug!(%uuid, event_type = event.event_type(), "event received");
         let (reply, answer) = oneshot::channel();
         let since = Instant::now();
-        let expires = since + self.queue.limits.queue_age;
-        let mut job = Box::new(Job::new(Work::One(event, reply), &self.queue, expires));
+        let mut job = Box::new(Job::new(Work::One(event, reply), &self.queue, None));
         let (keys, ticket) = (job.slip.keys.clone(), job.slip.ticket.clone());
         if self.call.forbids(&keys) {
             return Pending::Ready(Err(behind_a_failed_one().of_event(uuid)));
         }
         job.slip.call = Some(Arc::clone(&self.call));
         if !self.push_when_there_is_room(job, since).await {
-            self.call.fail(&keys, false);
+            self.call.fail(&keys, true);
             return Pending::Ready(Err(too_old_problem().of_event(uuid)));
         }
         Pending::Waiting(Waiting { uuid, keys, ticket, since, answer })

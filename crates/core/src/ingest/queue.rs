@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::call::CallState;
-use super::{Limits, Outcome, unavailable};
+use super::{Limits, Outcome, outcome_unknown, unavailable};
 use crate::{Event, Problem, ProblemKind, Receipt};
 
 /// Updates that one batch holds at most; it grows to what is waiting, never waits to grow.
@@ -25,6 +25,8 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Jobs that must wait before another writer joins the first: one writer serves single posts best,
 /// a second one helps when the first is behind.
 const SECOND_WRITER_FROM: usize = BATCH_UPDATES;
+/// A job that waits this long lets another writer in too: the first may be stuck.
+const LONG_WAIT: Duration = Duration::from_millis(200);
 /// How far a writer that has found something looks past jobs that it has to leave in the queue.
 const SCAN_JOBS: usize = 4 * BATCH_UPDATES;
 /// How often events whose entity a foreign session holds are tried again.
@@ -86,8 +88,10 @@ pub(super) struct Slip {
     /// Hashes of the uuids and entities; two jobs that share one keep their order.
     pub(super) keys: Vec<u64>,
     pub(super) call: Option<Arc<CallState>>,
-    /// When a job that waits for a foreign session's lock is given up.
-    pub(super) expires: Instant,
+    /// When a job that waits for a foreign session's lock is given up; an event of a call has its
+    /// time from when it first met the lock.
+    pub(super) expires: Option<Instant>,
+    queued: Instant,
     /// An earlier try may have stored it: it can't be refused as not stored any more.
     pub(super) uncertain: bool,
     pub(super) ticket: Ticket,
@@ -95,13 +99,22 @@ pub(super) struct Slip {
     weight: usize,
 }
 
+impl Slip {
+    /// What a sender is told whose event is not stored as far as this try goes: an earlier try may
+    /// have stored it.
+    pub(super) fn refusal(&self, problem: Problem) -> Problem {
+        if self.uncertain { outcome_unknown() } else { problem }
+    }
+}
+
 impl Job {
-    pub(super) fn new(work: Work, queue: &Queue, expires: Instant) -> Self {
+    pub(super) fn new(work: Work, queue: &Queue, expires: Option<Instant>) -> Self {
         let events = work.events();
         let slip = Slip {
             keys: events.iter().flat_map(|event| queue.keys(event)).collect(),
             call: None,
             expires,
+            queued: Instant::now(),
             uncertain: false,
             ticket: Ticket::default(),
             events: events.len(),
@@ -131,7 +144,8 @@ impl Job {
             return None;
         }
         if call.as_ref().is_some_and(|call| call.forbids(keys)) {
-            self.refuse(behind_a_failed_one());
+            let problem = self.slip.refusal(behind_a_failed_one());
+            self.refuse(problem);
             return None;
         }
         Some(self)
@@ -172,13 +186,20 @@ impl Batch {
     }
 
     /// Ends the batch: `locked` of its jobs are set aside until their locks are free, keeping their
-    /// keys and their place in the count; the rest is done.
-    pub(super) fn finish(mut self, locked: Vec<Job>) {
-        if locked.is_empty() {
-            return; // dropping it is all
-        }
+    /// keys and their place in the count; the rest is done. `held` are the keys of all that were
+    /// found locked, also of jobs that are given up.
+    pub(super) fn finish(mut self, locked: Vec<Job>, held: Vec<u64>) {
         let queue = Arc::clone(&self.queue);
         let mut state = queue.state();
+        if !state.held.is_empty() {
+            for key in &self.keys {
+                state.held.remove(key);
+            }
+        }
+        state.held.extend(held);
+        if locked.is_empty() {
+            return; // dropping the batch is all
+        }
         for job in locked.iter().filter(|job| !job.slip.uncertain) {
             job.slip.ticket.put_back();
         }
@@ -225,6 +246,9 @@ struct State {
     parked_retry: Option<Instant>,
     /// Keys of the batches under way and of the parked jobs.
     busy: KeySet,
+    /// Keys that a foreign session held when they were last tried: a batch must not wait for its
+    /// lock a second time.
+    held: KeySet,
     /// Of everything that is not answered yet.
     events: usize,
     bytes: usize,
@@ -257,6 +281,12 @@ impl State {
     fn forget(&mut self, job: &Job) {
         self.events -= job.slip.events;
         self.bytes -= job.slip.weight;
+    }
+
+    /// Whether the first writer needs help: much is waiting, or something for long.
+    fn is_behind(&self) -> bool {
+        let oldest = self.waiting.front().map(|job| job.slip.queued.elapsed());
+        self.waiting.len() >= SECOND_WRITER_FROM || oldest.is_some_and(|age| age > LONG_WAIT)
     }
 
     /// As [`Job::take_up`]; a job that isn't taken leaves the queue's count.
@@ -429,7 +459,7 @@ impl Queue {
     fn enqueue(&self, mut state: MutexGuard<'_, State>, job: Job) {
         state.remember(&job);
         state.waiting.push_back(job);
-        let behind = state.waiting.len() >= SECOND_WRITER_FROM;
+        let behind = state.is_behind();
         drop(state);
         self.writers[0].notify_one();
         if behind {
@@ -450,7 +480,7 @@ impl Queue {
                 return Some(Batch::of(self, jobs, true));
             }
         }
-        if writer > 0 && state.waiting.len() < SECOND_WRITER_FROM {
+        if writer > 0 && !state.is_behind() {
             return None;
         }
         let jobs = Self::take_waiting(state);
@@ -503,6 +533,12 @@ impl Queue {
             if job.slip.keys.iter().any(held) {
                 left_keys.extend(&job.slip.keys);
                 left.push(job);
+                continue;
+            }
+            if job.slip.keys.iter().any(|key| state.held.contains(key)) {
+                state.busy.extend(&job.slip.keys);
+                state.parked.push(job);
+                state.parked_retry.get_or_insert_with(|| Instant::now() + PARKED_RETRY);
                 continue;
             }
             let Some(job) = state.take_up(job) else { continue };

@@ -17,6 +17,8 @@ use crate::{EntityKey, EntityUpdate, Event, Patch, Problem, ProblemKind};
 
 /// What the store does with the next batch instead of simply applying it.
 enum Trick {
+    /// None: it applies.
+    Apply,
     Fail(ApplyError),
     /// Commits, and loses the connection before it can say so.
     CommitThenLose,
@@ -30,6 +32,8 @@ struct Memory {
     /// Uuids in the order in which they took effect.
     order: Vec<Uuid>,
     batches: Vec<usize>,
+    /// Batches that would have waited for a lock.
+    impatient: usize,
     tricks: Vec<Trick>,
     poison: HashSet<Uuid>,
     locked: HashSet<EntityKey>,
@@ -68,6 +72,7 @@ impl FakeStore {
 impl Memory {
     fn apply(&mut self, batch: &[Event], mode: ApplyMode) -> Result<Vec<Verdict>, ApplyError> {
         self.batches.push(batch.len());
+        self.impatient += usize::from(mode == ApplyMode::Normal);
         if batch.iter().any(|event| self.poison.contains(&event.uuid)) {
             return Err(ApplyError::Refused("poison".into()));
         }
@@ -116,7 +121,7 @@ impl Writer for FakeWriter {
                 let trick =
                     if memory.tricks.is_empty() { None } else { Some(memory.tricks.remove(0)) };
                 match trick {
-                    None => memory.apply(batch, mode),
+                    None | Some(Trick::Apply) => memory.apply(batch, mode),
                     Some(Trick::Fail(error)) => Err(error),
                     Some(Trick::CommitThenLose) => {
                         memory.apply(batch, mode)?;
@@ -450,6 +455,34 @@ async fn a_call_on_a_frozen_store_ends_without_progress() {
     store.open_gate();
     assert_eq!(kind(&results.next().await.unwrap()), Some(ProblemKind::Unavailable));
     assert_eq!(store.with(|memory| memory.order.len()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_try_may_have_stored_is_never_refused_as_not_stored() {
+    let store = FakeStore::new();
+    store.with(|memory| memory.locked.insert(key("held")));
+    let away = || Trick::Fail(ApplyError::Unavailable("away".into()));
+    store.trick([Trick::Fail(ApplyError::Unknown("lost".into())), Trick::Apply, away()]);
+    store.open_gate();
+    let ingest = store.start(limits());
+    let problem = ingest.submit(event_on(&["held"])).await.unwrap_err();
+    assert_eq!(problem.kind, ProblemKind::OutcomeUnknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_is_waited_for_once_not_once_an_event() {
+    let store = FakeStore::new();
+    store.with(|memory| memory.locked.insert(key("held")));
+    store.open_gate();
+    let ingest = store.start(limits());
+    for _ in 0..3 {
+        assert_eq!(kind(&ingest.submit(event_on(&["held"])).await), Some(ProblemKind::Overloaded));
+    }
+    assert_eq!(store.with(|memory| memory.impatient), 1);
+    store.with(|memory| memory.locked.clear());
+    ingest.submit(event_on(&["held"])).await.unwrap();
+    ingest.submit(event_on(&["held"])).await.unwrap();
+    assert_eq!(store.with(|memory| memory.impatient), 2, "free again, it is as any other");
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,12 +17,15 @@ use crate::{EntityVersion, Event, Location, Problem, ProblemKind, Receipt, Step,
 /// Between two tries to learn what became of a batch.
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a batch that the database refuses is split.
+const SPLIT_TIME: Duration = Duration::from_millis(300);
+
 /// Starts writer `index`, and starts it again should it panic.
 pub(super) fn spawn(index: usize, store: Arc<dyn Store>, queue: Arc<Queue>) {
     tokio::spawn(async move {
         loop {
             let queue = Arc::clone(&queue);
-            let task = WriterTask { index, writer: store.writer(), queue, uncertain: false };
+            let task = WriterTask { index, writer: store.writer(), queue };
             match tokio::spawn(task.run()).await {
                 Err(reason) if reason.is_panic() => {
                     error!(writer = index, "a writer died and is started again");
@@ -61,15 +64,11 @@ struct WriterTask {
     index: usize,
     writer: Box<dyn Writer>,
     queue: Arc<Queue>,
-    /// The outcome of the batch in hand was unknown for a while: what is a duplicate now may be so
-    /// by its own first try.
-    uncertain: bool,
 }
 
 impl WriterTask {
     async fn run(mut self) {
         while let Some(batch) = self.queue.next_batch(self.index).await {
-            self.uncertain = false;
             if batch.is_atomic() {
                 self.process_all_or_none(batch).await;
             } else {
@@ -80,15 +79,17 @@ impl WriterTask {
 
     async fn process_each(&mut self, mut batch: Batch) {
         let mode = if batch.parked { ApplyMode::Patient } else { ApplyMode::Normal };
-        let (events, senders) = split(std::mem::take(&mut batch.jobs));
-        let settled = self.settle(&events, &senders, mode).await;
+        let (events, mut senders) = split(std::mem::take(&mut batch.jobs));
+        let settled = self.settle(&events, &mut senders, mode).await;
         let mut parked = Vec::new();
+        let mut held = Vec::new();
         let mut answers = Vec::with_capacity(events.len());
         for ((event, mut sender), settled) in events.into_iter().zip(senders).zip(settled) {
-            sender.slip.uncertain |= self.uncertain;
-            if matches!(settled, Settled::Verdict(Verdict::Locked))
-                && Instant::now() < sender.slip.expires
-            {
+            let locked = matches!(settled, Settled::Verdict(Verdict::Locked));
+            if locked {
+                held.extend(&sender.slip.keys);
+            }
+            if locked && self.may_wait(&mut sender.slip) {
                 let work = Work::One(event, sender.reply);
                 parked.push(Job { work, slip: sender.slip });
             } else {
@@ -97,53 +98,66 @@ impl WriterTask {
             }
         }
         self.queue.log_progress(answers.iter().map(|(_, outcome)| new_updates(outcome)).sum());
-        batch.finish(parked);
+        batch.finish(parked, held);
         for (reply, outcome) in answers {
             // A sender that went away doesn't need to know.
             drop(reply.send(outcome));
         }
     }
 
+    /// Whether a job whose entity is locked may wait on.
+    fn may_wait(&self, slip: &mut Slip) -> bool {
+        let now = Instant::now();
+        now < *slip.expires.get_or_insert(now + self.queue.limits.queue_age)
+    }
+
     async fn process_all_or_none(&mut self, mut batch: Batch) {
         let Some(Job { work: Work::All(events, reply), mut slip }) = batch.jobs.pop() else {
             return;
         };
-        let settled = self.apply(&events, ApplyMode::Atomic).await;
-        slip.uncertain |= self.uncertain;
+        let (settled, uncertain) = self.apply(&events, ApplyMode::Atomic).await;
+        slip.uncertain |= uncertain;
+        let mut held = Vec::new();
         let answer = match settled {
             Ok(verdicts) if verdicts.contains(&Verdict::Locked) => {
-                if Instant::now() < slip.expires {
-                    return batch.finish(vec![Job { work: Work::All(events, reply), slip }]);
+                held.extend(&slip.keys);
+                if self.may_wait(&mut slip) {
+                    let job = Job { work: Work::All(events, reply), slip };
+                    return batch.finish(vec![job], held);
                 }
-                Err(given_up(&slip))
+                Err(slip.refusal(too_old_problem()))
             }
             Ok(verdicts) => all_or_none(events, verdicts, slip.uncertain),
-            Err(ApplyError::Unavailable(_)) => Err(unavailable()),
+            Err(ApplyError::Unavailable(_)) => Err(slip.refusal(unavailable())),
             Err(ApplyError::Unknown(_)) => Err(outcome_unknown()),
             Err(ApplyError::Refused(reason)) => {
                 error!(reason, "the database refuses an atomic array");
                 Err(internal())
             }
         };
-        for receipt in answer.iter().flatten() {
-            self.queue.log_progress(updates_of(receipt));
-        }
-        batch.finish(Vec::new());
+        self.queue.log_progress(answer.iter().flatten().map(updates_of).sum());
+        batch.finish(Vec::new(), held);
         drop(reply.send(answer));
     }
 
     /// What becomes of each event. A batch that the database refuses is split until the culprit
-    /// stands alone; no event is applied ahead of an earlier one that waits for a lock.
+    /// stands alone; no event is applied ahead of an earlier one that waits for a lock. Where that
+    /// takes long (a lock on a whole table), the rest waits aside like what is locked.
     async fn settle(
         &mut self,
         events: &[Event],
-        senders: &[Sender],
+        senders: &mut [Sender],
         mut mode: ApplyMode,
     ) -> Vec<Settled> {
+        let mut split_until = None;
         let mut settled = Vec::with_capacity(events.len());
         let mut ranges: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
         while let Some(range) = ranges.pop() {
             let part = &events[range.clone()];
+            if split_until.is_some_and(|until| until < Instant::now()) {
+                settled.extend(part.iter().map(|_| Settled::Verdict(Verdict::Locked)));
+                continue;
+            }
             if waits_behind(&senders[range.clone()], senders, &settled) {
                 match halves(range) {
                     Some(halves) => ranges.extend(halves),
@@ -151,12 +165,17 @@ impl WriterTask {
                 }
                 continue;
             }
-            match self.apply(part, mode).await {
+            let (applied, uncertain) = self.apply(part, mode).await;
+            for sender in &mut senders[range.clone()] {
+                sender.slip.uncertain |= uncertain;
+            }
+            match applied {
                 Ok(verdicts) => settled.extend(verdicts.into_iter().map(Settled::Verdict)),
                 Err(ApplyError::Refused(reason)) => match halves(range) {
                     Some(halves) => {
                         debug!(events = part.len(), reason, "a batch is split");
                         mode = ApplyMode::Patient;
+                        split_until.get_or_insert_with(|| Instant::now() + SPLIT_TIME);
                         ranges.extend(halves);
                     }
                     None => {
@@ -176,23 +195,34 @@ impl WriterTask {
     }
 
     /// Applies, and where the outcome is unknown finds it out: applying again settles it, because
-    /// the log takes a uuid once. Gives up at `REQUEST_TIMEOUT`, when the senders do.
+    /// the log takes a uuid once. Gives up at `REQUEST_TIMEOUT`, when the senders do. Also says
+    /// whether the outcome was unknown for a while.
     async fn apply(
         &mut self,
         events: &[Event],
         mode: ApplyMode,
-    ) -> Result<Vec<Verdict>, ApplyError> {
+    ) -> (Result<Vec<Verdict>, ApplyError>, bool) {
         let deadline = Instant::now() + self.queue.limits.request_timeout;
-        let unknown = match self.writer.apply(events, mode).await {
-            Err(ApplyError::Unknown(reason)) => reason,
+        match self.writer.apply(events, mode).await {
+            Err(ApplyError::Unknown(reason)) => {
+                (self.find_out(events, mode, deadline, reason).await, true)
+            }
             Err(ApplyError::Unavailable(reason)) => {
                 warn!(events = events.len(), reason, "database unavailable, events are refused");
-                return Err(ApplyError::Unavailable(reason));
+                (Err(ApplyError::Unavailable(reason)), false)
             }
-            settled => return settled,
-        };
-        warn!(events = events.len(), reason = unknown, "the outcome of a batch is looked up");
-        self.uncertain = true;
+            settled => (settled, false),
+        }
+    }
+
+    async fn find_out(
+        &mut self,
+        events: &[Event],
+        mode: ApplyMode,
+        deadline: Instant,
+        reason: String,
+    ) -> Result<Vec<Verdict>, ApplyError> {
+        warn!(events = events.len(), reason, "the outcome of a batch is looked up");
         let mode = if mode == ApplyMode::Atomic { mode } else { ApplyMode::Patient };
         while Instant::now() + SETTLE_PAUSE < deadline {
             sleep(SETTLE_PAUSE).await;
@@ -202,7 +232,7 @@ impl WriterTask {
             }
         }
         error!(events = events.len(), "the outcome of a batch stays unknown");
-        Err(ApplyError::Unknown(unknown))
+        Err(ApplyError::Unknown(reason))
     }
 }
 
@@ -251,9 +281,11 @@ fn outcome(event: Event, settled: Settled, sender: &Sender) -> Outcome {
         }
         Settled::Verdict(Verdict::Conflict) => conflict(),
         Settled::Verdict(Verdict::Invalid(violations)) => Problem::validation(violations),
-        Settled::Verdict(Verdict::Locked) => sender.fail(given_up(&sender.slip), false),
+        Settled::Verdict(Verdict::Locked) => {
+            sender.fail(sender.slip.refusal(too_old_problem()), false)
+        }
         Settled::Poison => internal(),
-        Settled::Unavailable => sender.fail(unavailable(), true),
+        Settled::Unavailable => sender.fail(sender.slip.refusal(unavailable()), true),
         Settled::Unknown => sender.fail(outcome_unknown(), true),
     };
     Err(problem.of_event(uuid))
@@ -313,11 +345,6 @@ fn uuid_of_item(index: usize) -> Location {
 
 fn conflict() -> Problem {
     Problem::new(ProblemKind::Conflict, "the uuid is already used by an event with other content")
-}
-
-/// A job whose entity stayed locked until it was too old.
-fn given_up(slip: &Slip) -> Problem {
-    if slip.uncertain { outcome_unknown() } else { too_old_problem() }
 }
 
 fn new_updates(outcome: &Outcome) -> u64 {
