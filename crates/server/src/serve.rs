@@ -123,13 +123,9 @@ pub async fn serve<S: HttpService>(
         () = shutdown.cancelled() => {}
         () = server.accept_all(&listener, &shutdown) => {}
     }
-    server.connections.close();
-    tokio::select! {
-        () = server.connections.wait() => {}
-        () = sleep(limits.shutdown_grace) => {
-            tracing::warn!(connections = server.connections.len(), "grace is over, connections are cut");
-        }
-        () = server.accept_all(&listener, &shutdown) => {}
+    if timeout(limits.shutdown_grace, server.drain(&listener, &shutdown)).await.is_err() {
+        let connections = server.connections.len() + server.latecomers.len();
+        tracing::warn!(connections, "grace is over, connections are cut");
     }
     server.cut.cancel();
     Ok(())
@@ -141,6 +137,9 @@ struct Server<S> {
     header_timeout: Duration,
     free: Arc<Semaphore>,
     connections: TaskTracker,
+    /// Connections made while draining. Apart, since clients that come again and again would hold
+    /// the end up until the grace is over.
+    latecomers: TaskTracker,
     /// Cancelled when the grace is over.
     cut: CancellationToken,
 }
@@ -153,8 +152,20 @@ impl<S: HttpService> Server<S> {
             header_timeout: limits.header_timeout,
             free: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             connections: TaskTracker::new(),
+            latecomers: TaskTracker::new(),
             cut: CancellationToken::new(),
         }
+    }
+
+    /// Waits for the connections from before the shutdown, taking others meanwhile, then for those.
+    async fn drain(&self, listener: &TcpListener, shutdown: &CancellationToken) {
+        self.connections.close();
+        tokio::select! {
+            () = self.connections.wait() => {}
+            () = self.accept_all(listener, shutdown) => {}
+        }
+        self.latecomers.close();
+        self.latecomers.wait().await;
     }
 
     /// Accepts for ever.
@@ -176,7 +187,8 @@ impl<S: HttpService> Server<S> {
     fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit, shutdown: CancellationToken) {
         let (service, http) = (self.service.clone(), Arc::clone(&self.http));
         let (cut, header_timeout) = (self.cut.clone(), self.header_timeout);
-        self.connections.spawn(async move {
+        let tracker = if shutdown.is_cancelled() { &self.latecomers } else { &self.connections };
+        tracker.spawn(async move {
             let connection = serve_connection(stream, service, &http, header_timeout, shutdown);
             // What ends a connection early is the peer's or the network's doing, and no news.
             if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
