@@ -95,6 +95,22 @@ pub(crate) fn plan<'a>(
     Ok(planner.finish())
 }
 
+/// Cuts what is to be written into statements that a database takes: both refuse a gigabyte.
+pub(crate) fn parts<T>(mut rows: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let mut parts = Vec::new();
+    while !rows.is_empty() {
+        let mut sum = 0;
+        let fits = rows.iter().take_while(|row| {
+            sum += bytes(row);
+            sum <= SLICE_BYTES
+        });
+        let (part, rest) = rows.split_at(fits.count().max(1));
+        parts.push(part);
+        rows = rest;
+    }
+    parts
+}
+
 /// Documents that a transaction holds in memory at once.
 const SLICE_BYTES: usize = 64 << 20;
 
@@ -324,5 +340,18 @@ fn as_logged(event: &Event, versions: &[u64], now: Timestamp) -> LoggedEvent {
         saved: event.saved().unwrap_or(now),
         committed: now,
         updates: updates.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_cut_into_parts_that_fit() {
+        let rows = [SLICE_BYTES / 2, SLICE_BYTES / 2, 1, 2 * SLICE_BYTES, 1];
+        let cut: Vec<usize> = parts(&rows, |&row| row).iter().map(|part| part.len()).collect();
+        assert_eq!(cut, [2, 1, 1, 1]);
+        assert!(parts(&[0_usize; 0], |&row| row).is_empty());
     }
 }

@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::read;
 use super::writer::Session;
 use super::{bigint, count, from_pg, to_pg};
-use crate::store::plan::{Change, Known, LogRow, Rules, Stored, plan, slices};
+use crate::store::plan::{Change, Known, LogRow, Rules, Stored, parts, plan, slices};
 use crate::store::{ApplyError, Verdict};
 use crate::{EntityKey, EntityUpdate, Event};
 
@@ -227,15 +227,34 @@ async fn plan_and_write(
     Ok(plan.verdicts)
 }
 
+/// In one statement, or as many as the sizes need.
 async fn write(
     session: &mut Session<'_>,
     changes: Vec<Change<'_>>,
     log: Vec<LogRow<'_>>,
 ) -> Result<(), Fault> {
-    let expected = bigint(changes.len() as u64);
-    let states: ChangeColumns<'_> = changes.into_iter().collect();
+    let counts: Vec<usize> =
+        parts(&changes, |change| change.data.len()).iter().map(|part| part.len()).collect();
+    let mut changes = changes.into_iter();
+    let mut log = parts(&log, |row| row.update.patch().text().len()).into_iter();
+    for count in counts {
+        let states = changes.by_ref().take(count).collect();
+        write_part(session, states, log.next().unwrap_or_default()).await?;
+    }
+    for rows in log {
+        write_part(session, ChangeColumns::default(), rows).await?;
+    }
+    Ok(())
+}
+
+async fn write_part(
+    session: &mut Session<'_>,
+    states: ChangeColumns<'_>,
+    log: &[LogRow<'_>],
+) -> Result<(), Fault> {
+    let expected = bigint(states.types.len() as u64);
     let mut rows = LogColumns::default();
-    for row in &log {
+    for row in log {
         rows.push(row.event, row.ordinal, row.update);
     }
     let versions: Vec<i64> = log.iter().map(|row| bigint(row.version)).collect();

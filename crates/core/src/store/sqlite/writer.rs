@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use super::checkpoint::Checkpointer;
 use super::read;
 use super::turns::Turns;
-use crate::store::plan::{Change, Known, LogRow, Rules, Stored, plan, slices};
+use crate::store::plan::{Change, Known, LogRow, Rules, Stored, parts, plan, slices};
 use crate::store::{ApplyError, ApplyMode, BoxFuture, Verdict, Writer};
 use crate::{Clock, EntityKey, EntityUpdate, Event, Timestamp};
 
@@ -104,8 +104,8 @@ impl Writer for SqliteWriter {
 }
 
 /// No session can hold a row here, so that no event is ever locked and the modes but `Atomic` are
-/// one. A COMMIT that fails has stored nothing: SQLite undoes what it began, at the latest when the
-/// file is next opened.
+/// one. A COMMIT that fails has stored nothing, but for an I/O error: then its last frame may be in
+/// the log all the same, and a crash would replay it.
 async fn transaction(
     connection: &mut SqliteConnection,
     settings: &WriterSettings,
@@ -128,8 +128,13 @@ async fn transaction(
     }
     let done = |verdict: &Verdict| matches!(verdict, Verdict::Applied(_) | Verdict::Duplicate(_));
     let stays = mode != ApplyMode::Atomic || verdicts.iter().all(done);
-    run(connection, if stays { "COMMIT" } else { "ROLLBACK" }).await?;
-    Ok(verdicts)
+    let end = sqlx::query(if stays { "COMMIT" } else { "ROLLBACK" }).execute(connection).await;
+    match end {
+        Err(error) if stays && primary_code(&error) == Some(IOERR) => {
+            Err(ApplyError::Unknown(error.to_string()))
+        }
+        end => end.map(|_| verdicts).map_err(fault),
+    }
 }
 
 async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), ApplyError> {
@@ -176,18 +181,22 @@ async fn write(
     changes: Vec<Change<'_>>,
     log: Vec<LogRow<'_>>,
 ) -> Result<(), ApplyError> {
-    let states: Vec<_> = changes
-        .iter()
-        .map(|c| {
-            let (entity_type, id) = (c.key.entity_type(), c.key.entity_id());
-            (entity_type, id, c.version, c.size, c.data.as_str(), c.updated.micros())
-        })
-        .collect();
-    sqlx::query(WRITE).bind(json(&states)?).execute(&mut *connection).await.map_err(fault)?;
-    drop(states);
+    for part in parts(&changes, |change| change.data.len()) {
+        let states: Vec<_> = part.iter().map(state_row).collect();
+        sqlx::query(WRITE).bind(json(&states)?).execute(&mut *connection).await.map_err(fault)?;
+    }
     drop(changes);
-    let rows: Vec<_> = log.iter().map(log_row).collect();
-    sqlx::query(LOG).bind(json(&rows)?).execute(connection).await.map(drop).map_err(fault)
+    for part in parts(&log, |row| row.update.patch().text().len()) {
+        let rows: Vec<_> = part.iter().map(log_row).collect();
+        sqlx::query(LOG).bind(json(&rows)?).execute(&mut *connection).await.map_err(fault)?;
+    }
+    Ok(())
+}
+
+/// The columns of a state, in the statement's order.
+fn state_row<'a>(change: &'a Change<'_>) -> impl Serialize + use<'a> {
+    let (entity_type, id) = (change.key.entity_type(), change.key.entity_id());
+    (entity_type, id, change.version, change.size, change.data.as_str(), change.updated.micros())
 }
 
 /// The columns of the log, in the statement's order.
@@ -226,9 +235,16 @@ pub(super) fn count(column: i64) -> u64 {
 /// SCHEMA 17, AUTH 23, NOTADB 26, and 1 for a table that isn't there (yet): the file can't be
 /// written now. Others (TOOBIG 18, CONSTRAINT 19, MISMATCH 20) are the batch's own.
 fn fault(error: sqlx::Error) -> ApplyError {
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-    match code.map(|extended| extended & 0xff) {
+    match primary_code(&error) {
         Some(18..=20) => ApplyError::Refused(error.to_string()),
         _ => ApplyError::Unavailable(error.to_string()),
     }
+}
+
+const IOERR: u32 = 10;
+
+/// SQLite's result code without its extension.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let extended = error.as_database_error()?.code()?.parse::<u32>().ok()?;
+    Some(extended & 0xff)
 }
