@@ -1,10 +1,30 @@
 //! What both APIs tell about a call of many events: the status of an item, and the sum.
 
 use crate::ingest::Outcome;
-use crate::{Problem, ProblemKind};
+use crate::{Event, Problem, ProblemKind, Violations};
 
 /// Broken rules that one bulk answer lists at most, over all its items.
 pub const LISTED_VIOLATIONS: usize = 1000;
+
+/// The events of an array of which all or none are to be applied.
+///
+/// # Errors
+/// `Validation` with the broken rules of all items, with locations from the array's root.
+pub fn all_valid(
+    items: impl IntoIterator<Item = Result<Event, Problem>>,
+) -> Result<Vec<Event>, Problem> {
+    let mut violations = Violations::default();
+    let mut events = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        match item {
+            Ok(event) => events.push(event),
+            Err(problem) => {
+                violations.append_up_to(problem.violations.below_index(index), LISTED_VIOLATIONS);
+            }
+        }
+    }
+    if violations.is_empty() { Ok(events) } else { Err(Problem::validation(violations)) }
+}
 
 /// What became of one item, as it is told to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -129,6 +129,16 @@ impl Problem {
         Self { kind: ProblemKind::Validation, detail, violations, event_id: None }
     }
 
+    /// The same problem, listing as many broken rules as `allowance` allows, which is lessened:
+    /// places are large, and a call of many events lists so many only. All stay counted.
+    #[must_use]
+    pub fn list_at_most(mut self, allowance: &mut usize) -> Self {
+        self.violations.listed.truncate(*allowance);
+        self.violations.listed.shrink_to_fit();
+        *allowance -= self.violations.listed.len();
+        self
+    }
+
     /// The same problem, with the event it is about.
     #[must_use]
     pub fn of_event(mut self, uuid: Uuid) -> Self {
@@ -241,14 +251,6 @@ impl Violations {
         self.count += later.count;
         let room = limit.saturating_sub(self.listed.len());
         self.listed.extend(later.listed.into_iter().take(room));
-    }
-
-    /// Keeps as many listed as `allowance` allows and takes them off it: places are large, and a
-    /// call of many events lists so many only. All stay counted.
-    pub fn list_at_most(&mut self, allowance: &mut usize) {
-        self.listed.truncate(*allowance);
-        self.listed.shrink_to_fit();
-        *allowance -= self.listed.len();
     }
 
     /// The same, seen from a value in which theirs stands at `place`.

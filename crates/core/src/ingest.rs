@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use crate::config::Settings;
 use crate::store::Store;
@@ -80,14 +81,21 @@ impl Ingest {
         self.push(Work::One(event, reply), answer).await.map_err(|problem| problem.of_event(uuid))
     }
 
-    /// Applies all events or none, in one transaction. The receipts are in the events' order.
+    /// Applies all events or none, in one transaction. The outcomes are in the events' order:
+    /// receipts, or `OutcomeUnknown` for every event.
     ///
     /// # Errors
-    /// `Validation` or `Conflict` with locations from the array's root, or why nothing was stored;
-    /// `OutcomeUnknown` where that can't be known.
-    pub async fn submit_atomic(&self, events: Vec<Event>) -> Result<Vec<Receipt>, Problem> {
+    /// `Validation` or `Conflict` with locations from the array's root, or why nothing was stored.
+    pub async fn submit_atomic(&self, events: Vec<Event>) -> Result<Vec<Outcome>, Problem> {
+        let uuids: Vec<Uuid> = events.iter().map(Event::uuid).collect();
         let (reply, answer) = oneshot::channel();
-        self.push(Work::All(events, reply), answer).await
+        match self.push(Work::All(events, reply), answer).await {
+            Ok(receipts) => Ok(receipts.into_iter().map(Ok).collect()),
+            Err(unknown) if unknown.kind == ProblemKind::OutcomeUnknown => {
+                Ok(uuids.into_iter().map(|uuid| Err(unknown.clone().of_event(uuid))).collect())
+            }
+            Err(problem) => Err(problem),
+        }
     }
 
     /// Applies many events in their order and independently; the outcomes are in the same order.

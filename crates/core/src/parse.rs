@@ -72,10 +72,7 @@ fn items(scan: &mut Scanner<'_>, clock: &Clock) -> Result<Vec<Result<Event, Prob
             return Err(not_events("must have at most 10,000 items"));
         }
         let item = event::read(scan)?.finish(clock);
-        events.push(item.map_err(|mut problem| {
-            problem.violations.list_at_most(&mut listed);
-            problem
-        }));
+        events.push(item.map_err(|problem| problem.list_at_most(&mut listed)));
         match scan.lexer.peek() {
             b',' => scan.lexer.bump(),
             b']' => break scan.lexer.bump(),

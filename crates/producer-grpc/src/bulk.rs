@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use producer_core::bulk::{BatchSummary, ItemStatus, LISTED_VIOLATIONS};
+use producer_core::bulk::{BatchSummary, ItemStatus, LISTED_VIOLATIONS, all_valid};
 use producer_core::ingest::{Ingest, Outcome};
-use producer_core::{Clock, Event, Location, Problem, ProblemKind, Step, Violations};
+use producer_core::{Clock, Location, Problem, Step, Violations};
 use uuid::Uuid;
 
 use crate::convert;
@@ -20,12 +20,14 @@ pub(crate) async fn process(
 ) -> Result<v1::ProcessEventsResponse, Problem> {
     let started = Instant::now();
     check_count(call.events.len())?;
-    let items = call.events.iter().map(|event| convert::event(event, clock));
+    let mut listed = LISTED_VIOLATIONS;
+    let item =
+        |event| convert::event(event, clock).map_err(|problem| problem.list_at_most(&mut listed));
+    let items: Vec<_> = call.events.iter().map(item).collect();
+    drop(call.events);
     let outcomes = if call.atomic {
-        atomic(all_valid(items)?, ingest).await?
+        ingest.submit_atomic(all_valid(items)?).await?
     } else {
-        let items = items.collect();
-        drop(call.events);
         ingest.submit_each(items).await?
     };
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -42,45 +44,16 @@ fn check_count(count: usize) -> Result<(), Problem> {
     Err(Problem::validation(Violations::one(place, detail)))
 }
 
-/// All events, or all their broken rules with locations from the array's root.
-fn all_valid(items: impl Iterator<Item = Result<Event, Problem>>) -> Result<Vec<Event>, Problem> {
-    let mut events = Vec::new();
-    let mut violations = Violations::default();
-    for (index, item) in items.enumerate() {
-        match item {
-            Ok(event) => events.push(event),
-            Err(problem) => violations.append(problem.violations.below_index(index)),
-        }
-    }
-    if violations.is_empty() { Ok(events) } else { Err(Problem::validation(violations)) }
-}
-
-/// An unknown outcome is told for every event, so that each sender learns its uuid.
-async fn atomic(events: Vec<Event>, ingest: &Ingest) -> Result<Vec<Outcome>, Problem> {
-    let uuids: Vec<Uuid> = events.iter().map(Event::uuid).collect();
-    match ingest.submit_atomic(events).await {
-        Ok(receipts) => Ok(receipts.into_iter().map(Ok).collect()),
-        Err(problem) if problem.kind == ProblemKind::OutcomeUnknown => {
-            Ok(uuids.into_iter().map(|uuid| Err(problem.clone().of_event(uuid))).collect())
-        }
-        Err(problem) => Err(problem),
-    }
-}
-
 fn response(
     outcomes: Vec<Outcome>,
     batch_id: Uuid,
     processing_time_ms: u64,
 ) -> Result<v1::ProcessEventsResponse, Problem> {
     let mut summary = BatchSummary::default();
-    let mut room = LISTED_VIOLATIONS;
     let mut results = Vec::with_capacity(outcomes.len());
     for (index, outcome) in (0..).zip(outcomes) {
         summary.count(&outcome);
-        let mut result = result(index, outcome);
-        result.violations.truncate(room);
-        room -= result.violations.len();
-        results.push(result);
+        results.push(result(index, outcome));
     }
     if let Some(problem) = summary.nothing_stored() {
         return Err(problem.clone());

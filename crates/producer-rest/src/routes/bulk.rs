@@ -4,8 +4,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use producer_core::ingest::{CallResults, CallSender, Outcome};
-use producer_core::{Event, Problem, ProblemKind, Violations, parse};
+use producer_core::bulk::all_valid;
+use producer_core::ingest::{CallResults, CallSender};
+use producer_core::{ProblemKind, parse};
 
 use super::query_pairs;
 use crate::body::{self, Media, Wire};
@@ -89,39 +90,12 @@ async fn array(
     let items = parse::events(&bytes, &app.clock)?;
     drop((bytes, lease));
     let outcomes = if options.atomic {
-        atomic(app, items).await?
+        app.ingest.submit_atomic(all_valid(items)?).await?
     } else {
         app.ingest.submit_each(items).await?
     };
     outcomes.iter().for_each(|outcome| report.add(outcome));
     answer(app, report)
-}
-
-async fn atomic(
-    app: &AppState,
-    items: Vec<Result<Event, Problem>>,
-) -> Result<Vec<Outcome>, Problem> {
-    let events = all_valid(items)?;
-    let uuids: Vec<_> = events.iter().map(Event::uuid).collect();
-    match app.ingest.submit_atomic(events).await {
-        Ok(receipts) => Ok(receipts.into_iter().map(Ok).collect()),
-        Err(unknown) if unknown.kind == ProblemKind::OutcomeUnknown => {
-            Ok(uuids.into_iter().map(|uuid| Err(unknown.clone().of_event(uuid))).collect())
-        }
-        Err(problem) => Err(problem),
-    }
-}
-
-fn all_valid(items: Vec<Result<Event, Problem>>) -> Result<Vec<Event>, Problem> {
-    let mut violations = Violations::default();
-    let mut events = Vec::with_capacity(items.len());
-    for (index, item) in items.into_iter().enumerate() {
-        match item {
-            Ok(event) => events.push(event),
-            Err(problem) => violations.append(problem.violations.below_index(index)),
-        }
-    }
-    if violations.is_empty() { Ok(events) } else { Err(Problem::validation(violations)) }
 }
 
 async fn ndjson(
