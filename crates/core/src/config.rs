@@ -32,7 +32,7 @@ pub struct Settings {
     /// How long one statement may take
     #[arg(long, env = "DATABASE_STATEMENT_TIMEOUT", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub database_statement_timeout: Duration,
-    /// How long to wait for a row that a foreign session holds
+    /// How long to wait for a row that a foreign session holds; below the statement's timeout
     #[arg(long, env = "DATABASE_LOCK_TIMEOUT", default_value = "100ms", value_parser = duration, value_name = "DURATION")]
     pub database_lock_timeout: Duration,
     /// Whether starting migrates the database
@@ -71,6 +71,24 @@ pub struct Settings {
     /// How long a stop may take to answer what is in flight
     #[arg(long, env = "SHUTDOWN_GRACE", default_value = "25s", value_parser = duration, value_name = "DURATION")]
     pub shutdown_grace: Duration,
+}
+
+impl Settings {
+    /// Holds settings against each other.
+    ///
+    /// # Errors
+    /// One line that names the setting, its value and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        let (lock, statement) = (self.database_lock_timeout, self.database_statement_timeout);
+        // else a foreign session's row fails the statement, and with it everybody in the batch
+        if lock >= statement {
+            return Err(format!(
+                "DATABASE_LOCK_TIMEOUT: \"{lock:?}\" is unusable: \
+                 allowed is less than DATABASE_STATEMENT_TIMEOUT, which is {statement:?}"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Parses `500ms`, `2s`, `5m` or `1h`.

@@ -57,6 +57,7 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
         }
         Err(line::Stop::Unusable(line)) => return Err(Failure::unusable(line)),
     };
+    line.settings.check().map_err(Failure::unusable)?;
     let rust_log = environment.get("RUST_LOG").map_err(Failure::unusable)?;
     let filter = Filter::new(line.settings.log_level, rust_log)
         .map_err(|reason| Failure::unusable(format!("RUST_LOG: {reason}")))?;

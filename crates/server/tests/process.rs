@@ -66,6 +66,18 @@ fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
     refused_in_one_line(&output(tiny(&folder).env("RUST_LOG", "a=loud")), &["RUST_LOG"]);
 }
 
+/// Else a row that a foreign session holds fails the statement for everybody.
+#[test]
+fn a_lock_is_waited_for_less_than_a_statement() {
+    let folder = folder();
+    for (name, value) in [("DATABASE_LOCK_TIMEOUT", "2s"), ("DATABASE_STATEMENT_TIMEOUT", "100ms")]
+    {
+        let wrong = output(tiny(&folder).args(["migrate", "status"]).env(name, value));
+        let words = ["DATABASE_LOCK_TIMEOUT", "DATABASE_STATEMENT_TIMEOUT", value, "less than"];
+        refused_in_one_line(&wrong, &words);
+    }
+}
+
 #[test]
 fn a_databases_password_is_never_told() {
     let folder = folder();
