@@ -91,6 +91,9 @@ impl Settings {
     }
 }
 
+/// A day. PostgreSQL counts timeouts in milliseconds of 32 bits.
+const LONGEST_MILLIS: u64 = 24 * 3_600_000;
+
 /// Parses `500ms`, `2s`, `5m` or `1h`.
 ///
 /// # Errors
@@ -108,9 +111,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .parse::<u64>()
         .ok()
         .and_then(|n| n.checked_mul(millis_per_unit))
-        .filter(|&millis| millis > 0)
+        .filter(|millis| (1..=LONGEST_MILLIS).contains(millis))
         .map(Duration::from_millis)
-        .ok_or_else(|| "allowed is a duration above zero such as 500ms, 2s, 5m or 1h".into())
+        .ok_or_else(|| "allowed is a duration from 1ms to 24h such as 500ms, 2s, 5m or 1h".into())
 }
 
 /// Parses bytes: `1048576`, `512KiB`, `16MiB` or `1GiB`.
@@ -198,7 +201,19 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
         assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
-        for wrong in ["", "2", "0s", "-1s", "1.5s", "2 s", "99999999999999999999s", "2S"] {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        for wrong in [
+            "400h",
+            "86400001ms",
+            "",
+            "2",
+            "0s",
+            "-1s",
+            "1.5s",
+            "2 s",
+            "99999999999999999999s",
+            "2S",
+        ] {
             assert!(duration(wrong).is_err_and(|e| e.contains("500ms")), "{wrong}");
         }
     }

@@ -49,6 +49,7 @@ fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
         ("BIND_ADDRESS", "localhost", "IP address"),
         ("LOG_LEVEL", "loud", "trace, debug"),
         ("REQUEST_TIMEOUT", "3", "500ms"),
+        ("DATABASE_STATEMENT_TIMEOUT", "400h", "to 24h"),
         ("MAX_BODY_BYTES", "16MB", "16MiB"),
         ("MIGRATE_ON_START", "maybe", "true, false, 1, 0, yes or no"),
         ("DATABASE_MAX_CONNECTIONS", "0", "from 1"),
