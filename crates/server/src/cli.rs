@@ -92,6 +92,10 @@ async fn healthcheck<A: Api>(settings: &Settings, args: &A::Args) -> Result<Exit
         ip => ip,
     };
     let address = SocketAddr::new(ip, A::port(args));
-    A::healthcheck(address).await.map_err(|reason| Failure::new(format!("{address}: {reason}")))?;
+    // a service that stands still accepts and doesn't answer
+    let patience = settings.request_timeout;
+    let asked = tokio::time::timeout(patience, A::healthcheck(address)).await;
+    let ready = asked.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
+    ready.map_err(|reason| Failure::new(format!("{address}: {reason}")))?;
     Ok(ExitCode::SUCCESS)
 }

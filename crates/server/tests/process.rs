@@ -232,6 +232,17 @@ fn serves_from_the_embedded_file_until_a_signal() {
 }
 
 #[test]
+fn healthcheck_gives_a_service_up_that_stands_still() {
+    let folder = folder();
+    let still = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = still.local_addr().expect("an address").port().to_string();
+    let ask = ["healthcheck", "--server-port", &port, "--request-timeout", "200ms"];
+    let answer = output(tiny(&folder).args(ask));
+    assert_eq!(answer.status.code(), Some(1));
+    assert!(text(&answer.stderr).contains("no answer within 200ms"), "{}", text(&answer.stderr));
+}
+
+#[test]
 fn the_older_services_table_is_told() {
     let folder = folder();
     assert!(output(tiny(&folder).arg("migrate")).status.success());
