@@ -176,8 +176,9 @@ fn whole(text: &str) -> Result<u64, String> {
 }
 
 fn connections(text: &str) -> Result<u32, String> {
-    let positive = text.parse().ok().filter(|&n| n > 0);
-    positive.ok_or_else(|| "allowed is a whole number from 1 to 4294967295".into())
+    // one that writes and one that reads
+    let enough = text.parse().ok().filter(|&n| n >= 2);
+    enough.ok_or_else(|| "allowed is a whole number from 2 to 4294967295".into())
 }
 
 fn ip(text: &str) -> Result<IpAddr, String> {

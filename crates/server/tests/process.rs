@@ -52,7 +52,7 @@ fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
         ("DATABASE_STATEMENT_TIMEOUT", "400h", "to 24h"),
         ("MAX_BODY_BYTES", "16MB", "16MiB"),
         ("MIGRATE_ON_START", "maybe", "true, false, 1, 0, yes or no"),
-        ("DATABASE_MAX_CONNECTIONS", "0", "from 1"),
+        ("DATABASE_MAX_CONNECTIONS", "1", "from 2"),
         ("MAX_CONNECTIONS", "-1", "from 1"),
     ];
     for (name, value, allowed) in cases {
