@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use producer_core::maintenance::{MaintenanceError, migrate};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::bench::Bench;
@@ -24,6 +24,20 @@ async fn up_down_up() {
         let steps = migrate::status(&database).await.expect("steps");
         assert!(steps.iter().all(|step| step.known && step.applied.is_none()));
         assert_eq!(steps[0].version, FIRST);
+    }
+}
+
+/// A standby that is about to take over refuses to write; a transaction in the way may end.
+#[tokio::test]
+async fn what_passes_is_worth_another_try() {
+    let [bench, _] = Bench::both().await;
+    let name = bench.text("SELECT current_database()").await;
+    bench.run(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
+    let up = migrate::up(&bench.database()).await.expect_err("it is read-only");
+    assert!(up.may_pass(), "{up}");
+    let gone = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+    for error in [MigrateError::Execute(gone()), MigrateError::ExecuteMigration(gone(), FIRST)] {
+        assert!(MaintenanceError::from(error).may_pass());
     }
 }
 
