@@ -5,6 +5,8 @@ BEGIN
     END IF;
 END
 $$;
+DROP FUNCTION car_entities_create_view();
+DROP FUNCTION car_entities_refuse_write();
 DROP TABLE event_log;
 DROP SEQUENCE event_log_position;
 DROP TABLE entities;

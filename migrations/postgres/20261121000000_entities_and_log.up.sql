@@ -40,12 +40,29 @@ CREATE TABLE event_log (
 CREATE INDEX event_log_txid ON event_log USING brin (txid) WITH (pages_per_range = 16);
 
 -- Old dashboards and scripts read car_entities; where a relation of that name stands already, it
--- stays until `migrate adopt`.
+-- stays until `migrate adopt`, which calls the same function. The view refuses writes: PostgreSQL
+-- would hand them on to entities, past the log.
+CREATE FUNCTION car_entities_refuse_write() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'car_entities is a view of producer''s entities: send events instead'
+        USING ERRCODE = 'object_not_in_prerequisite_state';
+END
+$$;
+
+CREATE FUNCTION car_entities_create_view() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    CREATE VIEW car_entities AS
+    SELECT entity_id AS id, entity_type, created_at, updated_at, data FROM entities;
+    CREATE TRIGGER car_entities_refuse_write
+        INSTEAD OF INSERT OR UPDATE OR DELETE ON car_entities
+        FOR EACH ROW EXECUTE FUNCTION car_entities_refuse_write();
+END
+$$;
+
 DO $$
 BEGIN
     IF to_regclass('car_entities') IS NULL THEN
-        CREATE VIEW car_entities AS
-        SELECT entity_id AS id, entity_type, created_at, updated_at, data FROM entities;
+        PERFORM car_entities_create_view();
     END IF;
 END
 $$;

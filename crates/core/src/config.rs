@@ -32,7 +32,7 @@ pub struct Settings {
     /// How long one statement may take
     #[arg(long, env = "DATABASE_STATEMENT_TIMEOUT", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub database_statement_timeout: Duration,
-    /// How long to wait for a row that a foreign session holds
+    /// How long to wait for a row that a foreign session holds; below the statement's timeout
     #[arg(long, env = "DATABASE_LOCK_TIMEOUT", default_value = "100ms", value_parser = duration, value_name = "DURATION")]
     pub database_lock_timeout: Duration,
     /// Whether starting migrates the database
@@ -73,6 +73,27 @@ pub struct Settings {
     pub shutdown_grace: Duration,
 }
 
+impl Settings {
+    /// Holds settings against each other.
+    ///
+    /// # Errors
+    /// One line that names the setting, its value and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        let (lock, statement) = (self.database_lock_timeout, self.database_statement_timeout);
+        // else a foreign session's row fails the statement, and with it everybody in the batch
+        if lock >= statement {
+            return Err(format!(
+                "DATABASE_LOCK_TIMEOUT: \"{lock:?}\" is unusable: \
+                 allowed is less than DATABASE_STATEMENT_TIMEOUT, which is {statement:?}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A day. PostgreSQL counts timeouts in milliseconds of 32 bits.
+const LONGEST_MILLIS: u64 = 24 * 3_600_000;
+
 /// Parses `500ms`, `2s`, `5m` or `1h`.
 ///
 /// # Errors
@@ -90,9 +111,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .parse::<u64>()
         .ok()
         .and_then(|n| n.checked_mul(millis_per_unit))
-        .filter(|&millis| millis > 0)
+        .filter(|millis| (1..=LONGEST_MILLIS).contains(millis))
         .map(Duration::from_millis)
-        .ok_or_else(|| "allowed is a duration above zero such as 500ms, 2s, 5m or 1h".into())
+        .ok_or_else(|| "allowed is a duration from 1ms to 24h such as 500ms, 2s, 5m or 1h".into())
 }
 
 /// Parses bytes: `1048576`, `512KiB`, `16MiB` or `1GiB`.
@@ -155,8 +176,9 @@ fn whole(text: &str) -> Result<u64, String> {
 }
 
 fn connections(text: &str) -> Result<u32, String> {
-    let positive = text.parse().ok().filter(|&n| n > 0);
-    positive.ok_or_else(|| "allowed is a whole number from 1 to 4294967295".into())
+    // one that writes and one that reads
+    let enough = text.parse().ok().filter(|&n| n >= 2);
+    enough.ok_or_else(|| "allowed is a whole number from 2 to 4294967295".into())
 }
 
 fn ip(text: &str) -> Result<IpAddr, String> {
@@ -180,7 +202,19 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
         assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
-        for wrong in ["", "2", "0s", "-1s", "1.5s", "2 s", "99999999999999999999s", "2S"] {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        for wrong in [
+            "400h",
+            "86400001ms",
+            "",
+            "2",
+            "0s",
+            "-1s",
+            "1.5s",
+            "2 s",
+            "99999999999999999999s",
+            "2S",
+        ] {
             assert!(duration(wrong).is_err_and(|e| e.contains("500ms")), "{wrong}");
         }
     }

@@ -54,11 +54,19 @@ impl From<sqlx::Error> for MaintenanceError {
             return Self::Contended(text);
         }
         let gone = match code.as_deref() {
-            // connection exception, operator intervention (shutdown, starting up)
-            Some(code) => code.starts_with("08") || code.starts_with("57P"),
+            // connection exception, operator intervention (shutdown, starting up), a standby that
+            // has not taken over yet
+            Some(code) => code.starts_with("08") || code.starts_with("57P") || code == "25006",
             None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_)),
         };
         if gone { Self::Unreachable(text) } else { Self::Statement(text) }
+    }
+}
+
+impl MaintenanceError {
+    /// Whether the same may go well later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Contended(_))
     }
 }
 

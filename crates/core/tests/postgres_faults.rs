@@ -197,7 +197,7 @@ async fn an_apply_dropped_half_way_leaves_nothing_open() {
 /// a transaction.
 #[tokio::test]
 async fn reads_dropped_half_way_leave_the_pool_usable() {
-    let db = Db::postgres(&["--database-max-connections", "1"]).await;
+    let db = Db::postgres(&["--database-max-connections", "2"]).await;
     db.apply(&[car(1, "a", "{}")]).await;
     for step in 0..20 {
         {

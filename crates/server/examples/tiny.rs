@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use producer_server::{Api, App, cli};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 struct Tiny;
@@ -28,13 +29,14 @@ impl Api for Tiny {
         loop {
             tokio::select! {
                 () = app.shutdown.cancelled() => return Ok(()),
-                accepted = listener.accept() => drop(accepted?),
+                accepted = listener.accept() => accepted?.0.write_all(b"ready").await?,
             }
         }
     }
 
     async fn healthcheck(address: SocketAddr) -> Result<(), String> {
-        TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string())
+        let ask = async { TcpStream::connect(address).await?.read_u8().await };
+        ask.await.map(drop).map_err(|error| error.to_string())
     }
 }
 

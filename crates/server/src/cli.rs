@@ -57,6 +57,7 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
         }
         Err(line::Stop::Unusable(line)) => return Err(Failure::unusable(line)),
     };
+    line.settings.check().map_err(Failure::unusable)?;
     let rust_log = environment.get("RUST_LOG").map_err(Failure::unusable)?;
     let filter = Filter::new(line.settings.log_level, rust_log)
         .map_err(|reason| Failure::unusable(format!("RUST_LOG: {reason}")))?;
@@ -91,6 +92,10 @@ async fn healthcheck<A: Api>(settings: &Settings, args: &A::Args) -> Result<Exit
         ip => ip,
     };
     let address = SocketAddr::new(ip, A::port(args));
-    A::healthcheck(address).await.map_err(|reason| Failure::new(format!("{address}: {reason}")))?;
+    // a service that stands still accepts and doesn't answer
+    let patience = settings.request_timeout;
+    let asked = tokio::time::timeout(patience, A::healthcheck(address)).await;
+    let ready = asked.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
+    ready.map_err(|reason| Failure::new(format!("{address}: {reason}")))?;
     Ok(ExitCode::SUCCESS)
 }

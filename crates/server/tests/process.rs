@@ -49,9 +49,10 @@ fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
         ("BIND_ADDRESS", "localhost", "IP address"),
         ("LOG_LEVEL", "loud", "trace, debug"),
         ("REQUEST_TIMEOUT", "3", "500ms"),
+        ("DATABASE_STATEMENT_TIMEOUT", "400h", "to 24h"),
         ("MAX_BODY_BYTES", "16MB", "16MiB"),
         ("MIGRATE_ON_START", "maybe", "true, false, 1, 0, yes or no"),
-        ("DATABASE_MAX_CONNECTIONS", "0", "from 1"),
+        ("DATABASE_MAX_CONNECTIONS", "1", "from 2"),
         ("MAX_CONNECTIONS", "-1", "from 1"),
     ];
     for (name, value, allowed) in cases {
@@ -64,6 +65,18 @@ fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
         refused_in_one_line(&output(tiny(&folder).args(wrong)), &[]);
     }
     refused_in_one_line(&output(tiny(&folder).env("RUST_LOG", "a=loud")), &["RUST_LOG"]);
+}
+
+/// Else a row that a foreign session holds fails the statement for everybody.
+#[test]
+fn a_lock_is_waited_for_less_than_a_statement() {
+    let folder = folder();
+    for (name, value) in [("DATABASE_LOCK_TIMEOUT", "2s"), ("DATABASE_STATEMENT_TIMEOUT", "100ms")]
+    {
+        let wrong = output(tiny(&folder).args(["migrate", "status"]).env(name, value));
+        let words = ["DATABASE_LOCK_TIMEOUT", "DATABASE_STATEMENT_TIMEOUT", value, "less than"];
+        refused_in_one_line(&wrong, &words);
+    }
 }
 
 #[test]
@@ -216,6 +229,17 @@ fn serves_from_the_embedded_file_until_a_signal() {
         assert!(service.process.wait().expect("it ends").success());
         assert_eq!(healthcheck(&port).status.code(), Some(1));
     }
+}
+
+#[test]
+fn healthcheck_gives_a_service_up_that_stands_still() {
+    let folder = folder();
+    let still = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = still.local_addr().expect("an address").port().to_string();
+    let ask = ["healthcheck", "--server-port", &port, "--request-timeout", "200ms"];
+    let answer = output(tiny(&folder).args(ask));
+    assert_eq!(answer.status.code(), Some(1));
+    assert!(text(&answer.stderr).contains("no answer within 200ms"), "{}", text(&answer.stderr));
 }
 
 #[test]

@@ -23,6 +23,9 @@ const ATTEMPTS: u32 = 10;
 
 const TABLE_IS_TAKEN: &str = "a table car_entities_adopted is there already: rename it first";
 
+const CHANGED: &str =
+    "it has changed since it was adopted: what it adds was added, what differs was left";
+
 /// What an adoption did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -182,37 +185,53 @@ impl Adoption<'_> {
     }
 
     async fn row(&mut self, row: &Checked, now: Timestamp) -> Result<Fate, MaintenanceError> {
-        let uuid = derived_uuid(&row.key);
+        let uuid = derived_uuid(&row.key, None);
         loop {
             let stored = self.work.entity(&row.key, Access::Write).await?;
             if let Some((version, patch)) = self.work.logged_update(uuid).await? {
-                return self.adopted_before(row, version, &patch).await;
+                return self.adopted_before(row, stored, (version, &patch), now).await;
             }
             match stored {
-                Some(stored) => return self.complete(row, uuid, &stored, now).await,
+                Some(stored) => return self.complete(row, &row.data, uuid, &stored, now).await,
                 None if self.create(row, uuid, now).await? => return Ok(Fate::Adopted),
                 None => {} // a running service made it in this instant
             }
         }
     }
 
-    /// A row of an interrupted run: is what was adopted then still what the row says?
+    /// A row of an interrupted run. Where it has changed since, what it adds to what was adopted
+    /// then becomes a further version; what events have removed meanwhile stays removed.
     async fn adopted_before(
         &mut self,
         row: &Checked,
-        version: u64,
-        patch: &str,
+        stored: Option<Stored>,
+        (version, patch): (u64, &str),
+        now: Timestamp,
     ) -> Result<Fate, MaintenanceError> {
         let before = self.work.fold(&row.key, version - 1).await?;
-        let would_add = match (Document::parse(&before.state), Document::parse(&row.data)) {
-            (Ok(before), Ok(data)) => before.lacking(&data).to_json(),
-            _ => String::new(),
+        let (Ok(mut then), Ok(data), Ok(adopted)) =
+            (Document::parse(&before.state), Document::parse(&row.data), Document::parse(patch))
+        else {
+            return Ok(Fate::Left("its log can't be read".into()));
         };
-        Ok(if same_value(&would_add, patch) {
-            Fate::Adopted
-        } else {
-            Fate::Left("it has changed since it was adopted".into())
-        })
+        if same_value(&then.lacking(&data).to_json(), patch) {
+            return Ok(Fate::Adopted);
+        }
+        let Some(stored) = stored else {
+            return Ok(Fate::Left(
+                "it has changed since it was adopted, and its entity is gone: `rebuild --write`"
+                    .into(),
+            ));
+        };
+        then.merge(adopted);
+        let (added, uuid) =
+            (then.lacking(&data).to_json(), derived_uuid(&row.key, Some(&row.data)));
+        if self.work.logged_update(uuid).await?.is_none()
+            && let Fate::Left(reason) = self.complete(row, &added, uuid, &stored, now).await?
+        {
+            return Ok(Fate::Left(reason));
+        }
+        Ok(Fate::Left(CHANGED.into()))
     }
 
     async fn create(
@@ -239,16 +258,16 @@ impl Adoption<'_> {
         Ok(created)
     }
 
-    /// Adds what an existing entity lacks, as a further version.
+    /// Adds what an existing entity lacks of `data`, as a further version.
     async fn complete(
         &mut self,
         row: &Checked,
+        data: &str,
         uuid: Uuid,
         stored: &Stored,
         now: Timestamp,
     ) -> Result<Fate, MaintenanceError> {
-        let (Ok(mut document), Ok(data)) =
-            (Document::parse(&stored.data), Document::parse(&row.data))
+        let (Ok(mut document), Ok(data)) = (Document::parse(&stored.data), Document::parse(data))
         else {
             return Ok(Fate::Left("the entity of that key can't be read".into()));
         };
@@ -273,8 +292,12 @@ impl Adoption<'_> {
     }
 }
 
-fn derived_uuid(key: &EntityKey) -> Uuid {
+/// `changed_to` is the document of a row that has changed since it was adopted.
+fn derived_uuid(key: &EntityKey, changed_to: Option<&str>) -> Uuid {
     // no id holds a NUL, so that no two keys make one name
-    let name = format!("{}\0{}", key.entity_type(), key.entity_id());
+    let mut name = format!("{}\0{}", key.entity_type(), key.entity_id());
+    if let Some(data) = changed_to {
+        name.extend(["\0", data]);
+    }
     Uuid::new_v5(&NAMESPACE, name.as_bytes())
 }

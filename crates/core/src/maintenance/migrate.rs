@@ -28,7 +28,7 @@ pub struct Step {
 impl From<MigrateError> for MaintenanceError {
     fn from(error: MigrateError) -> Self {
         match error {
-            MigrateError::Execute(error) => error.into(),
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
             other => Self::Statement(other.to_string().replace('\n', " ")),
         }
     }

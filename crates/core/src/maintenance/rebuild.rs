@@ -74,7 +74,8 @@ async fn judge(
             (_, _, Some(broken)) => (broken.clone(), false),
             (None, _, _) => ("it is in the log and not stored".into(), true),
             (Some(stored), _, _) => match fold.difference(stored) {
-                Some(difference) => (difference, true),
+                // versions beyond the log's end are lost from the log, and would be from the state
+                Some(difference) => (difference, stored.version <= fold.version),
                 None => return connection.rollback().await,
             },
         };

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use producer_core::maintenance::{MaintenanceError, migrate};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::bench::Bench;
@@ -25,6 +25,60 @@ async fn up_down_up() {
         assert!(steps.iter().all(|step| step.known && step.applied.is_none()));
         assert_eq!(steps[0].version, FIRST);
     }
+}
+
+/// A standby that is about to take over refuses to write; a transaction in the way may end.
+#[tokio::test]
+async fn what_passes_is_worth_another_try() {
+    let [bench, _] = Bench::both().await;
+    let name = bench.text("SELECT current_database()").await;
+    bench.run(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
+    let up = migrate::up(&bench.database()).await.expect_err("it is read-only");
+    assert!(up.may_pass(), "{up}");
+    let gone = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+    for error in [MigrateError::Execute(gone()), MigrateError::ExecuteMigration(gone(), FIRST)] {
+        assert!(MaintenanceError::from(error).may_pass());
+    }
+}
+
+/// PostgreSQL would hand writes to a view of one table on to it, past the log.
+#[tokio::test]
+async fn the_view_tells_and_takes_nothing() {
+    for adopted in [false, true] {
+        for bench in Bench::both().await {
+            if adopted {
+                older_table(&bench).await;
+                bench.adopt().await;
+            }
+            migrate::up(&bench.database()).await.expect("up");
+            bench.store("a", 1, r#"{"x":1}"#).await;
+            for write in [
+                "UPDATE car_entities SET data = '{}' WHERE id = 'a'",
+                "DELETE FROM car_entities WHERE id = 'a'",
+                "INSERT INTO car_entities VALUES ('b', 'Car', '2024-01-01', '2024-01-01', '{}')",
+            ] {
+                let refusal = bench.try_run(write).await.expect_err(write).to_string();
+                assert!(refusal.contains("view"), "{refusal}");
+            }
+            let told = "SELECT entity_type FROM car_entities WHERE id = 'a'";
+            assert_eq!(bench.text(told).await, "Car");
+            assert_eq!(bench.text("SELECT count(*) FROM entities").await, "1");
+            migrate::down(&bench.database(), 0).await.expect("down");
+            if bench.is_postgres() {
+                let left = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'car_entities%'";
+                assert_eq!(bench.text(left).await, "0");
+            }
+        }
+    }
+}
+
+async fn older_table(bench: &Bench) {
+    bench
+        .run(
+            "CREATE TABLE car_entities (id varchar(255) PRIMARY KEY, entity_type varchar(255), \
+             created_at timestamp, updated_at timestamp, data text)",
+        )
+        .await;
 }
 
 #[tokio::test]

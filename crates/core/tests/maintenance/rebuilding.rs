@@ -25,6 +25,8 @@ async fn break_rows(bench: &Bench) {
     bench.log("gap", 1, 0, r#"{"x":1}"#).await;
     bench.log("gap", 3, 0, r#"{"x":3}"#).await;
     bench.store("gap", 3, r#"{"x":3}"#).await;
+    bench.log("short", 1, 0, r#"{"x":1}"#).await;
+    bench.store("short", 2, r#"{"x":2}"#).await;
 }
 
 #[tokio::test]
@@ -34,19 +36,20 @@ async fn differences_are_reported_and_mended_where_the_log_explains_them() {
         let (found, lines) = bench.rebuild(false).await;
         assert_eq!(
             (found.entities, found.differing, found.mended, found.unexplained),
-            (8, 4, 0, 2)
+            (9, 4, 0, 3)
         );
-        for id in ["missing", "other", "behind", "small", "logless", "gap"] {
+        for id in ["missing", "other", "behind", "small", "logless", "gap", "short"] {
             assert!(lines.iter().any(|line| line.starts_with(&format!("Car {id}: "))), "{lines:?}");
         }
         let (mended, _) = bench.rebuild(true).await;
-        assert_eq!((mended.differing, mended.mended, mended.unexplained), (4, 4, 2));
+        assert_eq!((mended.differing, mended.mended, mended.unexplained), (4, 4, 3));
         assert_eq!(bench.entity("missing").await, ("1".to_owned(), json!({"x": 1})));
         assert_eq!(bench.entity("other").await, ("1".to_owned(), json!({"x": 1})));
         assert_eq!(bench.entity("behind").await, ("2".to_owned(), json!({"x": 2})));
         assert_eq!(bench.entity("gap").await, ("3".to_owned(), json!({"x": 3})), "left alone");
+        assert_eq!(bench.entity("short").await, ("2".to_owned(), json!({"x": 2})), "left alone");
         let (again, _) = bench.rebuild(false).await;
-        assert_eq!((again.differing, again.unexplained), (0, 2));
+        assert_eq!((again.differing, again.unexplained), (0, 3));
     }
 }
 

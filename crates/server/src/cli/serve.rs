@@ -83,8 +83,8 @@ async fn start(settings: &Settings, database: &Database) -> Result<Started, Fail
     let migrate_later = settings.migrate_on_start
         && match prepare(database).await {
             Ok(()) => false,
-            Err(MaintenanceError::Unreachable(error)) => {
-                tracing::warn!(error, "the database can't be reached yet: answering 503");
+            Err(error) if error.may_pass() => {
+                tracing::warn!(%error, "the database can't be used yet: answering 503");
                 true
             }
             Err(error) => return Err(Failure::new(error)),
@@ -110,7 +110,7 @@ async fn finish_start(database: &Database, started: &Started) -> Failure {
         tokio::time::sleep(MIGRATE_AGAIN_AFTER).await;
         match prepare(database).await {
             Ok(()) => pending = false,
-            Err(MaintenanceError::Unreachable(_)) => {}
+            Err(error) if error.may_pass() => {}
             Err(error) => return Failure::new(error),
         }
     }

@@ -147,10 +147,7 @@ impl Connection {
     pub(super) async fn replace_old_table(&mut self) -> Result<(), MaintenanceError> {
         self.run("ALTER TABLE car_entities RENAME TO car_entities_adopted").await?;
         self.run(match self {
-            Self::Postgres(_) => {
-                "CREATE VIEW car_entities AS
-                 SELECT entity_id AS id, entity_type, created_at, updated_at, data FROM entities"
-            }
+            Self::Postgres(_) => "SELECT car_entities_create_view()",
             Self::Sqlite(_) => {
                 "CREATE VIEW car_entities AS
                  SELECT entity_id AS id, entity_type,
