@@ -116,6 +116,7 @@ pub fn app(app: App<RestArgs>) -> Router {
         .fallback(|| async { Failure::new(ProblemKind::NotFound, "no such route") })
         .layer(CatchPanicLayer::custom(|_| panicked()))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)))
+        .layer(axum::middleware::map_request(accept::identity_last))
         .layer(axum::middleware::map_response(weaken_etag))
         .layer(cors);
     Router::new().fallback_service(Finish.layer(all))
