@@ -69,7 +69,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let body = Wire::new(&headers, body, app.body_limits());
+    let body = Wire::new(body, app.body_limits());
     let options = Options::of(&uri)?;
     match body::media(&headers)? {
         Media::Json => array(&app, &options, &headers, body).await,

@@ -89,7 +89,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let body = body::Wire::new(&headers, body, app.body_limits());
+    let body = body::Wire::new(body, app.body_limits());
     body::only_json(&headers)?;
     let (bytes, lease) = body.whole(&headers, &app.budget).await?;
     let event = parse::event(&bytes, &app.clock)?;

@@ -88,6 +88,26 @@ async fn a_body_over_the_limit_is_refused_and_its_sender_gets_the_answer() {
 }
 
 #[tokio::test]
+async fn an_upload_that_no_route_takes_gets_its_answer() {
+    let app = TestApp::sqlite().await;
+    for (target, accept, status) in [
+        ("POST /nope", "*/*", "404"),
+        ("PUT /api/v1/events", "*/*", "405"),
+        ("POST /api/v1/events", "text/html", "406"),
+    ] {
+        let mut raw = app.connect().await;
+        raw.say(format!(
+            "{target} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\ncontent-length: {}\r\n\r\n",
+            12 << 20
+        ))
+        .await;
+        raw.say(vec![b' '; 12 << 20]).await;
+        let told = raw.until("requestId").await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {status}")), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_slow_body_times_out_with_nothing_applied() {
     let app = TestApp::sqlite_with(&["--body-timeout", "200ms"]).await;
     let mut raw = app.connect().await;
