@@ -39,7 +39,7 @@ pub(crate) fn media(headers: &HeaderMap) -> Result<Media, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Media::Json) };
     let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     match essence.to_ascii_lowercase().as_str() {
-        "application/json" => Ok(Media::Json),
+        "" | "application/json" => Ok(Media::Json),
         "application/x-ndjson" | "application/jsonl" => Ok(Media::Ndjson),
         _ => {
             Err(wrong_media("application/json (bulk also application/x-ndjson, application/jsonl)"))

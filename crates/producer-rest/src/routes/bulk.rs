@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
+use producer_core::bulk::LISTED_VIOLATIONS;
 use producer_core::ingest::{CallResults, CallSender, Outcome};
 use producer_core::{Event, Problem, ProblemKind, Violations, parse};
 
@@ -87,12 +88,13 @@ async fn array(
     let mut report = app.report(options.listing);
     let (bytes, lease) = body.whole(headers, &app.budget).await?;
     let items = parse::events(&bytes, &app.clock)?;
-    drop((bytes, lease));
+    drop(bytes);
     let outcomes = if options.atomic {
         atomic(app, items).await?
     } else {
         app.ingest.submit_each(items).await?
     };
+    drop(lease); // the events took the bytes' place until they were queued
     outcomes.iter().for_each(|outcome| report.add(outcome));
     answer(app, report)
 }
@@ -118,7 +120,9 @@ fn all_valid(items: Vec<Result<Event, Problem>>) -> Result<Vec<Event>, Problem> 
     for (index, item) in items.into_iter().enumerate() {
         match item {
             Ok(event) => events.push(event),
-            Err(problem) => violations.append(problem.violations.below_index(index)),
+            Err(problem) => {
+                violations.append_up_to(problem.violations.below_index(index), LISTED_VIOLATIONS);
+            }
         }
     }
     if violations.is_empty() { Ok(events) } else { Err(Problem::validation(violations)) }
@@ -156,6 +160,7 @@ enum End {
 }
 
 async fn feed(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
+    let mut listed = LISTED_VIOLATIONS;
     loop {
         let line = tokio::select! {
             biased;
@@ -163,12 +168,15 @@ async fn feed(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
             () = app.shutdown.cancelled() => return End::Cut,
             line = lines.next() => line,
         };
-        let item = match line {
+        let mut item = match line {
             None => return End::Body,
             Some(Line::Text(text)) => parse::event(&text, &app.clock),
             Some(Line::TooLong) => Err(line_too_long(app.settings.max_body_bytes)),
             Some(Line::Broken(problem)) => Err(problem),
         };
+        if let Err(problem) = &mut item {
+            problem.violations.list_at_most(&mut listed);
+        }
         if !sender.send(item).await {
             return End::Cut;
         }

@@ -141,7 +141,7 @@ async fn a_type_that_is_not_taken_is_named() {
         assert_eq!((refused.status, refused.problem()), (415, "media-type"), "{media}");
         assert!(refused.body["detail"].as_str().unwrap().contains("application/json"));
     }
-    for media in ["application/json; charset=utf-8", "Application/JSON"] {
+    for media in ["application/json; charset=utf-8", "Application/JSON", ""] {
         let request = app.post("/api/v1/events").header("content-type", media);
         assert_eq!(answer(request.body(event.clone())).await.status, 200, "{media}");
     }
