@@ -14,7 +14,7 @@ use http::{HeaderMap, header};
 use producer_core::{Problem, ProblemKind};
 use producer_server::budget::{ByteBudget, Lease};
 use tokio::io::AsyncRead;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Sleep, sleep};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 /// Largest zstd window, 8 MiB (RFC 9659).
@@ -39,7 +39,7 @@ pub(crate) fn media(headers: &HeaderMap) -> Result<Media, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Media::Json) };
     let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     match essence.to_ascii_lowercase().as_str() {
-        "application/json" => Ok(Media::Json),
+        "" | "application/json" => Ok(Media::Json),
         "application/x-ndjson" | "application/jsonl" => Ok(Media::Ndjson),
         _ => {
             Err(wrong_media("application/json (bulk also application/x-ndjson, application/jsonl)"))
@@ -157,24 +157,20 @@ fn problem_of(error: io::Error) -> Problem {
     })
 }
 
-/// The bytes on the wire. Where it is dropped before its end, what still comes is read and dropped
-/// for up to `BODY_TIMEOUT`: a client that still sends would see a reset instead of its answer.
+/// The bytes on the wire.
 pub(crate) struct Wire {
     body: Option<BodyDataStream>,
     pace: Pace,
     limits: BodyLimits,
     seen: usize,
     timer: Option<Pin<Box<Sleep>>>,
-    /// The client waits for `100 Continue`, and sends nothing if the answer comes first.
-    may_not_come: bool,
 }
 
 impl Wire {
-    /// The body of a request with these headers.
-    pub(crate) fn new(headers: &HeaderMap, body: Body, limits: BodyLimits) -> Self {
+    /// The body of a request.
+    pub(crate) fn new(body: Body, limits: BodyLimits) -> Self {
         let body = Some(body.into_data_stream());
-        let may_not_come = headers.contains_key(header::EXPECT);
-        Self { body, pace: Pace::Whole, limits, seen: 0, timer: None, may_not_come }
+        Self { body, pace: Pace::Whole, limits, seen: 0, timer: None }
     }
 
     /// Reads it as a whole. The lease holds its bytes in the budget.
@@ -259,16 +255,5 @@ impl Stream for Wire {
                 Poll::Ready(None)
             }
         }
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        let Some(mut body) = self.body.take() else { return };
-        if self.may_not_come && self.seen == 0 {
-            return;
-        }
-        let drain = async move { while let Some(Ok(_)) = body.next().await {} };
-        tokio::spawn(timeout(self.limits.timeout, drain));
     }
 }

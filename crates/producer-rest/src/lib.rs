@@ -3,6 +3,7 @@
 mod accept;
 mod body;
 mod docs;
+mod drain;
 mod ndjson;
 mod problem;
 mod report;
@@ -99,6 +100,7 @@ impl AppState {
 
 /// The routes with all their layers.
 pub fn app(app: App<RestArgs>) -> Router {
+    let patience = app.settings.body_timeout;
     let cors = cors(&app.args.cors_allowed_origins);
     let (api, document) = OpenApiRouter::with_openapi(docs::document())
         .routes(routes!(routes::events::post))
@@ -116,8 +118,12 @@ pub fn app(app: App<RestArgs>) -> Router {
         .fallback(|| async { Failure::new(ProblemKind::NotFound, "no such route") })
         .layer(CatchPanicLayer::custom(|_| panicked()))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)))
+        .layer(axum::middleware::map_request(accept::identity_last))
         .layer(axum::middleware::map_response(weaken_etag))
-        .layer(cors);
+        .layer(cors)
+        .layer(axum::middleware::map_request(move |request| async move {
+            drain::drained(request, patience)
+        }));
     Router::new().fallback_service(Finish.layer(all))
 }
 

@@ -17,7 +17,7 @@ const BUDGET_PAUSE: Duration = Duration::from_millis(10);
 /// What comes next.
 #[derive(Debug)]
 pub(crate) enum Line {
-    /// A line that isn't empty, without its end.
+    /// A line that isn't blank, without its end.
     Text(Bytes),
     /// A line over `MAX_BODY_BYTES`; it was skipped.
     TooLong,
@@ -63,11 +63,16 @@ impl Lines {
         }
     }
 
-    /// The next line that isn't empty; `None` after the last. Dropping the future loses nothing.
+    /// The next line that isn't blank; `None` after the last. Dropping the future loses nothing.
+    /// The bytes of a line stay in the budget until the next one is asked for: its event takes
+    /// their place until it is queued.
     pub(crate) async fn next(&mut self) -> Option<Line> {
+        if self.partial.is_empty() {
+            self.lease.shrink(usize::MAX);
+        }
         loop {
             match self.step() {
-                Step::Line(Line::Text(text)) if text.is_empty() => {}
+                Step::Line(Line::Text(text)) if is_blank(&text) => {}
                 Step::Line(line) => return Some(line),
                 Step::Read if self.ended => return self.last(),
                 Step::Read => match self.source.next().await {
@@ -124,7 +129,6 @@ impl Lines {
         if !self.partial.is_empty() {
             self.partial.extend_from_slice(&line);
             line = self.partial.split().freeze();
-            self.lease.shrink(usize::MAX);
         }
         if line.ends_with(b"\r") {
             line.truncate(line.len() - 1);
@@ -143,7 +147,7 @@ impl Lines {
             return None;
         }
         match self.finish(Bytes::new()) {
-            Line::Text(text) if text.is_empty() => None,
+            Line::Text(text) if is_blank(&text) => None,
             line => Some(line),
         }
     }
@@ -157,7 +161,39 @@ impl Lines {
     }
 }
 
+/// Whether a line is empty, apart from the white space of JSON.
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
+}
+
 /// The problem of a line that is too long.
 pub(crate) fn line_too_long(max_line: usize) -> Problem {
     Problem::new(ProblemKind::TooLarge, format!("the line is longer than {max_line} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use futures_util::stream;
+    use http::HeaderMap;
+    use producer_server::budget::ByteBudget;
+
+    use super::*;
+    use crate::body::{BodyLimits, Wire};
+
+    #[tokio::test]
+    async fn a_line_stays_in_the_budget_until_the_next_is_asked_for() {
+        let begin = Bytes::from(vec![b'x'; 200 << 10]);
+        let chunks = [begin, Bytes::from_static(b"x\nnext\n")].map(Ok::<_, std::io::Error>);
+        let limits = BodyLimits { bytes: 1 << 20, timeout: Duration::from_secs(20) };
+        let wire = Wire::new(Body::from_stream(stream::iter(chunks)), limits);
+        let Ok(source) = wire.endless(&HeaderMap::new()) else { panic!("no encoding is named") };
+        let budget = ByteBudget::new(200 << 10);
+        let mut lines = Lines::new(source, budget.lease(), 1 << 20, limits.timeout);
+        for (length, is_free) in [((200 << 10) + 1, false), (4, true)] {
+            let line = lines.next().await;
+            assert!(matches!(line, Some(Line::Text(text)) if text.len() == length));
+            assert_eq!(budget.lease().grow(200 << 10), is_free);
+        }
+    }
 }

@@ -25,9 +25,20 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Decoded
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, state).await;
         let undecodable =
-            |_| Failure::new(ProblemKind::Malformed, "a path value is not percent-encoded UTF-8");
-        path.map(|Path(value)| Self(value)).map_err(undecodable)
+            || Failure::new(ProblemKind::Malformed, "a path value is not percent-encoded UTF-8");
+        if has_bare_percent(parts.uri.path()) {
+            return Err(undecodable());
+        }
+        path.map(|Path(value)| Self(value)).map_err(|_| undecodable())
     }
+}
+
+/// Whether a `%` stands without two hexadecimal digits, which the decoder would let through.
+fn has_bare_percent(path: &str) -> bool {
+    path.split('%').skip(1).any(|after| {
+        let digits = after.bytes().take(2).filter(u8::is_ascii_hexdigit).count();
+        digits < 2
+    })
 }
 
 /// The query's parameters in their order.

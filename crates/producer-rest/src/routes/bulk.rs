@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use producer_core::bulk::all_valid;
+use producer_core::bulk::{LISTED_VIOLATIONS, all_valid};
 use producer_core::ingest::{CallResults, CallSender};
 use producer_core::{ProblemKind, parse};
 
@@ -56,10 +56,17 @@ fn bad(detail: &'static str) -> Failure {
     request_body(content(
         (Vec<docs::EventDoc> = "application/json"),
         (docs::EventDoc = "application/x-ndjson"),
+        (docs::EventDoc = "application/jsonl"),
     )),
     responses(
         (status = 200, description = "What became of each item", body = BulkBody),
         (status = 400, description = "malformed", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "conflict (mode=atomic)", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 406, description = "not-acceptable", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 408, description = "timeout: the body came too slowly, nothing of it was applied", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "too-large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 500, description = "internal: a defect", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "validation", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "overloaded, unavailable: nothing was stored", body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -70,7 +77,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let body = Wire::new(&headers, body, app.body_limits());
+    let body = Wire::new(body, app.body_limits());
     let options = Options::of(&uri)?;
     match body::media(&headers)? {
         Media::Json => array(&app, &options, &headers, body).await,
@@ -88,12 +95,13 @@ async fn array(
     let mut report = app.report(options.listing);
     let (bytes, lease) = body.whole(headers, &app.budget).await?;
     let items = parse::events(&bytes, &app.clock)?;
-    drop((bytes, lease));
+    drop(bytes);
     let outcomes = if options.atomic {
         app.ingest.submit_atomic(all_valid(items)?).await?
     } else {
         app.ingest.submit_each(items).await?
     };
+    drop(lease); // the events took the bytes' place until they were queued
     outcomes.iter().for_each(|outcome| report.add(outcome));
     answer(app, report)
 }
@@ -130,6 +138,7 @@ enum End {
 }
 
 async fn feed(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
+    let mut listed = LISTED_VIOLATIONS;
     loop {
         let line = tokio::select! {
             biased;
@@ -143,6 +152,7 @@ async fn feed(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
             Some(Line::TooLong) => Err(line_too_long(app.settings.max_body_bytes)),
             Some(Line::Broken(problem)) => Err(problem),
         };
+        let item = item.map_err(|problem| problem.list_at_most(&mut listed));
         if !sender.send(item).await {
             return End::Cut;
         }

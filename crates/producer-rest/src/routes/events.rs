@@ -79,6 +79,11 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
         (status = 200, description = "Stored", body = ReceiptBody),
         (status = 400, description = "malformed", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "conflict", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 406, description = "not-acceptable", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 408, description = "timeout: the body came too slowly, nothing of it was applied", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "too-large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 500, description = "internal: a defect", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "validation", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "overloaded, unavailable: nothing was stored", body = ProblemBody, content_type = "application/problem+json"),
         (status = 504, description = "outcome-unknown", body = ProblemBody, content_type = "application/problem+json"),
@@ -89,7 +94,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let body = body::Wire::new(&headers, body, app.body_limits());
+    let body = body::Wire::new(body, app.body_limits());
     body::only_json(&headers)?;
     let (bytes, lease) = body.whole(&headers, &app.budget).await?;
     let event = parse::event(&bytes, &app.clock)?;

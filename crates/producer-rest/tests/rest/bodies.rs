@@ -88,6 +88,26 @@ async fn a_body_over_the_limit_is_refused_and_its_sender_gets_the_answer() {
 }
 
 #[tokio::test]
+async fn an_upload_that_no_route_takes_gets_its_answer() {
+    let app = TestApp::sqlite().await;
+    for (target, accept, status) in [
+        ("POST /nope", "*/*", "404"),
+        ("PUT /api/v1/events", "*/*", "405"),
+        ("POST /api/v1/events", "text/html", "406"),
+    ] {
+        let mut raw = app.connect().await;
+        raw.say(format!(
+            "{target} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\ncontent-length: {}\r\n\r\n",
+            12 << 20
+        ))
+        .await;
+        raw.say(vec![b' '; 12 << 20]).await;
+        let told = raw.until("requestId").await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {status}")), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_slow_body_times_out_with_nothing_applied() {
     let app = TestApp::sqlite_with(&["--body-timeout", "200ms"]).await;
     let mut raw = app.connect().await;
@@ -121,7 +141,7 @@ async fn a_type_that_is_not_taken_is_named() {
         assert_eq!((refused.status, refused.problem()), (415, "media-type"), "{media}");
         assert!(refused.body["detail"].as_str().unwrap().contains("application/json"));
     }
-    for media in ["application/json; charset=utf-8", "Application/JSON"] {
+    for media in ["application/json; charset=utf-8", "Application/JSON", ""] {
         let request = app.post("/api/v1/events").header("content-type", media);
         assert_eq!(answer(request.body(event.clone())).await.status, 200, "{media}");
     }

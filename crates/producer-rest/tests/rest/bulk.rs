@@ -112,3 +112,13 @@ async fn a_bulk_answer_lists_a_thousand_broken_rules_at_most() {
     assert_eq!(results.iter().map(errors).sum::<usize>(), 1000);
     assert_eq!(results.len(), 20);
 }
+
+#[tokio::test]
+async fn a_refused_atomic_array_lists_a_thousand_broken_rules_at_most() {
+    let app = TestApp::sqlite().await;
+    let bad = json!({"eventHeader": {"eventName": ""},
+        "eventBody": {"entities": vec![json!({}); 60]}});
+    let refused = app.bulk("?mode=atomic", JSON, json!(vec![bad; 20]).to_string()).await;
+    assert_eq!((refused.status, refused.problem()), (422, "validation"));
+    assert_eq!(refused.pointers().len(), 1000);
+}

@@ -1,6 +1,8 @@
 //! Errors that no route makes, and what every answer has.
 
-use crate::app::{TestApp, answer};
+use serde_json::json;
+
+use crate::app::{TestApp, answer, car_event};
 
 #[tokio::test]
 async fn unknown_routes_and_methods_are_problems() {
@@ -22,6 +24,41 @@ async fn a_client_that_takes_no_json_is_told() {
     assert_eq!((refused.status, refused.problem()), (406, "not-acceptable"));
     for accept in ["*/*", "application/*", "text/html, application/json;q=0.5"] {
         assert_eq!(answer(app.get("/livez").header("accept", accept)).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn the_most_specific_range_says_whether_json_is_taken() {
+    let app = TestApp::sqlite().await;
+    for (accept, status) in [
+        ("application/json;q=0, */*", 406),
+        ("*/*, application/*;q=0", 406),
+        ("application/json, */*;q=0", 200),
+        ("text/html;q=0, */*;q=0.1", 200),
+    ] {
+        let answered = answer(app.get("/livez").header("accept", accept)).await;
+        assert_eq!(answered.status, status, "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_encoding_is_answered_unencoded() {
+    let app = TestApp::sqlite().await;
+    let event = car_event("c1", json!({"text": "x".repeat(5000)}));
+    for (accept, encoding) in [
+        ("identity;q=0", ""),
+        ("*;q=0", ""),
+        ("br, *;q=0.000", ""),
+        ("gzip;q=0, Identity; q=0", ""),
+        ("identity;q=0, gzip;q=0.5", "gzip"),
+        ("zstd;q=0.1, *;q=0", "zstd"),
+    ] {
+        let stored =
+            answer(app.post("/api/v1/events").header("accept-encoding", accept).json(&event)).await;
+        assert_eq!(stored.status, 200, "{accept}");
+        let read = app.get("/api/v1/entities/Car/c1").header("accept-encoding", accept);
+        let read = answer(read).await;
+        assert_eq!((read.status, read.header("content-encoding")), (200, encoding), "{accept}");
     }
 }
 

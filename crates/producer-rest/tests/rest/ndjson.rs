@@ -18,7 +18,7 @@ fn chunk(text: &str) -> String {
 async fn lines_are_items_and_empty_ones_none() {
     let app = TestApp::sqlite().await;
     let line = |n: u64| car_event("c1", json!({"n": n})).to_string();
-    let body = format!("{}\r\n\n\r\n{}\nnonsense\n{}", line(1), line(2), line(3));
+    let body = format!("{}\r\n\n\r\n \t \n{}\nnonsense\n{}\n ", line(1), line(2), line(3));
     for media in [NDJSON, "application/jsonl"] {
         let answered = app.bulk("", media, body.clone()).await;
         assert_eq!(answered.status, 200);
