@@ -213,7 +213,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The broken rules of one event in document order: the first [`LISTED_VIOLATIONS`], and how many
+/// The broken rules of one event in document order: the first 100, and how many
 /// there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Violations {

@@ -1,6 +1,6 @@
 //! The one use case: take events, apply them in batches that share a commit, tell each sender.
 //!
-//! Senders put [`queue::Job`]s into a bounded queue; writer tasks take whatever is there at once
+//! Senders put `queue::Job`s into a bounded queue; writer tasks take whatever is there at once
 //! and apply it in one transaction. Writers belong to nobody's request: a sender that goes away, or
 //! whose deadline passes, never tears a commit.
 
