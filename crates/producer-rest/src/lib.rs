@@ -107,6 +107,7 @@ pub fn app(app: App<RestArgs>) -> Router {
         .routes(routes!(routes::bulk::post))
         .routes(routes!(routes::events::get))
         .routes(routes!(routes::entities::get))
+        .route("/api/v1/entities/{type}/", axum::routing::get(routes::entities::no_id))
         .routes(routes!(routes::health::health))
         .routes(routes!(routes::health::livez))
         .routes(routes!(routes::health::readyz))

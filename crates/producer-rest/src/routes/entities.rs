@@ -76,6 +76,14 @@ pub(crate) async fn get(
     Ok((validators, Json(EntityBody::try_from(entity)?)).into_response())
 }
 
+/// An empty id, which the route above doesn't match.
+pub(crate) async fn no_id() -> Failure {
+    Failure::new(
+        ProblemKind::Malformed,
+        "a path value breaks its rule: /entityId must not be empty",
+    )
+}
+
 fn bad_key(violations: &Violations) -> Failure {
     let detail = violations.listed().first().map_or_else(String::new, ToString::to_string);
     Failure::new(ProblemKind::Malformed, format!("a path value breaks its rule: {detail}"))

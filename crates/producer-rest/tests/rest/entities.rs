@@ -73,7 +73,12 @@ async fn head_is_get_without_a_body() {
 #[tokio::test]
 async fn path_values_obey_the_rules_of_ids() {
     let app = TestApp::sqlite().await;
-    for path in ["Car/%FF".to_owned(), format!("Car/{}", "i".repeat(256))] {
+    for path in [
+        "Car/".to_owned(),
+        "/x".to_owned(),
+        "Car/%FF".to_owned(),
+        format!("Car/{}", "i".repeat(256)),
+    ] {
         let bad = answer(app.get(&format!("/api/v1/entities/{path}"))).await;
         assert_eq!((bad.status, bad.problem()), (400, "malformed"), "{path}");
     }
