@@ -202,8 +202,17 @@ impl Report {
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
-    /// Whether a result fits, after the latest of lower ranks made way.
+    /// Whether a result fits, after the latest of lower ranks made way. They stay where that would
+    /// not help.
     fn make_room(&mut self, rank: Rank, bytes: usize) -> bool {
+        if self.fits(bytes) {
+            return true;
+        }
+        let staying = self.kept[rank as usize..].iter().flatten();
+        let (count, held) = staying.fold((0, 0), |(n, held), (_, json)| (n + 1, held + json.len()));
+        if count >= LISTED_RESULTS || held + bytes > self.max_bytes {
+            return false;
+        }
         for lower in Rank::ALL.into_iter().take_while(|&lower| lower < rank) {
             while !self.fits(bytes) {
                 let Some((_, json)) = self.kept[lower as usize].pop() else { break };
@@ -212,7 +221,7 @@ impl Report {
                 self.omit(lower);
             }
         }
-        self.fits(bytes)
+        true
     }
 
     fn fits(&self, bytes: usize) -> bool {
@@ -251,5 +260,22 @@ impl Report {
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use producer_core::{Problem, ProblemKind, Receipt};
+
+    use super::*;
+
+    #[test]
+    fn a_failure_too_large_to_list_throws_no_result_out() {
+        let mut report = Report::new(Listing::All, 400);
+        let receipt = Receipt { event_id: Uuid::nil(), duplicate: false, entities: Vec::new() };
+        report.add(&Ok(receipt.clone()));
+        report.add(&Err(Problem::new(ProblemKind::Validation, "x".repeat(1000))));
+        report.add(&Err(Problem::new(ProblemKind::Validation, "small")));
+        assert_eq!((report.kept_count, report.omitted), (1, 2));
     }
 }
