@@ -65,6 +65,11 @@ impl CallState {
         forbidden
     }
 
+    fn give_up(&self, waiting: &Waiting, problem: Problem) -> Outcome {
+        self.fail(&waiting.keys, problem.kind == ProblemKind::OutcomeUnknown);
+        Err(problem.of_event(waiting.uuid))
+    }
+
     fn progress(&self) -> Instant {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -214,12 +219,5 @@ impl CallResults {
         };
         self.head = None;
         Some(outcome)
-    }
-}
-
-impl CallState {
-    fn give_up(&self, waiting: &Waiting, problem: Problem) -> Outcome {
-        self.fail(&waiting.keys, problem.kind == ProblemKind::OutcomeUnknown);
-        Err(problem.of_event(waiting.uuid))
     }
 }

@@ -29,6 +29,8 @@ const SECOND_WRITER_FROM: usize = BATCH_UPDATES;
 const LONG_WAIT: Duration = Duration::from_millis(200);
 /// How far a writer that has found something looks past jobs that it has to leave in the queue.
 const SCAN_JOBS: usize = 4 * BATCH_UPDATES;
+/// Keys found locked that are remembered; past that they are forgotten, and waited for once more.
+const HELD_KEYS: usize = 100_000;
 /// How often events whose entity a foreign session holds are tried again.
 const PARKED_RETRY: Duration = Duration::from_millis(50);
 
@@ -151,8 +153,9 @@ impl Job {
         Some(self)
     }
 
+    /// Every key that isn't an event's uuid is an update's entity.
     fn update_count(&self) -> usize {
-        self.work.events().iter().map(|event| event.updates().len()).sum()
+        self.slip.keys.len() - self.slip.events
     }
 }
 
@@ -195,6 +198,9 @@ impl Batch {
             for key in &self.keys {
                 state.held.remove(key);
             }
+        }
+        if state.held.len() > HELD_KEYS {
+            state.held.clear();
         }
         state.held.extend(held);
         if locked.is_empty() {
