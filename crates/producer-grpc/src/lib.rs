@@ -6,12 +6,15 @@ mod codec;
 mod convert;
 mod gate;
 mod health;
+mod message;
 mod paths;
+mod pending;
 pub mod proto;
 mod service;
 mod status;
 mod stream;
 mod structs;
+mod wire;
 
 use std::net::SocketAddr;
 
@@ -23,7 +26,7 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
-use proto::{legacy, v1};
+use proto::server::{legacy, v1};
 
 /// The settings of this binary alone.
 #[derive(Debug, Clone, clap::Args)]

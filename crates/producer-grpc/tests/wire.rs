@@ -2,59 +2,19 @@
 
 mod common;
 
-use bytes::Bytes;
+use common::raw::{exchange, framed, raw};
 use common::{Service, error_info, event, of_updates};
-use http_body_util::{BodyExt, Full};
 use producer_grpc::proto::v1::{EntityUpdate, EventResult, EventStatus};
 use producer_server::Api;
 use prost::Message;
 use tokio_stream::StreamExt;
 use tonic::codec::CompressionEncoding;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 const PROCESS: &str = "/producer.v1.EventService/ProcessEvent";
-
-/// A message's header and its bytes.
-fn framed(flag: u8, bytes: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(bytes.len()).expect("a short message");
-    [&[flag], &len.to_be_bytes()[..], bytes].concat()
-}
-
-/// Sends a body of any bytes and returns the status of the answer.
-async fn raw(service: &Service, path: &str, head: &[(&str, &str)], body: Vec<u8>) -> Status {
-    exchange(service, path, head, body).await.0
-}
-
-/// The same, and the answer's messages as they came.
-async fn exchange(
-    service: &Service,
-    path: &str,
-    head: &[(&str, &str)],
-    body: Vec<u8>,
-) -> (Status, Bytes) {
-    let socket = tokio::net::TcpStream::connect(service.address).await.expect("a socket");
-    let executor = hyper_util::rt::TokioExecutor::new();
-    let io = hyper_util::rt::TokioIo::new(socket);
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(executor, io).await.expect("a connection");
-    tokio::spawn(connection);
-    let mut request = http::Request::post(format!("http://{}{path}", service.address))
-        .header("content-type", "application/grpc");
-    for (name, value) in head {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(Full::new(Bytes::from(body))).expect("a request");
-    let answer = sender.send_request(request).await.expect("an answer");
-    if let Some(status) = Status::from_header_map(answer.headers()) {
-        return (status, Bytes::new());
-    }
-    let body = answer.into_body().collect().await.expect("a whole answer");
-    let status = body.trailers().and_then(Status::from_header_map);
-    (status.expect("a status"), body.to_bytes())
-}
 
 #[tokio::test]
 async fn bytes_that_are_no_message_are_the_clients_fault() {
@@ -70,7 +30,7 @@ async fn bytes_that_are_no_message_are_the_clients_fault() {
         ([framed(0, b""), framed(0, b"")].concat(), "MALFORMED"),
     ];
     for (body, reason) in bodies {
-        let status = raw(&service, PROCESS, &[], body.clone()).await;
+        let status = raw(service.address, PROCESS, &[], body.clone()).await;
         assert_eq!(status.code(), Code::InvalidArgument, "{body:?} {status}");
         assert_eq!(error_info(&status).reason, reason);
     }
@@ -83,7 +43,7 @@ async fn a_stream_ends_with_garbage_after_the_results_of_what_came_before() {
     for garbage in [framed(0, &[0xff; 9]), framed(7, b""), good[..9].to_vec()] {
         let body = [&good[..], &good, &garbage].concat();
         let path = "/producer.v1.EventService/StreamEvents";
-        let (status, mut results) = exchange(&service, path, &[], body).await;
+        let (status, mut results) = exchange(service.address, path, &[], body).await;
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         assert_eq!(error_info(&status).reason, "MALFORMED");
         for index in 0..2 {
@@ -98,18 +58,18 @@ async fn a_stream_ends_with_garbage_after_the_results_of_what_came_before() {
 #[tokio::test]
 async fn what_is_no_grpc_or_no_method_is_told_so() {
     let service = Service::start().await;
-    let status = raw(&service, PROCESS, &[("grpc-encoding", "br")], framed(0, b"")).await;
+    let status = raw(service.address, PROCESS, &[("grpc-encoding", "br")], framed(0, b"")).await;
     assert_eq!(error_info(&status).reason, "MEDIA_TYPE");
-    let status = raw(&service, "/producer.v1.EventService/Nope", &[], framed(0, b"")).await;
+    let status = raw(service.address, "/producer.v1.EventService/Nope", &[], framed(0, b"")).await;
     assert_eq!(
         (status.code(), error_info(&status).reason.as_str()),
         (Code::Unimplemented, "METHOD")
     );
-    let status = raw(&service, "/", &[], vec![]).await;
+    let status = raw(service.address, "/", &[], vec![]).await;
     assert_eq!(status.code(), Code::Unimplemented);
     // an unreadable deadline of the client's is no reason to refuse its event
     let body = framed(0, &event("", "1", "{}").encode_to_vec());
-    let status = raw(&service, PROCESS, &[("grpc-timeout", "soon")], body).await;
+    let status = raw(service.address, PROCESS, &[("grpc-timeout", "soon")], body).await;
     assert_eq!(status.code(), Code::Ok);
 }
 
@@ -126,7 +86,7 @@ async fn compressed_messages_are_taken_within_the_limit() {
     }
     for encoding in ["gzip", "zstd"] {
         let body = framed(1, b"neither");
-        let status = raw(&service, PROCESS, &[("grpc-encoding", encoding)], body).await;
+        let status = raw(service.address, PROCESS, &[("grpc-encoding", encoding)], body).await;
         assert_eq!(error_info(&status).reason, "MALFORMED");
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod raw;
+
 use std::net::SocketAddr;
 
 use clap::Parser;
@@ -12,12 +14,13 @@ use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, Ingest, store};
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use producer_grpc::proto::v1::{
-    EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest,
+    EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest, HealthRequest,
 };
 use producer_grpc::{Args, Grpc};
 use producer_server::budget::ByteBudget;
 use producer_server::{Api, App};
 use test_support::{Postgres, SqliteFile, sqlite_file};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -75,8 +78,7 @@ impl Service {
     }
 
     pub(crate) async fn channel(&self) -> Channel {
-        let endpoint = Channel::from_shared(format!("http://{}", self.address)).expect("a URL");
-        endpoint.connect().await.expect("the service listens")
+        channel_to(self.address).await
     }
 
     pub(crate) async fn client(&self) -> EventServiceClient<Channel> {
@@ -148,4 +150,40 @@ pub(crate) fn error_info(status: &Status) -> ErrorInfo {
     assert_eq!(info.domain, "producer");
     assert!(info.metadata.contains_key("request_id"));
     info
+}
+
+async fn channel_to(address: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}")).expect("a URL");
+    endpoint.connect().await.expect("the service listens")
+}
+
+/// A client with a connection of its own.
+pub(crate) async fn client_of(address: SocketAddr) -> EventServiceClient<Channel> {
+    EventServiceClient::new(channel_to(address).await)
+}
+
+/// Sends events until the service takes no more of them, or `most` are sent. That it takes no more
+/// shows in the calls of another client that it answers meanwhile.
+pub(crate) async fn send_until_no_room(
+    sender: &mpsc::Sender<EventRequest>,
+    other: &mut EventServiceClient<Channel>,
+    event: impl Fn(usize) -> EventRequest,
+    most: usize,
+) -> usize {
+    const ANSWERS: usize = 200;
+    let (mut sent, mut answers) = (0, 0);
+    while sent < most && answers < ANSWERS {
+        tokio::select! {
+            biased;
+            room = sender.reserve() => {
+                room.expect("the stream goes on").send(event(sent));
+                (sent, answers) = (sent + 1, 0);
+            }
+            health = other.health_check(HealthRequest::default()) => {
+                health.expect("an answer");
+                answers += 1;
+            }
+        }
+    }
+    sent
 }
