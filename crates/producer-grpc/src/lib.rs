@@ -64,7 +64,6 @@ impl Api for Grpc {
 /// None but a defect of the build: descriptors that reflection can't read.
 pub fn routes(app: App<Args>) -> std::io::Result<Router> {
     let gate = gate::Gate {
-        clock: app.clock.clone(),
         budget: app.budget.clone(),
         max_message: app.settings.max_body_bytes,
         body_timeout: app.settings.body_timeout,

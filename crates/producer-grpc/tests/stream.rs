@@ -71,7 +71,7 @@ async fn a_client_that_reads_nothing_is_read_from_no_more() {
     // far more than windows and the call's share of the queue can hold
     let most = 100_000;
     let next = |sent: usize| entities[sent % 1000].clone();
-    let sent = send_until_no_room(&sender, &mut service.client().await, next, most).await;
+    let sent = send_until_no_room(&sender, &service.client().await, next, most).await;
     assert!(sent < most, "the server must stop reading");
     drop(sender);
     let mut results = call.await.expect("no panic").expect("a stream").into_inner();

@@ -2,19 +2,19 @@
 
 mod common;
 
-use common::raw::{exchange, framed, raw};
+use common::raw::{PROCESS, STREAM, exchange, framed, raw, unframed};
 use common::{Service, error_info, event, of_updates};
-use producer_grpc::proto::v1::{EntityUpdate, EventResult, EventStatus};
+use producer_grpc::proto::v1::{EntityUpdate, EventBody, EventRequest, EventResult, EventStatus};
 use producer_server::Api;
 use prost::Message;
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
 use tokio_stream::StreamExt;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-
-const PROCESS: &str = "/producer.v1.EventService/ProcessEvent";
 
 #[tokio::test]
 async fn bytes_that_are_no_message_are_the_clients_fault() {
@@ -36,22 +36,69 @@ async fn bytes_that_are_no_message_are_the_clients_fault() {
     }
 }
 
+/// An event whose attributes are a Struct of so many levels.
+fn nested(levels: usize) -> EventRequest {
+    let object = (1..levels).fold(Struct::default(), |inner, _| {
+        let value = Value { kind: Some(Kind::StructValue(inner)) };
+        Struct { fields: [("a".to_owned(), value)].into() }
+    });
+    let mut event = event("", "1", "");
+    event.event_body.as_mut().expect("a body").entities[0].attributes = Some(object);
+    event
+}
+
+#[tokio::test]
+async fn a_struct_too_deep_to_store_is_no_event_and_one_too_deep_to_read_no_message() {
+    let service = Service::start().await;
+    for (levels, reason) in [(31, "VALIDATION"), (33, "VALIDATION"), (34, "MALFORMED")] {
+        let status = service.client().await.process_event(nested(levels)).await.expect_err("400");
+        let told = (status.code(), error_info(&status).reason);
+        assert_eq!(told, (Code::InvalidArgument, reason.to_owned()), "{levels} levels");
+    }
+}
+
+#[tokio::test]
+async fn fields_that_come_in_parts_are_merged_and_the_last_value_counts() {
+    let service = Service::start().await;
+    let update = |id: &str, key: &str, value: &str| EntityUpdate {
+        entity_type: "Loan".into(),
+        entity_id: id.into(),
+        updated_attributes: [(key.to_owned(), value.to_owned())].into(),
+        ..EntityUpdate::default()
+    };
+    // of an entity in two parts: its id, and a key of its map, twice
+    let parts = [update("1", "a", "1"), update("2", "a", "2"), update("2", "b", "3")];
+    let entity = parts.iter().flat_map(Message::encode_to_vec).collect::<Vec<_>>();
+    let entity = [&[0x0a][..], &[u8::try_from(entity.len()).expect("short")], &entity].concat();
+    let body = |bytes: &[u8]| [&[0x12, u8::try_from(bytes.len()).expect("short")], bytes].concat();
+    let other = EventBody { entities: vec![update("3", "c", "4")] }.encode_to_vec();
+    let header = of_updates("", vec![])
+        .event_header
+        .map(|header| EventRequest { event_header: Some(header), event_body: None });
+    let header = header.expect("a header").encode_to_vec();
+    // and of an event in two parts: its body, which comes before the header
+    let message = [body(&entity), header, body(&other)].concat();
+    let status = raw(service.address, PROCESS, &[], framed(0, &message)).await;
+    assert_eq!(status.code(), Code::Ok, "{status}");
+    assert_eq!(service.entity("Loan", "1").await, None);
+    let two = r#"{"a":"2","b":"3"}"#.to_owned();
+    assert_eq!(service.entity("Loan", "2").await, Some((1, two)));
+    assert_eq!(service.entity("Loan", "3").await, Some((1, r#"{"c":"4"}"#.into())));
+}
+
 #[tokio::test]
 async fn a_stream_ends_with_garbage_after_the_results_of_what_came_before() {
     let service = Service::start().await;
     let good = framed(0, &event("", "1", "{}").encode_to_vec());
-    for garbage in [framed(0, &[0xff; 9]), framed(7, b""), good[..9].to_vec()] {
+    let deep = framed(0, &nested(34).encode_to_vec());
+    for garbage in [framed(0, &[0xff; 9]), framed(7, b""), good[..9].to_vec(), deep] {
         let body = [&good[..], &good, &garbage].concat();
-        let path = "/producer.v1.EventService/StreamEvents";
-        let (status, mut results) = exchange(service.address, path, &[], body).await;
+        let (status, results) = exchange(service.address, STREAM, &[], body).await;
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         assert_eq!(error_info(&status).reason, "MALFORMED");
-        for index in 0..2 {
-            let len = results.split_to(5)[4];
-            let result = EventResult::decode(results.split_to(len.into())).expect("a result");
-            assert_eq!((result.index, result.status()), (index, EventStatus::Processed));
-        }
-        assert!(results.is_empty());
+        let results = unframed::<EventResult>(results);
+        let told: Vec<_> = results.iter().map(|result| (result.index, result.status())).collect();
+        assert_eq!(told, [(0, EventStatus::Processed), (1, EventStatus::Processed)]);
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use axum::Router;
 use producer_core::ProblemKind;
-use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::OpenApi;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 use utoipa::{IntoResponses, OpenApi as _, ToSchema};
 use utoipa_swagger_ui::SwaggerUi;
 

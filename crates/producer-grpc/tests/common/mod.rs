@@ -57,6 +57,11 @@ impl Service {
     }
 
     pub(crate) async fn on(url: &str, flags: &[&str]) -> Self {
+        Self::with_clock(Clock::system(), url, flags).await
+    }
+
+    /// With a clock of the test's own.
+    pub(crate) async fn with_clock(clock: Clock, url: &str, flags: &[&str]) -> Self {
         let line = ["test", "--database-url", url].into_iter().chain(flags.iter().copied());
         let Line { settings, args } = Line::parse_from(line);
         let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a usable URL"));
@@ -65,7 +70,7 @@ impl Service {
         let app = App {
             ingest: Ingest::start(&store, Limits::from(&settings)),
             store,
-            clock: Clock::system(),
+            clock,
             budget: ByteBudget::new(settings.body_buffer_bytes),
             shutdown: CancellationToken::new(),
             settings,
@@ -166,11 +171,16 @@ pub(crate) async fn client_of(address: SocketAddr) -> EventServiceClient<Channel
 /// shows in the calls of another client that it answers meanwhile.
 pub(crate) async fn send_until_no_room(
     sender: &mpsc::Sender<EventRequest>,
-    other: &mut EventServiceClient<Channel>,
+    other: &EventServiceClient<Channel>,
     event: impl Fn(usize) -> EventRequest,
     most: usize,
 ) -> usize {
     const ANSWERS: usize = 200;
+    // asked to its end: a client that resets its calls is turned out
+    let ask = async |mut other: EventServiceClient<Channel>| {
+        other.health_check(HealthRequest::default()).await.expect("an answer");
+    };
+    let mut answer = Box::pin(ask(other.clone()));
     let (mut sent, mut answers) = (0, 0);
     while sent < most && answers < ANSWERS {
         tokio::select! {
@@ -179,9 +189,9 @@ pub(crate) async fn send_until_no_room(
                 room.expect("the stream goes on").send(event(sent));
                 (sent, answers) = (sent + 1, 0);
             }
-            health = other.health_check(HealthRequest::default()) => {
-                health.expect("an answer");
+            () = &mut answer => {
                 answers += 1;
+                answer = Box::pin(ask(other.clone()));
             }
         }
     }
