@@ -207,3 +207,74 @@ fn map_to_json(entity: &[u8]) -> Result<String, NoMessage> {
     }
     Ok(parse::object_of_strings(members))
 }
+
+#[cfg(test)]
+mod tests {
+    use producer_core::Clock;
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+    use crate::proto::v1::{EntityUpdate, EventBody, EventHeader, EventRequest};
+
+    fn any_event() -> impl Strategy<Value = EventRequest> {
+        let entity =
+            (any::<String>(), any::<String>(), any::<Option<String>>(), any::<[String; 2]>());
+        let entity = entity.prop_map(|(entity_type, entity_id, attributes_json, [key, value])| {
+            let updated_attributes = [(key, value)].into();
+            EntityUpdate {
+                entity_type,
+                entity_id,
+                updated_attributes,
+                attributes_json,
+                ..EntityUpdate::default()
+            }
+        });
+        let body = prop::collection::vec(entity, 0..3);
+        (any::<[String; 2]>(), body).prop_map(|([event_name, event_type], entities)| {
+            let header = EventHeader { event_name, event_type, ..EventHeader::default() };
+            EventRequest { event_header: Some(header), event_body: Some(EventBody { entities }) }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_prost_reads_is_read_and_no_bytes_harm(
+            event in any_event(),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let mut bytes = event.encode_to_vec();
+            for (at, byte) in flips.iter().filter(|_| !event.encode_to_vec().is_empty()) {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            let is_read = EventRequest::decode(&*bytes).is_ok();
+            let bytes = Bytes::from(bytes);
+            let draft = EventMessage(bytes.clone()).draft(|_| {});
+            prop_assert!(draft.is_ok() || !is_read, "{:?}", draft.err());
+            let _any_bytes = EventsMessage(bytes).drafts().count();
+        }
+
+        #[test]
+        fn an_event_is_what_was_sent(name in "[a-z]{1,9}", id in "\\PC{1,9}", value: String) {
+            prop_assume!(!matches!(id.as_str(), "." | "..") && !value.contains('\0'));
+            let update = EntityUpdate {
+                entity_type: "Loan".into(),
+                entity_id: id.clone(),
+                updated_attributes: [("a".to_owned(), value.clone())].into(),
+                ..EntityUpdate::default()
+            };
+            let header = EventHeader { event_name: name.clone(), ..EventHeader::default() };
+            let body = EventBody { entities: vec![update] };
+            let sent = EventRequest { event_header: Some(header), event_body: Some(body) };
+            let message = EventMessage(sent.encode_to_vec().into());
+            let draft = message.draft(|carrier| assert_eq!(carrier, Carrier::Map)).expect("an event");
+            let event = draft.finish(&Clock::system()).expect("a valid one");
+            prop_assert_eq!(event.name(), name);
+            prop_assert_eq!(event.updates()[0].key().entity_id(), id);
+            let document: serde_json::Value =
+                serde_json::from_str(event.updates()[0].patch().text()).expect("JSON");
+            prop_assert_eq!(&document["a"], &serde_json::Value::String(value));
+        }
+    }
+}

@@ -50,7 +50,9 @@ impl Reader {
                 Ok(None) => return End::Done,
                 Err(status) => return End::Failed(status),
             };
-            let item = match message.draft(|_| {}) {
+            let draft = message.draft(|_| {});
+            drop(message);
+            let item = match draft {
                 Ok(draft) => draft.finish(&self.clock),
                 Err(error) => return End::Failed(Status::invalid_argument(error.to_string())),
             };
