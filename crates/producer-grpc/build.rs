@@ -26,16 +26,39 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
 
-    let mut builder = tonic_prost_build::configure()
+    let files = compiler.file_descriptor_set();
+    messages_and_clients().compile_fds(files.clone())?;
+    let folder = PathBuf::from(env::var("OUT_DIR")?).join("server");
+    fs::create_dir_all(&folder)?;
+    servers().out_dir(folder).compile_fds(files)?;
+    Ok(())
+}
+
+fn configure() -> tonic_prost_build::Builder {
+    tonic_prost_build::configure()
         .build_transport(false)
         .codec_path("crate::codec::StrictCodec")
-        .emit_rerun_if_changed(false);
-    for message in LEGACY_MESSAGES {
-        builder = builder.extern_path(
-            format!(".com.example.grpc.{message}"),
-            format!("crate::proto::v1::{message}"),
-        );
-    }
-    builder.compile_fds(compiler.file_descriptor_set())?;
-    Ok(())
+        .emit_rerun_if_changed(false)
+}
+
+/// What clients speak, and what we answer.
+fn messages_and_clients() -> tonic_prost_build::Builder {
+    LEGACY_MESSAGES.iter().fold(configure().build_server(false), |builder, message| {
+        let ours = format!("crate::proto::v1::{message}");
+        builder.extern_path(format!(".com.example.grpc.{message}"), ours)
+    })
+}
+
+/// The services, for which messages with events are no structs of prost's.
+fn servers() -> tonic_prost_build::Builder {
+    let builder = configure().build_client(false);
+    ["producer.v1", "com.example.grpc"].iter().fold(builder, |builder, package| {
+        builder
+            .extern_path(format!(".{package}"), "crate::proto::v1")
+            .extern_path(format!(".{package}.EventRequest"), "crate::message::EventMessage")
+            .extern_path(
+                format!(".{package}.ProcessEventsRequest"),
+                "crate::message::EventsMessage",
+            )
+    })
 }

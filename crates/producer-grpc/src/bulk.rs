@@ -4,34 +4,52 @@ use std::time::Instant;
 
 use producer_core::bulk::{BatchSummary, ItemStatus, LISTED_VIOLATIONS, all_valid};
 use producer_core::ingest::{Ingest, Outcome};
-use producer_core::{Clock, Location, Problem, Step, Violations};
+use producer_core::{Clock, Draft, Event, Location, Problem, Step, Violations};
 use uuid::Uuid;
 
 use crate::convert;
+use crate::message::{Carrier, EventsMessage};
+use crate::paths::Paths;
 use crate::proto::v1;
+use crate::wire::NoMessage;
 
 const MAX_EVENTS: usize = 10_000;
 
-/// Applies the events of one call.
+/// Applies the events of one call. `paths` learns of an atomic one where its attributes stand.
 pub(crate) async fn process(
-    call: v1::ProcessEventsRequest,
+    call: EventsMessage,
     ingest: &Ingest,
     clock: &Clock,
+    paths: &mut Paths,
 ) -> Result<v1::ProcessEventsResponse, Problem> {
     let started = Instant::now();
-    check_count(call.events.len())?;
-    let mut listed = LISTED_VIOLATIONS;
-    let item =
-        |event| convert::event(event, clock).map_err(|problem| problem.list_at_most(&mut listed));
-    let items: Vec<_> = call.events.iter().map(item).collect();
-    drop(call.events);
-    let outcomes = if call.atomic {
+    check_count(call.count())?;
+    let is_atomic = call.is_atomic()?;
+    let items = items(&call, clock, is_atomic.then_some(paths))?;
+    drop(call);
+    let outcomes = if is_atomic {
         ingest.submit_atomic(all_valid(items)?).await?
     } else {
         ingest.submit_each(items).await?
     };
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     response(outcomes, clock.new_uuid(), elapsed_ms)
+}
+
+fn items(
+    call: &EventsMessage,
+    clock: &Clock,
+    mut paths: Option<&mut Paths>,
+) -> Result<Vec<Result<Event, Problem>>, NoMessage> {
+    let mut listed = LISTED_VIOLATIONS;
+    let item = |draft: Result<(Draft, Vec<Carrier>), NoMessage>| {
+        let (draft, carriers) = draft?;
+        if let Some(Paths(of_events)) = &mut paths {
+            of_events.push(carriers);
+        }
+        Ok(draft.finish(clock).map_err(|problem| problem.list_at_most(&mut listed)))
+    };
+    call.drafts().map(item).collect()
 }
 
 fn check_count(count: usize) -> Result<(), Problem> {

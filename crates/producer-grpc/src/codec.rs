@@ -1,11 +1,40 @@
 //! prost's codec, but for what it says of bytes that are no message: that is the client's fault,
-//! `INVALID_ARGUMENT`, where `tonic_prost::ProstCodec` answers `INTERNAL`.
+//! `INVALID_ARGUMENT`, where `tonic_prost::ProstCodec` answers `INTERNAL`. Messages with events are
+//! handed on as they came.
 
 use std::marker::PhantomData;
 
+use bytes::Buf;
 use prost::Message;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+use crate::message::{EventMessage, EventsMessage};
+use crate::wire::NoMessage;
+
+/// What a message is read into.
+pub(crate) trait Incoming: Sized {
+    /// Takes all of `message`.
+    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, NoMessage>;
+}
+
+impl<M: Message + Default> Incoming for M {
+    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, NoMessage> {
+        Ok(M::decode(message)?)
+    }
+}
+
+impl Incoming for EventMessage {
+    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, NoMessage> {
+        Ok(Self(message.copy_to_bytes(message.remaining())))
+    }
+}
+
+impl Incoming for EventsMessage {
+    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, NoMessage> {
+        Ok(Self(message.copy_to_bytes(message.remaining())))
+    }
+}
 
 /// Encodes `T`, decodes `U`.
 #[derive(Debug)]
@@ -20,7 +49,7 @@ impl<T, U> Default for StrictCodec<T, U> {
 impl<T, U> Codec for StrictCodec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Send + 'static,
+    U: Incoming + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
@@ -49,11 +78,11 @@ impl<T: Message> Encoder for Half<T> {
     }
 }
 
-impl<T: Message + Default> Decoder for Half<T> {
+impl<T: Incoming> Decoder for Half<T> {
     type Item = T;
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
-        T::decode(buf).map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
+        T::read(buf).map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
     }
 }

@@ -1,61 +1,9 @@
-//! Between the messages of the .proto files and the core's types.
-
-use std::collections::HashMap;
+//! From the core's types to the messages of the .proto files.
 
 use producer_core::store::{Entity, LoggedEvent, LoggedUpdate};
-use producer_core::{
-    Clock, Draft, Event, Field, Header, Location, Patch, Problem, Receipt, Timestamp, Violations,
-    parse,
-};
+use producer_core::{Receipt, Timestamp, Violations};
 
 use crate::proto::v1;
-use crate::structs;
-
-/// Checks a message against the contract.
-///
-/// # Errors
-/// `Validation`, with locations as in the event's JSON form.
-pub(crate) fn event(message: &v1::EventRequest, clock: &Clock) -> Result<Event, Problem> {
-    let mut draft = Draft::new();
-    if let Some(header) = &message.event_header {
-        draft.header(Header {
-            uuid: Field::non_empty(&header.uuid),
-            event_name: Field::non_empty(&header.event_name),
-            created_date: Field::non_empty(&header.created_date),
-            saved_date: Field::non_empty(&header.saved_date),
-            event_type: Field::non_empty(&header.event_type),
-        });
-    }
-    if let Some(body) = &message.event_body {
-        draft.body(|draft| {
-            for update in &body.entities {
-                draft.entity(&update.entity_type, &update.entity_id, attributes(update));
-            }
-        });
-    }
-    draft.finish(clock)
-}
-
-/// The attributes from the one field that has any.
-fn attributes(update: &v1::EntityUpdate) -> Result<Patch, Violations> {
-    let map = Some(&update.updated_attributes).filter(|map| !map.is_empty());
-    let typed = update.attributes.as_ref().filter(|typed| !typed.fields.is_empty());
-    let json = update.attributes_json.as_deref().filter(|text| !text.is_empty());
-    match (map, typed, json) {
-        (None, None, None) => parse::attributes("{}"),
-        (None, None, Some(text)) => parse::attributes(text),
-        (None, Some(typed), None) => parse::attributes(&structs::to_json(typed)?),
-        (Some(map), None, None) => parse::attributes(&object_of(map)),
-        _ => Err(Violations::one(
-            Location::default(),
-            "must be given in one of updated_attributes, attributes and attributes_json alone",
-        )),
-    }
-}
-
-fn object_of(map: &HashMap<String, String>) -> String {
-    parse::object_of_strings(map.iter().map(|(key, value)| (key.as_str(), value.as_str())))
-}
 
 /// The answer to one applied event.
 pub(crate) fn response(receipt: Receipt) -> v1::EventResponse {

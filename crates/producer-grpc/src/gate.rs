@@ -2,7 +2,6 @@
 //! panics, and the details of errors that tonic made.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -10,42 +9,32 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use producer_core::{Clock, Problem, ProblemKind};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use producer_core::{Problem, ProblemKind};
 use producer_server::budget::ByteBudget;
+use producer_server::request_id;
 use tonic::Status;
 use tracing::Instrument;
 
 use crate::body::{Encoding, Held, MessageBody, Rules};
 use crate::status;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Methods whose request is a stream; all others take one message.
 const STREAMS: [&str; 2] = ["/StreamEvents", "/ServerReflectionInfo"];
 
 /// Tells one call in logs, metadata and error details.
 #[derive(Debug, Clone)]
-pub(crate) struct RequestId(Arc<str>);
+pub(crate) struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The client's, if it is 1 to 128 visible ASCII characters; else a new one.
-    fn of(headers: &HeaderMap, clock: &Clock) -> Self {
-        let is_fine = |id: &&str| {
-            (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
-        };
-        let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(is_fine);
-        Self(given.map_or_else(|| clock.new_uuid().to_string().into(), Into::into))
-    }
-
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        self.0.to_str().unwrap_or_default()
     }
 }
 
 /// What the gate needs to know.
 #[derive(Clone)]
 pub(crate) struct Gate {
-    pub(crate) clock: Clock,
     pub(crate) budget: ByteBudget,
     /// `MAX_BODY_BYTES`
     pub(crate) max_message: usize,
@@ -55,15 +44,13 @@ pub(crate) struct Gate {
 
 /// Lets a call through, and its answer out.
 pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let id = RequestId::of(request.headers(), &gate.clock);
+    let id = RequestId(request_id::of(request.headers()));
     let span = tracing::info_span!("rpc", request_id = id.as_str(), path = request.uri().path());
     let mut response = match gate.admit(request, &id) {
         Ok(request) => answer(request, next, &id).instrument(span).await,
         Err(refusal) => *refusal,
     };
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
+    response.headers_mut().insert(request_id::HEADER, id.0);
     response
 }
 

@@ -17,7 +17,7 @@ use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::Args;
-use crate::proto::{legacy, v1};
+use crate::proto::server::{legacy, v1};
 use crate::service::EventService;
 
 /// How often a watcher's state is looked at.

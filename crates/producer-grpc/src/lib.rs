@@ -6,12 +6,15 @@ mod codec;
 mod convert;
 mod gate;
 mod health;
+mod message;
 mod paths;
+mod pending;
 pub mod proto;
 mod service;
 mod status;
 mod stream;
 mod structs;
+mod wire;
 
 use std::net::SocketAddr;
 
@@ -23,7 +26,7 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
-use proto::{legacy, v1};
+use proto::server::{legacy, v1};
 
 /// The settings of this binary alone.
 #[derive(Debug, Clone, clap::Args)]
@@ -61,7 +64,6 @@ impl Api for Grpc {
 /// None but a defect of the build: descriptors that reflection can't read.
 pub fn routes(app: App<Args>) -> std::io::Result<Router> {
     let gate = gate::Gate {
-        clock: app.clock.clone(),
         budget: app.budget.clone(),
         max_message: app.settings.max_body_bytes,
         body_timeout: app.settings.body_timeout,

@@ -1,4 +1,4 @@
-//! What the build makes of the .proto files: messages, servers and clients.
+//! What the build makes of the .proto files: messages, clients and servers.
 
 #![expect(missing_docs, reason = "generated; the .proto files document it")]
 #![expect(clippy::allow_attributes_without_reason, reason = "generated")]
@@ -14,6 +14,20 @@ pub mod v1 {
 /// Package `com.example.grpc`: the service alone, its messages are those of [`v1`].
 pub mod legacy {
     tonic::include_proto!("com.example.grpc");
+}
+
+/// Both services as we serve them: messages with events come as [`crate::message`] reads them.
+#[expect(unreachable_pub, reason = "generated")]
+pub(crate) mod server {
+    /// Package `producer.v1`.
+    pub(crate) mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/server/producer.v1.rs"));
+    }
+
+    /// Package `com.example.grpc`.
+    pub(crate) mod legacy {
+        include!(concat!(env!("OUT_DIR"), "/server/com.example.grpc.rs"));
+    }
 }
 
 /// What reflection shows: our .proto files and what they import.

@@ -4,14 +4,17 @@ use std::pin::Pin;
 
 use futures_util::Stream;
 use producer_core::store::{Entity, ReadError};
-use producer_core::{EntityKey, Location, Problem, ProblemKind, Step, Violations, parse};
+use producer_core::{
+    Clock, EntityKey, Event, Location, Problem, ProblemKind, Step, Violations, parse,
+};
 use producer_server::App;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::body::Held;
 use crate::gate::RequestId;
+use crate::message::{Carrier, EventMessage, EventsMessage};
 use crate::paths::Paths;
-use crate::proto::{legacy, v1};
+use crate::proto::{server, v1};
 use crate::structs::{self, NoStruct};
 use crate::{Args, bulk, convert, health, status, stream};
 
@@ -24,14 +27,14 @@ pub(crate) struct EventService {
 type Results = Pin<Box<dyn Stream<Item = Result<v1::EventResult, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl v1::event_service_server::EventService for EventService {
+impl server::v1::event_service_server::EventService for EventService {
     async fn process_event(
         &self,
-        request: Request<v1::EventRequest>,
+        request: Request<EventMessage>,
     ) -> Result<Response<v1::EventResponse>, Status> {
         let Call { id, held, message } = Call::of(request)?;
-        let paths = Paths::of([&message]);
-        let event = convert::event(&message, &self.app.clock);
+        let mut carriers = Vec::new();
+        let event = event(&message, &mut carriers, &self.app.clock);
         drop((message, held));
         let outcome = match event {
             Ok(event) => self.app.ingest.submit(event).await,
@@ -39,16 +42,16 @@ impl v1::event_service_server::EventService for EventService {
         };
         outcome
             .map(|receipt| Response::new(convert::response(receipt)))
-            .map_err(|problem| status::of_event(&problem, &id, &paths))
+            .map_err(|problem| status::of_event(&problem, &id, &Paths(vec![carriers])))
     }
 
     async fn process_events(
         &self,
-        request: Request<v1::ProcessEventsRequest>,
+        request: Request<EventsMessage>,
     ) -> Result<Response<v1::ProcessEventsResponse>, Status> {
         let Call { id, held: _held, message } = Call::of(request)?;
-        let paths = if message.atomic { Paths::of(&message.events) } else { Paths::default() };
-        bulk::process(message, &self.app.ingest, &self.app.clock)
+        let mut paths = Paths::default();
+        bulk::process(message, &self.app.ingest, &self.app.clock, &mut paths)
             .await
             .map(Response::new)
             .map_err(|problem| status::of_event(&problem, &id, &paths))
@@ -58,7 +61,7 @@ impl v1::event_service_server::EventService for EventService {
 
     async fn stream_events(
         &self,
-        request: Request<Streaming<v1::EventRequest>>,
+        request: Request<Streaming<EventMessage>>,
     ) -> Result<Response<Results>, Status> {
         let id = request_id(request.extensions())?;
         let call =
@@ -101,19 +104,19 @@ impl v1::event_service_server::EventService for EventService {
 }
 
 #[tonic::async_trait]
-impl legacy::event_service_server::EventService for EventService {
+impl server::legacy::event_service_server::EventService for EventService {
     async fn process_event(
         &self,
-        request: Request<v1::EventRequest>,
+        request: Request<EventMessage>,
     ) -> Result<Response<v1::EventResponse>, Status> {
-        v1::event_service_server::EventService::process_event(self, request).await
+        server::v1::event_service_server::EventService::process_event(self, request).await
     }
 
     async fn health_check(
         &self,
         request: Request<v1::HealthRequest>,
     ) -> Result<Response<v1::HealthResponse>, Status> {
-        v1::event_service_server::EventService::health_check(self, request).await
+        server::v1::event_service_server::EventService::health_check(self, request).await
     }
 }
 
@@ -131,6 +134,14 @@ impl EventService {
             .map(convert::logged)
             .ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such event"))
     }
+}
+
+fn event(
+    message: &EventMessage,
+    carriers: &mut Vec<Carrier>,
+    clock: &Clock,
+) -> Result<Event, Problem> {
+    message.draft(|carrier| carriers.push(carrier))?.finish(clock)
 }
 
 /// A unary call taken apart.

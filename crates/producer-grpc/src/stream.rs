@@ -3,14 +3,16 @@
 use futures_util::{Stream, stream};
 use producer_core::bulk::ItemStatus;
 use producer_core::ingest::{CallResults, CallSender};
-use producer_core::{Clock, Problem, ProblemKind};
+use producer_core::{Clock, Event, Problem, ProblemKind};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use crate::gate::RequestId;
+use crate::message::EventMessage;
+use crate::pending::Pending;
 use crate::proto::v1;
-use crate::{bulk, convert, status};
+use crate::{bulk, status};
 
 /// Why no more is read.
 enum End {
@@ -23,50 +25,84 @@ enum End {
     Failed(Status),
 }
 
-/// Reads until something ends it. What was read is queued, and answered whatever comes later.
-async fn read(
-    mut events: Streaming<v1::EventRequest>,
-    mut sender: CallSender,
+/// The end of a stream that events come in at.
+struct Reader {
+    events: Streaming<EventMessage>,
+    sender: CallSender,
+    pending: Pending,
     clock: Clock,
     shutdown: CancellationToken,
-) -> End {
-    loop {
-        let next = tokio::select! {
-            biased;
-            () = sender.broken() => return End::Broken,
-            () = shutdown.cancelled() => return End::Draining,
-            next = events.message() => next,
-        };
-        let message = match next {
-            Ok(Some(message)) => message,
-            Ok(None) => return End::Done,
-            Err(status) => return End::Failed(status),
-        };
-        if !sender.send(convert::event(&message, &clock)).await {
-            return End::Broken;
+    index: u64,
+}
+
+impl Reader {
+    /// Reads until something ends it. What was read is queued, and answered whatever comes later.
+    async fn read(mut self) -> End {
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = self.sender.broken() => return End::Broken,
+                () = self.shutdown.cancelled() => return End::Draining,
+                next = self.events.message() => next,
+            };
+            let message = match next {
+                Ok(Some(message)) => message,
+                Ok(None) => return End::Done,
+                Err(status) => return End::Failed(status),
+            };
+            let draft = message.draft(|_| {});
+            drop(message);
+            let item = match draft {
+                Ok(draft) => draft.finish(&self.clock),
+                Err(error) => return End::Failed(Status::invalid_argument(error.to_string())),
+            };
+            if !self.send(item).await {
+                return End::Broken;
+            }
         }
+    }
+
+    /// False once the call is broken.
+    async fn send(&mut self, item: Result<Event, Problem>) -> bool {
+        if let Err(problem) = &item {
+            tokio::select! {
+                () = self.pending.take(self.index, problem) => {}
+                () = self.sender.broken() => {}
+            }
+        }
+        self.index += 1;
+        self.sender.send(item).await
     }
 }
 
 struct Answers {
     results: CallResults,
     reader: Option<JoinHandle<End>>,
+    pending: Pending,
     request: RequestId,
     index: u64,
     /// The problem that ends the stream: the first unknown outcome, else the first unavailable.
     broken: Option<Problem>,
 }
 
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.pending.close();
+    }
+}
+
 /// The results of the call, and the status that it ends with where that isn't OK.
 pub(crate) fn answers(
-    events: Streaming<v1::EventRequest>,
+    events: Streaming<EventMessage>,
     (sender, results): (CallSender, CallResults),
     clock: Clock,
     shutdown: CancellationToken,
     request: RequestId,
 ) -> impl Stream<Item = Result<v1::EventResult, Status>> + Send {
-    let reader = Some(tokio::spawn(read(events, sender, clock, shutdown)));
-    let answers = Answers { results, reader, request, index: 0, broken: None };
+    let pending = Pending::new();
+    let reader = Reader { events, sender, pending: pending.clone(), clock, shutdown, index: 0 };
+    let reader = Some(tokio::spawn(reader.read()));
+    let answers = Answers { results, reader, pending, request, index: 0, broken: None };
     stream::unfold(answers, |mut answers| async move {
         let item = answers.next().await?;
         Some((item, answers))
@@ -83,6 +119,7 @@ impl Answers {
         }
         let index = self.index;
         self.index += 1;
+        self.pending.give_back(index);
         Some(Ok(bulk::result(index, outcome)))
     }
 

@@ -1,23 +1,99 @@
-//! `google.protobuf.Struct` to the text of a JSON object and back.
+//! `google.protobuf.Struct` to the text of a JSON object, from the wire, and back.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use producer_core::{Location, Step, Violations};
-use prost_types::value::Kind;
+use prost_types::value::Kind as ProstKind;
 use prost_types::{ListValue, Struct, Value};
 
-/// Levels that a Struct may have, itself the first. prost refuses more than 33 inside an
-/// `EventRequest`: each level of JSON is three of protobuf.
-pub(crate) const MAX_LEVELS: usize = 30;
+use crate::wire::{NoMessage, messages, parts};
 
-/// Writes a Struct as JSON. A number is the shortest decimal that reads back as the same double.
+/// Levels that a Struct may have, itself the first.
+pub(crate) const MAX_LEVELS: usize = 30;
+/// Levels that protobuf's parsers read at all inside an `EventRequest`: each is three of the
+/// hundred that messages may be nested.
+const READ_LEVELS: usize = 33;
+
+const FIELDS: u32 = 1;
+const VALUES: u32 = 1;
+
+/// The members of a Struct as they stand on the wire: of a key that stands twice the last.
+type Members<'a> = BTreeMap<&'a str, &'a [u8]>;
+
+/// What a `Value` is.
+#[derive(Debug, Clone, Copy)]
+enum Kind<'a> {
+    Nothing,
+    Null,
+    Number(f64),
+    Text(&'a str),
+    Bool(bool),
+    Struct(&'a [u8]),
+    List(&'a [u8]),
+}
+
+/// Whether a Struct has any member.
+pub(crate) fn has_fields(object: &[u8]) -> bool {
+    messages(object, FIELDS).next().is_some()
+}
+
+/// Writes a Struct, which may come in parts, as JSON. A number is the shortest decimal that reads
+/// back as the same double.
 ///
 /// # Errors
-/// Every value without a kind, number that JSON doesn't have, and value too deep, with its place.
-pub(crate) fn to_json(attributes: &Struct) -> Result<String, Violations> {
+/// Where it is no Struct. Inside: every value without a kind, number that JSON doesn't have, and
+/// value too deep, with its place.
+pub(crate) fn to_json<'a>(
+    object: impl Iterator<Item = Result<&'a [u8], NoMessage>>,
+) -> Result<Result<String, Violations>, NoMessage> {
     let mut writer = Writer::default();
-    writer.object(attributes, 1);
-    if writer.violations.is_empty() { Ok(writer.text) } else { Err(writer.violations) }
+    writer.object(members(object)?, 1)?;
+    Ok(if writer.violations.is_empty() { Ok(writer.text) } else { Err(writer.violations) })
+}
+
+fn members<'a>(
+    object: impl Iterator<Item = Result<&'a [u8], NoMessage>>,
+) -> Result<Members<'a>, NoMessage> {
+    let mut members = Members::new();
+    for part in object {
+        for entry in messages(part?, FIELDS) {
+            let (key, value) = member(entry?)?;
+            members.insert(key, value);
+        }
+    }
+    Ok(members)
+}
+
+fn member(entry: &[u8]) -> Result<(&str, &[u8]), NoMessage> {
+    let (mut key, mut value) = ("", &[][..]);
+    for part in parts(entry) {
+        let part = part?;
+        match part.number {
+            1 => key = part.text()?,
+            2 => value = part.message()?,
+            _ => {}
+        }
+    }
+    Ok((key, value))
+}
+
+/// Of several kinds the last.
+fn kind(value: &[u8]) -> Result<Kind<'_>, NoMessage> {
+    let mut kind = Kind::Nothing;
+    for part in parts(value) {
+        let part = part?;
+        kind = match part.number {
+            1 => part.varint().map(|_| Kind::Null)?,
+            2 => Kind::Number(part.double()?),
+            3 => Kind::Text(part.text()?),
+            4 => Kind::Bool(part.varint()? != 0),
+            5 => Kind::Struct(part.message()?),
+            6 => Kind::List(part.message()?),
+            _ => continue,
+        };
+    }
+    Ok(kind)
 }
 
 #[derive(Default)]
@@ -29,59 +105,73 @@ struct Writer {
 
 impl Writer {
     // The recursion ends at MAX_LEVELS.
-    fn object(&mut self, object: &Struct, level: usize) {
-        if level > MAX_LEVELS {
-            return self.refuse("must not be nested deeper than 30 levels");
-        }
+    fn object(&mut self, members: Members<'_>, level: usize) -> Result<(), NoMessage> {
         self.text.push('{');
-        for (i, (key, value)) in object.fields.iter().enumerate() {
+        for (i, (key, value)) in members.into_iter().enumerate() {
             if i > 0 {
                 self.text.push(',');
             }
             string(&mut self.text, key);
             self.text.push(':');
-            self.place.push(Step::Key(key.clone().into()));
-            self.value(value, level);
+            self.place.push(Step::Key(key.to_owned().into()));
+            self.value(kind(value)?, level)?;
             self.place.pop();
         }
         self.text.push('}');
+        Ok(())
     }
 
-    fn list(&mut self, list: &ListValue, level: usize) {
-        if level > MAX_LEVELS {
-            return self.refuse("must not be nested deeper than 30 levels");
-        }
+    fn list(&mut self, list: &[u8], level: usize) -> Result<(), NoMessage> {
         self.text.push('[');
-        for (i, value) in list.values.iter().enumerate() {
+        for (i, value) in messages(list, VALUES).enumerate() {
             if i > 0 {
                 self.text.push(',');
             }
             self.place.push(Step::Index(i));
-            self.value(value, level);
+            self.value(kind(value?)?, level)?;
             self.place.pop();
         }
         self.text.push(']');
+        Ok(())
     }
 
-    fn value(&mut self, value: &Value, level: usize) {
-        match &value.kind {
-            None => self.refuse("must have a kind"),
-            Some(Kind::NullValue(_)) => self.text.push_str("null"),
-            Some(Kind::BoolValue(value)) => {
-                self.text.push_str(if *value { "true" } else { "false" })
+    fn value(&mut self, value: Kind<'_>, level: usize) -> Result<(), NoMessage> {
+        match value {
+            Kind::Nothing => self.refuse("must have a kind"),
+            Kind::Null => self.text.push_str("null"),
+            Kind::Bool(value) => self.text.push_str(if value { "true" } else { "false" }),
+            Kind::Number(number) if number.is_finite() => push_number(&mut self.text, number),
+            Kind::Number(_) => self.refuse("must be a finite number"),
+            Kind::Text(text) => string(&mut self.text, text),
+            Kind::Struct(_) | Kind::List(_) if level == MAX_LEVELS => {
+                self.refuse("must not be nested deeper than 30 levels");
+                return check_depth(value, level + 1);
             }
-            Some(Kind::NumberValue(number)) if number.is_finite() => {
-                push_number(&mut self.text, *number)
+            Kind::Struct(object) => {
+                return self.object(members(std::iter::once(Ok(object)))?, level + 1);
             }
-            Some(Kind::NumberValue(_)) => self.refuse("must be a finite number"),
-            Some(Kind::StringValue(text)) => string(&mut self.text, text),
-            Some(Kind::StructValue(object)) => self.object(object, level + 1),
-            Some(Kind::ListValue(list)) => self.list(list, level + 1),
+            Kind::List(list) => return self.list(list, level + 1),
         }
+        Ok(())
     }
 
     fn refuse(&mut self, detail: &'static str) {
         self.violations.add(|| Location(self.place.clone()), detail);
+    }
+}
+
+/// Whether a value that is refused for its depth can be read over.
+fn check_depth(value: Kind<'_>, level: usize) -> Result<(), NoMessage> {
+    if level > READ_LEVELS && matches!(value, Kind::Struct(_) | Kind::List(_)) {
+        return Err(NoMessage::new("it is nested too deep"));
+    }
+    match value {
+        Kind::Struct(object) => messages(object, FIELDS)
+            .try_for_each(|entry| check_depth(kind(member(entry?)?.1)?, level + 1)),
+        Kind::List(list) => {
+            messages(list, VALUES).try_for_each(|value| check_depth(kind(value?)?, level + 1))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -165,12 +255,12 @@ fn from_array(values: Vec<serde_json::Value>, level: usize) -> Result<ListValue,
 fn from_value(value: serde_json::Value, level: usize) -> Result<Value, NoStruct> {
     use serde_json::Value as Json;
     let kind = match value {
-        Json::Null => Kind::NullValue(0),
-        Json::Bool(value) => Kind::BoolValue(value),
-        Json::Number(number) => Kind::NumberValue(number.as_f64().ok_or(NoStruct::Number)?),
-        Json::String(text) => Kind::StringValue(text),
-        Json::Array(values) => Kind::ListValue(from_array(values, level + 1)?),
-        Json::Object(object) => Kind::StructValue(from_object(object, level + 1)?),
+        Json::Null => ProstKind::NullValue(0),
+        Json::Bool(value) => ProstKind::BoolValue(value),
+        Json::Number(number) => ProstKind::NumberValue(number.as_f64().ok_or(NoStruct::Number)?),
+        Json::String(text) => ProstKind::StringValue(text),
+        Json::Array(values) => ProstKind::ListValue(from_array(values, level + 1)?),
+        Json::Object(object) => ProstKind::StructValue(from_object(object, level + 1)?),
     };
     Ok(Value { kind: Some(kind) })
 }
@@ -178,8 +268,14 @@ fn from_value(value: serde_json::Value, level: usize) -> Result<Value, NoStruct>
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use prost::Message;
+    use prost_types::value::Kind;
 
-    use super::*;
+    use super::{Value, *};
+
+    fn to_json(object: &Struct) -> Result<String, Violations> {
+        super::to_json(std::iter::once(Ok(&*object.encode_to_vec()))).expect("a Struct")
+    }
 
     fn value(kind: Kind) -> Value {
         Value { kind: Some(kind) }

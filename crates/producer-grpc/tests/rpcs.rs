@@ -153,6 +153,17 @@ async fn no_event_and_too_many_are_refused() {
 }
 
 #[tokio::test]
+async fn a_call_lists_a_thousand_broken_rules_at_most() {
+    let service = Service::start().await;
+    let bad = of_updates("", vec![EntityUpdate::default(); 60]);
+    let call = ProcessEventsRequest { events: vec![bad; 20], atomic: false };
+    let answer = service.client().await.process_events(call).await.expect("200").into_inner();
+    let listed: usize = answer.results.iter().map(|result| result.violations.len()).sum();
+    assert_eq!((answer.results.len(), listed), (20, 1000));
+    assert!(answer.results[19].message.ends_with("(and 119 more)"), "all stay counted");
+}
+
+#[tokio::test]
 async fn an_entity_is_told_in_the_view_that_was_asked_for() {
     let service = Service::start().await;
     let mut client = service.client().await;

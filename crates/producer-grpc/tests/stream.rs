@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Service, error_info, event, on_both};
+use common::{Service, error_info, event, on_both, send_until_no_room};
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use producer_grpc::proto::v1::{EventRequest, EventStatus};
 use tokio::sync::mpsc;
@@ -68,17 +68,11 @@ async fn a_client_that_reads_nothing_is_read_from_no_more() {
     let call = tokio::spawn(async move { client.stream_events(ReceiverStream::new(events)).await });
     let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(1000));
     let entities: Vec<_> = (0..1000).map(|i| event("", &i.to_string(), &long)).collect();
-    let mut sent = 0_usize;
     // far more than windows and the call's share of the queue can hold
-    while sent < 100_000 {
-        let next = entities[sent % 1000].clone();
-        match timeout(Duration::from_secs(2), sender.send(next)).await {
-            Ok(room) => room.expect("the stream goes on"),
-            Err(_elapsed) => break,
-        }
-        sent += 1;
-    }
-    assert!(sent < 100_000, "the server must stop reading");
+    let most = 100_000;
+    let next = |sent: usize| entities[sent % 1000].clone();
+    let sent = send_until_no_room(&sender, &service.client().await, next, most).await;
+    assert!(sent < most, "the server must stop reading");
     drop(sender);
     let mut results = call.await.expect("no panic").expect("a stream").into_inner();
     let mut told = 0;

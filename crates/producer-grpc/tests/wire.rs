@@ -2,59 +2,19 @@
 
 mod common;
 
-use bytes::Bytes;
+use common::raw::{PROCESS, STREAM, exchange, framed, raw, unframed};
 use common::{Service, error_info, event, of_updates};
-use http_body_util::{BodyExt, Full};
-use producer_grpc::proto::v1::{EntityUpdate, EventResult, EventStatus};
+use producer_grpc::proto::v1::{EntityUpdate, EventBody, EventRequest, EventResult, EventStatus};
 use producer_server::Api;
 use prost::Message;
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
 use tokio_stream::StreamExt;
 use tonic::codec::CompressionEncoding;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-
-const PROCESS: &str = "/producer.v1.EventService/ProcessEvent";
-
-/// A message's header and its bytes.
-fn framed(flag: u8, bytes: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(bytes.len()).expect("a short message");
-    [&[flag], &len.to_be_bytes()[..], bytes].concat()
-}
-
-/// Sends a body of any bytes and returns the status of the answer.
-async fn raw(service: &Service, path: &str, head: &[(&str, &str)], body: Vec<u8>) -> Status {
-    exchange(service, path, head, body).await.0
-}
-
-/// The same, and the answer's messages as they came.
-async fn exchange(
-    service: &Service,
-    path: &str,
-    head: &[(&str, &str)],
-    body: Vec<u8>,
-) -> (Status, Bytes) {
-    let socket = tokio::net::TcpStream::connect(service.address).await.expect("a socket");
-    let executor = hyper_util::rt::TokioExecutor::new();
-    let io = hyper_util::rt::TokioIo::new(socket);
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(executor, io).await.expect("a connection");
-    tokio::spawn(connection);
-    let mut request = http::Request::post(format!("http://{}{path}", service.address))
-        .header("content-type", "application/grpc");
-    for (name, value) in head {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(Full::new(Bytes::from(body))).expect("a request");
-    let answer = sender.send_request(request).await.expect("an answer");
-    if let Some(status) = Status::from_header_map(answer.headers()) {
-        return (status, Bytes::new());
-    }
-    let body = answer.into_body().collect().await.expect("a whole answer");
-    let status = body.trailers().and_then(Status::from_header_map);
-    (status.expect("a status"), body.to_bytes())
-}
 
 #[tokio::test]
 async fn bytes_that_are_no_message_are_the_clients_fault() {
@@ -70,46 +30,93 @@ async fn bytes_that_are_no_message_are_the_clients_fault() {
         ([framed(0, b""), framed(0, b"")].concat(), "MALFORMED"),
     ];
     for (body, reason) in bodies {
-        let status = raw(&service, PROCESS, &[], body.clone()).await;
+        let status = raw(service.address, PROCESS, &[], body.clone()).await;
         assert_eq!(status.code(), Code::InvalidArgument, "{body:?} {status}");
         assert_eq!(error_info(&status).reason, reason);
     }
+}
+
+/// An event whose attributes are a Struct of so many levels.
+fn nested(levels: usize) -> EventRequest {
+    let object = (1..levels).fold(Struct::default(), |inner, _| {
+        let value = Value { kind: Some(Kind::StructValue(inner)) };
+        Struct { fields: [("a".to_owned(), value)].into() }
+    });
+    let mut event = event("", "1", "");
+    event.event_body.as_mut().expect("a body").entities[0].attributes = Some(object);
+    event
+}
+
+#[tokio::test]
+async fn a_struct_too_deep_to_store_is_no_event_and_one_too_deep_to_read_no_message() {
+    let service = Service::start().await;
+    for (levels, reason) in [(31, "VALIDATION"), (33, "VALIDATION"), (34, "MALFORMED")] {
+        let status = service.client().await.process_event(nested(levels)).await.expect_err("400");
+        let told = (status.code(), error_info(&status).reason);
+        assert_eq!(told, (Code::InvalidArgument, reason.to_owned()), "{levels} levels");
+    }
+}
+
+#[tokio::test]
+async fn fields_that_come_in_parts_are_merged_and_the_last_value_counts() {
+    let service = Service::start().await;
+    let update = |id: &str, key: &str, value: &str| EntityUpdate {
+        entity_type: "Loan".into(),
+        entity_id: id.into(),
+        updated_attributes: [(key.to_owned(), value.to_owned())].into(),
+        ..EntityUpdate::default()
+    };
+    // of an entity in two parts: its id, and a key of its map, twice
+    let parts = [update("1", "a", "1"), update("2", "a", "2"), update("2", "b", "3")];
+    let entity = parts.iter().flat_map(Message::encode_to_vec).collect::<Vec<_>>();
+    let entity = [&[0x0a][..], &[u8::try_from(entity.len()).expect("short")], &entity].concat();
+    let body = |bytes: &[u8]| [&[0x12, u8::try_from(bytes.len()).expect("short")], bytes].concat();
+    let other = EventBody { entities: vec![update("3", "c", "4")] }.encode_to_vec();
+    let header = of_updates("", vec![])
+        .event_header
+        .map(|header| EventRequest { event_header: Some(header), event_body: None });
+    let header = header.expect("a header").encode_to_vec();
+    // and of an event in two parts: its body, which comes before the header
+    let message = [body(&entity), header, body(&other)].concat();
+    let status = raw(service.address, PROCESS, &[], framed(0, &message)).await;
+    assert_eq!(status.code(), Code::Ok, "{status}");
+    assert_eq!(service.entity("Loan", "1").await, None);
+    let two = r#"{"a":"2","b":"3"}"#.to_owned();
+    assert_eq!(service.entity("Loan", "2").await, Some((1, two)));
+    assert_eq!(service.entity("Loan", "3").await, Some((1, r#"{"c":"4"}"#.into())));
 }
 
 #[tokio::test]
 async fn a_stream_ends_with_garbage_after_the_results_of_what_came_before() {
     let service = Service::start().await;
     let good = framed(0, &event("", "1", "{}").encode_to_vec());
-    for garbage in [framed(0, &[0xff; 9]), framed(7, b""), good[..9].to_vec()] {
+    let deep = framed(0, &nested(34).encode_to_vec());
+    for garbage in [framed(0, &[0xff; 9]), framed(7, b""), good[..9].to_vec(), deep] {
         let body = [&good[..], &good, &garbage].concat();
-        let path = "/producer.v1.EventService/StreamEvents";
-        let (status, mut results) = exchange(&service, path, &[], body).await;
+        let (status, results) = exchange(service.address, STREAM, &[], body).await;
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         assert_eq!(error_info(&status).reason, "MALFORMED");
-        for index in 0..2 {
-            let len = results.split_to(5)[4];
-            let result = EventResult::decode(results.split_to(len.into())).expect("a result");
-            assert_eq!((result.index, result.status()), (index, EventStatus::Processed));
-        }
-        assert!(results.is_empty());
+        let results = unframed::<EventResult>(results);
+        let told: Vec<_> = results.iter().map(|result| (result.index, result.status())).collect();
+        assert_eq!(told, [(0, EventStatus::Processed), (1, EventStatus::Processed)]);
     }
 }
 
 #[tokio::test]
 async fn what_is_no_grpc_or_no_method_is_told_so() {
     let service = Service::start().await;
-    let status = raw(&service, PROCESS, &[("grpc-encoding", "br")], framed(0, b"")).await;
+    let status = raw(service.address, PROCESS, &[("grpc-encoding", "br")], framed(0, b"")).await;
     assert_eq!(error_info(&status).reason, "MEDIA_TYPE");
-    let status = raw(&service, "/producer.v1.EventService/Nope", &[], framed(0, b"")).await;
+    let status = raw(service.address, "/producer.v1.EventService/Nope", &[], framed(0, b"")).await;
     assert_eq!(
         (status.code(), error_info(&status).reason.as_str()),
         (Code::Unimplemented, "METHOD")
     );
-    let status = raw(&service, "/", &[], vec![]).await;
+    let status = raw(service.address, "/", &[], vec![]).await;
     assert_eq!(status.code(), Code::Unimplemented);
     // an unreadable deadline of the client's is no reason to refuse its event
     let body = framed(0, &event("", "1", "{}").encode_to_vec());
-    let status = raw(&service, PROCESS, &[("grpc-timeout", "soon")], body).await;
+    let status = raw(service.address, PROCESS, &[("grpc-timeout", "soon")], body).await;
     assert_eq!(status.code(), Code::Ok);
 }
 
@@ -126,7 +133,7 @@ async fn compressed_messages_are_taken_within_the_limit() {
     }
     for encoding in ["gzip", "zstd"] {
         let body = framed(1, b"neither");
-        let status = raw(&service, PROCESS, &[("grpc-encoding", encoding)], body).await;
+        let status = raw(service.address, PROCESS, &[("grpc-encoding", encoding)], body).await;
         assert_eq!(error_info(&status).reason, "MALFORMED");
     }
 }

@@ -5,8 +5,11 @@ use std::fmt::Write;
 use axum::Router;
 use producer_core::ProblemKind;
 use utoipa::openapi::OpenApi;
-use utoipa::{OpenApi as _, ToSchema};
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
+use utoipa::{IntoResponses, OpenApi as _, ToSchema};
 use utoipa_swagger_ui::SwaggerUi;
+
+use crate::problem::ProblemBody;
 
 /// An event, as it is sent. Unknown fields are ignored.
 #[derive(Debug, ToSchema)]
@@ -40,10 +43,25 @@ struct EventHeaderDoc {
     event_name: String,
     #[schema(max_length = 255)]
     event_type: Option<String>,
-    /// RFC 3339, or Unix milliseconds as a number or as digits
-    created_date: Option<String>,
-    /// As createdDate; the time of the commit where it is absent
-    saved_date: Option<String>,
+    #[schema(schema_with = created_date, required = false)]
+    created_date: (),
+    #[schema(schema_with = saved_date, required = false)]
+    saved_date: (),
+}
+
+fn created_date() -> Object {
+    date("RFC 3339, or Unix milliseconds as a whole number or as digits")
+}
+
+fn saved_date() -> Object {
+    date("As createdDate; the time of the commit where it is absent")
+}
+
+fn date(description: &str) -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Integer, Type::Null]))
+        .description(Some(description))
+        .build()
 }
 
 #[derive(Debug, ToSchema)]
@@ -65,6 +83,60 @@ struct EntityUpdateDoc {
     /// A JSON Merge Patch (RFC 7396): objects merge deep, null removes, the rest replaces
     #[schema(value_type = Object)]
     updated_attributes: serde_json::Value,
+}
+
+/// Errors of the routes that take events.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what Finish writes")]
+pub(crate) enum IngestProblems {
+    /// malformed
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(ProblemBody<'static>),
+    /// not-acceptable
+    #[response(status = 406, content_type = "application/problem+json")]
+    NotAcceptable(ProblemBody<'static>),
+    /// timeout: the body came too slowly, nothing of it was applied
+    #[response(status = 408, content_type = "application/problem+json")]
+    Timeout(ProblemBody<'static>),
+    /// conflict: the uuid is used with other content (in bulk with mode=atomic alone)
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(ProblemBody<'static>),
+    /// too-large
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(ProblemBody<'static>),
+    /// media-type
+    #[response(status = 415, content_type = "application/problem+json")]
+    MediaType(ProblemBody<'static>),
+    /// validation
+    #[response(status = 422, content_type = "application/problem+json")]
+    Validation(ProblemBody<'static>),
+    /// internal: a defect
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(ProblemBody<'static>),
+    /// overloaded, unavailable: nothing was stored
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemBody<'static>),
+}
+
+/// Errors of the routes that tell what is stored.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what Finish writes")]
+pub(crate) enum ReadProblems {
+    /// malformed: a path value breaks its rule
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(ProblemBody<'static>),
+    /// not-found
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(ProblemBody<'static>),
+    /// not-acceptable
+    #[response(status = 406, content_type = "application/problem+json")]
+    NotAcceptable(ProblemBody<'static>),
+    /// internal: a defect
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(ProblemBody<'static>),
+    /// unavailable
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemBody<'static>),
 }
 
 #[derive(utoipa::OpenApi)]

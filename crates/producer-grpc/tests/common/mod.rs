@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod raw;
+
 use std::net::SocketAddr;
 
 use clap::Parser;
@@ -12,12 +14,13 @@ use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, Ingest, store};
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use producer_grpc::proto::v1::{
-    EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest,
+    EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest, HealthRequest,
 };
 use producer_grpc::{Args, Grpc};
 use producer_server::budget::ByteBudget;
 use producer_server::{Api, App};
 use test_support::{Postgres, SqliteFile, sqlite_file};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -54,6 +57,11 @@ impl Service {
     }
 
     pub(crate) async fn on(url: &str, flags: &[&str]) -> Self {
+        Self::with_clock(Clock::system(), url, flags).await
+    }
+
+    /// With a clock of the test's own.
+    pub(crate) async fn with_clock(clock: Clock, url: &str, flags: &[&str]) -> Self {
         let line = ["test", "--database-url", url].into_iter().chain(flags.iter().copied());
         let Line { settings, args } = Line::parse_from(line);
         let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a usable URL"));
@@ -62,7 +70,7 @@ impl Service {
         let app = App {
             ingest: Ingest::start(&store, Limits::from(&settings)),
             store,
-            clock: Clock::system(),
+            clock,
             budget: ByteBudget::new(settings.body_buffer_bytes),
             shutdown: CancellationToken::new(),
             settings,
@@ -75,8 +83,7 @@ impl Service {
     }
 
     pub(crate) async fn channel(&self) -> Channel {
-        let endpoint = Channel::from_shared(format!("http://{}", self.address)).expect("a URL");
-        endpoint.connect().await.expect("the service listens")
+        channel_to(self.address).await
     }
 
     pub(crate) async fn client(&self) -> EventServiceClient<Channel> {
@@ -148,4 +155,45 @@ pub(crate) fn error_info(status: &Status) -> ErrorInfo {
     assert_eq!(info.domain, "producer");
     assert!(info.metadata.contains_key("request_id"));
     info
+}
+
+async fn channel_to(address: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}")).expect("a URL");
+    endpoint.connect().await.expect("the service listens")
+}
+
+/// A client with a connection of its own.
+pub(crate) async fn client_of(address: SocketAddr) -> EventServiceClient<Channel> {
+    EventServiceClient::new(channel_to(address).await)
+}
+
+/// Sends events until the service takes no more of them, or `most` are sent. That it takes no more
+/// shows in the calls of another client that it answers meanwhile.
+pub(crate) async fn send_until_no_room(
+    sender: &mpsc::Sender<EventRequest>,
+    other: &EventServiceClient<Channel>,
+    event: impl Fn(usize) -> EventRequest,
+    most: usize,
+) -> usize {
+    const ANSWERS: usize = 200;
+    // asked to its end: a client that resets its calls is turned out
+    let ask = async |mut other: EventServiceClient<Channel>| {
+        other.health_check(HealthRequest::default()).await.expect("an answer");
+    };
+    let mut answer = Box::pin(ask(other.clone()));
+    let (mut sent, mut answers) = (0, 0);
+    while sent < most && answers < ANSWERS {
+        tokio::select! {
+            biased;
+            room = sender.reserve() => {
+                room.expect("the stream goes on").send(event(sent));
+                (sent, answers) = (sent + 1, 0);
+            }
+            () = &mut answer => {
+                answers += 1;
+                answer = Box::pin(ask(other.clone()));
+            }
+        }
+    }
+    sent
 }

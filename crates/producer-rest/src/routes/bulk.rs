@@ -11,7 +11,7 @@ use producer_core::{ProblemKind, parse};
 use super::query_pairs;
 use crate::body::{self, Media, Wire};
 use crate::ndjson::{Line, Lines, line_too_long};
-use crate::problem::{Failure, ProblemBody};
+use crate::problem::Failure;
 use crate::report::{BulkBody, Listing, Report};
 use crate::{AppState, docs};
 
@@ -60,15 +60,7 @@ fn bad(detail: &'static str) -> Failure {
     )),
     responses(
         (status = 200, description = "What became of each item", body = BulkBody),
-        (status = 400, description = "malformed", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "conflict (mode=atomic)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 406, description = "not-acceptable", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "timeout: the body came too slowly, nothing of it was applied", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "internal: a defect", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "validation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "overloaded, unavailable: nothing was stored", body = ProblemBody, content_type = "application/problem+json"),
+        docs::IngestProblems,
     ),
 )]
 pub(crate) async fn post(

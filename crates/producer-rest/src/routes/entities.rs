@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{Decoded, json_text, unreachable};
-use crate::AppState;
-use crate::problem::{Failure, ProblemBody};
+use crate::problem::Failure;
+use crate::{AppState, docs};
 
 /// The current state of an entity.
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,9 +55,7 @@ impl TryFrom<Entity> for EntityBody {
     responses(
         (status = 200, description = "The state", body = EntityBody),
         (status = 304, description = "It still has a version that If-None-Match names"),
-        (status = 400, description = "malformed: a path value breaks its rule", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable", body = ProblemBody, content_type = "application/problem+json"),
+        docs::ReadProblems,
     ),
 )]
 pub(crate) async fn get(

@@ -77,15 +77,7 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
     request_body(content = docs::EventDoc, content_type = "application/json"),
     responses(
         (status = 200, description = "Stored", body = ReceiptBody),
-        (status = 400, description = "malformed", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "conflict", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 406, description = "not-acceptable", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "timeout: the body came too slowly, nothing of it was applied", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "internal: a defect", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "validation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "overloaded, unavailable: nothing was stored", body = ProblemBody, content_type = "application/problem+json"),
+        docs::IngestProblems,
         (status = 504, description = "outcome-unknown", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -180,9 +172,7 @@ impl TryFrom<LoggedEvent> for LoggedBody {
     params(("uuid" = Uuid, Path, description = "The event's uuid")),
     responses(
         (status = 200, description = "The event", body = LoggedBody),
-        (status = 400, description = "malformed: no UUID", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable", body = ProblemBody, content_type = "application/problem+json"),
+        docs::ReadProblems,
     ),
 )]
 pub(crate) async fn get(

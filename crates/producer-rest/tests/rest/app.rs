@@ -74,7 +74,18 @@ impl TestApp {
         Self::start(url, &[], Kept::Nothing).await
     }
 
+    /// On SQLite, with a clock of the test's own.
+    pub(crate) async fn sqlite_with_clock(clock: Clock) -> Self {
+        let file = test_support::sqlite_file();
+        let url = file.url();
+        Self::start_with_clock(clock, &url, &[], Kept::File(file)).await
+    }
+
     async fn start(url: &str, flags: &[&str], kept: Kept) -> Self {
+        Self::start_with_clock(Clock::system(), url, flags, kept).await
+    }
+
+    async fn start_with_clock(clock: Clock, url: &str, flags: &[&str], kept: Kept) -> Self {
         let line = ["test", "--database-url", url].into_iter().chain(flags.iter().copied());
         let Line { settings, args } = Line::try_parse_from(line).unwrap();
         let database = Database::from(DatabaseUrl::parse(Some(url)).unwrap());
@@ -88,7 +99,7 @@ impl TestApp {
             args,
             store,
             ingest: ingest.clone(),
-            clock: Clock::system(),
+            clock,
             budget: ByteBudget::new(settings.body_buffer_bytes),
             shutdown: shutdown.clone(),
             settings,

@@ -1,8 +1,10 @@
 //! `POST /api/v1/events/bulk` with an array.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, answer, car_event, car_event_of};
+use crate::app::{PATIENCE, TestApp, answer, car_event, car_event_of};
 
 const JSON: &str = "application/json";
 const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
@@ -118,7 +120,43 @@ async fn a_refused_atomic_array_lists_a_thousand_broken_rules_at_most() {
     let app = TestApp::sqlite().await;
     let bad = json!({"eventHeader": {"eventName": ""},
         "eventBody": {"entities": vec![json!({}); 60]}});
-    let refused = app.bulk("?mode=atomic", JSON, json!(vec![bad; 20]).to_string()).await;
+    let refused = app.bulk("?mode=atomic", JSON, json!(vec![&bad; 20]).to_string()).await;
     assert_eq!((refused.status, refused.problem()), (422, "validation"));
     assert_eq!(refused.pointers().len(), 1000);
+    // a name, and of each entity its type, id and attributes
+    assert_eq!(refused.body["errorCount"], 20 * (1 + 60 * 3), "all are counted");
+    let alone = app.send(&bad).await;
+    assert_eq!((alone.pointers().len(), &alone.body["errorCount"]), (100, &json!(181)));
+}
+
+#[tokio::test]
+async fn an_array_holds_its_bytes_in_the_shared_budget() {
+    let app = TestApp::sqlite_with(&["--body-buffer-bytes", "64KiB"]).await;
+    let array = |id| json!([car_event(id, json!({"a": "x".repeat(40 << 10)}))]).to_string();
+    let beyond = format!("[{}]", vec![car_event("c0", json!({})).to_string(); 600].join(","));
+    let refused = app.bulk("", JSON, beyond).await;
+    assert_eq!((refused.status, refused.problem()), (503, "overloaded"));
+
+    // one that is on its way leaves no room for another
+    let first = array("c1");
+    let mut raw = app.connect().await;
+    let head = format!(
+        "POST /api/v1/events/bulk HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        first.len()
+    );
+    raw.say(head + &first[..first.len() - 1]).await;
+    let deadline = Instant::now() + PATIENCE;
+    let refused = loop {
+        let answered = app.bulk("", JSON, array("c2")).await;
+        if answered.status != 200 {
+            break answered;
+        }
+        assert!(Instant::now() < deadline, "there is room for both");
+    };
+    assert_eq!((refused.status, refused.problem()), (503, "overloaded"));
+    assert_eq!(refused.header("retry-after"), "1");
+    raw.say(&first[first.len() - 1..]).await;
+    assert_eq!(raw.success().await["processedCount"], 1);
+    assert_eq!(app.bulk("", JSON, array("c2")).await.status, 200, "its bytes are given back");
+    assert_eq!(app.car("c0").await, Value::Null);
 }

@@ -1,6 +1,7 @@
 //! The OpenAPI document and its page.
 
 use producer_core::ProblemKind;
+use serde_json::json;
 
 use crate::app::{TestApp, answer};
 
@@ -23,6 +24,39 @@ async fn the_document_names_every_route_and_every_problem() {
     let text = document["info"]["description"].as_str().unwrap();
     for kind in ProblemKind::ALL {
         assert!(text.contains(&format!("| {} | `{}` |", kind.http_status(), kind.word())));
+    }
+}
+
+#[tokio::test]
+async fn dates_are_strings_or_numbers_or_null_and_may_be_absent() {
+    let app = TestApp::sqlite().await;
+    let document = answer(app.get("/openapi.json")).await.body;
+    let header = &document["components"]["schemas"]["EventHeader"];
+    assert_eq!(header["required"], json!(["eventName"]));
+    for name in ["createdDate", "savedDate"] {
+        let date = &header["properties"][name];
+        assert_eq!(date["type"], json!(["string", "integer", "null"]), "{header}");
+        assert!(date["description"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn the_routes_name_their_problems() {
+    let app = TestApp::sqlite().await;
+    let document = answer(app.get("/openapi.json")).await.body;
+    let ingest = ["400", "406", "408", "409", "413", "415", "422", "500", "503"];
+    let read = ["400", "404", "406", "500", "503"];
+    for (path, method, statuses) in [
+        ("/api/v1/events", "post", &[&ingest[..], &["504"]].concat()[..]),
+        ("/api/v1/events/bulk", "post", &ingest),
+        ("/api/v1/events/{uuid}", "get", &read),
+        ("/api/v1/entities/{type}/{id}", "get", &read),
+    ] {
+        let responses = &document["paths"][path][method]["responses"];
+        for status in statuses {
+            let body = &responses[status]["content"]["application/problem+json"]["schema"];
+            assert_eq!(body["$ref"], "#/components/schemas/Problem", "{path} {status}");
+        }
     }
 }
 

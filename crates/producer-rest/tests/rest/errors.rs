@@ -1,5 +1,9 @@
 //! Errors that no route makes, and what every answer has.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use producer_core::Clock;
 use serde_json::json;
 
 use crate::app::{TestApp, answer, car_event};
@@ -93,5 +97,45 @@ async fn named_origins_alone_may_call() {
     {
         let answered = answer(app.get("/livez").header("origin", origin)).await;
         assert_eq!(answered.header("access-control-allow-origin"), allowed);
+    }
+}
+
+/// A clock that panics once after it was told to: an event without a uuid asks it for one.
+fn defective() -> (Clock, Arc<AtomicBool>) {
+    let armed = Arc::new(AtomicBool::new(false));
+    let (system, trigger) = (Clock::system(), Arc::clone(&armed));
+    let clock = Clock::from_fn(move || {
+        assert!(!trigger.swap(false, Ordering::SeqCst), "a defect with a secret");
+        system.now()
+    });
+    (clock, armed)
+}
+
+#[tokio::test]
+async fn a_defect_is_a_problem_without_internals_and_the_connection_goes_on() {
+    let (clock, armed) = defective();
+    let app = TestApp::sqlite_with_clock(clock).await;
+    let mut raw = app.connect().await;
+    for (path, array) in [("", false), ("/bulk", true)] {
+        let event = car_event("c1", json!({"path": path}));
+        let body = if array { json!([event]) } else { event }.to_string();
+        let request = format!(
+            "POST /api/v1/events{path} HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        armed.store(true, Ordering::SeqCst);
+        raw.say(&request).await;
+        let told = raw.until("}").await;
+        assert!(told.starts_with("HTTP/1.1 500"), "{told}");
+        assert!(told.contains("x-request-id: mine") && told.contains(r#""requestId":"mine""#));
+        assert!(told.contains("application/problem+json") && told.contains("problem:internal"));
+        for internals in ["secret", "panic", ".rs"] {
+            assert!(!told.contains(internals), "{told}");
+        }
+        // the same connection, the same request
+        raw.say(&request).await;
+        assert_eq!(raw.success().await["success"], true);
+        assert_eq!(app.car("c1").await, json!({"path": path}));
     }
 }

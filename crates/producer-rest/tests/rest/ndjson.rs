@@ -1,6 +1,6 @@
 //! `POST /api/v1/events/bulk` with NDJSON.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use test_support::Postgres;
 
@@ -100,6 +100,20 @@ async fn more_than_ten_thousand_results_keep_the_failures() {
 }
 
 #[tokio::test]
+async fn all_lines_together_list_a_thousand_broken_rules_at_most() {
+    let app = TestApp::sqlite().await;
+    let bad = json!({"eventHeader": {"eventName": ""},
+        "eventBody": {"entities": vec![json!({}); 60]}});
+    let answered = app.bulk("", NDJSON, format!("{bad}\n").repeat(20)).await;
+    let results = answered.body["results"].as_array().unwrap();
+    let listed = |item: &Value| item["errors"].as_array().map_or(0, Vec::len);
+    assert_eq!((results.len(), results.iter().map(listed).sum::<usize>()), (20, 1000));
+    assert_eq!(listed(&results[9]), 100);
+    let last = results[19]["error"].as_str().unwrap();
+    assert!(last.ends_with("(and 180 more)"), "all are counted: {last}");
+}
+
+#[tokio::test]
 async fn draining_answers_what_was_read() {
     let app = TestApp::sqlite().await;
     let mut raw = app.connect().await;
@@ -117,7 +131,9 @@ async fn draining_answers_what_was_read() {
 #[tokio::test]
 async fn a_body_far_beyond_every_limit_streams_through() {
     let limits = ["--max-body-bytes", "300KiB", "--body-buffer-bytes", "1MiB"];
-    let app = TestApp::sqlite_with(&limits).await;
+    // how fast it goes is not asked here
+    let patient = ["--request-timeout", "60s"];
+    let app = TestApp::sqlite_with(&[&limits[..], &patient].concat()).await;
     let line = format!("{}\n", car_event("c1", json!({"text": "x".repeat(200 << 10)})));
     let mut raw = app.connect().await;
     raw.say(HEAD).await;
@@ -126,7 +142,7 @@ async fn a_body_far_beyond_every_limit_streams_through() {
     }
     raw.say("0\r\n\r\n").await;
     let told = raw.success().await;
-    assert_eq!((&told["success"], &told["processedCount"]), (&json!(true), &json!(100)));
+    assert_eq!((&told["success"], &told["processedCount"]), (&json!(true), &json!(100)), "{told}");
 }
 
 #[tokio::test]

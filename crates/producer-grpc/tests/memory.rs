@@ -1,0 +1,200 @@
+//! What the largest messages cost in memory: the binary as a process, its peak as Linux counts it.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use common::raw::{PROCESS, exchange, framed, raw};
+use common::{client_of, error_info, event, send_until_no_room};
+use producer_grpc::proto::v1::EventStatus;
+use prost::encoding::{WireType, encode_key, encode_varint};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+const PROCESS_MANY: &str = "/producer.v1.EventService/ProcessEvents";
+/// Less than by default, so that the tests are soon through.
+const MAX_BODY_BYTES: &str = "4MiB";
+/// The same, with room for what stands around the part that fills it.
+const LARGEST: usize = (4 << 20) - 1024;
+/// What the process and any one message may cost: a small multiple of the message. Built by prost
+/// it would be a hundred times its size.
+const MEMORY: u64 = 128 << 20;
+
+/// The binary, killed when dropped.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Process {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_producer-grpc"))
+            .env_clear()
+            .envs([("GRPC_SERVER_PORT", "0"), ("MAX_BODY_BYTES", MAX_BODY_BYTES)])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut log = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let address = log
+            .by_ref()
+            .map(|line| line.expect("a line of the log"))
+            .find_map(|line| line.split_once(r#""address":""#).map(|(_, rest)| rest.to_owned()))
+            .expect("it says where it listens");
+        let address = address.split('"').next().and_then(|text| text.parse().ok());
+        std::thread::spawn(move || log.for_each(drop));
+        Self { child, address: address.expect("an address"), _folder: folder }
+    }
+
+    /// `VmHWM`, in bytes.
+    fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("VmHWM in kB") << 10
+    }
+
+    #[track_caller]
+    fn is_small(&self, what: &str) {
+        let peak = self.peak();
+        assert!(peak < MEMORY, "{what}: {} MiB at its peak", peak >> 20);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("our own child ends");
+    }
+}
+
+/// A field with these bytes.
+fn field(number: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + 10);
+    encode_key(number, WireType::LengthDelimited, &mut out);
+    encode_varint(bytes.len() as u64, &mut out);
+    out.extend_from_slice(bytes);
+    out
+}
+
+/// An event with these attributes of its only entity. It has no name, so that it is refused when it
+/// is read, and what is measured is the reading.
+fn of_entity(attributes: &[u8]) -> Vec<u8> {
+    let entity = [field(1, b"Loan"), field(2, b"1"), attributes.to_vec()].concat();
+    [field(1, b""), field(2, &field(1, &entity))].concat()
+}
+
+#[tokio::test]
+async fn a_message_of_nothing_but_empty_entities_stays_small() {
+    let service = Process::start();
+    let body = field(2, &field(1, b"").repeat(LARGEST / 2));
+    let status = raw(service.address, PROCESS, &[], framed(0, &body)).await;
+    service.is_small("empty entities");
+    assert_eq!(
+        (status.code(), error_info(&status).reason.as_str()),
+        (Code::InvalidArgument, "VALIDATION")
+    );
+    let told = status.get_details_bad_request().expect("a BadRequest");
+    assert!(!told.field_violations.is_empty());
+}
+
+#[tokio::test]
+async fn a_call_of_nothing_but_empty_events_stays_small() {
+    let service = Process::start();
+    let body = field(1, b"").repeat(LARGEST / 2);
+    let status = raw(service.address, PROCESS_MANY, &[], framed(0, &body)).await;
+    service.is_small("empty events");
+    let told = status.get_details_bad_request().expect("a BadRequest");
+    assert_eq!(told.field_violations[0].field, "events");
+    assert_eq!(told.field_violations[0].description, "must have at most 10,000 items");
+}
+
+#[tokio::test]
+async fn a_call_of_many_events_of_many_empty_entities_stays_small() {
+    let service = Process::start();
+    let event = field(2, &field(1, b"").repeat(200));
+    let body = field(1, &event).repeat(10_000);
+    let (status, _) = exchange(service.address, PROCESS_MANY, &[], framed(0, &body)).await;
+    assert_eq!(status.code(), Code::Ok);
+    service.is_small("events of empty entities");
+}
+
+#[tokio::test]
+async fn a_struct_of_nothing_but_empty_values_stays_small() {
+    let service = Process::start();
+    let list = field(6, &field(1, b"").repeat(LARGEST / 2));
+    let entry = field(1, &[field(1, b"a"), field(2, &list)].concat());
+    let body = of_entity(&field(4, &entry));
+    let status = raw(service.address, PROCESS, &[], framed(0, &body)).await;
+    assert_eq!(
+        (status.code(), error_info(&status).reason.as_str()),
+        (Code::InvalidArgument, "VALIDATION")
+    );
+    service.is_small("a Struct of empty values");
+}
+
+#[tokio::test]
+async fn a_struct_of_nothing_but_nulls_stays_small() {
+    let service = Process::start();
+    let list = field(6, &field(1, &[8, 0]).repeat(LARGEST / 4));
+    let entry = field(1, &[field(1, b"a"), field(2, &list)].concat());
+    let body = of_entity(&field(4, &entry));
+    let status = raw(service.address, PROCESS, &[], framed(0, &body)).await;
+    assert_eq!(
+        (status.code(), error_info(&status).reason.as_str()),
+        (Code::InvalidArgument, "VALIDATION")
+    );
+    service.is_small("a Struct of nulls");
+}
+
+#[tokio::test]
+async fn maps_of_nothing_but_short_keys_stay_small() {
+    for (what, number) in [("a map", 3), ("a Struct", 4)] {
+        let service = Process::start();
+        let mut entries = Vec::new();
+        for n in 0_u32.. {
+            let key = format!("{n:x}");
+            let value = if number == 3 { vec![] } else { field(2, &[8, 0]) };
+            let entry = [field(1, key.as_bytes()), value].concat();
+            entries.extend(field(if number == 3 { 3 } else { 1 }, &entry));
+            if entries.len() > LARGEST - 100 {
+                break;
+            }
+        }
+        let attributes = if number == 3 { entries } else { field(4, &entries) };
+        let body = framed(0, &of_entity(&attributes));
+        let status = raw(service.address, PROCESS, &[], body).await;
+        assert_eq!(error_info(&status).reason, "VALIDATION");
+        service.is_small(what);
+    }
+}
+
+#[tokio::test]
+async fn results_that_nobody_reads_stay_small() {
+    let service = Process::start();
+    let value = r#"{"a":1,"a":1,"a":1,"a":1}"#;
+    let text = (0..60).fold(value.to_owned(), |inner, _| format!(r#"{{"some key here":{inner}}}"#));
+    let json = text.replace(value, &format!(r#"{{"a":1{}}}"#, r#","a":1"#.repeat(150)));
+    let broken = event("", "1", &json);
+    let (mut client, other) = (client_of(service.address).await, client_of(service.address).await);
+    let (sender, events) = mpsc::channel(1);
+    let call = tokio::spawn(async move { client.stream_events(ReceiverStream::new(events)).await });
+    let sent = send_until_no_room(&sender, &other, |_| broken.clone(), 3000).await;
+    service.is_small(&format!("results of {sent} events that nobody reads"));
+    drop(sender);
+    let mut results = call.await.expect("no panic").expect("a stream").into_inner();
+    let mut told = 0;
+    while let Some(result) = results.message().await.expect("no error") {
+        assert_eq!((result.status(), result.violations.len()), (EventStatus::Invalid, 100));
+        told += 1;
+    }
+    assert_eq!(told, sent, "each is told, and all of it");
+}
