@@ -10,13 +10,27 @@ mod tests;
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// What is asked of a figure.
+/// What is asked of a figure, and what is striven for.
 #[derive(Debug, Clone, Copy)]
-enum Goal {
-    /// At least the first, better the second.
-    AtLeast(f64, f64),
-    /// At most the first, better the second.
-    AtMost(f64, f64),
+struct Goal {
+    /// Whether more is better.
+    more: bool,
+    asked: Option<f64>,
+    striven: Option<f64>,
+}
+
+impl Goal {
+    const fn at_least(asked: f64, striven: f64) -> Self {
+        Self { more: true, asked: Some(asked), striven: Some(striven) }
+    }
+
+    const fn at_most(asked: f64, striven: f64) -> Self {
+        Self { more: false, asked: Some(asked), striven: Some(striven) }
+    }
+
+    fn allows(self, seen: f64, bound: f64) -> bool {
+        if self.more { seen >= bound } else { seen <= bound }
+    }
 }
 
 /// One line of the table.
@@ -68,7 +82,7 @@ fn by_hand(cells: &Cells<'_>) -> Vec<Figure> {
         name,
         against: SAME,
         unit: "×",
-        goal: Goal::AtLeast(least, strive),
+        goal: Goal::at_least(least, strive),
         cells: match keys {
             "-set" => vec![cell, "pgbench-8-set", "pgbench-32-set"],
             "-hot" => vec![cell, "pgbench-8-hot", "pgbench-32-hot"],
@@ -90,7 +104,7 @@ fn between_ways(cells: &Cells<'_>) -> Vec<Figure> {
         name,
         against,
         unit: "×",
-        goal: Goal::AtLeast(least, strive),
+        goal: Goal::at_least(least, strive),
         cells: vec![cell, other],
         seen: quotient(rate(cells, cell), rate(cells, other)),
     };
@@ -115,7 +129,7 @@ fn latencies(cells: &Cells<'_>) -> Vec<Figure> {
             "REST single, 1 connection, p50",
             "pgbench, 1 client",
             "×",
-            Goal::AtMost(1.7, 1.4),
+            Goal::at_most(1.7, 1.4),
             vec!["rest-1", "pgbench-1"],
             quotient(p50("rest-1"), p50("pgbench-1")),
         ),
@@ -123,7 +137,7 @@ fn latencies(cells: &Cells<'_>) -> Vec<Figure> {
             "p99 at 64 connections",
             "p50 there",
             "×",
-            Goal::AtMost(4.0, 2.5),
+            Goal::at_most(4.0, 2.5),
             vec!["rest-64"],
             quotient(p99("rest-64"), p50("rest-64")),
         ),
@@ -131,7 +145,7 @@ fn latencies(cells: &Cells<'_>) -> Vec<Figure> {
             "SQLite single, 64, p99",
             "",
             " ms",
-            Goal::AtMost(f64::INFINITY, 20.0),
+            Goal { more: false, asked: None, striven: Some(20.0) },
             vec!["sqlite-rest-64"],
             p99("sqlite-rest-64").map(|micros| micros / 1e3),
         ),
@@ -155,9 +169,13 @@ fn memory(cells: &Cells<'_>) -> Vec<Figure> {
     };
     let at_256 = |name: &str| name.contains("-256") && !name.contains("stream");
     vec![
-        figure("peak memory at 256 connections, 400 B", Goal::AtMost(64.0, 32.0), peak(&at_256)),
+        figure("peak memory at 256 connections, 400 B", Goal::at_most(64.0, 32.0), peak(&at_256)),
         // INGEST_QUEUE_BYTES is 64 MiB by default
-        figure("peak memory, any cell", Goal::AtMost(128.0, 128.0), peak(&|_| true)),
+        figure(
+            "peak memory, any cell",
+            Goal { more: false, asked: Some(128.0), striven: None },
+            peak(&|_| true),
+        ),
     ]
 }
 
@@ -167,16 +185,9 @@ fn quotient(one: Option<f64>, other: Option<f64>) -> Option<f64> {
 
 impl Figure {
     fn row(&self, cells: &Cells<'_>) -> Vec<Cell> {
-        let (sign, asked, strive) = match self.goal {
-            Goal::AtLeast(asked, strive) => ("≥", asked, strive),
-            Goal::AtMost(asked, strive) => ("≤", asked, strive),
-        };
-        let bound = |value: f64| {
-            if value.is_finite() {
-                format!("{sign} {}", self.written(value))
-            } else {
-                String::new()
-            }
+        let sign = if self.goal.more { "≥" } else { "≤" };
+        let bound = |value: Option<f64>| {
+            value.map(|value| format!("{sign} {}", self.written(value))).unwrap_or_default()
         };
         let seen = self.seen.map_or_else(|| "–".to_owned(), |seen| self.written(seen));
         let mut verdict = self.verdict();
@@ -186,8 +197,8 @@ impl Figure {
         vec![
             self.name.into(),
             self.against.into(),
-            bound(asked).into(),
-            bound(strive).into(),
+            bound(self.goal.asked).into(),
+            bound(self.goal.striven).into(),
             seen.into(),
             verdict,
         ]
@@ -199,16 +210,18 @@ impl Figure {
 
     fn verdict(&self) -> Cell {
         let Some(seen) = self.seen else { return "not measured".into() };
-        let (reached, striven, short) = match self.goal {
-            Goal::AtLeast(asked, strive) => (seen >= asked, seen >= strive, 1.0 - seen / asked),
-            Goal::AtMost(asked, strive) => (seen <= asked, seen <= strive, seen / asked - 1.0),
-        };
-        match (reached, striven) {
-            (_, true) => Cell::toned("reached, as striven for", Tone::Good),
-            (true, false) => Cell::toned("reached", Tone::Fair),
-            (false, false) => {
-                Cell::toned(format!("missed by {} %", number(short * 100.0)), Tone::Bad)
+        let Goal { asked, striven, .. } = self.goal;
+        match (asked, striven) {
+            (Some(asked), _) if !self.goal.allows(seen, asked) => {
+                let off = number((seen / asked - 1.0).abs() * 100.0);
+                Cell::toned(format!("missed by {off} %"), Tone::Bad)
             }
+            (_, Some(striven)) if self.goal.allows(seen, striven) => {
+                Cell::toned("reached, as striven for", Tone::Good)
+            }
+            (None, _) => Cell::toned("not as striven for", Tone::Fair),
+            (Some(_), None) => Cell::toned("reached", Tone::Good),
+            (Some(_), Some(_)) => Cell::toned("reached", Tone::Fair),
         }
     }
 

@@ -152,7 +152,7 @@ fn write(plan: &Plan, results: &Results) -> Result<()> {
 
 fn finish(plan: &Plan, results: &Results) -> Result<ExitCode> {
     println!("\n{}", figures_text(results));
-    println!("written: {}.{{md,html,json}}", plan.results.display());
+    println!("written: {}.{{html,md,json}}", plan.results.display());
     let failed = results.measurements.iter().any(|measurement| measurement.error.is_some());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
