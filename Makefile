@@ -42,15 +42,15 @@ deny: ## check licences, bans and sources of the dependencies (cargo-deny); advi
 microbench: ## time the scanner and the merge beside serde_json
 	$(CARGO) bench --package producer-core
 
-BENCH := $(CARGO) build --release --package producer-rest --package producer-grpc --package producer-bench && target/release/producer-bench
-
 .PHONY: bench
-bench: ## measure beside PostgreSQL used directly, into bench/results; 25 min; ONLY="CELL …" repeats cells
-	$(BENCH) run $(addprefix --only ,$(ONLY))
+bench: build ## measure beside PostgreSQL used directly, into bench/results; 25 min; ONLY="CELL …" repeats cells
+	$(CARGO) build --release --package producer-bench
+	target/release/producer-bench run $(addprefix --only ,$(ONLY))
 
 .PHONY: bench-quick
-bench-quick: ## the same in its quick form, below 3 minutes
-	$(BENCH) run --quick $(addprefix --only ,$(ONLY))
+bench-quick: build ## the same in its quick form, below 3 minutes
+	$(CARGO) build --release --package producer-bench
+	target/release/producer-bench run --quick $(addprefix --only ,$(ONLY))
 
 .PHONY: clean
 clean: ## remove what was built

@@ -72,6 +72,9 @@ impl Bench {
             Way::Copy => self.copy(cell, &target, &meter).await?,
             _ => self.service(cell, &target, &meter).await?,
         };
+        if cell.store != Store::Postgres {
+            measurement.cpu_us.database = None;
+        }
         measurement.error = meter.error().or_else(|| nothing_counted(&measurement));
         if let (Some(after), true) = (target.logged().await?, cell.way != Way::Copy) {
             let (logged, answered) = (after - before, meter.answered());
@@ -98,6 +101,7 @@ impl Bench {
         let clients = generator::start(cell, service.address(), meter).await?;
         let process = service.process()?;
         let mut measurement = self.window(meter, Some(process)).await?;
+        measurement.memory_bytes = Some(sample::memory(process)?);
         drop(clients);
         measurement.peak_memory_bytes = Some(sample::peak_memory(process)?);
         service.stop().await?;

@@ -41,6 +41,8 @@ pub(crate) struct Measurement {
     pub(crate) cpu_us: Cpu,
     /// The most memory that the service held, from its start on.
     pub(crate) peak_memory_bytes: Option<u64>,
+    /// What it held at the end of the measured time, still under load.
+    pub(crate) memory_bytes: Option<u64>,
     /// Why the figures are worth nothing, if they are not.
     pub(crate) error: Option<String>,
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use producer_core::Clock;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cells::{Cell, Selection, Store};
@@ -81,6 +82,7 @@ impl RunArgs {
 /// Runs until all is measured, or until the process is told to stop; what is finished stays.
 pub(crate) async fn run(args: &RunArgs) -> Result<ExitCode> {
     let plan = args.plan()?;
+    allow_many_connections();
     std::fs::create_dir_all(&args.output)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -89,6 +91,13 @@ pub(crate) async fn run(args: &RunArgs) -> Result<ExitCode> {
         _ = interrupt.recv() => Ok(stopped()),
         _ = terminate.recv() => Ok(stopped()),
     }
+}
+
+/// 1,024 connections are more files than many shells allow at first. Where the system allows no
+/// more, the cell that needs them says so.
+fn allow_many_connections() {
+    let now = getrlimit(Resource::Nofile);
+    let _refused = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, ..now });
 }
 
 fn stopped() -> ExitCode {

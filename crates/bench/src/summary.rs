@@ -50,9 +50,11 @@ pub(crate) fn document(results: &Results) -> Document {
     let mut document = Document {
         title: "producer beside PostgreSQL used directly".to_owned(),
         lead: lead(&cells),
-        facts: results.facts.clone(),
-        sections: Vec::new(),
+        ..Document::default()
     };
+    for (name, value) in &results.facts {
+        document.fact(name, value.clone());
+    }
     document.sections.push(Section::new("Figures", [Block::Table(figures::table(&cells))]));
     document.sections.push(throughput(&cells));
     document.sections.push(latency(&cells));

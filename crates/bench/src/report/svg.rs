@@ -42,7 +42,7 @@ pub(super) fn lines(chart: &Lines) -> String {
     let points = || chart.series.iter().flat_map(|series| &series.points);
     let x = Scale::with_own_marks(chart.x.spread, points().map(|point| point.0));
     let y = Scale::of(chart.y.spread, points().map(|point| point.1));
-    let plot = Plot { left: 64.0, right: WIDTH - 16.0, top: 26.0, bottom: HEIGHT - 44.0 };
+    let plot = Plot { left: 64.0, right: WIDTH - 24.0, top: 26.0, bottom: HEIGHT - 44.0 };
     let mut svg = open(HEIGHT, &chart.title);
     for &mark in &y.marks {
         horizontal(&mut svg, &plot, plot.y(y.place(mark)), &number(mark));
