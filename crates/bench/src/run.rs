@@ -231,7 +231,8 @@ impl Progress {
 
 fn seen(measurement: &Measurement) -> String {
     if let Some(error) = &measurement.error {
-        return format!("FAILED: {}", error.lines().next().unwrap_or_default());
+        let line = error.replace('\n', " ");
+        return format!("FAILED: {}", line.chars().take(200).collect::<String>());
     }
     let rate = thousands(measurement.events_per_second);
     let latency = measurement.latency_us.map_or_else(String::new, |latency| {
