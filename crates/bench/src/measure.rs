@@ -128,13 +128,12 @@ impl Bench {
         pgbench.run(self.times.warm_up.as_secs().max(1), &Meter::new()?).await?;
         let before = self.usage(None)?;
         let generator = sample::ended_children_cpu_seconds()?;
-        let seconds = self.times.measured.as_secs().max(1);
-        pgbench.run(seconds, meter).await?;
+        let rate = pgbench.run(self.times.measured.as_secs().max(1), meter).await?;
         let mut measurement = self.since(&before, meter.events(), None)?;
         let generator = sample::ended_children_cpu_seconds()? - generator;
         measurement.cpu_us.generator = per_event(generator, measurement.events);
-        measurement.seconds = seconds as f64;
-        measurement.events_per_second = measurement.events as f64 / measurement.seconds;
+        measurement.events_per_second = rate;
+        measurement.seconds = measurement.events as f64 / rate;
         measurement.latency_us = meter.latency();
         Ok(measurement)
     }

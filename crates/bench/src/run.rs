@@ -130,7 +130,7 @@ async fn first_results(plan: &Plan, bench: &Bench, run: &str) -> Result<Results>
     let former = if plan.adds { Results::read(&json(plan)) } else { Results::default() };
     let mut results = former;
     let what = format!(
-        "{run}; {} rounds of {} s, after a warm-up of {} s each",
+        "{run}; rounds: {}, each cell {} s after a warm-up of {} s",
         plan.rounds,
         plan.times.measured.as_secs_f64(),
         plan.times.warm_up.as_secs_f64()
