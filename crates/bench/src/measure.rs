@@ -16,6 +16,9 @@ use crate::results::{Cpu, Measurement};
 use crate::service::{Api, Service};
 use crate::{generator, sample};
 
+/// How long a cell may go on until anything is answered.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long a cell takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
@@ -144,6 +147,10 @@ impl Bench {
         let before = self.usage(service)?;
         meter.open();
         sleep(self.times.measured).await;
+        // on a machine that does other things too, a large request may take longer than that
+        while meter.events() == 0 && meter.error().is_none() && before.at.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(10)).await;
+        }
         meter.close();
         let mut measurement = self.since(&before, meter.events(), service)?;
         measurement.latency_us = meter.latency();
