@@ -53,8 +53,9 @@ async fn serve_api<A: Api>(line: Line<A::Args>) -> Result<()> {
     let listener = producer_server::serve::bind(address)?;
     let store: Arc<dyn Store> = Arc::new(Nothing);
     let shutdown = CancellationToken::new();
+    let writers = producer_server::writers_runtime()?;
     let app = App {
-        ingest: Ingest::start(&store, Limits::from(&line.settings)),
+        ingest: Ingest::start(&store, Limits::from(&line.settings), writers.handle()),
         store,
         clock: Clock::system(),
         budget: ByteBudget::new(line.settings.body_buffer_bytes),
@@ -68,10 +69,12 @@ async fn serve_api<A: Api>(line: Line<A::Args>) -> Result<()> {
         shutdown.cancel();
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        served = A::serve(app, listener) => Ok(served?),
+    let served = tokio::select! {
+        served = A::serve(app, listener) => served,
         () = stop => Ok(()),
-    }
+    };
+    writers.shutdown_background();
+    Ok(served?)
 }
 
 /// A store that keeps nothing.

@@ -14,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -61,11 +62,12 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Starts the writers as tasks of their own. Needs a tokio runtime.
-    pub fn start(store: &Arc<dyn Store>, limits: Limits) -> Self {
+    /// Starts the writers as tasks of their own on the runtime `writers`, which should have nothing
+    /// else to do: a database's answer is seen at once there.
+    pub fn start(store: &Arc<dyn Store>, limits: Limits, writers: &Handle) -> Self {
         let queue = Arc::new(Queue::new(limits, store.max_writers()));
         for index in 0..store.max_writers() {
-            writer::spawn(index, Arc::clone(store), Arc::clone(&queue));
+            writer::spawn(index, Arc::clone(store), Arc::clone(&queue), writers);
         }
         Self { queue }
     }

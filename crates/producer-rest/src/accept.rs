@@ -1,27 +1,61 @@
 //! What the client accepts: 406 where the API can answer none of it, and never for an encoding.
 
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::future::Either;
 use http::{HeaderMap, HeaderValue, header};
 use producer_core::ProblemKind;
+use tower::{Layer, Service};
 
 use crate::problem::Failure;
 
 /// Lets requests through whose `Accept` doesn't exclude JSON.
-pub(crate) async fn json(request: Request, next: Next) -> Response {
-    if takes_json(request.headers()) {
-        return next.run(request).await;
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JsonLayer;
+
+impl<S> Layer<S> for JsonLayer {
+    type Service = JsonOnly<S>;
+
+    fn layer(&self, inner: S) -> JsonOnly<S> {
+        JsonOnly { inner }
     }
-    let detail = "the answers are application/json and application/problem+json";
-    Failure::new(ProblemKind::NotAcceptable, detail).into_response()
+}
+
+/// What [`JsonLayer`] makes.
+#[derive(Debug, Clone)]
+pub(crate) struct JsonOnly<S> {
+    inner: S,
+}
+
+impl<S> Service<Request> for JsonOnly<S>
+where
+    S: Service<Request, Response = Response>,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<Response, S::Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if takes_json(request.headers()) {
+            return Either::Left(self.inner.call(request));
+        }
+        let detail = "the answers are application/json and application/problem+json";
+        let refusal = Failure::new(ProblemKind::NotAcceptable, detail).into_response();
+        Either::Right(ready(Ok(refusal)))
+    }
 }
 
 /// Makes identity the last choice of a client that refuses it. The compression layer would answer
 /// 406 otherwise, after the handler ran: an event that is stored would look refused. RFC 9110
 /// (12.5.3) leaves it to us to answer unencoded.
-pub(crate) async fn identity_last(mut request: Request) -> Request {
-    let headers = request.headers_mut();
+pub(crate) fn put_identity_last(headers: &mut HeaderMap) {
     if refuses_identity(headers) {
         let named: Vec<_> = headers.get_all(header::ACCEPT_ENCODING).iter().cloned().collect();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity;q=0.001"));
@@ -29,7 +63,6 @@ pub(crate) async fn identity_last(mut request: Request) -> Request {
             headers.append(header::ACCEPT_ENCODING, value);
         }
     }
-    request
 }
 
 fn refuses_identity(headers: &HeaderMap) -> bool {

@@ -18,11 +18,11 @@ use axum::response::{IntoResponse, Response};
 use clap::Args;
 use http::{HeaderName, HeaderValue, Method, header};
 use producer_core::ProblemKind;
-use producer_server::serve::{ServeLimits, serve};
+use producer_server::serve::{HttpService, ServeLimits, serve};
 use producer_server::{Api, App, request_id};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tower::Layer;
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
@@ -98,10 +98,19 @@ impl AppState {
     }
 }
 
-/// The routes with all their layers.
-pub fn app(app: App<RestArgs>) -> Router {
-    let patience = app.settings.body_timeout;
-    let cors = cors(&app.args.cors_allowed_origins);
+/// The routes with all that every request and answer goes through. The layers stand outside of the
+/// router, as one type: a router's own layers are boxed and cloned for every request, each with all
+/// that it holds.
+pub fn app(app: App<RestArgs>) -> impl HttpService {
+    let layers = ServiceBuilder::new()
+        .layer(Finish { patience: app.settings.body_timeout })
+        .layer(cors(&app.args.cors_allowed_origins))
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)))
+        .layer(CatchPanicLayer::custom(|_| panicked()));
+    layers.service(router(app))
+}
+
+fn router(app: App<RestArgs>) -> Router {
     let (api, document) = OpenApiRouter::with_openapi(docs::document())
         .routes(routes!(routes::events::post))
         .routes(routes!(routes::bulk::post))
@@ -113,37 +122,14 @@ pub fn app(app: App<RestArgs>) -> Router {
         .routes(routes!(routes::health::readyz))
         .with_state(AppState(Arc::new(app)))
         .split_for_parts();
-    let api = api.layer(axum::middleware::from_fn(accept::json));
-    let all = api
+    api.layer(accept::JsonLayer)
         .merge(docs::pages(document))
         .fallback(|| async { Failure::new(ProblemKind::NotFound, "no such route") })
-        .layer(CatchPanicLayer::custom(|_| panicked()))
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)))
-        .layer(axum::middleware::map_request(accept::identity_last))
-        .layer(axum::middleware::map_response(weaken_etag))
-        .layer(cors)
-        .layer(axum::middleware::map_request(move |request| async move {
-            drain::drained(request, patience)
-        }));
-    Router::new().fallback_service(Finish.layer(all))
 }
 
 /// The panic's message is in the log, where the panic hook put it.
 fn panicked() -> Response {
     Failure::new(ProblemKind::Internal, INTERNAL).into_response()
-}
-
-/// A compressed answer is another sequence of bytes than the one that a strong ETag names.
-async fn weaken_etag(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    if headers.contains_key(header::CONTENT_ENCODING)
-        && let Some(strong) =
-            headers.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""))
-        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", strong.as_bytes()].concat())
-    {
-        headers.insert(header::ETAG, weak);
-    }
-    response
 }
 
 fn cors(origins: &Origins) -> CorsLayer {

@@ -10,16 +10,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use producer_core::{Problem, ProblemKind};
 use producer_server::request_id;
 use serde::Serialize;
 use tower::{Layer, Service};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use crate::{accept, drain};
 
 /// The media type of every error answer.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -120,15 +125,18 @@ impl<'a> ProblemBody<'a> {
     }
 }
 
-/// The layer that gives every answer its request id and every error its problem document.
+/// The outermost layer: every answer gets its request id and every error its problem document; what
+/// a request still sends after its answer is read for up to `patience`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Finish;
+pub(crate) struct Finish {
+    pub(crate) patience: Duration,
+}
 
 impl<S> Layer<S> for Finish {
     type Service = Finished<S>;
 
     fn layer(&self, inner: S) -> Finished<S> {
-        Finished { inner }
+        Finished { inner, patience: self.patience }
     }
 }
 
@@ -136,12 +144,15 @@ impl<S> Layer<S> for Finish {
 #[derive(Debug, Clone)]
 pub(crate) struct Finished<S> {
     inner: S,
+    patience: Duration,
 }
 
-impl<S, B> Service<Request<B>> for Finished<S>
+impl<S, B, A> Service<Request<B>> for Finished<S>
 where
-    S: Service<Request<B>, Response = Response, Error = Infallible>,
+    S: Service<axum::extract::Request, Response = Response<A>, Error = Infallible>,
     S::Future: Send + 'static,
+    B: drain::Incoming,
+    A: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
@@ -151,18 +162,31 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let id = request_id::of(request.headers());
         let is_head = request.method() == Method::HEAD;
-        let answer = self.inner.call(request);
+        accept::put_identity_last(request.headers_mut());
+        let answer = self.inner.call(drain::drained(request, self.patience));
         Box::pin(async move {
-            let mut response = answer.await?;
+            let mut response = answer.await?.map(Body::new);
             if let Some(problem) = problem_of(&mut response) {
                 write(&problem, &id, is_head, &mut response);
             }
+            weaken_etag(response.headers_mut());
             response.headers_mut().insert(request_id::HEADER, id);
             Ok(response)
         })
+    }
+}
+
+/// A compressed answer is another sequence of bytes than the one that a strong ETag names.
+fn weaken_etag(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONTENT_ENCODING)
+        && let Some(strong) =
+            headers.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""))
+        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", strong.as_bytes()].concat())
+    {
+        headers.insert(header::ETAG, weak);
     }
 }
 

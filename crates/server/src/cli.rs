@@ -64,11 +64,12 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
     let database = database(&line.settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::new)?;
+    let writers = crate::writers_runtime().map_err(Failure::new)?;
     runtime.block_on(async {
         match line.command.unwrap_or(Command::Serve) {
             Command::Serve => {
                 telemetry::init(filter).map_err(Failure::new)?;
-                serve::serve::<A>(line.settings, line.args, database).await
+                serve::serve::<A>(line.settings, line.args, database, writers.handle()).await
             }
             Command::Migrate { command } => {
                 maintain::migrate(&database, command.unwrap_or_default(), &line.settings).await

@@ -55,3 +55,14 @@ pub struct App<A> {
     /// Cancelled when the service is told to stop: not ready at once, no new work.
     pub shutdown: CancellationToken,
 }
+
+/// The writers have a thread of their own. Beside the connections, a database's answer would be
+/// seen only when the worker looks at its sockets again, after dozens of requests: the database
+/// would idle meanwhile.
+///
+/// # Errors
+/// Those of the operating system: no thread can be had.
+pub fn writers_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).thread_name("writers").enable_all().build()
+}

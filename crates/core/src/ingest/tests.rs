@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -65,7 +66,7 @@ impl FakeStore {
     }
 
     fn start(&self, limits: Limits) -> Ingest {
-        Ingest::start(&(Arc::new(self.clone()) as Arc<dyn Store>), limits)
+        Ingest::start(&(Arc::new(self.clone()) as Arc<dyn Store>), limits, &Handle::current())
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Level, debug, enabled, error, warn};
@@ -21,8 +22,8 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 const SPLIT_TIME: Duration = Duration::from_millis(300);
 
 /// Starts writer `index`, and starts it again should it panic.
-pub(super) fn spawn(index: usize, store: Arc<dyn Store>, queue: Arc<Queue>) {
-    tokio::spawn(async move {
+pub(super) fn spawn(index: usize, store: Arc<dyn Store>, queue: Arc<Queue>, runtime: &Handle) {
+    runtime.spawn(async move {
         loop {
             let queue = Arc::clone(&queue);
             let task = WriterTask { index, writer: store.writer(), queue };

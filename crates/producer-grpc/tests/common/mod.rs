@@ -20,6 +20,7 @@ use producer_grpc::{Args, Grpc};
 use producer_server::budget::ByteBudget;
 use producer_server::{Api, App};
 use test_support::{Postgres, SqliteFile, sqlite_file};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +69,7 @@ impl Service {
         migrate::up(&database).await.expect("a migrated database");
         let store = store::connect(&settings).await.expect("a store");
         let app = App {
-            ingest: Ingest::start(&store, Limits::from(&settings)),
+            ingest: Ingest::start(&store, Limits::from(&settings), &Handle::current()),
             store,
             clock,
             budget: ByteBudget::new(settings.body_buffer_bytes),

@@ -1,10 +1,8 @@
 //! One event: in by POST, and out as the log has it.
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use producer_core::store::{LoggedEvent, LoggedUpdate};
 use producer_core::{EntityVersion, ProblemKind, Receipt, parse};
 use serde::Serialize;
@@ -83,12 +81,12 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
 )]
 pub(crate) async fn post(
     State(app): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
     let body = body::Wire::new(body, app.body_limits());
-    body::only_json(&headers)?;
-    let (bytes, lease) = body.whole(&headers, &app.budget).await?;
+    body::only_json(&parts.headers)?;
+    let (bytes, lease) = body.whole(&parts.headers, &app.budget).await?;
     let event = parse::event(&bytes, &app.clock)?;
     drop((bytes, lease));
     let receipt = app.ingest.submit(event).await?;

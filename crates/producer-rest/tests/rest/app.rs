@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use test_support::{Postgres, SqliteFile};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +92,7 @@ impl TestApp {
         let database = Database::from(DatabaseUrl::parse(Some(url)).unwrap());
         migrate::up(&database).await.unwrap();
         let store = store::connect(&settings).await.unwrap();
-        let ingest = Ingest::start(&store, Limits::from(&settings));
+        let ingest = Ingest::start(&store, Limits::from(&settings), &Handle::current());
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

@@ -11,6 +11,7 @@ use producer_core::maintenance::{Database, MaintenanceError, migrate};
 use producer_core::store::{self, Store};
 use producer_core::{Clock, Ingest};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ pub(super) async fn serve<A: Api>(
     settings: Settings,
     args: A::Args,
     database: Database,
+    writers: &Handle,
 ) -> Result<ExitCode, Failure> {
     let mut stop = StopSignals::new()?;
     let listener = listen::<A>(&settings, &args)?;
@@ -35,7 +37,7 @@ pub(super) async fn serve<A: Api>(
         started = start(&settings, &database) => started?,
         () = stop.next() => return Ok(ExitCode::SUCCESS),
     };
-    let app = app(settings, args, &started)?;
+    let app = app(settings, args, &started, writers)?;
     let address = listener.local_addr().map_err(Failure::new)?;
     tracing::info!(api = A::NAME, %address, %database, "serving");
     let (shutdown, grace) = (app.shutdown.clone(), app.settings.shutdown_grace);
@@ -117,9 +119,14 @@ async fn finish_start(database: &Database, started: &Started) -> Failure {
     std::future::pending().await
 }
 
-fn app<A: Clone>(settings: Settings, args: A, started: &Started) -> Result<App<A>, Failure> {
+fn app<A: Clone>(
+    settings: Settings,
+    args: A,
+    started: &Started,
+    writers: &Handle,
+) -> Result<App<A>, Failure> {
     Ok(App {
-        ingest: Ingest::start(&started.store, Limits::from(&settings)),
+        ingest: Ingest::start(&started.store, Limits::from(&settings), writers),
         store: Arc::clone(&started.store),
         clock: Clock::system(),
         budget: ByteBudget::new(settings.body_buffer_bytes),
