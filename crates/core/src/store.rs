@@ -4,6 +4,7 @@
 mod log;
 mod plan;
 pub mod postgres;
+mod slices;
 pub mod sqlite;
 mod url;
 

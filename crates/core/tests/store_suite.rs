@@ -40,6 +40,7 @@ on_both!(
     an_empty_patch_counts,
     a_document_up_to_the_limit_is_taken_and_over_it_refused,
     an_event_over_the_limit_leaves_its_other_entities_alone,
+    an_event_of_more_documents_than_memory_should_hold_is_one_event,
     a_refused_event_leaves_its_uuid_free,
     atomic_stores_all_or_nothing,
     the_longest_ids_fit_every_index,
@@ -184,6 +185,40 @@ async fn an_event_over_the_limit_leaves_its_other_entities_alone(db: Db) {
     assert_eq!(place, "/eventBody/entities/1/updatedAttributes");
     assert_eq!(verdicts[1], Verdict::Applied(vec![1]));
     assert_eq!(db.car("new").await.unwrap(), r#"{"y":1}"#);
+}
+
+/// Twelve full documents are read and written part by part; it is all or nothing all the same.
+async fn an_event_of_more_documents_than_memory_should_hold_is_one_event(db: Db) {
+    let ids: Vec<String> = (0..12).map(|n| format!("full{n}")).collect();
+    for (n, id) in (0..).zip(&ids) {
+        db.apply(&[car(n, id, &patch_of("a", MAX - 50))]).await;
+    }
+    let on_all = |patch| ids.iter().map(move |id| ("Car", id.as_str(), patch));
+    let mut updates: Vec<_> = on_all(r#"{"o":{"n":1}}"#).collect();
+    updates.push(("Car", "full0", r#"{"o":{"m":1}}"#));
+    let versions: Vec<u64> = [[2; 12].as_slice(), &[3]].concat();
+    let batch = [event(100, &updates), car(101, "full1", r#"{"o":{}}"#)];
+    let expected = [Verdict::Applied(versions.clone()), Verdict::Applied(vec![3])];
+    assert_eq!(db.apply(&batch).await, expected);
+    assert!(db.car("full0").await.unwrap().ends_with(r#","o":{"m":1,"n":1}}"#));
+    let logged = db.store.event(uuid(100)).await.unwrap().unwrap();
+    assert!(batch[0].same_content(&logged));
+
+    assert_eq!(db.apply(&batch[..1]).await, [Verdict::Duplicate(versions)]);
+    assert_eq!(db.apply(&[event(100, &updates[..12])]).await, [Verdict::Conflict]);
+
+    let over = format!(r#"{{"o":{{"p":"{}"}}}}"#, "p".repeat(60));
+    let mut updates: Vec<_> = on_all(r#"{"o":{"n":2}}"#).collect();
+    updates.insert(0, ("Car", "new", "{}"));
+    updates.push(("Car", "full11", &over));
+    let verdicts = db.apply(&[event(102, &updates), car(103, "new", r#"{"o":{}}"#)]).await;
+    let Verdict::Invalid(violations) = &verdicts[0] else { panic!("{:?}", verdicts[0]) };
+    let place = violations.listed()[0].location.pointer();
+    assert_eq!(place, "/eventBody/entities/13/updatedAttributes");
+    assert_eq!(verdicts[1], Verdict::Applied(vec![1]), "nothing of the refused one stands");
+    assert_eq!(db.entity("Car", "full0").await.unwrap().version, 3);
+    assert_eq!(db.entity("Car", "full11").await.unwrap().version, 2);
+    assert_eq!(db.store.event(uuid(102)).await.unwrap(), None);
 }
 
 async fn a_refused_event_leaves_its_uuid_free(db: Db) {

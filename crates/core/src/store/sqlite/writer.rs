@@ -1,17 +1,20 @@
 //! A writer: its turn, one transaction, the careful road.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use uuid::Uuid;
 
 use super::checkpoint::Checkpointer;
 use super::read;
 use super::turns::Turns;
-use crate::store::plan::{Change, Known, LogRow, Rules, Stored, parts, plan, slices};
-use crate::store::{ApplyError, ApplyMode, BoxFuture, Verdict, Writer};
+use crate::store::plan::{Change, Known, LogRow, Rules, Stored, Writes, compare, plan, plan_part};
+use crate::store::slices::{Slice, parts, slices};
+use crate::store::{ApplyError, ApplyMode, BoxFuture, LoggedEvent, Verdict, Writer};
 use crate::{Clock, EntityKey, EntityUpdate, Event, Timestamp};
 
 // Every statement is a way to SQLite's thread and back, so each takes all its rows as one JSON
@@ -49,6 +52,12 @@ pub(super) struct WriterSettings {
     pub(super) checkpointer: Arc<Checkpointer>,
     pub(super) max_entity_bytes: usize,
     pub(super) clock: Clock,
+}
+
+impl WriterSettings {
+    fn rules(&self) -> Rules {
+        Rules { max_entity_bytes: self.max_entity_bytes, now: self.clock.now() }
+    }
 }
 
 /// Applies batches over one connection.
@@ -104,8 +113,7 @@ impl Writer for SqliteWriter {
 }
 
 /// No session can hold a row here, so that no event is ever locked and the modes but `Atomic` are
-/// one. A COMMIT that fails has stored nothing, but for an I/O error: then its last frame may be in
-/// the log all the same, and a crash would replay it.
+/// one.
 async fn transaction(
     connection: &mut SqliteConnection,
     settings: &WriterSettings,
@@ -116,25 +124,77 @@ async fn transaction(
     let sizes = sizes(connection, batch).await?;
     let mut verdicts = Vec::with_capacity(batch.len());
     for slice in slices(batch, &sizes) {
-        let known = read_known(connection, slice).await?;
-        let rules =
-            Rules { max_entity_bytes: settings.max_entity_bytes, now: settings.clock.now() };
-        let plan = plan(slice, &known, &mut HashSet::new(), rules);
-        let plan = plan.map_err(ApplyError::Refused)?;
-        if !plan.changes.is_empty() {
-            write(connection, plan.changes, plan.log).await?;
+        match slice {
+            Slice::Whole(events) => {
+                verdicts.extend(apply_whole(connection, settings, events).await?);
+            }
+            Slice::InParts(event, parts) => {
+                verdicts.push(apply_in_parts(connection, settings, event, parts).await?);
+            }
         }
-        verdicts.extend(plan.verdicts);
     }
     let done = |verdict: &Verdict| matches!(verdict, Verdict::Applied(_) | Verdict::Duplicate(_));
     let stays = mode != ApplyMode::Atomic || verdicts.iter().all(done);
-    let end = sqlx::query(if stays { "COMMIT" } else { "ROLLBACK" }).execute(connection).await;
-    match end {
-        Err(error) if stays && primary_code(&error) == Some(IOERR) => {
-            Err(ApplyError::Unknown(error.to_string()))
-        }
-        end => end.map(|_| verdicts).map_err(fault),
+    if stays {
+        commit(connection).await?
+    } else {
+        run(connection, "ROLLBACK").await?
     }
+    Ok(verdicts)
+}
+
+/// A COMMIT that SQLite refuses has stored nothing, but for an I/O error: then its last frame may
+/// be in the log all the same, and a crash would replay it. Without a code of SQLite's it wasn't
+/// even heard of.
+async fn commit(connection: &mut SqliteConnection) -> Result<(), ApplyError> {
+    let committed = sqlx::query("COMMIT").execute(connection).await;
+    committed.map(drop).map_err(|error| match primary_code(&error) {
+        Some(IOERR) | None => ApplyError::Unknown(error.to_string()),
+        Some(_) => fault(error),
+    })
+}
+
+async fn apply_whole(
+    connection: &mut SqliteConnection,
+    settings: &WriterSettings,
+    events: &[Event],
+) -> Result<Vec<Verdict>, ApplyError> {
+    let logged = logged(connection, events).await?;
+    let entities = entities(connection, events.iter().flat_map(Event::updates)).await?;
+    let known = Known { logged, entities };
+    let plan = plan(events, &known, &mut HashSet::new(), settings.rules());
+    let (verdicts, writes) = plan.map_err(ApplyError::Refused)?;
+    write(connection, writes).await?;
+    Ok(verdicts)
+}
+
+/// An event whose documents don't fit in memory together; where a part is refused it goes back to
+/// where the event began.
+async fn apply_in_parts(
+    connection: &mut SqliteConnection,
+    settings: &WriterSettings,
+    event: &Event,
+    parts: Vec<Range<usize>>,
+) -> Result<Verdict, ApplyError> {
+    let logged = logged(connection, std::slice::from_ref(event)).await?;
+    if let Some(logged) = logged.get(&event.uuid()) {
+        return Ok(compare(event, logged));
+    }
+    run(connection, "SAVEPOINT event").await?;
+    let mut versions = Vec::with_capacity(event.updates().len());
+    for part in parts {
+        let entities = entities(connection, &event.updates()[part.clone()]).await?;
+        let known = Known { entities, ..Known::default() };
+        let plan = plan_part(event, part, &known, settings.rules());
+        let (verdict, writes) = plan.map_err(ApplyError::Refused)?;
+        let Verdict::Applied(made) = verdict else {
+            run(connection, "ROLLBACK TO event").await?;
+            return Ok(verdict);
+        };
+        versions.extend(made);
+        write(connection, writes).await?;
+    }
+    Ok(Verdict::Applied(versions))
 }
 
 async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), ApplyError> {
@@ -146,7 +206,7 @@ async fn sizes(
     batch: &[Event],
 ) -> Result<HashMap<EntityKey, usize>, ApplyError> {
     let rows: Vec<(String, String, i64)> = sqlx::query_as(SIZES)
-        .bind(json(&keys_of(batch))?)
+        .bind(json(&keys_of(batch.iter().flat_map(Event::updates)))?)
         .fetch_all(connection)
         .await
         .map_err(fault)?;
@@ -156,14 +216,21 @@ async fn sizes(
     Ok(sized.collect())
 }
 
-async fn read_known(
+/// Those of the events' uuids that are taken.
+async fn logged(
     connection: &mut SqliteConnection,
-    slice: &[Event],
-) -> Result<Known, ApplyError> {
-    let uuids = slice.iter().map(Event::uuid);
-    let logged = read::logged(&mut *connection, uuids).await.map_err(fault)?;
+    events: &[Event],
+) -> Result<HashMap<Uuid, LoggedEvent>, ApplyError> {
+    read::logged(connection, events.iter().map(Event::uuid)).await.map_err(fault)
+}
+
+/// The entities of the updates, as far as they exist.
+async fn entities<'u>(
+    connection: &mut SqliteConnection,
+    updates: impl IntoIterator<Item = &'u EntityUpdate>,
+) -> Result<HashMap<EntityKey, Stored>, ApplyError> {
     let rows: Vec<(String, String, i64, i64, i64, String)> = sqlx::query_as(STATES)
-        .bind(json(&keys_of(slice))?)
+        .bind(json(&keys_of(updates))?)
         .fetch_all(connection)
         .await
         .map_err(fault)?;
@@ -173,13 +240,12 @@ async fn read_known(
         let stored = Stored { version: count(version), size, updated, data };
         (EntityKey { entity_type, entity_id }, stored)
     });
-    Ok(Known { logged, entities: states.collect() })
+    Ok(states.collect())
 }
 
 async fn write(
     connection: &mut SqliteConnection,
-    changes: Vec<Change<'_>>,
-    log: Vec<LogRow<'_>>,
+    Writes { changes, log }: Writes<'_>,
 ) -> Result<(), ApplyError> {
     for part in parts(&changes, |change| change.data.len()) {
         let states: Vec<_> = part.iter().map(state_row).collect();
@@ -217,8 +283,8 @@ fn log_row<'a>(row: &LogRow<'a>) -> impl Serialize + use<'a> {
     )
 }
 
-fn keys_of(events: &[Event]) -> Vec<(&str, &str)> {
-    let keys: BTreeSet<_> = events.iter().flat_map(Event::updates).map(EntityUpdate::key).collect();
+fn keys_of<'u>(updates: impl IntoIterator<Item = &'u EntityUpdate>) -> Vec<(&'u str, &'u str)> {
+    let keys: BTreeSet<_> = updates.into_iter().map(EntityUpdate::key).collect();
     keys.into_iter().map(|key| (key.entity_type(), key.entity_id())).collect()
 }
 
