@@ -23,7 +23,8 @@ fn forget_the_peak() {
 
 #[tokio::test]
 async fn an_event_over_many_full_documents_loads_few_of_them_at_once() {
-    for db in [Db::sqlite(&[]).await, Db::postgres(&[]).await] {
+    let unhurried = ["--database-statement-timeout", "30s"];
+    for db in [Db::sqlite(&[]).await, Db::postgres(&unhurried).await] {
         let ids: Vec<String> = (0..DOCUMENTS).map(|n| n.to_string()).collect();
         let full = format!(r#"{{"a":"{}"}}"#, "x".repeat(MIB - 100));
         for (n, id) in (0..).zip(&ids) {

@@ -59,7 +59,7 @@ async fn a_row_that_others_hold_waits_aside_and_its_neighbours_go_on() {
 /// The held row comes to light when the first parts of the event are written already.
 #[tokio::test]
 async fn an_event_in_parts_waits_as_a_whole() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(&["--database-statement-timeout", "30s"]).await;
     let full = format!(r#"{{"a":"{}"}}"#, "x".repeat(1_000_000));
     let ids: Vec<String> = (0..12).map(|n| format!("full{n:02}")).collect();
     for (n, id) in (0..).zip(&ids) {

@@ -14,7 +14,7 @@ macro_rules! on_both {
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case(super::Db::postgres(&[]).await).await;
+                super::$case(super::Db::postgres(&super::UNHURRIED).await).await;
             })*
         }
         mod sqlite {
@@ -51,6 +51,9 @@ on_both!(
     an_entity_new_to_many_writers_sees_all_their_updates,
     ping_answers,
 );
+
+/// Time is not what is tested here.
+const UNHURRIED: [&str; 2] = ["--database-statement-timeout", "30s"];
 
 async fn a_new_entity_is_made_at_version_1(db: Db) {
     let verdicts = db.apply(&[car(1, "a", r#"{"km":1}"#)]).await;

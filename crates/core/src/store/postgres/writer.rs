@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::time::Instant;
 
 use super::fault::Fault;
-use super::{OLDEST_SUPPORTED, careful, fast};
+use super::{careful, fast, version};
 use crate::store::{ApplyError, ApplyMode, BoxFuture, Verdict, Writer};
 use crate::{Clock, Event};
 
@@ -44,14 +44,8 @@ pub(super) async fn open(settings: &WriterSettings) -> Result<PgConnection, Open
         Ok(Err(error)) => return Err(OpenError::Unavailable(error.to_string())),
         Err(_) => return Err(OpenError::Unavailable("the server doesn't answer".to_owned())),
     };
-    match connection.server_version_num() {
-        Some(version) if version < OLDEST_SUPPORTED => {
-            let release = f64::from(version / 100) / 100.0;
-            let message = format!("PostgreSQL 14 or newer is needed, the server is {release}");
-            Err(OpenError::TooOld(message))
-        }
-        _ => Ok(connection),
-    }
+    version::check(connection.server_version_num()).map_err(OpenError::TooOld)?;
+    Ok(connection)
 }
 
 /// A connection while one batch uses it.
