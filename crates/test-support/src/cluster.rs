@@ -220,7 +220,7 @@ impl Container {
         let publish = format!("127.0.0.1:{port}:5432");
         let output = Command::new("docker")
             .args(["run", "--detach", "--rm=false", "--publish", &publish])
-            .args(["--env", "POSTGRES_HOST_AUTH_METHOD=trust", "postgres:17"])
+            .args(["--env", "POSTGRES_PASSWORD=postgres", "postgres:17"])
             .args(["-c", "fsync=off", "-c", "max_connections=200"])
             .output()
             .ok()

@@ -70,7 +70,7 @@ impl Postgres {
                 format!("postgres://postgres@127.0.0.1:{}/{database}", cluster.port())
             }
             Server::Container(container) => {
-                format!("postgres://postgres@127.0.0.1:{}/{database}", container.port())
+                format!("postgres://postgres:postgres@127.0.0.1:{}/{database}", container.port())
             }
         }
     }
