@@ -305,7 +305,7 @@ async fn a_server_that_freezes_leaves_the_outcome_unknown_and_a_second_try_settl
     frozen.await.unwrap();
     server.freeze();
     let (mut writer, n, error) = under_load.await.unwrap();
-    assert!(matches!(error, ApplyError::Unknown(_)), "{error:?}");
+    assert!(matches!(error, ApplyError::Unknown { .. }), "{error:?}");
     let still = writer.apply(&batch(n), ApplyMode::Normal).await;
     assert!(matches!(still, Err(ApplyError::Unavailable(_))), "{still:?}");
     assert!(store.ping().await.is_err());

@@ -47,7 +47,7 @@ async fn with_limits() {
     fill();
     let batch = [car(2, "a", r#"{"n":2}"#)];
     let refused = writer.apply(&batch, ApplyMode::Normal).await;
-    assert!(matches!(refused, Err(ApplyError::Unknown(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ApplyError::Unknown { .. })), "{refused:?}");
     limit_files("unlimited");
     assert_eq!(db.car("a").await.unwrap(), r#"{"n":1}"#);
     assert_eq!(apply(&mut *writer, &batch).await, [Verdict::Applied(vec![2])], "found out");

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
-use super::{LoggedEvent, LoggedUpdate, Verdict};
+use super::{LoggedEvent, LoggedUpdate, Stamp, Verdict};
 use crate::merge::Document;
 use crate::{EntityKey, EntityUpdate, Event, Location, Step, Timestamp, Violations};
 
@@ -36,6 +36,7 @@ pub(crate) struct Rules {
     pub(crate) max_entity_bytes: usize,
     /// The time of the commit.
     pub(crate) now: Timestamp,
+    pub(crate) stamp: Stamp,
 }
 
 /// What to write.
@@ -166,7 +167,7 @@ impl<'a> Planner<'a> {
         }
         let &(first, first_row) = self.applied.get(&uuid)?;
         let versions = self.versions_of(first, first_row);
-        Some(compare(event, &as_logged(first, &versions, self.rules.now)))
+        Some(compare(event, &as_logged(first, &versions, self.rules)))
     }
 
     fn versions_of(&self, event: &Event, first_row: usize) -> Vec<u64> {
@@ -298,14 +299,15 @@ impl<'a> State<'a> {
 /// The verdict on an event whose uuid is taken.
 pub(crate) fn compare(event: &Event, logged: &LoggedEvent) -> Verdict {
     if event.same_content(logged) {
-        Verdict::Duplicate(logged.updates.iter().map(|update| update.version).collect())
+        let versions = logged.updates.iter().map(|update| update.version).collect();
+        Verdict::Duplicate { versions, stamp: logged.stamp }
     } else {
         Verdict::Conflict
     }
 }
 
 /// What the log will have of an event of this batch.
-fn as_logged(event: &Event, versions: &[u64], now: Timestamp) -> LoggedEvent {
+fn as_logged(event: &Event, versions: &[u64], Rules { now, stamp, .. }: Rules) -> LoggedEvent {
     let updates = event.updates().iter().zip(versions).map(|(update, &version)| LoggedUpdate {
         key: update.key().clone(),
         version,
@@ -318,6 +320,7 @@ fn as_logged(event: &Event, versions: &[u64], now: Timestamp) -> LoggedEvent {
         created: event.created(),
         saved: event.saved().unwrap_or(now),
         committed: now,
+        stamp,
         updates: updates.collect(),
     }
 }

@@ -65,9 +65,9 @@ WITH change AS NOT MATERIALIZED (
     RETURNING 1
 ), logged AS (
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                           entity_type, entity_id, event_name, event_type, patch)
+                           entity_type, entity_id, event_name, event_type, patch, stamp)
     SELECT event_uuid, ordinal, version, created_at, saved_at, committed_at,
-           entity_type, entity_id, event_name, event_type, patch::json
+           entity_type, entity_id, event_name, event_type, patch::json, $19::int4
     FROM unnest($8::text[], $9::text[], $10::uuid[], $11::int2[], $12::int8[], $13::timestamptz[],
                 $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::text[])
         AS l (entity_type, entity_id, event_uuid, ordinal, version, created_at, saved_at,
@@ -102,7 +102,7 @@ pub(super) async fn apply(
         };
         match failure.fault {
             fault @ (Fault::Lost(_) | Fault::Down(_)) if failure.committing => {
-                return Err(fault.at_commit());
+                return Err(fault.at_commit(session.stamp));
             }
             fault @ (Fault::Lost(_) | Fault::Down(_)) => return Err(fault.before_commit()),
             fault => {
@@ -150,8 +150,7 @@ async fn transaction(
             }
         }
     }
-    let done = |verdict: &Verdict| matches!(verdict, Verdict::Applied(_) | Verdict::Duplicate(_));
-    let stays = !atomic || verdicts.iter().all(done);
+    let stays = !atomic || verdicts.iter().all(Verdict::is_stored);
     let end = session.run(if stays { "COMMIT" } else { "ROLLBACK" }).await;
     end.map_err(|fault| Failure { fault, committing: stays })?;
     Ok(verdicts)
@@ -294,7 +293,8 @@ async fn apply_part(
 
 fn rules(session: &Session<'_>) -> Rules {
     let settings = session.settings;
-    Rules { max_entity_bytes: settings.max_entity_bytes, now: settings.clock.now() }
+    let now = settings.clock.now();
+    Rules { max_entity_bytes: settings.max_entity_bytes, now, stamp: session.stamp }
 }
 
 /// In one statement, or as many as the sizes need.
@@ -349,6 +349,7 @@ async fn write_part(
         .bind(rows.names)
         .bind(rows.event_types)
         .bind(rows.patches)
+        .bind(session.stamp.0)
         .fetch_all(&mut session.connection);
     let written = Session::flight(session.settings.flight_deadline, statement).await?;
     if written == [expected] {

@@ -34,9 +34,9 @@ WITH changed AS (
     RETURNING entity_type, entity_id, version, updated_at
 ), logged AS (
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                           entity_type, entity_id, event_name, event_type, patch)
+                           entity_type, entity_id, event_name, event_type, patch, stamp)
     SELECT u.event_uuid, u.ordinal, c.version - u.behind, u.created_at, u.saved_at, c.updated_at,
-           u.entity_type, u.entity_id, u.event_name, u.event_type, u.patch::json
+           u.entity_type, u.entity_id, u.event_name, u.event_type, u.patch::json, $18::int4
     FROM unnest($8::text[], $9::text[], $10::uuid[], $11::int2[], $12::int8[], $13::timestamptz[],
                 $14::timestamptz[], $15::text[], $16::text[], $17::text[]) WITH ORDINALITY
         AS u (entity_type, entity_id, event_uuid, ordinal, behind, created_at, saved_at,
@@ -103,6 +103,7 @@ pub(super) async fn apply(
         .bind(log.names)
         .bind(log.event_types)
         .bind(log.patches)
+        .bind(session.stamp.0)
         // the whole answer: what ends a stream early leaves the commit's own error unread
         .fetch_all(&mut session.connection);
     let versions = Session::flight(settings.flight_deadline, statement).await?;

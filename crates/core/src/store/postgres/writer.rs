@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::fault::Fault;
 use super::{careful, fast, version};
-use crate::store::{ApplyError, ApplyMode, BoxFuture, Verdict, Writer};
+use crate::store::{ApplyError, ApplyMode, BoxFuture, Stamp, Verdict, Writer};
 use crate::{Clock, Event};
 
 /// What every writer of a store shares.
@@ -52,6 +52,8 @@ pub(super) async fn open(settings: &WriterSettings) -> Result<PgConnection, Open
 pub(super) struct Session<'s> {
     pub(super) connection: PgConnection,
     pub(super) settings: &'s WriterSettings,
+    /// What this try writes into the log.
+    pub(super) stamp: Stamp,
 }
 
 impl Session<'_> {
@@ -116,7 +118,7 @@ impl PgWriter {
         let connection = self.connection().await.map_err(|error| match error {
             OpenError::TooOld(text) | OpenError::Unavailable(text) => ApplyError::Unavailable(text),
         })?;
-        let mut session = Session { connection, settings: &self.settings };
+        let mut session = Session { connection, settings: &self.settings, stamp: Stamp::random() };
         let result = apply(&mut session, batch, mode).await;
         if matches!(result, Ok(_) | Err(ApplyError::Refused(_))) {
             self.connection = Some((session.connection, Instant::now()));
@@ -146,7 +148,9 @@ async fn apply(
             Ok(verdicts) => return Ok(verdicts),
             // the lock was waited for once; what others hold is now left aside
             Err(Fault::LockTimeout(_)) => patient = true,
-            Err(fault @ (Fault::Lost(_) | Fault::Down(_))) => return Err(fault.at_commit()),
+            Err(fault @ (Fault::Lost(_) | Fault::Down(_))) => {
+                return Err(fault.at_commit(session.stamp));
+            }
             Err(Fault::Exists(_) | Fault::Race(_) | Fault::Refused(_)) => {}
         }
     }

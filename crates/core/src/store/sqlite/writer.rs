@@ -14,7 +14,7 @@ use super::read;
 use super::turns::Turns;
 use crate::store::plan::{Change, Known, LogRow, Rules, Stored, Writes, compare, plan, plan_part};
 use crate::store::slices::{Slice, parts, slices};
-use crate::store::{ApplyError, ApplyMode, BoxFuture, LoggedEvent, Verdict, Writer};
+use crate::store::{ApplyError, ApplyMode, BoxFuture, LoggedEvent, Stamp, Verdict, Writer};
 use crate::{Clock, EntityKey, EntityUpdate, Event, Timestamp};
 
 // Every statement is a way to SQLite's thread and back, so each takes all its rows as one JSON
@@ -39,9 +39,9 @@ ON CONFLICT (entity_type, entity_id) DO UPDATE SET
 
 const LOG: &str = r"
 INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                       entity_type, entity_id, event_name, event_type, patch)
+                       entity_type, entity_id, event_name, event_type, patch, stamp)
 SELECT unhex(l.value->>0), l.value->>1, l.value->>2, l.value->>3, l.value->>4, l.value->>5,
-       l.value->>6, l.value->>7, l.value->>8, l.value->>9, l.value->>10
+       l.value->>6, l.value->>7, l.value->>8, l.value->>9, l.value->>10, ?2
 FROM json_each(?1) AS l ORDER BY l.key";
 
 /// What a writer works with.
@@ -55,8 +55,8 @@ pub(super) struct WriterSettings {
 }
 
 impl WriterSettings {
-    fn rules(&self) -> Rules {
-        Rules { max_entity_bytes: self.max_entity_bytes, now: self.clock.now() }
+    fn rules(&self, stamp: Stamp) -> Rules {
+        Rules { max_entity_bytes: self.max_entity_bytes, now: self.clock.now(), stamp }
     }
 }
 
@@ -120,23 +120,24 @@ async fn transaction(
     batch: &[Event],
     mode: ApplyMode,
 ) -> Result<Vec<Verdict>, ApplyError> {
+    let stamp = Stamp::random();
     run(connection, "BEGIN IMMEDIATE").await?;
     let sizes = sizes(connection, batch).await?;
     let mut verdicts = Vec::with_capacity(batch.len());
     for slice in slices(batch, &sizes) {
         match slice {
             Slice::Whole(events) => {
-                verdicts.extend(apply_whole(connection, settings, events).await?);
+                verdicts.extend(apply_whole(connection, settings.rules(stamp), events).await?);
             }
             Slice::InParts(event, parts) => {
-                verdicts.push(apply_in_parts(connection, settings, event, parts).await?);
+                verdicts
+                    .push(apply_in_parts(connection, settings.rules(stamp), event, parts).await?);
             }
         }
     }
-    let done = |verdict: &Verdict| matches!(verdict, Verdict::Applied(_) | Verdict::Duplicate(_));
-    let stays = mode != ApplyMode::Atomic || verdicts.iter().all(done);
+    let stays = mode != ApplyMode::Atomic || verdicts.iter().all(Verdict::is_stored);
     if stays {
-        commit(connection).await?
+        commit(connection, stamp).await?
     } else {
         run(connection, "ROLLBACK").await?
     }
@@ -146,25 +147,25 @@ async fn transaction(
 /// A COMMIT that SQLite refuses has stored nothing, but for an I/O error: then its last frame may
 /// be in the log all the same, and a crash would replay it. Without a code of SQLite's it wasn't
 /// even heard of.
-async fn commit(connection: &mut SqliteConnection) -> Result<(), ApplyError> {
+async fn commit(connection: &mut SqliteConnection, stamp: Stamp) -> Result<(), ApplyError> {
     let committed = sqlx::query("COMMIT").execute(connection).await;
     committed.map(drop).map_err(|error| match primary_code(&error) {
-        Some(IOERR) | None => ApplyError::Unknown(error.to_string()),
+        Some(IOERR) | None => ApplyError::Unknown { reason: error.to_string(), stamp },
         Some(_) => fault(error),
     })
 }
 
 async fn apply_whole(
     connection: &mut SqliteConnection,
-    settings: &WriterSettings,
+    rules: Rules,
     events: &[Event],
 ) -> Result<Vec<Verdict>, ApplyError> {
     let logged = logged(connection, events).await?;
     let entities = entities(connection, events.iter().flat_map(Event::updates)).await?;
     let known = Known { logged, entities };
-    let plan = plan(events, &known, &mut HashSet::new(), settings.rules());
+    let plan = plan(events, &known, &mut HashSet::new(), rules);
     let (verdicts, writes) = plan.map_err(ApplyError::Refused)?;
-    write(connection, writes).await?;
+    write(connection, writes, rules.stamp).await?;
     Ok(verdicts)
 }
 
@@ -172,7 +173,7 @@ async fn apply_whole(
 /// where the event began.
 async fn apply_in_parts(
     connection: &mut SqliteConnection,
-    settings: &WriterSettings,
+    rules: Rules,
     event: &Event,
     parts: Vec<Range<usize>>,
 ) -> Result<Verdict, ApplyError> {
@@ -185,14 +186,14 @@ async fn apply_in_parts(
     for part in parts {
         let entities = entities(connection, &event.updates()[part.clone()]).await?;
         let known = Known { entities, ..Known::default() };
-        let plan = plan_part(event, part, &known, settings.rules());
+        let plan = plan_part(event, part, &known, rules);
         let (verdict, writes) = plan.map_err(ApplyError::Refused)?;
         let Verdict::Applied(made) = verdict else {
             run(connection, "ROLLBACK TO event").await?;
             return Ok(verdict);
         };
         versions.extend(made);
-        write(connection, writes).await?;
+        write(connection, writes, rules.stamp).await?;
     }
     Ok(Verdict::Applied(versions))
 }
@@ -246,6 +247,7 @@ async fn entities<'u>(
 async fn write(
     connection: &mut SqliteConnection,
     Writes { changes, log }: Writes<'_>,
+    stamp: Stamp,
 ) -> Result<(), ApplyError> {
     for part in parts(&changes, |change| change.data.len()) {
         let states: Vec<_> = part.iter().map(state_row).collect();
@@ -254,7 +256,8 @@ async fn write(
     drop(changes);
     for part in parts(&log, |row| row.update.patch().text().len()) {
         let rows: Vec<_> = part.iter().map(log_row).collect();
-        sqlx::query(LOG).bind(json(&rows)?).execute(&mut *connection).await.map_err(fault)?;
+        let insert = sqlx::query(LOG).bind(json(&rows)?).bind(stamp.0);
+        insert.execute(&mut *connection).await.map_err(fault)?;
     }
     Ok(())
 }
