@@ -16,9 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions, Connection as _};
 
 use crate::store::DatabaseUrl;
-
-/// The oldest PostgreSQL that the statements run on.
-const OLDEST_POSTGRES: u32 = 140_000;
+use crate::store::postgres::version;
 
 /// How long a writer of the same SQLite file may keep maintenance waiting.
 const SQLITE_PATIENCE: Duration = Duration::from_secs(60);
@@ -38,6 +36,9 @@ pub enum MaintenanceError {
     /// Another transaction won; trying again may help.
     #[error("another transaction is in the way: {0}")]
     Contended(String),
+    /// Another session keeps a lock; it has to end first.
+    #[error("another session keeps a lock: {0}")]
+    Locked(String),
     /// A statement failed.
     #[error("the database says: {0}")]
     Statement(String),
@@ -50,8 +51,10 @@ impl From<sqlx::Error> for MaintenanceError {
             sqlx::Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),
             _ => None,
         };
-        if matches!(code.as_deref(), Some("40P01" | "40001")) {
-            return Self::Contended(text);
+        match code.as_deref() {
+            Some("40P01" | "40001") => return Self::Contended(text),
+            Some("55P03") => return Self::Locked(text),
+            _ => {}
         }
         let gone = match code.as_deref() {
             // connection exception, operator intervention (shutdown, starting up), a standby that
@@ -66,7 +69,7 @@ impl From<sqlx::Error> for MaintenanceError {
 impl MaintenanceError {
     /// Whether the same may go well later.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Contended(_))
+        matches!(self, Self::Unreachable(_) | Self::Contended(_) | Self::Locked(_))
     }
 }
 
@@ -187,13 +190,8 @@ async fn connect_postgres(options: &PgConnectOptions) -> Result<PgConnection, Ma
     let connection = connection
         .map_err(|_| MaintenanceError::Unreachable("no answer within 5s".into()))?
         .map_err(|error| MaintenanceError::Unreachable(error.to_string().replace('\n', " ")))?;
-    match connection.server_version_num() {
-        Some(version) if version < OLDEST_POSTGRES => Err(MaintenanceError::Refused(format!(
-            "DATABASE_URL: PostgreSQL {} is too old, 14 or newer is needed",
-            version / 10_000
-        ))),
-        _ => Ok(connection),
-    }
+    version::check(connection.server_version_num()).map_err(MaintenanceError::Refused)?;
+    Ok(connection)
 }
 
 async fn connect_sqlite(

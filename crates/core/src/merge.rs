@@ -93,6 +93,12 @@ impl<'a> Document<'a> {
         Self { members: lacking(&self.members, &other.members) }
     }
 
+    /// The patch that turns this document into `other`; neither holds a null.
+    #[must_use]
+    pub fn patch_to(&self, other: &Self) -> Self {
+        Self { members: changes(&self.members, &other.members) }
+    }
+
     /// Whether there is no member.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
@@ -177,6 +183,24 @@ fn lacking<'a>(existing: &Members<'a>, other: &Members<'a>) -> Members<'a> {
         }
     }
     missing
+}
+
+fn changes<'a>(from: &Members<'a>, to: &Members<'a>) -> Members<'a> {
+    let null = Node::Leaf { raw: "null", size: 4 };
+    let gone = from.keys().filter(|key| !to.contains_key(*key));
+    let mut changed: Members<'a> = gone.map(|key| (key.clone(), null.clone())).collect();
+    for (key, node) in to {
+        match (from.get(key), node) {
+            (Some(before), node) if before == node => {}
+            (Some(Node::Object(before)), Node::Object(after)) => {
+                changed.insert(key.clone(), Node::Object(changes(before, after)));
+            }
+            (_, node) => {
+                changed.insert(key.clone(), node.clone());
+            }
+        }
+    }
+    changed
 }
 
 fn size(members: &Members<'_>) -> usize {

@@ -4,6 +4,7 @@
 mod log;
 mod plan;
 pub mod postgres;
+mod slices;
 pub mod sqlite;
 mod url;
 
@@ -76,7 +77,8 @@ pub trait Writer: Send {
     /// Each event is all or nothing. A uuid that is already in the log, or twice in the batch, takes
     /// effect once. A verdict never depends on what else is in the batch.
     /// On an error nothing of the batch is stored, but for [`ApplyError::Unknown`]; after that the
-    /// same batch may be applied again, which settles it, because a uuid takes effect once.
+    /// same batch may be applied again, which settles it, because a uuid takes effect once. What the
+    /// earlier try stored is then a [`Verdict::Duplicate`] with its stamp.
     fn apply<'a>(
         &'a mut self,
         batch: &'a [Event],
@@ -97,19 +99,44 @@ pub enum ApplyMode {
     Atomic,
 }
 
+/// Marks in the log what one try to apply a batch wrote, so that a sender whose try ended with
+/// [`ApplyError::Unknown`] can be told whether it was that try that stored the event, or another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp(pub i32);
+
+impl Stamp {
+    /// One that no other try has, but for one in four billion.
+    fn random() -> Self {
+        let [a, b, c, d, ..] = *Uuid::new_v4().as_bytes();
+        Self(i32::from_ne_bytes([a, b, c, d]))
+    }
+}
+
 /// What became of one event of a batch that was committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Stored; the versions that its updates made, in their order.
     Applied(Vec<u64>),
-    /// It was stored before, with the same content; the versions that it made then.
-    Duplicate(Vec<u64>),
+    /// It was stored before, with the same content.
+    Duplicate {
+        /// The versions that it made then.
+        versions: Vec<u64>,
+        /// The try that stored it.
+        stamp: Stamp,
+    },
     /// Its uuid is stored with other content.
     Conflict,
     /// It breaks a rule that only the stored state can tell: a document would grow too large.
     Invalid(Violations),
     /// A foreign session holds one of its entities; nothing of it is stored.
     Locked,
+}
+
+impl Verdict {
+    /// Whether the event is stored, now or before.
+    pub fn is_stored(&self) -> bool {
+        matches!(self, Self::Applied(_) | Self::Duplicate { .. })
+    }
 }
 
 /// Why a batch was not applied. The texts are for the log, never for an answer.
@@ -119,8 +146,13 @@ pub enum ApplyError {
     #[error("database unavailable: {0}")]
     Unavailable(String),
     /// The connection was lost or went silent when the commit may have been under way.
-    #[error("outcome unknown: {0}")]
-    Unknown(String),
+    #[error("outcome unknown: {reason}")]
+    Unknown {
+        /// What happened.
+        reason: String,
+        /// What the batch has in the log if it was stored.
+        stamp: Stamp,
+    },
     /// The database refused the batch (bad data, a lock that only a smaller batch can tell apart).
     /// Nothing was stored; halves of it may pass.
     #[error("batch refused: {0}")]
@@ -162,6 +194,8 @@ pub struct LoggedEvent {
     pub saved: Timestamp,
     /// When it was committed.
     pub committed: Timestamp,
+    /// The try that stored it.
+    pub stamp: Stamp,
     /// The updates in their order.
     pub updates: Vec<LoggedUpdate>,
 }

@@ -60,7 +60,9 @@ impl Timestamp {
         Self::checked(millis.checked_mul(1000).ok_or(OUT_OF_RANGE)?)
     }
 
-    fn checked(micros: i64) -> Result<Self, &'static str> {
+    /// # Errors
+    /// As [`Timestamp::from_text`].
+    pub(crate) fn checked(micros: i64) -> Result<Self, &'static str> {
         if ALLOWED_MICROS.contains(&micros) { Ok(Self(micros)) } else { Err(OUT_OF_RANGE) }
     }
 }

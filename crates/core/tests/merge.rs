@@ -34,6 +34,19 @@ fn the_cases_of_appendix_a_that_concern_objects() {
 }
 
 #[test]
+fn a_patch_between_two_documents_says_no_more_than_it_must() {
+    for (from, to, patch) in [
+        (r#"{"a":1,"b":{"c":[1]}}"#, r#"{"b":{"c":[1.0]},"a":1e0}"#, "{}"),
+        (r#"{"a":1,"b":{"c":1,"d":2}}"#, r#"{"b":{"c":3,"d":2}}"#, r#"{"a":null,"b":{"c":3}}"#),
+        (r#"{"a":{"b":1}}"#, r#"{"a":{},"n":{"m":1}}"#, r#"{"a":{"b":null},"n":{"m":1}}"#),
+        (r#"{"a":1,"b":{"c":1}}"#, r#"{"a":{"c":1},"b":1}"#, r#"{"a":{"c":1},"b":1}"#),
+    ] {
+        let (from, to) = (Document::parse(from).expect("one"), Document::parse(to).expect("two"));
+        assert_eq!(from.patch_to(&to).to_json(), patch);
+    }
+}
+
+#[test]
 fn numbers_and_strings_come_back_exactly() {
     let text = r#"{"n":24439.750000000000000001,"big":9007199254740993,"s":"é\u00e9\ud83d\ude00","a":[ 1.0e2 , "a b\" \\" ]}"#;
     let patch = patch(text);
@@ -167,6 +180,15 @@ proptest! {
         let existing = Document::parse(&a_text).expect("a document");
         let lacking = existing.lacking(&Document::parse(&b_text).expect("a document")).to_json();
         prop_assert_eq!(applied(&a_text, &lacking), merged(&b, &a));
+    }
+
+    #[test]
+    fn a_patch_between_two_documents_leads_from_one_to_the_other(a in object(), b in object()) {
+        let (a, b) = (merged(&json!({}), &a), merged(&json!({}), &b));
+        let (a_text, b_text) = (a.to_string(), b.to_string());
+        let from = Document::parse(&a_text).expect("a document");
+        let patch = from.patch_to(&Document::parse(&b_text).expect("a document")).to_json();
+        prop_assert_eq!(applied(&a_text, &patch), b);
     }
 
     #[test]

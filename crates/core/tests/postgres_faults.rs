@@ -56,6 +56,27 @@ async fn a_row_that_others_hold_waits_aside_and_its_neighbours_go_on() {
     assert_eq!(db.apply(&[car(10, "held", "{}")]).await, [Verdict::Applied(vec![2])]);
 }
 
+/// The held row comes to light when the first parts of the event are written already.
+#[tokio::test]
+async fn an_event_in_parts_waits_as_a_whole() {
+    let db = Db::postgres(&["--database-statement-timeout", "30s"]).await;
+    let full = format!(r#"{{"a":"{}"}}"#, "x".repeat(1_000_000));
+    let ids: Vec<String> = (0..12).map(|n| format!("full{n:02}")).collect();
+    for (n, id) in (0..).zip(&ids) {
+        db.apply(&[car(n, id, &full)]).await;
+    }
+    let mut foreign = session(&db).await;
+    let hold = "BEGIN; SELECT FROM entities WHERE entity_id = 'full11' FOR UPDATE";
+    foreign.execute(hold).await.unwrap();
+    let updates: Vec<_> = ids.iter().map(|id| ("Car", id.as_str(), r#"{"o":{}}"#)).collect();
+    let batch = [event(20, &updates), car(21, "full00", "{}"), car(22, "free", "{}")];
+    let verdicts = db.apply(&batch).await;
+    assert_eq!(verdicts, [Verdict::Locked, Verdict::Locked, Verdict::Applied(vec![1])]);
+    assert_eq!(db.entity("Car", "full00").await.unwrap().version, 1);
+    foreign.execute("COMMIT").await.unwrap();
+    assert_eq!(db.apply(&batch[..1]).await, [Verdict::Applied(vec![2; 12])]);
+}
+
 #[tokio::test]
 async fn atomic_stores_nothing_while_others_hold_a_row() {
     let db = Db::postgres(&[]).await;
@@ -284,7 +305,7 @@ async fn a_server_that_freezes_leaves_the_outcome_unknown_and_a_second_try_settl
     frozen.await.unwrap();
     server.freeze();
     let (mut writer, n, error) = under_load.await.unwrap();
-    assert!(matches!(error, ApplyError::Unknown(_)), "{error:?}");
+    assert!(matches!(error, ApplyError::Unknown { .. }), "{error:?}");
     let still = writer.apply(&batch(n), ApplyMode::Normal).await;
     assert!(matches!(still, Err(ApplyError::Unavailable(_))), "{still:?}");
     assert!(store.ping().await.is_err());

@@ -43,6 +43,19 @@ async fn the_folder_is_made() {
     assert!(store.ping().await.is_ok());
 }
 
+/// Or two processes that know the file by two names would take their turns apart, and the log that
+/// SQLite keeps beside the file itself would never be seen to grow.
+#[tokio::test]
+async fn a_link_to_the_file_has_nothing_beside_it() {
+    let (db, linked) = (Db::sqlite(&[]).await, sqlite_file());
+    std::os::unix::fs::symlink(db.url.strip_prefix("sqlite://").unwrap(), linked.path()).unwrap();
+    let store = open(&settings(&linked.url(), &[]), clock(START)).await;
+    apply(&mut *store.writer(), &[car(1, "a", "{}")]).await;
+    assert!(db.entity("Car", "a").await.is_some());
+    let beside = std::fs::read_dir(linked.path().parent().unwrap()).unwrap().count();
+    assert_eq!(beside, 1, "the link alone");
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_database_ends_the_start_with_one_line() {
     let file = sqlite_file();

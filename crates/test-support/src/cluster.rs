@@ -1,5 +1,6 @@
 //! Servers that a test process starts.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -72,6 +73,23 @@ kill -KILL $all
 rm -rf "$1"
 "#;
 
+/// Starts a shell with `script`, whose first line waits until this process lets its pipe go.
+fn watch(script: &str, what: &OsStr) -> Child {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "watch"]).arg(what);
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Ctrl-C at a terminal is for this process; the watcher follows by its pipe
+    shell.process_group(0);
+    shell.spawn().expect("a shell")
+}
+
+/// Lets a watcher's pipe go, and waits for what it then does.
+fn end(watcher: &Mutex<Child>) {
+    let mut watcher = watcher.lock().expect("no one panicked with it");
+    drop(watcher.stdin.take());
+    watcher.wait().expect("the watcher ends");
+}
+
 impl Cluster {
     pub(crate) fn start(binaries: PathBuf, settings: &'static [&'static str]) -> Self {
         let folder =
@@ -83,16 +101,7 @@ impl Cluster {
         if is_root() {
             ok(Command::new("chown").arg(server_user()).arg(&data));
         }
-        let watcher = Command::new("sh")
-            .args(["-c", WATCH, "watch"])
-            .arg(folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Ctrl-C at a terminal is for this process; the watcher follows by its pipe
-            .process_group(0)
-            .spawn()
-            .expect("a shell");
+        let watcher = watch(WATCH, folder.path().as_os_str());
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
@@ -200,9 +209,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let mut watcher = self.watcher.lock().expect("no one panicked with it");
-        drop(watcher.stdin.take());
-        watcher.wait().expect("the watcher ends");
+        end(&self.watcher);
     }
 }
 
@@ -238,12 +245,15 @@ fn ok(command: &mut Command) {
     assert!(status.success(), "{command:?} failed: {text}");
 }
 
-/// A server in a container.
+/// A server in a container, which ends as a [`Cluster`] does.
 #[derive(Debug)]
 pub(crate) struct Container {
     id: String,
     port: u16,
+    watcher: Mutex<Child>,
 }
+
+const WATCH_CONTAINER: &str = r#"read -r _; exec docker rm --force --volumes "$1""#;
 
 impl Container {
     pub(crate) fn start() -> Option<Self> {
@@ -251,13 +261,14 @@ impl Container {
         let publish = format!("127.0.0.1:{port}:5432");
         let output = Command::new("docker")
             .args(["run", "--detach", "--rm=false", "--publish", &publish])
-            .args(["--env", "POSTGRES_HOST_AUTH_METHOD=trust", "postgres:17"])
+            .args(["--env", "POSTGRES_PASSWORD=postgres", "postgres:17"])
             .args(["-c", "fsync=off", "-c", "max_connections=200"])
             .output()
             .ok()
             .filter(|output| output.status.success())?;
         let id = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-        let container = Self { id, port };
+        let watcher = Mutex::new(watch(WATCH_CONTAINER, id.as_ref()));
+        let container = Self { id, port, watcher };
         container.wait();
         Some(container)
     }
@@ -291,6 +302,6 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let _ = Command::new("docker").args(["rm", "--force", "--volumes", &self.id]).output();
+        end(&self.watcher);
     }
 }

@@ -6,10 +6,10 @@
 pub mod cases;
 mod cluster;
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
 
@@ -38,9 +38,14 @@ impl Postgres {
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("TEST_DATABASE_URL") {
-            Ok(url) if !url.is_empty() => Self { server: Server::Given(url) },
+            Ok(url) if !url.is_empty() => Self::given(url),
             _ => Self::own(),
         })
+    }
+
+    /// A server that is there already, by the URL of one of its databases.
+    pub fn given(url: impl Into<String>) -> Self {
+        Self { server: Server::Given(url.into()) }
     }
 
     /// A server of the test's own, which it may stop, freeze and kill. It ends when dropped.
@@ -90,19 +95,17 @@ impl Postgres {
                 format!("postgres://postgres@127.0.0.1:{}/{database}", cluster.port())
             }
             Server::Container(container) => {
-                format!("postgres://postgres@127.0.0.1:{}/{database}", container.port())
+                format!("postgres://postgres:postgres@127.0.0.1:{}/{database}", container.port())
             }
         }
     }
 
-    /// Creates a database with a name that no one else uses; it is dropped with the value.
+    /// Creates a database with a name that no one else uses, no other machine either whose tests
+    /// run on the same server; it is dropped with the value.
     pub async fn fresh_database(&self) -> Database<'_> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("producer_test_{}_{count}", std::process::id());
-        let admin = self.admin();
-        run(&admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
-        run(&admin, &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
+        let random = RandomState::new().hash_one(std::process::id());
+        let name = format!("producer_test_{random:016x}");
+        run(&self.admin(), &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
         Database { url: self.url(&name), name, server: self }
     }
 
@@ -237,4 +240,31 @@ impl SqliteFile {
 fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn text(url: &str, sql: &'static str) -> String {
+        let options: PgConnectOptions = url.parse().expect("a URL");
+        let mut connection = options.connect().await.expect("a connection");
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn a_given_server_gets_databases_of_ours_and_keeps_none() {
+        const OURS: &str = "SELECT count(*)::text FROM pg_database WHERE datname LIKE 'producer_%'";
+        let server = Postgres::own();
+        let plain = server.url("postgres");
+        for url in [plain.clone(), format!("{plain}?application_name=given")] {
+            let given = Postgres::given(&url);
+            let (one, other) = (given.fresh_database().await, given.fresh_database().await);
+            assert_ne!(one.name(), other.name());
+            assert_eq!(text(one.url(), "SELECT current_database()::text").await, one.name());
+            assert_eq!(text(&plain, OURS).await, "2");
+            drop((one, other));
+            assert_eq!(text(&plain, OURS).await, "0");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::call::CallState;
 use super::{Limits, Outcome, outcome_unknown, unavailable};
+use crate::store::Stamp;
 use crate::{Event, Problem, ProblemKind, Receipt};
 
 /// Updates that one batch holds at most; it grows to what is waiting, never waits to grow.
@@ -94,18 +95,23 @@ pub(super) struct Slip {
     /// time from when it first met the lock.
     pub(super) expires: Option<Instant>,
     queued: Instant,
-    /// An earlier try may have stored it: it can't be refused as not stored any more.
-    pub(super) uncertain: bool,
+    /// Earlier tries that may have stored it: it can't be refused as not stored any more.
+    pub(super) lost: Vec<Stamp>,
     pub(super) ticket: Ticket,
     events: usize,
     weight: usize,
 }
 
 impl Slip {
+    /// Whether an earlier try may have stored it.
+    pub(super) fn is_uncertain(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
     /// What a sender is told whose event is not stored as far as this try goes: an earlier try may
     /// have stored it.
     pub(super) fn refusal(&self, problem: Problem) -> Problem {
-        if self.uncertain { outcome_unknown() } else { problem }
+        if self.is_uncertain() { outcome_unknown() } else { problem }
     }
 }
 
@@ -117,7 +123,7 @@ impl Job {
             call: None,
             expires,
             queued: Instant::now(),
-            uncertain: false,
+            lost: Vec::new(),
             ticket: Ticket::default(),
             events: events.len(),
             weight: events.iter().map(Event::weight).sum(),
@@ -139,8 +145,8 @@ impl Job {
 
     /// Takes the job for a writer, unless its sender gave it up or its call forbids it.
     fn take_up(self) -> Option<Self> {
-        let Slip { keys, call, ticket, uncertain, .. } = &self.slip;
-        if !uncertain && !ticket.take() {
+        let Slip { keys, call, ticket, .. } = &self.slip;
+        if !self.slip.is_uncertain() && !ticket.take() {
             // What stands behind it in its call must not be applied in its stead.
             call.iter().for_each(|call| call.fail(keys, false));
             return None;
@@ -206,7 +212,7 @@ impl Batch {
         if locked.is_empty() {
             return; // dropping the batch is all
         }
-        for job in locked.iter().filter(|job| !job.slip.uncertain) {
+        for job in locked.iter().filter(|job| !job.slip.is_uncertain()) {
             job.slip.ticket.put_back();
         }
         state.release(&mut self);

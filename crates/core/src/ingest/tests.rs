@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Ingest, Limits, Outcome};
 use crate::store::{
-    ApplyError, ApplyMode, BoxFuture, Entity, LoggedEvent, ReadError, Store, Verdict, Writer,
+    ApplyError, ApplyMode, BoxFuture, Entity, LoggedEvent, ReadError, Stamp, Store, Verdict, Writer,
 };
 use crate::{EntityKey, EntityUpdate, Event, Patch, Problem, ProblemKind};
 
@@ -21,14 +21,20 @@ enum Trick {
     /// None: it applies.
     Apply,
     Fail(ApplyError),
+    /// Loses the connection, and nothing is stored.
+    Lose,
     /// Commits, and loses the connection before it can say so.
     CommitThenLose,
+    /// Loses the connection; before it is asked again, another process stores the same events.
+    LoseToAnother,
     Panic,
 }
 
 #[derive(Default)]
 struct Memory {
-    log: HashMap<Uuid, Vec<u64>>,
+    log: HashMap<Uuid, (Vec<u64>, Stamp)>,
+    /// The stamp of the last try.
+    stamp: i32,
     versions: HashMap<EntityKey, u64>,
     /// Uuids in the order in which they took effect.
     order: Vec<Uuid>,
@@ -90,8 +96,8 @@ impl Memory {
     }
 
     fn apply_one(&mut self, event: &Event) -> Verdict {
-        if let Some(versions) = self.log.get(&event.uuid) {
-            return Verdict::Duplicate(versions.clone());
+        if let Some((versions, stamp)) = self.log.get(&event.uuid) {
+            return Verdict::Duplicate { versions: versions.clone(), stamp: *stamp };
         }
         let versions: Vec<u64> = event
             .updates
@@ -102,10 +108,14 @@ impl Memory {
                 *version
             })
             .collect();
-        self.log.insert(event.uuid, versions.clone());
+        self.log.insert(event.uuid, (versions.clone(), Stamp(self.stamp)));
         self.order.push(event.uuid);
         Verdict::Applied(versions)
     }
+}
+
+fn lost(stamp: i32) -> ApplyError {
+    ApplyError::Unknown { reason: "connection lost".into(), stamp: Stamp(stamp) }
 }
 
 struct FakeWriter(FakeStore);
@@ -121,12 +131,20 @@ impl Writer for FakeWriter {
             self.0.with(|memory| {
                 let trick =
                     if memory.tricks.is_empty() { None } else { Some(memory.tricks.remove(0)) };
+                memory.stamp += 1;
+                let stamp = memory.stamp;
                 match trick {
                     None | Some(Trick::Apply) => memory.apply(batch, mode),
                     Some(Trick::Fail(error)) => Err(error),
                     Some(Trick::CommitThenLose) => {
                         memory.apply(batch, mode)?;
-                        Err(ApplyError::Unknown("connection lost".into()))
+                        Err(lost(stamp))
+                    }
+                    Some(Trick::Lose) => Err(lost(stamp)),
+                    Some(Trick::LoseToAnother) => {
+                        memory.stamp += 1;
+                        memory.apply(batch, mode)?;
+                        Err(lost(stamp))
                     }
                     Some(Trick::Panic) => panic!("a defect, on purpose"),
                 }
@@ -273,8 +291,7 @@ async fn a_poisoned_event_fails_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_commit_whose_answer_was_lost_is_found_out() {
     let store = FakeStore::new();
-    let lost = || Trick::Fail(ApplyError::Unknown("still away".into()));
-    store.trick([Trick::CommitThenLose, lost(), lost()]);
+    store.trick([Trick::CommitThenLose, Trick::Lose, Trick::Lose]);
     store.open_gate();
     let ingest = store.start(limits());
     let receipt = ingest.submit(event_on(&["a"])).await.unwrap();
@@ -283,10 +300,78 @@ async fn a_commit_whose_answer_was_lost_is_found_out() {
     assert_eq!(store.with(|memory| memory.order.len()), 1);
 }
 
+/// Of each event of one batch, whether it was told to be a duplicate.
+async fn duplicates(ingest: &Ingest, store: &FakeStore, events: Vec<Event>) -> Vec<bool> {
+    // the first batch waits at the gate, so that all of these make the next one
+    let first = submit(ingest, event_on(&["first"]));
+    settle().await;
+    let mut outcomes = Vec::new();
+    for event in events {
+        outcomes.push(submit(ingest, event));
+        settle().await;
+    }
+    store.open_gate();
+    first.await.unwrap().unwrap();
+    let mut duplicates = Vec::new();
+    for outcome in outcomes {
+        duplicates.push(outcome.await.unwrap().unwrap().duplicate);
+    }
+    duplicates
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_there_before_a_lost_answer_stays_a_duplicate() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    let old = event_on(&["a"]);
+    store.with(|memory| memory.apply_one(&old));
+    store.trick([Trick::Apply, Trick::CommitThenLose, Trick::Lose]);
+    let (new, twice) = (event_on(&["a"]), event_on(&["b"]));
+    let batch = vec![old, new, twice.clone(), twice];
+    assert_eq!(duplicates(&ingest, &store, batch).await, [true, false, false, true]);
+    assert_eq!(store.with(|memory| memory.batches.clone()), [1, 4, 4], "in one batch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_try_takes_no_credit_for_what_another_process_stored() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    store.trick([Trick::Apply, Trick::LoseToAnother]);
+    let batch = vec![event_on(&["a"]), event_on(&["b"])];
+    assert_eq!(duplicates(&ingest, &store, batch).await, [true, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_atomic_array_whose_answer_was_lost_knows_its_duplicates() {
+    let store = FakeStore::new();
+    store.open_gate();
+    let ingest = store.start(limits());
+    let old = event_on(&["a"]);
+    ingest.submit(old.clone()).await.unwrap();
+    store.trick([Trick::CommitThenLose]);
+    let outcomes = ingest.submit_atomic(vec![old, event_on(&["b"])]).await.unwrap();
+    let duplicates: Vec<_> = outcomes.into_iter().map(|o| o.unwrap().duplicate).collect();
+    assert_eq!(duplicates, [true, false]);
+}
+
+/// Sent again after a 504, it is a duplicate like any other.
+#[tokio::test(start_paused = true)]
+async fn only_the_sender_whose_try_was_lost_is_told_that_it_stored() {
+    let store = FakeStore::new();
+    store.trick([Trick::CommitThenLose].into_iter().chain((0..1000).map(|_| Trick::Lose)));
+    store.open_gate();
+    let ingest = store.start(limits());
+    let event = event_on(&["a"]);
+    let unknown = ingest.submit(event.clone()).await;
+    assert_eq!(kind(&unknown), Some(ProblemKind::OutcomeUnknown));
+    store.with(|memory| memory.tricks.clear());
+    assert!(ingest.submit(event).await.unwrap().duplicate);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_outcome_that_stays_unknown_is_said_to_be_unknown() {
     let store = FakeStore::new();
-    store.trick((0..1000).map(|_| Trick::Fail(ApplyError::Unknown("away".into()))));
+    store.trick((0..1000).map(|_| Trick::Lose));
     store.open_gate();
     let ingest = store.start(limits());
     let event = event_on(&["a"]);
@@ -463,7 +548,7 @@ async fn what_an_earlier_try_may_have_stored_is_never_refused_as_not_stored() {
     let store = FakeStore::new();
     store.with(|memory| memory.locked.insert(key("held")));
     let away = || Trick::Fail(ApplyError::Unavailable("away".into()));
-    store.trick([Trick::Fail(ApplyError::Unknown("lost".into())), Trick::Apply, away()]);
+    store.trick([Trick::Lose, Trick::Apply, away()]);
     store.open_gate();
     let ingest = store.start(limits());
     let problem = ingest.submit(event_on(&["held"])).await.unwrap_err();

@@ -1,5 +1,6 @@
 //! The writer tasks: take a batch, settle what becomes of each event, tell the senders.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,12 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Level, debug, enabled, error, warn};
+use uuid::Uuid;
 
 use super::queue::{Batch, Job, Queue, Slip, Work};
 use super::{Outcome, internal, outcome_unknown, too_old_problem, unavailable};
 use crate::bulk::LISTED_VIOLATIONS;
-use crate::store::{ApplyError, ApplyMode, Store, Verdict, Writer};
+use crate::store::{ApplyError, ApplyMode, Stamp, Store, Verdict, Writer};
 use crate::{EntityVersion, Event, Location, Problem, ProblemKind, Receipt, Step, Violations};
 
 /// Between two tries to learn what became of a batch.
@@ -85,6 +87,7 @@ impl WriterTask {
         let mut parked = Vec::new();
         let mut held = Vec::new();
         let mut answers = Vec::with_capacity(events.len());
+        let mut own = Own::default();
         for ((event, mut sender), settled) in events.into_iter().zip(senders).zip(settled) {
             let locked = matches!(settled, Settled::Verdict(Verdict::Locked));
             if locked {
@@ -94,7 +97,7 @@ impl WriterTask {
                 let work = Work::One(event, sender.reply);
                 parked.push(Job { work, slip: sender.slip });
             } else {
-                let outcome = outcome(event, settled, &sender);
+                let outcome = outcome(event, settled, &sender, &mut own);
                 answers.push((sender.reply, outcome));
             }
         }
@@ -116,8 +119,8 @@ impl WriterTask {
         let Some(Job { work: Work::All(events, reply), mut slip }) = batch.jobs.pop() else {
             return;
         };
-        let (settled, uncertain) = self.apply(&events, ApplyMode::Atomic).await;
-        slip.uncertain |= uncertain;
+        let (settled, lost) = self.apply(&events, ApplyMode::Atomic).await;
+        slip.lost.extend(lost);
         let mut held = Vec::new();
         let answer = match settled {
             Ok(verdicts) if verdicts.contains(&Verdict::Locked) => {
@@ -128,9 +131,9 @@ impl WriterTask {
                 }
                 Err(slip.refusal(too_old_problem()))
             }
-            Ok(verdicts) => all_or_none(events, verdicts, slip.uncertain),
+            Ok(verdicts) => all_or_none(events, verdicts, &slip.lost),
             Err(ApplyError::Unavailable(_)) => Err(slip.refusal(unavailable())),
-            Err(ApplyError::Unknown(_)) => Err(outcome_unknown()),
+            Err(ApplyError::Unknown { .. }) => Err(outcome_unknown()),
             Err(ApplyError::Refused(reason)) => {
                 error!(reason, "the database refuses an atomic array");
                 Err(internal())
@@ -166,9 +169,9 @@ impl WriterTask {
                 }
                 continue;
             }
-            let (applied, uncertain) = self.apply(part, mode).await;
+            let (applied, lost) = self.apply(part, mode).await;
             for sender in &mut senders[range.clone()] {
-                sender.slip.uncertain |= uncertain;
+                sender.slip.lost.extend(&lost);
             }
             match applied {
                 Ok(verdicts) => settled.extend(verdicts.into_iter().map(Settled::Verdict)),
@@ -185,7 +188,7 @@ impl WriterTask {
                     }
                 },
                 Err(ApplyError::Unavailable(_)) => break,
-                Err(ApplyError::Unknown(_)) => {
+                Err(ApplyError::Unknown { .. }) => {
                     settled.extend(part.iter().map(|_| Settled::Unknown));
                     break;
                 }
@@ -196,23 +199,26 @@ impl WriterTask {
     }
 
     /// Applies, and where the outcome is unknown finds it out: applying again settles it, because
-    /// the log takes a uuid once. Gives up at `REQUEST_TIMEOUT`, when the senders do. Also says
-    /// whether the outcome was unknown for a while.
+    /// the log takes a uuid once. Gives up at `REQUEST_TIMEOUT`, when the senders do. Also tells the
+    /// stamps of the tries whose outcome was unknown for a while.
     async fn apply(
         &mut self,
         events: &[Event],
         mode: ApplyMode,
-    ) -> (Result<Vec<Verdict>, ApplyError>, bool) {
+    ) -> (Result<Vec<Verdict>, ApplyError>, Vec<Stamp>) {
         let deadline = Instant::now() + self.queue.limits.request_timeout;
         match self.writer.apply(events, mode).await {
-            Err(ApplyError::Unknown(reason)) => {
-                (self.find_out(events, mode, deadline, reason).await, true)
+            Err(ApplyError::Unknown { reason, stamp }) => {
+                let mut lost = vec![stamp];
+                warn!(events = events.len(), reason, "the outcome of a batch is looked up");
+                let found = self.find_out(events, mode, deadline, &mut lost).await;
+                (found.unwrap_or(Err(ApplyError::Unknown { reason, stamp })), lost)
             }
             Err(ApplyError::Unavailable(reason)) => {
                 warn!(events = events.len(), reason, "database unavailable, events are refused");
-                (Err(ApplyError::Unavailable(reason)), false)
+                (Err(ApplyError::Unavailable(reason)), Vec::new())
             }
-            settled => (settled, false),
+            settled => (settled, Vec::new()),
         }
     }
 
@@ -221,19 +227,19 @@ impl WriterTask {
         events: &[Event],
         mode: ApplyMode,
         deadline: Instant,
-        reason: String,
-    ) -> Result<Vec<Verdict>, ApplyError> {
-        warn!(events = events.len(), reason, "the outcome of a batch is looked up");
+        lost: &mut Vec<Stamp>,
+    ) -> Option<Result<Vec<Verdict>, ApplyError>> {
         let mode = if mode == ApplyMode::Atomic { mode } else { ApplyMode::Patient };
         while Instant::now() + SETTLE_PAUSE < deadline {
             sleep(SETTLE_PAUSE).await;
             match timeout_at(deadline, self.writer.apply(events, mode)).await {
-                Ok(Err(ApplyError::Unknown(_) | ApplyError::Unavailable(_))) | Err(_) => {}
-                Ok(settled) => return settled,
+                Ok(Err(ApplyError::Unknown { stamp, .. })) => lost.push(stamp),
+                Ok(Err(ApplyError::Unavailable(_))) | Err(_) => {}
+                Ok(settled) => return Some(settled),
             }
         }
         error!(events = events.len(), "the outcome of a batch stays unknown");
-        Err(ApplyError::Unknown(reason))
+        None
     }
 }
 
@@ -271,14 +277,27 @@ fn waits_behind(part: &[Sender], senders: &[Sender], settled: &[Settled]) -> boo
     })
 }
 
-fn outcome(event: Event, settled: Settled, sender: &Sender) -> Outcome {
+/// Events that the tries of this very batch stored, though their answers were lost. Each uuid counts
+/// once: if it stands in the batch again, that is a duplicate.
+#[derive(Default)]
+struct Own(HashSet<Uuid>);
+
+impl Own {
+    /// Whether an event that was found stored is a duplicate.
+    fn is_duplicate(&mut self, event: &Event, stamp: Stamp, lost: &[Stamp]) -> bool {
+        !(lost.contains(&stamp) && self.0.insert(event.uuid()))
+    }
+}
+
+fn outcome(event: Event, settled: Settled, sender: &Sender, own: &mut Own) -> Outcome {
     let uuid = event.uuid();
     let problem = match settled {
         Settled::Verdict(Verdict::Applied(versions)) => {
             return Ok(receipt(event, versions, false));
         }
-        Settled::Verdict(Verdict::Duplicate(versions)) => {
-            return Ok(receipt(event, versions, !sender.slip.uncertain));
+        Settled::Verdict(Verdict::Duplicate { versions, stamp }) => {
+            let duplicate = own.is_duplicate(&event, stamp, &sender.slip.lost);
+            return Ok(receipt(event, versions, duplicate));
         }
         Settled::Verdict(Verdict::Conflict) => conflict(),
         Settled::Verdict(Verdict::Invalid(violations)) => Problem::validation(violations),
@@ -312,15 +331,19 @@ fn receipt(event: Event, versions: Vec<u64>, duplicate: bool) -> Receipt {
 fn all_or_none(
     events: Vec<Event>,
     verdicts: Vec<Verdict>,
-    uncertain: bool,
+    lost: &[Stamp],
 ) -> Result<Vec<Receipt>, Problem> {
     let mut receipts = Vec::with_capacity(events.len());
     let mut invalid = Violations::default();
     let mut conflicts = Violations::default();
+    let mut own = Own::default();
     for (index, (event, verdict)) in events.into_iter().zip(verdicts).enumerate() {
         match verdict {
             Verdict::Applied(versions) => receipts.push(receipt(event, versions, false)),
-            Verdict::Duplicate(versions) => receipts.push(receipt(event, versions, !uncertain)),
+            Verdict::Duplicate { versions, stamp } => {
+                let duplicate = own.is_duplicate(&event, stamp, lost);
+                receipts.push(receipt(event, versions, duplicate));
+            }
             Verdict::Invalid(violations) => {
                 invalid.append_up_to(violations.below_index(index), LISTED_VIOLATIONS)
             }

@@ -3,7 +3,8 @@
 //!
 //! It goes in batches, each a transaction of its own, and may be interrupted and run again: the
 //! uuid of a row's log entry is derived from its type and id. On PostgreSQL a second connection
-//! holds the table against writers meanwhile, so that what older services write waits.
+//! holds the table against writers meanwhile, so that what older services write waits. SQLite has
+//! no such lock: what they wrote meanwhile is found by a second pass, which holds the whole file.
 
 mod rows;
 
@@ -18,7 +19,8 @@ use crate::{Clock, EntityKey, Timestamp};
 /// Of the uuids of adopted rows (UUID version 5, RFC 9562). Never to be changed.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f5c_2f0e_8d5b_4c1a_9b57_7f0d_3a51_c4e2);
 
-/// How often a transaction that lost against another one is tried.
+/// How often a transaction that lost against another one is tried, and how often a lock is waited
+/// for, each time as long as [`Connection::wait_briefly`] says.
 const ATTEMPTS: u32 = 10;
 
 const TABLE_IS_TAKEN: &str = "a table car_entities_adopted is there already: rename it first";
@@ -40,7 +42,8 @@ pub struct Summary {
 /// Takes the table over. Migrates first.
 ///
 /// # Errors
-/// The database can't be reached, or fails; what was adopted stays, and the next run goes on.
+/// The database can't be reached, or fails, or another session keeps the table locked; what was
+/// adopted stays, and the next run goes on.
 pub async fn adopt(
     database: &Database,
     max_entity_bytes: usize,
@@ -53,17 +56,21 @@ pub async fn adopt(
         if !database.has_older_table().await? {
             return Ok(Summary::default());
         }
-        let run = Adoption {
-            reader: database.connect().await?,
-            work: database.connect().await?,
-            max_entity_bytes,
-            clock,
-            summary: Summary { found: true, ..Summary::default() },
-            left: Vec::new(),
-        };
+        let run = Adoption::new(database, max_entity_bytes, clock).await?;
         match run.run(news).await {
-            // an older service had read and now wants to write: it has to end before the rename
-            Err(MaintenanceError::Contended(_)) if attempt < ATTEMPTS => attempt += 1,
+            // an older service had read and now wants to write: it has to end before the rename;
+            // and who waits for a lock lets nobody past, so that it is given up now and then
+            Err(MaintenanceError::Contended(_) | MaintenanceError::Locked(_))
+                if attempt < ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            Err(MaintenanceError::Locked(text)) => {
+                let holders = database.connect().await?.holders_of_old_table().await?;
+                return Err(MaintenanceError::Locked(format!(
+                    "{text}{holders}; let it end and run `migrate adopt` again, it goes on"
+                )));
+            }
             ended => return ended,
         }
     }
@@ -86,7 +93,25 @@ enum Fate {
     Left(String),
 }
 
-impl Adoption<'_> {
+/// What of a row an existing entity takes over.
+enum Take {
+    WhatItLacks,
+    Everything,
+}
+
+impl<'c> Adoption<'c> {
+    async fn new(
+        database: &Database,
+        max_entity_bytes: usize,
+        clock: &'c Clock,
+    ) -> Result<Self, MaintenanceError> {
+        let (mut reader, mut work) = (database.connect().await?, database.connect().await?);
+        reader.wait_briefly().await?;
+        work.wait_briefly().await?;
+        let summary = Summary { found: true, ..Summary::default() };
+        Ok(Self { reader, work, max_entity_bytes, clock, summary, left: Vec::new() })
+    }
+
     async fn run(
         mut self,
         news: &mut (dyn FnMut(News) + Send),
@@ -189,18 +214,44 @@ impl Adoption<'_> {
         loop {
             let stored = self.work.entity(&row.key, Access::Write).await?;
             if let Some((version, patch)) = self.work.logged_update(uuid).await? {
-                return self.adopted_before(row, stored, (version, &patch), now).await;
+                return match stored {
+                    Some(stored) if self.work.is_only_adopted(&row.key).await? => {
+                        self.follow(row, &stored, now).await
+                    }
+                    stored => self.adopted_before(row, stored, (version, &patch), now).await,
+                };
             }
             match stored {
-                Some(stored) => return self.complete(row, &row.data, uuid, &stored, now).await,
+                Some(stored) => {
+                    return self
+                        .complete(row, &row.data, Take::WhatItLacks, uuid, &stored, now)
+                        .await;
+                }
                 None if self.create(row, uuid, now).await? => return Ok(Fate::Adopted),
                 None => {} // a running service made it in this instant
             }
         }
     }
 
-    /// A row of an interrupted run. Where it has changed since, what it adds to what was adopted
-    /// then becomes a further version; what events have removed meanwhile stays removed.
+    /// A row of an earlier pass whose entity no event has touched: it becomes what the row is now.
+    async fn follow(
+        &mut self,
+        row: &Checked,
+        stored: &Stored,
+        now: Timestamp,
+    ) -> Result<Fate, MaintenanceError> {
+        if same_value(&stored.data, &row.data) {
+            return Ok(Fate::Adopted);
+        }
+        // a row may change to and fro
+        let state = format!("{}\0{}", stored.version, row.data);
+        let uuid = derived_uuid(&row.key, Some(&state));
+        self.complete(row, &row.data, Take::Everything, uuid, stored, now).await
+    }
+
+    /// A row of an earlier pass whose entity events have touched. Where it has changed since, what
+    /// it adds to what was adopted then becomes a further version; what events have removed meanwhile
+    /// stays removed.
     async fn adopted_before(
         &mut self,
         row: &Checked,
@@ -227,7 +278,8 @@ impl Adoption<'_> {
         let (added, uuid) =
             (then.lacking(&data).to_json(), derived_uuid(&row.key, Some(&row.data)));
         if self.work.logged_update(uuid).await?.is_none()
-            && let Fate::Left(reason) = self.complete(row, &added, uuid, &stored, now).await?
+            && let Fate::Left(reason) =
+                self.complete(row, &added, Take::WhatItLacks, uuid, &stored, now).await?
         {
             return Ok(Fate::Left(reason));
         }
@@ -258,11 +310,12 @@ impl Adoption<'_> {
         Ok(created)
     }
 
-    /// Adds what an existing entity lacks of `data`, as a further version.
+    /// Takes `data` over into an existing entity, as a further version.
     async fn complete(
         &mut self,
         row: &Checked,
         data: &str,
+        take: Take,
         uuid: Uuid,
         stored: &Stored,
         now: Timestamp,
@@ -271,7 +324,10 @@ impl Adoption<'_> {
         else {
             return Ok(Fate::Left("the entity of that key can't be read".into()));
         };
-        let added = document.lacking(&data);
+        let added = match take {
+            Take::WhatItLacks => document.lacking(&data),
+            Take::Everything => document.patch_to(&data),
+        };
         let patch = added.to_json();
         document.merge(added);
         if document.size() > self.max_entity_bytes {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{LoggedEvent, LoggedUpdate};
+use super::{LoggedEvent, LoggedUpdate, Stamp};
 use crate::{EntityKey, Timestamp};
 
 /// One row of the log.
@@ -15,6 +15,7 @@ pub(super) struct LogRecord {
     pub(super) created: Option<Timestamp>,
     pub(super) saved: Option<Timestamp>,
     pub(super) committed: Timestamp,
+    pub(super) stamp: Stamp,
     pub(super) key: EntityKey,
     pub(super) version: u64,
     pub(super) patch: String,
@@ -31,6 +32,7 @@ pub(super) fn assemble(rows: impl Iterator<Item = LogRecord>) -> HashMap<Uuid, L
             created: row.created,
             saved: row.saved.unwrap_or(row.committed),
             committed: row.committed,
+            stamp: row.stamp,
             updates: Vec::new(),
         });
         // an entity whose last change lies ahead of the clock has its row a little later

@@ -2,10 +2,11 @@
 //! both adapters share. Pure: the adapter reads first, writes what the plan says afterwards.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 
 use uuid::Uuid;
 
-use super::{LoggedEvent, LoggedUpdate, Verdict};
+use super::{LoggedEvent, LoggedUpdate, Stamp, Verdict};
 use crate::merge::Document;
 use crate::{EntityKey, EntityUpdate, Event, Location, Step, Timestamp, Violations};
 
@@ -35,13 +36,12 @@ pub(crate) struct Rules {
     pub(crate) max_entity_bytes: usize,
     /// The time of the commit.
     pub(crate) now: Timestamp,
+    pub(crate) stamp: Stamp,
 }
 
-/// What to answer and what to write.
-#[derive(Debug)]
-pub(crate) struct Plan<'a> {
-    /// One for each event, in order.
-    pub(crate) verdicts: Vec<Verdict>,
+/// What to write.
+#[derive(Debug, Default)]
+pub(crate) struct Writes<'a> {
     /// The entities' new states, in the order of their keys.
     pub(crate) changes: Vec<Change<'a>>,
     /// The log's new rows, in commit order.
@@ -70,7 +70,7 @@ pub(crate) struct LogRow<'a> {
     pub(crate) committed: Timestamp,
 }
 
-/// Plans `batch`. `held` are the keys that foreign sessions hold; an event that touches one waits,
+/// Plans `batch`; a verdict for each event, in order. `held` are the keys that foreign sessions hold; an event that touches one waits,
 /// and so must later events on its other entities, to stay behind it: their keys are added.
 ///
 /// # Errors
@@ -80,73 +80,37 @@ pub(crate) fn plan<'a>(
     known: &'a Known,
     held: &mut HashSet<EntityKey>,
     rules: Rules,
-) -> Result<Plan<'a>, String> {
-    let mut planner = Planner {
-        rules,
-        states: BTreeMap::new(),
-        applied: HashMap::new(),
-        verdicts: Vec::with_capacity(batch.len()),
-        log: Vec::with_capacity(batch.len()),
-    };
-    for event in batch {
-        let verdict = planner.judge(event, known, held)?;
-        planner.verdicts.push(verdict);
-    }
-    Ok(planner.finish())
+) -> Result<(Vec<Verdict>, Writes<'a>), String> {
+    let mut planner = Planner::new(rules, batch.len());
+    let verdicts = batch.iter().map(|event| planner.judge(event, known, held));
+    let verdicts = verdicts.collect::<Result<_, _>>()?;
+    Ok((verdicts, planner.finish()))
 }
 
-/// Cuts what is to be written into statements that a database takes: both refuse a gigabyte.
-pub(crate) fn parts<T>(mut rows: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
-    let mut parts = Vec::new();
-    while !rows.is_empty() {
-        let mut sum = 0;
-        let fits = rows.iter().take_while(|row| {
-            sum += bytes(row);
-            sum <= SLICE_BYTES
-        });
-        let (part, rest) = rows.split_at(fits.count().max(1));
-        parts.push(part);
-        rows = rest;
-    }
-    parts
-}
-
-/// Documents that a transaction holds in memory at once.
-const SLICE_BYTES: usize = 64 << 20;
-
-/// Cuts a batch so that the stored documents of each part fit in memory together, as far as single
-/// events allow. `sizes` are those of the documents that exist.
-pub(crate) fn slices<'a>(
-    batch: &'a [Event],
-    sizes: &HashMap<EntityKey, usize>,
-) -> Vec<&'a [Event]> {
-    let mut slices = Vec::new();
-    let (mut start, mut bytes, mut seen) = (0, 0_usize, HashSet::new());
-    for (index, event) in batch.iter().enumerate() {
-        let new: HashSet<_> = event
-            .updates()
-            .iter()
-            .map(EntityUpdate::key)
-            .filter(|key| !seen.contains(key))
-            .collect();
-        let added: usize = new.iter().filter_map(|&key| sizes.get(key)).sum();
-        if index > start && bytes + added > SLICE_BYTES {
-            slices.push(&batch[start..index]);
-            (start, bytes) = (index, 0);
-            seen.clear();
-        }
-        bytes += added;
-        seen.extend(new);
-    }
-    slices.push(&batch[start..]);
-    slices
+/// Plans a run of the updates of one event, which is new and of which nothing is held. Where the
+/// verdict isn't [`Verdict::Applied`] there is nothing to write, and the runs before it are to be
+/// undone.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn plan_part<'a>(
+    event: &'a Event,
+    part: Range<usize>,
+    known: &'a Known,
+    rules: Rules,
+) -> Result<(Verdict, Writes<'a>), String> {
+    let mut planner = Planner::new(rules, part.len());
+    planner.load(&event.updates()[part.clone()], known)?;
+    Ok(match planner.update_all(event, part) {
+        Ok(()) => (Verdict::Applied(planner.versions_of(event, 0)), planner.finish()),
+        Err(ordinal) => (Verdict::Invalid(planner.too_large(ordinal)), Writes::default()),
+    })
 }
 
 struct Planner<'a> {
     rules: Rules,
     states: BTreeMap<&'a EntityKey, State<'a>>,
     applied: HashMap<Uuid, (&'a Event, usize)>,
-    verdicts: Vec<Verdict>,
     log: Vec<LogRow<'a>>,
 }
 
@@ -162,6 +126,15 @@ struct State<'a> {
 }
 
 impl<'a> Planner<'a> {
+    fn new(rules: Rules, events: usize) -> Self {
+        Self {
+            rules,
+            states: BTreeMap::new(),
+            applied: HashMap::new(),
+            log: Vec::with_capacity(events),
+        }
+    }
+
     fn judge(
         &mut self,
         event: &'a Event,
@@ -175,7 +148,7 @@ impl<'a> Planner<'a> {
             held.extend(event.updates().iter().map(|update| update.key().clone()));
             return Ok(Verdict::Locked);
         }
-        self.load(event, known)?;
+        self.load(event.updates(), known)?;
         let first_row = self.log.len();
         Ok(match self.apply(event) {
             Ok(()) => {
@@ -194,7 +167,7 @@ impl<'a> Planner<'a> {
         }
         let &(first, first_row) = self.applied.get(&uuid)?;
         let versions = self.versions_of(first, first_row);
-        Some(compare(event, &as_logged(first, &versions, self.rules.now)))
+        Some(compare(event, &as_logged(first, &versions, self.rules)))
     }
 
     fn versions_of(&self, event: &Event, first_row: usize) -> Vec<u64> {
@@ -202,8 +175,8 @@ impl<'a> Planner<'a> {
         rows.map(|row| row.version).collect()
     }
 
-    fn load(&mut self, event: &'a Event, known: &'a Known) -> Result<(), String> {
-        for update in event.updates() {
+    fn load(&mut self, updates: &'a [EntityUpdate], known: &'a Known) -> Result<(), String> {
+        for update in updates {
             let key = update.key();
             if self.states.contains_key(key) {
                 continue;
@@ -221,12 +194,18 @@ impl<'a> Planner<'a> {
     fn apply(&mut self, event: &'a Event) -> Result<(), usize> {
         let before = (!self.surely_fits(event)).then(|| self.copies(event));
         let first_row = self.log.len();
-        for (ordinal, update) in event.updates().iter().enumerate() {
-            if let Err(TooLarge) = self.update(event, ordinal, update) {
-                self.log.truncate(first_row);
-                self.states.extend(before.into_iter().flatten());
-                return Err(ordinal);
-            }
+        let applied = self.update_all(event, 0..event.updates().len());
+        if applied.is_err() {
+            self.log.truncate(first_row);
+            self.states.extend(before.into_iter().flatten());
+        }
+        applied
+    }
+
+    fn update_all(&mut self, event: &'a Event, part: Range<usize>) -> Result<(), usize> {
+        for ordinal in part {
+            let updated = self.update(event, ordinal, &event.updates()[ordinal]);
+            updated.map_err(|TooLarge| ordinal)?;
         }
         Ok(())
     }
@@ -279,10 +258,10 @@ impl<'a> Planner<'a> {
         Violations::one(Location(steps), detail)
     }
 
-    fn finish(self) -> Plan<'a> {
+    fn finish(self) -> Writes<'a> {
         let changed = self.states.into_iter().filter(|(_, state)| state.version > state.replaces);
         let changes = changed.map(|(key, state)| state.into_change(key)).collect();
-        Plan { verdicts: self.verdicts, changes, log: self.log }
+        Writes { changes, log: self.log }
     }
 }
 
@@ -317,16 +296,18 @@ impl<'a> State<'a> {
     }
 }
 
-fn compare(event: &Event, logged: &LoggedEvent) -> Verdict {
+/// The verdict on an event whose uuid is taken.
+pub(crate) fn compare(event: &Event, logged: &LoggedEvent) -> Verdict {
     if event.same_content(logged) {
-        Verdict::Duplicate(logged.updates.iter().map(|update| update.version).collect())
+        let versions = logged.updates.iter().map(|update| update.version).collect();
+        Verdict::Duplicate { versions, stamp: logged.stamp }
     } else {
         Verdict::Conflict
     }
 }
 
 /// What the log will have of an event of this batch.
-fn as_logged(event: &Event, versions: &[u64], now: Timestamp) -> LoggedEvent {
+fn as_logged(event: &Event, versions: &[u64], Rules { now, stamp, .. }: Rules) -> LoggedEvent {
     let updates = event.updates().iter().zip(versions).map(|(update, &version)| LoggedUpdate {
         key: update.key().clone(),
         version,
@@ -339,19 +320,7 @@ fn as_logged(event: &Event, versions: &[u64], now: Timestamp) -> LoggedEvent {
         created: event.created(),
         saved: event.saved().unwrap_or(now),
         committed: now,
+        stamp,
         updates: updates.collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_is_cut_into_parts_that_fit() {
-        let rows = [SLICE_BYTES / 2, SLICE_BYTES / 2, 1, 2 * SLICE_BYTES, 1];
-        let cut: Vec<usize> = parts(&rows, |&row| row).iter().map(|part| part.len()).collect();
-        assert_eq!(cut, [2, 1, 1, 1]);
-        assert!(parts(&[0_usize; 0], |&row| row).is_empty());
     }
 }

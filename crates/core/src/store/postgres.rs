@@ -5,6 +5,7 @@ mod columns;
 mod fast;
 mod fault;
 mod read;
+pub(crate) mod version;
 mod writer;
 
 use std::time::Duration;
@@ -18,9 +19,6 @@ use super::{BoxFuture, ConnectError, Entity, LoggedEvent, ReadError, Store, Writ
 use crate::config::Settings;
 use crate::{Clock, EntityKey, Timestamp};
 use writer::{PgWriter, WriterSettings};
-
-/// The oldest release that the statements run on.
-const OLDEST_SUPPORTED: u32 = 140_000;
 
 /// What a client-side deadline allows beyond the server's own.
 const SLACK: Duration = Duration::from_millis(500);

@@ -106,14 +106,39 @@ async fn an_interrupted_adoption_goes_on() {
             .collect();
         bench.run(&format!("INSERT INTO car_entities VALUES {}", rows.join(", "))).await;
         assert_eq!(bench.adopt().await.0.adopted, 1200);
-        // as if the end had never come: the table is back, a row is new
-        bench.run("DROP VIEW car_entities").await;
-        bench.run("ALTER TABLE car_entities_adopted RENAME TO car_entities").await;
+        undo_the_end(&bench).await;
         row(&bench, "new", r#"'{"x":1}'"#).await;
         let (summary, lines) = bench.adopt().await;
         assert_eq!((summary.adopted, summary.left), (1201, 0), "{lines:?}");
         assert_eq!(bench.text("SELECT count(*) FROM event_log").await, "1201");
         assert_eq!(bench.rebuild(false).await.0, clean(1201));
+    }
+}
+
+/// As if the end of an adoption had never come.
+async fn undo_the_end(bench: &Bench) {
+    bench.run("DROP VIEW car_entities").await;
+    bench.run("ALTER TABLE car_entities_adopted RENAME TO car_entities").await;
+}
+
+/// What an older service changes between two passes is taken over whole, however often, while no
+/// event has touched the entity.
+#[tokio::test]
+async fn an_entity_that_only_its_row_has_written_follows_it() {
+    for bench in Bench::both().await {
+        older_table(&bench, "timestamp", "text").await;
+        let (first, second) = (r#"{"x":1,"gone":1,"deep":{"y":1}}"#, r#"{"x":2,"deep":{"z":[1]}}"#);
+        row(&bench, "a", &format!("'{first}'")).await;
+        assert_eq!(bench.adopt().await.0.adopted, 1);
+        for (version, data) in [("2", second), ("3", first), ("4", second), ("4", second)] {
+            undo_the_end(&bench).await;
+            bench.run(&format!("UPDATE car_entities SET data = '{data}'")).await;
+            let (summary, lines) = bench.adopt().await;
+            assert_eq!((summary.adopted, summary.left), (1, 0), "{lines:?}");
+            let expected: serde_json::Value = serde_json::from_str(data).expect("JSON");
+            assert_eq!(bench.entity("a").await, (version.to_owned(), expected));
+            assert_eq!(bench.rebuild(false).await.0, clean(1));
+        }
     }
 }
 
@@ -129,9 +154,7 @@ async fn what_a_row_gained_since_it_was_adopted_is_added_once() {
         bench.log("a", 2, 0, r#"{"gone":null}"#).await;
         bench.run(&format!("UPDATE entities SET version = 2, data = '{removed}'")).await;
         for _ in 0..2 {
-            // as if the end had never come
-            bench.run("DROP VIEW car_entities").await;
-            bench.run("ALTER TABLE car_entities_adopted RENAME TO car_entities").await;
+            undo_the_end(&bench).await;
             let data = r#"{"x":2,"gone":1,"deep":{"y":1,"z":[1]},"new":3}"#;
             bench.run(&format!("UPDATE car_entities SET data = '{data}'")).await;
             let (summary, lines) = bench.adopt().await;
@@ -165,4 +188,33 @@ async fn older_writers_wait_for_the_end() {
     let ((summary, _), ()) = tokio::join!(adoption, commit);
     assert_eq!(summary.adopted, 1);
     assert_eq!(bench.entity("a").await, ("1".to_owned(), json!({"x": 2})));
+}
+
+/// An older service that reads or writes and never ends its transaction: the adoption gives up
+/// within a bound, says who it is, and goes on when it is run again. Others get past meanwhile.
+#[tokio::test]
+async fn an_older_service_that_keeps_the_table_is_named() {
+    use sqlx::{Connection, Executor};
+    let [bench, _] = Bench::both().await;
+    older_table(&bench, "timestamp", "text").await;
+    row(&bench, "a", r#"'{"x":1}'"#).await;
+    for hold in ["UPDATE car_entities SET data = '{\"x\":2}'", "SELECT FROM car_entities"] {
+        let mut older = bench.postgres().await;
+        older.execute("SET application_name = 'older-service'").await.expect("set");
+        let mut transaction = older.begin().await.expect("begun");
+        transaction.execute(hold).await.expect("held");
+        let begun = std::time::Instant::now();
+        let error = bench.try_adopt().await.expect_err("the table is held");
+        assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+        assert!(error.may_pass(), "{error}");
+        let text = error.to_string();
+        for part in ["car_entities is held by older-service (pid ", "idle in transaction", "again"]
+        {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(bench.database().has_older_table().await.expect("an answer"));
+        transaction.rollback().await.expect("ended");
+    }
+    assert_eq!(bench.adopt().await.0.adopted, 1);
+    assert_eq!(bench.entity("a").await, ("1".to_owned(), json!({"x": 1})));
 }

@@ -1,7 +1,7 @@
 //! A database to work on by hand.
 #![expect(clippy::panic, reason = "helpers of tests fail the test, loudly")]
 
-use producer_core::maintenance::{Database, News, adopt, migrate, rebuild};
+use producer_core::maintenance::{Database, MaintenanceError, News, adopt, migrate, rebuild};
 use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, Timestamp};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
@@ -123,11 +123,17 @@ impl Bench {
     }
 
     pub(crate) async fn adopt(&self) -> (adopt::Summary, Vec<String>) {
+        self.try_adopt().await.expect("adopted")
+    }
+
+    pub(crate) async fn try_adopt(
+        &self,
+    ) -> Result<(adopt::Summary, Vec<String>), MaintenanceError> {
         let (clock, mut lines) = (Clock::from_fn(|| NOW), Vec::new());
-        let summary =
-            adopt::adopt(&self.database(), MAX_ENTITY_BYTES, &clock, &mut listing(&mut lines))
-                .await;
-        (summary.expect("adopted"), lines)
+        let mut news = listing(&mut lines);
+        let summary = adopt::adopt(&self.database(), MAX_ENTITY_BYTES, &clock, &mut news).await;
+        drop(news);
+        Ok((summary?, lines))
     }
 
     pub(crate) async fn rebuild(&self, write: bool) -> (rebuild::Summary, Vec<String>) {

@@ -107,6 +107,12 @@ pub(crate) async fn apply_through(writer: &mut dyn Writer, batch: &[Event]) -> V
     }
 }
 
+/// The versions that a duplicate was told.
+pub(crate) fn duplicate(verdict: &Verdict) -> &[u64] {
+    let Verdict::Duplicate { versions, .. } = verdict else { panic!("{verdict:?}") };
+    versions
+}
+
 pub(crate) fn key(entity_type: &str, id: &str) -> EntityKey {
     EntityKey::new(entity_type, id).unwrap()
 }

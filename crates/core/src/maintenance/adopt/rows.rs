@@ -116,6 +116,50 @@ impl Connection {
         })
     }
 
+    /// Whether an entity's log holds nothing but what adoptions wrote.
+    pub(super) async fn is_only_adopted(
+        &mut self,
+        key: &EntityKey,
+    ) -> Result<bool, MaintenanceError> {
+        const QUERY: &str = "SELECT count(*) FROM (SELECT 1 FROM event_log
+             WHERE entity_type = $1 AND entity_id = $2 AND kind <> 1 LIMIT 1) AS others";
+        let (entity_type, id) = (key.entity_type(), key.entity_id());
+        let others: i64 = match self {
+            Self::Postgres(c) => {
+                sqlx::query_scalar(QUERY).bind(entity_type).bind(id).fetch_one(c).await?
+            }
+            Self::Sqlite(c) => {
+                sqlx::query_scalar(QUERY).bind(entity_type).bind(id).fetch_one(c).await?
+            }
+        };
+        Ok(others == 0)
+    }
+
+    /// Waits for no lock longer than a second: while it waits for the table, nobody else gets past.
+    /// On SQLite the busy timeout is the bound.
+    pub(super) async fn wait_briefly(&mut self) -> Result<(), MaintenanceError> {
+        match self {
+            Self::Postgres(_) => self.run("SET lock_timeout = '1s'").await,
+            Self::Sqlite(_) => Ok(()),
+        }
+    }
+
+    /// The sessions of others that hold the table, as the end of a sentence.
+    pub(super) async fn holders_of_old_table(&mut self) -> Result<String, MaintenanceError> {
+        let Self::Postgres(c) = self else { return Ok(String::new()) };
+        let holders: Option<String> = sqlx::query_scalar(
+            "SELECT string_agg(format('%s (pid %s, %s)',
+                 coalesce(nullif(application_name, ''), usename, '?'), pid, state), ', ')
+             FROM pg_stat_activity
+             WHERE application_name <> 'producer maintenance' AND pid IN (
+                 SELECT pid FROM pg_locks
+                 WHERE granted AND relation = to_regclass('car_entities'))",
+        )
+        .fetch_one(c)
+        .await?;
+        Ok(holders.map_or_else(String::new, |who| format!(": car_entities is held by {who}")))
+    }
+
     pub(super) async fn adopted_table_exists(&mut self) -> Result<bool, MaintenanceError> {
         let count = match self {
             Self::Postgres(_) => {
@@ -162,17 +206,37 @@ impl Connection {
 }
 
 /// SQLite has no type for times: RFC 3339, its own `YYYY-MM-DD HH:MM:SS`, or Unix seconds or
-/// milliseconds.
+/// milliseconds. One beyond the years that we can tell counts as missing.
 fn sqlite_time(text: &str) -> Option<Timestamp> {
     if let Ok(number) = text.parse::<i64>() {
         let is_millis = number.unsigned_abs() >= 100_000_000_000;
         let micros = number.checked_mul(if is_millis { 1_000 } else { 1_000_000 })?;
-        return Some(Timestamp::from_micros(micros));
-    }
-    if let Ok(date) = DateTime::parse_from_rfc3339(text) {
-        return Some(moment(date.to_utc()));
+        return Timestamp::checked(micros).ok();
     }
     let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
-    let date = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
-    date.map(|date| moment(date.and_utc()))
+    let naive =
+        || formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+    let date = DateTime::parse_from_rfc3339(text).ok().map(|date| date.to_utc());
+    let date = date.or_else(|| naive().map(|date| date.and_utc()))?;
+    Timestamp::checked(date.timestamp_micros()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_sqlite_are_read_as_far_as_they_can_be_told_again() {
+        for text in
+            ["1704103200", "1704103200000", "2024-01-01 10:00:00", "2024-01-01T11:00:00+01:00"]
+        {
+            let told = sqlite_time(text).map(|time| time.to_string());
+            assert_eq!(told.as_deref(), Some("2024-01-01T10:00:00Z"), "{text}");
+        }
+        for text in
+            ["", "soon", "9000000000000000", "0000-01-01T00:00:00Z", "+12024-01-01 10:00:00"]
+        {
+            assert_eq!(sqlite_time(text), None, "{text}");
+        }
+    }
 }

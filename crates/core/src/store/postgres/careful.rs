@@ -2,6 +2,7 @@
 //! write, commit.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,8 +13,9 @@ use super::fault::Fault;
 use super::read;
 use super::writer::Session;
 use super::{bigint, count, from_pg, to_pg};
-use crate::store::plan::{Change, Known, LogRow, Rules, Stored, parts, plan, slices};
-use crate::store::{ApplyError, Verdict};
+use crate::store::plan::{Known, LogRow, Rules, Stored, Writes, compare, plan, plan_part};
+use crate::store::slices::{Slice, parts, slices};
+use crate::store::{ApplyError, LoggedEvent, Verdict};
 use crate::{EntityKey, EntityUpdate, Event};
 
 /// How often a batch is tried again that lost a race against another writer.
@@ -63,9 +65,9 @@ WITH change AS NOT MATERIALIZED (
     RETURNING 1
 ), logged AS (
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                           entity_type, entity_id, event_name, event_type, patch)
+                           entity_type, entity_id, event_name, event_type, patch, stamp)
     SELECT event_uuid, ordinal, version, created_at, saved_at, committed_at,
-           entity_type, entity_id, event_name, event_type, patch::json
+           entity_type, entity_id, event_name, event_type, patch::json, $19::int4
     FROM unnest($8::text[], $9::text[], $10::uuid[], $11::int2[], $12::int8[], $13::timestamptz[],
                 $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::text[])
         AS l (entity_type, entity_id, event_uuid, ordinal, version, created_at, saved_at,
@@ -100,7 +102,7 @@ pub(super) async fn apply(
         };
         match failure.fault {
             fault @ (Fault::Lost(_) | Fault::Down(_)) if failure.committing => {
-                return Err(fault.at_commit());
+                return Err(fault.at_commit(session.stamp));
             }
             fault @ (Fault::Lost(_) | Fault::Down(_)) => return Err(fault.before_commit()),
             fault => {
@@ -138,21 +140,35 @@ async fn transaction(
     session.run(if patient { BEGIN_PATIENT } else { "BEGIN" }).await?;
     let sizes = lock(session, batch, patient).await?;
     let slices = slices(batch, &sizes);
-    let mut ours: HashSet<EntityKey> = sizes.into_keys().collect();
-    let mut held = HashSet::new();
+    let mut locks = Locks::new(sizes.into_keys().collect(), patient);
     let mut verdicts = Vec::with_capacity(batch.len());
     for slice in slices {
-        let known = read(session, slice, &ours, &mut held).await?;
-        if !patient && !held.is_empty() {
-            return Err(Fault::Race("an entity appeared meanwhile".to_owned()).into());
+        match slice {
+            Slice::Whole(events) => verdicts.extend(whole(session, events, &mut locks).await?),
+            Slice::InParts(event, parts) => {
+                verdicts.push(in_parts(session, event, parts, &mut locks).await?);
+            }
         }
-        verdicts.extend(plan_and_write(session, slice, known, &mut ours, &mut held).await?);
     }
-    let done = |verdict: &Verdict| matches!(verdict, Verdict::Applied(_) | Verdict::Duplicate(_));
-    let stays = !atomic || verdicts.iter().all(done);
+    let stays = !atomic || verdicts.iter().all(Verdict::is_stored);
     let end = session.run(if stays { "COMMIT" } else { "ROLLBACK" }).await;
     end.map_err(|fault| Failure { fault, committing: stays })?;
     Ok(verdicts)
+}
+
+/// Which entities may be written.
+struct Locks {
+    /// Those that we have locked or made.
+    ours: HashSet<EntityKey>,
+    /// Those that others hold, and those that have to wait behind them.
+    held: HashSet<EntityKey>,
+    patient: bool,
+}
+
+impl Locks {
+    fn new(ours: HashSet<EntityKey>, patient: bool) -> Self {
+        Self { ours, held: HashSet::new(), patient }
+    }
 }
 
 /// Locks the entities of the batch that exist; returns their sizes. A patient one leaves out those
@@ -162,7 +178,7 @@ async fn lock(
     batch: &[Event],
     patient: bool,
 ) -> Result<HashMap<EntityKey, usize>, Fault> {
-    let keys: KeyColumns<'_> = keys_of(batch).into_iter().collect();
+    let keys = keys_of(batch.iter().flat_map(Event::updates));
     let statement =
         sqlx::query_as::<_, (String, String, i32)>(if patient { LOCK_FREE_ONES } else { LOCK })
             .bind(keys.types)
@@ -175,64 +191,119 @@ async fn lock(
     Ok(sized.collect())
 }
 
-/// What the database has of a slice. Entities that exist and aren't ours are held by others.
-async fn read(
+/// Those of the events' uuids that are taken.
+async fn logged(
     session: &mut Session<'_>,
-    slice: &[Event],
-    ours: &HashSet<EntityKey>,
-    held: &mut HashSet<EntityKey>,
-) -> Result<Known, Fault> {
-    let deadline = session.settings.flight_deadline;
-    let uuids: Vec<Uuid> = slice.iter().map(Event::uuid).collect();
+    events: &[Event],
+) -> Result<HashMap<Uuid, LoggedEvent>, Fault> {
+    let uuids: Vec<Uuid> = events.iter().map(Event::uuid).collect();
     let logged = read::logged(&mut session.connection, &uuids);
-    let logged = Session::flight(deadline, logged).await?;
+    Session::flight(session.settings.flight_deadline, logged).await
+}
 
-    let keys: KeyColumns<'_> = keys_of(slice).into_iter().collect();
+/// The entities of the updates that exist and are ours; those that aren't are held by others.
+async fn entities<'u>(
+    session: &mut Session<'_>,
+    updates: impl IntoIterator<Item = &'u EntityUpdate>,
+    locks: &mut Locks,
+) -> Result<HashMap<EntityKey, Stored>, Fault> {
+    let keys = keys_of(updates);
     let statement = sqlx::query_as::<_, StoredRow>(READ)
         .bind(keys.types)
         .bind(keys.ids)
         .fetch_all(&mut session.connection);
     let mut entities = HashMap::new();
     for (entity_type, entity_id, version, size, updated, data) in
-        Session::flight(deadline, statement).await?
+        Session::flight(session.settings.flight_deadline, statement).await?
     {
         let key = EntityKey { entity_type, entity_id };
-        if ours.contains(&key) {
+        if locks.ours.contains(&key) {
             let size = usize::try_from(size).unwrap_or(0);
             let updated = from_pg(updated);
             entities.insert(key, Stored { version: count(version), size, updated, data });
         } else {
-            held.insert(key);
+            locks.held.insert(key);
         }
     }
-    Ok(Known { logged, entities })
+    if !locks.patient && !locks.held.is_empty() {
+        return Err(Fault::Race("an entity appeared meanwhile".to_owned()));
+    }
+    Ok(entities)
 }
 
 type StoredRow = (String, String, i64, i32, DateTime<Utc>, String);
 
-async fn plan_and_write(
+async fn whole(
     session: &mut Session<'_>,
-    slice: &[Event],
-    known: Known,
-    ours: &mut HashSet<EntityKey>,
-    held: &mut HashSet<EntityKey>,
+    events: &[Event],
+    locks: &mut Locks,
 ) -> Result<Vec<Verdict>, Fault> {
-    let settings = session.settings;
-    let rules = Rules { max_entity_bytes: settings.max_entity_bytes, now: settings.clock.now() };
-    let plan = plan(slice, &known, held, rules).map_err(Fault::Refused)?;
-    ours.extend(plan.changes.iter().map(|change| change.key.clone()));
-    if !plan.changes.is_empty() {
-        write(session, plan.changes, plan.log).await?;
+    let logged = logged(session, events).await?;
+    let entities = entities(session, events.iter().flat_map(Event::updates), locks).await?;
+    let known = Known { logged, entities };
+    let plan = plan(events, &known, &mut locks.held, rules(session));
+    let (verdicts, writes) = plan.map_err(Fault::Refused)?;
+    write(session, writes, locks).await?;
+    Ok(verdicts)
+}
+
+/// An event whose documents don't fit in memory together; where a part is refused it goes back to
+/// where the event began.
+async fn in_parts(
+    session: &mut Session<'_>,
+    event: &Event,
+    parts: Vec<Range<usize>>,
+    locks: &mut Locks,
+) -> Result<Verdict, Fault> {
+    let logged = logged(session, std::slice::from_ref(event)).await?;
+    if let Some(logged) = logged.get(&event.uuid()) {
+        return Ok(compare(event, logged));
     }
-    Ok(plan.verdicts)
+    session.run("SAVEPOINT event").await?;
+    let mut versions = Vec::with_capacity(event.updates().len());
+    for part in parts {
+        match apply_part(session, event, part, locks).await? {
+            Verdict::Applied(made) => versions.extend(made),
+            refused => {
+                session.run("ROLLBACK TO event").await?;
+                return Ok(refused);
+            }
+        }
+    }
+    Ok(Verdict::Applied(versions))
+}
+
+async fn apply_part(
+    session: &mut Session<'_>,
+    event: &Event,
+    part: Range<usize>,
+    locks: &mut Locks,
+) -> Result<Verdict, Fault> {
+    let entities = entities(session, &event.updates()[part.clone()], locks).await?;
+    if event.updates().iter().any(|update| locks.held.contains(update.key())) {
+        locks.held.extend(event.updates().iter().map(|update| update.key().clone()));
+        return Ok(Verdict::Locked);
+    }
+    let known = Known { entities, ..Known::default() };
+    let plan = plan_part(event, part, &known, rules(session));
+    let (verdict, writes) = plan.map_err(Fault::Refused)?;
+    write(session, writes, locks).await?;
+    Ok(verdict)
+}
+
+fn rules(session: &Session<'_>) -> Rules {
+    let settings = session.settings;
+    let now = settings.clock.now();
+    Rules { max_entity_bytes: settings.max_entity_bytes, now, stamp: session.stamp }
 }
 
 /// In one statement, or as many as the sizes need.
 async fn write(
     session: &mut Session<'_>,
-    changes: Vec<Change<'_>>,
-    log: Vec<LogRow<'_>>,
+    Writes { changes, log }: Writes<'_>,
+    locks: &mut Locks,
 ) -> Result<(), Fault> {
+    locks.ours.extend(changes.iter().map(|change| change.key.clone()));
     let counts: Vec<usize> =
         parts(&changes, |change| change.data.len()).iter().map(|part| part.len()).collect();
     let mut changes = changes.into_iter();
@@ -278,6 +349,7 @@ async fn write_part(
         .bind(rows.names)
         .bind(rows.event_types)
         .bind(rows.patches)
+        .bind(session.stamp.0)
         .fetch_all(&mut session.connection);
     let written = Session::flight(session.settings.flight_deadline, statement).await?;
     if written == [expected] {
@@ -287,6 +359,7 @@ async fn write_part(
     Err(Fault::Race("an entity changed meanwhile".to_owned()))
 }
 
-fn keys_of(events: &[Event]) -> BTreeSet<&EntityKey> {
-    events.iter().flat_map(Event::updates).map(EntityUpdate::key).collect()
+fn keys_of<'u>(updates: impl IntoIterator<Item = &'u EntityUpdate>) -> KeyColumns<'u> {
+    let keys: BTreeSet<_> = updates.into_iter().map(EntityUpdate::key).collect();
+    keys.into_iter().collect()
 }

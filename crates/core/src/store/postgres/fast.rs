@@ -42,10 +42,10 @@ WITH changed AS (
     HAVING count(*) = cardinality($1)
 ), logged AS (
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                           entity_type, entity_id, event_name, event_type, patch)
+                           entity_type, entity_id, event_name, event_type, patch, stamp)
     SELECT event_uuid, ordinal, ((SELECT versions FROM made))[place] - behind, created_at, saved_at,
            ((SELECT times FROM made))[place], entity_type, entity_id, event_name, event_type,
-           patch::json
+           patch::json, $19::int4
     FROM (SELECT unnest($8::text[]) AS entity_type, unnest($9::text[]) AS entity_id,
                  unnest($10::uuid[]) AS event_uuid, unnest($11::int2[]) AS ordinal,
                  unnest($12::int4[]) AS place, unnest($13::int8[]) AS behind,
@@ -113,6 +113,7 @@ pub(super) async fn apply(
         .bind(log.names)
         .bind(log.event_types)
         .bind(log.patches)
+        .bind(session.stamp.0)
         // the whole answer: what ends a stream early leaves the commit's own error unread
         .fetch_all(&mut session.connection);
     let made = Session::flight(settings.flight_deadline, statement).await?;

@@ -3,7 +3,7 @@
 use sqlx::Error;
 use sqlx::error::DatabaseError;
 
-use crate::store::{ApplyError, ReadError};
+use crate::store::{ApplyError, ReadError, Stamp};
 
 /// How a statement failed.
 #[derive(Debug)]
@@ -35,9 +35,9 @@ impl Fault {
     }
 
     /// A statement that commits.
-    pub(super) fn at_commit(self) -> ApplyError {
+    pub(super) fn at_commit(self, stamp: Stamp) -> ApplyError {
         match self {
-            Self::Lost(text) => ApplyError::Unknown(text),
+            Self::Lost(reason) => ApplyError::Unknown { reason, stamp },
             other => other.before_commit(),
         }
     }
@@ -82,7 +82,7 @@ impl From<Fault> for ReadError {
     fn from(fault: Fault) -> Self {
         match fault.before_commit() {
             ApplyError::Unavailable(text)
-            | ApplyError::Unknown(text)
+            | ApplyError::Unknown { reason: text, .. }
             | ApplyError::Refused(text) => Self(text),
         }
     }

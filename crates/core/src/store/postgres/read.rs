@@ -12,10 +12,10 @@ use super::fault::Fault;
 use super::{count, from_pg};
 use crate::EntityKey;
 use crate::store::log::{LogRecord, assemble};
-use crate::store::{Entity, LoggedEvent, ReadError};
+use crate::store::{Entity, LoggedEvent, ReadError, Stamp};
 
 const LOGGED: &str = r"
-SELECT event_uuid, version, created_at, saved_at, committed_at, entity_type, entity_id,
+SELECT event_uuid, version, created_at, saved_at, committed_at, stamp, entity_type, entity_id,
        event_name, event_type, patch::text
 FROM event_log WHERE event_uuid = ANY($1) ORDER BY event_uuid, ordinal";
 
@@ -86,6 +86,7 @@ struct LogRow {
     created_at: Option<DateTime<Utc>>,
     saved_at: Option<DateTime<Utc>>,
     committed_at: DateTime<Utc>,
+    stamp: i32,
     entity_type: String,
     entity_id: String,
     event_name: String,
@@ -102,6 +103,7 @@ impl From<LogRow> for LogRecord {
             created: row.created_at.map(from_pg),
             saved: row.saved_at.map(from_pg),
             committed: from_pg(row.committed_at),
+            stamp: Stamp(row.stamp),
             key: EntityKey { entity_type: row.entity_type, entity_id: row.entity_id },
             version: count(row.version),
             patch: row.patch,

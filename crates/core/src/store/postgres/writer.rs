@@ -8,8 +8,8 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::time::Instant;
 
 use super::fault::Fault;
-use super::{OLDEST_SUPPORTED, careful, fast};
-use crate::store::{ApplyError, ApplyMode, BoxFuture, Verdict, Writer};
+use super::{careful, fast, version};
+use crate::store::{ApplyError, ApplyMode, BoxFuture, Stamp, Verdict, Writer};
 use crate::{Clock, Event};
 
 /// What every writer of a store shares.
@@ -44,20 +44,16 @@ pub(super) async fn open(settings: &WriterSettings) -> Result<PgConnection, Open
         Ok(Err(error)) => return Err(OpenError::Unavailable(error.to_string())),
         Err(_) => return Err(OpenError::Unavailable("the server doesn't answer".to_owned())),
     };
-    match connection.server_version_num() {
-        Some(version) if version < OLDEST_SUPPORTED => {
-            let release = f64::from(version / 100) / 100.0;
-            let message = format!("PostgreSQL 14 or newer is needed, the server is {release}");
-            Err(OpenError::TooOld(message))
-        }
-        _ => Ok(connection),
-    }
+    version::check(connection.server_version_num()).map_err(OpenError::TooOld)?;
+    Ok(connection)
 }
 
 /// A connection while one batch uses it.
 pub(super) struct Session<'s> {
     pub(super) connection: PgConnection,
     pub(super) settings: &'s WriterSettings,
+    /// What this try writes into the log.
+    pub(super) stamp: Stamp,
 }
 
 impl Session<'_> {
@@ -122,7 +118,7 @@ impl PgWriter {
         let connection = self.connection().await.map_err(|error| match error {
             OpenError::TooOld(text) | OpenError::Unavailable(text) => ApplyError::Unavailable(text),
         })?;
-        let mut session = Session { connection, settings: &self.settings };
+        let mut session = Session { connection, settings: &self.settings, stamp: Stamp::random() };
         let result = apply(&mut session, batch, mode).await;
         if matches!(result, Ok(_) | Err(ApplyError::Refused(_))) {
             self.connection = Some((session.connection, Instant::now()));
@@ -152,7 +148,9 @@ async fn apply(
             Ok(verdicts) => return Ok(verdicts),
             // the lock was waited for once; what others hold is now left aside
             Err(Fault::LockTimeout(_)) => patient = true,
-            Err(fault @ (Fault::Lost(_) | Fault::Down(_))) => return Err(fault.at_commit()),
+            Err(fault @ (Fault::Lost(_) | Fault::Down(_))) => {
+                return Err(fault.at_commit(session.stamp));
+            }
             Err(Fault::Exists(_) | Fault::Race(_) | Fault::Refused(_)) => {}
         }
     }

@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
+use super::disk::beside;
 use super::turns::Turns;
 
 /// Bytes of log (about 1,000 pages, as SQLite does it by default) that make a checkpoint worth it.
@@ -32,9 +33,7 @@ struct Log(PathBuf);
 
 impl Log {
     fn of(file: &Path) -> Self {
-        let mut log = file.as_os_str().to_owned();
-        log.push("-wal");
-        Self(log.into())
+        Self(beside(file, "-wal"))
     }
 
     fn is_over(&self, bytes: u64) -> bool {

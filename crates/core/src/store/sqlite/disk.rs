@@ -18,6 +18,10 @@ pub(super) fn prepare(file: &Path) -> Result<(), ConnectError> {
     };
     fs::create_dir_all(folder).map_err(|error| cannot_open(file, &error))?;
     let folder = folder.canonicalize().map_err(|error| cannot_open(file, &error))?;
+    let folder = file.canonicalize().map_or(folder, |mut file| {
+        file.pop();
+        file
+    });
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     match file_system(&folder, &mounts) {
         Some(kind) if NETWORK.contains(&kind) => {
@@ -29,6 +33,14 @@ pub(super) fn prepare(file: &Path) -> Result<(), ConnectError> {
         }
         _ => Ok(()),
     }
+}
+
+/// The name with `suffix` beside a database. Where a link leads to it, SQLite keeps its log beside
+/// the file itself, and so does everything of ours.
+pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.canonicalize().unwrap_or_else(|_| file.to_owned()).into_os_string();
+    name.push(suffix);
+    name.into()
 }
 
 /// The type of the file system that holds `folder`, by a table as in `/proc/mounts`: the longest

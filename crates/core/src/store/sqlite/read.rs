@@ -6,13 +6,13 @@ use sqlx::sqlite::{SqliteExecutor, SqlitePool};
 use uuid::Uuid;
 
 use crate::store::log::{LogRecord, assemble};
-use crate::store::{Entity, LoggedEvent, ReadError};
+use crate::store::{Entity, LoggedEvent, ReadError, Stamp};
 use crate::{EntityKey, Timestamp};
 
 use super::writer::count;
 
 const LOGGED: &str = r"
-SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.entity_type,
+SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.stamp, l.entity_type,
        l.entity_id, l.event_name, l.event_type, l.patch
 FROM json_each(?1) AS wanted CROSS JOIN event_log AS l ON l.event_uuid = unhex(wanted.value)
 ORDER BY l.event_uuid, l.ordinal";
@@ -77,6 +77,7 @@ struct LogRow {
     created_at: Option<i64>,
     saved_at: Option<i64>,
     committed_at: i64,
+    stamp: i32,
     entity_type: String,
     entity_id: String,
     event_name: String,
@@ -93,6 +94,7 @@ impl From<LogRow> for LogRecord {
             created: row.created_at.map(Timestamp::from_micros),
             saved: row.saved_at.map(Timestamp::from_micros),
             committed: Timestamp::from_micros(row.committed_at),
+            stamp: Stamp(row.stamp),
             key: EntityKey { entity_type: row.entity_type, entity_id: row.entity_id },
             version: count(row.version),
             patch: row.patch,

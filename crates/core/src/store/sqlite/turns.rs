@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::disk::beside;
+
 /// How long a turn is waited for. Whoever takes longer stands still.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -34,11 +36,7 @@ pub(super) struct Turn {
 impl Turns {
     /// For the database `file`.
     pub(super) fn beside(file: &Path) -> Self {
-        let with = |suffix: &str| {
-            let mut name = file.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
+        let with = |suffix| beside(file, suffix);
         let waiters = Arc::new(Semaphore::new(WAITERS));
         Self { turn: with("-turn"), write: with("-write"), waiters }
     }

@@ -1,17 +1,20 @@
 //! A writer: its turn, one transaction, the careful road.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use uuid::Uuid;
 
 use super::checkpoint::Checkpointer;
 use super::read;
 use super::turns::Turns;
-use crate::store::plan::{Change, Known, LogRow, Rules, Stored, parts, plan, slices};
-use crate::store::{ApplyError, ApplyMode, BoxFuture, Verdict, Writer};
+use crate::store::plan::{Change, Known, LogRow, Rules, Stored, Writes, compare, plan, plan_part};
+use crate::store::slices::{Slice, parts, slices};
+use crate::store::{ApplyError, ApplyMode, BoxFuture, LoggedEvent, Stamp, Verdict, Writer};
 use crate::{Clock, EntityKey, EntityUpdate, Event, Timestamp};
 
 // Every statement is a way to SQLite's thread and back, so each takes all its rows as one JSON
@@ -36,9 +39,9 @@ ON CONFLICT (entity_type, entity_id) DO UPDATE SET
 
 const LOG: &str = r"
 INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                       entity_type, entity_id, event_name, event_type, patch)
+                       entity_type, entity_id, event_name, event_type, patch, stamp)
 SELECT unhex(l.value->>0), l.value->>1, l.value->>2, l.value->>3, l.value->>4, l.value->>5,
-       l.value->>6, l.value->>7, l.value->>8, l.value->>9, l.value->>10
+       l.value->>6, l.value->>7, l.value->>8, l.value->>9, l.value->>10, ?2
 FROM json_each(?1) AS l ORDER BY l.key";
 
 /// What a writer works with.
@@ -49,6 +52,12 @@ pub(super) struct WriterSettings {
     pub(super) checkpointer: Arc<Checkpointer>,
     pub(super) max_entity_bytes: usize,
     pub(super) clock: Clock,
+}
+
+impl WriterSettings {
+    fn rules(&self, stamp: Stamp) -> Rules {
+        Rules { max_entity_bytes: self.max_entity_bytes, now: self.clock.now(), stamp }
+    }
 }
 
 /// Applies batches over one connection.
@@ -104,37 +113,89 @@ impl Writer for SqliteWriter {
 }
 
 /// No session can hold a row here, so that no event is ever locked and the modes but `Atomic` are
-/// one. A COMMIT that fails has stored nothing, but for an I/O error: then its last frame may be in
-/// the log all the same, and a crash would replay it.
+/// one.
 async fn transaction(
     connection: &mut SqliteConnection,
     settings: &WriterSettings,
     batch: &[Event],
     mode: ApplyMode,
 ) -> Result<Vec<Verdict>, ApplyError> {
+    let stamp = Stamp::random();
     run(connection, "BEGIN IMMEDIATE").await?;
     let sizes = sizes(connection, batch).await?;
     let mut verdicts = Vec::with_capacity(batch.len());
     for slice in slices(batch, &sizes) {
-        let known = read_known(connection, slice).await?;
-        let rules =
-            Rules { max_entity_bytes: settings.max_entity_bytes, now: settings.clock.now() };
-        let plan = plan(slice, &known, &mut HashSet::new(), rules);
-        let plan = plan.map_err(ApplyError::Refused)?;
-        if !plan.changes.is_empty() {
-            write(connection, plan.changes, plan.log).await?;
+        match slice {
+            Slice::Whole(events) => {
+                verdicts.extend(apply_whole(connection, settings.rules(stamp), events).await?);
+            }
+            Slice::InParts(event, parts) => {
+                verdicts
+                    .push(apply_in_parts(connection, settings.rules(stamp), event, parts).await?);
+            }
         }
-        verdicts.extend(plan.verdicts);
     }
-    let done = |verdict: &Verdict| matches!(verdict, Verdict::Applied(_) | Verdict::Duplicate(_));
-    let stays = mode != ApplyMode::Atomic || verdicts.iter().all(done);
-    let end = sqlx::query(if stays { "COMMIT" } else { "ROLLBACK" }).execute(connection).await;
-    match end {
-        Err(error) if stays && primary_code(&error) == Some(IOERR) => {
-            Err(ApplyError::Unknown(error.to_string()))
-        }
-        end => end.map(|_| verdicts).map_err(fault),
+    let stays = mode != ApplyMode::Atomic || verdicts.iter().all(Verdict::is_stored);
+    if stays {
+        commit(connection, stamp).await?
+    } else {
+        run(connection, "ROLLBACK").await?
     }
+    Ok(verdicts)
+}
+
+/// A COMMIT that SQLite refuses has stored nothing, but for an I/O error: then its last frame may
+/// be in the log all the same, and a crash would replay it. Without a code of SQLite's it wasn't
+/// even heard of.
+async fn commit(connection: &mut SqliteConnection, stamp: Stamp) -> Result<(), ApplyError> {
+    let committed = sqlx::query("COMMIT").execute(connection).await;
+    committed.map(drop).map_err(|error| match primary_code(&error) {
+        Some(IOERR) | None => ApplyError::Unknown { reason: error.to_string(), stamp },
+        Some(_) => fault(error),
+    })
+}
+
+async fn apply_whole(
+    connection: &mut SqliteConnection,
+    rules: Rules,
+    events: &[Event],
+) -> Result<Vec<Verdict>, ApplyError> {
+    let logged = logged(connection, events).await?;
+    let entities = entities(connection, events.iter().flat_map(Event::updates)).await?;
+    let known = Known { logged, entities };
+    let plan = plan(events, &known, &mut HashSet::new(), rules);
+    let (verdicts, writes) = plan.map_err(ApplyError::Refused)?;
+    write(connection, writes, rules.stamp).await?;
+    Ok(verdicts)
+}
+
+/// An event whose documents don't fit in memory together; where a part is refused it goes back to
+/// where the event began.
+async fn apply_in_parts(
+    connection: &mut SqliteConnection,
+    rules: Rules,
+    event: &Event,
+    parts: Vec<Range<usize>>,
+) -> Result<Verdict, ApplyError> {
+    let logged = logged(connection, std::slice::from_ref(event)).await?;
+    if let Some(logged) = logged.get(&event.uuid()) {
+        return Ok(compare(event, logged));
+    }
+    run(connection, "SAVEPOINT event").await?;
+    let mut versions = Vec::with_capacity(event.updates().len());
+    for part in parts {
+        let entities = entities(connection, &event.updates()[part.clone()]).await?;
+        let known = Known { entities, ..Known::default() };
+        let plan = plan_part(event, part, &known, rules);
+        let (verdict, writes) = plan.map_err(ApplyError::Refused)?;
+        let Verdict::Applied(made) = verdict else {
+            run(connection, "ROLLBACK TO event").await?;
+            return Ok(verdict);
+        };
+        versions.extend(made);
+        write(connection, writes, rules.stamp).await?;
+    }
+    Ok(Verdict::Applied(versions))
 }
 
 async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), ApplyError> {
@@ -146,7 +207,7 @@ async fn sizes(
     batch: &[Event],
 ) -> Result<HashMap<EntityKey, usize>, ApplyError> {
     let rows: Vec<(String, String, i64)> = sqlx::query_as(SIZES)
-        .bind(json(&keys_of(batch))?)
+        .bind(json(&keys_of(batch.iter().flat_map(Event::updates)))?)
         .fetch_all(connection)
         .await
         .map_err(fault)?;
@@ -156,14 +217,21 @@ async fn sizes(
     Ok(sized.collect())
 }
 
-async fn read_known(
+/// Those of the events' uuids that are taken.
+async fn logged(
     connection: &mut SqliteConnection,
-    slice: &[Event],
-) -> Result<Known, ApplyError> {
-    let uuids = slice.iter().map(Event::uuid);
-    let logged = read::logged(&mut *connection, uuids).await.map_err(fault)?;
+    events: &[Event],
+) -> Result<HashMap<Uuid, LoggedEvent>, ApplyError> {
+    read::logged(connection, events.iter().map(Event::uuid)).await.map_err(fault)
+}
+
+/// The entities of the updates, as far as they exist.
+async fn entities<'u>(
+    connection: &mut SqliteConnection,
+    updates: impl IntoIterator<Item = &'u EntityUpdate>,
+) -> Result<HashMap<EntityKey, Stored>, ApplyError> {
     let rows: Vec<(String, String, i64, i64, i64, String)> = sqlx::query_as(STATES)
-        .bind(json(&keys_of(slice))?)
+        .bind(json(&keys_of(updates))?)
         .fetch_all(connection)
         .await
         .map_err(fault)?;
@@ -173,13 +241,13 @@ async fn read_known(
         let stored = Stored { version: count(version), size, updated, data };
         (EntityKey { entity_type, entity_id }, stored)
     });
-    Ok(Known { logged, entities: states.collect() })
+    Ok(states.collect())
 }
 
 async fn write(
     connection: &mut SqliteConnection,
-    changes: Vec<Change<'_>>,
-    log: Vec<LogRow<'_>>,
+    Writes { changes, log }: Writes<'_>,
+    stamp: Stamp,
 ) -> Result<(), ApplyError> {
     for part in parts(&changes, |change| change.data.len()) {
         let states: Vec<_> = part.iter().map(state_row).collect();
@@ -188,7 +256,8 @@ async fn write(
     drop(changes);
     for part in parts(&log, |row| row.update.patch().text().len()) {
         let rows: Vec<_> = part.iter().map(log_row).collect();
-        sqlx::query(LOG).bind(json(&rows)?).execute(&mut *connection).await.map_err(fault)?;
+        let insert = sqlx::query(LOG).bind(json(&rows)?).bind(stamp.0);
+        insert.execute(&mut *connection).await.map_err(fault)?;
     }
     Ok(())
 }
@@ -217,8 +286,8 @@ fn log_row<'a>(row: &LogRow<'a>) -> impl Serialize + use<'a> {
     )
 }
 
-fn keys_of(events: &[Event]) -> Vec<(&str, &str)> {
-    let keys: BTreeSet<_> = events.iter().flat_map(Event::updates).map(EntityUpdate::key).collect();
+fn keys_of<'u>(updates: impl IntoIterator<Item = &'u EntityUpdate>) -> Vec<(&'u str, &'u str)> {
+    let keys: BTreeSet<_> = updates.into_iter().map(EntityUpdate::key).collect();
     keys.into_iter().map(|key| (key.entity_type(), key.entity_id())).collect()
 }
 
