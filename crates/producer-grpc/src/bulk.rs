@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use producer_core::bulk::{BatchSummary, ItemStatus, LISTED_VIOLATIONS, all_valid};
+use producer_core::bulk::{BatchSummary, ItemStatus, LISTED_VIOLATIONS};
 use producer_core::ingest::{Ingest, Outcome};
 use producer_core::{Clock, Location, Problem, Step, Violations};
 use uuid::Uuid;
@@ -26,7 +26,7 @@ pub(crate) async fn process(
     let items: Vec<_> = call.events.iter().map(item).collect();
     drop(call.events);
     let outcomes = if call.atomic {
-        ingest.submit_atomic(all_valid(items)?).await?
+        ingest.submit_all(items).await?
     } else {
         ingest.submit_each(items).await?
     };

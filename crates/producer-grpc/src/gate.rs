@@ -13,11 +13,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use producer_core::{Clock, Problem, ProblemKind};
 use producer_server::budget::ByteBudget;
+use producer_server::metrics::Requests;
 use tonic::Status;
 use tracing::Instrument;
 
 use crate::body::{Encoding, Held, MessageBody, Rules};
-use crate::status;
+use crate::{count, status};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Methods whose request is a stream; all others take one message.
@@ -45,6 +46,7 @@ impl RequestId {
 /// What the gate needs to know.
 #[derive(Clone)]
 pub(crate) struct Gate {
+    pub(crate) requests: Requests,
     pub(crate) clock: Clock,
     pub(crate) budget: ByteBudget,
     /// `MAX_BODY_BYTES`
@@ -56,6 +58,9 @@ pub(crate) struct Gate {
 /// Lets a call through, and its answer out.
 pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers(), &gate.clock);
+    let path = request.uri().path();
+    let route = Some(path).filter(|path| gate.requests.knows(path));
+    let in_flight = gate.requests.begin(route, request.method().as_str());
     let span = tracing::info_span!("rpc", request_id = id.as_str(), path = request.uri().path());
     let mut response = match gate.admit(request, &id) {
         Ok(request) => answer(request, next, &id).instrument(span).await,
@@ -64,7 +69,7 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    response
+    count::until_the_end(response, in_flight)
 }
 
 impl Gate {

@@ -97,6 +97,7 @@ impl WriterTask {
                 answers.push((sender.reply, outcome));
             }
         }
+        self.queue.metrics.retries_locked.inc_by(parked.len() as u64);
         self.queue.log_progress(answers.iter().map(|(_, outcome)| new_updates(outcome)).sum());
         batch.finish(parked, held);
         for (reply, outcome) in answers {
@@ -122,6 +123,7 @@ impl WriterTask {
             Ok(verdicts) if verdicts.contains(&Verdict::Locked) => {
                 held.extend(&slip.keys);
                 if self.may_wait(&mut slip) {
+                    self.queue.metrics.retries_locked.inc_by(events.len() as u64);
                     let job = Job { work: Work::All(events, reply), slip };
                     return batch.finish(vec![job], held);
                 }
@@ -174,6 +176,7 @@ impl WriterTask {
                 Err(ApplyError::Refused(reason)) => match halves(range) {
                     Some(halves) => {
                         debug!(events = part.len(), reason, "a batch is split");
+                        self.queue.metrics.retries_split.inc();
                         mode = ApplyMode::Patient;
                         split_until.get_or_insert_with(|| Instant::now() + SPLIT_TIME);
                         ranges.extend(halves);
@@ -203,7 +206,7 @@ impl WriterTask {
         mode: ApplyMode,
     ) -> (Result<Vec<Verdict>, ApplyError>, bool) {
         let deadline = Instant::now() + self.queue.limits.request_timeout;
-        match self.writer.apply(events, mode).await {
+        match self.timed(events, mode).await {
             Err(ApplyError::Unknown(reason)) => {
                 (self.find_out(events, mode, deadline, reason).await, true)
             }
@@ -213,6 +216,17 @@ impl WriterTask {
             }
             settled => (settled, false),
         }
+    }
+
+    async fn timed(
+        &mut self,
+        events: &[Event],
+        mode: ApplyMode,
+    ) -> Result<Vec<Verdict>, ApplyError> {
+        let started = Instant::now();
+        let applied = self.writer.apply(events, mode).await;
+        self.queue.metrics.tried(events.len(), started.elapsed());
+        applied
     }
 
     async fn find_out(
@@ -226,6 +240,7 @@ impl WriterTask {
         let mode = if mode == ApplyMode::Atomic { mode } else { ApplyMode::Patient };
         while Instant::now() + SETTLE_PAUSE < deadline {
             sleep(SETTLE_PAUSE).await;
+            self.queue.metrics.retries_unknown.inc();
             match timeout_at(deadline, self.writer.apply(events, mode)).await {
                 Ok(Err(ApplyError::Unknown(_) | ApplyError::Unavailable(_))) | Err(_) => {}
                 Ok(settled) => return settled,

@@ -16,6 +16,7 @@ use producer_grpc::proto::v1::{
 };
 use producer_grpc::{Args, Grpc};
 use producer_server::budget::ByteBudget;
+use producer_server::metrics::ServiceMetrics;
 use producer_server::{Api, App};
 use test_support::{Postgres, SqliteFile, sqlite_file};
 use tokio::task::JoinHandle;
@@ -59,8 +60,10 @@ impl Service {
         let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a usable URL"));
         migrate::up(&database).await.expect("a migrated database");
         let store = store::connect(&settings).await.expect("a store");
+        let ingest = Ingest::start(&store, Limits::from(&settings));
         let app = App {
-            ingest: Ingest::start(&store, Limits::from(&settings)),
+            metrics: ServiceMetrics::new(Grpc::API, &store, &ingest),
+            ingest,
             store,
             clock: Clock::system(),
             budget: ByteBudget::new(settings.body_buffer_bytes),
