@@ -97,6 +97,36 @@ fn a_databases_password_is_never_told() {
 }
 
 #[test]
+fn a_databases_url_may_stand_in_a_file() {
+    let folder = folder();
+    let secret = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).expect("written");
+        file
+    };
+    let migrate = |file: &PathBuf| {
+        let mut command = tiny(&folder);
+        command.arg("migrate").env("DATABASE_URL_FILE", file);
+        command
+    };
+    let good = secret("good", "sqlite://secret.db\n");
+    assert!(output(&mut migrate(&good)).status.success());
+    assert!(folder.path().join("secret.db").exists(), "a line's end is no part of the URL");
+
+    let both = output(migrate(&good).env("DATABASE_URL", "sqlite://other.db"));
+    refused_in_one_line(&both, &["DATABASE_URL_FILE", "good", "DATABASE_URL is set too"]);
+    let absent = folder.path().join("absent");
+    for file in [secret("empty", " \n"), absent, folder.path().to_owned()] {
+        let name = file.display().to_string();
+        let words = ["DATABASE_URL_FILE", &name, "allowed is a file that holds the URL"];
+        refused_in_one_line(&output(&mut migrate(&file)), &words);
+    }
+    let wrong = output(&mut migrate(&secret("wrong", "mysql://u:hidden@h/d")));
+    refused_in_one_line(&wrong, &["postgres://"]);
+    assert!(!text(&wrong.stderr).contains("hidden"));
+}
+
+#[test]
 fn help_lists_every_setting_with_its_default_and_version_the_commit() {
     let folder = folder();
     let help = text(&output(tiny(&folder).env("REQUEST_TIMEOUT", "9s").arg("--help")).stdout);
