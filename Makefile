@@ -38,6 +38,10 @@ fmt: ## format the code
 deny: ## check licences, bans and sources of the dependencies (cargo-deny); advisories where reachable
 	./scripts/deny
 
+.PHONY: check-ops
+check-ops: ## prove the dashboard and the alerts in ops/ with a real Prometheus, which it installs on Debian as root
+	./scripts/check-ops
+
 .PHONY: microbench
 microbench: ## time the scanner and the merge beside serde_json
 	$(CARGO) bench --package producer-core

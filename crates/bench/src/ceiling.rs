@@ -15,6 +15,7 @@ use producer_core::{Clock, EntityKey, Event, Ingest};
 use producer_grpc::Grpc;
 use producer_rest::Rest;
 use producer_server::budget::ByteBudget;
+use producer_server::metrics::ServiceMetrics;
 use producer_server::{Api, App};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -54,8 +55,10 @@ async fn serve_api<A: Api>(line: Line<A::Args>) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(Nothing);
     let shutdown = CancellationToken::new();
     let writers = producer_server::writers_runtime()?;
+    let ingest = Ingest::start(&store, Limits::from(&line.settings), writers.handle());
     let app = App {
-        ingest: Ingest::start(&store, Limits::from(&line.settings), writers.handle()),
+        metrics: ServiceMetrics::new(A::API, &store, &ingest),
+        ingest,
         store,
         clock: Clock::system(),
         budget: ByteBudget::new(line.settings.body_buffer_bytes),

@@ -2,6 +2,7 @@
 //! flag over environment over `.env` over default.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -14,6 +15,9 @@ pub struct Settings {
     /// postgres://… (14 or newer) or sqlite://FILE; without it the embedded data/producer.db
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// File that holds DATABASE_URL's value instead; one of the two
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    pub database_url_file: Option<PathBuf>,
     /// Address to listen on; there is no authentication, so widen it with care
     #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1", value_parser = ip, value_name = "IP")]
     pub bind_address: IpAddr,
@@ -68,12 +72,43 @@ pub struct Settings {
     /// How long a single event may wait for a writer
     #[arg(long, env = "INGEST_QUEUE_AGE", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub ingest_queue_age: Duration,
+    /// Port for /metrics and the pool's figures; unset: none, and /metrics is on the REST port
+    #[arg(long, env = "ADMIN_PORT", value_parser = port, value_name = "PORT")]
+    pub admin_port: Option<u16>,
+    /// Address that ADMIN_PORT listens on; nobody is asked who they are, so widen it with care
+    #[arg(long, env = "ADMIN_BIND_ADDRESS", default_value = "127.0.0.1", value_parser = ip, value_name = "IP")]
+    pub admin_bind_address: IpAddr,
     /// How long a stop may take to answer what is in flight
     #[arg(long, env = "SHUTDOWN_GRACE", default_value = "25s", value_parser = duration, value_name = "DURATION")]
     pub shutdown_grace: Duration,
 }
 
 impl Settings {
+    /// Takes `DATABASE_URL` out of `DATABASE_URL_FILE`, where that is set.
+    ///
+    /// # Errors
+    /// One line that names the setting, its value and what is allowed; never what the file holds.
+    pub fn read_url_file(&mut self) -> Result<(), String> {
+        let Some(file) = &self.database_url_file else { return Ok(()) };
+        let unusable = |why: &str| {
+            format!(
+                "DATABASE_URL_FILE: {file:?} is unusable: {why}; \
+                 allowed is a file that holds the URL, instead of DATABASE_URL"
+            )
+        };
+        if self.database_url.is_some() {
+            return Err(unusable("DATABASE_URL is set too"));
+        }
+        let text = std::fs::read_to_string(file).map_err(|error| unusable(&error.to_string()))?;
+        match text.trim() {
+            "" => Err(unusable("it is empty")),
+            url => {
+                self.database_url = Some(url.to_owned());
+                Ok(())
+            }
+        }
+    }
+
     /// Holds settings against each other.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! whose deadline passes, never tears a commit.
 
 mod call;
+mod metrics;
 mod queue;
 mod writer;
 
@@ -19,7 +20,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use crate::bulk::all_valid;
 use crate::config::Settings;
+use crate::metrics::MetricFamily;
 use crate::store::Store;
 use crate::{Event, Problem, ProblemKind, Receipt};
 pub use call::{CallResults, CallSender};
@@ -80,7 +83,25 @@ impl Ingest {
         let uuid = event.uuid();
         tracing::debug!(%uuid, event_type = event.event_type(), "event received");
         let (reply, answer) = oneshot::channel();
-        self.push(Work::One(event, reply), answer).await.map_err(|problem| problem.of_event(uuid))
+        let outcome = self.push(Work::One(event, reply), answer).await;
+        let outcome = outcome.map_err(|problem| problem.of_event(uuid));
+        self.queue.metrics.told(&outcome);
+        outcome
+    }
+
+    /// Applies one event, or answers the problem that its text has: both are counted.
+    ///
+    /// # Errors
+    /// The item's, or as [`Ingest::submit`].
+    pub async fn submit_item(&self, item: Result<Event, Problem>) -> Outcome {
+        match item {
+            Ok(event) => self.submit(event).await,
+            Err(problem) => {
+                let outcome = Err(problem);
+                self.queue.metrics.told(&outcome);
+                outcome
+            }
+        }
     }
 
     /// Applies all events or none, in one transaction. The outcomes are in the events' order:
@@ -91,12 +112,35 @@ impl Ingest {
     pub async fn submit_atomic(&self, events: Vec<Event>) -> Result<Vec<Outcome>, Problem> {
         let uuids: Vec<Uuid> = events.iter().map(Event::uuid).collect();
         let (reply, answer) = oneshot::channel();
-        match self.push(Work::All(events, reply), answer).await {
-            Ok(receipts) => Ok(receipts.into_iter().map(Ok).collect()),
+        let outcomes: Vec<Outcome> = match self.push(Work::All(events, reply), answer).await {
+            Ok(receipts) => receipts.into_iter().map(Ok).collect(),
             Err(unknown) if unknown.kind == ProblemKind::OutcomeUnknown => {
-                Ok(uuids.into_iter().map(|uuid| Err(unknown.clone().of_event(uuid))).collect())
+                uuids.into_iter().map(|uuid| Err(unknown.clone().of_event(uuid))).collect()
             }
-            Err(problem) => Err(problem),
+            Err(problem) => {
+                self.queue.metrics.told_all(uuids.len(), problem.kind);
+                return Err(problem);
+            }
+        };
+        outcomes.iter().for_each(|outcome| self.queue.metrics.told(outcome));
+        Ok(outcomes)
+    }
+
+    /// As [`Ingest::submit_atomic`], of items that may have problems.
+    ///
+    /// # Errors
+    /// `Validation` with the broken rules of all items, or as [`Ingest::submit_atomic`].
+    pub async fn submit_all(
+        &self,
+        items: Vec<Result<Event, Problem>>,
+    ) -> Result<Vec<Outcome>, Problem> {
+        let count = items.len();
+        match all_valid(items) {
+            Ok(events) => self.submit_atomic(events).await,
+            Err(problem) => {
+                self.queue.metrics.told_all(count, problem.kind);
+                Err(problem)
+            }
         }
     }
 
@@ -132,6 +176,11 @@ impl Ingest {
     pub fn open_call(&self) -> Result<(CallSender, CallResults), Problem> {
         self.queue.admits_calls()?;
         Ok(call::open(Arc::clone(&self.queue)))
+    }
+
+    /// What the ingest has counted, and how its queue stands.
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        self.queue.metrics.gather(&self.queue.depth())
     }
 
     /// From now on new events are refused; calls that are open may go on.

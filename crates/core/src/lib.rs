@@ -11,6 +11,7 @@ mod event;
 pub mod ingest;
 pub mod maintenance;
 pub mod merge;
+pub mod metrics;
 pub mod parse;
 pub mod store;
 pub mod telemetry;

@@ -3,6 +3,7 @@
 
 mod log;
 mod plan;
+mod pool;
 pub mod postgres;
 mod slices;
 pub mod sqlite;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use crate::config::Settings;
 use crate::{Clock, EntityKey, Event, Timestamp, Violations};
+pub use pool::PoolUse;
 pub use url::{DEFAULT_FILE, DatabaseUrl};
 
 /// Why the store can't be used at all: one line, for whoever starts the program.
@@ -62,6 +64,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// One event as the log has it.
     fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>>;
+
+    /// How the pool is used that the reads take their connections from; `None` where there is none.
+    fn pool(&self) -> Option<PoolUse> {
+        None
+    }
 
     /// Whether the database answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>>;

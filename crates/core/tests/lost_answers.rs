@@ -11,6 +11,7 @@ use producer_core::ingest::{Ingest, Limits};
 use support::{Db, START, car, clock, event, open, settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 
 /// A proxy in front of a server.
 struct Proxy {
@@ -78,7 +79,7 @@ async fn behind_a_proxy(db: &Db) -> (Ingest, Proxy) {
     let (at, proxied) = (url.get_port().to_string(), proxy.port.to_string());
     let settings = settings(&db.url.replace(&at, &proxied), &["--request-timeout", "30s"]);
     let store = open(&settings, clock(START)).await;
-    (Ingest::start(&store, Limits::from(&settings)), proxy)
+    (Ingest::start(&store, Limits::from(&settings), &Handle::current()), proxy)
 }
 
 fn told(receipt: &Receipt) -> (bool, Vec<u64>) {

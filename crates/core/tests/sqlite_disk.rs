@@ -10,6 +10,7 @@ use producer_core::ProblemKind;
 use producer_core::ingest::{Ingest, Limits};
 use producer_core::store::{ApplyError, ApplyMode, Verdict};
 use support::{Db, apply, car, uuid};
+use tokio::runtime::Handle;
 
 const NAME: &str = "a_commit_that_the_disk_refuses_is_told_truly";
 const CHILD: &str = "PRODUCER_TEST_IS_LIMITED";
@@ -52,7 +53,7 @@ async fn with_limits() {
     assert_eq!(db.car("a").await.unwrap(), r#"{"n":1}"#);
     assert_eq!(apply(&mut *writer, &batch).await, [Verdict::Applied(vec![2])], "found out");
 
-    let ingest = Ingest::start(&db.store, Limits::from(&db.settings));
+    let ingest = Ingest::start(&db.store, Limits::from(&db.settings), &Handle::current());
     ingest.submit(car(4, "b", "{}")).await.unwrap();
     fill();
     let event = car(3, "a", r#"{"n":3}"#);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use producer_core::bulk::{BatchSummary, ItemStatus, LISTED_VIOLATIONS, all_valid};
+use producer_core::bulk::{BatchSummary, ItemStatus, LISTED_VIOLATIONS};
 use producer_core::ingest::{Ingest, Outcome};
 use producer_core::{Clock, Draft, Event, Location, Problem, Step, Violations};
 use uuid::Uuid;
@@ -27,11 +27,8 @@ pub(crate) async fn process(
     let is_atomic = call.is_atomic()?;
     let items = items(&call, clock, is_atomic.then_some(paths))?;
     drop(call);
-    let outcomes = if is_atomic {
-        ingest.submit_atomic(all_valid(items)?).await?
-    } else {
-        ingest.submit_each(items).await?
-    };
+    let outcomes =
+        if is_atomic { ingest.submit_all(items).await? } else { ingest.submit_each(items).await? };
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     response(outcomes, clock.new_uuid(), elapsed_ms)
 }

@@ -12,12 +12,13 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use producer_core::{Problem, ProblemKind};
 use producer_server::budget::ByteBudget;
+use producer_server::metrics::Requests;
 use producer_server::request_id;
 use tonic::Status;
 use tracing::Instrument;
 
 use crate::body::{Encoding, Held, MessageBody, Rules};
-use crate::status;
+use crate::{count, status};
 
 /// Methods whose request is a stream; all others take one message.
 const STREAMS: [&str; 2] = ["/StreamEvents", "/ServerReflectionInfo"];
@@ -35,6 +36,7 @@ impl RequestId {
 /// What the gate needs to know.
 #[derive(Clone)]
 pub(crate) struct Gate {
+    pub(crate) requests: Requests,
     pub(crate) budget: ByteBudget,
     /// `MAX_BODY_BYTES`
     pub(crate) max_message: usize,
@@ -45,13 +47,16 @@ pub(crate) struct Gate {
 /// Lets a call through, and its answer out.
 pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let id = RequestId(request_id::of(request.headers()));
+    let path = request.uri().path();
+    let route = Some(path).filter(|path| gate.requests.knows(path));
+    let in_flight = gate.requests.begin(route, request.method().as_str());
     let span = tracing::info_span!("rpc", request_id = id.as_str(), path = request.uri().path());
     let mut response = match gate.admit(request, &id) {
         Ok(request) => answer(request, next, &id).instrument(span).await,
         Err(refusal) => *refusal,
     };
     response.headers_mut().insert(request_id::HEADER, id.0);
-    response
+    count::until_the_end(response, in_flight)
 }
 
 impl Gate {

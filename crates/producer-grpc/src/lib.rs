@@ -4,6 +4,7 @@ mod body;
 mod bulk;
 mod codec;
 mod convert;
+mod count;
 mod gate;
 mod health;
 mod message;
@@ -41,6 +42,7 @@ pub struct Grpc;
 
 impl Api for Grpc {
     const NAME: &'static str = "producer-grpc";
+    const API: &'static str = "grpc";
     type Args = Args;
 
     fn port(args: &Args) -> u16 {
@@ -63,7 +65,9 @@ impl Api for Grpc {
 /// # Errors
 /// None but a defect of the build: descriptors that reflection can't read.
 pub fn routes(app: App<Args>) -> std::io::Result<Router> {
+    let rpcs = proto::rpcs().map_err(std::io::Error::other)?;
     let gate = gate::Gate {
+        requests: app.metrics.requests().with_routes(rpcs.iter().map(|rpc| (rpc.as_str(), "POST"))),
         budget: app.budget.clone(),
         max_message: app.settings.max_body_bytes,
         body_timeout: app.settings.body_timeout,

@@ -3,6 +3,8 @@
 #![expect(missing_docs, reason = "generated; the .proto files document it")]
 #![expect(clippy::allow_attributes_without_reason, reason = "generated")]
 
+use prost::{DecodeError, Message};
+use prost_types::FileDescriptorSet;
 use tonic::service::Routes;
 use tonic_reflection::server::{Builder, Error};
 
@@ -32,6 +34,28 @@ pub(crate) mod server {
 
 /// What reflection shows: our .proto files and what they import.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The path of every rpc: those of our files, of health and of reflection.
+pub(crate) fn rpcs() -> Result<Vec<String>, DecodeError> {
+    let sets = [
+        DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    let mut paths = Vec::new();
+    for set in sets {
+        for file in FileDescriptorSet::decode(set)?.file {
+            for service in &file.service {
+                let path = |rpc: &str| format!("/{}.{}/{rpc}", file.package(), service.name());
+                paths.extend(service.method.iter().map(|rpc| path(rpc.name())));
+            }
+        }
+    }
+    paths.sort();
+    paths.dedup();
+    Ok(paths)
+}
 
 /// Adds server reflection in both versions: clients differ in which they speak.
 pub(crate) fn with_reflection(routes: Routes) -> Result<Routes, Error> {

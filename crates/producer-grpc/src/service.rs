@@ -36,10 +36,7 @@ impl server::v1::event_service_server::EventService for EventService {
         let mut carriers = Vec::new();
         let event = event(&message, &mut carriers, &self.app.clock);
         drop((message, held));
-        let outcome = match event {
-            Ok(event) => self.app.ingest.submit(event).await,
-            Err(problem) => Err(problem),
-        };
+        let outcome = self.app.ingest.submit_item(event).await;
         outcome
             .map(|receipt| Response::new(convert::response(receipt)))
             .map_err(|problem| status::of_event(&problem, &id, &Paths(vec![carriers])))

@@ -2,6 +2,7 @@
 
 mod accept;
 mod body;
+mod count;
 mod docs;
 mod drain;
 mod ndjson;
@@ -27,10 +28,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::body::BodyLimits;
+use crate::count::Count;
 use crate::problem::{Failure, Finish, INTERNAL};
 use crate::report::{Listing, Report};
 
@@ -105,13 +108,14 @@ pub fn app(app: App<RestArgs>) -> impl HttpService {
     let layers = ServiceBuilder::new()
         .layer(Finish { patience: app.settings.body_timeout })
         .layer(cors(&app.args.cors_allowed_origins))
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)))
-        .layer(CatchPanicLayer::custom(|_| panicked()));
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)));
     layers.service(router(app))
 }
 
 fn router(app: App<RestArgs>) -> Router {
-    let (api, document) = OpenApiRouter::with_openapi(docs::document())
+    let requests = app.metrics.requests().clone();
+    let state = AppState(Arc::new(app));
+    let (api, mut document) = OpenApiRouter::with_openapi(docs::document())
         .routes(routes!(routes::events::post))
         .routes(routes!(routes::bulk::post))
         .routes(routes!(routes::events::get))
@@ -120,11 +124,29 @@ fn router(app: App<RestArgs>) -> Router {
         .routes(routes!(routes::health::health))
         .routes(routes!(routes::health::livez))
         .routes(routes!(routes::health::readyz))
-        .with_state(AppState(Arc::new(app)))
+        .with_state(state.clone())
         .split_for_parts();
+    let (metrics, its_document) = metrics(state);
+    document.merge(its_document);
+    let count = Count::routes_of(&document, &requests);
     api.layer(accept::JsonLayer)
+        .merge(metrics)
         .merge(docs::pages(document))
         .fallback(|| async { Failure::new(ProblemKind::NotFound, "no such route") })
+        .layer(
+            ServiceBuilder::new()
+                .layer(count)
+                .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked())),
+        )
+}
+
+/// `/metrics`, where `ADMIN_PORT` hasn't taken it.
+fn metrics(state: AppState) -> (Router, OpenApi) {
+    let mut router = OpenApiRouter::new();
+    if state.settings.admin_port.is_none() {
+        router = router.routes(routes!(routes::metrics::get));
+    }
+    router.with_state(state).split_for_parts()
 }
 
 /// The panic's message is in the log, where the panic hook put it.
@@ -150,6 +172,7 @@ pub struct Rest;
 
 impl Api for Rest {
     const NAME: &'static str = "producer-rest";
+    const API: &'static str = "rest";
     type Args = RestArgs;
 
     fn port(args: &RestArgs) -> u16 {

@@ -4,6 +4,7 @@ pub(crate) mod bulk;
 pub(crate) mod entities;
 pub(crate) mod events;
 pub(crate) mod health;
+pub(crate) mod metrics;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, Query};

@@ -19,6 +19,7 @@ struct TinyArgs {
 
 impl Api for Tiny {
     const NAME: &'static str = "tiny";
+    const API: &'static str = "tiny";
     type Args = TinyArgs;
 
     fn port(args: &TinyArgs) -> u16 {

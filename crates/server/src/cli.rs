@@ -49,7 +49,7 @@ pub fn main<A: Api>() -> ExitCode {
 
 fn run<A: Api>() -> Result<ExitCode, Failure> {
     let environment = Environment::load().map_err(Failure::unusable)?;
-    let line: Line<A::Args> = match line::parse::<A>(&environment, std::env::args_os()) {
+    let mut line: Line<A::Args> = match line::parse::<A>(&environment, std::env::args_os()) {
         Ok(line) => line,
         Err(line::Stop::Shown(text)) => {
             print!("{text}");
@@ -57,6 +57,7 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
         }
         Err(line::Stop::Unusable(line)) => return Err(Failure::unusable(line)),
     };
+    line.settings.read_url_file().map_err(Failure::unusable)?;
     line.settings.check().map_err(Failure::unusable)?;
     let rust_log = environment.get("RUST_LOG").map_err(Failure::unusable)?;
     let filter = Filter::new(line.settings.log_level, rust_log)

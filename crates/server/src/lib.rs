@@ -1,8 +1,10 @@
 //! What both binaries share around the core: command line, start and stop, and an accept loop with
 //! limits. An [`Api`] is what a binary adds.
 
+pub mod admin;
 pub mod budget;
 pub mod cli;
+pub mod metrics;
 pub mod request_id;
 pub mod serve;
 
@@ -20,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 pub trait Api: Sized + 'static {
     /// The binary's name.
     const NAME: &'static str;
+
+    /// The API's name in metrics: `rest` or `grpc`.
+    const API: &'static str;
 
     /// Settings that this binary alone has; the port at least.
     type Args: clap::Args + Clone + std::fmt::Debug + Send + Sync + 'static;
@@ -52,6 +57,8 @@ pub struct App<A> {
     pub clock: Clock,
     /// Bytes that requests may hold before they are queued.
     pub budget: budget::ByteBudget,
+    /// What is counted.
+    pub metrics: metrics::ServiceMetrics,
     /// Cancelled when the service is told to stop: not ready at once, no new work.
     pub shutdown: CancellationToken,
 }

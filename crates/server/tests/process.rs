@@ -1,6 +1,6 @@
 //! The command line as real processes: settings, exit statuses, signals.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -54,6 +54,8 @@ fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
         ("MIGRATE_ON_START", "maybe", "true, false, 1, 0, yes or no"),
         ("DATABASE_MAX_CONNECTIONS", "1", "from 2"),
         ("MAX_CONNECTIONS", "-1", "from 1"),
+        ("ADMIN_PORT", "on", "0 to 65535"),
+        ("ADMIN_BIND_ADDRESS", "localhost", "IP address"),
     ];
     for (name, value, allowed) in cases {
         let flag = format!("--{}={value}", name.to_lowercase().replace('_', "-"));
@@ -92,6 +94,36 @@ fn a_databases_password_is_never_told() {
         .output()
         .expect("it runs");
     assert!(!text(&help.stdout).contains("secret"));
+}
+
+#[test]
+fn a_databases_url_may_stand_in_a_file() {
+    let folder = folder();
+    let secret = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).expect("written");
+        file
+    };
+    let migrate = |file: &PathBuf| {
+        let mut command = tiny(&folder);
+        command.arg("migrate").env("DATABASE_URL_FILE", file);
+        command
+    };
+    let good = secret("good", "sqlite://secret.db\n");
+    assert!(output(&mut migrate(&good)).status.success());
+    assert!(folder.path().join("secret.db").exists(), "a line's end is no part of the URL");
+
+    let both = output(migrate(&good).env("DATABASE_URL", "sqlite://other.db"));
+    refused_in_one_line(&both, &["DATABASE_URL_FILE", "good", "DATABASE_URL is set too"]);
+    let absent = folder.path().join("absent");
+    for file in [secret("empty", " \n"), absent, folder.path().to_owned()] {
+        let name = file.display().to_string();
+        let words = ["DATABASE_URL_FILE", &name, "allowed is a file that holds the URL"];
+        refused_in_one_line(&output(&mut migrate(&file)), &words);
+    }
+    let wrong = output(&mut migrate(&secret("wrong", "mysql://u:hidden@h/d")));
+    refused_in_one_line(&wrong, &["postgres://"]);
+    assert!(!text(&wrong.stderr).contains("hidden"));
 }
 
 #[test]
@@ -229,6 +261,51 @@ fn serves_from_the_embedded_file_until_a_signal() {
         assert!(service.process.wait().expect("it ends").success());
         assert_eq!(healthcheck(&port).status.code(), Some(1));
     }
+}
+
+/// The body of `GET path`.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    body.to_owned()
+}
+
+#[test]
+fn operators_have_a_port_of_their_own_if_they_want() {
+    let folder = folder();
+    let without = Service::start(tiny(&folder).env("SERVER_PORT", "0"));
+    assert!(without.log.iter().all(|line| !line.contains("metrics")), "{:?}", without.log);
+    drop(without);
+
+    let settings = [("SERVER_PORT", "0"), ("ADMIN_PORT", "0")];
+    let mut service = Service::start(tiny(&folder).envs(settings));
+    let line = service.log.iter().find(|line| line.contains("metrics are served"));
+    let line = line.expect("the log names the address");
+    let address = line.split("\"address\":\"").nth(1).expect("an address");
+    let address = address.split('"').next().expect("an address");
+    assert!(address.starts_with("127.0.0.1:"), "loopback unless told otherwise: {address}");
+    let text = get(address, "/metrics");
+    for name in ["producer_events_total", "producer_requests_in_flight", "process_open_fds"] {
+        assert!(text.contains(&format!("# TYPE {name} ")), "{name} in {text}");
+    }
+    let database: serde_json::Value =
+        serde_json::from_str(&get(address, "/metrics/db")).expect("JSON");
+    assert_eq!((&database["pool"]["max"], &database["writers"]), (&4.into(), &1.into()));
+    for name in ["open", "idle", "inUse"] {
+        assert!(database["pool"][name].is_u64(), "{name} in {database}");
+    }
+
+    let port = address.rsplit(':').next().expect("a port");
+    let taken = output(tiny(&folder).envs([("SERVER_PORT", "0"), ("ADMIN_PORT", port)]));
+    assert_eq!(taken.status.code(), Some(1));
+    assert!(self::text(&taken.stderr).contains(address), "{}", self::text(&taken.stderr));
+    service.signal("TERM");
+    assert!(service.process.wait().expect("it ends").success());
 }
 
 #[test]

@@ -201,7 +201,7 @@ impl CallResults {
     pub async fn next(&mut self) -> Option<Outcome> {
         if self.head.is_none() {
             match self.pending.recv().await? {
-                Pending::Ready(outcome) => return Some(outcome),
+                Pending::Ready(outcome) => return Some(self.told(outcome)),
                 Pending::Waiting(waiting) => self.head = Some(waiting),
             }
         }
@@ -218,6 +218,11 @@ impl CallResults {
             Err(_elapsed) => self.call.give_up(head, outcome_unknown()),
         };
         self.head = None;
-        Some(outcome)
+        Some(self.told(outcome))
+    }
+
+    fn told(&self, outcome: Outcome) -> Outcome {
+        self.queue.metrics.told(&outcome);
+        outcome
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::call::CallState;
+use super::metrics::{Depth, IngestMetrics};
 use super::{Limits, Outcome, outcome_unknown, unavailable};
 use crate::store::Stamp;
 use crate::{Event, Problem, ProblemKind, Receipt};
@@ -314,6 +315,7 @@ impl State {
 
 pub(super) struct Queue {
     pub(super) limits: Limits,
+    pub(super) metrics: IngestMetrics,
     state: Mutex<State>,
     hash: RandomState,
     /// One for each writer, so that a wake-up can't reach the one that it isn't for.
@@ -328,6 +330,7 @@ impl Queue {
     pub(super) fn new(limits: Limits, writers: usize) -> Self {
         Self {
             limits,
+            metrics: IngestMetrics::new(),
             state: Mutex::default(),
             hash: RandomState::new(),
             writers: (0..writers).map(|_| Notify::new()).collect(),
@@ -449,11 +452,20 @@ impl Queue {
     /// Counts committed updates and tells the log when the count passes a multiple.
     pub(super) fn log_progress(&self, updates: u64) {
         let every = self.limits.log_progress_every;
+        self.metrics.updates.inc_by(updates);
         let before = self.persisted.fetch_add(updates, Ordering::Relaxed);
         let count = before + updates;
         if every > 0 && count / every > before / every {
             tracing::info!("Persisted events count: {count}");
         }
+    }
+
+    /// How much is not answered yet.
+    pub(super) fn depth(&self) -> Depth {
+        let state = self.state();
+        let waiting = state.waiting.front().into_iter().chain(&state.parked);
+        let oldest = waiting.map(|job| job.slip.queued.elapsed()).max();
+        Depth { events: state.events, bytes: state.bytes, oldest_age: oldest.unwrap_or_default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

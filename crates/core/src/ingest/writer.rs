@@ -101,6 +101,7 @@ impl WriterTask {
                 answers.push((sender.reply, outcome));
             }
         }
+        self.queue.metrics.retries_locked.inc_by(parked.len() as u64);
         self.queue.log_progress(answers.iter().map(|(_, outcome)| new_updates(outcome)).sum());
         batch.finish(parked, held);
         for (reply, outcome) in answers {
@@ -126,6 +127,7 @@ impl WriterTask {
             Ok(verdicts) if verdicts.contains(&Verdict::Locked) => {
                 held.extend(&slip.keys);
                 if self.may_wait(&mut slip) {
+                    self.queue.metrics.retries_locked.inc_by(events.len() as u64);
                     let job = Job { work: Work::All(events, reply), slip };
                     return batch.finish(vec![job], held);
                 }
@@ -178,6 +180,7 @@ impl WriterTask {
                 Err(ApplyError::Refused(reason)) => match halves(range) {
                     Some(halves) => {
                         debug!(events = part.len(), reason, "a batch is split");
+                        self.queue.metrics.retries_split.inc();
                         mode = ApplyMode::Patient;
                         split_until.get_or_insert_with(|| Instant::now() + SPLIT_TIME);
                         ranges.extend(halves);
@@ -207,7 +210,7 @@ impl WriterTask {
         mode: ApplyMode,
     ) -> (Result<Vec<Verdict>, ApplyError>, Vec<Stamp>) {
         let deadline = Instant::now() + self.queue.limits.request_timeout;
-        match self.writer.apply(events, mode).await {
+        match self.timed(events, mode).await {
             Err(ApplyError::Unknown { reason, stamp }) => {
                 let mut lost = vec![stamp];
                 warn!(events = events.len(), reason, "the outcome of a batch is looked up");
@@ -222,6 +225,17 @@ impl WriterTask {
         }
     }
 
+    async fn timed(
+        &mut self,
+        events: &[Event],
+        mode: ApplyMode,
+    ) -> Result<Vec<Verdict>, ApplyError> {
+        let started = Instant::now();
+        let applied = self.writer.apply(events, mode).await;
+        self.queue.metrics.tried(events.len(), started.elapsed());
+        applied
+    }
+
     async fn find_out(
         &mut self,
         events: &[Event],
@@ -232,6 +246,7 @@ impl WriterTask {
         let mode = if mode == ApplyMode::Atomic { mode } else { ApplyMode::Patient };
         while Instant::now() + SETTLE_PAUSE < deadline {
             sleep(SETTLE_PAUSE).await;
+            self.queue.metrics.retries_unknown.inc();
             match timeout_at(deadline, self.writer.apply(events, mode)).await {
                 Ok(Err(ApplyError::Unknown { stamp, .. })) => lost.push(stamp),
                 Ok(Err(ApplyError::Unavailable(_))) | Err(_) => {}

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::Postgres;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
 
+use super::pool::{MeasuredPool, PoolUse};
 use super::{BoxFuture, ConnectError, Entity, LoggedEvent, ReadError, Store, Writer};
 use crate::config::Settings;
 use crate::{Clock, EntityKey, Timestamp};
@@ -29,7 +31,7 @@ const WRITERS: u32 = 2;
 
 /// A PostgreSQL database.
 pub struct PostgresStore {
-    pool: PgPool,
+    pool: MeasuredPool<Postgres>,
     writers: u32,
     writer_settings: WriterSettings,
     read_deadline: Duration,
@@ -56,11 +58,13 @@ impl PostgresStore {
         let options = options(base, settings);
         let most = settings.database_max_connections;
         let writers = (most / 2).clamp(1, WRITERS);
-        let pool = PgPoolOptions::new()
-            .max_connections(most.saturating_sub(writers).max(1))
-            .acquire_timeout(settings.database_acquire_timeout)
-            .test_before_acquire(false)
-            .connect_lazy_with(options.clone());
+        let pool = MeasuredPool::new(
+            PgPoolOptions::new()
+                .max_connections(most.saturating_sub(writers).max(1))
+                .acquire_timeout(settings.database_acquire_timeout)
+                .test_before_acquire(false)
+                .connect_lazy_with(options.clone()),
+        );
         let writer_settings = WriterSettings {
             options,
             connect_deadline: settings.database_acquire_timeout,
@@ -108,6 +112,10 @@ impl Store for PostgresStore {
 
     fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
         Box::pin(read::with_retry(self.read_deadline, move || read::event(&self.pool, uuid)))
+    }
+
+    fn pool(&self) -> Option<PoolUse> {
+        Some(self.pool.usage())
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions,
+    SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Sqlite};
 use uuid::Uuid;
 
+use super::pool::{MeasuredPool, PoolUse};
 use super::{BoxFuture, ConnectError, Entity, LoggedEvent, ReadError, Store, Writer};
 use crate::config::Settings;
 use crate::{Clock, EntityKey};
@@ -33,7 +34,7 @@ const BUSY: Duration = Duration::from_secs(2);
 
 /// An SQLite file.
 pub struct SqliteStore {
-    readers: SqlitePool,
+    readers: MeasuredPool<Sqlite>,
     writer_settings: WriterSettings,
     checkpointer: Arc<Checkpointer>,
 }
@@ -86,6 +87,7 @@ impl SqliteStore {
             max_entity_bytes: settings.max_entity_bytes,
             clock,
         };
+        let readers = MeasuredPool::new(readers);
         Ok(Self { readers, writer_settings, checkpointer })
     }
 }
@@ -112,6 +114,10 @@ impl Store for SqliteStore {
 
     fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
         Box::pin(read::event(&self.readers, uuid))
+    }
+
+    fn pool(&self) -> Option<PoolUse> {
+        Some(self.readers.usage())
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {

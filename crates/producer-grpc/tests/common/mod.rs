@@ -18,6 +18,7 @@ use producer_grpc::proto::v1::{
 };
 use producer_grpc::{Args, Grpc};
 use producer_server::budget::ByteBudget;
+use producer_server::metrics::ServiceMetrics;
 use producer_server::{Api, App};
 use test_support::{Postgres, SqliteFile, sqlite_file};
 use tokio::runtime::Handle;
@@ -68,8 +69,10 @@ impl Service {
         let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a usable URL"));
         migrate::up(&database).await.expect("a migrated database");
         let store = store::connect(&settings).await.expect("a store");
+        let ingest = Ingest::start(&store, Limits::from(&settings), &Handle::current());
         let app = App {
-            ingest: Ingest::start(&store, Limits::from(&settings), &Handle::current()),
+            metrics: ServiceMetrics::new(Grpc::API, &store, &ingest),
+            ingest,
             store,
             clock,
             budget: ByteBudget::new(settings.body_buffer_bytes),

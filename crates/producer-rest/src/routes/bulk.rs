@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use producer_core::bulk::{LISTED_VIOLATIONS, all_valid};
+use producer_core::bulk::LISTED_VIOLATIONS;
 use producer_core::ingest::{CallResults, CallSender};
 use producer_core::{ProblemKind, parse};
 
@@ -89,7 +89,7 @@ async fn array(
     let items = parse::events(&bytes, &app.clock)?;
     drop(bytes);
     let outcomes = if options.atomic {
-        app.ingest.submit_atomic(all_valid(items)?).await?
+        app.ingest.submit_all(items).await?
     } else {
         app.ingest.submit_each(items).await?
     };

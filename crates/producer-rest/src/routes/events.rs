@@ -87,9 +87,9 @@ pub(crate) async fn post(
     let body = body::Wire::new(body, app.body_limits());
     body::only_json(&parts.headers)?;
     let (bytes, lease) = body.whole(&parts.headers, &app.budget).await?;
-    let event = parse::event(&bytes, &app.clock)?;
+    let event = parse::event(&bytes, &app.clock);
     drop((bytes, lease));
-    let receipt = app.ingest.submit(event).await?;
+    let receipt = app.ingest.submit_item(event).await?;
     Ok(Json(ReceiptBody::from(&receipt)).into_response())
 }
 

@@ -11,6 +11,7 @@ use producer_core::store::{self, DatabaseUrl};
 use producer_core::{Clock, Ingest};
 use producer_rest::{Rest, RestArgs};
 use producer_server::budget::ByteBudget;
+use producer_server::metrics::ServiceMetrics;
 use producer_server::{Api, App, serve};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -97,6 +98,7 @@ impl TestApp {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let app = App {
+            metrics: ServiceMetrics::new(Rest::API, &store, &ingest),
             args,
             store,
             ingest: ingest.clone(),

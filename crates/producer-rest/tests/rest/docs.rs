@@ -18,6 +18,7 @@ async fn the_document_names_every_route_and_every_problem() {
         "/api/v1/entities/{type}/{id}",
         "/livez",
         "/readyz",
+        "/metrics",
     ] {
         assert!(document["paths"].get(path).is_some(), "{path}");
     }

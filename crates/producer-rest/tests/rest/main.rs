@@ -10,4 +10,5 @@ mod entities;
 mod errors;
 mod events;
 mod health;
+mod metrics;
 mod ndjson;

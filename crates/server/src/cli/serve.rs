@@ -16,7 +16,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
+use crate::admin::Admin;
 use crate::budget::ByteBudget;
+use crate::metrics::ServiceMetrics;
 use crate::{Api, App};
 
 /// How often a database that was out of reach at the start is tried.
@@ -33,11 +35,13 @@ pub(super) async fn serve<A: Api>(
 ) -> Result<ExitCode, Failure> {
     let mut stop = StopSignals::new()?;
     let listener = listen::<A>(&settings, &args)?;
+    let admin = listen_for_operators(&settings)?;
     let started = tokio::select! {
         started = start(&settings, &database) => started?,
         () = stop.next() => return Ok(ExitCode::SUCCESS),
     };
-    let app = app(settings, args, &started, writers)?;
+    let app = app::<A>(settings, args, &started, writers);
+    let admin = admin.map(|listener| Admin::start(listener, &app.settings, app.metrics.clone()));
     let address = listener.local_addr().map_err(Failure::new)?;
     tracing::info!(api = A::NAME, %address, %database, "serving");
     let (shutdown, grace) = (app.shutdown.clone(), app.settings.shutdown_grace);
@@ -57,6 +61,9 @@ pub(super) async fn serve<A: Api>(
         }
         app.ingest.finished().await;
         app.store.close().await;
+        if let Some(admin) = admin {
+            admin.stop().await;
+        }
     };
     tokio::select! {
         drained = tokio::time::timeout(grace + CLOSE_PATIENCE, drained) => match drained {
@@ -70,8 +77,20 @@ pub(super) async fn serve<A: Api>(
 
 fn listen<A: Api>(settings: &Settings, args: &A::Args) -> Result<TcpListener, Failure> {
     let address = SocketAddr::new(settings.bind_address, A::port(args));
-    crate::serve::bind(address)
-        .map_err(|error| Failure::new(format!("{address} can't be listened on: {error}")))
+    crate::serve::bind(address).map_err(|error| taken(address, &error))
+}
+
+fn listen_for_operators(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+    let Some(port) = settings.admin_port else { return Ok(None) };
+    let address = SocketAddr::new(settings.admin_bind_address, port);
+    let listener = crate::serve::bind(address).map_err(|error| taken(address, &error))?;
+    let address = listener.local_addr().map_err(Failure::new)?;
+    tracing::info!(%address, "metrics are served apart");
+    Ok(Some(listener))
+}
+
+fn taken(address: SocketAddr, error: &std::io::Error) -> Failure {
+    Failure::new(format!("{address} can't be listened on: {error}"))
 }
 
 /// What a start leads to.
@@ -119,21 +138,23 @@ async fn finish_start(database: &Database, started: &Started) -> Failure {
     std::future::pending().await
 }
 
-fn app<A: Clone>(
+fn app<A: Api>(
     settings: Settings,
-    args: A,
+    args: A::Args,
     started: &Started,
     writers: &Handle,
-) -> Result<App<A>, Failure> {
-    Ok(App {
-        ingest: Ingest::start(&started.store, Limits::from(&settings), writers),
+) -> App<A::Args> {
+    let ingest = Ingest::start(&started.store, Limits::from(&settings), writers);
+    App {
+        metrics: ServiceMetrics::new(A::API, &started.store, &ingest),
+        ingest,
         store: Arc::clone(&started.store),
         clock: Clock::system(),
         budget: ByteBudget::new(settings.body_buffer_bytes),
         shutdown: CancellationToken::new(),
         settings,
         args,
-    })
+    }
 }
 
 /// SIGTERM and SIGINT.

@@ -5,13 +5,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgExecutor, PgPool};
+use sqlx::Postgres;
+use sqlx::postgres::PgExecutor;
 use uuid::Uuid;
 
 use super::fault::Fault;
 use super::{count, from_pg};
 use crate::EntityKey;
 use crate::store::log::{LogRecord, assemble};
+use crate::store::pool::MeasuredPool;
 use crate::store::{Entity, LoggedEvent, ReadError, Stamp};
 
 const LOGGED: &str = r"
@@ -22,6 +24,8 @@ FROM event_log WHERE event_uuid = ANY($1) ORDER BY event_uuid, ordinal";
 const ENTITY: &str = r"
 SELECT version, created_at, updated_at, data::text FROM entities
 WHERE entity_type = $1 AND entity_id = $2";
+
+type Pool = MeasuredPool<Postgres>;
 
 /// Runs `read`, and once more on a fresh connection when the pooled one turns out broken: the pool
 /// doesn't look at a connection before it lends it, which would cost a round trip each time.
@@ -45,11 +49,11 @@ where
 }
 
 /// The current state of one entity.
-pub(super) async fn entity(pool: &PgPool, key: &EntityKey) -> Result<Option<Entity>, sqlx::Error> {
+pub(super) async fn entity(pool: &Pool, key: &EntityKey) -> Result<Option<Entity>, sqlx::Error> {
     let row: Option<(i64, DateTime<Utc>, DateTime<Utc>, String)> = sqlx::query_as(ENTITY)
         .bind(key.entity_type())
         .bind(key.entity_id())
-        .fetch_optional(pool)
+        .fetch_optional(&mut *pool.acquire().await?)
         .await?;
     Ok(row.map(|(version, created, updated, data)| Entity {
         key: key.clone(),
@@ -61,13 +65,13 @@ pub(super) async fn entity(pool: &PgPool, key: &EntityKey) -> Result<Option<Enti
 }
 
 /// One event of the log.
-pub(super) async fn event(pool: &PgPool, uuid: Uuid) -> Result<Option<LoggedEvent>, sqlx::Error> {
-    Ok(logged(pool, &[uuid]).await?.remove(&uuid))
+pub(super) async fn event(pool: &Pool, uuid: Uuid) -> Result<Option<LoggedEvent>, sqlx::Error> {
+    Ok(logged(&mut *pool.acquire().await?, &[uuid]).await?.remove(&uuid))
 }
 
 /// Whether the server answers.
-pub(super) async fn ping(pool: &PgPool) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT 1").execute(pool).await.map(drop)
+pub(super) async fn ping(pool: &Pool) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT 1").execute(&mut *pool.acquire().await?).await.map(drop)
 }
 
 /// Those of `uuids` that are in the log.

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sqlx::sqlite::{SqliteExecutor, SqlitePool};
+use sqlx::Sqlite;
+use sqlx::sqlite::SqliteExecutor;
 use uuid::Uuid;
 
 use crate::store::log::{LogRecord, assemble};
+use crate::store::pool::MeasuredPool;
 use crate::store::{Entity, LoggedEvent, ReadError, Stamp};
 use crate::{EntityKey, Timestamp};
 
@@ -21,15 +23,14 @@ const ENTITY: &str = r"
 SELECT version, created_at, updated_at, data FROM entities
 WHERE entity_type = ?1 AND entity_id = ?2";
 
+type Pool = MeasuredPool<Sqlite>;
+
 /// The current state of one entity.
-pub(super) async fn entity(
-    pool: &SqlitePool,
-    key: &EntityKey,
-) -> Result<Option<Entity>, ReadError> {
+pub(super) async fn entity(pool: &Pool, key: &EntityKey) -> Result<Option<Entity>, ReadError> {
     let row: Option<(i64, i64, i64, String)> = sqlx::query_as(ENTITY)
         .bind(key.entity_type())
         .bind(key.entity_id())
-        .fetch_optional(pool)
+        .fetch_optional(&mut *pool.acquire().await.map_err(unavailable)?)
         .await
         .map_err(unavailable)?;
     Ok(row.map(|(version, created, updated, data)| Entity {
@@ -42,14 +43,17 @@ pub(super) async fn entity(
 }
 
 /// One event of the log.
-pub(super) async fn event(pool: &SqlitePool, uuid: Uuid) -> Result<Option<LoggedEvent>, ReadError> {
-    let mut found = logged(pool, [uuid].into_iter()).await.map_err(unavailable)?;
+pub(super) async fn event(pool: &Pool, uuid: Uuid) -> Result<Option<LoggedEvent>, ReadError> {
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let mut found = logged(&mut *connection, [uuid].into_iter()).await.map_err(unavailable)?;
     Ok(found.remove(&uuid))
 }
 
 /// Whether the file can be read.
-pub(super) async fn ping(pool: &SqlitePool) -> Result<(), ReadError> {
-    let page = sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").fetch_optional(pool).await;
+pub(super) async fn ping(pool: &Pool) -> Result<(), ReadError> {
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let page =
+        sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").fetch_optional(&mut *connection).await;
     page.map(drop).map_err(unavailable)
 }
 

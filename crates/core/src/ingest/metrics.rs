@@ -1,0 +1,151 @@
+//! What the ingest counts while it works.
+
+use std::time::Duration;
+
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
+
+use super::Outcome;
+use crate::ProblemKind;
+use crate::metrics::{MetricFamily, Metrics, SECONDS};
+
+/// Bounds of the histogram of batch sizes, in events.
+const EVENTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// What is waiting or under way, at one moment.
+pub(super) struct Depth {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+    /// Zero where nothing waits.
+    pub(super) oldest_age: Duration,
+}
+
+/// The handles.
+pub(super) struct IngestMetrics {
+    group: Metrics,
+    told: Told,
+    /// Entity updates committed.
+    pub(super) updates: IntCounter,
+    queue_events: IntGauge,
+    queue_bytes: IntGauge,
+    oldest_age: Gauge,
+    batch_events: Histogram,
+    commit: Histogram,
+    /// Tries that a batch's unknown outcome took.
+    pub(super) retries_unknown: IntCounter,
+    /// Refused batches that were split.
+    pub(super) retries_split: IntCounter,
+    /// Events set aside because a foreign session held a lock.
+    pub(super) retries_locked: IntCounter,
+}
+
+/// Events by what their senders were told.
+struct Told {
+    created: IntCounter,
+    updated: IntCounter,
+    duplicate: IntCounter,
+    invalid: IntCounter,
+    conflict: IntCounter,
+    refused: IntCounter,
+    unknown: IntCounter,
+    failed: IntCounter,
+}
+
+impl IngestMetrics {
+    pub(super) fn new() -> Self {
+        let group = Metrics::default();
+        let retries = group.counters(
+            "producer_ingest_retries_total",
+            "What had to be applied again, by reason",
+            &["reason"],
+        );
+        let retries = |reason| retries.with_label_values(&[reason]);
+        Self {
+            told: Told::new(&group),
+            updates: group
+                .counter("producer_entity_updates_total", "Updates of entities committed"),
+            queue_events: group.gauge(
+                "producer_ingest_queue_events",
+                "Events that are not answered yet: waiting, or in a batch under way",
+            ),
+            queue_bytes: group
+                .gauge("producer_ingest_queue_bytes", "Bytes of the events not answered yet"),
+            oldest_age: group.fractional_gauge(
+                "producer_ingest_queue_oldest_age_seconds",
+                "How long the event that waits longest has waited",
+            ),
+            batch_events: group.histogram(
+                "producer_ingest_batch_events",
+                "Events in one batch that shares a commit",
+                EVENTS,
+            ),
+            commit: group.histogram(
+                "producer_ingest_commit_duration_seconds",
+                "Time from sending a batch to the database until it is committed or refused",
+                SECONDS,
+            ),
+            retries_unknown: retries("outcome_unknown"),
+            retries_split: retries("split"),
+            retries_locked: retries("locked"),
+            group,
+        }
+    }
+
+    /// Counts what the sender of one event is told.
+    pub(super) fn told(&self, outcome: &Outcome) {
+        match outcome {
+            Ok(receipt) if receipt.duplicate => self.told.duplicate.inc(),
+            Ok(receipt) if receipt.entities.iter().any(|entity| entity.created()) => {
+                self.told.created.inc();
+            }
+            Ok(_) => self.told.updated.inc(),
+            Err(problem) => self.told_all(1, problem.kind),
+        }
+    }
+
+    /// Counts what the sender of several events is told about all of them.
+    pub(super) fn told_all(&self, events: usize, kind: ProblemKind) {
+        let counter = match kind {
+            ProblemKind::Conflict => &self.told.conflict,
+            ProblemKind::Overloaded | ProblemKind::Unavailable => &self.told.refused,
+            ProblemKind::OutcomeUnknown => &self.told.unknown,
+            ProblemKind::Internal => &self.told.failed,
+            _ => &self.told.invalid,
+        };
+        counter.inc_by(events as u64);
+    }
+
+    /// Counts one try to commit a batch.
+    pub(super) fn tried(&self, events: usize, took: Duration) {
+        self.batch_events.observe(events as f64);
+        self.commit.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn gather(&self, depth: &Depth) -> Vec<MetricFamily> {
+        let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.queue_events.set(whole(depth.events));
+        self.queue_bytes.set(whole(depth.bytes));
+        self.oldest_age.set(depth.oldest_age.as_secs_f64());
+        self.group.gather()
+    }
+}
+
+impl Told {
+    fn new(group: &Metrics) -> Self {
+        let events = group.counters(
+            "producer_events_total",
+            "Events by what their senders were told; created if one of its entities was new",
+            &["result"],
+        );
+        let of = |result| events.with_label_values(&[result]);
+        Self {
+            created: of("created"),
+            updated: of("updated"),
+            duplicate: of("duplicate"),
+            invalid: of("invalid"),
+            conflict: of("conflict"),
+            refused: of("refused"),
+            unknown: of("unknown"),
+            failed: of("failed"),
+        }
+    }
+}

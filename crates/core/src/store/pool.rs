@@ -1,0 +1,66 @@
+//! A pool of connections that tells how it is used.
+
+use prometheus::Histogram;
+use sqlx::pool::PoolConnection;
+use sqlx::{Database, Pool};
+use tokio::time::Instant;
+
+use crate::metrics::{Metrics, SECONDS};
+
+/// How a store's pool is used. Reads take their connections from it; writers have their own.
+#[derive(Debug, Clone)]
+pub struct PoolUse {
+    /// Connections that the pool may open at most.
+    pub max: u32,
+    /// Those that are open.
+    pub open: u32,
+    /// Those of the open ones that nobody uses.
+    pub idle: u32,
+    /// How long borrowers waited for a connection, the failed ones too.
+    pub waits: Histogram,
+}
+
+impl PoolUse {
+    /// Connections that are borrowed now.
+    pub fn in_use(&self) -> u32 {
+        self.open.saturating_sub(self.idle)
+    }
+}
+
+/// A pool whose borrowers' waits are measured.
+pub(super) struct MeasuredPool<DB: Database> {
+    pool: Pool<DB>,
+    waits: Histogram,
+}
+
+impl<DB: Database> MeasuredPool<DB> {
+    pub(super) fn new(pool: Pool<DB>) -> Self {
+        let waits = Metrics::default().histogram(
+            "producer_database_pool_wait_seconds",
+            "How long reads waited for a connection of the pool",
+            SECONDS,
+        );
+        Self { pool, waits }
+    }
+
+    /// Borrows a connection.
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<DB>, sqlx::Error> {
+        let since = Instant::now();
+        let acquired = self.pool.acquire().await;
+        self.waits.observe(since.elapsed().as_secs_f64());
+        acquired
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub(super) fn usage(&self) -> PoolUse {
+        PoolUse {
+            max: self.pool.options().get_max_connections(),
+            open: self.pool.size(),
+            idle: u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX),
+            waits: self.waits.clone(),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Counts calls by the status that they end with. It stands in the answer's trailers, so a call
+//! isn't over before its body is.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use producer_server::metrics::InFlight;
+use tonic::Code;
+
+const GRPC_STATUS: &str = "grpc-status";
+
+/// The answer, whose status is counted when all of it is sent.
+pub(crate) fn until_the_end(response: Response, in_flight: InFlight) -> Response {
+    if let Some(status) = status_of(response.headers()) {
+        in_flight.answered(status);
+        return response;
+    }
+    response.map(|body| Body::new(CountedBody { body, in_flight: Some(in_flight) }))
+}
+
+struct CountedBody {
+    body: Body,
+    in_flight: Option<InFlight>,
+}
+
+impl HttpBody for CountedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let trailers = match &frame {
+            Some(Ok(frame)) => frame.trailers_ref(),
+            _ => None,
+        };
+        if let Some(status) = trailers.and_then(status_of)
+            && let Some(in_flight) = self.in_flight.take()
+        {
+            in_flight.answered(status);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The name of the status, as the specification writes it.
+fn status_of(headers: &HeaderMap) -> Option<&'static str> {
+    Some(match Code::from_bytes(headers.get(GRPC_STATUS)?.as_bytes()) {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    })
+}

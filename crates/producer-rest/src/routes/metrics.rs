@@ -1,0 +1,17 @@
+//! What the process counts, for Prometheus; here only where `ADMIN_PORT` isn't set.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header;
+use producer_server::metrics::TEXT;
+
+use crate::AppState;
+
+/// Counters, gauges and histograms of this process as Prometheus' text. Served here unless
+/// `ADMIN_PORT` is set; then there.
+#[utoipa::path(get, path = "/metrics", tag = "metrics", responses(
+    (status = 200, description = "Prometheus' text format 0.0.4", body = String, content_type = "text/plain"),
+))]
+pub(crate) async fn get(State(app): State<AppState>) -> Response {
+    ([(header::CONTENT_TYPE, TEXT)], app.metrics.text().await).into_response()
+}

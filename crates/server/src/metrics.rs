@@ -1,0 +1,138 @@
+//! What a process counts, gathered from its parts and told as Prometheus' text.
+
+mod process;
+mod requests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use producer_core::Ingest;
+use producer_core::metrics::{MetricFamily, Metrics};
+use producer_core::store::{PoolUse, Store};
+use prometheus::{IntGauge, TextEncoder};
+use serde_json::{Value, json};
+
+use process::ProcessMetrics;
+pub use requests::{InFlight, Requests};
+
+/// The media type of [`ServiceMetrics::text`].
+pub const TEXT: &str = prometheus::TEXT_FORMAT;
+
+/// The metrics of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct ServiceMetrics(Arc<Parts>);
+
+struct Parts {
+    requests: Requests,
+    ingest: Ingest,
+    store: Arc<dyn Store>,
+    /// Held while gathering: two at once would count the same CPU time twice.
+    gathered: Mutex<Gathered>,
+}
+
+/// What is looked up when somebody asks.
+struct Gathered {
+    group: Metrics,
+    process: ProcessMetrics,
+    pool: PoolMetrics,
+}
+
+impl ServiceMetrics {
+    /// Of a process that serves `api` (`rest`, `grpc`).
+    pub fn new(api: &'static str, store: &Arc<dyn Store>, ingest: &Ingest) -> Self {
+        let group = Metrics::default();
+        let gathered = Gathered {
+            process: ProcessMetrics::new(&group),
+            pool: PoolMetrics::new(&group, store.pool().as_ref()),
+            group: group.clone(),
+        };
+        Self(Arc::new(Parts {
+            requests: Requests::new(&group, api),
+            ingest: ingest.clone(),
+            store: Arc::clone(store),
+            gathered: Mutex::new(gathered),
+        }))
+    }
+
+    /// Counts requests.
+    pub fn requests(&self) -> &Requests {
+        &self.0.requests
+    }
+
+    /// Everything, as Prometheus' text. Reads files of `/proc`, so it keeps off the runtime.
+    pub async fn text(&self) -> String {
+        let parts = Arc::clone(&self.0);
+        let text = tokio::task::spawn_blocking(move || {
+            let mut families = parts.ingest.metrics();
+            families.extend(parts.gather());
+            TextEncoder::new().encode_to_string(&families)
+        });
+        match text.await {
+            Ok(Ok(text)) => text,
+            failed => {
+                tracing::error!(?failed, "metrics can't be told");
+                String::new()
+            }
+        }
+    }
+
+    /// How the connections to the database are used.
+    pub fn database(&self) -> Value {
+        let store = &self.0.store;
+        let pool = store.pool().map(|pool| {
+            json!({
+                "max": pool.max,
+                "open": pool.open,
+                "idle": pool.idle,
+                "inUse": pool.in_use(),
+                "waits": {
+                    "count": pool.waits.get_sample_count(),
+                    "seconds": pool.waits.get_sample_sum(),
+                },
+            })
+        });
+        json!({"pool": pool, "writers": store.max_writers()})
+    }
+}
+
+impl Parts {
+    fn gather(&self) -> Vec<MetricFamily> {
+        let gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        gathered.process.refresh();
+        if let Some(pool) = self.store.pool() {
+            gathered.pool.set(&pool);
+        }
+        gathered.group.gather()
+    }
+}
+
+struct PoolMetrics {
+    max: IntGauge,
+    open: IntGauge,
+    idle: IntGauge,
+    in_use: IntGauge,
+}
+
+impl PoolMetrics {
+    fn new(group: &Metrics, pool: Option<&PoolUse>) -> Self {
+        if let Some(pool) = pool {
+            group.register(pool.waits.clone());
+        }
+        let gauge = |name, help| group.gauge(name, help);
+        Self {
+            max: gauge(
+                "producer_database_pool_max_connections",
+                "Connections that the pool of the reads may open",
+            ),
+            open: gauge("producer_database_pool_connections", "Connections of the pool, open"),
+            idle: gauge("producer_database_pool_idle_connections", "Open ones that nobody uses"),
+            in_use: gauge("producer_database_pool_used_connections", "Open ones in use"),
+        }
+    }
+
+    fn set(&self, pool: &PoolUse) {
+        self.max.set(pool.max.into());
+        self.open.set(pool.open.into());
+        self.idle.set(pool.idle.into());
+        self.in_use.set(pool.in_use().into());
+    }
+}
