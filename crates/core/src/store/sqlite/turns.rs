@@ -18,7 +18,7 @@ const WAITERS: usize = 4;
 
 /// The lock files beside a database.
 #[derive(Debug, Clone)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     turn: PathBuf,
     write: PathBuf,
     waiters: Arc<Semaphore>,
@@ -27,13 +27,13 @@ pub(super) struct Turns {
 /// The right to write; dropping it gives it up. The lock belongs to the open file, so that the
 /// system gives it up too when the process dies.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     _write: File,
 }
 
 impl Turns {
     /// For the database `file`.
-    pub(super) fn beside(file: &Path) -> Self {
+    pub(crate) fn beside(file: &Path) -> Self {
         let with = |suffix: &str| {
             let mut name = file.as_os_str().to_owned();
             name.push(suffix);
@@ -44,7 +44,7 @@ impl Turns {
     }
 
     /// Waits for the right to write, off the runtime where it isn't free at once.
-    pub(super) async fn take(&self) -> io::Result<Turn> {
+    pub(crate) async fn take(&self) -> io::Result<Turn> {
         let turn = open(&self.turn)?;
         let write = open(&self.write)?;
         let first = try_lock(&turn)?;
