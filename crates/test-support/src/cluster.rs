@@ -61,13 +61,26 @@ rm -rf "$1"
 "#;
 
 impl Cluster {
-    pub(crate) fn start(binaries: PathBuf) -> Self {
-        let folder =
-            tempfile::Builder::new().prefix("producer-test-pg").tempdir().expect("a folder");
+    /// A new cluster in a folder of its own below `parent`.
+    pub(crate) fn start(binaries: PathBuf, parent: &Path) -> Self {
+        let cluster = Self::empty(binaries, parent);
+        ok(cluster
+            .command("initdb")
+            .args(["-N", "-A", "trust", "-U", "postgres", "--wal-segsize=1"])
+            .args(["-E", "UTF8", "--locale=C", "-D"])
+            .arg(cluster.data()));
+        cluster.launch();
+        cluster
+    }
+
+    fn empty(binaries: PathBuf, parent: &Path) -> Self {
+        let folder = tempfile::Builder::new().prefix("producer-test-pg").tempdir_in(parent);
+        let folder = folder.expect("a folder");
         // the server's user must get to its data and its socket
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a data folder");
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("permissions");
         if is_root() {
             ok(Command::new("chown").arg(server_user()).arg(&data));
         }
@@ -83,14 +96,44 @@ impl Cluster {
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
             .port();
-        let cluster = Self { folder, binaries, port, watcher: Mutex::new(watcher) };
-        ok(cluster
-            .command("initdb")
-            .args(["-N", "-A", "trust", "-U", "postgres"])
-            .args(["-E", "UTF8", "--locale=C", "-D"])
-            .arg(cluster.data()));
-        cluster.launch();
-        cluster
+        Self { folder, binaries, port, watcher: Mutex::new(watcher) }
+    }
+
+    /// A cluster that follows this one, which from now on waits for it at each commit.
+    pub(crate) fn standby(&self) -> Self {
+        let standby = Self::empty(self.binaries.clone(), &std::env::temp_dir());
+        let port = self.port.to_string();
+        ok(standby
+            .command("pg_basebackup")
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast", "-R", "-D"])
+            .arg(standby.data()));
+        standby.launch();
+        for statement in
+            ["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"]
+        {
+            ok(self.command("psql").args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "postgres",
+                "-c",
+                statement,
+            ]));
+        }
+        standby
+    }
+
+    pub(crate) fn promote(&self) {
+        ok(self.command("pg_ctl").args(["promote", "-w", "-D"]).arg(self.data()));
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let stat =
+            pid_file.lines().next().map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")));
+        stat.is_some_and(|stat| stat.is_ok_and(|stat| !stat.contains(") Z ")))
     }
 
     pub(crate) fn port(&self) -> u16 {

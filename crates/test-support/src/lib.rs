@@ -6,7 +6,7 @@
 pub mod cases;
 mod cluster;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,6 +18,9 @@ use cluster::{Cluster, Container};
 const HOW_TO_GET_ONE: &str = "no PostgreSQL for the tests. Any of these will do: TEST_DATABASE_URL \
     (a server where databases may be created), server binaries on the PATH, in \
     /usr/lib/postgresql/*/bin or in PG_BIN_DIR (Debian: apt-get install postgresql), or docker.";
+
+const NEEDS_BINARIES: &str = "this test needs PostgreSQL's server binaries: on the PATH, in \
+    /usr/lib/postgresql/*/bin or in PG_BIN_DIR (Debian: apt-get install postgresql)";
 
 /// A PostgreSQL server.
 #[derive(Debug)]
@@ -46,10 +49,35 @@ impl Postgres {
     /// A server of the test's own, which it may stop, freeze and kill. It ends when dropped.
     pub fn own() -> Self {
         let server = match cluster::binaries() {
-            Some(binaries) => Server::Own(Cluster::start(binaries)),
+            Some(binaries) => Server::Own(Cluster::start(binaries, &std::env::temp_dir())),
             None => Server::Container(Container::start().expect(HOW_TO_GET_ONE)),
         };
         Self { server }
+    }
+
+    /// As [`Postgres::own`], with its data in `folder`, which only server binaries can do.
+    pub fn own_in(folder: &Path) -> Self {
+        let binaries = cluster::binaries().expect(NEEDS_BINARIES);
+        Self { server: Server::Own(Cluster::start(binaries, folder)) }
+    }
+
+    /// A second server that follows this one: what is committed here is there, until
+    /// [`Postgres::promote`] lets it take over.
+    pub fn standby(&self) -> Self {
+        let Server::Own(cluster) = &self.server else { panic!("{NEEDS_BINARIES}") };
+        Self { server: Server::Own(cluster.standby()) }
+    }
+
+    /// Lets a standby take over.
+    pub fn promote(&self) {
+        let Server::Own(cluster) = &self.server else { panic!("{NEEDS_BINARIES}") };
+        cluster.promote();
+    }
+
+    /// Whether the server's main process lives.
+    pub fn runs(&self) -> bool {
+        let Server::Own(cluster) = &self.server else { panic!("{NEEDS_BINARIES}") };
+        cluster.runs()
     }
 
     /// The URL of one of the server's databases.
@@ -209,7 +237,7 @@ impl SqliteFile {
 }
 
 /// Whether this process is root, which PostgreSQL refuses to run as.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
