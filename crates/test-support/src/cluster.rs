@@ -26,7 +26,11 @@ pub(crate) fn binaries() -> Option<PathBuf> {
         .collect();
     packaged.sort_by_key(|folder| std::cmp::Reverse(release_of(folder)));
     let folders = named.into_iter().chain(on_path).chain(packaged);
-    folders.into_iter().find(|f| f.join("initdb").is_file() && f.join("postgres").is_file())
+    let found =
+        folders.into_iter().find(|f| f.join("initdb").is_file() && f.join("postgres").is_file())?;
+    // a folder of links may not have all of them
+    let initdb = found.join("initdb").canonicalize().ok()?;
+    Some(initdb.parent()?.to_owned())
 }
 
 fn release_of(bin: &Path) -> u32 {
@@ -61,14 +65,17 @@ rm -rf "$1"
 "#;
 
 impl Cluster {
-    /// A new cluster in a folder of its own below `parent`.
-    pub(crate) fn start(binaries: PathBuf, parent: &Path) -> Self {
+    /// A new cluster in a folder of its own below `parent`; its write-ahead log lies in `wal`, an
+    /// empty folder, where one is given.
+    pub(crate) fn start(binaries: PathBuf, parent: &Path, wal: Option<&Path>) -> Self {
         let cluster = Self::empty(binaries, parent);
-        ok(cluster
-            .command("initdb")
-            .args(["-N", "-A", "trust", "-U", "postgres", "--wal-segsize=1"])
-            .args(["-E", "UTF8", "--locale=C", "-D"])
-            .arg(cluster.data()));
+        let mut initdb = cluster.command("initdb");
+        initdb.args(["-N", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"]);
+        if let Some(wal) = wal {
+            give_to_server(wal);
+            initdb.arg("--wal-segsize=1").arg("--waldir").arg(wal);
+        }
+        ok(initdb.arg("-D").arg(cluster.data()));
         cluster.launch();
         cluster
     }
@@ -80,10 +87,7 @@ impl Cluster {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a data folder");
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("permissions");
-        if is_root() {
-            ok(Command::new("chown").arg(server_user()).arg(&data));
-        }
+        give_to_server(&data);
         let watcher = Command::new("sh")
             .args(["-c", WATCH, "watch"])
             .arg(folder.path())
@@ -215,6 +219,14 @@ impl Drop for Cluster {
         let mut watcher = self.watcher.lock().expect("no one panicked with it");
         drop(watcher.stdin.take());
         watcher.wait().expect("the watcher ends");
+    }
+}
+
+/// Makes a folder the server's own.
+fn give_to_server(folder: &Path) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).expect("permissions");
+    if is_root() {
+        ok(Command::new("chown").arg(server_user()).arg(folder));
     }
 }
 

@@ -49,16 +49,23 @@ impl Postgres {
     /// A server of the test's own, which it may stop, freeze and kill. It ends when dropped.
     pub fn own() -> Self {
         let server = match cluster::binaries() {
-            Some(binaries) => Server::Own(Cluster::start(binaries, &std::env::temp_dir())),
+            Some(binaries) => Server::Own(Cluster::start(binaries, &std::env::temp_dir(), None)),
             None => Server::Container(Container::start().expect(HOW_TO_GET_ONE)),
         };
         Self { server }
     }
 
-    /// As [`Postgres::own`], with its data in `folder`, which only server binaries can do.
+    /// As [`Postgres::own`], with all of its data in `folder`, which only server binaries can do.
     pub fn own_in(folder: &Path) -> Self {
         let binaries = cluster::binaries().expect(NEEDS_BINARIES);
-        Self { server: Server::Own(Cluster::start(binaries, folder)) }
+        Self { server: Server::Own(Cluster::start(binaries, folder, None)) }
+    }
+
+    /// As [`Postgres::own_in`], with its write-ahead log alone in `folder`, which is empty.
+    pub fn own_with_wal_in(folder: &Path) -> Self {
+        let binaries = cluster::binaries().expect(NEEDS_BINARIES);
+        let server = Cluster::start(binaries, &std::env::temp_dir(), Some(folder));
+        Self { server: Server::Own(server) }
     }
 
     /// A second server that follows this one: what is committed here is there, until

@@ -28,7 +28,7 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let database = Database::sqlite();
+        let database = Database::postgres().await;
         let rest = Service::start(Binary::Rest, &database.settings()).await;
         let grpc = Service::start(Binary::Grpc, &database.settings()).await;
         let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 2, 5);
@@ -56,7 +56,7 @@ const DRIBBLING: usize = 200;
 
 /// 10,000 connections that say nothing and 400 that say a byte now and then, half of them to each
 /// service.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_and_dribbling_connections() {
     let files = Some(20_000);
     setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })
@@ -89,12 +89,12 @@ async fn dribble(address: SocketAddr) {
 }
 
 /// HTTP/2 streams opened and reset at once, as fast as they go, over connection after connection.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http2_reset_floods() {
     let scene = Scene::new().await;
     let mut floods = JoinSet::new();
     for address in [scene.rest.address(), scene.grpc.address()] {
-        for _ in 0..40 {
+        for _ in 0..10 {
             floods.spawn(flood(address));
         }
     }
@@ -123,31 +123,31 @@ async fn flood(address: SocketAddr) -> usize {
 
 const MIB: usize = 1 << 20;
 
-/// A gibibyte of zeros as gzip: one deflate block of a mebibyte, a thousand times.
-fn gzip_bomb() -> Vec<u8> {
+/// So many mebibytes of zeros as gzip: the same deflate block again and again.
+fn gzip_bomb(mib: usize) -> Bytes {
     let mut bomb = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     let mut block = Vec::with_capacity(64 << 10);
     let mut compress = Compress::new(Compression::best(), false);
     compress.compress_vec(&vec![0; MIB], &mut block, FlushCompress::Full).unwrap();
     assert_eq!(compress.total_in(), MIB as u64);
-    (0..1024).for_each(|_| bomb.extend(&block));
-    bomb
+    (0..mib).for_each(|_| bomb.extend(&block));
+    bomb.into()
 }
 
-/// A gibibyte of zeros as zstd: blocks of one byte that is to be repeated (RFC 8878, 3.1.1).
-fn zstd_bomb() -> Vec<u8> {
+/// The same as zstd: blocks of one byte that is to be repeated (RFC 8878, 3.1.1).
+fn zstd_bomb(mib: usize) -> Bytes {
     const BLOCK: u32 = 128 << 10;
     let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0x68];
     let header = (BLOCK << 3 | 1 << 1).to_le_bytes();
-    (0..8192).for_each(|_| bomb.extend([header[0], header[1], header[2], 0]));
-    bomb
+    (0..8 * mib).for_each(|_| bomb.extend([header[0], header[1], header[2], 0]));
+    bomb.into()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bombs_nesting_and_endless_lines() {
     let scene = Scene::new().await;
     let rest = scene.rest.rest();
-    let bombs = [("gzip", Bytes::from(gzip_bomb())), ("zstd", Bytes::from(zstd_bomb()))];
+    let bombs: [(&str, fn(usize) -> Bytes); 2] = [("gzip", gzip_bomb), ("zstd", zstd_bomb)];
     let single = ("/api/v1/events", "application/json");
     let lines = ("/api/v1/events/bulk", "application/x-ndjson");
     let send = |(path, kind): (&str, &str), encoding: &str, body: Body| {
@@ -155,14 +155,17 @@ async fn bombs_nesting_and_endless_lines() {
         let request = request.header("content-encoding", encoding);
         async move { request.body(body).timeout(2 * DEADLINE).send().await.unwrap().status() }
     };
-    for (encoding, bomb) in &bombs {
-        let singles = (0..8).map(|_| send(single, encoding, bomb.clone().into()));
+    for (encoding, bomb) in bombs {
+        let gibibyte = bomb(1024);
+        let singles = (0..4).map(|_| send(single, encoding, gibibyte.clone().into()));
         for status in join_all(singles).await {
             assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{encoding}");
         }
-        let bulks = (0..8).map(|_| send(lines, encoding, bomb.clone().into()));
+        // read to its end, since a line that is too long is an item
+        let line = bomb(128);
+        let bulks = (0..4).map(|_| send(lines, encoding, line.clone().into()));
         for status in join_all(bulks).await {
-            assert_eq!(status, StatusCode::OK, "{encoding}: a line that is too long is an item");
+            assert_eq!(status, StatusCode::OK, "{encoding}");
         }
     }
     let nested = "[".repeat(8 * MIB);
@@ -171,7 +174,7 @@ async fn bombs_nesting_and_endless_lines() {
     let long = || {
         Body::wrap_stream(stream::iter((0..64).map(|_| Ok::<_, std::io::Error>("x".repeat(MIB)))))
     };
-    for status in join_all((0..8).map(|_| send(lines, "identity", long()))).await {
+    for status in join_all((0..4).map(|_| send(lines, "identity", long()))).await {
         assert_eq!(status, StatusCode::OK);
     }
     scene.judge("gzip and zstd bombs of 1 GiB, nesting, lines of 64 MiB").await;
