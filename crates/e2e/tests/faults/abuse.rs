@@ -121,6 +121,27 @@ async fn flood(address: SocketAddr) -> usize {
     resets
 }
 
+/// Clients that ask for far more than they read: nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_read_nothing() {
+    const CLIENTS: usize = 300;
+    const ASKED: usize = 300;
+    let scene = Scene::new().await;
+    let size = scene.rest.rest().get("/openapi.json").await.1.to_string().len();
+    assert!(CLIENTS * ASKED * size > 4 * MEMORY as usize, "{size} bytes are too few to matter");
+    let requests = "GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n".repeat(ASKED);
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = TcpStream::connect(scene.rest.address()).await.unwrap();
+        client.write_all(requests.as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    scene.load.history().more_done(100).await;
+    let asked = CLIENTS * ASKED * size >> 20;
+    scene.judge(&format!("{CLIENTS} clients ask for {asked} MiB and read nothing")).await;
+    drop(clients);
+}
+
 const MIB: usize = 1 << 20;
 
 /// So many mebibytes of zeros as gzip: the same deflate block again and again.
