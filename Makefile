@@ -24,6 +24,13 @@ test: ## run every test; needs PostgreSQL's server binaries, which it installs o
 	./scripts/postgres-for-tests
 	$(CARGO) test --workspace
 
+.PHONY: test-faults
+test-faults: ## make the faults that need root or minutes (small disks, a failover, floods); see docs/reliability.md
+	@[ "$$(id -u)" = 0 ] || { echo "make test-faults mounts small disks: run it as root" >&2; exit 1; }
+	./scripts/postgres-for-tests
+	$(CARGO) test --workspace --no-run
+	$(CARGO) test --workspace --test faults -- --test-threads 1 --nocapture
+
 .PHONY: lint
 lint: ## what must be clean: formatting, clippy, documentation
 	$(CARGO) fmt --all --check

@@ -1,10 +1,11 @@
 //! What is done to a database beside serving from it: migrations, taking over the older services'
-//! table, and rebuilding entities from their log. Each works on connections of its own, without the
+//! table, rebuilding entities from their log, and pruning the log. Each works on connections of its own, without the
 //! timeouts that guard the service's.
 
 pub mod adopt;
 mod fold;
 pub mod migrate;
+pub mod prune;
 pub mod rebuild;
 mod tables;
 
@@ -145,34 +146,41 @@ impl Database {
     /// # Errors
     /// The database can't be reached.
     pub async fn has_older_table(&self) -> Result<bool, MaintenanceError> {
-        let kind = match self.connect().await? {
-            Connection::Postgres(mut connection) => {
-                let kind = sqlx::query_scalar::<_, String>(
-                    "SELECT CASE WHEN relkind IN ('r', 'p') THEN 'table' ELSE 'view' END
-                     FROM pg_class WHERE oid = to_regclass('car_entities')",
-                )
-                .fetch_optional(&mut connection)
-                .await?;
-                connection.close().await?;
-                kind
-            }
-            Connection::Sqlite(mut connection) => {
-                let kind = sqlx::query_scalar::<_, String>(
-                    "SELECT type FROM sqlite_schema WHERE name = 'car_entities'",
-                )
-                .fetch_optional(&mut connection)
-                .await?;
-                connection.close().await?;
-                kind
-            }
-        };
-        Ok(kind.as_deref() == Some("table"))
+        let mut connection = self.connect().await?;
+        let stands = connection.older_table_stands().await?;
+        match connection {
+            Connection::Postgres(connection) => connection.close().await?,
+            Connection::Sqlite(connection) => connection.close().await?,
+        }
+        Ok(stands)
     }
 }
 
 enum Connection {
     Postgres(PgConnection),
     Sqlite(SqliteConnection),
+}
+
+impl Connection {
+    /// Whether `car_entities` is a table, and not our view.
+    async fn older_table_stands(&mut self) -> Result<bool, MaintenanceError> {
+        let kind: Option<String> = match self {
+            Self::Postgres(c) => {
+                sqlx::query_scalar(
+                    "SELECT CASE WHEN relkind IN ('r', 'p') THEN 'table' ELSE 'view' END
+                     FROM pg_class WHERE oid = to_regclass('car_entities')",
+                )
+                .fetch_optional(c)
+                .await?
+            }
+            Self::Sqlite(c) => {
+                sqlx::query_scalar("SELECT type FROM sqlite_schema WHERE name = 'car_entities'")
+                    .fetch_optional(c)
+                    .await?
+            }
+        };
+        Ok(kind.as_deref() == Some("table"))
+    }
 }
 
 async fn connect_postgres(options: &PgConnectOptions) -> Result<PgConnection, MaintenanceError> {

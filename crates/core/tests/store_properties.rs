@@ -1,18 +1,22 @@
-//! Whatever batches come: the state is the fold of the log, and both are what applying the events
-//! one by one to a plain model gives.
+//! Whatever batches come, and whatever is pruned between them: the state is the fold of the log, and
+//! both are what applying the events one by one to a plain model gives.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
-use producer_core::Event;
-use producer_core::store::{ApplyMode, Stamp, Verdict};
+use producer_core::maintenance::{Database, News, prune, rebuild};
+use producer_core::store::{ApplyMode, DatabaseUrl, LoggedUpdate, Stamp, Verdict};
+use producer_core::{Clock, Event, Timestamp};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-use support::{Db, event};
+use support::{Db, START, event};
 
 /// RFC 7396, section 2, as it stands there.
 fn merge(target: &mut Value, patch: &Value) {
@@ -52,11 +56,23 @@ fn patch() -> impl Strategy<Value = Value> {
     prop_oneof![3 => flat, 2 => deep]
 }
 
+/// What happens in one second.
+#[derive(Debug, Clone)]
+struct Step {
+    patient: bool,
+    batch: Vec<Sketch>,
+    /// Afterwards what is older than so many seconds is pruned.
+    keep: Option<u64>,
+}
+
 /// Batches over three cars; uuids are few, so that some come again with the same or other content.
-fn batches() -> impl Strategy<Value = Vec<(bool, Vec<Sketch>)>> {
+fn steps() -> impl Strategy<Value = Vec<Step>> {
     let update = (0..3_u8, patch());
     let sketch = (any::<u8>(), prop::collection::vec(update, 1..4));
-    prop::collection::vec((any::<bool>(), prop::collection::vec(sketch, 1..8)), 1..6)
+    let batch = prop::collection::vec(sketch, 1..8);
+    let step = (any::<bool>(), batch, prop::option::weighted(0.3, 0..4_u64));
+    let step = step.prop_map(|(patient, batch, keep)| Step { patient, batch, keep });
+    prop::collection::vec(step, 1..6)
 }
 
 fn to_event((n, updates): &Sketch) -> Event {
@@ -69,18 +85,27 @@ fn to_event((n, updates): &Sketch) -> Event {
 #[derive(Default)]
 struct Model {
     entities: BTreeMap<u8, (u64, Value)>,
-    log: BTreeMap<u8, (Vec<Update>, Vec<u64>)>,
+    log: BTreeMap<u8, Logged>,
+    /// The second of the batch.
+    now: u64,
+}
+
+struct Logged {
+    updates: Vec<Update>,
+    versions: Vec<u64>,
+    at: u64,
 }
 
 impl Model {
     fn apply(&mut self, (n, updates): &Sketch) -> Verdict {
         match self.log.get(n) {
-            Some((first, versions)) if first == updates => duplicate_of(versions.clone()),
+            Some(first) if first.updates == *updates => duplicate_of(first.versions.clone()),
             Some(_) => Verdict::Conflict,
             None => {
                 let versions: Vec<u64> =
                     updates.iter().map(|(id, patch)| self.update(*id, patch)).collect();
-                self.log.insert(*n, (updates.clone(), versions.clone()));
+                let (updates, at) = (updates.clone(), self.now);
+                self.log.insert(*n, Logged { updates, versions: versions.clone(), at });
                 Verdict::Applied(versions)
             }
         }
@@ -106,49 +131,80 @@ fn unstamped(verdict: Verdict) -> Verdict {
     }
 }
 
-async fn holds(db: &Db, batches: &[(bool, Vec<Sketch>)]) {
+async fn holds(db: &Db, steps: &[Step]) {
     let mut model = Model::default();
-    let mut writer = db.store.writer();
-    for (patient, batch) in batches {
-        let events: Vec<Event> = batch.iter().map(to_event).collect();
-        let expected: Vec<Verdict> = batch.iter().map(|sketch| model.apply(sketch)).collect();
-        let mode = if *patient { ApplyMode::Patient } else { ApplyMode::Normal };
+    let time = Arc::new(AtomicI64::new(START));
+    let clock = Arc::clone(&time);
+    let clock = Clock::from_fn(move || Timestamp::from_micros(clock.load(Ordering::Relaxed)));
+    let store = support::open(&db.settings, clock).await;
+    let mut writer = store.writer();
+    for (second, step) in (0..).zip(steps) {
+        model.now = second;
+        let now = START + i64::try_from(second).unwrap() * 1_000_000;
+        time.store(now, Ordering::Relaxed);
+        let events: Vec<Event> = step.batch.iter().map(to_event).collect();
+        let expected: Vec<Verdict> = step.batch.iter().map(|sketch| model.apply(sketch)).collect();
+        let mode = if step.patient { ApplyMode::Patient } else { ApplyMode::Normal };
         let verdicts = writer.apply(&events, mode).await.unwrap().into_iter().map(unstamped);
         assert_eq!(verdicts.collect::<Vec<_>>(), expected);
+        if let Some(keep) = step.keep {
+            prune_but(db, keep, now).await;
+            model.log.retain(|_, logged| logged.at + keep >= second);
+        }
     }
+    drop(writer);
+    store.close().await;
     for (id, (version, state)) in &model.entities {
         let entity = db.entity("Car", &format!("car{id}")).await.unwrap();
         assert_eq!(entity.version, *version);
         assert_eq!(serde_json::from_str::<Value>(&entity.data).unwrap(), *state);
     }
-    assert_eq!(fold_of_log(db, &model).await, model.entities);
+    let sent: BTreeSet<u8> = steps.iter().flat_map(|step| &step.batch).map(|(n, _)| *n).collect();
+    the_log_has(db, &model, sent).await;
+    the_log_folds_to_the_state(db).await;
 }
 
-/// Every entity from its log rows alone, in the order of their versions.
-async fn fold_of_log(db: &Db, model: &Model) -> BTreeMap<u8, (u64, Value)> {
-    let mut rows = BTreeMap::new();
-    for n in model.log.keys() {
-        let logged = db.store.event(support::uuid(u128::from(*n))).await.unwrap().unwrap();
-        for update in logged.updates {
-            let id: u8 = update.key.entity_id().trim_start_matches("car").parse().unwrap();
-            let twice = rows.insert((id, update.version), update.patch);
-            assert_eq!(twice, None, "a version twice");
+fn database(db: &Db) -> Database {
+    DatabaseUrl::parse(Some(&db.url)).unwrap().into()
+}
+
+async fn prune_but(db: &Db, seconds: u64, now: i64) {
+    let (age, clock) = (Duration::from_secs(seconds), support::clock(now));
+    let pruned = prune::prune(&database(db), age, &clock, &mut |_| {}).await.unwrap();
+    assert_eq!(pruned.left, 0);
+}
+
+/// Every event sent that wasn't pruned, and no other.
+async fn the_log_has(db: &Db, model: &Model, sent: BTreeSet<u8>) {
+    for n in sent {
+        let logged = db.store.event(support::uuid(u128::from(n))).await.unwrap();
+        let updates = logged.map(|event| {
+            let update = |update: LoggedUpdate| {
+                let id = update.key.entity_id().trim_start_matches("car").parse().unwrap();
+                ((id, serde_json::from_str(&update.patch).unwrap()), update.version)
+            };
+            event.updates.into_iter().map(update).unzip::<Update, u64, Vec<_>, Vec<_>>()
+        });
+        let expected = model.log.get(&n).map(|e| (e.updates.clone(), e.versions.clone()));
+        assert_eq!(updates, expected, "event {n}");
+    }
+}
+
+async fn the_log_folds_to_the_state(db: &Db) {
+    let mut lines = Vec::new();
+    let news = &mut |news| {
+        if let News::Line(line) = news {
+            lines.push(line);
         }
-    }
-    let mut folded = BTreeMap::new();
-    for ((id, version), patch) in rows {
-        let (last, state) = folded.entry(id).or_insert_with(|| (0, json!({})));
-        assert_eq!(version, *last + 1, "a version is missing");
-        *last = version;
-        merge(state, &serde_json::from_str(&patch).unwrap());
-    }
-    folded
+    };
+    let summary = rebuild::rebuild(&database(db), false, news).await.unwrap();
+    assert_eq!((summary.differing, summary.unexplained), (0, 0), "{lines:?}");
 }
 
 /// Each case gets tables of its own by its own database: cheap on SQLite, few on PostgreSQL.
-fn cases(count: u32) -> Vec<Vec<(bool, Vec<Sketch>)>> {
+fn cases(count: u32) -> Vec<Vec<Step>> {
     let mut runner = TestRunner::new(Config::default());
-    (0..count).map(|_| batches().new_tree(&mut runner).unwrap().current()).collect()
+    (0..count).map(|_| steps().new_tree(&mut runner).unwrap().current()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,7 +220,7 @@ async fn the_state_is_the_fold_of_the_log_on_sqlite() {
 async fn the_state_is_the_fold_of_the_log_on_postgres() {
     let db = Db::postgres(&[]).await;
     let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&db.url).await.unwrap();
-    for case in cases(120) {
+    for case in cases(40) {
         sqlx::raw_sql("TRUNCATE entities, event_log").execute(&mut admin).await.unwrap();
         eprintln!("{case:?}");
         holds(&db, &case).await;

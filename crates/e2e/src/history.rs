@@ -90,6 +90,38 @@ impl History {
         }
     }
 
+    /// As [`History::check`], where the log is pruned and every event is acknowledged: each took
+    /// effect once.
+    pub async fn check_states(&self, rest: &Rest) {
+        self.assert_all_done();
+        let records = self.records();
+        let mut updates: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for (entity_type, id, _) in records.iter().flat_map(|record| &record.event.updates) {
+            *updates.entry((entity_type.clone(), id.clone())).or_default() += 1;
+        }
+        for ((entity_type, id), count) in updates {
+            let (version, data) = rest.entity(&entity_type, &id).await;
+            assert_eq!(version, count, "{entity_type} {id}");
+            assert_eq!(data, expected(&records, &entity_type, &id, &data));
+        }
+    }
+
+    /// What was seen, in one line: for whoever reads the test's output.
+    pub fn print_figures(&self, what: &str) {
+        let records = self.records();
+        let count = |is: fn(&Outcome) -> bool| records.iter().filter(|r| is(&r.outcome)).count();
+        let done = count(|outcome| matches!(outcome, Outcome::Done { .. }));
+        let refused = count(|outcome| matches!(outcome, Outcome::Refused { .. }));
+        let unknown = count(|outcome| matches!(outcome, Outcome::Unknown));
+        let longest = records.iter().map(|record| record.took).max().unwrap_or_default();
+        println!(
+            "FIGURES {what}: {} sent, {done} acknowledged, {refused} refused (503), {unknown} \
+             unknown (504), {} without an answer, longest wait {longest:.2?}",
+            records.len(),
+            records.len() - done - refused - unknown,
+        );
+    }
+
     /// Holds the history against what the service has now: every acknowledged event is stored, with
     /// the versions that it was told, none that was refused is, each at most once and wholly, and
     /// every entity's versions are the whole numbers from 1.

@@ -144,7 +144,11 @@ impl Source {
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Problem>> {
         let chunk = match self {
             Self::Plain(wire) => wire.next().await,
-            Self::Decoded(reader) => reader.next().await,
+            Self::Decoded(reader) => {
+                // a few bytes may decode to gibibytes, always ready: others get their turn between
+                tokio::task::coop::consume_budget().await;
+                reader.next().await
+            }
         };
         chunk.map(|chunk| chunk.map_err(problem_of))
     }

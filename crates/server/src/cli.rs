@@ -76,6 +76,7 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
                 maintain::migrate(&database, command.unwrap_or_default(), &line.settings).await
             }
             Command::Rebuild { write } => maintain::rebuild(&database, write).await,
+            Command::Prune { older_than } => maintain::prune(&database, older_than).await,
             Command::Healthcheck => healthcheck::<A>(&line.settings, &line.args).await,
         }
     })

@@ -91,29 +91,77 @@ fn end(watcher: &Mutex<Child>) {
 }
 
 impl Cluster {
-    pub(crate) fn start(binaries: PathBuf, settings: &'static [&'static str]) -> Self {
-        let folder =
-            tempfile::Builder::new().prefix("producer-test-pg").tempdir().expect("a folder");
+    /// A new cluster in a folder of its own below `parent`; its write-ahead log lies in `wal`, an
+    /// empty folder, where one is given.
+    pub(crate) fn start(
+        binaries: PathBuf,
+        settings: &'static [&'static str],
+        parent: &Path,
+        wal: Option<&Path>,
+    ) -> Self {
+        let cluster = Self::empty(binaries, settings, parent);
+        let mut initdb = cluster.command("initdb");
+        initdb.args(["-N", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"]);
+        if let Some(wal) = wal {
+            give_to_server(wal);
+            initdb.arg("--wal-segsize=1").arg("--waldir").arg(wal);
+        }
+        ok(initdb.arg("-D").arg(cluster.data()));
+        cluster.launch();
+        cluster
+    }
+
+    fn empty(binaries: PathBuf, settings: &'static [&'static str], parent: &Path) -> Self {
+        let folder = tempfile::Builder::new().prefix("producer-test-pg").tempdir_in(parent);
+        let folder = folder.expect("a folder");
         // the server's user must get to its data and its socket
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a data folder");
-        if is_root() {
-            ok(Command::new("chown").arg(server_user()).arg(&data));
-        }
+        give_to_server(&data);
         let watcher = watch(WATCH, folder.path().as_os_str());
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
             .port();
-        let cluster = Self { folder, binaries, settings, port, watcher: Mutex::new(watcher) };
-        ok(cluster
-            .command("initdb")
-            .args(["-N", "-A", "trust", "-U", "postgres"])
-            .args(["-E", "UTF8", "--locale=C", "-D"])
-            .arg(cluster.data()));
-        cluster.launch();
-        cluster
+        Self { folder, binaries, settings, port, watcher: Mutex::new(watcher) }
+    }
+
+    /// A cluster that follows this one, which from now on waits for it at each commit.
+    pub(crate) fn standby(&self) -> Self {
+        let standby = Self::empty(self.binaries.clone(), self.settings, &std::env::temp_dir());
+        let port = self.port.to_string();
+        ok(standby
+            .command("pg_basebackup")
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast", "-R", "-D"])
+            .arg(standby.data()));
+        standby.launch();
+        for statement in
+            ["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"]
+        {
+            ok(self.command("psql").args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "postgres",
+                "-c",
+                statement,
+            ]));
+        }
+        standby
+    }
+
+    pub(crate) fn promote(&self) {
+        ok(self.command("pg_ctl").args(["promote", "-w", "-D"]).arg(self.data()));
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let stat =
+            pid_file.lines().next().map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")));
+        stat.is_some_and(|stat| stat.is_ok_and(|stat| !stat.contains(") Z ")))
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -193,7 +241,7 @@ impl Cluster {
 
     /// One of PostgreSQL's programs, as a user that isn't root.
     fn command(&self, program: &str) -> Command {
-        let program = self.binaries.join(program);
+        let program = self.program(program).unwrap_or_else(|| self.binaries.join(program));
         let mut command = if is_root() {
             let user = server_user();
             let mut command = Command::new("setpriv");
@@ -210,6 +258,14 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         end(&self.watcher);
+    }
+}
+
+/// Makes a folder the server's own.
+fn give_to_server(folder: &Path) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).expect("permissions");
+    if is_root() {
+        ok(Command::new("chown").arg(server_user()).arg(folder));
     }
 }
 

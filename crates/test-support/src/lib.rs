@@ -6,8 +6,9 @@
 pub mod cases;
 mod cluster;
 
+use std::env::temp_dir;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -18,6 +19,9 @@ use cluster::{Cluster, Container};
 const HOW_TO_GET_ONE: &str = "no PostgreSQL for the tests. Any of these will do: TEST_DATABASE_URL \
     (a server where databases may be created), server binaries on the PATH, in \
     /usr/lib/postgresql/*/bin or in PG_BIN_DIR (Debian: apt-get install postgresql), or docker.";
+
+const NEEDS_BINARIES: &str = "this test needs PostgreSQL's server binaries: on the PATH, in \
+    /usr/lib/postgresql/*/bin or in PG_BIN_DIR (Debian: apt-get install postgresql)";
 
 /// A PostgreSQL server.
 #[derive(Debug)]
@@ -51,7 +55,9 @@ impl Postgres {
     /// A server of the test's own, which it may stop, freeze and kill. It ends when dropped.
     pub fn own() -> Self {
         let server = match cluster::binaries() {
-            Some(binaries) => Server::Own(Cluster::start(binaries, cluster::FOR_TESTS)),
+            Some(binaries) => {
+                Server::Own(Cluster::start(binaries, cluster::FOR_TESTS, &temp_dir(), None))
+            }
             None => Server::Container(Container::start().expect(HOW_TO_GET_ONE)),
         };
         Self { server }
@@ -60,7 +66,7 @@ impl Postgres {
     /// A server from binaries of this machine, with PostgreSQL's defaults but for these settings
     /// (`name=value`): for measurements. `None` where no binaries are found.
     pub fn with_settings(settings: &'static [&'static str]) -> Option<Self> {
-        let cluster = Cluster::start(cluster::binaries()?, settings);
+        let cluster = Cluster::start(cluster::binaries()?, settings, &temp_dir(), None);
         Some(Self { server: Server::Own(cluster) })
     }
 
@@ -80,6 +86,38 @@ impl Postgres {
             Server::Own(cluster) => cluster.program(name),
             Server::Container(_) | Server::Given(_) => None,
         }
+    }
+
+    /// As [`Postgres::own`], with all of its data in `folder`, which only server binaries can do.
+    pub fn own_in(folder: &Path) -> Self {
+        let binaries = cluster::binaries().expect(NEEDS_BINARIES);
+        Self { server: Server::Own(Cluster::start(binaries, cluster::FOR_TESTS, folder, None)) }
+    }
+
+    /// As [`Postgres::own_in`], with its write-ahead log alone in `folder`, which is empty.
+    pub fn own_with_wal_in(folder: &Path) -> Self {
+        let binaries = cluster::binaries().expect(NEEDS_BINARIES);
+        let server = Cluster::start(binaries, cluster::FOR_TESTS, &temp_dir(), Some(folder));
+        Self { server: Server::Own(server) }
+    }
+
+    /// A second server that follows this one: what is committed here is there, until
+    /// [`Postgres::promote`] lets it take over.
+    pub fn standby(&self) -> Self {
+        let Server::Own(cluster) = &self.server else { panic!("{NEEDS_BINARIES}") };
+        Self { server: Server::Own(cluster.standby()) }
+    }
+
+    /// Lets a standby take over.
+    pub fn promote(&self) {
+        let Server::Own(cluster) = &self.server else { panic!("{NEEDS_BINARIES}") };
+        cluster.promote();
+    }
+
+    /// Whether the server's main process lives.
+    pub fn runs(&self) -> bool {
+        let Server::Own(cluster) = &self.server else { panic!("{NEEDS_BINARIES}") };
+        cluster.runs()
     }
 
     /// The URL of one of the server's databases.
@@ -237,7 +275,7 @@ impl SqliteFile {
 }
 
 /// Whether this process is root, which PostgreSQL refuses to run as.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

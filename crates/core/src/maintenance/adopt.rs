@@ -11,7 +11,7 @@ mod rows;
 use uuid::Uuid;
 
 use self::rows::{Checked, OldRow};
-use super::tables::{Access, Adopted, State, Stored};
+use super::tables::{Access, Kind, NewEntry, State, Stored};
 use super::{Connection, Database, MaintenanceError, News, migrate};
 use crate::merge::{Document, same_value};
 use crate::{Clock, EntityKey, Timestamp};
@@ -295,17 +295,10 @@ impl<'c> Adoption<'c> {
         let created_at = row.created_at.unwrap_or(now);
         let updated_at = row.updated_at.unwrap_or(now);
         let state = State { version: 1, size: row.size, data: &row.data, created_at, updated_at };
-        let entry = Adopted {
-            uuid,
-            version: 1,
-            created_at,
-            saved_at: now,
-            committed_at: updated_at,
-            patch: &row.data,
-        };
+        let entry = adopted(uuid, 1, (created_at, now, updated_at), &row.data);
         let created = self.work.insert_entity(&row.key, &state).await?;
         if created {
-            self.work.append_adopted(&row.key, &entry).await?;
+            self.work.append(&row.key, &entry).await?;
         }
         Ok(created)
     }
@@ -336,15 +329,40 @@ impl<'c> Adoption<'c> {
             ));
         }
         let committed_at = now.max(stored.updated_at);
-        let created_at = row.created_at.unwrap_or(now);
         let version = stored.version + 1;
         let (size, data) = (document.size().max(2), document.to_json());
-        let state = State { version, size, data: &data, created_at, updated_at: committed_at };
-        let entry =
-            Adopted { uuid, version, created_at, saved_at: now, committed_at, patch: &patch };
+        let state = State {
+            version,
+            size,
+            data: &data,
+            created_at: stored.created_at,
+            updated_at: committed_at,
+        };
+        let created_at = row.created_at.unwrap_or(now);
+        let entry = adopted(uuid, version, (created_at, now, committed_at), &patch);
         self.work.update_entity(&row.key, &state).await?;
-        self.work.append_adopted(&row.key, &entry).await?;
+        self.work.append(&row.key, &entry).await?;
         Ok(Fate::Adopted)
+    }
+}
+
+/// The log entry of a row; its times are those of creation, adoption and commit.
+fn adopted(
+    uuid: Uuid,
+    version: u64,
+    (created_at, saved_at, committed_at): (Timestamp, Timestamp, Timestamp),
+    patch: &str,
+) -> NewEntry<'_> {
+    NewEntry {
+        uuid,
+        ordinal: 0,
+        kind: Kind::Adopted,
+        name: "Adopted",
+        version,
+        created_at,
+        saved_at: Some(saved_at),
+        committed_at,
+        patch,
     }
 }
 

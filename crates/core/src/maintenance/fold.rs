@@ -1,12 +1,9 @@
 //! The fold of one entity's log, page by page.
 
-use super::tables::{Access, Kind, Logged, Stored};
+use super::tables::{Access, Kind, Logged, PAGE_ROWS, Stored};
 use super::{Connection, MaintenanceError};
 use crate::merge::{Document, same_value};
 use crate::{EntityKey, Timestamp};
-
-/// Rows fetched at once for one entity; most have few, and what follows is another's.
-const FEW_ROWS: i64 = 32;
 
 /// What a log says about its entity, as far as it was read.
 #[derive(Debug)]
@@ -60,28 +57,65 @@ impl Fold {
             }
         }
         let made_at = match entry.kind {
-            Kind::Event => entry.committed_at,
+            Kind::Event | Kind::Remnant => entry.committed_at,
             Kind::Adopted | Kind::Base => entry.created_at.unwrap_or(entry.committed_at),
         };
         self.created_at.get_or_insert(made_at);
-        self.updated_at = Some(entry.committed_at);
+        self.updated_at = self.updated_at.max(Some(entry.committed_at));
         self.version = entry.version;
     }
 
     /// How the stored entity differs from the fold.
-    pub(super) fn difference(&self, stored: &Stored) -> Option<String> {
+    pub(super) fn difference(&self, stored: &Stored) -> Option<Difference> {
         if self.version != stored.version {
-            Some(format!(
-                "it is stored at version {}, its log ends at {}",
-                stored.version, self.version
-            ))
-        } else if !same_value(&self.state, &stored.data) {
-            Some("its stored document differs from the fold of its log".into())
-        } else if self.size > stored.size {
-            Some(format!("its size is stored as {} bytes, it has {}", stored.size, self.size))
-        } else {
-            None
+            let (is, ends) = (stored.version, self.version);
+            let what = format!("it is stored at version {is}, its log ends at {ends}");
+            // versions beyond the log's end are lost from the log, and would be from the state
+            return Some(Difference { what, explained: is <= ends });
         }
+        if !same_value(&self.state, &stored.data) {
+            let what = "its stored document differs from the fold of its log";
+            return Some(Difference::explained(what.into()));
+        }
+        if self.size > stored.size {
+            let (is, has) = (stored.size, self.size);
+            return Some(Difference::explained(format!(
+                "its size is stored as {is} bytes, it has {has}"
+            )));
+        }
+        self.difference_of_times(stored)
+    }
+
+    fn difference_of_times(&self, stored: &Stored) -> Option<Difference> {
+        let (created_at, updated_at) = (self.created_at?, self.updated_at?);
+        let differs = |name, is: Timestamp, logged| {
+            Difference::explained(format!(
+                "its {name} is stored as {is}, by its log it is {logged}"
+            ))
+        };
+        if stored.created_at != created_at {
+            return Some(differs("createdAt", stored.created_at, created_at));
+        }
+        // the entity's next event takes a time ahead into the log; mending it would let time run
+        // backwards for those who have read it
+        let explained = stored.updated_at < updated_at;
+        let difference = differs("updatedAt", stored.updated_at, updated_at);
+        (stored.updated_at != updated_at).then_some(Difference { explained, ..difference })
+    }
+}
+
+/// How an entity differs from its log.
+#[derive(Debug)]
+pub(super) struct Difference {
+    /// A sentence for the operator.
+    pub(super) what: String,
+    /// Whether the log knows better.
+    pub(super) explained: bool,
+}
+
+impl Difference {
+    fn explained(what: String) -> Self {
+        Self { what, explained: true }
     }
 }
 
@@ -93,17 +127,16 @@ impl Connection {
         last: u64,
     ) -> Result<Fold, MaintenanceError> {
         let (mut fold, mut read) = (Fold::default(), 0);
-        while read < last {
-            let mut page = self.log_after(key, read, FEW_ROWS).await?;
-            let fetched = page.len();
-            page.retain(|entry| entry.key == *key && entry.version <= last);
+        loop {
+            let mut page = self.log_of(key, read, PAGE_ROWS).await?;
+            let Some(end) = page.last() else { return Ok(fold) };
+            read = end.version;
+            page.retain(|entry| entry.version <= last);
             fold.extend(&page);
-            match page.last() {
-                Some(entry) if page.len() == fetched => read = entry.version,
-                _ => break,
+            if read >= last {
+                return Ok(fold);
             }
         }
-        Ok(fold)
     }
 
     /// One entity and the fold of its log, of the same moment.

@@ -74,8 +74,7 @@ async fn judge(
             (_, _, Some(broken)) => (broken.clone(), false),
             (None, _, _) => ("it is in the log and not stored".into(), true),
             (Some(stored), _, _) => match fold.difference(stored) {
-                // versions beyond the log's end are lost from the log, and would be from the state
-                Some(difference) => (difference, stored.version <= fold.version),
+                Some(difference) => (difference.what, difference.explained),
                 None => return connection.rollback().await,
             },
         };
@@ -91,7 +90,7 @@ async fn judge(
             news(News::Line(format!("{name}: {what}")));
             break;
         }
-        if mend(connection, key, stored.is_some(), &fold).await? {
+        if mend(connection, key, stored.as_ref(), &fold).await? {
             connection.commit().await?;
             summary.differing += 1;
             summary.mended += 1;
@@ -107,22 +106,24 @@ async fn judge(
 async fn mend(
     connection: &mut Connection,
     key: &EntityKey,
-    exists: bool,
+    stored: Option<&Stored>,
     fold: &Fold,
 ) -> Result<bool, MaintenanceError> {
     let (Some(created_at), Some(updated_at)) = (fold.created_at, fold.updated_at) else {
         return Ok(false);
     };
+    let updated_at = stored.map_or(updated_at, |stored| stored.updated_at.max(updated_at));
     let state =
         State { version: fold.version, size: fold.size, data: &fold.state, created_at, updated_at };
-    if exists {
+    if stored.is_some() {
         connection.update_entity(key, &state).await?;
         return Ok(true);
     }
     connection.insert_entity(key, &state).await
 }
 
-fn before_all() -> EntityKey {
+/// A key before every entity's.
+pub(super) fn before_all() -> EntityKey {
     EntityKey { entity_type: String::new(), entity_id: String::new() }
 }
 

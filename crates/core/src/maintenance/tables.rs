@@ -1,11 +1,14 @@
 //! The statements of maintenance, alike for both databases.
 
+mod log;
+
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use sqlx::Executor;
-use uuid::Uuid;
 
 use super::{Connection, MaintenanceError};
+pub(super) use log::{Kind, Logged, NewEntry};
+
 use crate::{EntityKey, Timestamp};
 
 /// Log rows fetched at once: at most so many, and about so many bytes, so that memory is bounded
@@ -20,6 +23,7 @@ pub(super) struct Stored {
     pub(super) version: u64,
     pub(super) size: usize,
     pub(super) data: String,
+    pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
 }
 
@@ -33,37 +37,6 @@ pub(super) struct State<'s> {
     pub(super) updated_at: Timestamp,
 }
 
-/// An update as the log has it.
-#[derive(Debug)]
-pub(super) struct Logged {
-    pub(super) key: EntityKey,
-    pub(super) version: u64,
-    pub(super) kind: Kind,
-    pub(super) created_at: Option<Timestamp>,
-    pub(super) committed_at: Timestamp,
-    pub(super) patch: String,
-}
-
-/// What made a log entry: the column `kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Event,
-    Adopted,
-    /// The whole state at its version: what pruning leaves.
-    Base,
-}
-
-/// A log entry that an adoption makes.
-#[derive(Debug)]
-pub(super) struct Adopted<'s> {
-    pub(super) uuid: Uuid,
-    pub(super) version: u64,
-    pub(super) created_at: Timestamp,
-    pub(super) saved_at: Timestamp,
-    pub(super) committed_at: Timestamp,
-    pub(super) patch: &'s str,
-}
-
 /// How a transaction begins.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Access {
@@ -73,8 +46,7 @@ pub(super) enum Access {
     Write,
 }
 
-type EntityRow<T> = (String, String, i64, i64, String, T);
-type LogRow<T> = (String, String, i64, i32, Option<T>, T, String);
+type EntityRow<T> = (String, String, i64, i64, String, T, T);
 
 impl Connection {
     pub(super) async fn begin(&mut self, access: Access) -> Result<(), MaintenanceError> {
@@ -123,11 +95,11 @@ impl Connection {
             Self::Postgres(c) => {
                 let query = match access {
                     Access::Write => {
-                        "SELECT entity_type, entity_id, version, size::bigint, data::text, updated_at
+                        "SELECT entity_type, entity_id, version, size::bigint, data::text, created_at, updated_at
                          FROM entities WHERE entity_type = $1 AND entity_id = $2 FOR UPDATE"
                     }
                     Access::Snapshot => {
-                        "SELECT entity_type, entity_id, version, size::bigint, data::text, updated_at
+                        "SELECT entity_type, entity_id, version, size::bigint, data::text, created_at, updated_at
                          FROM entities WHERE entity_type = $1 AND entity_id = $2"
                     }
                 };
@@ -137,7 +109,7 @@ impl Connection {
             }
             Self::Sqlite(c) => {
                 let query = sqlx::query_as::<_, EntityRow<i64>>(
-                    "SELECT entity_type, entity_id, version, size, data, updated_at
+                    "SELECT entity_type, entity_id, version, size, data, created_at, updated_at
                      FROM entities WHERE entity_type = $1 AND entity_id = $2",
                 );
                 let query = query.bind(key.entity_type()).bind(key.entity_id());
@@ -152,11 +124,12 @@ impl Connection {
         &mut self,
         key: &EntityKey,
     ) -> Result<Vec<Stored>, MaintenanceError> {
-        const QUERY: &str = "SELECT entity_type, entity_id, version, size, data, updated_at
+        const QUERY: &str =
+            "SELECT entity_type, entity_id, version, size, data, created_at, updated_at
              FROM entities WHERE (entity_type, entity_id) > ($1, $2)
              ORDER BY entity_type, entity_id LIMIT $3";
         const POSTGRES: &str =
-            "SELECT entity_type, entity_id, version, size::bigint, data::text, updated_at
+            "SELECT entity_type, entity_id, version, size::bigint, data::text, created_at, updated_at
              FROM entities WHERE (entity_type, entity_id) > ($1, $2)
              ORDER BY entity_type, entity_id LIMIT $3";
         let rows = match self {
@@ -174,78 +147,6 @@ impl Connection {
             }
         };
         Ok(rows)
-    }
-
-    /// The log behind `version` of `key`, in the order of keys and versions: one page
-    /// of at most `rows`.
-    pub(super) async fn log_after(
-        &mut self,
-        key: &EntityKey,
-        version: u64,
-        rows: i64,
-    ) -> Result<Vec<Logged>, MaintenanceError> {
-        const QUERY: &str =
-            "SELECT entity_type, entity_id, version, kind, created_at, committed_at, patch
-             FROM event_log WHERE (entity_type, entity_id, version) > ($1, $2, $3)
-             ORDER BY entity_type, entity_id, version LIMIT $4";
-        const POSTGRES: &str =
-            "SELECT entity_type, entity_id, version, kind::int, created_at, committed_at, patch::text
-             FROM event_log WHERE (entity_type, entity_id, version) > ($1, $2, $3)
-             ORDER BY entity_type, entity_id, version LIMIT $4";
-        let rows = match self {
-            Self::Postgres(c) => {
-                let query = sqlx::query_as::<_, LogRow<DateTime<Utc>>>(POSTGRES);
-                let query = query.bind(key.entity_type()).bind(key.entity_id());
-                let query = query.bind(bigint(version)).bind(rows);
-                let rows =
-                    query.fetch(c).map_ok(|(t, id, version, kind, created, committed, patch)| {
-                        let times = (created.map(moment), moment(committed));
-                        logged(t, id, version, kind, times, patch)
-                    });
-                page(rows, |entry| entry.patch.len()).await?
-            }
-            Self::Sqlite(c) => {
-                let query = sqlx::query_as::<_, LogRow<i64>>(QUERY);
-                let query = query.bind(key.entity_type()).bind(key.entity_id());
-                let query = query.bind(bigint(version)).bind(rows);
-                let rows =
-                    query.fetch(c).map_ok(|(t, id, version, kind, created, committed, patch)| {
-                        let times = (
-                            created.map(Timestamp::from_micros),
-                            Timestamp::from_micros(committed),
-                        );
-                        logged(t, id, version, kind, times, patch)
-                    });
-                page(rows, |entry| entry.patch.len()).await?
-            }
-        };
-        Ok(rows)
-    }
-
-    /// The version that an event's first update made, and its patch.
-    pub(super) async fn logged_update(
-        &mut self,
-        uuid: Uuid,
-    ) -> Result<Option<(u64, String)>, MaintenanceError> {
-        let row: Option<(i64, String)> =
-            match self {
-                Self::Postgres(c) => {
-                    sqlx::query_as(
-                        "SELECT version, patch::text FROM event_log
-                     WHERE event_uuid = $1 AND ordinal = 0",
-                    )
-                    .bind(uuid)
-                    .fetch_optional(c)
-                    .await?
-                }
-                Self::Sqlite(c) => sqlx::query_as(
-                    "SELECT version, patch FROM event_log WHERE event_uuid = $1 AND ordinal = 0",
-                )
-                .bind(uuid)
-                .fetch_optional(c)
-                .await?,
-            };
-        Ok(row.map(|(version, patch)| (natural(version), patch)))
     }
 
     /// Inserts an entity; false where another process was faster.
@@ -290,7 +191,7 @@ impl Connection {
         Ok(rows == 1)
     }
 
-    /// Replaces the state of an entity that this transaction has locked. `created_at` stays.
+    /// Replaces the state of an entity that this transaction has locked.
     pub(super) async fn update_entity(
         &mut self,
         key: &EntityKey,
@@ -299,7 +200,8 @@ impl Connection {
         let (version, size) = (bigint(state.version), bigint(state.size as u64));
         match self {
             Self::Postgres(c) => sqlx::query(
-                "UPDATE entities SET version = $3, size = $4::bigint::int, data = $5::jsonb, updated_at = $6
+                "UPDATE entities SET version = $3, size = $4::bigint::int, data = $5::jsonb,
+                     created_at = $6, updated_at = $7
                  WHERE entity_type = $1 AND entity_id = $2",
             )
             .bind(key.entity_type())
@@ -307,12 +209,14 @@ impl Connection {
             .bind(version)
             .bind(size)
             .bind(state.data)
+            .bind(date(state.created_at))
             .bind(date(state.updated_at))
             .execute(c)
             .await
             .map(|_| ())?,
             Self::Sqlite(c) => sqlx::query(
-                "UPDATE entities SET version = $3, size = $4, data = $5, updated_at = $6
+                "UPDATE entities SET version = $3, size = $4, data = $5, created_at = $6,
+                     updated_at = $7
                  WHERE entity_type = $1 AND entity_id = $2",
             )
             .bind(key.entity_type())
@@ -320,49 +224,8 @@ impl Connection {
             .bind(version)
             .bind(size)
             .bind(state.data)
+            .bind(state.created_at.micros())
             .bind(state.updated_at.micros())
-            .execute(c)
-            .await
-            .map(|_| ())?,
-        }
-        Ok(())
-    }
-
-    pub(super) async fn append_adopted(
-        &mut self,
-        key: &EntityKey,
-        entry: &Adopted<'_>,
-    ) -> Result<(), MaintenanceError> {
-        match self {
-            Self::Postgres(c) => sqlx::query(
-                "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
-                     committed_at, entity_type, entity_id, event_name, patch)
-                 VALUES ($1, 0, 1, $2, $3, $4, $5, $6, $7, 'Adopted', $8::json)",
-            )
-            .bind(entry.uuid)
-            .bind(bigint(entry.version))
-            .bind(date(entry.created_at))
-            .bind(date(entry.saved_at))
-            .bind(date(entry.committed_at))
-            .bind(key.entity_type())
-            .bind(key.entity_id())
-            .bind(entry.patch)
-            .execute(c)
-            .await
-            .map(|_| ())?,
-            Self::Sqlite(c) => sqlx::query(
-                "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
-                     committed_at, entity_type, entity_id, event_name, patch)
-                 VALUES ($1, 0, 1, $2, $3, $4, $5, $6, $7, 'Adopted', $8)",
-            )
-            .bind(entry.uuid)
-            .bind(bigint(entry.version))
-            .bind(entry.created_at.micros())
-            .bind(entry.saved_at.micros())
-            .bind(entry.committed_at.micros())
-            .bind(key.entity_type())
-            .bind(key.entity_id())
-            .bind(entry.patch)
             .execute(c)
             .await
             .map(|_| ())?,
@@ -387,49 +250,36 @@ pub(super) async fn page<T>(
 }
 
 fn stored(
-    (entity_type, entity_id, version, size, data, updated_at): EntityRow<Timestamp>,
+    (entity_type, entity_id, version, size, data, created_at, updated_at): EntityRow<Timestamp>,
 ) -> Stored {
     Stored {
         key: EntityKey { entity_type, entity_id },
         version: natural(version),
         size: usize::try_from(size).unwrap_or(0),
         data,
+        created_at,
         updated_at,
     }
 }
 
 fn from_postgres(
-    (t, id, version, size, data, updated): EntityRow<DateTime<Utc>>,
+    (t, id, version, size, data, created, updated): EntityRow<DateTime<Utc>>,
 ) -> EntityRow<Timestamp> {
-    (t, id, version, size, data, moment(updated))
+    (t, id, version, size, data, moment(created), moment(updated))
 }
 
-fn from_sqlite((t, id, version, size, data, updated): EntityRow<i64>) -> EntityRow<Timestamp> {
-    (t, id, version, size, data, Timestamp::from_micros(updated))
+fn from_sqlite(
+    (t, id, version, size, data, created, updated): EntityRow<i64>,
+) -> EntityRow<Timestamp> {
+    let (created, updated) = (Timestamp::from_micros(created), Timestamp::from_micros(updated));
+    (t, id, version, size, data, created, updated)
 }
 
-fn logged(
-    entity_type: String,
-    entity_id: String,
-    version: i64,
-    kind: i32,
-    (created_at, committed_at): (Option<Timestamp>, Timestamp),
-    patch: String,
-) -> Logged {
-    let kind = match kind {
-        1 => Kind::Adopted,
-        2 => Kind::Base,
-        _ => Kind::Event,
-    };
-    let key = EntityKey { entity_type, entity_id };
-    Logged { key, version: natural(version), kind, created_at, committed_at, patch }
-}
-
-fn natural(number: i64) -> u64 {
+pub(super) fn natural(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-fn bigint(number: u64) -> i64 {
+pub(super) fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

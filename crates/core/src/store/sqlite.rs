@@ -4,7 +4,7 @@
 mod checkpoint;
 mod disk;
 mod read;
-mod turns;
+pub(crate) mod turns;
 mod writer;
 
 use std::path::Path;

@@ -1,7 +1,11 @@
 //! A database to work on by hand.
 #![expect(clippy::panic, reason = "helpers of tests fail the test, loudly")]
 
-use producer_core::maintenance::{Database, MaintenanceError, News, adopt, migrate, rebuild};
+use std::time::Duration;
+
+use producer_core::maintenance::{
+    Database, MaintenanceError, News, adopt, migrate, prune, rebuild,
+};
 use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, Timestamp};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
@@ -99,25 +103,55 @@ impl Bench {
 
     /// Writes a log entry by hand.
     pub(crate) async fn log(&self, id: &str, version: u32, kind: u8, patch: &str) {
-        let uuid = format!("{:032x}", rand_id(id, version));
-        let (uuid, time) = match self {
-            Self::Postgres(_) => (format!("'{uuid}'"), "'2024-01-01Z'"),
-            Self::Sqlite(_) => (format!("x'{uuid}'"), "1704067200000000"),
-        };
+        let ordinal = if kind < 2 { 0 } else { -1 };
+        let uuid = rand_id(id, version);
+        self.row(id, version, (uuid, ordinal, kind), 2024, patch).await;
+    }
+
+    /// Writes a row of the log of which more than one event or day is to be.
+    pub(crate) async fn row(
+        &self,
+        id: &str,
+        version: u32,
+        (uuid, ordinal, kind): (u128, i32, u8),
+        year: i64,
+        patch: &str,
+    ) {
+        let uuid = self.uuid(uuid);
+        let time = self.time(year);
         self.run(&format!(
             "INSERT INTO event_log (event_uuid, ordinal, kind, version, committed_at, entity_type,
                  entity_id, event_name, patch)
-             VALUES ({uuid}, 0, {kind}, {version}, {time}, 'Car', '{id}', 'Test', '{patch}')"
+             VALUES ({uuid}, {ordinal}, {kind}, {version}, {time}, 'Car', '{id}', 'Test',
+                 '{patch}')"
         ))
         .await;
     }
 
+    /// A uuid as the log's column has it.
+    pub(crate) fn uuid(&self, uuid: u128) -> String {
+        format!("{}'{uuid:032x}'", self.sql("", "x"))
+    }
+
+    /// The first moment of a year, from 2024 on, as columns have it.
+    pub(crate) fn time(&self, year: i64) -> String {
+        let days = 19_723 + (year - 2024) * 365 + (year - 2021) / 4;
+        let micros = days * 86_400_000_000;
+        if self.is_postgres() { format!("'{year}-01-01Z'") } else { micros.to_string() }
+    }
+
     /// Writes an entity by hand.
     pub(crate) async fn store(&self, id: &str, version: u32, data: &str) {
-        let time = self.sql("'2024-01-01Z'", "1704067200000000");
+        self.store_at(id, version, data, (2024, 2024)).await;
+    }
+
+    /// Writes an entity that was created and updated in these years.
+    pub(crate) async fn store_at(&self, id: &str, version: u32, data: &str, years: (i64, i64)) {
+        let (created, updated) = (self.time(years.0), self.time(years.1));
         let size = data.len();
         self.run(&format!(
-            "INSERT INTO entities VALUES ('Car', '{id}', {version}, {size}, '{data}', {time}, {time})"
+            "INSERT INTO entities
+             VALUES ('Car', '{id}', {version}, {size}, '{data}', {created}, {updated})"
         ))
         .await;
     }
@@ -134,6 +168,15 @@ impl Bench {
         let summary = adopt::adopt(&self.database(), MAX_ENTITY_BYTES, &clock, &mut news).await;
         drop(news);
         Ok((summary?, lines))
+    }
+
+    /// Prunes what is older than the first day of `year`.
+    pub(crate) async fn prune(&self, year: i64) -> (prune::Summary, Vec<String>) {
+        let days = (2030 - year) * 365 + (2030 - year) / 4;
+        let age = Duration::from_secs(days.unsigned_abs() * 86_400);
+        let (clock, mut lines) = (Clock::from_fn(|| NOW), Vec::new());
+        let summary = prune::prune(&self.database(), age, &clock, &mut listing(&mut lines)).await;
+        (summary.expect("pruned"), lines)
     }
 
     pub(crate) async fn rebuild(&self, write: bool) -> (rebuild::Summary, Vec<String>) {

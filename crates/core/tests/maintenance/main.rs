@@ -1,6 +1,7 @@
-//! Migrations, adoption and rebuild, each on both databases.
+//! Migrations, adoption, rebuild and pruning, each on both databases.
 
 mod adoption;
 mod bench;
 mod migrations;
+mod pruning;
 mod rebuilding;

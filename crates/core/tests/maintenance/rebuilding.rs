@@ -78,3 +78,34 @@ async fn a_log_of_many_pages_folds() {
         assert_eq!(bench.entity("next").await, ("1".to_owned(), json!({"x": 1})));
     }
 }
+
+/// A time that lies behind the log is mended; one ahead isn't, or time would run backwards for those
+/// who have read it.
+#[tokio::test]
+async fn times_are_compared_with_the_log() {
+    for bench in Bench::both_migrated().await {
+        bench.row("fine", 1, (1, 0, 0), 2024, "{}").await;
+        bench.row("fine", 2, (2, 0, 0), 2025, "{}").await;
+        bench.store_at("fine", 2, "{}", (2024, 2025)).await;
+        bench.row("created", 1, (3, 0, 0), 2024, "{}").await;
+        bench.store_at("created", 1, "{}", (2023, 2024)).await;
+        bench.row("updated", 1, (4, 0, 0), 2025, "{}").await;
+        bench.store_at("updated", 1, "{}", (2025, 2024)).await;
+        bench.row("ahead", 1, (5, 0, 0), 2024, r#"{"x":1}"#).await;
+        bench.store_at("ahead", 1, r#"{"x":2}"#, (2024, 2026)).await;
+
+        let (found, lines) = bench.rebuild(false).await;
+        assert_eq!((found.entities, found.differing, found.unexplained), (4, 3, 0), "{lines:?}");
+        for (id, what) in [("created", "createdAt"), ("updated", "updatedAt")] {
+            let told = |line: &String| line.starts_with(&format!("Car {id}: its {what} is stored"));
+            assert!(lines.iter().any(told), "{lines:?}");
+        }
+        assert_eq!(bench.rebuild(true).await.0.mended, 3);
+        let years = "SELECT count(*) FROM entities WHERE entity_id = 'ahead' AND updated_at = ";
+        assert_eq!(bench.text(&format!("{years}{}", bench.time(2026))).await, "1", "it stays");
+        assert_eq!(bench.entity("ahead").await.1, json!({"x": 1}), "its document is mended");
+        let (again, lines) = bench.rebuild(true).await;
+        assert_eq!((again.differing, again.unexplained), (0, 1));
+        assert!(lines[0].starts_with("Car ahead: its updatedAt is stored"), "{lines:?}");
+    }
+}

@@ -35,6 +35,7 @@ async fn killed_under_load_no_acknowledged_event_is_lost(database: &Database) {
     }
     load.history().more_done(150).await;
     let history = load.stop().await;
+    history.print_figures("services killed three times");
     history.check(&rest.rest()).await;
     rest.stop().await;
     grpc.stop().await;
@@ -67,6 +68,7 @@ async fn told_to_stop_under_load_everything_in_flight_is_answered(database: &Dat
 
     let history = load.stop().await;
     rest.restart().await;
+    history.print_figures("services told to stop");
     history.check(&rest.rest()).await;
 }
 

@@ -5,8 +5,10 @@ mod both_databases;
 mod clients;
 mod crash;
 mod examples;
+mod network;
 mod outage;
 mod poison;
+mod prune;
 mod start;
 mod together;
 

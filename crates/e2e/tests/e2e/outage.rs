@@ -79,6 +79,7 @@ async fn postgres_stopped_and_started_under_load() {
     scene.torment(Postgres::start).await;
     scene.each_api("events after the fault", SERVED, done).await;
     let history = scene.load.stop().await;
+    history.print_figures("PostgreSQL stopped and started");
     history.assert_all_answered();
     history.check(&scene.rest.rest()).await;
 }
@@ -91,6 +92,7 @@ async fn postgres_killed_and_started_under_load() {
     scene.torment(Postgres::start).await;
     scene.each_api("events after the fault", SERVED, done).await;
     let history = scene.load.stop().await;
+    history.print_figures("PostgreSQL killed and started");
     history.assert_all_answered();
     history.check(&scene.rest.rest()).await;
 }
@@ -104,6 +106,7 @@ async fn postgres_frozen_and_thawed_under_load() {
     scene.torment(Postgres::thaw).await;
     scene.each_api("events after the fault", SERVED, done).await;
     let history = scene.load.stop().await;
+    history.print_figures("PostgreSQL frozen and thawed");
     history.assert_all_answered();
     history.check(&scene.rest.rest()).await;
     send_the_failed_again(&history, &scene.rest).await;

@@ -2,11 +2,12 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use producer_core::config::Settings;
+use producer_core::config::{Settings, duration};
 
 use super::environment::Environment;
 use crate::Api;
@@ -42,6 +43,16 @@ pub(super) enum Command {
         #[arg(long)]
         write: bool,
     },
+    /// Delete older entries from the log, in small steps that leave room for running services
+    ///
+    /// An entity that loses entries keeps its state at that point as a base entry. The uuids of
+    /// pruned events are new again. Exit status 3 where a log couldn't be explained: it is listed
+    /// and kept. May be interrupted and run again.
+    Prune {
+        /// Age of the events that go, such as 90d
+        #[arg(long, value_name = "DURATION", value_parser = age)]
+        older_than: Duration,
+    },
 }
 
 #[derive(Debug, Default, Subcommand)]
@@ -63,6 +74,19 @@ pub(super) enum Migrate {
     /// car_entities_adopted. May be interrupted and run again.
     Adopt,
 }
+
+/// Parses a duration, which may be longer than a setting's: `90d`.
+fn age(text: &str) -> Result<Duration, String> {
+    const LONGEST_DAYS: u64 = 36_500;
+    let days = text.strip_suffix('d');
+    match days.map(|days| days.parse::<u64>().ok().filter(|_| !days.starts_with('+'))) {
+        Some(Some(days @ 1..=LONGEST_DAYS)) => Ok(Duration::from_secs(days * 86_400)),
+        None => duration(text).map_err(|_| ALLOWED_AGE.into()),
+        Some(_) => Err(ALLOWED_AGE.into()),
+    }
+}
+
+const ALLOWED_AGE: &str = "allowed is a duration from 1ms to 36500d such as 90d, 12h or 30m";
 
 fn version(text: &str) -> Result<i64, String> {
     let version = text.parse().ok().filter(|&version| version >= 0);
@@ -151,4 +175,19 @@ fn first_line(error: &clap::Error) -> String {
 fn setting_name(argument: &str) -> String {
     let flag = argument.split([' ', '=']).next().unwrap_or(argument);
     flag.trim_start_matches('-').replace('-', "_").to_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_may_be_days() {
+        assert_eq!(age("90d"), Ok(Duration::from_secs(90 * 86_400)));
+        assert_eq!(age("36500d"), Ok(Duration::from_secs(36_500 * 86_400)));
+        assert_eq!(age("500ms"), Ok(Duration::from_millis(500)));
+        for wrong in ["", "d", "0d", "-1d", "36501d", "1.5d", "90", "90 d", "+1d", "9w"] {
+            assert!(age(wrong).is_err_and(|e| e.contains("90d")), "{wrong}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! `migrate` and `rebuild`.
+//! `migrate`, `rebuild` and `prune`.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use producer_core::Clock;
 use producer_core::config::Settings;
-use producer_core::maintenance::{Database, MaintenanceError, News, adopt, migrate, rebuild};
+use producer_core::maintenance::{
+    Database, MaintenanceError, News, adopt, migrate, prune, rebuild,
+};
 
 use super::Failure;
 use super::line::Migrate;
@@ -85,6 +87,16 @@ pub(super) async fn rebuild(database: &Database, write: bool) -> Result<ExitCode
         _ if differing > mended => ExitCode::from(DIFFERS),
         _ => ExitCode::SUCCESS,
     })
+}
+
+pub(super) async fn prune(database: &Database, older_than: Duration) -> Result<ExitCode, Failure> {
+    let mut progress = Progress::new();
+    let tell = &mut |news| progress.tell(news);
+    let summary = prune::prune(database, older_than, &Clock::system(), tell).await?;
+    progress.finish();
+    let prune::Summary { deleted, rebased, left } = summary;
+    println!("{deleted} log entries deleted, {rebased} entities got a base entry, {left} left");
+    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::from(LEFT) })
 }
 
 /// A bar on a terminal, else a line now and then on standard error. What is listed goes to standard

@@ -16,10 +16,11 @@ use crate::store::log::{LogRecord, assemble};
 use crate::store::pool::MeasuredPool;
 use crate::store::{Entity, LoggedEvent, ReadError, Stamp};
 
+// Below 0 stands what pruning leaves, which is no event.
 const LOGGED: &str = r"
 SELECT event_uuid, version, created_at, saved_at, committed_at, stamp, entity_type, entity_id,
        event_name, event_type, patch::text
-FROM event_log WHERE event_uuid = ANY($1) ORDER BY event_uuid, ordinal";
+FROM event_log WHERE event_uuid = ANY($1) AND ordinal >= 0 ORDER BY event_uuid, ordinal";
 
 const ENTITY: &str = r"
 SELECT version, created_at, updated_at, data::text FROM entities

@@ -13,10 +13,12 @@ use crate::{EntityKey, Timestamp};
 
 use super::writer::count;
 
+// Below 0 stands what pruning leaves, which is no event.
 const LOGGED: &str = r"
 SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.stamp, l.entity_type,
        l.entity_id, l.event_name, l.event_type, l.patch
 FROM json_each(?1) AS wanted CROSS JOIN event_log AS l ON l.event_uuid = unhex(wanted.value)
+    AND l.ordinal >= 0
 ORDER BY l.event_uuid, l.ordinal";
 
 const ENTITY: &str = r"

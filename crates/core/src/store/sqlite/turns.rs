@@ -20,7 +20,7 @@ const WAITERS: usize = 4;
 
 /// The lock files beside a database.
 #[derive(Debug, Clone)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     turn: PathBuf,
     write: PathBuf,
     waiters: Arc<Semaphore>,
@@ -29,20 +29,20 @@ pub(super) struct Turns {
 /// The right to write; dropping it gives it up. The lock belongs to the open file, so that the
 /// system gives it up too when the process dies.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     _write: File,
 }
 
 impl Turns {
     /// For the database `file`.
-    pub(super) fn beside(file: &Path) -> Self {
+    pub(crate) fn beside(file: &Path) -> Self {
         let with = |suffix| beside(file, suffix);
         let waiters = Arc::new(Semaphore::new(WAITERS));
         Self { turn: with("-turn"), write: with("-write"), waiters }
     }
 
     /// Waits for the right to write, off the runtime where it isn't free at once.
-    pub(super) async fn take(&self) -> io::Result<Turn> {
+    pub(crate) async fn take(&self) -> io::Result<Turn> {
         let turn = open(&self.turn)?;
         let write = open(&self.write)?;
         let first = try_lock(&turn)?;

@@ -1,0 +1,215 @@
+//! The log's rows.
+
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
+use uuid::Uuid;
+
+use super::{bigint, date, moment, natural, page};
+use crate::maintenance::{Connection, MaintenanceError};
+use crate::{EntityKey, Timestamp};
+
+/// An update as the log has it.
+#[derive(Debug)]
+pub(in crate::maintenance) struct Logged {
+    pub(in crate::maintenance) uuid: Uuid,
+    pub(in crate::maintenance) key: EntityKey,
+    pub(in crate::maintenance) version: u64,
+    pub(in crate::maintenance) kind: Kind,
+    pub(in crate::maintenance) created_at: Option<Timestamp>,
+    pub(in crate::maintenance) committed_at: Timestamp,
+    pub(in crate::maintenance) patch: String,
+}
+
+/// What made a log entry: the column `kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i16)]
+pub(in crate::maintenance) enum Kind {
+    Event = 0,
+    Adopted = 1,
+    /// The whole state at its version: what pruning leaves.
+    Base = 2,
+    /// An update whose event is pruned, until its entity's turn comes; it still counts.
+    Remnant = 3,
+}
+
+impl Kind {
+    pub(in crate::maintenance) fn of(column: i32) -> Self {
+        match column {
+            1 => Self::Adopted,
+            2 => Self::Base,
+            3 => Self::Remnant,
+            _ => Self::Event,
+        }
+    }
+}
+
+/// A log entry that no event makes.
+#[derive(Debug)]
+pub(in crate::maintenance) struct NewEntry<'s> {
+    pub(in crate::maintenance) uuid: Uuid,
+    /// 0 where it may be found by its uuid, below where not.
+    pub(in crate::maintenance) ordinal: i16,
+    pub(in crate::maintenance) kind: Kind,
+    pub(in crate::maintenance) name: &'static str,
+    pub(in crate::maintenance) version: u64,
+    pub(in crate::maintenance) created_at: Timestamp,
+    pub(in crate::maintenance) saved_at: Option<Timestamp>,
+    pub(in crate::maintenance) committed_at: Timestamp,
+    pub(in crate::maintenance) patch: &'s str,
+}
+
+type LogRow<T> = (Uuid, String, String, i64, i32, Option<T>, T, String);
+
+impl Connection {
+    /// The log behind `version` of `key`, in the order of keys and versions: one page
+    /// of at most `rows`.
+    pub(in crate::maintenance) async fn log_after(
+        &mut self,
+        key: &EntityKey,
+        version: u64,
+        rows: i64,
+    ) -> Result<Vec<Logged>, MaintenanceError> {
+        const QUERY: &str =
+            "SELECT event_uuid, entity_type, entity_id, version, kind, created_at, committed_at, patch
+             FROM event_log WHERE (entity_type, entity_id, version) > ($1, $2, $3)
+             ORDER BY entity_type, entity_id, version LIMIT $4";
+        const POSTGRES: &str =
+            "SELECT event_uuid, entity_type, entity_id, version, kind::int, created_at, committed_at,
+                 patch::text
+             FROM event_log WHERE (entity_type, entity_id, version) > ($1, $2, $3)
+             ORDER BY entity_type, entity_id, version LIMIT $4";
+        self.log_page((QUERY, POSTGRES), key, version, rows).await
+    }
+
+    /// The log of one entity behind `version`, in the order of versions: one page of at most `rows`.
+    pub(in crate::maintenance) async fn log_of(
+        &mut self,
+        key: &EntityKey,
+        version: u64,
+        rows: i64,
+    ) -> Result<Vec<Logged>, MaintenanceError> {
+        const QUERY: &str =
+            "SELECT event_uuid, entity_type, entity_id, version, kind, created_at, committed_at, patch
+             FROM event_log WHERE entity_type = $1 AND entity_id = $2 AND version > $3
+             ORDER BY version LIMIT $4";
+        const POSTGRES: &str =
+            "SELECT event_uuid, entity_type, entity_id, version, kind::int, created_at, committed_at,
+                 patch::text
+             FROM event_log WHERE entity_type = $1 AND entity_id = $2 AND version > $3
+             ORDER BY version LIMIT $4";
+        self.log_page((QUERY, POSTGRES), key, version, rows).await
+    }
+
+    async fn log_page(
+        &mut self,
+        (sqlite, postgres): (&'static str, &'static str),
+        key: &EntityKey,
+        version: u64,
+        rows: i64,
+    ) -> Result<Vec<Logged>, MaintenanceError> {
+        let (entity_type, id, version) = (key.entity_type(), key.entity_id(), bigint(version));
+        Ok(match self {
+            Self::Postgres(c) => {
+                let query = sqlx::query_as::<_, LogRow<DateTime<Utc>>>(postgres);
+                let query = query.bind(entity_type).bind(id).bind(version).bind(rows);
+                page(query.fetch(c).map_ok(|row| logged(row, moment)), |e| e.patch.len()).await?
+            }
+            Self::Sqlite(c) => {
+                let query = sqlx::query_as::<_, LogRow<i64>>(sqlite);
+                let query = query.bind(entity_type).bind(id).bind(version).bind(rows);
+                let rows = query.fetch(c).map_ok(|row| logged(row, Timestamp::from_micros));
+                page(rows, |e| e.patch.len()).await?
+            }
+        })
+    }
+
+    /// The version that an event's first update made, and its patch.
+    pub(in crate::maintenance) async fn logged_update(
+        &mut self,
+        uuid: Uuid,
+    ) -> Result<Option<(u64, String)>, MaintenanceError> {
+        let row: Option<(i64, String)> =
+            match self {
+                Self::Postgres(c) => {
+                    sqlx::query_as(
+                        "SELECT version, patch::text FROM event_log
+                     WHERE event_uuid = $1 AND ordinal = 0",
+                    )
+                    .bind(uuid)
+                    .fetch_optional(c)
+                    .await?
+                }
+                Self::Sqlite(c) => sqlx::query_as(
+                    "SELECT version, patch FROM event_log WHERE event_uuid = $1 AND ordinal = 0",
+                )
+                .bind(uuid)
+                .fetch_optional(c)
+                .await?,
+            };
+        Ok(row.map(|(version, patch)| (natural(version), patch)))
+    }
+
+    /// Writes an entry into the log.
+    pub(in crate::maintenance) async fn append(
+        &mut self,
+        key: &EntityKey,
+        entry: &NewEntry<'_>,
+    ) -> Result<(), MaintenanceError> {
+        match self {
+            Self::Postgres(c) => sqlx::query(
+                "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
+                     committed_at, entity_type, entity_id, event_name, patch)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::json)",
+            )
+            .bind(entry.uuid)
+            .bind(entry.ordinal)
+            .bind(entry.kind as i16)
+            .bind(bigint(entry.version))
+            .bind(date(entry.created_at))
+            .bind(entry.saved_at.map(date))
+            .bind(date(entry.committed_at))
+            .bind(key.entity_type())
+            .bind(key.entity_id())
+            .bind(entry.name)
+            .bind(entry.patch)
+            .execute(c)
+            .await
+            .map(|_| ())?,
+            Self::Sqlite(c) => sqlx::query(
+                "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
+                     committed_at, entity_type, entity_id, event_name, patch)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            )
+            .bind(entry.uuid)
+            .bind(entry.ordinal)
+            .bind(entry.kind as i16)
+            .bind(bigint(entry.version))
+            .bind(entry.created_at.micros())
+            .bind(entry.saved_at.map(Timestamp::micros))
+            .bind(entry.committed_at.micros())
+            .bind(key.entity_type())
+            .bind(key.entity_id())
+            .bind(entry.name)
+            .bind(entry.patch)
+            .execute(c)
+            .await
+            .map(|_| ())?,
+        }
+        Ok(())
+    }
+}
+
+fn logged<T>(
+    (uuid, entity_type, entity_id, version, kind, created, committed, patch): LogRow<T>,
+    moment: impl Fn(T) -> Timestamp,
+) -> Logged {
+    Logged {
+        uuid,
+        key: EntityKey { entity_type, entity_id },
+        version: natural(version),
+        kind: Kind::of(kind),
+        created_at: created.map(&moment),
+        committed_at: moment(committed),
+        patch,
+    }
+}

@@ -1,0 +1,40 @@
+//! Faults that need root or minutes: `make test-faults`. What each saw is printed in one line.
+#![expect(clippy::unwrap_used, reason = "tests, and helpers that only tests call")]
+
+mod abuse;
+mod disk;
+mod failover;
+mod locks;
+
+use std::time::{Duration, Instant};
+
+use e2e::{History, Load, Outcome, RECOVERY_DEADLINE, Record, Rest};
+
+fn done(record: &Record) -> bool {
+    matches!(record.outcome, Outcome::Done { .. })
+}
+
+fn failed(record: &Record) -> bool {
+    !done(record)
+}
+
+/// Waits until every API serves again, and returns how long that took.
+async fn recovery(load: &Load, apis: usize) -> Duration {
+    let start = Instant::now();
+    for sender in 0..apis {
+        let served = |record: &Record| record.sender == sender && done(record);
+        load.history().more("events after the fault", 20, served).await;
+    }
+    let took = start.elapsed();
+    assert!(took < RECOVERY_DEADLINE, "{took:?}");
+    took
+}
+
+/// Ends the load and holds what was heard against what is stored.
+async fn judge(load: Load, rest: &Rest, what: &str) -> std::sync::Arc<History> {
+    let history = load.stop().await;
+    history.print_figures(what);
+    history.assert_all_answered();
+    history.check(rest).await;
+    history
+}
