@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -13,6 +14,11 @@ use tempfile::TempDir;
 use crate::is_root;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The server's settings where a test doesn't bring its own: many small databases, none of which
+/// has to outlive a crash of the machine.
+pub(crate) const FOR_TESTS: &[&str] =
+    &["fsync=off", "max_connections=200", "shared_buffers=64MB", "log_min_messages=fatal"];
 
 /// The newest server binaries of this machine.
 pub(crate) fn binaries() -> Option<PathBuf> {
@@ -41,6 +47,7 @@ fn release_of(bin: &Path) -> u32 {
 pub(crate) struct Cluster {
     folder: TempDir,
     binaries: PathBuf,
+    settings: &'static [&'static str],
     port: u16,
     watcher: Mutex<Child>,
 }
@@ -61,7 +68,7 @@ rm -rf "$1"
 "#;
 
 impl Cluster {
-    pub(crate) fn start(binaries: PathBuf) -> Self {
+    pub(crate) fn start(binaries: PathBuf, settings: &'static [&'static str]) -> Self {
         let folder =
             tempfile::Builder::new().prefix("producer-test-pg").tempdir().expect("a folder");
         // the server's user must get to its data and its socket
@@ -77,13 +84,15 @@ impl Cluster {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // Ctrl-C at a terminal is for this process; the watcher follows by its pipe
+            .process_group(0)
             .spawn()
             .expect("a shell");
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
             .port();
-        let cluster = Self { folder, binaries, port, watcher: Mutex::new(watcher) };
+        let cluster = Self { folder, binaries, settings, port, watcher: Mutex::new(watcher) };
         ok(cluster
             .command("initdb")
             .args(["-N", "-A", "trust", "-U", "postgres"])
@@ -99,12 +108,15 @@ impl Cluster {
 
     /// Starts the server and waits until it answers.
     pub(crate) fn launch(&self) {
-        let options = format!(
-            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off \
-             -c max_connections=200 -c shared_buffers=64MB -c log_min_messages=fatal",
+        let mut options = format!(
+            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={}",
             self.port,
             self.data().display()
         );
+        for setting in self.settings {
+            options.push_str(" -c ");
+            options.push_str(setting);
+        }
         let seconds = PATIENCE.as_secs().to_string();
         ok(self
             .command("pg_ctl")
@@ -115,14 +127,24 @@ impl Cluster {
             .args(["-o", &options]));
     }
 
+    /// The process that all others of the server stem from.
+    pub(crate) fn postmaster(&self) -> String {
+        let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).expect("it runs");
+        pid_file.lines().next().expect("a pid").to_owned()
+    }
+
+    /// Where one of PostgreSQL's programs lies.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
+    }
+
     pub(crate) fn stop(&self) {
         ok(self.command("pg_ctl").args(["stop", "-m", "fast", "-w", "-D"]).arg(self.data()));
     }
 
     /// Signals the postmaster first, so that it can't start others, then all of its children.
     pub(crate) fn signal(&self, signal: &str) {
-        let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).expect("it runs");
-        let postmaster = pid_file.lines().next().expect("a pid").to_owned();
+        let postmaster = self.postmaster();
         let children = children_of(&postmaster);
         kill(signal, &postmaster);
         for child in &children {

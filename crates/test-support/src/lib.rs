@@ -46,10 +46,35 @@ impl Postgres {
     /// A server of the test's own, which it may stop, freeze and kill. It ends when dropped.
     pub fn own() -> Self {
         let server = match cluster::binaries() {
-            Some(binaries) => Server::Own(Cluster::start(binaries)),
+            Some(binaries) => Server::Own(Cluster::start(binaries, cluster::FOR_TESTS)),
             None => Server::Container(Container::start().expect(HOW_TO_GET_ONE)),
         };
         Self { server }
+    }
+
+    /// A server from binaries of this machine, with PostgreSQL's defaults but for these settings
+    /// (`name=value`): for measurements. `None` where no binaries are found.
+    pub fn with_settings(settings: &'static [&'static str]) -> Option<Self> {
+        let cluster = Cluster::start(cluster::binaries()?, settings);
+        Some(Self { server: Server::Own(cluster) })
+    }
+
+    /// The id of the process that all others of the server stem from; `None` where the server isn't
+    /// one of this machine's binaries.
+    pub fn process(&self) -> Option<u32> {
+        match &self.server {
+            Server::Own(cluster) => cluster.postmaster().parse().ok(),
+            Server::Container(_) | Server::Given(_) => None,
+        }
+    }
+
+    /// Where one of the programs that come with the server lies, `pgbench` for instance; `None`
+    /// where the server isn't one of this machine's binaries.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        match &self.server {
+            Server::Own(cluster) => Some(cluster.program(name)).filter(|path| path.is_file()),
+            Server::Container(_) | Server::Given(_) => None,
+        }
     }
 
     /// The URL of one of the server's databases.

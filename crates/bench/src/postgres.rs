@@ -1,0 +1,93 @@
+//! A throw-away PostgreSQL as a careful operator would run it: every commit is on disk before it is
+//! answered.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use crate::Result;
+
+/// PostgreSQL's defaults but for these. A checkpoint falls between two cells, where
+/// [`Postgres::checkpoint`] asks for it, and not into one of them by chance.
+pub(crate) const SETTINGS: &[&str] =
+    &["fsync=on", "synchronous_commit=on", "max_wal_size=4GB", "checkpoint_timeout=1h"];
+
+/// A server of our own; it ends with this value, or with this process.
+pub(crate) struct Postgres {
+    server: test_support::Postgres,
+    postmaster: u32,
+}
+
+/// A database of that server.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its URL, as in `DATABASE_URL`.
+    pub(crate) url: String,
+}
+
+impl Postgres {
+    /// Starts a server, from the binaries that test-support finds (`PG_BIN_DIR`, `PATH`,
+    /// `/usr/lib/postgresql`).
+    pub(crate) fn start() -> Result<Self> {
+        let server = test_support::Postgres::with_settings(SETTINGS);
+        let server = server.ok_or(
+            "no PostgreSQL server binaries on the PATH, in /usr/lib/postgresql/*/bin or in \
+             PG_BIN_DIR (Debian: apt-get install postgresql)",
+        )?;
+        let postmaster = server.process().ok_or("the server isn't a process of this machine")?;
+        Ok(Self { server, postmaster })
+    }
+
+    /// The process that all others of the server stem from.
+    pub(crate) fn process(&self) -> u32 {
+        self.postmaster
+    }
+
+    /// A command for one of the programs that come with the server, `pgbench` for instance.
+    pub(crate) fn program(&self, name: &str) -> Result<Command> {
+        let path: Option<PathBuf> = self.server.program(name);
+        Ok(Command::new(path.ok_or_else(|| format!("{name} isn't beside the server's binaries"))?))
+    }
+
+    /// An empty database.
+    pub(crate) async fn fresh_database(&self) -> Result<Database> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bench_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.admin(&format!("CREATE DATABASE {name} TEMPLATE template0")).await?;
+        Ok(Database { url: self.server.url(&name), name })
+    }
+
+    /// Drops a database with everybody's connections to it.
+    pub(crate) async fn drop_database(&self, database: Database) -> Result<()> {
+        self.admin(&format!("DROP DATABASE {} WITH (FORCE)", database.name)).await
+    }
+
+    /// Writes everything out, so that the next cell doesn't pay for this one.
+    pub(crate) async fn checkpoint(&self) -> Result<()> {
+        self.admin("CHECKPOINT").await
+    }
+
+    /// The release, as `15.14`.
+    pub(crate) async fn version(&self) -> Result<String> {
+        let mut connection = PgConnection::connect(&self.server.url("postgres")).await?;
+        let version: String =
+            sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await?;
+        Ok(version.split(' ').next().unwrap_or_default().to_owned())
+    }
+
+    async fn admin(&self, sql: &str) -> Result<()> {
+        execute(&self.server.url("postgres"), sql).await
+    }
+}
+
+/// Runs statements over a connection of their own.
+pub(crate) async fn execute(url: &str, sql: &str) -> Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    connection.execute(AssertSqlSafe(sql.to_owned())).await?;
+    connection.close().await?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! What processes have used, by Linux's `/proc`.
+
+use std::fs;
+
+use crate::Result;
+
+/// Ticks of `/proc/PID/stat` a second: fixed by Linux's interface on every architecture we build.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// CPU seconds (user and system) that a process, its living descendants and all of their children
+/// that have ended took up to now. Two samples differ by what was used in between.
+pub(crate) fn cpu_seconds(process: u32) -> Result<f64> {
+    let mut ticks = 0;
+    for id in tree(process) {
+        // one that ended since it was listed is counted with its parent, next time
+        if let Ok(stat) = fs::read_to_string(format!("/proc/{id}/stat")) {
+            ticks += ticks_of(&stat).ok_or("/proc/PID/stat has no times")?;
+        } else if id == process {
+            return Err(format!("process {process} is gone").into());
+        }
+    }
+    Ok(ticks as f64 / TICKS_PER_SECOND)
+}
+
+/// CPU seconds of this process alone, without its children.
+pub(crate) fn own_cpu_seconds() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let times = times_of(&stat).ok_or("/proc/self/stat has no times")?;
+    Ok((times[0] + times[1]) as f64 / TICKS_PER_SECOND)
+}
+
+/// CPU seconds of this process's children that have ended and were waited for.
+pub(crate) fn ended_children_cpu_seconds() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let times = times_of(&stat).ok_or("/proc/self/stat has no times")?;
+    Ok((times[2] + times[3]) as f64 / TICKS_PER_SECOND)
+}
+
+/// The most memory that a process ever held, in bytes (`VmHWM`).
+pub(crate) fn peak_memory(process: u32) -> Result<u64> {
+    status_bytes(process, "VmHWM:")
+}
+
+/// The memory that a process holds now, in bytes (`VmRSS`).
+pub(crate) fn memory(process: u32) -> Result<u64> {
+    status_bytes(process, "VmRSS:")
+}
+
+fn status_bytes(process: u32, name: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = value.and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(kib.ok_or_else(|| format!("no {name} of process {process}"))? << 10)
+}
+
+/// A process and all its descendants.
+fn tree(root: u32) -> Vec<u32> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(&id) = found.get(next) {
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.unwrap_or_default();
+        found.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        next += 1;
+    }
+    found
+}
+
+fn ticks_of(stat: &str) -> Option<u64> {
+    times_of(stat).map(|times| times.iter().sum())
+}
+
+/// `utime`, `stime`, `cutime` and `cstime`. The name before them may hold spaces and parentheses.
+fn times_of(stat: &str) -> Option<[u64; 4]> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11).map_while(|field| field.parse().ok());
+    Some([times.next()?, times.next()?, times.next()?, times.next()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_stand_behind_a_name_with_spaces_and_parentheses() {
+        let stat = "7 (post) gres: (x) S 1 7 7 0 -1 4194560 1 2 3 4 11 12 13 14 20 0 1 0 99";
+        assert_eq!(times_of(stat), Some([11, 12, 13, 14]));
+    }
+
+    #[test]
+    fn this_process_has_a_size() {
+        let id = std::process::id();
+        assert!(peak_memory(id).expect("VmHWM") >= memory(id).expect("VmRSS") / 2);
+        assert!(cpu_seconds(id).expect("times") >= 0.0);
+    }
+}

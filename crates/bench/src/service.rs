@@ -1,0 +1,166 @@
+//! One of the two services as a process, with its default settings, and its end.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use producer_grpc::Grpc;
+use producer_rest::Rest;
+use producer_server::Api as _;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::Result;
+
+/// Only a service that never comes, or never goes, takes so long.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Which way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Api {
+    /// `producer-rest`
+    Rest,
+    /// `producer-grpc`
+    Grpc,
+}
+
+impl Api {
+    /// The setting of its port.
+    fn port_setting(self) -> &'static str {
+        match self {
+            Self::Rest => "SERVER_PORT",
+            Self::Grpc => "GRPC_SERVER_PORT",
+        }
+    }
+
+    /// The real binary, without arguments.
+    pub(crate) fn command(self) -> Result<Command> {
+        let name = match self {
+            Self::Rest => "producer-rest",
+            Self::Grpc => "producer-grpc",
+        };
+        Ok(Command::new(beside_us(name)?))
+    }
+
+    async fn is_ready(self, address: SocketAddr) -> bool {
+        let answer = async {
+            match self {
+                Self::Rest => Rest::healthcheck(address).await,
+                Self::Grpc => Grpc::healthcheck(address).await,
+            }
+        };
+        matches!(timeout(Duration::from_secs(1), answer).await, Ok(Ok(())))
+    }
+}
+
+/// A binary that the same build has put beside this one.
+fn beside_us(name: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(format!("{} is missing: build it with the same profile", path.display()).into())
+}
+
+/// A running service on a port of its own; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Service {
+    child: Child,
+    address: SocketAddr,
+    folder: TempDir,
+}
+
+impl Service {
+    /// Starts the real binary on a database and waits until it is ready. `settings` come on top;
+    /// everything else is as by default, the log level too. The log goes into a file.
+    pub(crate) async fn start(
+        api: Api,
+        database_url: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
+        let mut command = api.command()?;
+        command.env("DATABASE_URL", database_url).envs(settings.iter().copied());
+        Self::start_command(api, command).await
+    }
+
+    /// Starts a command that serves like one of the binaries, port setting included. It gets no
+    /// environment but what the command sets, and an empty working folder.
+    pub(crate) async fn start_command(api: Api, mut command: Command) -> Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let folder = tempfile::Builder::new().prefix("producer-bench-").tempdir()?;
+        let log = File::create(folder.path().join("service.log"))?;
+        keep_only_what_was_set(&mut command);
+        let child = command
+            .env(api.port_setting(), address.port().to_string())
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut service = Self { child, address, folder };
+        service.wait_until_ready(api).await?;
+        Ok(service)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub(crate) fn process(&self) -> Result<u32> {
+        Ok(self.child.id().ok_or("the service has ended")?)
+    }
+
+    /// Ends it as an operator does and waits until it is gone.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        let id = Pid::from_raw(self.process()?.cast_signed()).ok_or("no process id")?;
+        kill_process(id, Signal::TERM)?;
+        let status = timeout(PATIENCE, self.child.wait())
+            .await
+            .map_err(|_| format!("the service doesn't end:\n{}", self.log_tail()))??;
+        if status.success() {
+            return Ok(());
+        }
+        Err(format!("the service ended with {status}:\n{}", self.log_tail()).into())
+    }
+
+    /// The end of what it has logged.
+    pub(crate) fn log_tail(&self) -> String {
+        let log = std::fs::read(self.folder.path().join("service.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log[log.len().saturating_sub(4000)..]).into_owned()
+    }
+
+    async fn wait_until_ready(&mut self, api: Api) -> Result<()> {
+        let start = Instant::now();
+        while !api.is_ready(self.address).await {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("ended at its start, {status}:\n{}", self.log_tail()).into());
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(format!("isn't ready in time:\n{}", self.log_tail()).into());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+}
+
+/// Settings that happen to be in our environment are not the service's.
+fn keep_only_what_was_set(command: &mut Command) {
+    let set: Vec<_> = command
+        .as_std()
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+        .collect();
+    command.env_clear().envs(set);
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
