@@ -4,9 +4,8 @@ import { phases } from './phases.js';
 
 // Runs once, when the users are ready and the first phase begins.
 export function setup() {
-  const started = Date.now();
-  console.log(`phases begin at ${started}`);
-  return { started };
+  console.log(`phases begin: ${JSON.stringify(phases)}`);
+  return { started: Date.now() };
 }
 
 export function summarize(api, latency, data) {
