@@ -42,6 +42,16 @@ deny: ## check licences, bans and sources of the dependencies (cargo-deny); advi
 microbench: ## time the scanner and the merge beside serde_json
 	$(CARGO) bench --package producer-core
 
+.PHONY: bench
+bench: build ## measure beside PostgreSQL used directly, into bench/results; 25 min; ONLY="CELL …" repeats cells
+	$(CARGO) build --release --package producer-bench
+	target/release/producer-bench run $(addprefix --only ,$(ONLY))
+
+.PHONY: bench-quick
+bench-quick: build ## the same in its quick form, below 3 minutes
+	$(CARGO) build --release --package producer-bench
+	target/release/producer-bench run --quick $(addprefix --only ,$(ONLY))
+
 .PHONY: clean
 clean: ## remove what was built
 	$(CARGO) clean

@@ -2,15 +2,32 @@
 //! side. `make bench` runs all of it, `make bench-quick` what is worth a look every day. And the
 //! load test with k6, `load-test/run.sh`.
 
+mod ceiling;
+mod cells;
+mod contenders;
+mod events;
+mod figures;
+mod generator;
 mod load;
+mod machine;
+mod measure;
+mod meter;
 mod postgres;
+mod prepare;
 mod report;
+mod results;
+mod run;
 mod sample;
 mod service;
+mod summary;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
 
 /// What can go wrong here ends the tool, or the cell, with its text.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -18,16 +35,36 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures producer.
+/// Measures producer beside PostgreSQL used directly
 #[derive(Debug, Parser)]
+#[command(name = "producer-bench")]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure, and write a Markdown table, JSON and an HTML page
+    Run(run::RunArgs),
+    /// Let k6 drive the services, check the database afterwards, and draw a report
     Load(load::Args),
+    /// List the cells; those of the quick form are marked
+    List,
+    /// Draw the report of results anew
+    Report {
+        /// The JSON file
+        #[arg(default_value = "bench/results/bench.json")]
+        results: PathBuf,
+    },
+    /// Serve the real routes over a store that keeps nothing
+    #[command(hide = true, subcommand)]
+    Ceiling(ceiling::Ceiling),
 }
 
 fn main() -> ExitCode {
-    match run(&Command::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    match dispatch(Line::parse().command) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
@@ -35,10 +72,34 @@ fn main() -> ExitCode {
     }
 }
 
-/// `false`: what was measured isn't as it should be.
-fn run(command: &Command) -> Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Load(args) => runtime.block_on(load::run(args)),
+        // one thread, so that the load takes as little as possible from what is measured
+        Command::Run(args) => {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(LocalSet::new().run_until(run::run(&args)))
+        }
+        Command::Load(args) => {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let passed = runtime.block_on(load::run(&args))?;
+            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::List => {
+            for cell in cells::all() {
+                println!("{cell}{}", if cell.quick { "  (quick)" } else { "" });
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Report { results } => run::render(&results).map(|()| ExitCode::SUCCESS),
+        // as the services do it
+        Command::Ceiling(ceiling) => {
+            Runtime::new()?.block_on(ceiling::serve(ceiling)).map(|()| ExitCode::SUCCESS)
+        }
     }
+}
+
+/// No two generators of a process send the same events.
+fn next_seed() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }

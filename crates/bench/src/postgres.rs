@@ -1,7 +1,6 @@
 //! A throw-away PostgreSQL as a careful operator would run it: every commit is on disk before it is
 //! answered.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -47,10 +46,10 @@ impl Postgres {
         self.postmaster
     }
 
-    /// A command for one of the programs that come with the server, `pgbench` for instance.
+    /// A command for one of the programs that come with PostgreSQL, `pgbench` for instance.
     pub(crate) fn program(&self, name: &str) -> Result<Command> {
-        let path: Option<PathBuf> = self.server.program(name);
-        Ok(Command::new(path.ok_or_else(|| format!("{name} isn't beside the server's binaries"))?))
+        let path = self.server.program(name);
+        Ok(Command::new(path.ok_or_else(|| format!("PostgreSQL's {name} isn't installed"))?))
     }
 
     /// An empty database.

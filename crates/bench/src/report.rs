@@ -212,6 +212,11 @@ pub(crate) fn number(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// A value that stands for itself, a count of connections for instance: whole numbers in full.
+fn exact(value: f64) -> String {
+    if value.fract() == 0.0 { thousands(value) } else { number(value) }
+}
+
 /// A whole number with a comma at the thousands.
 pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());

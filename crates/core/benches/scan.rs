@@ -54,18 +54,55 @@ fn patch(text: &str) -> Patch {
     parse::attributes(text).expect("a patch")
 }
 
-#[divan::bench(args = [10, 1000])]
-fn merge_deep(bencher: Bencher<'_, '_>, members: usize) {
+/// A document of so many members that are objects, and a patch that reaches into each.
+fn deep(members: usize) -> (String, String) {
     let object = |value: &str| {
         let members: Vec<_> = (0..members).map(|i| format!(r#""k{i}":{{"v":{value}}}"#)).collect();
         format!("{{{}}}", members.join(","))
     };
-    let (stored, patch) = (object("[1,2,3]"), patch(&object("\"new\"")));
-    bencher.bench(|| {
+    (object("[1,2,3]"), object("\"new\""))
+}
+
+#[divan::bench(args = [10, 1000])]
+fn merge_deep(bencher: Bencher<'_, '_>, members: usize) {
+    let (stored, text) = deep(members);
+    let patch = patch(&text);
+    bencher.counter(BytesCount::new(stored.len() + text.len())).bench(|| {
         let mut document = Document::parse(&stored).expect("a document");
         document.apply(&patch);
         (document.size(), document.to_json())
     });
+}
+
+/// The same over `serde_json::Value`, the patch's parsing left out here too.
+#[divan::bench(args = [10, 1000])]
+fn merge_deep_serde_json_value(bencher: Bencher<'_, '_>, members: usize) {
+    let (stored, text) = deep(members);
+    let patch: serde_json::Value = serde_json::from_str(&text).expect("a patch");
+    bencher.counter(BytesCount::new(stored.len() + text.len())).bench(|| {
+        let mut document: serde_json::Value = serde_json::from_str(&stored).expect("a document");
+        merge_values(&mut document, &patch);
+        document.to_string()
+    });
+}
+
+/// RFC 7396, as it stands there.
+fn merge_values(target: &mut serde_json::Value, patch: &serde_json::Value) {
+    let Some(patch) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = serde_json::Value::Object(serde_json::Map::new());
+    }
+    let Some(target) = target.as_object_mut() else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            merge_values(target.entry(name.as_str()).or_insert(serde_json::Value::Null), value);
+        }
+    }
 }
 
 #[divan::bench(args = [2, 100])]

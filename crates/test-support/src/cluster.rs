@@ -22,6 +22,12 @@ pub(crate) const FOR_TESTS: &[&str] =
 
 /// The newest server binaries of this machine.
 pub(crate) fn binaries() -> Option<PathBuf> {
+    let server = |folder: &PathBuf| ["initdb", "postgres"].iter().all(|p| folder.join(p).is_file());
+    folders().find(server)
+}
+
+/// Where PostgreSQL's programs may lie, the best place first.
+fn folders() -> impl Iterator<Item = PathBuf> {
     let named = std::env::var_os("PG_BIN_DIR").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path: Vec<_> = std::env::split_paths(&path).collect();
@@ -31,8 +37,7 @@ pub(crate) fn binaries() -> Option<PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
         .collect();
     packaged.sort_by_key(|folder| std::cmp::Reverse(release_of(folder)));
-    let folders = named.into_iter().chain(on_path).chain(packaged);
-    folders.into_iter().find(|f| f.join("initdb").is_file() && f.join("postgres").is_file())
+    named.into_iter().chain(on_path).chain(packaged)
 }
 
 fn release_of(bin: &Path) -> u32 {
@@ -133,9 +138,13 @@ impl Cluster {
         pid_file.lines().next().expect("a pid").to_owned()
     }
 
-    /// Where one of PostgreSQL's programs lies.
-    pub(crate) fn program(&self, name: &str) -> PathBuf {
-        self.binaries.join(name)
+    /// One of PostgreSQL's programs: that of the server's release, else any.
+    pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
+        // the server's own may be links to where the others lie
+        let real = self.binaries.join("postgres").canonicalize().ok();
+        let real = real.and_then(|path| Some(path.parent()?.to_owned()));
+        let folders = [Some(self.binaries.clone()), real].into_iter().flatten().chain(folders());
+        folders.map(|folder| folder.join(name)).find(|path| path.is_file())
     }
 
     pub(crate) fn stop(&self) {

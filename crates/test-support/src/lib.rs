@@ -68,11 +68,11 @@ impl Postgres {
         }
     }
 
-    /// Where one of the programs that come with the server lies, `pgbench` for instance; `None`
-    /// where the server isn't one of this machine's binaries.
+    /// Where one of the programs that come with PostgreSQL lies, `pgbench` for instance; `None`
+    /// where it isn't installed, or the server isn't one of this machine's binaries.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
         match &self.server {
-            Server::Own(cluster) => Some(cluster.program(name)).filter(|path| path.is_file()),
+            Server::Own(cluster) => cluster.program(name),
             Server::Container(_) | Server::Given(_) => None,
         }
     }

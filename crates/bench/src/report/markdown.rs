@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Bars, Block, Document, Lines, Table, number};
+use super::{Bars, Block, Document, Lines, Table, exact, number};
 
 pub(super) fn text(document: &Document) -> String {
     let mut text = format!("# {}\n", document.title);
@@ -55,7 +55,7 @@ fn lines(text: &mut String, chart: &Lines) {
     for place in places {
         let at = |points: &[(f64, f64)]| points.iter().find(|point| point.0 == place).map(|p| p.1);
         let values = chart.series.iter().map(|series| shown(at(&series.points)));
-        row(text, [number(place)].into_iter().chain(values));
+        row(text, [exact(place)].into_iter().chain(values));
     }
 }
 

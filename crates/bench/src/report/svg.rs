@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::html::escape;
 use super::scale::Scale;
-use super::{Bars, Lines, Series, Spread, number};
+use super::{Bars, Lines, Series, Spread, exact, number};
 
 const WIDTH: f64 = 760.0;
 /// Of a chart of lines.
@@ -42,13 +42,13 @@ pub(super) fn lines(chart: &Lines) -> String {
     let points = || chart.series.iter().flat_map(|series| &series.points);
     let x = Scale::with_own_marks(chart.x.spread, points().map(|point| point.0));
     let y = Scale::of(chart.y.spread, points().map(|point| point.1));
-    let plot = Plot { left: 64.0, right: WIDTH - 16.0, top: 26.0, bottom: HEIGHT - 44.0 };
+    let plot = Plot { left: 64.0, right: WIDTH - 24.0, top: 26.0, bottom: HEIGHT - 44.0 };
     let mut svg = open(HEIGHT, &chart.title);
     for &mark in &y.marks {
         horizontal(&mut svg, &plot, plot.y(y.place(mark)), &number(mark));
     }
     for &mark in &x.marks {
-        vertical(&mut svg, &plot, plot.x(x.place(mark)), &number(mark));
+        vertical(&mut svg, &plot, plot.x(x.place(mark)), &exact(mark));
     }
     let (middle, below) = ((plot.left + plot.right) / 2.0, HEIGHT - 6.0);
     text(&mut svg, middle, below, "middle", "name", &chart.x.label);
@@ -74,7 +74,7 @@ fn line(svg: &mut String, at: usize, series: &Series, places: &[(f64, f64)]) {
         return;
     }
     for (&(x, y), &(px, py)) in places.iter().zip(&series.points) {
-        let (name, px, py) = (escape(&series.name), number(px), number(py));
+        let (name, px, py) = (escape(&series.name), exact(px), number(py));
         let shape = marker(at);
         let _ = write!(
             svg,

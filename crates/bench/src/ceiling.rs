@@ -1,0 +1,121 @@
+//! The transport's ceiling: the real routes over a store that keeps nothing. It lives in this tool
+//! alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use producer_core::config::Settings;
+use producer_core::ingest::Limits;
+use producer_core::store::{
+    ApplyError, ApplyMode, BoxFuture, Entity, LoggedEvent, ReadError, Store, Verdict, Writer,
+};
+use producer_core::telemetry::{self, Filter};
+use producer_core::{Clock, EntityKey, Event, Ingest};
+use producer_grpc::Grpc;
+use producer_rest::Rest;
+use producer_server::budget::ByteBudget;
+use producer_server::{Api, App};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::Result;
+
+/// Which of the services.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ceiling {
+    /// The routes of producer-rest
+    Rest(Line<producer_rest::RestArgs>),
+    /// The calls of producer-grpc
+    Grpc(Line<producer_grpc::Args>),
+}
+
+/// The settings of a service.
+#[derive(Debug, Args)]
+pub(crate) struct Line<A: Args> {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    args: A,
+}
+
+/// Serves until the process is told to stop.
+pub(crate) async fn serve(ceiling: Ceiling) -> Result<()> {
+    match ceiling {
+        Ceiling::Rest(line) => serve_api::<Rest>(line).await,
+        Ceiling::Grpc(line) => serve_api::<Grpc>(line).await,
+    }
+}
+
+async fn serve_api<A: Api>(line: Line<A::Args>) -> Result<()> {
+    telemetry::init(Filter::new(line.settings.log_level, None)?)?;
+    let address = SocketAddr::new(line.settings.bind_address, A::port(&line.args));
+    let listener = producer_server::serve::bind(address)?;
+    let store: Arc<dyn Store> = Arc::new(Nothing);
+    let shutdown = CancellationToken::new();
+    let app = App {
+        ingest: Ingest::start(&store, Limits::from(&line.settings)),
+        store,
+        clock: Clock::system(),
+        budget: ByteBudget::new(line.settings.body_buffer_bytes),
+        shutdown: shutdown.clone(),
+        settings: line.settings,
+        args: line.args,
+    };
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let stop = async {
+        terminated.recv().await;
+        shutdown.cancel();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        served = A::serve(app, listener) => Ok(served?),
+        () = stop => Ok(()),
+    }
+}
+
+/// A store that keeps nothing.
+struct Nothing;
+
+impl Store for Nothing {
+    fn writer(&self) -> Box<dyn Writer> {
+        Box::new(Nothing)
+    }
+
+    fn max_writers(&self) -> usize {
+        2
+    }
+
+    fn entity<'a>(
+        &'a self,
+        _key: &'a EntityKey,
+    ) -> BoxFuture<'a, std::result::Result<Option<Entity>, ReadError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn event(
+        &self,
+        _uuid: Uuid,
+    ) -> BoxFuture<'_, std::result::Result<Option<LoggedEvent>, ReadError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn ping(&self) -> BoxFuture<'_, std::result::Result<(), ReadError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Writer for Nothing {
+    fn apply<'a>(
+        &'a mut self,
+        batch: &'a [Event],
+        _mode: ApplyMode,
+    ) -> BoxFuture<'a, std::result::Result<Vec<Verdict>, ApplyError>> {
+        let verdict = |event: &Event| Verdict::Applied(vec![1; event.updates().len()]);
+        Box::pin(std::future::ready(Ok(batch.iter().map(verdict).collect())))
+    }
+}

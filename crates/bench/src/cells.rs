@@ -1,0 +1,223 @@
+//! What is measured: a cell is a contender under one load. From the base cell (new keys, 400 B,
+//! 64 connections) one factor varies at a time.
+
+use std::fmt;
+
+use crate::events::{Keys, Size};
+use crate::service::Api;
+
+#[cfg(test)]
+mod tests;
+
+/// A contender under one load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cell {
+    /// Who does the work.
+    pub(crate) way: Way,
+    /// Where it ends up.
+    pub(crate) store: Store,
+    /// Connections (pgbench: clients; gRPC unary: calls at once; streams: streams).
+    pub(crate) connections: usize,
+    /// Which entities are updated.
+    pub(crate) keys: Keys,
+    /// How large an event is.
+    pub(crate) size: Size,
+    /// Whether ten million entities are there already.
+    pub(crate) grown: bool,
+    /// Whether the quick form measures it.
+    pub(crate) quick: bool,
+}
+
+/// How events get in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The same work by hand: one statement and one commit an event.
+    Pgbench,
+    /// The same rows by COPY over one connection into tables without an index.
+    Copy,
+    /// REST, one event a request.
+    Single,
+    /// REST, an array of so many events a request.
+    Bulk(usize),
+    /// REST, so many lines a request.
+    Ndjson(usize),
+    /// gRPC, one event a call.
+    Unary,
+    /// gRPC, streams with so many events unanswered at most.
+    Stream(usize),
+}
+
+/// Where events end up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// In PostgreSQL.
+    Postgres,
+    /// In an SQLite file.
+    Sqlite,
+    /// Nowhere: the transport's ceiling.
+    Nothing,
+}
+
+impl Way {
+    /// The service that it needs.
+    pub(crate) fn api(self) -> Option<Api> {
+        match self {
+            Self::Pgbench | Self::Copy => None,
+            Self::Single | Self::Bulk(_) | Self::Ndjson(_) => Some(Api::Rest),
+            Self::Unary | Self::Stream(_) => Some(Api::Grpc),
+        }
+    }
+}
+
+impl fmt::Display for Cell {
+    /// The name by which a cell is asked for and found in the results.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.store {
+            Store::Postgres => "",
+            Store::Sqlite => "sqlite-",
+            Store::Nothing => "ceiling-",
+        })?;
+        let connections = self.connections;
+        match self.way {
+            Way::Pgbench => write!(f, "pgbench-{connections}"),
+            Way::Copy => write!(f, "copy"),
+            Way::Single => write!(f, "rest-{connections}"),
+            Way::Bulk(items) => write!(f, "bulk-{connections}x{items}"),
+            Way::Ndjson(lines) => write!(f, "ndjson-{connections}x{lines}"),
+            Way::Unary => write!(f, "unary-{connections}"),
+            Way::Stream(open) => write!(f, "stream-{connections}x{open}"),
+        }?;
+        f.write_str(match self.keys {
+            Keys::New => "",
+            Keys::Set => "-set",
+            Keys::Hot => "-hot",
+        })?;
+        f.write_str(match self.size {
+            Size::Base => "",
+            Size::Medium => "-4k",
+            Size::Large => "-64k",
+            Size::Deep => "-deep",
+        })?;
+        f.write_str(if self.grown { "-grown" } else { "" })
+    }
+}
+
+/// A cell with the base cell's factors.
+const fn cell(way: Way, connections: usize) -> Cell {
+    let (keys, size) = (Keys::New, Size::Base);
+    Cell { way, store: Store::Postgres, connections, keys, size, grown: false, quick: false }
+}
+
+impl Cell {
+    const fn keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
+    const fn size(self, size: Size) -> Self {
+        Self { size, ..self }
+    }
+
+    const fn store(self, store: Store) -> Self {
+        Self { store, ..self }
+    }
+
+    const fn grown(self) -> Self {
+        Self { grown: true, ..self }
+    }
+
+    const fn quick(self) -> Self {
+        Self { quick: true, ..self }
+    }
+}
+
+/// Every cell, in the order in which a round takes them: what is compared stands close together.
+pub(crate) fn all() -> Vec<Cell> {
+    use Way::{Bulk, Copy, Ndjson, Pgbench, Single, Stream, Unary};
+    let postgres = [
+        cell(Pgbench, 1).quick(),
+        cell(Single, 1).quick(),
+        cell(Pgbench, 8).quick(),
+        cell(Pgbench, 32).quick(),
+        cell(Single, 64).quick(),
+        cell(Single, 64).grown(),
+        cell(Single, 256).quick(),
+        cell(Unary, 256).quick(),
+        cell(Stream(256), 4).quick(),
+        cell(Single, 256).size(Size::Deep).quick(),
+        cell(Copy, 1).quick(),
+        cell(Bulk(1000), 8).quick(),
+        cell(Bulk(1000), 1),
+        cell(Ndjson(1000), 8),
+        cell(Ndjson(1000), 1),
+        cell(Bulk(100), 8).quick(),
+        cell(Bulk(100), 1),
+        cell(Pgbench, 8).keys(Keys::Set),
+        cell(Pgbench, 32).keys(Keys::Set),
+        cell(Single, 64).keys(Keys::Set),
+        cell(Single, 256).keys(Keys::Set),
+        cell(Pgbench, 8).keys(Keys::Hot).quick(),
+        cell(Pgbench, 32).keys(Keys::Hot),
+        cell(Single, 64).keys(Keys::Hot),
+        cell(Single, 256).keys(Keys::Hot).quick(),
+        cell(Single, 16),
+        cell(Single, 1024),
+        cell(Unary, 64),
+        cell(Single, 64).size(Size::Medium),
+        cell(Single, 64).size(Size::Large),
+    ];
+    let sqlite = [
+        cell(Single, 64).quick(),
+        cell(Single, 1),
+        cell(Single, 256),
+        cell(Single, 256).keys(Keys::Set),
+        cell(Single, 256).keys(Keys::Hot),
+        cell(Single, 256).size(Size::Deep),
+        cell(Bulk(100), 8),
+        cell(Bulk(1000), 8),
+        cell(Unary, 256),
+        cell(Stream(256), 4),
+    ];
+    let ceiling = [
+        cell(Single, 64),
+        cell(Single, 256),
+        cell(Bulk(100), 8),
+        cell(Unary, 256),
+        cell(Stream(256), 4),
+    ];
+    let sqlite = sqlite.map(|cell| cell.store(Store::Sqlite));
+    let ceiling = ceiling.map(|cell| cell.store(Store::Nothing));
+    postgres.into_iter().chain(sqlite).chain(ceiling).collect()
+}
+
+/// Which cells a run takes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Selection {
+    /// Those of the quick form alone.
+    pub(crate) quick: bool,
+    /// These alone, by name, whatever else is asked.
+    pub(crate) only: Vec<String>,
+    /// Those that end up there alone.
+    pub(crate) store: Option<Store>,
+}
+
+impl Selection {
+    /// The cells, in their order.
+    ///
+    /// # Errors
+    /// A name that no cell has.
+    pub(crate) fn cells(&self) -> Result<Vec<Cell>, String> {
+        let all = all();
+        let names: Vec<String> = all.iter().map(Cell::to_string).collect();
+        if let Some(unknown) = self.only.iter().find(|name| !names.contains(name)) {
+            return Err(format!("no cell is called {unknown:?}; there are: {}", names.join(" ")));
+        }
+        let wanted = |cell: &Cell| {
+            if self.only.is_empty() {
+                (cell.quick || !self.quick) && self.store.is_none_or(|store| cell.store == store)
+            } else {
+                self.only.contains(&cell.to_string())
+            }
+        };
+        Ok(all.into_iter().filter(wanted).collect())
+    }
+}

@@ -1,0 +1,43 @@
+use super::*;
+
+fn names(selection: &Selection) -> Vec<String> {
+    selection.cells().expect("cells").iter().map(Cell::to_string).collect()
+}
+
+#[test]
+fn every_cell_has_a_name_of_its_own() {
+    let mut names = names(&Selection::default());
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+#[test]
+fn a_cell_is_found_by_name() {
+    let only = vec!["sqlite-rest-64".to_owned(), "rest-256-hot".to_owned()];
+    let selection = Selection { only, ..Selection::default() };
+    assert_eq!(names(&selection), ["rest-256-hot", "sqlite-rest-64"]);
+}
+
+#[test]
+fn an_unknown_name_is_told_with_those_that_there_are() {
+    let selection = Selection { only: vec!["rest-65".to_owned()], ..Selection::default() };
+    let error = selection.cells().expect_err("there is no such cell");
+    assert!(error.contains("\"rest-65\"") && error.contains("bulk-8x100 "), "{error}");
+}
+
+#[test]
+fn the_quick_form_compares_with_postgresql_used_directly() {
+    let names = names(&Selection { quick: true, ..Selection::default() });
+    for name in ["pgbench-8", "pgbench-32", "copy", "rest-64", "sqlite-rest-64"] {
+        assert!(names.iter().any(|there| there == name), "{name}");
+    }
+    assert!(names.len() <= 16, "or it takes longer than three minutes");
+}
+
+#[test]
+fn one_database_alone_can_be_asked_for() {
+    let selection = Selection { store: Some(Store::Sqlite), ..Selection::default() };
+    assert!(names(&selection).iter().all(|name| name.starts_with("sqlite-")));
+}

@@ -1,0 +1,123 @@
+//! The same durable work by hand, as fast as PostgreSQL does it one event at a time: one prepared
+//! statement that claims the uuid, keeps the event and merges the entity, and one commit.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::Result;
+use crate::cells::Cell;
+use crate::events;
+use crate::meter::Meter;
+use crate::postgres::{Database, Postgres};
+
+/// Variables are sent with each execution, as a service would send them. The uuid is made by the
+/// server, which is cheaper than sending one.
+const SCRIPT: &str = r"
+\set number random(:first, :last)
+WITH claimed AS (
+    INSERT INTO event_log (event_uuid, event_name, event_type, created_at, entity_type, entity_id, patch)
+    VALUES (gen_random_uuid(), :name, :name, :created, :type, :prefix || :number, :patch)
+    ON CONFLICT (event_uuid) DO NOTHING
+    RETURNING entity_type, entity_id, patch
+)
+INSERT INTO entities AS e (entity_type, entity_id, version, data, created_at, updated_at)
+SELECT entity_type, entity_id, 1, patch::jsonb, now(), now() FROM claimed
+ON CONFLICT (entity_type, entity_id) DO UPDATE SET
+    version = e.version + 1, data = e.data || excluded.data, updated_at = excluded.updated_at
+RETURNING version;
+";
+
+/// Transactions whose latency is written down: all of them would slow many clients.
+const SAMPLED: f64 = 0.2;
+
+/// pgbench with the script of a cell.
+pub(crate) struct Pgbench<'a> {
+    postgres: &'a Postgres,
+    database: &'a Database,
+    cell: &'a Cell,
+    folder: TempDir,
+}
+
+impl<'a> Pgbench<'a> {
+    /// pgbench on a database that has [`super::TABLES`] and [`super::KEYS`].
+    pub(crate) fn new(
+        postgres: &'a Postgres,
+        database: &'a Database,
+        cell: &'a Cell,
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("script.sql"), SCRIPT)?;
+        Ok(Self { postgres, database, cell, folder })
+    }
+
+    /// Runs it for so many seconds and gives the meter what it counted.
+    pub(crate) async fn run(&self, seconds: u64, meter: &Meter) -> Result<()> {
+        let mut command = self.command(seconds)?;
+        let output = command.output().await?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("pgbench ended with {}: {errors}", output.status).into());
+        }
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if after(&said, "number of failed transactions: ").is_some_and(|failed| failed != "0") {
+            meter.failed(|| said.clone());
+        }
+        let count = after(&said, "transactions actually processed: ");
+        let count = count.and_then(|count| count.parse().ok());
+        meter.add(count.ok_or("pgbench told no count")?, latencies(self.folder.path())?);
+        Ok(())
+    }
+
+    fn command(&self, seconds: u64) -> Result<Command> {
+        let numbers = self.cell.keys.numbers();
+        let clients = self.cell.connections;
+        let sampled = if clients == 1 { 1.0 } else { SAMPLED };
+        let mut command = Command::from(self.postgres.program("pgbench")?);
+        command
+            .args(["--no-vacuum", "--protocol=prepared", "--file=script.sql", "--log"])
+            .arg("--log-prefix=latencies")
+            .arg(format!("--sampling-rate={sampled}"))
+            .arg(format!("--client={clients}"))
+            .arg(format!("--jobs={}", clients.min(2)))
+            .arg(format!("--time={seconds}"));
+        let variables = [
+            ("first", numbers.start.to_string()),
+            ("last", (numbers.end - 1).to_string()),
+            ("name", events::NAME.to_owned()),
+            ("created", events::CREATED.to_owned()),
+            ("type", events::ENTITY_TYPE.to_owned()),
+            ("prefix", events::KEY_PREFIX.to_owned()),
+            ("patch", events::attributes(self.cell.size)),
+        ];
+        for (name, value) in variables {
+            command.arg(format!("--define={name}={value}"));
+        }
+        command.arg(&self.database.url).current_dir(self.folder.path());
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        Ok(command)
+    }
+}
+
+/// The word that follows a text.
+fn after<'t>(said: &'t str, text: &str) -> Option<&'t str> {
+    said.split_once(text)?.1.split_whitespace().next()
+}
+
+/// From pgbench's logs, which are taken away: client, transaction, microseconds, …
+fn latencies(folder: &Path) -> Result<impl Iterator<Item = Duration>> {
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(folder)? {
+        let path = file?.path();
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"latencies")) {
+            let log = std::fs::read_to_string(&path)?;
+            found
+                .extend(log.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok()));
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(found.into_iter().map(Duration::from_micros))
+}

@@ -1,0 +1,37 @@
+use producer_core::{Clock, parse};
+
+use super::*;
+
+fn parsed(json: &[u8]) -> producer_core::Event {
+    parse::event(json, &Clock::system()).expect("a valid event")
+}
+
+#[test]
+fn events_are_valid_and_have_their_size() {
+    for (size, bytes) in [(Size::Base, 400), (Size::Medium, 4096), (Size::Large, 65_536)] {
+        let mut template = Template::new(json(Keys::New, size).into_bytes(), Keys::New, 7);
+        let text = template.next();
+        assert_eq!(text.len(), bytes);
+        assert!(parsed(text).updates()[0].patch().is_flat());
+    }
+    let mut deep = Template::new(json(Keys::Hot, Size::Deep).into_bytes(), Keys::Hot, 7);
+    assert!(!parsed(deep.next()).updates()[0].patch().is_flat());
+}
+
+#[test]
+fn each_rendering_has_its_own_uuid_and_a_key_of_the_set() {
+    let two = [json(Keys::Set, Size::Base), json(Keys::Set, Size::Base)].join("\n");
+    let mut template = Template::new(two.into_bytes(), Keys::Set, 3);
+    assert_eq!(template.events(), 2);
+    let mut uuids = std::collections::HashSet::new();
+    for _ in 0..1000 {
+        for line in template.next().split(|&byte| byte == b'\n') {
+            let event = parsed(line);
+            assert!(uuids.insert(event.uuid()), "a uuid twice");
+            assert_eq!(event.uuid().get_version_num(), 4);
+            let number = event.updates()[0].key().entity_id().strip_prefix(KEY_PREFIX);
+            let number: u64 = number.and_then(|n| n.parse().ok()).expect("a number");
+            assert!(Keys::Set.numbers().contains(&number));
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Clients of the gRPC API, straight on HTTP/2: a gRPC library would cost more than the server.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::client::{self, SendRequest};
+use http::{HeaderMap, Request};
+use producer_grpc::proto::v1::{EntityUpdate, EventBody, EventHeader, EventRequest};
+use prost::Message;
+use tokio::net::TcpStream;
+
+use super::{Clients, template};
+use crate::Result;
+use crate::cells::Cell;
+use crate::events::{self, Template};
+use crate::meter::Meter;
+
+const UNARY: &str = "http://127.0.0.1/producer.v1.EventService/ProcessEvent";
+const STREAM: &str = "http://127.0.0.1/producer.v1.EventService/StreamEvents";
+
+/// Unary calls at once share so many connections.
+const UNARY_CONNECTIONS: usize = 4;
+
+/// Bytes before each message: a flag for compression, and its length.
+const PREFIX: usize = 5;
+
+/// Calls one after the other, as many clients at once as the cell says.
+pub(super) async fn start_unary(
+    clients: &mut Clients,
+    cell: &Cell,
+    address: SocketAddr,
+    meter: &Meter,
+) -> Result<()> {
+    let message = message(cell);
+    let mut connections = Vec::new();
+    for _ in 0..UNARY_CONNECTIONS.min(cell.connections) {
+        connections.push(connect(clients, address).await?);
+    }
+    for connection in connections.iter().cycle().take(cell.connections) {
+        let (connection, meter) = (connection.clone(), meter.clone());
+        let mut template = template(message.clone(), cell);
+        clients.add(async move {
+            loop {
+                let sent = Instant::now();
+                match call(connection.clone(), template.next()).await {
+                    Ok(()) => meter.done(sent, 1),
+                    Err(error) => return meter.failed(|| error.to_string()),
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Streams, each on a connection of its own, with so many events unanswered at most.
+pub(super) async fn start_streams(
+    clients: &mut Clients,
+    cell: &Cell,
+    in_flight: usize,
+    address: SocketAddr,
+    meter: &Meter,
+) -> Result<()> {
+    let message = message(cell);
+    for _ in 0..cell.connections {
+        let connection = connect(clients, address).await?;
+        let (template, meter) = (template(message.clone(), cell), meter.clone());
+        clients.add(async move {
+            if let Err(error) = stream(connection, template, in_flight, &meter).await {
+                meter.failed(|| error.to_string());
+            }
+        });
+    }
+    Ok(())
+}
+
+/// An event as a message with its prefix.
+fn message(cell: &Cell) -> Vec<u8> {
+    let update = EntityUpdate {
+        entity_type: events::ENTITY_TYPE.to_owned(),
+        entity_id: events::key_place(cell.keys),
+        attributes_json: Some(events::attributes(cell.size)),
+        ..EntityUpdate::default()
+    };
+    let header = EventHeader {
+        uuid: events::UUID.to_owned(),
+        event_name: events::NAME.to_owned(),
+        event_type: events::NAME.to_owned(),
+        created_date: events::CREATED.to_owned(),
+        ..EventHeader::default()
+    };
+    let event = EventRequest {
+        event_header: Some(header),
+        event_body: Some(EventBody { entities: vec![update] }),
+    };
+    let message = event.encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    [&[0], length.to_be_bytes().as_slice(), &message].concat()
+}
+
+async fn connect(clients: &mut Clients, address: SocketAddr) -> Result<SendRequest<Bytes>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let mut builder = client::Builder::new();
+    builder.initial_window_size(1 << 20).initial_connection_window_size(16 << 20);
+    let (sender, connection) = builder.handshake(stream).await?;
+    clients.add(async move {
+        // what breaks it, the calls on it are told
+        let _ended = connection.await;
+    });
+    Ok(sender)
+}
+
+fn request(uri: &'static str) -> Result<Request<()>> {
+    let request = Request::post(uri)
+        .header(http::header::CONTENT_TYPE, "application/grpc")
+        .header(http::header::TE, "trailers");
+    Ok(request.body(())?)
+}
+
+async fn call(connection: SendRequest<Bytes>, message: &[u8]) -> Result<()> {
+    let mut connection = connection.ready().await?;
+    let (response, mut body) = connection.send_request(request(UNARY)?, false)?;
+    body.send_data(Bytes::copy_from_slice(message), true)?;
+    let (head, mut body) = response.await?.into_parts();
+    let mut answer = Vec::new();
+    while let Some(chunk) = next_chunk(&mut body).await? {
+        answer.extend_from_slice(&chunk);
+    }
+    let trailers = body.trailers().await?;
+    check_status(trailers.as_ref().unwrap_or(&head.headers))?;
+    // `success`, the first field
+    match answer.get(PREFIX..PREFIX + 2) {
+        Some([0x08, 1]) => Ok(()),
+        _ => Err("an answer without success".into()),
+    }
+}
+
+async fn next_chunk(body: &mut RecvStream) -> Result<Option<Bytes>> {
+    let Some(chunk) = body.data().await else { return Ok(None) };
+    let chunk = chunk?;
+    body.flow_control().release_capacity(chunk.len())?;
+    Ok(Some(chunk))
+}
+
+fn check_status(headers: &HeaderMap) -> Result<()> {
+    match headers.get("grpc-status").map(http::HeaderValue::as_bytes) {
+        Some(b"0") => Ok(()),
+        status => {
+            let status = String::from_utf8_lossy(status.unwrap_or_default());
+            let message = headers.get("grpc-message").map(http::HeaderValue::as_bytes);
+            let message = String::from_utf8_lossy(message.unwrap_or_default());
+            Err(format!("grpc-status {status:?}: {message}").into())
+        }
+    }
+}
+
+/// Sends whenever results make room; ends with an error alone.
+async fn stream(
+    connection: SendRequest<Bytes>,
+    mut template: Template,
+    in_flight: usize,
+    meter: &Meter,
+) -> Result<()> {
+    let mut connection = connection.ready().await?;
+    let (response, mut requests) = connection.send_request(request(STREAM)?, false)?;
+    let mut unanswered = VecDeque::with_capacity(in_flight);
+    requests.send_data(more(&mut template, &mut unanswered, in_flight), false)?;
+    let (head, mut body) = response.await?.into_parts();
+    let mut received = Vec::new();
+    while let Some(chunk) = next_chunk(&mut body).await? {
+        received.extend_from_slice(&chunk);
+        let used = take_results(&received, &mut unanswered, meter)?;
+        received.drain(..used);
+        let room = in_flight - unanswered.len();
+        if room > 0 {
+            requests.send_data(more(&mut template, &mut unanswered, room), false)?;
+        }
+    }
+    let trailers = body.trailers().await?;
+    check_status(trailers.as_ref().unwrap_or(&head.headers))?;
+    Err("the stream ended".into())
+}
+
+/// So many messages; remembers when they were sent.
+fn more(template: &mut Template, unanswered: &mut VecDeque<Instant>, count: usize) -> Bytes {
+    let now = Instant::now();
+    let mut messages = Vec::new();
+    for _ in 0..count {
+        messages.extend_from_slice(template.next());
+        unanswered.push_back(now);
+    }
+    messages.into()
+}
+
+/// Counts every whole result, and returns how many bytes they take. Results come in order.
+fn take_results(
+    received: &[u8],
+    unanswered: &mut VecDeque<Instant>,
+    meter: &Meter,
+) -> Result<usize> {
+    let mut used = 0;
+    while let Some(&[_, a, b, c, d]) = received.get(used..used + PREFIX).and_then(as_prefix) {
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        let start = used + PREFIX;
+        let Some(result) = received.get(start..start + length) else { break };
+        let sent = unanswered.pop_front().ok_or("more results than events")?;
+        if is_processed(result) {
+            meter.done(sent, 1);
+        } else {
+            meter.failed(|| format!("a result: {}", String::from_utf8_lossy(result)));
+        }
+        used = start + length;
+    }
+    Ok(used)
+}
+
+fn as_prefix(bytes: &[u8]) -> Option<&[u8; PREFIX]> {
+    bytes.try_into().ok()
+}
+
+/// `status`, the second field, is `PROCESSED`. The first one is a number, absent where it is 0.
+fn is_processed(result: &[u8]) -> bool {
+    let after_index = match result {
+        [0x08, rest @ ..] => {
+            let last = rest.iter().position(|byte| byte & 0x80 == 0).unwrap_or(0);
+            rest.get(last + 1..).unwrap_or_default()
+        }
+        all => all,
+    };
+    after_index.starts_with(&[0x10, 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use producer_grpc::proto::v1::{EventResult, EventStatus};
+
+    use super::*;
+
+    fn framed(index: u64, status: EventStatus) -> Vec<u8> {
+        let result = EventResult { index, status: status.into(), ..EventResult::default() };
+        let bytes = result.encode_to_vec();
+        [&[0, 0, 0, 0, bytes.len() as u8], bytes.as_slice()].concat()
+    }
+
+    #[test]
+    fn results_are_counted_across_chunks() {
+        let meter = Meter::new().expect("a meter");
+        let mut unanswered: VecDeque<_> = [Instant::now(); 4].into();
+        let all = [
+            framed(0, EventStatus::Processed),
+            framed(300, EventStatus::Processed),
+            framed(301, EventStatus::Conflict),
+            framed(302, EventStatus::Processed),
+        ]
+        .concat();
+        let cut = all.len() - 3;
+        let used = take_results(&all[..cut], &mut unanswered, &meter).expect("results");
+        assert_eq!((meter.answered(), unanswered.len()), (2, 1));
+        assert!(meter.error().is_some_and(|error| error.starts_with("1 failed")));
+        let rest = take_results(&all[used..], &mut unanswered, &meter).expect("results");
+        assert_eq!((used + rest, meter.answered()), (all.len(), 3));
+    }
+}

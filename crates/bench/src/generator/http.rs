@@ -1,0 +1,81 @@
+//! An HTTP/1.1 connection that reads of an answer no more than its status, length and body.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A connection that is kept alive.
+pub(super) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// An answer.
+pub(super) struct Answer<'a> {
+    pub(super) status: u16,
+    pub(super) body: &'a [u8],
+}
+
+impl Connection {
+    pub(super) async fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: vec![0; 4096] })
+    }
+
+    /// Sends a whole request and reads the whole answer.
+    pub(super) async fn call(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
+        self.stream.write_all(request).await?;
+        let mut filled = 0;
+        let head = loop {
+            filled += self.read(filled).await?;
+            if let Some(head) = Head::of(&self.buffer[..filled])? {
+                break head;
+            }
+        };
+        while filled < head.body_at + head.length {
+            filled += self.read(filled).await?;
+        }
+        let body = &self.buffer[head.body_at..head.body_at + head.length];
+        Ok(Answer { status: head.status, body })
+    }
+
+    async fn read(&mut self, filled: usize) -> io::Result<usize> {
+        if filled == self.buffer.len() {
+            self.buffer.resize(filled * 2, 0);
+        }
+        match self.stream.read(&mut self.buffer[filled..]).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => Ok(count),
+        }
+    }
+}
+
+/// What an answer's head says.
+struct Head {
+    status: u16,
+    body_at: usize,
+    length: usize,
+}
+
+impl Head {
+    /// `None` while it isn't whole.
+    fn of(answer: &[u8]) -> io::Result<Option<Self>> {
+        let Some(end) = answer.windows(4).position(|part| part == b"\r\n\r\n") else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(&answer[..end]).map_err(io::Error::other)?;
+        let mut lines = text.split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let length = lines.find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+        });
+        match (status, length) {
+            (Some(status), Some(length)) => Ok(Some(Self { status, body_at: end + 4, length })),
+            _ => Err(io::Error::other(format!("an answer without status or length: {text}"))),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The tool as a developer runs it, with the services of the same build.
+
+use std::process::{Command, Output};
+
+fn bench(arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_producer-bench")).args(arguments).output();
+    output.expect("the tool starts")
+}
+
+/// What it printed, success or not.
+fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr]
+        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        .concat()
+}
+
+/// Measures one cell for a second and returns what is written about it.
+fn measured(cell: &str) -> (serde_json::Value, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().to_str().expect("UTF-8");
+    let line = ["run", "--only", cell, "--rounds", "1", "--seconds", "1", "--output", output];
+    let ran = bench(&line);
+    assert!(ran.status.success(), "{}", said(&ran));
+    assert!(said(&ran).contains("[  1/1] round 1 of 1"), "progress is told: {}", said(&ran));
+    let read = |name| std::fs::read_to_string(folder.path().join(name)).expect(name);
+    assert!(read("bench.md").contains(&format!("| {cell} |")), "{}", read("bench.md"));
+    assert!(read("bench.html").ends_with("</html>\n"));
+    let results: serde_json::Value = serde_json::from_str(&read("bench.json")).expect("JSON");
+    (results["measurements"][0].clone(), said(&ran))
+}
+
+#[test]
+fn rest_on_sqlite_is_measured() {
+    let (measurement, said) = measured("sqlite-rest-1");
+    assert!(measurement["error"].is_null(), "{measurement}");
+    assert!(measurement["events"].as_u64() > Some(0), "{measurement}");
+    assert!(measurement["latency_us"]["p50"].as_f64() > Some(0.0), "{measurement}");
+    assert!(measurement["peak_memory_bytes"].as_u64() > Some(1 << 20), "{measurement}");
+    assert!(said.contains("bench.{html,md,json}"), "it says where to look: {said}");
+}
+
+#[test]
+fn the_ceiling_answers_grpc_streams_and_keeps_nothing() {
+    let (measurement, _) = measured("ceiling-stream-4x256");
+    assert!(measurement["error"].is_null(), "{measurement}");
+    assert!(measurement["cpu_us"]["database"].is_null(), "{measurement}");
+}
+
+#[test]
+fn postgresql_used_directly_is_measured() {
+    let (measurement, _) = measured("copy");
+    assert!(measurement["error"].is_null(), "{measurement}");
+    assert!(measurement["cpu_us"]["database"].as_f64() > Some(0.0), "{measurement}");
+}
+
+#[test]
+fn an_unknown_cell_is_refused_at_once() {
+    let ran = bench(&["run", "--only", "rest-65"]);
+    assert!(!ran.status.success());
+    assert!(said(&ran).contains("no cell is called \"rest-65\""), "{}", said(&ran));
+}
+
+#[test]
+fn every_cell_is_listed() {
+    let listed = said(&bench(&["list"]));
+    assert!(
+        listed.contains("rest-64  (quick)\n") && listed.contains("rest-64-grown\n"),
+        "{listed}"
+    );
+}
