@@ -12,7 +12,7 @@ if [[ -z "${BIN_DIR:-}" ]]; then
     if [[ "$profile" == dev ]]; then folder=debug; fi
     BIN_DIR="${CARGO_TARGET_DIR:-target}/$folder"
     echo "building the services and the load test ($profile); the first time takes minutes" >&2
-    cargo build --quiet --profile "$profile" \
-        --package producer-rest --package producer-grpc --package producer-bench
+    cargo build --quiet --profile "$profile" --package producer-rest --package producer-grpc
+    cargo build --quiet --profile "$profile" --package producer-bench
 fi
 exec "$BIN_DIR/producer-bench" load "$@"

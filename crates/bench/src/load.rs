@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use crate::Result;
 use crate::service::{Api, Service};
+use crate::{Result, machine};
 use database::Databases;
 use k6::{Call, K6};
 use summary::Summary;
@@ -102,12 +102,9 @@ pub(crate) async fn run(args: &Args) -> Result<bool> {
     for &api in apis {
         runs.push(drive(args, &k6, &databases, api, &results).await?);
     }
-    let facts = [
-        ("k6", k6.version()?),
-        ("database", databases.version().await?),
-        ("build", if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned()),
-    ];
-    write_report(args, &runs, &facts, &results)?;
+    let mut facts = machine::facts(databases.server()).await?;
+    facts.push(("k6".to_owned(), k6.version()?));
+    write_report(args, &runs, facts, &results)?;
     Ok(runs.iter().all(Run::passed))
 }
 
@@ -140,8 +137,8 @@ async fn drive(
     if let Some(service) = &service {
         processes.push(Process { name: "service", id: service.process()? });
     }
-    if let Some(id) = databases.process() {
-        processes.push(Process { name: "database", id });
+    if let Some(server) = databases.server() {
+        processes.push(Process { name: "database", id: server.process() });
     }
     let timeline = watch::run(k6, &call, processes).await?;
     let summary = Summary::read(&call.summary)?;
@@ -157,7 +154,7 @@ async fn drive(
 fn write_report(
     args: &Args,
     runs: &[Run],
-    facts: &[(&str, String)],
+    facts: Vec<(String, String)>,
     results: &Path,
 ) -> Result<()> {
     let mut document = document::of(args, runs, facts);

@@ -53,23 +53,12 @@ impl Databases {
         }
     }
 
-    /// The process that all others of the server stem from.
-    pub(super) fn process(&self) -> Option<u32> {
+    /// The server, where it is ours.
+    pub(super) fn server(&self) -> Option<&Postgres> {
         match self {
-            Self::Postgres(server) => Some(server.process()),
+            Self::Postgres(server) => Some(server),
             Self::Sqlite(_) | Self::Given(_) => None,
         }
-    }
-
-    /// What to call it in the report.
-    pub(super) async fn version(&self) -> Result<String> {
-        Ok(match self {
-            Self::Postgres(server) => {
-                format!("PostgreSQL {}, {}", server.version().await?, postgres::SETTINGS.join(", "))
-            }
-            Self::Sqlite(_) => "SQLite, in the service".to_owned(),
-            Self::Given(_) => "given".to_owned(),
-        })
     }
 }
 

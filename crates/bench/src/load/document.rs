@@ -11,13 +11,14 @@ use crate::report::{
 const MIB: f64 = (1 << 20) as f64;
 
 /// The summary: everything by phase.
-pub(super) fn of(args: &Args, runs: &[Run], facts: &[(&str, String)]) -> Document {
+pub(super) fn of(args: &Args, runs: &[Run], facts: Vec<(String, String)>) -> Document {
     let mut document = Document {
         title: format!("Load test: {}, {}", args.mode_name(), args.database_name()),
         lead: lead(runs),
+        facts,
         ..Document::default()
     };
-    add_facts(&mut document, runs, facts);
+    add_settings(&mut document, runs);
     document.sections = vec![results(runs), throughput(runs), latency(runs)];
     document.sections.push(cost(runs));
     if runs.iter().any(|run| run.sizes().next().is_some()) {
@@ -27,12 +28,8 @@ pub(super) fn of(args: &Args, runs: &[Run], facts: &[(&str, String)]) -> Documen
     document
 }
 
-fn add_facts(document: &mut Document, runs: &[Run], facts: &[(&str, String)]) {
-    for (name, value) in facts {
-        document.fact(name, value.clone());
-    }
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    document.fact("machine", format!("{cores} cores, shared by k6, service and database"));
+/// What this run was told, and when.
+fn add_settings(document: &mut Document, runs: &[Run]) {
     if let Some(run) = runs.first() {
         let started = DateTime::from_timestamp_millis(run.summary.started).unwrap_or_default();
         document.fact("begun", started.format("%Y-%m-%d %H:%M UTC").to_string());

