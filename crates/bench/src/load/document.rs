@@ -50,7 +50,8 @@ fn lead(runs: &[Run]) -> String {
         let saturated = run.saturation().filter(|phase| phase.name != best.name);
         let (name, events) = (title(run.api), number(best.throughput()));
         let p99 = number(best.p99);
-        let mut text = format!("{name} carried {events} events/s with {} (p99 {p99} ms)", best.label());
+        let mut text =
+            format!("{name} carried {events} events/s with {} (p99 {p99} ms)", best.label());
         if let Some(phase) = saturated {
             text.push_str(&format!(", all but 5 % of it from {} on", phase.label()));
         }
@@ -59,7 +60,8 @@ fn lead(runs: &[Run]) -> String {
     if let [rest, grpc] = runs
         && let (Some(a), Some(b)) = (rest.best(), grpc.best())
     {
-        let (more, less) = if a.throughput() >= b.throughput() { (rest, grpc) } else { (grpc, rest) };
+        let (more, less) =
+            if a.throughput() >= b.throughput() { (rest, grpc) } else { (grpc, rest) };
         let ratio = more.most() / less.most().max(f64::MIN_POSITIVE);
         let (more, less) = (title(more.api), title(less.api));
         sentences.push(format!("{more} carried {} times what {less} did.", number(ratio)));
@@ -111,11 +113,10 @@ fn throughput(runs: &[Run]) -> Section {
 }
 
 fn latency(runs: &[Run]) -> Section {
-    let quantiles: [(&str, fn(&Phase) -> f64); 3] =
-        [("p50", |phase| phase.p50), ("p95", |phase| phase.p95), ("p99", |phase| phase.p99)];
-    let charts = quantiles.map(|(name, value)| {
-        by_phase(runs, &format!("Latency, {name}"), "milliseconds", |_, phase| Some(value(phase)))
-    });
+    let chart = |quantile: &str, value: fn(&Phase) -> f64| {
+        let title = format!("Latency, {quantile}");
+        by_phase(runs, &title, "milliseconds", |_, phase| Some(value(phase)))
+    };
     let mut table =
         Table::new(["phase", "", "events/s", "p50 ms", "p95 ms", "p99 ms", "longest ms"]);
     for (run, phase) in all_phases(runs) {
@@ -124,6 +125,11 @@ fn latency(runs: &[Run]) -> Section {
         row.extend(figures.map(|figure| Cell::from(number(figure))));
         table.rows.push(row);
     }
+    let charts = [
+        chart("p50", |phase| phase.p50),
+        chart("p95", |phase| phase.p95),
+        chart("p99", |phase| phase.p99),
+    ];
     Section::new("Latency", charts.into_iter().chain([Block::Table(table)]))
 }
 
@@ -161,9 +167,7 @@ fn sizes(runs: &[Run]) -> Section {
     let chart = |title_of: &str, unit: &str, value: &dyn Fn(&Run, &Phase) -> Option<f64>| {
         Block::Bars(bars(runs, title_of, unit, &|run| run.sizes().collect(), value))
     };
-    let cost = |run: &Run, phase: &Phase| {
-        Some(phase.counts.accepted() as f64 / run.cpu(phase)?)
-    };
+    let cost = |run: &Run, phase: &Phase| Some(phase.counts.accepted() as f64 / run.cpu(phase)?);
     Section::new(
         "Payload sizes",
         [
@@ -206,9 +210,9 @@ pub(super) fn over_time(runs: &[Run]) -> Section {
     for run in runs {
         let (mut cores, mut memory) = (Vec::new(), Vec::new());
         for process in &run.timeline.processes {
-            let (cpu, mib) = run.timeline.curves(process.name);
-            cores.push(Series { name: process.name.to_owned(), points: cpu });
-            memory.push(Series { name: process.name.to_owned(), points: mib });
+            let name = || process.name.to_owned();
+            cores.push(Series { name: name(), points: run.timeline.cores(process.name) });
+            memory.push(Series { name: name(), points: run.timeline.mebibytes(process.name) });
         }
         for (what, unit, series) in [("CPU", "cores", cores), ("memory", "MiB", memory)] {
             blocks.push(Block::Lines(Lines {
@@ -275,7 +279,8 @@ fn bars<'a>(
 /// Each phase of each run, REST and gRPC below each other.
 fn all_phases(runs: &[Run]) -> Vec<(&Run, &Phase)> {
     let most = runs.iter().map(|run| run.summary.phases.len()).max().unwrap_or(0);
-    let phase = |at: usize| runs.iter().filter_map(move |run| Some((run, run.summary.phases.get(at)?)));
+    let phase =
+        |at: usize| runs.iter().filter_map(move |run| Some((run, run.summary.phases.get(at)?)));
     (0..most).flat_map(phase).collect()
 }
 

@@ -71,7 +71,8 @@ impl Phase {
     /// What to call it in the report.
     pub(super) fn label(&self) -> String {
         match (self.users, self.rate) {
-            _ if self.by_size => self.size.clone(),
+            _ if self.by_size && self.size.ends_with('B') => self.size.clone(),
+            _ if self.by_size => format!("{} B", self.size),
             (Some(users), _) if !self.name.starts_with("part") => format!("{users} users"),
             (_, Some(rate)) => format!("{rate} events/s offered"),
             _ => self.name.clone(),

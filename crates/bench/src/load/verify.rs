@@ -35,8 +35,11 @@ pub(super) struct Holdings {
 
 impl Holdings {
     pub(super) async fn of(url: &str) -> Result<Self> {
-        let [events, updates, versions, torn] =
-            if url.starts_with("sqlite:") { of_sqlite(url).await? } else { of_postgres(url).await? };
+        let [events, updates, versions, torn] = if url.starts_with("sqlite:") {
+            of_sqlite(url).await?
+        } else {
+            of_postgres(url).await?
+        };
         Ok(Self { events, updates, versions, torn })
     }
 }

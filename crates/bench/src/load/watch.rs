@@ -162,18 +162,25 @@ impl Timeline {
         within.map(|sample| sample.usages[place].memory).max()
     }
 
-    /// The cores that a process used, and its memory in MiB, over time.
-    pub(super) fn curves(&self, process: &str) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
-        let Some(place) = self.place(process) else { return (Vec::new(), Vec::new()) };
+    /// The cores that a process used, by seconds from the first phase.
+    pub(super) fn cores(&self, process: &str) -> Vec<(f64, f64)> {
+        let Some(place) = self.place(process) else { return Vec::new() };
         let pairs = self.samples.iter().zip(self.samples.iter().skip(1));
-        let (mut cores, mut memory) = (Vec::new(), Vec::new());
-        for (earlier, later) in pairs.filter(|(earlier, _)| earlier.at >= self.started) {
-            let (at, seconds) = (self.seconds(later), later.at - earlier.at);
+        let cores = |(earlier, later): (&Sample, &Sample)| {
             let used = later.usages[place].cpu - earlier.usages[place].cpu;
-            cores.push((at, used.max(0.0) / seconds.as_secs_f64()));
-            memory.push((at, later.usages[place].memory as f64 / f64::from(1 << 20)));
-        }
-        (cores, memory)
+            let seconds = (later.at - earlier.at).as_secs_f64();
+            (self.seconds(later), used.max(0.0) / seconds)
+        };
+        pairs.map(cores).filter(|(at, _)| *at > 0.0).collect()
+    }
+
+    /// The memory that a process had, in MiB, by seconds from the first phase.
+    pub(super) fn mebibytes(&self, process: &str) -> Vec<(f64, f64)> {
+        let Some(place) = self.place(process) else { return Vec::new() };
+        let memory = |sample: &Sample| {
+            (self.seconds(sample), sample.usages[place].memory as f64 / f64::from(1 << 20))
+        };
+        self.samples.iter().map(memory).filter(|(at, _)| *at > 0.0).collect()
     }
 
     fn place(&self, process: &str) -> Option<usize> {

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::html::escape;
 use super::{Block, Document, svg};
 
+/// Without variables, which not every viewer of pictures knows.
 const STYLE: &str = include_str!("picture.css");
 /// Figures that fit into a picture.
 const FIGURES: usize = 6;
@@ -117,7 +118,10 @@ impl Figure<'_> {
             left += 44.0 + 7.5 * name.chars().count() as f64;
         }
         let ((width, tall), left, top) = (self.chart_size(), x + INSET, y + ABOVE);
-        let placed = format!("<svg x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{tall}\" ");
+        let placed = format!(
+            "<svg x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{tall}\" \
+                              overflow=\"visible\" "
+        );
         let _ = writeln!(body, "{}", self.chart.replacen("<svg ", &placed, 1));
     }
 }
