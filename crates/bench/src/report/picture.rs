@@ -118,10 +118,8 @@ impl Figure<'_> {
             left += 44.0 + 7.5 * name.chars().count() as f64;
         }
         let ((width, tall), left, top) = (self.chart_size(), x + INSET, y + ABOVE);
-        let placed = format!(
-            "<svg x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{tall}\" \
-                              overflow=\"visible\" "
-        );
+        let size = format!("width=\"{width}\" height=\"{tall}\" overflow=\"visible\"");
+        let placed = format!("<svg x=\"{left}\" y=\"{top}\" {size} ");
         let _ = writeln!(body, "{}", self.chart.replacen("<svg ", &placed, 1));
     }
 }
