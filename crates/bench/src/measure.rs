@@ -16,6 +16,9 @@ use crate::results::{Cpu, Measurement};
 use crate::service::{Api, Service};
 use crate::{generator, sample};
 
+/// How long a cell may go on until anything is answered.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long a cell takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
@@ -128,13 +131,12 @@ impl Bench {
         pgbench.run(self.times.warm_up.as_secs().max(1), &Meter::new()?).await?;
         let before = self.usage(None)?;
         let generator = sample::ended_children_cpu_seconds()?;
-        let seconds = self.times.measured.as_secs().max(1);
-        pgbench.run(seconds, meter).await?;
+        let rate = pgbench.run(self.times.measured.as_secs().max(1), meter).await?;
         let mut measurement = self.since(&before, meter.events(), None)?;
         let generator = sample::ended_children_cpu_seconds()? - generator;
         measurement.cpu_us.generator = per_event(generator, measurement.events);
-        measurement.seconds = seconds as f64;
-        measurement.events_per_second = measurement.events as f64 / measurement.seconds;
+        measurement.events_per_second = rate;
+        measurement.seconds = measurement.events as f64 / rate;
         measurement.latency_us = meter.latency();
         Ok(measurement)
     }
@@ -145,6 +147,10 @@ impl Bench {
         let before = self.usage(service)?;
         meter.open();
         sleep(self.times.measured).await;
+        // on a machine that does other things too, a large request may take longer than that
+        while meter.events() == 0 && meter.error().is_none() && before.at.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(10)).await;
+        }
         meter.close();
         let mut measurement = self.since(&before, meter.events(), service)?;
         measurement.latency_us = meter.latency();

@@ -1,7 +1,5 @@
 //! A database for a cell: empty, or with the entities that it updates, and the disk at rest.
 
-use producer_core::maintenance::{Database as Maintained, migrate};
-use producer_core::store::DatabaseUrl;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 use tempfile::TempDir;
 
@@ -73,6 +71,7 @@ pub(crate) async fn target(cell: &Cell, postgres: Option<&Postgres>) -> Result<T
     }
 }
 
+/// PostgreSQL's tables for the cell.
 async fn make_tables(cell: &Cell, database: &Database) -> Result<()> {
     match cell.way {
         Way::Copy => postgres::execute(&database.url, contenders::TABLES).await,
@@ -80,18 +79,23 @@ async fn make_tables(cell: &Cell, database: &Database) -> Result<()> {
             postgres::execute(&database.url, contenders::TABLES).await?;
             postgres::execute(&database.url, contenders::KEYS).await
         }
-        _ => migrate(&database.url).await,
+        _ => migrate(cell, &database.url).await,
     }
 }
 
-async fn migrate(url: &str) -> Result<()> {
-    migrate::up(&Maintained::from(DatabaseUrl::parse(Some(url))?)).await?;
-    Ok(())
+/// Lets the service make its tables, so that they are those of the binary that is measured.
+async fn migrate(cell: &Cell, url: &str) -> Result<()> {
+    let mut command = cell.way.api().ok_or("the cell has no service")?.command()?;
+    let output = command.arg("migrate").env("DATABASE_URL", url).output().await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("migrate: {}", String::from_utf8_lossy(&output.stderr)).into())
 }
 
 async fn sqlite(cell: &Cell) -> Result<Target> {
     let target = Target::Sqlite(tempfile::tempdir()?);
-    migrate(&target.url()).await?;
+    migrate(cell, &target.url()).await?;
     if let Some(fill) = fill(cell, "0") {
         let mut connection = SqliteConnection::connect(&target.url()).await?;
         connection.execute(AssertSqlSafe(fill)).await?;

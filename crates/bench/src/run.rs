@@ -130,7 +130,7 @@ async fn first_results(plan: &Plan, bench: &Bench, run: &str) -> Result<Results>
     let former = if plan.adds { Results::read(&json(plan)) } else { Results::default() };
     let mut results = former;
     let what = format!(
-        "{run}; {} rounds of {} s, after a warm-up of {} s each",
+        "{run}; rounds: {}, each cell {} s after a warm-up of {} s",
         plan.rounds,
         plan.times.measured.as_secs_f64(),
         plan.times.warm_up.as_secs_f64()
@@ -231,7 +231,8 @@ impl Progress {
 
 fn seen(measurement: &Measurement) -> String {
     if let Some(error) = &measurement.error {
-        return format!("FAILED: {}", error.lines().next().unwrap_or_default());
+        let line = error.replace('\n', " ");
+        return format!("FAILED: {}", line.chars().take(200).collect::<String>());
     }
     let rate = thousands(measurement.events_per_second);
     let latency = measurement.latency_us.map_or_else(String::new, |latency| {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::is_root;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The server's settings where a test doesn't bring its own: many small databases, none of which
 /// has to outlive a crash of the machine.

@@ -54,8 +54,9 @@ impl<'a> Pgbench<'a> {
         Ok(Self { postgres, database, cell, folder })
     }
 
-    /// Runs it for so many seconds and gives the meter what it counted.
-    pub(crate) async fn run(&self, seconds: u64, meter: &Meter) -> Result<()> {
+    /// Runs it for so many seconds, gives the meter what it counted, and returns transactions a
+    /// second, the time for connecting left out.
+    pub(crate) async fn run(&self, seconds: u64, meter: &Meter) -> Result<f64> {
         let mut command = self.command(seconds)?;
         let output = command.output().await?;
         if !output.status.success() {
@@ -69,7 +70,8 @@ impl<'a> Pgbench<'a> {
         let count = after(&said, "transactions actually processed: ");
         let count = count.and_then(|count| count.parse().ok());
         meter.add(count.ok_or("pgbench told no count")?, latencies(self.folder.path())?);
-        Ok(())
+        let rate = after(&said, "tps = ").and_then(|rate| rate.parse().ok());
+        Ok(rate.ok_or("pgbench told no rate")?)
     }
 
     fn command(&self, seconds: u64) -> Result<Command> {
