@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::Result;
+use crate::report::thousands;
 
 /// A run of k6.
 #[derive(Debug, Deserialize)]
@@ -73,8 +74,10 @@ impl Phase {
         match (self.users, self.rate) {
             _ if self.by_size && self.size.ends_with('B') => self.size.clone(),
             _ if self.by_size => format!("{} B", self.size),
-            (Some(users), _) if !self.name.starts_with("part") => format!("{users} users"),
-            (_, Some(rate)) => format!("{rate} events/s offered"),
+            (Some(users), _) if !self.name.starts_with("part") => {
+                format!("{} users", thousands(users))
+            }
+            (_, Some(rate)) => format!("{} events/s offered", thousands(rate)),
             _ => self.name.clone(),
         }
     }

@@ -15,6 +15,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How k6 says that its users are ready (`load-test/lib/summary.js`).
 const BEGIN: &str = "phases begin: ";
+/// What k6 says of each request without an answer; the scripts say it with the reason.
+const K6_REPEATS: &str = "Request Failed";
 /// So many of k6's messages are shown.
 const MESSAGES: usize = 20;
 /// k6 ends so where a threshold is crossed; its summary says which.
@@ -98,6 +100,9 @@ impl Watch {
         if let Some(phases) = line.strip_prefix(BEGIN) {
             self.phases = serde_json::from_str(phases)?;
             self.timeline.started = Instant::now();
+            return Ok(());
+        }
+        if line == K6_REPEATS {
             return Ok(());
         }
         self.messages += 1;
