@@ -127,19 +127,10 @@ async fn drive(
     let call = Call {
         script: Path::new(FOLDER).join(format!("{name}-api-test.js")),
         mode: args.mode_name(),
-        address: match (&service, args.service) {
-            (Some(service), _) => service.address(),
-            (None, given) => given.ok_or("no service to drive")?,
-        },
+        address: service.as_ref().map(Service::address).or(args.service).ok_or("no service")?,
         summary: results.join(format!("{name}.json")),
     };
-    let mut processes = Vec::new();
-    if let Some(service) = &service {
-        processes.push(Process { name: "service", id: service.process()? });
-    }
-    if let Some(server) = databases.server() {
-        processes.push(Process { name: "database", id: server.process() });
-    }
+    let processes = processes(service.as_ref(), databases)?;
     let timeline = watch::run(k6, &call, processes).await?;
     let summary = Summary::read(&call.summary)?;
     if let Some(service) = service {
@@ -149,6 +140,18 @@ async fn drive(
     verdict.print();
     databases.drop(database).await?;
     Ok(Run { api, summary, timeline, verdict })
+}
+
+/// What can be watched: what was given may run elsewhere.
+fn processes(service: Option<&Service>, databases: &Databases) -> Result<Vec<Process>> {
+    let mut processes = Vec::new();
+    if let Some(service) = service {
+        processes.push(Process { name: "service", id: service.process()? });
+    }
+    if let Some(server) = databases.server() {
+        processes.push(Process { name: "database", id: server.process() });
+    }
+    Ok(processes)
 }
 
 fn write_report(
