@@ -63,6 +63,14 @@ bench-quick: build ## the same in its quick form, below 3 minutes
 	$(CARGO) build --release --package producer-bench
 	target/release/producer-bench run --quick $(addprefix --only ,$(ONLY))
 
+.PHONY: load-smoke load-full load-saturation
+load-smoke: ## k6 against both APIs on PostgreSQL: 10 users, half a minute each
+	./load-test/run.sh smoke
+load-full: ## the same with 10, 50 and 100 users; PHASE_SECONDS=20 shortens the phases of 2 minutes
+	./load-test/run.sh full
+load-saturation: ## the same with 10 to 2,000 users in seven phases; the report is in load-test/results
+	./load-test/run.sh saturation
+
 .PHONY: clean
 clean: ## remove what was built
 	$(CARGO) clean

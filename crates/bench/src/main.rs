@@ -1,5 +1,6 @@
 //! The benchmark: the same durable work through `producer` and straight onto PostgreSQL, side by
-//! side. `make bench` runs all of it, `make bench-quick` what is worth a look every day.
+//! side. `make bench` runs all of it, `make bench-quick` what is worth a look every day. And the
+//! load test with k6, `load-test/run.sh`.
 
 mod ceiling;
 mod cells;
@@ -7,6 +8,7 @@ mod contenders;
 mod events;
 mod figures;
 mod generator;
+mod load;
 mod machine;
 mod measure;
 mod meter;
@@ -45,6 +47,8 @@ struct Line {
 enum Command {
     /// Measure, and write a Markdown table, JSON and an HTML page
     Run(run::RunArgs),
+    /// Let k6 drive the services, check the database afterwards, and draw a report
+    Load(load::Args),
     /// List the cells; those of the quick form are marked
     List,
     /// Draw the report of results anew
@@ -74,6 +78,11 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run(args) => {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(LocalSet::new().run_until(run::run(&args)))
+        }
+        Command::Load(args) => {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let passed = runtime.block_on(load::run(&args))?;
+            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::List => {
             for cell in cells::all() {

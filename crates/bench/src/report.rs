@@ -3,6 +3,7 @@
 
 mod html;
 mod markdown;
+mod picture;
 mod scale;
 mod svg;
 
@@ -145,6 +146,11 @@ impl Document {
     /// The same as Markdown; charts become tables.
     pub(crate) fn to_markdown(&self) -> String {
         markdown::text(self)
+    }
+
+    /// Its first figures as an SVG that stands alone.
+    pub(crate) fn to_svg(&self) -> String {
+        picture::picture(self)
     }
 }
 

@@ -46,6 +46,21 @@ pub(crate) fn memory(process: u32) -> Result<u64> {
     status_bytes(process, "VmRSS:")
 }
 
+/// The memory that a process and its descendants hold now, in bytes; what they share counts once
+/// (`Pss`).
+pub(crate) fn tree_memory(process: u32) -> Result<u64> {
+    let shares = tree(process).into_iter().map(|id| {
+        let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).ok()?;
+        let share = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        share.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    // one that ended since it was listed holds nothing
+    match shares.flatten().sum::<u64>() << 10 {
+        0 => Err(format!("no memory of process {process}").into()),
+        bytes => Ok(bytes),
+    }
+}
+
 fn status_bytes(process: u32, name: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let value = status.lines().find_map(|line| line.strip_prefix(name));
@@ -91,6 +106,7 @@ mod tests {
     fn this_process_has_a_size() {
         let id = std::process::id();
         assert!(peak_memory(id).expect("VmHWM") >= memory(id).expect("VmRSS") / 2);
+        assert!(tree_memory(id).expect("Pss") > 0);
         assert!(cpu_seconds(id).expect("times") >= 0.0);
     }
 }

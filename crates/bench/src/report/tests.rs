@@ -65,6 +65,16 @@ fn tags_of_a_page_are_closed() {
 }
 
 #[test]
+fn a_picture_has_the_figures_and_stands_alone() {
+    let svg = document().to_svg();
+    assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""), "{svg}");
+    assert!(svg.contains(">A &lt;report&gt;</text>") && svg.contains(">All is well.</text>"));
+    assert_eq!(svg.matches("class=\"card\"").count(), 2, "a card for each chart");
+    assert!(svg.contains("<svg x=\"40\"") && svg.contains(">pgbench</text>"), "{svg}");
+    assert_eq!(svg.matches("<svg").count(), svg.matches("</svg>").count());
+}
+
+#[test]
 fn markdown_has_the_values_of_charts_as_tables() {
     let text = document().to_markdown();
     assert!(text.starts_with("# A <report>\nAll is well.\n"), "{text}");

@@ -1,0 +1,102 @@
+//! What k6 has counted, as `load-test/lib/summary.js` writes it.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::Result;
+use crate::report::thousands;
+
+/// A run of k6.
+#[derive(Debug, Deserialize)]
+pub(super) struct Summary {
+    /// When its first phase began, in Unix milliseconds.
+    pub(super) started: i64,
+    /// Its phases in their order.
+    pub(super) phases: Vec<Phase>,
+    /// The events of all phases.
+    pub(super) total: Counts,
+    /// The thresholds that were crossed.
+    pub(super) broken: Vec<String>,
+}
+
+/// A phase: some users, or a rate, for some seconds.
+#[derive(Debug, Deserialize)]
+pub(super) struct Phase {
+    pub(super) name: String,
+    pub(super) users: Option<f64>,
+    pub(super) rate: Option<f64>,
+    /// The payload's label: `400`, `4KiB`, `mixed`.
+    pub(super) size: String,
+    /// How long events were sent.
+    pub(super) seconds: f64,
+    /// When it began, in seconds from the first phase.
+    pub(super) start: f64,
+    /// Whether it is there for its payload size.
+    #[serde(rename = "bySize", default)]
+    pub(super) by_size: bool,
+    #[serde(flatten)]
+    pub(super) counts: Counts,
+    /// Latency in milliseconds.
+    pub(super) p50: f64,
+    pub(super) p95: f64,
+    pub(super) p99: f64,
+    pub(super) max: f64,
+}
+
+/// Events by what became of them.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Counts {
+    pub(super) sent: u64,
+    /// Accepted, and not there before.
+    pub(super) new: u64,
+    /// Accepted as one that was there before.
+    pub(super) duplicate: u64,
+    /// The service says that nothing was stored.
+    pub(super) refused: u64,
+    /// Neither accepted nor truly refused: they may be stored.
+    pub(super) unknown: u64,
+    /// Answers that say OK, but not what they should; counted with `unknown`.
+    pub(super) wrong: u64,
+    /// Never sent, since all users were waiting.
+    pub(super) dropped: u64,
+}
+
+impl Summary {
+    pub(super) fn read(file: &Path) -> Result<Self> {
+        Ok(serde_json::from_slice(&std::fs::read(file)?)?)
+    }
+}
+
+impl Phase {
+    /// What to call it in the report.
+    pub(super) fn label(&self) -> String {
+        match (self.users, self.rate) {
+            _ if self.by_size && self.size.ends_with('B') => self.size.clone(),
+            _ if self.by_size => format!("{} B", self.size),
+            (Some(users), _) if !self.name.starts_with("part") => {
+                format!("{} users", thousands(users))
+            }
+            (_, Some(rate)) => format!("{} events/s offered", thousands(rate)),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// Events accepted in a second.
+    pub(super) fn throughput(&self) -> f64 {
+        self.counts.accepted() as f64 / self.seconds
+    }
+}
+
+impl Counts {
+    /// New ones and duplicates.
+    pub(super) fn accepted(&self) -> u64 {
+        self.new + self.duplicate
+    }
+
+    /// The share that wasn't accepted, of what was to be sent.
+    pub(super) fn failed(&self) -> f64 {
+        let wanted = self.sent + self.dropped;
+        if wanted == 0 { 0.0 } else { 1.0 - self.accepted() as f64 / wanted as f64 }
+    }
+}

@@ -1,0 +1,61 @@
+// What the load tests drive, and how hard. Environment variables that change it:
+//   HOST           where the service is                     (127.0.0.1)
+//   PORT           its port                                 (the service's own, below)
+//   TEST_MODE      smoke, full, saturation, arrival or soak (smoke)
+//   PHASE_SECONDS  length of a phase                        (120; smoke: 30)
+//   PAYLOAD_SIZE   400, 4KiB, 8KiB, 32KiB, 64KiB or mixed   (what the mode says)
+//   EVENT_MIX      weights, as new:45,update:40,hot:10,repeat:5,LoanCreated:0
+//   RATE           events a second of `arrival`             (500)
+//   ATTRIBUTES     json, map or struct: how gRPC carries attributes (json)
+
+// A further service is one entry here and one script that says how to call it. `proto` is found
+// below ../proto.
+export const services = {
+  rest: { port: 9083, path: '/api/v1/events' },
+  grpc: {
+    port: 9092,
+    proto: 'producer/v1/event_service.proto',
+    method: 'producer.v1.EventService/ProcessEvent',
+  },
+};
+
+// The events, each with the type of the entity that it changes, and their weights.
+export const events = {
+  CarCreated: { entityType: 'Car', weight: 25 },
+  LoanCreated: { entityType: 'Loan', weight: 15 },
+  LoanPaymentSubmitted: { entityType: 'LoanPayment', weight: 40 },
+  ServiceDone: { entityType: 'ServiceRecord', weight: 20 },
+};
+
+// What an event meets, and the weights: a new entity, one of the working set, one of a few that
+// everybody changes, or an event that was accepted before, sent again with its uuid.
+export const kinds = { new: 45, update: 40, hot: 10, repeat: 5 };
+export const workingSet = 1000;
+export const hotKeys = 10;
+
+// Bytes of a whole REST request body, and how often `mixed` takes each.
+export const sizes = {
+  '400': { bytes: 400, weight: 70 },
+  '4KiB': { bytes: 4096, weight: 15 },
+  '8KiB': { bytes: 8192, weight: 10 },
+  '32KiB': { bytes: 32768, weight: 4 },
+  '64KiB': { bytes: 65536, weight: 1 },
+};
+
+// `users` are k6's virtual users, a phase each. With `sizes`, a short phase for each payload size
+// follows. `errors` is the share of events that may fail.
+export const modes = {
+  smoke: { users: [10], seconds: 30, payload: 'mixed', errors: 0.001 },
+  full: { users: [10, 50, 100], payload: '400', sizes: true, errors: 0.05 },
+  saturation: { users: [10, 50, 100, 200, 500, 1000, 2000], payload: '400', sizes: true, errors: 0.05 },
+  arrival: { rate: 500, payload: '400', errors: 0.05 },
+  soak: { users: Array(15).fill(50), payload: 'mixed', errors: 0.05 },
+};
+export const phaseSeconds = 120;
+export const sizeUsers = 50;
+
+// A request that takes longer counts as failed. The service answers within REQUEST_TIMEOUT (3 s).
+export const timeout = '10s';
+// After each phase, time for its last answers; k6 then has the users free for the next one.
+export const pauseSeconds = 5;
+export const limits = { p95: 2000, p99: 5000 }; // milliseconds

@@ -1,0 +1,54 @@
+// The events that a virtual user sends, one after the other.
+import { events, hotKeys, sizes, workingSet } from '../config.js';
+import { attributes } from './attributes.js';
+import { below, byWeight } from './choose.js';
+import { eventWeights, kindWeights } from './settings.js';
+
+const chooseKind = byWeight(kindWeights);
+const chooseName = byWeight(eventWeights);
+const chooseSize = byWeight(Object.fromEntries(Object.entries(sizes).map(([label, size]) => [label, size.weight])));
+
+let revision = 0;
+let accepted = null;
+
+// The next event. `size` is a label of config.js or 'mixed'. `expected` is what an answer must
+// say beyond the event's own ids: the whole answer's entity version where that is known.
+export function nextEvent(size) {
+  const kind = chooseKind();
+  if (kind === 'repeat' && accepted !== null) {
+    return accepted;
+  }
+  const name = chooseName();
+  const uuid = crypto.randomUUID();
+  revision += 1;
+  return {
+    uuid,
+    name,
+    entityType: events[name].entityType,
+    entityId: entityId(kind, uuid),
+    createdDate: new Date().toISOString(),
+    attributes: attributes(name, size === 'mixed' ? chooseSize() : size, revision),
+    // what is known before the answer; 0: any
+    version: kind === 'new' ? 1 : 0,
+    duplicate: false,
+  };
+}
+
+// Keeps an event that was accepted as one to send again: its uuid, with the same content, must be
+// answered as a duplicate that made the same version.
+export function remember(event, version) {
+  if (!event.duplicate) {
+    accepted = Object.assign({}, event, { version, duplicate: true });
+  }
+}
+
+function entityId(kind, uuid) {
+  switch (kind) {
+    case 'update':
+      return `known-${below(workingSet)}`;
+    case 'hot':
+      return `hot-${below(hotKeys)}`;
+    default: // also a repetition while there is nothing to repeat
+      return `new-${uuid}`;
+  }
+}
