@@ -42,6 +42,18 @@ deny: ## check licences, bans and sources of the dependencies (cargo-deny); advi
 microbench: ## time the scanner and the merge beside serde_json
 	$(CARGO) bench --package producer-core
 
+.PHONY: images
+images: ## build both container images; `make try-images` tries them and compose
+	for api in rest grpc; do \
+		docker build --file Dockerfile.$$api --tag producer-$$api \
+			--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1) \
+			--build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
+	done
+
+.PHONY: try-images
+try-images: ## run both images and compose with each profile, as a user would, and clean up
+	./scripts/try-images
+
 .PHONY: clean
 clean: ## remove what was built
 	$(CARGO) clean
