@@ -71,6 +71,18 @@ load-full: ## the same with 10, 50 and 100 users; PHASE_SECONDS=20 shortens the 
 load-saturation: ## the same with 10 to 2,000 users in seven phases; the report is in load-test/results
 	./load-test/run.sh saturation
 
+.PHONY: images
+images: ## build both container images; `make try-images` tries them and compose
+	for api in rest grpc; do \
+		docker build --file Dockerfile.$$api --tag producer-$$api \
+			--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1) \
+			--build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
+	done
+
+.PHONY: try-images
+try-images: ## run both images and compose with each profile, as a user would, and clean up
+	./scripts/try-images
+
 .PHONY: clean
 clean: ## remove what was built
 	$(CARGO) clean

@@ -59,7 +59,7 @@ enum Command {
     },
     /// Serve the real routes over a store that keeps nothing
     #[command(hide = true, subcommand)]
-    Ceiling(ceiling::Ceiling),
+    Ceiling(Box<ceiling::Ceiling>),
 }
 
 fn main() -> ExitCode {
@@ -93,7 +93,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Report { results } => run::render(&results).map(|()| ExitCode::SUCCESS),
         // as the services do it
         Command::Ceiling(ceiling) => {
-            Runtime::new()?.block_on(ceiling::serve(ceiling)).map(|()| ExitCode::SUCCESS)
+            Runtime::new()?.block_on(ceiling::serve(*ceiling)).map(|()| ExitCode::SUCCESS)
         }
     }
 }
