@@ -51,9 +51,12 @@ pub struct Settings {
     /// Open connections at most
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "12000", value_parser = count, value_name = "N")]
     pub max_connections: usize,
-    /// How long a client may take to the first byte and for the headers of a request
+    /// How long a client may take to the first byte, and for the head of each request
     #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
     pub header_timeout: Duration,
+    /// How long a connection may idle between two requests; longer than its clients keep it
+    #[arg(long, env = "IDLE_TIMEOUT", default_value = "75s", value_parser = duration, value_name = "DURATION")]
+    pub idle_timeout: Duration,
     /// How long a client may take for a body; for NDJSON and streams from byte to byte
     #[arg(long, env = "BODY_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "DURATION")]
     pub body_timeout: Duration,

@@ -57,6 +57,24 @@ async fn a_result_comes_while_the_client_keeps_the_stream_open() {
     }
 }
 
+/// `HEADER_TIMEOUT` and `IDLE_TIMEOUT` are HTTP/1's.
+#[tokio::test]
+async fn a_stream_may_idle_between_messages() {
+    let flags = ["--header-timeout", "200ms", "--idle-timeout", "200ms"];
+    let service = Service::start_with(&flags).await;
+    let (sender, events) = mpsc::channel(1);
+    let mut client = service.client().await;
+    sender.send(event("", "1", "{}")).await.expect("room");
+    let mut results =
+        client.stream_events(ReceiverStream::new(events)).await.expect("a stream").into_inner();
+    for index in 0..2 {
+        let result = timeout(DEADLINE, results.message()).await.expect("in time").expect("fine");
+        assert_eq!(result.map(|result| result.index), Some(index));
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        sender.send(event("", "1", "{}")).await.expect("room");
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_read_from_no_more() {
     let service = Service::start().await;

@@ -27,11 +27,15 @@ impl Api for Tiny {
     }
 
     async fn serve(app: App<TinyArgs>, listener: TcpListener) -> std::io::Result<()> {
+        // kept open: a test counts how many there may be
+        let mut connections = Vec::new();
         loop {
-            tokio::select! {
+            let (mut connection, _) = tokio::select! {
                 () = app.shutdown.cancelled() => return Ok(()),
-                accepted = listener.accept() => accepted?.0.write_all(b"ready").await?,
-            }
+                accepted = listener.accept() => accepted?,
+            };
+            connection.write_all(b"ready").await?;
+            connections.push(connection);
         }
     }
 

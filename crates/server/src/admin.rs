@@ -54,6 +54,7 @@ impl Admin {
         let limits = ServeLimits {
             max_connections: CONNECTIONS,
             header_timeout: settings.header_timeout,
+            idle_timeout: settings.idle_timeout,
             shutdown_grace: GRACE,
         };
         let stop = CancellationToken::new();

@@ -3,6 +3,7 @@
 mod environment;
 mod line;
 mod maintain;
+mod open_files;
 mod serve;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

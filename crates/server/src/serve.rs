@@ -1,5 +1,7 @@
-//! The accept loop: HTTP/1 and HTTP/2 over hyper, with a limit on connections, a deadline for the
-//! first byte and the headers, and a graceful end.
+//! The accept loop: HTTP/1 and HTTP/2 over hyper, with a limit on connections, deadlines for the
+//! first byte, each head and the time between requests, and a graceful end.
+
+mod head;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -11,19 +13,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use producer_core::config::Settings;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
+
+use head::{HeadDeadline, Noted, Requests};
+pub use head::{Held, RequestBody};
 
 /// Connections that the kernel holds until they are accepted (it caps this by `somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -52,6 +56,8 @@ pub struct ServeLimits {
     pub max_connections: usize,
     /// `HEADER_TIMEOUT`
     pub header_timeout: Duration,
+    /// `IDLE_TIMEOUT`
+    pub idle_timeout: Duration,
     /// `SHUTDOWN_GRACE`
     pub shutdown_grace: Duration,
 }
@@ -61,6 +67,7 @@ impl From<&Settings> for ServeLimits {
         Self {
             max_connections: settings.max_connections,
             header_timeout: settings.header_timeout,
+            idle_timeout: settings.idle_timeout,
             shutdown_grace: settings.shutdown_grace,
         }
     }
@@ -69,7 +76,7 @@ impl From<&Settings> for ServeLimits {
 /// What can be served: a tower service over HTTP requests that never fails. An axum `Router` is one.
 pub trait HttpService:
     Service<
-        Request<Incoming>,
+        Request<RequestBody>,
         Response = Response<Self::ResponseBody>,
         Error = Infallible,
         Future: Send + 'static,
@@ -83,7 +90,7 @@ pub trait HttpService:
 
 impl<S, B> HttpService for S
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
@@ -148,7 +155,7 @@ impl<S: HttpService> Server<S> {
     fn new(service: S, limits: &ServeLimits) -> Self {
         Self {
             service,
-            http: Arc::new(http_builder(limits.header_timeout)),
+            http: Arc::new(http_builder(limits.idle_timeout)),
             header_timeout: limits.header_timeout,
             free: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             connections: TaskTracker::new(),
@@ -235,8 +242,14 @@ async fn serve_connection<S: HttpService>(
         shutdown.run_until_cancelled(timeout(header_timeout, first)).await
     };
     let Some(first) = first else { return Ok(()) };
-    let io = TokioIo::new(with_first_bytes(first??, stream));
-    let connection = http.serve_connection(io, TowerToHyperService::new(service));
+    let first = first??;
+    let head_timeout = (first != HTTP2_PREFACE).then_some(header_timeout);
+    let requests = Arc::new(Requests::default());
+    let (read, write) = stream.into_split();
+    let read = io::Cursor::new(first).chain(read);
+    let read = HeadDeadline::new(read, head_timeout, Arc::clone(&requests));
+    let service = TowerToHyperService::new(Noted { service, requests });
+    let connection = http.serve_connection(TokioIo::new(tokio::io::join(read, write)), service);
     let mut connection = std::pin::pin!(connection);
     let end = async {
         shutdown.cancelled().await;
@@ -272,20 +285,13 @@ async fn read_first_bytes(stream: &mut TcpStream) -> io::Result<Bytes> {
     Ok(first.into())
 }
 
-fn with_first_bytes(
-    first: Bytes,
-    stream: TcpStream,
-) -> tokio::io::Join<impl tokio::io::AsyncRead + Unpin, impl AsyncWrite + Unpin> {
-    let (read, write) = stream.into_split();
-    tokio::io::join(io::Cursor::new(first).chain(read), write)
-}
-
-fn http_builder(header_timeout: Duration) -> Builder<TokioExecutor> {
+fn http_builder(idle_timeout: Duration) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        // begins when a request is over, and so bounds idling; a head's own deadline is `head`'s
+        .header_read_timeout(idle_timeout)
         .max_buf_size(HEADER_BYTES as usize);
     builder
         .http2()

@@ -339,3 +339,38 @@ fn a_database_out_of_reach_is_waited_for() {
     service.signal("TERM");
     assert!(service.process.wait().expect("it ends").success());
 }
+
+/// The program below a limit of 256 open files; `-S` is the soft one alone.
+fn limited(folder: &tempfile::TempDir, kind: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    let script = format!("ulimit {kind} -n 256 && exec {}", tiny_file().display());
+    command.args(["-c", &script]).current_dir(folder.path()).env_clear().env("SERVER_PORT", "0");
+    command
+}
+
+#[test]
+fn a_soft_limit_of_open_files_is_no_limit() {
+    let folder = folder();
+    let service = Service::start(limited(&folder, "-S").env("MAX_CONNECTIONS", "400"));
+    assert!(service.log.iter().all(|line| !line.contains("open files")), "{:?}", service.log);
+    let connect = |_| {
+        let address = format!("127.0.0.1:{}", service.port);
+        let mut connection = std::net::TcpStream::connect(address).expect("it listens");
+        let mut ready = [0; 5];
+        connection.read_exact(&mut ready).expect("it serves");
+        connection
+    };
+    let connections: Vec<_> = (0..300).map(connect).collect();
+    drop(connections);
+}
+
+#[test]
+fn a_hard_limit_of_open_files_that_is_too_low_is_told() {
+    let folder = folder();
+    let service = Service::start(limited(&folder, "").env("MAX_CONNECTIONS", "400"));
+    let told: Vec<_> = service.log.iter().filter(|line| line.contains("open files")).collect();
+    assert_eq!(told.len(), 1, "{:?}", service.log);
+    for word in ["WARN", "MAX_CONNECTIONS", "256", "ulimit"] {
+        assert!(told[0].contains(word), "{word} in {}", told[0]);
+    }
+}

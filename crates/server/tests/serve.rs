@@ -4,11 +4,11 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
-use producer_server::serve::{ServeLimits, bind, serve};
+use http_body_util::BodyExt;
+use producer_server::serve::{RequestBody, ServeLimits, bind, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const SOON: Duration = Duration::from_millis(200);
+/// What a deadline may be late by.
+const SLACK: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(600);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -31,16 +33,21 @@ struct Server {
 
 impl Server {
     fn start(max_connections: usize, header_timeout: Duration, shutdown_grace: Duration) -> Self {
-        let limits = ServeLimits { max_connections, header_timeout, shutdown_grace };
+        let idle_timeout = LONG;
+        Self::with(ServeLimits { max_connections, header_timeout, idle_timeout, shutdown_grace })
+    }
+
+    fn with(limits: ServeLimits) -> Self {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (tell, wait) = (Arc::clone(&arrived), Arc::clone(&go));
-        let service = tower::service_fn(move |_: Request<Incoming>| {
+        let service = tower::service_fn(move |request: Request<RequestBody>| {
             let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
             async move {
                 tell.notify_one();
+                let _cut_off = request.into_body().collect().await;
                 wait.notified().await;
                 Ok::<_, Infallible>(Response::new("answered".to_owned()))
             }
@@ -77,10 +84,94 @@ async fn bytes_that_leave_the_version_open_are_no_way_around_the_deadline() {
     }
 }
 
+/// Sends a request and reads its answer.
+async fn ask(server: &Server, stream: &mut TcpStream, request: &[u8]) {
+    server.go.notify_one();
+    stream.write_all(request).await.unwrap();
+    answered(stream).await;
+}
+
+/// Reads one answer; its head isn't of interest.
+async fn answered(stream: &mut TcpStream) {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"answered") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "it ended before the answer");
+    }
+}
+
 #[tokio::test]
 async fn a_header_that_never_ends_is_cut_off() {
     let server = Server::start(9, SOON, LONG);
-    let (read, mut write) = server.connect().await.into_split();
+    a_dribbled_header_is_cut_off(server.connect().await).await;
+}
+
+#[tokio::test]
+async fn a_later_header_that_never_ends_is_cut_off() {
+    let server = Server::start(9, SOON, LONG);
+    let post = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
+    for first in [REQUEST, post] {
+        let mut stream = server.connect().await;
+        ask(&server, &mut stream, first).await;
+        a_dribbled_header_is_cut_off(stream).await;
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_stops_is_cut_off() {
+    let server = Server::start(9, SOON, LONG);
+    let mut stream = server.connect().await;
+    ask(&server, &mut stream, REQUEST).await;
+    stream.write_all(&REQUEST[..9]).await.unwrap();
+    let begin = Instant::now();
+    assert_eq!(rest(stream).await, "");
+    assert!(begin.elapsed() < SOON + SLACK);
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_headers_deadline_and_has_its_own() {
+    let idle_timeout = 5 * SOON;
+    let server = Server::with(ServeLimits {
+        max_connections: 9,
+        header_timeout: SOON,
+        idle_timeout,
+        shutdown_grace: LONG,
+    });
+    let mut stream = server.connect().await;
+    for _ in 0..3 {
+        ask(&server, &mut stream, REQUEST).await;
+        tokio::time::sleep(2 * SOON).await;
+    }
+    ask(&server, &mut stream, REQUEST).await;
+    let begin = Instant::now();
+    assert_eq!(rest(stream).await, "");
+    let idled = begin.elapsed();
+    assert!(idled > idle_timeout - SOON && idled < idle_timeout + SLACK, "{idled:?}");
+}
+
+#[tokio::test]
+async fn bodies_and_answers_may_take_longer_than_headers() {
+    let server = Server::start(9, SOON, LONG);
+    let mut stream = server.connect().await;
+    for _ in 0..2 {
+        let head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        for _ in 0..8 {
+            tokio::time::sleep(SOON / 2).await;
+            stream.write_all(b"x").await.unwrap();
+        }
+        // the next one comes while this one waits for its answer
+        stream.write_all(REQUEST).await.unwrap();
+        tokio::time::sleep(2 * SOON).await;
+        for _ in 0..2 {
+            server.go.notify_one();
+            answered(&mut stream).await;
+        }
+    }
+}
+
+async fn a_dribbled_header_is_cut_off(stream: TcpStream) {
+    let begin = Instant::now();
+    let (read, mut write) = stream.into_split();
     let drip = tokio::spawn(async move {
         let mut pause = tokio::time::interval(Duration::from_millis(20));
         write.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
@@ -91,6 +182,7 @@ async fn a_header_that_never_ends_is_cut_off() {
     let mut all = Vec::new();
     let _reset = tokio::io::BufReader::new(read).read_to_end(&mut all).await;
     drip.await.unwrap();
+    assert!(begin.elapsed() < SOON + SLACK);
     assert!(!String::from_utf8_lossy(&all).contains("200"));
 }
 

@@ -1,8 +1,11 @@
 //! Bodies that are too large, too slow, cut off, or not what they say.
 
+use std::time::Duration;
+
 use async_compression::tokio::bufread::{GzipEncoder, ZstdEncoder};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
+use tokio::time::sleep;
 
 use crate::app::{Answer, TestApp, answer, car_event};
 
@@ -105,6 +108,29 @@ async fn an_upload_that_no_route_takes_gets_its_answer() {
         let told = raw.until("requestId").await;
         assert!(told.starts_with(&format!("HTTP/1.1 {status}")), "{told}");
     }
+}
+
+/// Neither where the answer waits for the body nor where it comes before it.
+#[tokio::test]
+async fn a_body_may_take_longer_than_a_head() {
+    let app = TestApp::sqlite_with(&["--header-timeout", "200ms"]).await;
+    let mut raw = app.connect().await;
+    let event = car_event("c1", json!({})).to_string();
+    for (target, answer) in [("/nope", "not-found"), ("/api/v1/events", "eventId")] {
+        let length = event.len();
+        raw.say(format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"))
+            .await;
+        let (begin, end) = event.split_at(length / 2);
+        for part in [begin, end] {
+            sleep(Duration::from_millis(500)).await;
+            raw.say(part).await;
+        }
+        raw.until(answer).await;
+        // between requests the head's deadline doesn't count either
+        sleep(Duration::from_millis(500)).await;
+    }
+    raw.say("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(raw.rest().await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::{Failure, open_files};
 use crate::admin::Admin;
 use crate::budget::ByteBudget;
 use crate::metrics::ServiceMetrics;
@@ -34,6 +34,7 @@ pub(super) async fn serve<A: Api>(
     writers: &Handle,
 ) -> Result<ExitCode, Failure> {
     let mut stop = StopSignals::new()?;
+    open_files::raise_limit(&settings);
     let listener = listen::<A>(&settings, &args)?;
     let admin = listen_for_operators(&settings)?;
     let started = tokio::select! {
