@@ -7,8 +7,9 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use super::{LoggedEvent, LoggedUpdate, Stamp, Verdict};
+use crate::event::too_large;
 use crate::merge::Document;
-use crate::{EntityKey, EntityUpdate, Event, Location, Step, Timestamp, Violations};
+use crate::{EntityKey, EntityUpdate, Event, Timestamp};
 
 /// What the database has of a batch's uuids and entities.
 #[derive(Debug, Default)]
@@ -103,7 +104,9 @@ pub(crate) fn plan_part<'a>(
     planner.load(&event.updates()[part.clone()], known)?;
     Ok(match planner.update_all(event, part) {
         Ok(()) => (Verdict::Applied(planner.versions_of(event, 0)), planner.finish()),
-        Err(ordinal) => (Verdict::Invalid(planner.too_large(ordinal)), Writes::default()),
+        Err(ordinal) => {
+            (Verdict::Invalid(too_large(ordinal, rules.max_entity_bytes)), Writes::default())
+        }
     })
 }
 
@@ -155,7 +158,7 @@ impl<'a> Planner<'a> {
                 self.applied.insert(event.uuid(), (event, first_row));
                 Verdict::Applied(self.versions_of(event, first_row))
             }
-            Err(ordinal) => Verdict::Invalid(self.too_large(ordinal)),
+            Err(ordinal) => Verdict::Invalid(too_large(ordinal, self.rules.max_entity_bytes)),
         })
     }
 
@@ -229,6 +232,10 @@ impl<'a> Planner<'a> {
         ordinal: usize,
         update: &'a EntityUpdate,
     ) -> Result<(), TooLarge> {
+        // without opening it, which takes long where it is far too large
+        if update.patch().makes_more_than(self.rules.max_entity_bytes) {
+            return Err(TooLarge);
+        }
         let fresh = || State::new(self.rules.now);
         let state = self.states.entry(update.key()).or_insert_with(fresh);
         state.document.apply(update.patch());
@@ -244,18 +251,6 @@ impl<'a> Planner<'a> {
         let (version, committed) = (state.version, state.updated);
         self.log.push(LogRow { event, ordinal, update, version, committed });
         Ok(())
-    }
-
-    fn too_large(&self, ordinal: usize) -> Violations {
-        let steps = vec![
-            Step::Key("eventBody".into()),
-            Step::Key("entities".into()),
-            Step::Index(ordinal),
-            Step::Key("updatedAttributes".into()),
-        ];
-        let limit = self.rules.max_entity_bytes;
-        let detail = format!("would make the entity's document larger than {limit} bytes");
-        Violations::one(Location(steps), detail)
     }
 
     fn finish(self) -> Writes<'a> {
