@@ -5,9 +5,9 @@ mod draft;
 
 use uuid::Uuid;
 
+use crate::Timestamp;
 use crate::merge::same_value;
 use crate::store::LoggedEvent;
-use crate::{Location, Step, Timestamp, Violations};
 pub use draft::{Draft, Field, Header};
 
 /// A valid event: attributes of 1 to 1,000 entities are now so.
@@ -63,30 +63,11 @@ impl Event {
             })
     }
 
-    /// The verdict on an event whose first update makes a document of more than twice `limit` bytes,
-    /// whatever is stored: that is always refused. What the others make depends on the first.
-    pub(crate) fn surely_too_large(&self, limit: usize) -> Option<Violations> {
-        let first = self.updates.first()?;
-        first.patch.makes_more_than(limit.saturating_mul(2)).then(|| too_large(0, limit))
-    }
-
     /// Bytes that the event holds in memory, roughly.
     pub fn weight(&self) -> usize {
         let updates: usize = self.updates.iter().map(EntityUpdate::weight).sum();
         size_of::<Self>() + self.name.len() + updates
     }
-}
-
-/// The verdict on an event whose update at `ordinal` makes its entity's document larger than `limit`.
-pub(crate) fn too_large(ordinal: usize, limit: usize) -> Violations {
-    let steps = vec![
-        Step::Key("eventBody".into()),
-        Step::Key("entities".into()),
-        Step::Index(ordinal),
-        Step::Key("updatedAttributes".into()),
-    ];
-    let detail = format!("would make the entity's document larger than {limit} bytes");
-    Violations::one(Location(steps), detail)
 }
 
 /// New attributes of one entity.

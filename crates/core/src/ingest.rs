@@ -41,18 +41,6 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// `LOG_PROGRESS_EVERY`
     pub log_progress_every: u64,
-    /// `MAX_ENTITY_BYTES`
-    pub max_entity_bytes: usize,
-}
-
-impl Limits {
-    /// Stops an event that the store would surely refuse, before it costs the writers anything.
-    fn admit(&self, event: Event) -> Result<Event, Problem> {
-        match event.surely_too_large(self.max_entity_bytes) {
-            None => Ok(event),
-            Some(violations) => Err(Problem::validation(violations).of_event(event.uuid())),
-        }
-    }
 }
 
 impl From<&Settings> for Limits {
@@ -63,7 +51,6 @@ impl From<&Settings> for Limits {
             queue_age: settings.ingest_queue_age,
             request_timeout: settings.request_timeout,
             log_progress_every: settings.log_progress_every,
-            max_entity_bytes: settings.max_entity_bytes,
         }
     }
 }
@@ -95,13 +82,8 @@ impl Ingest {
     pub async fn submit(&self, event: Event) -> Outcome {
         let uuid = event.uuid();
         tracing::debug!(%uuid, event_type = event.event_type(), "event received");
-        let outcome = match self.queue.limits.admit(event) {
-            Ok(event) => {
-                let (reply, answer) = oneshot::channel();
-                self.push(Work::One(event, reply), answer).await
-            }
-            Err(problem) => Err(problem),
-        };
+        let (reply, answer) = oneshot::channel();
+        let outcome = self.push(Work::One(event, reply), answer).await;
         let outcome = outcome.map_err(|problem| problem.of_event(uuid));
         self.queue.metrics.told(&outcome);
         outcome
@@ -129,7 +111,8 @@ impl Ingest {
     /// `Validation` or `Conflict` with locations from the array's root, or why nothing was stored.
     pub async fn submit_atomic(&self, events: Vec<Event>) -> Result<Vec<Outcome>, Problem> {
         let uuids: Vec<Uuid> = events.iter().map(Event::uuid).collect();
-        let outcomes: Vec<Outcome> = match self.push_all(events).await {
+        let (reply, answer) = oneshot::channel();
+        let outcomes: Vec<Outcome> = match self.push(Work::All(events, reply), answer).await {
             Ok(receipts) => receipts.into_iter().map(Ok).collect(),
             Err(unknown) if unknown.kind == ProblemKind::OutcomeUnknown => {
                 uuids.into_iter().map(|uuid| Err(unknown.clone().of_event(uuid))).collect()
@@ -213,13 +196,6 @@ impl Ingest {
     /// Waits until everything that was taken in is answered, then stops the writers.
     pub async fn finished(&self) {
         self.queue.close_when_empty().await;
-    }
-
-    async fn push_all(&self, events: Vec<Event>) -> Result<Vec<Receipt>, Problem> {
-        let limits = &self.queue.limits;
-        let events = all_valid(events.into_iter().map(|event| limits.admit(event)))?;
-        let (reply, answer) = oneshot::channel();
-        self.push(Work::All(events, reply), answer).await
     }
 
     async fn push<T>(

@@ -140,7 +140,7 @@ impl CallSender {
     pub async fn send(&mut self, item: Result<Event, Problem>) -> bool {
         // The slot first: an item in the queue always has its place among the results.
         let Ok(slot) = self.pending.clone().reserve_owned().await else { return false };
-        let pending = match item.and_then(|event| self.queue.limits.admit(event)) {
+        let pending = match item {
             Ok(event) => self.queue_event(event).await,
             Err(problem) => Pending::Ready(Err(problem)),
         };

@@ -186,7 +186,6 @@ fn limits() -> Limits {
         queue_age: Duration::from_secs(2),
         request_timeout: Duration::from_secs(3),
         log_progress_every: 10,
-        max_entity_bytes: 1000,
     }
 }
 
@@ -239,34 +238,6 @@ async fn what_waits_shares_one_commit() {
         assert_eq!(version(&outcome.await.unwrap()), 1);
     }
     assert_eq!(store.with(|memory| memory.batches.clone()), [1, 100]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_makes_a_document_over_twice_the_limit_never_reaches_the_store() {
-    let of_size = |size, flat| {
-        let mut event = event_on(&["a", "b"]);
-        event.updates[0].patch = Patch { text: "{}".into(), size, flat };
-        event
-    };
-    let store = FakeStore::new();
-    store.open_gate();
-    let ingest = store.start(limits());
-    let refused = ingest.submit(of_size(2001, true)).await.unwrap_err();
-    assert_eq!(refused.kind, ProblemKind::Validation);
-    let all = ingest.submit_atomic(vec![event_on(&["a"]), of_size(2001, true)]).await.unwrap_err();
-    let place = all.violations.listed()[0].location.pointer();
-    assert_eq!(place, "/1/eventBody/entities/0/updatedAttributes");
-    let each = ingest.submit_each(vec![Ok(of_size(2001, true))]).await.unwrap();
-    assert_eq!(
-        each[0],
-        Err(Problem { event_id: each[0].as_ref().unwrap_err().event_id, ..refused })
-    );
-    assert_eq!(store.with(|memory| memory.batches.clone()), [0; 0]);
-    // what the stored document decides, or nulls may make small, is the store's
-    for event in [of_size(2000, true), of_size(2001, false)] {
-        ingest.submit(event).await.unwrap();
-    }
-    assert_eq!(store.with(|memory| memory.batches.clone()), [1, 1]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,9 +7,8 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use super::{LoggedEvent, LoggedUpdate, Stamp, Verdict};
-use crate::event::too_large;
 use crate::merge::Document;
-use crate::{EntityKey, EntityUpdate, Event, Timestamp};
+use crate::{EntityKey, EntityUpdate, Event, Location, Step, Timestamp, Violations};
 
 /// What the database has of a batch's uuids and entities.
 #[derive(Debug, Default)]
@@ -126,6 +125,18 @@ struct State<'a> {
     /// At least the document's size.
     bound: usize,
     updated: Timestamp,
+}
+
+/// The verdict on an event whose update at `ordinal` makes its entity's document larger than `limit`.
+fn too_large(ordinal: usize, limit: usize) -> Violations {
+    let steps = vec![
+        Step::Key("eventBody".into()),
+        Step::Key("entities".into()),
+        Step::Index(ordinal),
+        Step::Key("updatedAttributes".into()),
+    ];
+    let detail = format!("would make the entity's document larger than {limit} bytes");
+    Violations::one(Location(steps), detail)
 }
 
 impl<'a> Planner<'a> {
