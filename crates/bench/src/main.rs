@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
 /// What can go wrong here ends the tool, or the cell, with its text.
@@ -93,7 +93,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Report { results } => run::render(&results).map(|()| ExitCode::SUCCESS),
         // as the services do it
         Command::Ceiling(ceiling) => {
-            Runtime::new()?.block_on(ceiling::serve(*ceiling)).map(|()| ExitCode::SUCCESS)
+            let runtime = producer_server::connections_runtime()?;
+            runtime.block_on(ceiling::serve(*ceiling)).map(|()| ExitCode::SUCCESS)
         }
     }
 }

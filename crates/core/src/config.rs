@@ -45,8 +45,8 @@ pub struct Settings {
     /// Largest request body or message, on the wire and decoded; of NDJSON the longest line
     #[arg(long, env = "MAX_BODY_BYTES", default_value = "16MiB", value_parser = size, value_name = "SIZE")]
     pub max_body_bytes: usize,
-    /// Largest document of an entity, as compact UTF-8
-    #[arg(long, env = "MAX_ENTITY_BYTES", default_value = "1MiB", value_parser = size, value_name = "SIZE")]
+    /// Largest document of an entity, as compact UTF-8; up to 32MiB
+    #[arg(long, env = "MAX_ENTITY_BYTES", default_value = "1MiB", value_parser = document_size, value_name = "SIZE")]
     pub max_entity_bytes: usize,
     /// Open connections at most
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "12000", value_parser = count, value_name = "N")]
@@ -175,6 +175,16 @@ pub fn size(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "allowed is a size above zero such as 1048576, 512KiB or 16MiB".into())
 }
 
+/// The largest text that PostgreSQL takes as jsonb whatever it holds: an array there has room for
+/// 2^24 items while it is parsed, of which the shortest have two bytes.
+const LARGEST_DOCUMENT: usize = 32 << 20;
+
+fn document_size(text: &str) -> Result<usize, String> {
+    size(text).ok().filter(|&bytes| bytes <= LARGEST_DOCUMENT).ok_or_else(|| {
+        "allowed is a size above zero up to 32MiB such as 1048576, 512KiB or 16MiB".into()
+    })
+}
+
 fn split_unit(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(end)
@@ -263,6 +273,14 @@ mod tests {
         assert_eq!(size("16MiB"), Ok(16 << 20));
         for wrong in ["", "0", "16MB", "-1", "1.5GiB", "99999999999GiB"] {
             assert!(size(wrong).is_err_and(|e| e.contains("16MiB")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_document_is_no_larger_than_any_jsonb_can_be() {
+        assert_eq!(document_size("32MiB"), Ok(LARGEST_DOCUMENT));
+        for wrong in ["33554433", "1GiB", "0", "1MB"] {
+            assert!(document_size(wrong).is_err_and(|e| e.contains("up to 32MiB")), "{wrong}");
         }
     }
 

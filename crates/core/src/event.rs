@@ -140,6 +140,12 @@ impl Patch {
     pub fn is_flat(&self) -> bool {
         self.flat
     }
+
+    /// Whether every document that it is merged into has more than `bytes` bytes then: all members
+    /// of a flat patch stay. Of others their size proves nothing, since nulls remove.
+    pub(crate) fn makes_more_than(&self, bytes: usize) -> bool {
+        self.flat && self.size > bytes
+    }
 }
 
 /// What the sender of an applied event is told.

@@ -5,7 +5,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use producer_core::store::{ApplyError, ApplyMode, Verdict, Writer};
+use futures_util::future::join_all;
+use producer_core::store::{ApplyError, ApplyMode, Store, Verdict, Writer};
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{Connection, Executor};
 use support::{Db, START, apply, car, clock, event, open, settings, uuid};
@@ -354,6 +355,41 @@ async fn a_server_that_is_down_is_unavailable_and_comes_back_by_itself() {
     }
     let a = store.entity(&support::key("Car", "a")).await.unwrap().unwrap();
     assert_eq!(a.version, 2, "applied exactly once");
+}
+
+/// Every idle connection of the pool is broken then, and the pool doesn't know.
+#[tokio::test]
+async fn the_first_read_after_a_restart_answers() {
+    let server = Postgres::own();
+    let database = migrated(&server).await;
+    let store = open(&settings(database.url(), &[]), clock(START)).await;
+    apply(&mut *store.writer(), &[car(1, "a", "{}")]).await;
+    for restart in [Postgres::stop, Postgres::kill] {
+        fill_the_pool(&*store).await;
+        restart(&server);
+        server.start();
+        assert_eq!(store.ping().await, Ok(()));
+        fill_the_pool(&*store).await;
+        restart(&server);
+        server.start();
+        let a = store.entity(&support::key("Car", "a")).await.unwrap().unwrap();
+        assert_eq!(a.version, 1);
+    }
+}
+
+/// Reads side by side until every connection of the pool is open and idle.
+async fn fill_the_pool(store: &dyn Store) {
+    let started = Instant::now();
+    let pool = || store.pool().unwrap();
+    while pool().open < pool().max {
+        let pings = (0..pool().max).map(|_| store.ping());
+        assert!(join_all(pings).await.iter().all(Result::is_ok));
+        assert!(started.elapsed() < DEADLINE, "still {:?}", pool());
+    }
+    while pool().idle < pool().max {
+        assert!(started.elapsed() < DEADLINE, "still {:?}", pool());
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

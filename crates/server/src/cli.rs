@@ -64,8 +64,7 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
     let filter = Filter::new(line.settings.log_level, rust_log)
         .map_err(|reason| Failure::unusable(format!("RUST_LOG: {reason}")))?;
     let database = database(&line.settings)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(Failure::new)?;
+    let runtime = crate::connections_runtime().map_err(Failure::new)?;
     let writers = crate::writers_runtime().map_err(Failure::new)?;
     runtime.block_on(async {
         match line.command.unwrap_or(Command::Serve) {

@@ -10,6 +10,7 @@ pub mod serve;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 
 use producer_core::config::Settings;
@@ -61,6 +62,17 @@ pub struct App<A> {
     pub metrics: metrics::ServiceMetrics,
     /// Cancelled when the service is told to stop: not ready at once, no new work.
     pub shutdown: CancellationToken,
+}
+
+/// What runs everything but the writers: as many threads as there are cores, less the writers' one.
+/// A thread more on two cores, and half of the wake-ups find nothing to do.
+///
+/// # Errors
+/// Those of the operating system: no thread can be had.
+pub fn connections_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(cores.saturating_sub(1).max(1)).enable_all().build()
 }
 
 /// The writers have a thread of their own. Beside the connections, a database's answer would be

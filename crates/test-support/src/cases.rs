@@ -44,6 +44,9 @@ const ENTITIES: &str = "/eventBody/entities";
 const FIRST_TYPE: &str = "/eventBody/entities/0/entityType";
 const FIRST_ID: &str = "/eventBody/entities/0/entityId";
 const FIRST_PATCH: &str = "/eventBody/entities/0/updatedAttributes";
+const SECOND_PATCH: &str = "/eventBody/entities/1/updatedAttributes";
+/// Of an entity's document, as it is by default.
+const TWICE_THE_LIMIT: usize = 2 << 20;
 const FIRST_A: &str = "/eventBody/entities/0/updatedAttributes/a";
 /// Four bytes in UTF-8.
 const CAR: &str = "\u{1f697}";
@@ -193,9 +196,18 @@ fn attributes() -> Vec<Case> {
         with_attributes(&format!("{open}1{close}"))
     };
     let escaped = format!("{FIRST_PATCH}/~1~0");
+    let large = format!("\"{}\"", "x".repeat(TWICE_THE_LIMIT));
+    let second = with_entities(&format!(
+        r#"[{ENTITY},{{"entityType":"Case","entityId":"two","updatedAttributes":{{"a":{large}}}}}]"#
+    ));
+    let nulls: Vec<_> = (0..TWICE_THE_LIMIT / 1000).map(|n| format!("\"{n:1000}\":null")).collect();
+    let nulls = format!("{{{}}}", nulls.join(","));
     vec![
         stored("attributes empty", with_attributes("{}")),
         stored("a null removes", a("null")),
+        refused("a document over twice the limit", a(&large), &[FIRST_PATCH]),
+        refused("a document over twice the limit behind another", second, &[SECOND_PATCH]),
+        stored("nulls over twice the limit", with_attributes(&nulls)),
         stored("64 levels", nested(64)),
         refused("65 levels", nested(65), &[&format!("{FIRST_PATCH}{}", "/a".repeat(64))]),
         stored("a number of 400 digits", a(&"9".repeat(400))),

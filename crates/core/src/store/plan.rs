@@ -103,7 +103,9 @@ pub(crate) fn plan_part<'a>(
     planner.load(&event.updates()[part.clone()], known)?;
     Ok(match planner.update_all(event, part) {
         Ok(()) => (Verdict::Applied(planner.versions_of(event, 0)), planner.finish()),
-        Err(ordinal) => (Verdict::Invalid(planner.too_large(ordinal)), Writes::default()),
+        Err(ordinal) => {
+            (Verdict::Invalid(too_large(ordinal, rules.max_entity_bytes)), Writes::default())
+        }
     })
 }
 
@@ -123,6 +125,18 @@ struct State<'a> {
     /// At least the document's size.
     bound: usize,
     updated: Timestamp,
+}
+
+/// The verdict on an event whose update at `ordinal` makes its entity's document larger than `limit`.
+fn too_large(ordinal: usize, limit: usize) -> Violations {
+    let steps = vec![
+        Step::Key("eventBody".into()),
+        Step::Key("entities".into()),
+        Step::Index(ordinal),
+        Step::Key("updatedAttributes".into()),
+    ];
+    let detail = format!("would make the entity's document larger than {limit} bytes");
+    Violations::one(Location(steps), detail)
 }
 
 impl<'a> Planner<'a> {
@@ -155,7 +169,7 @@ impl<'a> Planner<'a> {
                 self.applied.insert(event.uuid(), (event, first_row));
                 Verdict::Applied(self.versions_of(event, first_row))
             }
-            Err(ordinal) => Verdict::Invalid(self.too_large(ordinal)),
+            Err(ordinal) => Verdict::Invalid(too_large(ordinal, self.rules.max_entity_bytes)),
         })
     }
 
@@ -229,6 +243,10 @@ impl<'a> Planner<'a> {
         ordinal: usize,
         update: &'a EntityUpdate,
     ) -> Result<(), TooLarge> {
+        // without opening it, which takes long where it is far too large
+        if update.patch().makes_more_than(self.rules.max_entity_bytes) {
+            return Err(TooLarge);
+        }
         let fresh = || State::new(self.rules.now);
         let state = self.states.entry(update.key()).or_insert_with(fresh);
         state.document.apply(update.patch());
@@ -244,18 +262,6 @@ impl<'a> Planner<'a> {
         let (version, committed) = (state.version, state.updated);
         self.log.push(LogRow { event, ordinal, update, version, committed });
         Ok(())
-    }
-
-    fn too_large(&self, ordinal: usize) -> Violations {
-        let steps = vec![
-            Step::Key("eventBody".into()),
-            Step::Key("entities".into()),
-            Step::Index(ordinal),
-            Step::Key("updatedAttributes".into()),
-        ];
-        let limit = self.rules.max_entity_bytes;
-        let detail = format!("would make the entity's document larger than {limit} bytes");
-        Violations::one(Location(steps), detail)
     }
 
     fn finish(self) -> Writes<'a> {

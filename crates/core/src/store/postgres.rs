@@ -8,6 +8,7 @@ mod read;
 pub(crate) mod version;
 mod writer;
 
+use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -77,6 +78,14 @@ impl PostgresStore {
         Self { pool, writers, writer_settings, read_deadline }
     }
 
+    /// A read that no broken connection of the pool can fail.
+    async fn read<T, F>(&self, read: impl Fn() -> F) -> Result<T, ReadError>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        read::with_retry(self.read_deadline, self.pool.usage().max, read).await
+    }
+
     /// Looks at the server once. One that can't be reached is no error: the service comes up and
     /// answers 503 until it can.
     ///
@@ -107,11 +116,11 @@ impl Store for PostgresStore {
         &'a self,
         key: &'a EntityKey,
     ) -> BoxFuture<'a, Result<Option<Entity>, ReadError>> {
-        Box::pin(read::with_retry(self.read_deadline, move || read::entity(&self.pool, key)))
+        Box::pin(self.read(move || read::entity(&self.pool, key)))
     }
 
     fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
-        Box::pin(read::with_retry(self.read_deadline, move || read::event(&self.pool, uuid)))
+        Box::pin(self.read(move || read::event(&self.pool, uuid)))
     }
 
     fn pool(&self) -> Option<PoolUse> {
@@ -119,7 +128,7 @@ impl Store for PostgresStore {
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
-        Box::pin(read::with_retry(self.read_deadline, move || read::ping(&self.pool)))
+        Box::pin(self.read(move || read::ping(&self.pool)))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -28,22 +28,27 @@ WHERE entity_type = $1 AND entity_id = $2";
 
 type Pool = MeasuredPool<Postgres>;
 
-/// Runs `read`, and once more on a fresh connection when the pooled one turns out broken: the pool
-/// doesn't look at a connection before it lends it, which would cost a round trip each time.
+/// Runs `read`, and again while the pooled connection turns out broken, up to `broken` times: the
+/// pool doesn't look at a connection before it lends it, which would cost a round trip each time. A
+/// server that restarted has broken every idle one.
 pub(super) async fn with_retry<T, F>(
     deadline: Duration,
+    broken: u32,
     read: impl Fn() -> F,
 ) -> Result<T, ReadError>
 where
     F: Future<Output = Result<T, sqlx::Error>>,
 {
-    let twice = async {
-        match read().await.map_err(Fault::from) {
-            Err(Fault::Lost(_)) => read().await.map_err(Fault::from),
-            other => other,
+    let tries = async {
+        for _ in 0..broken {
+            match read().await.map_err(Fault::from) {
+                Err(Fault::Lost(_)) => {}
+                other => return other,
+            }
         }
+        read().await.map_err(Fault::from)
     };
-    match tokio::time::timeout(deadline, twice).await {
+    match tokio::time::timeout(deadline, tries).await {
         Ok(result) => result.map_err(ReadError::from),
         Err(_) => Err(ReadError("the server doesn't answer".to_owned())),
     }
