@@ -26,7 +26,7 @@ const BATCH_UPDATES: usize = 512;
 const BATCH_BYTES: usize = 4 << 20;
 /// Jobs that must wait before another writer joins the first: one writer serves single posts best,
 /// a second one helps when the first is behind.
-const SECOND_WRITER_FROM: usize = BATCH_UPDATES;
+const SECOND_WRITER_FROM: usize = 256;
 /// A job that waits this long lets another writer in too: the first may be stuck.
 const LONG_WAIT: Duration = Duration::from_millis(200);
 /// How far a writer that has found something looks past jobs that it has to leave in the queue.

@@ -50,6 +50,11 @@ pub fn options(base: PgConnectOptions, settings: &Settings) -> PgConnectOptions 
         // an acknowledged event is on disk, whatever the server's default says
         ("synchronous_commit", "on".to_owned()),
         ("default_transaction_isolation", "read committed".to_owned()),
+        // every statement looks rows up by their keys; a plan made when a table was small must not
+        // scan it for ever
+        ("enable_seqscan", "off".to_owned()),
+        ("enable_hashjoin", "off".to_owned()),
+        ("enable_mergejoin", "off".to_owned()),
     ])
 }
 
