@@ -1,10 +1,11 @@
 //! The one use case: take events, apply them in batches that share a commit, tell each sender.
 //!
-//! Senders put `queue::Job`s into a bounded queue; writer tasks take whatever is there at once
+//! Senders put `job::Job`s into a bounded queue; writer tasks take whatever is there at once
 //! and apply it in one transaction. Writers belong to nobody's request: a sender that goes away, or
 //! whose deadline passes, never tears a commit.
 
 mod call;
+mod job;
 mod metrics;
 mod queue;
 mod writer;
@@ -26,7 +27,8 @@ use crate::metrics::MetricFamily;
 use crate::store::Store;
 use crate::{Event, Problem, ProblemKind, Receipt};
 pub use call::{CallResults, CallSender};
-use queue::{Job, Queue, Ticket, Work};
+use job::{Job, Ticket, Work};
+use queue::Queue;
 
 /// Limits of the queue, from the settings of the same names.
 #[derive(Debug, Clone)]

@@ -16,6 +16,7 @@ use crate::event::Patch;
 use crate::{Clock, Event, Location, Problem, ProblemKind, Violations};
 pub(crate) use lexer::{Lexer, Malformed};
 use scanner::{Kind, Scanner};
+pub use text::write_string;
 
 /// Items that a bulk array may have.
 const MAX_EVENTS: usize = 10_000;
@@ -157,9 +158,9 @@ pub fn object_of_strings<'s>(members: impl IntoIterator<Item = (&'s str, &'s str
         if out.len() > 1 {
             out.push(',');
         }
-        text::write_string(&mut out, key);
+        write_string(&mut out, key);
         out.push(':');
-        text::write_string(&mut out, value);
+        write_string(&mut out, value);
     }
     out.push('}');
     out

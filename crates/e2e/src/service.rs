@@ -88,6 +88,12 @@ impl Service {
         service
     }
 
+    /// Starts REST and gRPC with the same settings.
+    pub async fn start_both(settings: &[(&str, &str)]) -> (Self, Self) {
+        let rest = Self::start(Binary::Rest, settings).await;
+        (rest, Self::start(Binary::Grpc, settings).await)
+    }
+
     /// Starts it once more, with the same settings, in the same folder, on the same port.
     pub async fn restart(&mut self) {
         self.child = spawn(self.binary, &self.settings, self.folder.path());

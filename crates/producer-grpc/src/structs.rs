@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use producer_core::{Location, Step, Violations};
+use producer_core::{Location, Step, Violations, parse};
 use prost_types::value::Kind as ProstKind;
 use prost_types::{ListValue, Struct, Value};
 
@@ -111,7 +111,7 @@ impl Writer {
             if i > 0 {
                 self.text.push(',');
             }
-            string(&mut self.text, key);
+            parse::write_string(&mut self.text, key);
             self.text.push(':');
             self.place.push(Step::Key(key.to_owned().into()));
             self.value(kind(value)?, level)?;
@@ -142,7 +142,7 @@ impl Writer {
             Kind::Bool(value) => self.text.push_str(if value { "true" } else { "false" }),
             Kind::Number(number) if number.is_finite() => push_number(&mut self.text, number),
             Kind::Number(_) => self.refuse("must be a finite number"),
-            Kind::Text(text) => string(&mut self.text, text),
+            Kind::Text(text) => parse::write_string(&mut self.text, text),
             Kind::Struct(_) | Kind::List(_) if level == MAX_LEVELS => {
                 self.refuse("must not be nested deeper than 30 levels");
                 return check_depth(value, level + 1);
@@ -185,30 +185,6 @@ fn push_number(text: &mut String, number: f64) {
         write!(text, "{number}")
     };
     debug_assert!(written.is_ok(), "a String takes everything");
-}
-
-/// Writes a JSON string (RFC 8259, section 7).
-pub(crate) fn string(out: &mut String, text: &str) {
-    out.push('"');
-    let mut plain_from = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if !matches!(byte, b'"' | b'\\' | 0..=0x1f) {
-            continue;
-        }
-        out.push_str(&text[plain_from..at]);
-        plain_from = at + 1;
-        let written = match byte {
-            b'"' | b'\\' => {
-                out.push('\\');
-                out.push(char::from(byte));
-                Ok(())
-            }
-            _ => write!(out, "\\u{byte:04x}"),
-        };
-        debug_assert!(written.is_ok(), "a String takes everything");
-    }
-    out.push_str(&text[plain_from..]);
-    out.push('"');
 }
 
 /// Why a document can't be told as a Struct.

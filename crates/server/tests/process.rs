@@ -1,22 +1,12 @@
 //! The command line as real processes: settings, exit statuses, signals.
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-/// The example beside this test's binary; cargo builds both.
-fn tiny_file() -> PathBuf {
-    let test = std::env::current_exe().expect("this binary");
-    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps");
-    profile.join("examples").join("tiny")
-}
-
-/// The program in an empty folder, with an empty environment.
-fn tiny(folder: &tempfile::TempDir) -> Command {
-    let mut command = Command::new(tiny_file());
-    command.current_dir(folder.path()).env_clear();
-    command
-}
+use support::{sql, tiny, tiny_file};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
@@ -189,18 +179,6 @@ fn rows_that_are_left_make_status_three() {
     assert!(output(tiny(&folder).args(["rebuild", "--write"])).status.success());
     sql(&folder, "DELETE FROM event_log");
     assert_eq!(output(tiny(&folder).args(["rebuild", "--write"])).status.code(), Some(3));
-}
-
-/// Runs statements on the embedded database.
-fn sql(folder: &tempfile::TempDir, statements: &str) {
-    use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
-    let url = format!("sqlite://{}", folder.path().join("data/producer.db").display());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let mut connection = SqliteConnection::connect(&url).await.expect("a connection");
-        connection.execute(AssertSqlSafe(statements.to_owned())).await.expect("done");
-        connection.close().await.expect("closed");
-    });
 }
 
 /// A running service; killed when dropped.

@@ -1,5 +1,7 @@
 //! What maintenance commands show on a terminal.
 
+mod support;
+
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -7,6 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use support::{sql, tiny};
 
 /// A terminal: the end that a person would sit at, and the one that a program writes to.
 fn terminal() -> (File, OwnedFd) {
@@ -17,11 +21,10 @@ fn terminal() -> (File, OwnedFd) {
     (person.into(), program)
 }
 
-fn tiny(folder: &tempfile::TempDir, arguments: &[&str]) -> Command {
-    let test = std::env::current_exe().expect("this binary");
-    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps");
-    let mut command = Command::new(profile.join("examples").join("tiny"));
-    command.args(arguments).current_dir(folder.path()).env_clear().env("TERM", "xterm");
+/// The program, which knows what terminal it is on.
+fn on(folder: &tempfile::TempDir, arguments: &[&str]) -> Command {
+    let mut command = tiny(folder);
+    command.args(arguments).env("TERM", "xterm");
     command
 }
 
@@ -41,7 +44,7 @@ fn on_terminal(mut command: Command) -> (Output, String) {
 #[test]
 fn adopt_and_rebuild_show_a_bar_on_a_terminal_and_only_their_result_elsewhere() {
     let folder = tempfile::tempdir().expect("a folder");
-    assert!(tiny(&folder, &["migrate"]).output().expect("it runs").status.success());
+    assert!(on(&folder, &["migrate"]).output().expect("it runs").status.success());
     let statements = "DROP VIEW car_entities;
         CREATE TABLE car_entities (id TEXT PRIMARY KEY, entity_type, created_at, updated_at, data);
         INSERT INTO car_entities VALUES ('a', 'Car', NULL, NULL, '{}'), ('b', 'Car', NULL, NULL, '{}')";
@@ -50,24 +53,12 @@ fn adopt_and_rebuild_show_a_bar_on_a_terminal_and_only_their_result_elsewhere() 
         (&["migrate", "adopt"][..], "2 rows adopted, 0 left"),
         (&["rebuild"], "2 entities, 0 differ"),
     ] {
-        let (output, shown) = on_terminal(tiny(&folder, arguments));
+        let (output, shown) = on_terminal(on(&folder, arguments));
         assert!(output.status.success(), "{shown}");
         assert!(shown.contains("/2 "), "{arguments:?} shows how far it is: {shown:?}");
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(told.starts_with(result) && told.lines().count() == 1, "{told}");
     }
-    let piped = tiny(&folder, &["rebuild"]).output().expect("it runs");
+    let piped = on(&folder, &["rebuild"]).output().expect("it runs");
     assert!(piped.stderr.is_empty(), "no bar where no terminal is");
-}
-
-/// Runs statements on the embedded database.
-fn sql(folder: &tempfile::TempDir, statements: &str) {
-    use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
-    let url = format!("sqlite://{}", folder.path().join("data/producer.db").display());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let mut connection = SqliteConnection::connect(&url).await.expect("a connection");
-        connection.execute(AssertSqlSafe(statements.to_owned())).await.expect("done");
-        connection.close().await.expect("closed");
-    });
 }

@@ -9,7 +9,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::queue::{Job, Queue, Ticket, Work, behind_a_failed_one};
+use super::job::{Job, Ticket, Work, behind_a_failed_one};
+use super::queue::Queue;
 use super::{Outcome, outcome_unknown, too_old_problem};
 use crate::{Event, Problem, ProblemKind};
 

@@ -1,183 +1,19 @@
 //! The ingest over a store in memory that fails, delays and half-answers on purpose. Time is
 //! paused: deadlines pass as soon as nothing else can happen.
 
-use std::collections::{HashMap, HashSet};
+mod fake;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::fake::{FakeStore, Trick};
 use super::{Ingest, Limits, Outcome};
-use crate::store::{
-    ApplyError, ApplyMode, BoxFuture, Entity, LoggedEvent, ReadError, Stamp, Store, Verdict, Writer,
-};
+use crate::store::ApplyError;
 use crate::{EntityKey, EntityUpdate, Event, Patch, Problem, ProblemKind};
-
-/// What the store does with the next batch instead of simply applying it.
-enum Trick {
-    /// None: it applies.
-    Apply,
-    Fail(ApplyError),
-    /// Loses the connection, and nothing is stored.
-    Lose,
-    /// Commits, and loses the connection before it can say so.
-    CommitThenLose,
-    /// Loses the connection; before it is asked again, another process stores the same events.
-    LoseToAnother,
-    Panic,
-}
-
-#[derive(Default)]
-struct Memory {
-    log: HashMap<Uuid, (Vec<u64>, Stamp)>,
-    /// The stamp of the last try.
-    stamp: i32,
-    versions: HashMap<EntityKey, u64>,
-    /// Uuids in the order in which they took effect.
-    order: Vec<Uuid>,
-    batches: Vec<usize>,
-    /// Batches that would have waited for a lock.
-    impatient: usize,
-    tricks: Vec<Trick>,
-    poison: HashSet<Uuid>,
-    locked: HashSet<EntityKey>,
-}
-
-#[derive(Clone)]
-struct FakeStore {
-    memory: Arc<Mutex<Memory>>,
-    /// A permit for each batch that may be applied.
-    gate: Arc<Semaphore>,
-    writers: usize,
-}
-
-impl FakeStore {
-    fn new() -> Self {
-        Self { memory: Arc::default(), gate: Arc::new(Semaphore::new(0)), writers: 1 }
-    }
-
-    fn open_gate(&self) {
-        self.gate.add_permits(100_000);
-    }
-
-    fn with<T>(&self, look: impl FnOnce(&mut Memory) -> T) -> T {
-        look(&mut self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-    }
-
-    fn trick(&self, tricks: impl IntoIterator<Item = Trick>) {
-        self.with(|memory| memory.tricks.extend(tricks));
-    }
-
-    fn start(&self, limits: Limits) -> Ingest {
-        Ingest::start(&(Arc::new(self.clone()) as Arc<dyn Store>), limits, &Handle::current())
-    }
-}
-
-impl Memory {
-    fn apply(&mut self, batch: &[Event], mode: ApplyMode) -> Result<Vec<Verdict>, ApplyError> {
-        self.batches.push(batch.len());
-        self.impatient += usize::from(mode == ApplyMode::Normal);
-        if batch.iter().any(|event| self.poison.contains(&event.uuid)) {
-            return Err(ApplyError::Refused("poison".into()));
-        }
-        let locked = |event: &Event| event.updates.iter().any(|u| self.locked.contains(&u.key));
-        if mode == ApplyMode::Atomic && batch.iter().any(locked) {
-            return Ok(vec![Verdict::Locked; batch.len()]);
-        }
-        let blocked: Vec<bool> = batch.iter().map(locked).collect();
-        Ok(batch
-            .iter()
-            .zip(blocked)
-            .map(|(event, locked)| if locked { Verdict::Locked } else { self.apply_one(event) })
-            .collect())
-    }
-
-    fn apply_one(&mut self, event: &Event) -> Verdict {
-        if let Some((versions, stamp)) = self.log.get(&event.uuid) {
-            return Verdict::Duplicate { versions: versions.clone(), stamp: *stamp };
-        }
-        let versions: Vec<u64> = event
-            .updates
-            .iter()
-            .map(|update| {
-                let version = self.versions.entry(update.key.clone()).or_default();
-                *version += 1;
-                *version
-            })
-            .collect();
-        self.log.insert(event.uuid, (versions.clone(), Stamp(self.stamp)));
-        self.order.push(event.uuid);
-        Verdict::Applied(versions)
-    }
-}
-
-fn lost(stamp: i32) -> ApplyError {
-    ApplyError::Unknown { reason: "connection lost".into(), stamp: Stamp(stamp) }
-}
-
-struct FakeWriter(FakeStore);
-
-impl Writer for FakeWriter {
-    fn apply<'a>(
-        &'a mut self,
-        batch: &'a [Event],
-        mode: ApplyMode,
-    ) -> BoxFuture<'a, Result<Vec<Verdict>, ApplyError>> {
-        Box::pin(async move {
-            self.0.gate.acquire().await.unwrap().forget();
-            self.0.with(|memory| {
-                let trick =
-                    if memory.tricks.is_empty() { None } else { Some(memory.tricks.remove(0)) };
-                memory.stamp += 1;
-                let stamp = memory.stamp;
-                match trick {
-                    None | Some(Trick::Apply) => memory.apply(batch, mode),
-                    Some(Trick::Fail(error)) => Err(error),
-                    Some(Trick::CommitThenLose) => {
-                        memory.apply(batch, mode)?;
-                        Err(lost(stamp))
-                    }
-                    Some(Trick::Lose) => Err(lost(stamp)),
-                    Some(Trick::LoseToAnother) => {
-                        memory.stamp += 1;
-                        memory.apply(batch, mode)?;
-                        Err(lost(stamp))
-                    }
-                    Some(Trick::Panic) => panic!("a defect, on purpose"),
-                }
-            })
-        })
-    }
-}
-
-impl Store for FakeStore {
-    fn writer(&self) -> Box<dyn Writer> {
-        Box::new(FakeWriter(self.clone()))
-    }
-
-    fn max_writers(&self) -> usize {
-        self.writers
-    }
-
-    fn entity<'a>(&'a self, _: &'a EntityKey) -> BoxFuture<'a, Result<Option<Entity>, ReadError>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn event(&self, _: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
-}
 
 fn limits() -> Limits {
     Limits {

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Level, debug, enabled, error, warn};
 use uuid::Uuid;
 
-use super::queue::{Batch, Job, Queue, Slip, Work};
+use super::job::{Job, Slip, Work};
+use super::queue::{Batch, Queue};
 use super::{Outcome, internal, outcome_unknown, too_old_problem, unavailable};
 use crate::bulk::LISTED_VIOLATIONS;
 use crate::store::{ApplyError, ApplyMode, Stamp, Store, Verdict, Writer};

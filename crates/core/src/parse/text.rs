@@ -82,7 +82,7 @@ pub(crate) fn string_len(text: &str) -> usize {
 }
 
 /// Appends `text` as a JSON string with as few escapes as possible.
-pub(crate) fn write_string(out: &mut String, text: &str) {
+pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
     let mut rest = text;
     while let Some(at) = rest.bytes().position(needs_escape) {

@@ -70,8 +70,9 @@ pub(crate) struct LogRow<'a> {
     pub(crate) committed: Timestamp,
 }
 
-/// Plans `batch`; a verdict for each event, in order. `held` are the keys that foreign sessions hold; an event that touches one waits,
-/// and so must later events on its other entities, to stay behind it: their keys are added.
+/// Plans `batch`; a verdict for each event, in order. `held` are the keys that foreign sessions hold;
+/// an event that touches one waits, and so must later events on its other entities, to stay behind
+/// it: their keys are added.
 ///
 /// # Errors
 /// A stored document that is no JSON object, as a sentence for the log.
@@ -127,7 +128,8 @@ struct State<'a> {
     updated: Timestamp,
 }
 
-/// The verdict on an event whose update at `ordinal` makes its entity's document larger than `limit`.
+/// The verdict on an event whose update at `ordinal` makes its entity's document larger than
+/// `limit` bytes.
 fn too_large(ordinal: usize, limit: usize) -> Violations {
     let steps = vec![
         Step::Key("eventBody".into()),

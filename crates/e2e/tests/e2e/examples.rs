@@ -52,8 +52,7 @@ async fn cars_go_as_ndjson() {
 #[tokio::test]
 async fn cars_go_as_a_grpc_stream() {
     let database = Database::sqlite();
-    let rest = Service::start(Binary::Rest, &database.settings()).await;
-    let grpc = Service::start(Binary::Grpc, &database.settings()).await;
+    let (rest, grpc) = Service::start_both(&database.settings()).await;
     let lines = cars(&["--events"]).await;
     let messages: Vec<_> = lines.lines().map(message).collect();
     assert_eq!(messages.len(), EVENTS);

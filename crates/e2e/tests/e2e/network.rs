@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Binary, Database, Load, Outcome, Proxy, RECOVERY_DEADLINE, Record, Service, Weather};
+use e2e::{Database, Load, Outcome, Proxy, RECOVERY_DEADLINE, Record, Service, Weather};
 
 fn done(record: &Record) -> bool {
     matches!(record.outcome, Outcome::Done { .. })
@@ -18,8 +18,7 @@ async fn a_bad_network_to_postgres_loses_nothing() {
     let database = Database::postgres().await;
     let (proxy, url) = Proxy::before(database.url()).await;
     let settings = [("DATABASE_URL", url.as_str())];
-    let rest = Service::start(Binary::Rest, &settings).await;
-    let grpc = Service::start(Binary::Grpc, &settings).await;
+    let (rest, grpc) = Service::start_both(&settings).await;
     let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 8, 5);
     load.history().more_done(100).await;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use e2e::{Api, Binary, History, Load, Outcome, Record, Service};
+use e2e::{Api, History, Load, Outcome, Record, Service};
 use futures_util::{StreamExt, stream};
 use test_support::Postgres;
 use tokio::task::spawn_blocking;
@@ -32,8 +32,7 @@ impl Scene {
     async fn new() -> Self {
         let server = Arc::new(spawn_blocking(Postgres::own).await.unwrap());
         let url = server.url("postgres");
-        let rest = Service::start(Binary::Rest, &[("DATABASE_URL", &url)]).await;
-        let grpc = Service::start(Binary::Grpc, &[("DATABASE_URL", &url)]).await;
+        let (rest, grpc) = Service::start_both(&[("DATABASE_URL", &url)]).await;
         let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 8, 5);
         let scene = Self { server, rest, grpc, load };
         scene.each_api("events before the fault", SERVED, done).await;

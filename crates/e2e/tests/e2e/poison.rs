@@ -84,8 +84,7 @@ async fn poisoned_lines_harm_no_neighbour(database: &Database) {
 }
 
 async fn poisoned_messages_of_a_stream_harm_no_neighbour(database: &Database) {
-    let rest = Service::start(Binary::Rest, &database.settings()).await;
-    let grpc = Service::start(Binary::Grpc, &database.settings()).await;
+    let (rest, grpc) = Service::start_both(&database.settings()).await;
     let messages: Vec<_> = poisoned().iter().map(SentEvent::message).collect();
     let results = grpc.grpc().client.stream_events(stream::iter(messages)).await.unwrap();
     let results: Vec<_> = results.into_inner().map(Result::unwrap).collect().await;

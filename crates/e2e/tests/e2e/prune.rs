@@ -30,8 +30,7 @@ async fn pruned(database: &Database, older_than: &str) -> String {
 }
 
 async fn pruned_under_load_by_two_at_once_no_update_is_lost(database: &Database) {
-    let rest = Service::start(Binary::Rest, &database.settings()).await;
-    let grpc = Service::start(Binary::Grpc, &database.settings()).await;
+    let (rest, grpc) = Service::start_both(&database.settings()).await;
     let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 8, 5);
     for _ in 0..4 {
         load.history().more_done(100).await;

@@ -18,8 +18,7 @@ on_both_databases!(
 const EACH: usize = 250;
 
 async fn both_apis_under_load_lose_nothing_and_starve_neither(database: &Database) {
-    let rest = Service::start(Binary::Rest, &database.settings()).await;
-    let grpc = Service::start(Binary::Grpc, &database.settings()).await;
+    let (rest, grpc) = Service::start_both(&database.settings()).await;
     let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 8, 5);
     for sender in [0, 1] {
         load.history().more("events of each API", EACH, |record| record.sender == sender).await;
@@ -33,8 +32,7 @@ async fn both_apis_under_load_lose_nothing_and_starve_neither(database: &Databas
 }
 
 async fn the_same_event_through_both_apis_takes_effect_once(database: &Database) {
-    let rest = Service::start(Binary::Rest, &database.settings()).await;
-    let grpc = Service::start(Binary::Grpc, &database.settings()).await;
+    let (rest, grpc) = Service::start_both(&database.settings()).await;
     let apis: [Api; 2] = [rest.rest().into(), grpc.grpc().into()];
     for (first, second) in [(0, 1), (1, 0)] {
         let event = SentEvent::new("Car", &format!("car-{first}"), json!({"owner": {"name": "A"}}))

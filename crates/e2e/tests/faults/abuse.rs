@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use e2e::{Binary, DEADLINE, Database, Load, NEIGHBOUR_DEADLINE, Outcome, SentEvent, Service};
+use e2e::{DEADLINE, Database, Load, NEIGHBOUR_DEADLINE, Outcome, SentEvent, Service};
 use flate2::{Compress, Compression, FlushCompress};
 use futures_util::future::join_all;
 use futures_util::stream;
@@ -30,8 +30,7 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let database = Database::postgres().await;
-        let rest = Service::start(Binary::Rest, &database.settings()).await;
-        let grpc = Service::start(Binary::Grpc, &database.settings()).await;
+        let (rest, grpc) = Service::start_both(&database.settings()).await;
         let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 2, 5);
         load.history().more_done(40).await;
         Self { rest, grpc, load, _database: database }

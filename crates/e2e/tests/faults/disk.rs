@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use e2e::{Binary, Load, Service, eventually};
+use e2e::{Load, Service, eventually};
 use tempfile::TempDir;
 use test_support::Postgres;
 use tokio::task::spawn_blocking;
@@ -58,8 +58,7 @@ async fn sqlite_on_a_full_disk_refuses_reads_on_and_recovers() {
     let disk = Disk::new(24);
     let url = format!("sqlite://{}", disk.path().join("producer.db").display());
     let settings = [("DATABASE_URL", url.as_str())];
-    let rest = Service::start(Binary::Rest, &settings).await;
-    let grpc = Service::start(Binary::Grpc, &settings).await;
+    let (rest, grpc) = Service::start_both(&settings).await;
     let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 4, 5);
     load.history().more_done(100).await;
 
@@ -102,8 +101,7 @@ async fn full_disk_under_postgres(
     let server = Arc::new(spawn_blocking(move || make(&folder)).await.unwrap());
     let url = server.url("postgres");
     let settings = [("DATABASE_URL", url.as_str())];
-    let rest = Service::start(Binary::Rest, &settings).await;
-    let grpc = Service::start(Binary::Grpc, &settings).await;
+    let (rest, grpc) = Service::start_both(&settings).await;
     let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 4, 5);
     load.history().more_done(100).await;
 

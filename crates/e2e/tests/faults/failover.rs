@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Binary, Load, Proxy, Record, Service};
+use e2e::{Load, Proxy, Record, Service};
 use test_support::Postgres;
 use tokio::net::lookup_host;
 use tokio::task::spawn_blocking;
@@ -20,8 +20,7 @@ async fn a_standby_takes_over_and_nothing_acknowledged_is_lost() {
     .unwrap();
     let (proxy, url) = Proxy::before(&primary.url("postgres")).await;
     let settings = [("DATABASE_URL", url.as_str())];
-    let rest = Service::start(Binary::Rest, &settings).await;
-    let grpc = Service::start(Binary::Grpc, &settings).await;
+    let (rest, grpc) = Service::start_both(&settings).await;
     let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 8, 5);
     load.history().more_done(200).await;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Api, Binary, Database, Load, NEIGHBOUR_DEADLINE, Outcome, SentEvent, Service};
+use e2e::{Api, Database, Load, NEIGHBOUR_DEADLINE, Outcome, SentEvent, Service};
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::task::JoinHandle;
@@ -10,8 +10,7 @@ use tokio::task::JoinHandle;
 use crate::judge;
 
 async fn scene(database: &Database) -> (Service, Service, Load) {
-    let rest = Service::start(Binary::Rest, &database.settings()).await;
-    let grpc = Service::start(Binary::Grpc, &database.settings()).await;
+    let (rest, grpc) = Service::start_both(&database.settings()).await;
     let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 8, 5);
     load.history().more_done(100).await;
     (rest, grpc, load)

@@ -60,6 +60,18 @@ pub(in crate::maintenance) struct NewEntry<'s> {
 
 type LogRow<T> = (Uuid, String, String, i64, i32, Option<T>, T, String);
 
+/// A statement for both databases: a [`LogRow`] of each entry that the condition picks.
+macro_rules! logged_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT event_uuid, entity_type, entity_id, version, CAST(kind AS int), created_at,
+                 committed_at, CAST(patch AS text)
+             FROM event_log WHERE ",
+            $condition
+        )
+    };
+}
+
 impl Connection {
     /// The log behind `version` of `key`, in the order of keys and versions: one page
     /// of at most `rows`.
@@ -69,16 +81,11 @@ impl Connection {
         version: u64,
         rows: i64,
     ) -> Result<Vec<Logged>, MaintenanceError> {
-        const QUERY: &str =
-            "SELECT event_uuid, entity_type, entity_id, version, kind, created_at, committed_at, patch
-             FROM event_log WHERE (entity_type, entity_id, version) > ($1, $2, $3)
-             ORDER BY entity_type, entity_id, version LIMIT $4";
-        const POSTGRES: &str =
-            "SELECT event_uuid, entity_type, entity_id, version, kind::int, created_at, committed_at,
-                 patch::text
-             FROM event_log WHERE (entity_type, entity_id, version) > ($1, $2, $3)
-             ORDER BY entity_type, entity_id, version LIMIT $4";
-        self.log_page((QUERY, POSTGRES), key, version, rows).await
+        const QUERY: &str = logged_where!(
+            "(entity_type, entity_id, version) > ($1, $2, $3)
+             ORDER BY entity_type, entity_id, version LIMIT $4"
+        );
+        self.log_page(QUERY, key, version, rows).await
     }
 
     /// The log of one entity behind `version`, in the order of versions: one page of at most `rows`.
@@ -88,21 +95,15 @@ impl Connection {
         version: u64,
         rows: i64,
     ) -> Result<Vec<Logged>, MaintenanceError> {
-        const QUERY: &str =
-            "SELECT event_uuid, entity_type, entity_id, version, kind, created_at, committed_at, patch
-             FROM event_log WHERE entity_type = $1 AND entity_id = $2 AND version > $3
-             ORDER BY version LIMIT $4";
-        const POSTGRES: &str =
-            "SELECT event_uuid, entity_type, entity_id, version, kind::int, created_at, committed_at,
-                 patch::text
-             FROM event_log WHERE entity_type = $1 AND entity_id = $2 AND version > $3
-             ORDER BY version LIMIT $4";
-        self.log_page((QUERY, POSTGRES), key, version, rows).await
+        const QUERY: &str = logged_where!(
+            "entity_type = $1 AND entity_id = $2 AND version > $3 ORDER BY version LIMIT $4"
+        );
+        self.log_page(QUERY, key, version, rows).await
     }
 
     async fn log_page(
         &mut self,
-        (sqlite, postgres): (&'static str, &'static str),
+        query: &'static str,
         key: &EntityKey,
         version: u64,
         rows: i64,
@@ -110,12 +111,12 @@ impl Connection {
         let (entity_type, id, version) = (key.entity_type(), key.entity_id(), bigint(version));
         Ok(match self {
             Self::Postgres(c) => {
-                let query = sqlx::query_as::<_, LogRow<DateTime<Utc>>>(postgres);
+                let query = sqlx::query_as::<_, LogRow<DateTime<Utc>>>(query);
                 let query = query.bind(entity_type).bind(id).bind(version).bind(rows);
                 page(query.fetch(c).map_ok(|row| logged(row, moment)), |e| e.patch.len()).await?
             }
             Self::Sqlite(c) => {
-                let query = sqlx::query_as::<_, LogRow<i64>>(sqlite);
+                let query = sqlx::query_as::<_, LogRow<i64>>(query);
                 let query = query.bind(entity_type).bind(id).bind(version).bind(rows);
                 let rows = query.fetch(c).map_ok(|row| logged(row, Timestamp::from_micros));
                 page(rows, |e| e.patch.len()).await?
@@ -128,24 +129,12 @@ impl Connection {
         &mut self,
         uuid: Uuid,
     ) -> Result<Option<(u64, String)>, MaintenanceError> {
-        let row: Option<(i64, String)> =
-            match self {
-                Self::Postgres(c) => {
-                    sqlx::query_as(
-                        "SELECT version, patch::text FROM event_log
-                     WHERE event_uuid = $1 AND ordinal = 0",
-                    )
-                    .bind(uuid)
-                    .fetch_optional(c)
-                    .await?
-                }
-                Self::Sqlite(c) => sqlx::query_as(
-                    "SELECT version, patch FROM event_log WHERE event_uuid = $1 AND ordinal = 0",
-                )
-                .bind(uuid)
-                .fetch_optional(c)
-                .await?,
-            };
+        const QUERY: &str = "SELECT version, CAST(patch AS text) FROM event_log
+                             WHERE event_uuid = $1 AND ordinal = 0";
+        let row: Option<(i64, String)> = match self {
+            Self::Postgres(c) => sqlx::query_as(QUERY).bind(uuid).fetch_optional(c).await?,
+            Self::Sqlite(c) => sqlx::query_as(QUERY).bind(uuid).fetch_optional(c).await?,
+        };
         Ok(row.map(|(version, patch)| (natural(version), patch)))
     }
 

@@ -1,0 +1,151 @@
+//! An entry of the queue: what is applied together, and what goes along with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::call::CallState;
+use super::queue::Queue;
+use super::{Outcome, outcome_unknown, unavailable};
+use crate::store::Stamp;
+use crate::{Event, Problem, Receipt};
+
+/// Where a job stands, shared with its sender, so that a deadline can take it out of the queue and
+/// know for sure that it is not stored.
+#[derive(Clone, Default)]
+pub(super) struct Ticket(Arc<AtomicU8>);
+
+impl Ticket {
+    const QUEUED: u8 = 0;
+    const TAKEN: u8 = 1;
+    const CANCELLED: u8 = 2;
+
+    /// Takes the job out of the queue; false when a writer has it.
+    pub(super) fn cancel(&self) -> bool {
+        self.change(Self::QUEUED, Self::CANCELLED)
+    }
+
+    fn take(&self) -> bool {
+        self.change(Self::QUEUED, Self::TAKEN)
+    }
+
+    pub(super) fn put_back(&self) {
+        self.change(Self::TAKEN, Self::QUEUED);
+    }
+
+    fn change(&self, from: u8, to: u8) -> bool {
+        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// What is applied together, and where its outcome goes.
+pub(super) enum Work {
+    /// One event.
+    One(Event, oneshot::Sender<Outcome>),
+    /// All events or none.
+    All(Vec<Event>, oneshot::Sender<Result<Vec<Receipt>, Problem>>),
+}
+
+impl Work {
+    pub(super) fn events(&self) -> &[Event] {
+        match self {
+            Self::One(event, _) => std::slice::from_ref(event),
+            Self::All(events, _) => events,
+        }
+    }
+}
+
+/// An entry of the queue.
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) slip: Slip,
+}
+
+/// What goes along with the work of a job.
+pub(super) struct Slip {
+    /// Hashes of the uuids and entities; two jobs that share one keep their order.
+    pub(super) keys: Vec<u64>,
+    pub(super) call: Option<Arc<CallState>>,
+    /// When a job that waits for a foreign session's lock is given up; an event of a call has its
+    /// time from when it first met the lock.
+    pub(super) expires: Option<Instant>,
+    pub(super) queued: Instant,
+    /// Earlier tries that may have stored it: it can't be refused as not stored any more.
+    pub(super) lost: Vec<Stamp>,
+    pub(super) ticket: Ticket,
+    pub(super) events: usize,
+    pub(super) weight: usize,
+}
+
+impl Slip {
+    /// Whether an earlier try may have stored it.
+    pub(super) fn is_uncertain(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// What a sender is told whose event is not stored as far as this try goes: an earlier try may
+    /// have stored it.
+    pub(super) fn refusal(&self, problem: Problem) -> Problem {
+        if self.is_uncertain() { outcome_unknown() } else { problem }
+    }
+}
+
+impl Job {
+    pub(super) fn new(work: Work, queue: &Queue, expires: Option<Instant>) -> Self {
+        let events = work.events();
+        let slip = Slip {
+            keys: events.iter().flat_map(|event| queue.keys(event)).collect(),
+            call: None,
+            expires,
+            queued: Instant::now(),
+            lost: Vec::new(),
+            ticket: Ticket::default(),
+            events: events.len(),
+            weight: events.iter().map(Event::weight).sum(),
+        };
+        Self { work, slip }
+    }
+
+    pub(super) fn is_atomic(&self) -> bool {
+        matches!(self.work, Work::All(..))
+    }
+
+    /// Tells the sender that nothing was stored.
+    pub(super) fn refuse(self, problem: Problem) {
+        match self.work {
+            Work::One(event, reply) => drop(reply.send(Err(problem.of_event(event.uuid())))),
+            Work::All(_, reply) => drop(reply.send(Err(problem))),
+        }
+    }
+
+    /// Takes the job for a writer, unless its sender gave it up or its call forbids it.
+    pub(super) fn take_up(self) -> Option<Self> {
+        let Slip { keys, call, ticket, .. } = &self.slip;
+        if !self.slip.is_uncertain() && !ticket.take() {
+            // What stands behind it in its call must not be applied in its stead.
+            call.iter().for_each(|call| call.fail(keys, false));
+            return None;
+        }
+        if call.as_ref().is_some_and(|call| call.forbids(keys)) {
+            let problem = self.slip.refusal(behind_a_failed_one());
+            self.refuse(problem);
+            return None;
+        }
+        Some(self)
+    }
+
+    /// Every key that isn't an event's uuid is an update's entity.
+    pub(super) fn update_count(&self) -> usize {
+        self.slip.keys.len() - self.slip.events
+    }
+}
+
+/// A job of a call whose earlier event on the same entity failed must not overtake it.
+pub(super) fn behind_a_failed_one() -> Problem {
+    let mut problem = unavailable();
+    problem.detail =
+        "an earlier event of this call could not be stored; this one was not tried".into();
+    problem
+}
