@@ -72,7 +72,8 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
             Command::Serve => {
                 telemetry::init(filter).map_err(Failure::new)?;
                 let traces = Traces::start(&line.traces, A::NAME).map_err(Failure::unusable)?;
-                let served = serve::serve::<A>(line.settings, line.args, database, writers.handle());
+                let served =
+                    serve::serve::<A>(line.settings, line.args, database, writers.handle());
                 let ended = served.await;
                 if let Some(traces) = traces {
                     traces.stop().await;

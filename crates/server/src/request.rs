@@ -40,7 +40,8 @@ mod tests {
         assert!(given.is_sampled() && given.is_remote());
         let unsampled = told("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
         assert!(unsampled.is_valid() && !unsampled.is_sampled());
-        for wrong in ["", "00-00-00-00", "00-00000000000000000000000000000000-b7ad6b7169203331-01"] {
+        for wrong in ["", "00-00-00-00", "00-00000000000000000000000000000000-b7ad6b7169203331-01"]
+        {
             assert!(!told(wrong).is_valid(), "{wrong}");
         }
         assert!(!caller(&HeaderMap::new()).is_valid());

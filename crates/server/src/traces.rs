@@ -28,7 +28,10 @@ impl Traces {
     ///
     /// # Errors
     /// One line: a setting of OpenTelemetry's own that can't be used.
-    pub(crate) fn start(settings: &TraceSettings, name: &'static str) -> Result<Option<Self>, String> {
+    pub(crate) fn start(
+        settings: &TraceSettings,
+        name: &'static str,
+    ) -> Result<Option<Self>, String> {
         let Some(receiver) = settings.receiver() else { return Ok(None) };
         let exporter = SpanExporter::builder()
             .with_http()
@@ -50,7 +53,8 @@ impl Traces {
 
     /// Sends what is left, for a moment.
     pub(crate) async fn stop(self) {
-        let stopped = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH)).await;
+        let stopped =
+            tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH)).await;
         if !matches!(stopped, Ok(Ok(()))) {
             tracing::warn!("the last spans could not be delivered");
         }

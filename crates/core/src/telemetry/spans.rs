@@ -29,8 +29,10 @@ fn date(moment: Instant) -> SystemTime {
     SystemTime::now() - moment.elapsed()
 }
 
+/// An invalid parent is none; samplers would take it for one that isn't sampled.
 fn child_of(parent: &SpanContext) -> Context {
-    Context::new().with_remote_span_context(parent.clone())
+    let context = Context::new();
+    if parent.is_valid() { context.with_remote_span_context(parent.clone()) } else { context }
 }
 
 /// The span of one request.

@@ -76,8 +76,12 @@ async fn a_row_that_a_foreign_session_holds_shows_as_waiting_for_the_database() 
         foreign.execute("ROLLBACK").await.unwrap();
     };
     let body = held().json().to_string();
-    let (status, answer, ()) =
-        tokio::join!(post(&rest, "over-rest", body), client.process_event(call), release);
+    let (status, answer, (), ()) = tokio::join!(
+        post(&rest, "over-rest", body),
+        client.process_event(call),
+        leave(&rest, "left"),
+        release
+    );
     assert_eq!(status, 200);
     answer.unwrap();
 
@@ -89,6 +93,17 @@ async fn a_row_that_a_foreign_session_holds_shows_as_waiting_for_the_database() 
     mostly(&of_grpc, &["queue_ms", "database_ms"]);
     assert_eq!(of_grpc["route"], "/producer.v1.EventService/ProcessEvent");
     assert_eq!(of_grpc["status"], "OK");
+    let of_one_that_left = line(&rest, "left").await;
+    mostly(&of_one_that_left, &["queue_ms", "database_ms"]);
+    assert_eq!(of_one_that_left["status"], "cancelled");
+}
+
+/// A client that doesn't wait for the answer.
+async fn leave(service: &Service, id: &str) {
+    let rest = service.rest();
+    let request = rest.http.post(rest.url("/api/v1/events")).header("x-request-id", id);
+    let request = request.body(held().json().to_string()).timeout(HELD / 2);
+    assert!(request.send().await.unwrap_err().is_timeout());
 }
 
 /// Half of `body` at once, the rest late.
