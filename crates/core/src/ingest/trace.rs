@@ -24,6 +24,8 @@ pub(super) struct Times {
 impl Times {
     pub(super) fn taken(&self, after: Duration, batch: Option<&BatchSpan>) {
         self.taken.store(micros(after), Ordering::Relaxed);
+        // it may have waited aside since a writer was done with it
+        self.applied.store(0, Ordering::Relaxed);
         if let Some(batch) = batch {
             self.batch.get_or_init(|| Box::new(batch.context().clone()));
         }
