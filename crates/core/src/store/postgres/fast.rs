@@ -114,8 +114,9 @@ pub(super) async fn apply(
         .bind(log.event_types)
         .bind(log.patches)
         .bind(session.stamp.0)
+        .persistent(session.keep_statements())
         // the whole answer: what ends a stream early leaves the commit's own error unread
-        .fetch_all(&mut session.connection);
+        .fetch_all(&mut *session.connection);
     let made = Session::flight(settings.flight_deadline, statement).await?;
     match made.first() {
         Some(versions) if versions.len() == folded.0.len() => Ok(verdicts(batch, versions, &ranks)),

@@ -1,12 +1,13 @@
 //! The reads, each one statement.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use futures_util::TryStreamExt;
 use sqlx::Sqlite;
 use sqlx::sqlite::SqliteExecutor;
 use uuid::Uuid;
 
-use crate::store::log::{LogRecord, assemble};
+use crate::store::log::{Assembly, LogRecord};
 use crate::store::pool::MeasuredPool;
 use crate::store::{Entity, LoggedEvent, ReadError, Stamp};
 use crate::{EntityKey, Timestamp};
@@ -47,8 +48,10 @@ pub(super) async fn entity(pool: &Pool, key: &EntityKey) -> Result<Option<Entity
 /// One event of the log.
 pub(super) async fn event(pool: &Pool, uuid: Uuid) -> Result<Option<LoggedEvent>, ReadError> {
     let mut connection = pool.acquire().await.map_err(unavailable)?;
-    let mut found = logged(&mut *connection, [uuid].into_iter()).await.map_err(unavailable)?;
-    Ok(found.remove(&uuid))
+    let mut event = None;
+    let found = |logged| event = Some(logged);
+    logged(&mut *connection, [uuid].into_iter(), found).await.map_err(unavailable)?;
+    Ok(event)
 }
 
 /// Whether the file can be read.
@@ -63,17 +66,23 @@ fn unavailable(error: sqlx::Error) -> ReadError {
     ReadError(error.to_string())
 }
 
-/// Those of `uuids` that are in the log.
+/// Hands over those of `uuids` that are in the log, one by one: together they may be large.
 pub(super) async fn logged(
     executor: impl SqliteExecutor<'_>,
     uuids: impl Iterator<Item = Uuid>,
-) -> Result<HashMap<Uuid, LoggedEvent>, sqlx::Error> {
+    mut found: impl FnMut(LoggedEvent),
+) -> Result<(), sqlx::Error> {
     // Each once: a uuid that stands twice here would join its rows twice.
     let wanted: BTreeSet<String> = uuids.map(|uuid| uuid.simple().to_string()).collect();
     let wanted =
         serde_json::to_string(&wanted).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    let rows: Vec<LogRow> = sqlx::query_as(LOGGED).bind(wanted).fetch_all(executor).await?;
-    Ok(assemble(rows.into_iter().map(LogRecord::from)))
+    let mut rows = sqlx::query_as::<_, LogRow>(LOGGED).bind(wanted).fetch(executor);
+    let mut assembly = Assembly::default();
+    while let Some(row) = rows.try_next().await? {
+        assembly.add(LogRecord::from(row)).into_iter().for_each(&mut found);
+    }
+    assembly.finish().into_iter().for_each(found);
+    Ok(())
 }
 
 #[derive(sqlx::FromRow)]

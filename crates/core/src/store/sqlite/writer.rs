@@ -7,14 +7,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use uuid::Uuid;
 
 use super::checkpoint::Checkpointer;
 use super::read;
 use super::turns::Turns;
-use crate::store::plan::{Change, Known, LogRow, Rules, Stored, Writes, compare, plan, plan_part};
+use crate::store::plan::{Change, Known, LogRow, Rules, Stored, Writes, plan, plan_part, seen};
 use crate::store::slices::{Slice, parts, slices};
-use crate::store::{ApplyError, ApplyMode, BoxFuture, LoggedEvent, Stamp, Verdict, Writer};
+use crate::store::{ApplyError, ApplyMode, BoxFuture, Stamp, Verdict, Writer};
 use crate::{Clock, EntityKey, EntityUpdate, Event, Timestamp};
 
 // Every statement is a way to SQLite's thread and back, so each takes all its rows as one JSON
@@ -160,9 +159,9 @@ async fn apply_whole(
     rules: Rules,
     events: &[Event],
 ) -> Result<Vec<Verdict>, ApplyError> {
-    let logged = logged(connection, events).await?;
+    let seen = seen_before(connection, events).await?;
     let entities = entities(connection, events.iter().flat_map(Event::updates)).await?;
-    let known = Known { logged, entities };
+    let known = Known { seen, entities };
     let plan = plan(events, &known, &mut HashSet::new(), rules);
     let (verdicts, writes) = plan.map_err(ApplyError::Refused)?;
     write(connection, writes, rules.stamp).await?;
@@ -177,9 +176,8 @@ async fn apply_in_parts(
     event: &Event,
     parts: Vec<Range<usize>>,
 ) -> Result<Verdict, ApplyError> {
-    let logged = logged(connection, std::slice::from_ref(event)).await?;
-    if let Some(logged) = logged.get(&event.uuid()) {
-        return Ok(compare(event, logged));
+    if let Some(verdict) = seen_before(connection, std::slice::from_ref(event)).await?.remove(&0) {
+        return Ok(verdict);
     }
     run(connection, "SAVEPOINT event").await?;
     let mut versions = Vec::with_capacity(event.updates().len());
@@ -217,12 +215,15 @@ async fn sizes(
     Ok(sized.collect())
 }
 
-/// Those of the events' uuids that are taken.
-async fn logged(
+/// The verdicts on those of the events, by their places, whose uuid is taken.
+async fn seen_before(
     connection: &mut SqliteConnection,
     events: &[Event],
-) -> Result<HashMap<Uuid, LoggedEvent>, ApplyError> {
-    read::logged(connection, events.iter().map(Event::uuid)).await.map_err(fault)
+) -> Result<HashMap<usize, Verdict>, ApplyError> {
+    let mut verdicts = HashMap::new();
+    let found = |logged| verdicts.extend(seen(events, &logged));
+    read::logged(connection, events.iter().map(Event::uuid), found).await.map_err(fault)?;
+    Ok(verdicts)
 }
 
 /// The entities of the updates, as far as they exist.
