@@ -60,7 +60,14 @@ on_all!(
 );
 
 /// Time is not what is tested here.
-const UNHURRIED: [&str; 2] = ["--database-statement-timeout", "30s"];
+const UNHURRIED: [&str; 6] = [
+    "--database-statement-timeout",
+    "30s",
+    "--database-lock-timeout",
+    "10s",
+    "--database-acquire-timeout",
+    "30s",
+];
 
 async fn a_new_entity_is_made_at_version_1(db: Db) {
     let verdicts = db.apply(&[car(1, "a", r#"{"km":1}"#)]).await;

@@ -8,7 +8,6 @@ mod examples;
 mod network;
 mod outage;
 mod poison;
-mod pooler;
 mod prune;
 mod start;
 mod together;
