@@ -36,6 +36,15 @@ pub struct Settings {
     /// How long to wait for a connection
     #[arg(long, env = "DATABASE_ACQUIRE_TIMEOUT", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub database_acquire_timeout: Duration,
+    /// How long a connection may idle before it is closed
+    #[arg(long, env = "DATABASE_IDLE_TIMEOUT", default_value = "10m", value_parser = duration, value_name = "DURATION")]
+    pub database_idle_timeout: Duration,
+    /// How old a connection may become before another takes its place
+    #[arg(long, env = "DATABASE_MAX_LIFETIME", default_value = "30m", value_parser = duration, value_name = "DURATION")]
+    pub database_max_lifetime: Duration,
+    /// none, or transaction where DATABASE_URL leads through PgBouncer in that mode
+    #[arg(long, env = "DATABASE_POOLER", default_value = "none", value_parser = pooler, value_name = "MODE")]
+    pub database_pooler: Pooler,
     /// How long one statement may take
     #[arg(long, env = "DATABASE_STATEMENT_TIMEOUT", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub database_statement_timeout: Duration,
@@ -87,6 +96,16 @@ pub struct Settings {
     /// How long a stop may take to answer what is in flight
     #[arg(long, env = "SHUTDOWN_GRACE", default_value = "25s", value_parser = duration, value_name = "DURATION")]
     pub shutdown_grace: Duration,
+}
+
+/// What `DATABASE_URL` leads through on its way to PostgreSQL.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing that keeps sessions apart from connections.
+    #[default]
+    None,
+    /// PgBouncer, or its like, that lends a session of the server for one transaction alone.
+    Transaction,
 }
 
 impl Settings {
@@ -239,6 +258,14 @@ fn connections(text: &str) -> Result<u32, String> {
     enough.ok_or_else(|| "allowed is a whole number from 2 to 4294967295".into())
 }
 
+fn pooler(text: &str) -> Result<Pooler, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "none" => Ok(Pooler::None),
+        "transaction" => Ok(Pooler::Transaction),
+        _ => Err("allowed is none or transaction".into()),
+    }
+}
+
 fn ip(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "allowed is an IP address such as 127.0.0.1, 0.0.0.0 or ::".into())
 }
@@ -314,6 +341,13 @@ mod tests {
             assert_eq!(truth(word), Ok(meaning));
         }
         assert!(truth("on").is_err());
+    }
+
+    #[test]
+    fn a_pooler_is_none_or_lends_sessions_for_a_transaction() {
+        assert_eq!(pooler("none"), Ok(Pooler::None));
+        assert_eq!(pooler("Transaction"), Ok(Pooler::Transaction));
+        assert!(pooler("session").is_err_and(|e| e == "allowed is none or transaction"));
     }
 
     #[test]

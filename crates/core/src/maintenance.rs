@@ -16,14 +16,37 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection as _};
 
+use crate::config::Pooler;
 use crate::store::DatabaseUrl;
-use crate::store::postgres::version;
+use crate::store::postgres::{pooler, version};
 
 /// How long a writer of the same SQLite file may keep maintenance waiting.
 const SQLITE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a server may take to accept a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a session of ours is set up.
+const SESSION: [(&str, &str); 8] = [
+    pooler::MARK,
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("default_transaction_isolation", "read committed"),
+    ("synchronous_commit", "on"),
+    ("TimeZone", "UTC"),
+    // "already exists, skipping" is no news
+    ("client_min_messages", "warning"),
+];
+
+/// The same for a transaction alone.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
+    SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL synchronous_commit = 'on';
+    SET LOCAL client_min_messages = 'warning'";
+
+const NEEDS_SESSION: &str = "DATABASE_POOLER: this can't be done through a pooler in transaction \
+    mode: run it with a DATABASE_URL that leads to PostgreSQL itself, and DATABASE_POOLER=none";
 
 /// Why maintenance stopped.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +112,12 @@ pub enum News {
 #[derive(Debug, Clone)]
 pub enum Database {
     /// PostgreSQL.
-    Postgres(Box<PgConnectOptions>),
+    Postgres {
+        /// How to reach it.
+        options: Box<PgConnectOptions>,
+        /// What stands between.
+        pooler: Pooler,
+    },
     /// An SQLite file.
     Sqlite(PathBuf),
 }
@@ -97,7 +125,7 @@ pub enum Database {
 impl From<DatabaseUrl> for Database {
     fn from(url: DatabaseUrl) -> Self {
         match url {
-            DatabaseUrl::Postgres(options) => Self::Postgres(options),
+            DatabaseUrl::Postgres(options) => Self::Postgres { options, pooler: Pooler::None },
             DatabaseUrl::Sqlite(file) => Self::Sqlite(file),
         }
     }
@@ -107,7 +135,7 @@ impl std::fmt::Display for Database {
     /// Names the database, without its password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Postgres(options) => write!(
+            Self::Postgres { options, .. } => write!(
                 f,
                 "postgres://{}:{}/{}",
                 options.get_host(),
@@ -120,17 +148,49 @@ impl std::fmt::Display for Database {
 }
 
 impl Database {
+    /// The same database, through what `DATABASE_POOLER` names.
+    #[must_use]
+    pub fn through(mut self, through: Pooler) -> Self {
+        if let Self::Postgres { pooler, .. } = &mut self {
+            *pooler = through;
+        }
+        self
+    }
+
+    fn is_pooled(&self) -> bool {
+        matches!(self, Self::Postgres { pooler: Pooler::Transaction, .. })
+    }
+
+    /// Whether a connection's session can be ours.
+    fn check_session(&self) -> Result<(), MaintenanceError> {
+        match self.is_pooled() {
+            true => Err(MaintenanceError::Refused(NEEDS_SESSION.into())),
+            false => Ok(()),
+        }
+    }
+
+    /// A connection whose session is ours for as long as it lasts.
     async fn connect(&self) -> Result<Connection, MaintenanceError> {
+        self.check_session()?;
+        self.connect_for_transaction().await
+    }
+
+    /// A connection that a pooler may stand before: it is good for transactions that begin with
+    /// [`BEGIN`] and leave nothing behind.
+    async fn connect_for_transaction(&self) -> Result<Connection, MaintenanceError> {
         match self {
-            Self::Postgres(options) => connect_postgres(options).await.map(Connection::Postgres),
+            Self::Postgres { options, pooler } => {
+                connect_postgres(options, *pooler).await.map(Connection::Postgres)
+            }
             Self::Sqlite(file) => connect_sqlite(file, false).await.map(Connection::Sqlite),
         }
     }
 
-    /// As [`Database::connect`], but an SQLite file that isn't there is made, with its folder.
+    /// As [`Database::connect_for_transaction`], but an SQLite file that isn't there is made, with
+    /// its folder.
     async fn connect_or_create(&self) -> Result<Connection, MaintenanceError> {
         let Self::Sqlite(file) = self else {
-            return self.connect().await;
+            return self.connect_for_transaction().await;
         };
         if let Some(folder) = file.parent() {
             tokio::fs::create_dir_all(folder).await.map_err(|error| {
@@ -146,7 +206,7 @@ impl Database {
     /// # Errors
     /// The database can't be reached.
     pub async fn has_older_table(&self) -> Result<bool, MaintenanceError> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.connect_for_transaction().await?;
         let stands = connection.older_table_stands().await?;
         match connection {
             Connection::Postgres(connection) => connection.close().await?,
@@ -166,12 +226,14 @@ impl Connection {
     async fn older_table_stands(&mut self) -> Result<bool, MaintenanceError> {
         let kind: Option<String> = match self {
             Self::Postgres(c) => {
-                sqlx::query_scalar(
+                let mut transaction = c.begin_with(BEGIN).await?;
+                let kind = sqlx::query_scalar(
                     "SELECT CASE WHEN relkind IN ('r', 'p') THEN 'table' ELSE 'view' END
                      FROM pg_class WHERE oid = to_regclass('car_entities')",
-                )
-                .fetch_optional(c)
-                .await?
+                );
+                let kind = kind.persistent(false).fetch_optional(&mut *transaction).await?;
+                transaction.commit().await?;
+                kind
             }
             Self::Sqlite(c) => {
                 sqlx::query_scalar("SELECT type FROM sqlite_schema WHERE name = 'car_entities'")
@@ -183,22 +245,26 @@ impl Connection {
     }
 }
 
-async fn connect_postgres(options: &PgConnectOptions) -> Result<PgConnection, MaintenanceError> {
-    let options = options.clone().application_name("producer maintenance").options([
-        ("statement_timeout", "0"),
-        ("lock_timeout", "0"),
-        ("idle_in_transaction_session_timeout", "0"),
-        ("default_transaction_isolation", "read committed"),
-        ("synchronous_commit", "on"),
-        ("TimeZone", "UTC"),
-        // "already exists, skipping" is no news
-        ("client_min_messages", "warning"),
-    ]);
+async fn connect_postgres(
+    options: &PgConnectOptions,
+    pooler: Pooler,
+) -> Result<PgConnection, MaintenanceError> {
+    let options = options.clone().application_name("producer maintenance");
+    let options = match pooler {
+        Pooler::None => options.options(SESSION),
+        Pooler::Transaction => options.extra_float_digits(None),
+    };
     let connection = tokio::time::timeout(CONNECT_PATIENCE, options.connect()).await;
-    let connection = connection
-        .map_err(|_| MaintenanceError::Unreachable("no answer within 5s".into()))?
-        .map_err(|error| MaintenanceError::Unreachable(error.to_string().replace('\n', " ")))?;
+    let connection =
+        connection.map_err(|_| MaintenanceError::Unreachable("no answer within 5s".into()))?;
+    let mut connection = connection.map_err(|error| match pooler::refusal(&error, pooler) {
+        Some(hint) => MaintenanceError::Refused(hint),
+        None => MaintenanceError::Unreachable(error.to_string().replace('\n', " ")),
+    })?;
     version::check(connection.server_version_num()).map_err(MaintenanceError::Refused)?;
+    if pooler == Pooler::None {
+        pooler::options_arrive(&mut connection).await?.map_err(MaintenanceError::Refused)?;
+    }
     Ok(connection)
 }
 

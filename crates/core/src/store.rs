@@ -29,12 +29,12 @@ pub struct ConnectError(pub String);
 /// as soon as it is back.
 ///
 /// # Errors
-/// An unusable URL, a PostgreSQL that is too old, an SQLite file that can't be opened.
+/// An unusable URL, a PostgreSQL that is too old, a pooler that isn't named, an SQLite file that can't be opened.
 pub async fn connect(settings: &Settings) -> Result<Arc<dyn Store>, ConnectError> {
     match DatabaseUrl::parse(settings.database_url.as_deref()).map_err(ConnectError)? {
         DatabaseUrl::Postgres(base) => {
             let store = postgres::PostgresStore::new(*base, settings, Clock::system());
-            store.check_version().await?;
+            store.check().await?;
             Ok(Arc::new(store))
         }
         DatabaseUrl::Sqlite(file) => {

@@ -1,4 +1,5 @@
-//! One suite for both adapters: what holds for the store port whichever database stands behind it.
+//! One suite for both adapters, and for PostgreSQL behind PgBouncer: what holds for the store port
+//! whichever database stands behind it.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;
@@ -9,12 +10,18 @@ use producer_core::Timestamp;
 use producer_core::store::{ApplyMode, Verdict};
 use support::{Db, START, apply, apply_through, car, duplicate, event, uuid};
 
-macro_rules! on_both {
+macro_rules! on_all {
     ($($case:ident),* $(,)?) => {
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 super::$case(super::Db::postgres(&super::UNHURRIED).await).await;
+            })*
+        }
+        mod pgbouncer {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(super::Db::pgbouncer(&super::UNHURRIED).await).await;
             })*
         }
         mod sqlite {
@@ -26,7 +33,7 @@ macro_rules! on_both {
     };
 }
 
-on_both!(
+on_all!(
     a_new_entity_is_made_at_version_1,
     flat_patches_merge_and_count,
     nested_patches_merge_deep_and_null_removes,
@@ -53,7 +60,14 @@ on_both!(
 );
 
 /// Time is not what is tested here.
-const UNHURRIED: [&str; 2] = ["--database-statement-timeout", "30s"];
+const UNHURRIED: [&str; 6] = [
+    "--database-statement-timeout",
+    "30s",
+    "--database-lock-timeout",
+    "10s",
+    "--database-acquire-timeout",
+    "30s",
+];
 
 async fn a_new_entity_is_made_at_version_1(db: Db) {
     let verdicts = db.apply(&[car(1, "a", r#"{"km":1}"#)]).await;

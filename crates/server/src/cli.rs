@@ -92,7 +92,8 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
 
 fn database(settings: &Settings) -> Result<Database, Failure> {
     let url = DatabaseUrl::parse(settings.database_url.as_deref());
-    url.map(Database::from).map_err(Failure::unusable)
+    let database = url.map(Database::from).map_err(Failure::unusable)?;
+    Ok(database.through(settings.database_pooler))
 }
 
 async fn healthcheck<A: Api>(settings: &Settings, args: &A::Args) -> Result<ExitCode, Failure> {

@@ -47,6 +47,7 @@ fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
         ("MAX_BODY_BYTES", "16MB", "16MiB"),
         ("MIGRATE_ON_START", "maybe", "true, false, 1, 0, yes or no"),
         ("DATABASE_MAX_CONNECTIONS", "1", "from 2"),
+        ("DATABASE_POOLER", "session", "none or transaction"),
         ("MAX_CONNECTIONS", "-1", "from 1"),
         ("ADMIN_PORT", "on", "0 to 65535"),
         ("ADMIN_BIND_ADDRESS", "localhost", "IP address"),

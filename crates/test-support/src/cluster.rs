@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::is_root;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The server's settings where a test doesn't bring its own: many small databases, none of which
 /// has to outlive a crash of the machine.
@@ -73,10 +73,10 @@ kill -KILL $all
 rm -rf "$1"
 "#;
 
-/// Starts a shell with `script`, whose first line waits until this process lets its pipe go.
-fn watch(script: &str, what: &OsStr) -> Child {
+/// Starts a shell with `script`, which waits until this process lets its pipe go.
+pub(crate) fn watch(script: &str, what: &[&OsStr]) -> Child {
     let mut shell = Command::new("sh");
-    shell.args(["-c", script, "watch"]).arg(what);
+    shell.args(["-c", script, "watch"]).args(what);
     shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     // Ctrl-C at a terminal is for this process; the watcher follows by its pipe
     shell.process_group(0);
@@ -84,7 +84,7 @@ fn watch(script: &str, what: &OsStr) -> Child {
 }
 
 /// Lets a watcher's pipe go, and waits for what it then does.
-fn end(watcher: &Mutex<Child>) {
+pub(crate) fn end(watcher: &Mutex<Child>) {
     let mut watcher = watcher.lock().expect("no one panicked with it");
     drop(watcher.stdin.take());
     watcher.wait().expect("the watcher ends");
@@ -119,7 +119,7 @@ impl Cluster {
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a data folder");
         give_to_server(&data);
-        let watcher = watch(WATCH, folder.path().as_os_str());
+        let watcher = watch(WATCH, &[folder.path().as_os_str()]);
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
@@ -262,14 +262,14 @@ impl Drop for Cluster {
 }
 
 /// Makes a folder the server's own.
-fn give_to_server(folder: &Path) {
+pub(crate) fn give_to_server(folder: &Path) {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).expect("permissions");
     if is_root() {
         ok(Command::new("chown").arg(server_user()).arg(folder));
     }
 }
 
-fn server_user() -> &'static str {
+pub(crate) fn server_user() -> &'static str {
     let there = Command::new("id").args(["-u", "postgres"]).output();
     if there.is_ok_and(|output| output.status.success()) { "postgres" } else { "nobody" }
 }
@@ -323,7 +323,7 @@ impl Container {
             .ok()
             .filter(|output| output.status.success())?;
         let id = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-        let watcher = Mutex::new(watch(WATCH_CONTAINER, id.as_ref()));
+        let watcher = Mutex::new(watch(WATCH_CONTAINER, &[id.as_ref()]));
         let container = Self { id, port, watcher };
         container.wait();
         Some(container)

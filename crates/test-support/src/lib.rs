@@ -1,10 +1,11 @@
 //! Databases for tests: a throw-away PostgreSQL for each test process, one of a test's own that may
-//! be stopped, frozen or killed, and SQLite files. Never a database that a test didn't name itself.
+//! be stopped, frozen or killed, PgBouncer before it, and SQLite files. Never a database that a test didn't name itself.
 #![expect(clippy::expect_used, reason = "a test that has no database must fail, loudly")]
 #![expect(clippy::panic, reason = "a test that has no database must fail, loudly")]
 
 pub mod cases;
 mod cluster;
+mod pgbouncer;
 
 use std::env::temp_dir;
 use std::hash::{BuildHasher, RandomState};
@@ -15,6 +16,7 @@ use std::sync::OnceLock;
 use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
 
 use cluster::{Cluster, Container};
+pub use pgbouncer::PgBouncer;
 
 const HOW_TO_GET_ONE: &str = "no PostgreSQL for the tests. Any of these will do: TEST_DATABASE_URL \
     (a server where databases may be created), server binaries on the PATH, in \

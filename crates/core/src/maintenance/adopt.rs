@@ -50,6 +50,7 @@ pub async fn adopt(
     clock: &Clock,
     news: &mut (dyn FnMut(News) + Send),
 ) -> Result<Summary, MaintenanceError> {
+    database.check_session()?;
     migrate::up(database).await?;
     let mut attempt = 1;
     loop {

@@ -6,11 +6,16 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
-use sqlx::{Connection as _, Row, SqliteConnection};
+use sqlx::{Connection as _, Executor, PgConnection, Row, SqliteConnection};
 
-use super::{Connection, Database, MaintenanceError};
+use super::{BEGIN, Connection, Database, MaintenanceError};
 
 const TABLE: &str = "_producer_migrations";
+
+/// Until the connection ends. Beside sqlx's own lock, which in a transaction ends before the commit.
+const TAKE_TURNS: &str = "SELECT pg_advisory_lock(8101259051807302003)";
+
+const TAKE_TURNS_FOR_TRANSACTION: &str = "SELECT pg_advisory_xact_lock(8101259051807302003)";
 
 /// One step of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +45,11 @@ impl From<MigrateError> for MaintenanceError {
 /// The database can't be reached, or a step failed; a step that fails leaves nothing behind.
 pub async fn up(database: &Database) -> Result<(), MaintenanceError> {
     match database.connect_or_create().await? {
+        Connection::Postgres(connection) if database.is_pooled() => {
+            through_pooler(connection, Direction::Up).await?;
+        }
         Connection::Postgres(mut connection) => {
+            connection.execute(TAKE_TURNS).await?;
             postgres().run(&mut connection).await?;
             connection.close().await?;
         }
@@ -66,8 +75,12 @@ pub async fn down(database: &Database, target: i64) -> Result<(), MaintenanceErr
             newer.version
         )));
     }
-    match database.connect().await? {
+    match database.connect_for_transaction().await? {
+        Connection::Postgres(connection) if database.is_pooled() => {
+            through_pooler(connection, Direction::DownTo(target)).await?;
+        }
         Connection::Postgres(mut connection) => {
+            connection.execute(TAKE_TURNS).await?;
             postgres().undo(&mut connection, target).await?;
             connection.close().await?;
         }
@@ -86,12 +99,14 @@ pub async fn down(database: &Database, target: i64) -> Result<(), MaintenanceErr
 /// # Errors
 /// The database can't be reached.
 pub async fn status(database: &Database) -> Result<Vec<Step>, MaintenanceError> {
-    match database.connect().await? {
+    match database.connect_for_transaction().await? {
         Connection::Postgres(mut connection) => {
-            connection.ensure_migrations_table(TABLE).await?;
+            let mut transaction = connection.begin_with(BEGIN).await?;
+            transaction.ensure_migrations_table(TABLE).await?;
             let rows =
                 sqlx::query("SELECT version, description, installed_on FROM _producer_migrations");
-            let rows = rows.fetch_all(&mut connection).await?;
+            let rows = rows.persistent(false).fetch_all(&mut *transaction).await?;
+            transaction.commit().await?;
             connection.close().await?;
             steps(&postgres(), rows)
         }
@@ -102,6 +117,28 @@ pub async fn status(database: &Database) -> Result<Vec<Step>, MaintenanceError> 
             steps(&sqlite(), rows)
         }
     }
+}
+
+enum Direction {
+    Up,
+    DownTo(i64),
+}
+
+/// All steps in one transaction, since a session of the server is ours no longer.
+async fn through_pooler(
+    mut connection: PgConnection,
+    direction: Direction,
+) -> Result<(), MaintenanceError> {
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    transaction.execute(TAKE_TURNS_FOR_TRANSACTION).await?;
+    match direction {
+        Direction::Up => postgres().run(&mut *transaction).await?,
+        Direction::DownTo(target) => postgres().undo(&mut *transaction, target).await?,
+    }
+    // sqlx's statements have names, which the session's next borrower would trip over
+    transaction.clear_cached_statements().await?;
+    transaction.commit().await?;
+    Ok(connection.close().await?)
 }
 
 async fn sqlite_rows(

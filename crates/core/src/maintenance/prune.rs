@@ -68,7 +68,7 @@ pub async fn prune(
     let mut run = Run {
         connection: database.connect().await?,
         turns: match database {
-            Database::Postgres(_) => None,
+            Database::Postgres { .. } => None,
             Database::Sqlite(file) => Some(Turns::beside(file)),
         },
         before: Timestamp::from_micros(clock.now().micros().saturating_sub(age)),

@@ -1,7 +1,5 @@
 //! From the log's rows to events.
 
-use std::collections::HashMap;
-
 use uuid::Uuid;
 
 use super::{LoggedEvent, LoggedUpdate, Stamp};
@@ -21,11 +19,23 @@ pub(super) struct LogRecord {
     pub(super) patch: String,
 }
 
-/// Puts the rows together again; those of one event come in the order of their ordinals.
-pub(super) fn assemble(rows: impl Iterator<Item = LogRecord>) -> HashMap<Uuid, LoggedEvent> {
-    let mut events = HashMap::new();
-    for row in rows {
-        let event = events.entry(row.uuid).or_insert_with(|| LoggedEvent {
+/// Puts events together again, one at a time: the rows of one event come behind each other, in the
+/// order of their ordinals.
+#[derive(Default)]
+pub(super) struct Assembly(Option<LoggedEvent>);
+
+impl Assembly {
+    /// Takes the next row; returns the event before it, where that is whole now.
+    pub(super) fn add(&mut self, row: LogRecord) -> Option<LoggedEvent> {
+        let update = LoggedUpdate { key: row.key, version: row.version, patch: row.patch };
+        if let Some(event) = self.0.as_mut().filter(|event| event.uuid == row.uuid) {
+            // an entity whose last change lies ahead of the clock has its row a little later
+            event.committed = event.committed.max(row.committed);
+            event.saved = row.saved.unwrap_or(event.committed);
+            event.updates.push(update);
+            return None;
+        }
+        self.0.replace(LoggedEvent {
             uuid: row.uuid,
             name: row.name,
             event_type: row.event_type,
@@ -33,12 +43,12 @@ pub(super) fn assemble(rows: impl Iterator<Item = LogRecord>) -> HashMap<Uuid, L
             saved: row.saved.unwrap_or(row.committed),
             committed: row.committed,
             stamp: row.stamp,
-            updates: Vec::new(),
-        });
-        // an entity whose last change lies ahead of the clock has its row a little later
-        event.committed = event.committed.max(row.committed);
-        event.saved = row.saved.unwrap_or(event.committed);
-        event.updates.push(LoggedUpdate { key: row.key, version: row.version, patch: row.patch });
+            updates: vec![update],
+        })
     }
-    events
+
+    /// The last event.
+    pub(super) fn finish(self) -> Option<LoggedEvent> {
+        self.0
+    }
 }

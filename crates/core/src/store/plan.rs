@@ -13,8 +13,8 @@ use crate::{EntityKey, EntityUpdate, Event, Location, Step, Timestamp, Violation
 /// What the database has of a batch's uuids and entities.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// The logged events of those uuids that are taken.
-    pub(crate) logged: HashMap<Uuid, LoggedEvent>,
+    /// The verdicts on those events of the batch, by their places, whose uuid is taken.
+    pub(crate) seen: HashMap<usize, Verdict>,
     /// The entities that exist and may be written.
     pub(crate) entities: HashMap<EntityKey, Stored>,
 }
@@ -83,7 +83,8 @@ pub(crate) fn plan<'a>(
     rules: Rules,
 ) -> Result<(Vec<Verdict>, Writes<'a>), String> {
     let mut planner = Planner::new(rules, batch.len());
-    let verdicts = batch.iter().map(|event| planner.judge(event, known, held));
+    let judge = |(place, event)| planner.judge(place, event, known, held);
+    let verdicts = batch.iter().enumerate().map(judge);
     let verdicts = verdicts.collect::<Result<_, _>>()?;
     Ok((verdicts, planner.finish()))
 }
@@ -153,11 +154,14 @@ impl<'a> Planner<'a> {
 
     fn judge(
         &mut self,
+        place: usize,
         event: &'a Event,
         known: &'a Known,
         held: &mut HashSet<EntityKey>,
     ) -> Result<Verdict, String> {
-        if let Some(verdict) = self.seen_before(event, known) {
+        // a uuid takes effect once; a refused event leaves it free
+        let seen = known.seen.get(&place).cloned();
+        if let Some(verdict) = seen.or_else(|| self.seen_in_batch(event)) {
             return Ok(verdict);
         }
         if event.updates().iter().any(|update| held.contains(update.key())) {
@@ -175,13 +179,8 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// A uuid takes effect once; a refused event leaves it free.
-    fn seen_before(&self, event: &Event, known: &Known) -> Option<Verdict> {
-        let uuid = event.uuid();
-        if let Some(logged) = known.logged.get(&uuid) {
-            return Some(compare(event, logged));
-        }
-        let &(first, first_row) = self.applied.get(&uuid)?;
+    fn seen_in_batch(&self, event: &Event) -> Option<Verdict> {
+        let &(first, first_row) = self.applied.get(&event.uuid())?;
         let versions = self.versions_of(first, first_row);
         Some(compare(event, &as_logged(first, &versions, self.rules)))
     }
@@ -304,8 +303,16 @@ impl<'a> State<'a> {
     }
 }
 
-/// The verdict on an event whose uuid is taken.
-pub(crate) fn compare(event: &Event, logged: &LoggedEvent) -> Verdict {
+/// The verdicts on the events of a batch, by their places, whose uuid is `logged`'s.
+pub(crate) fn seen<'a>(
+    batch: &'a [Event],
+    logged: &'a LoggedEvent,
+) -> impl Iterator<Item = (usize, Verdict)> + 'a {
+    let same = batch.iter().enumerate().filter(|(_, event)| event.uuid() == logged.uuid);
+    same.map(|(place, event)| (place, compare(event, logged)))
+}
+
+fn compare(event: &Event, logged: &LoggedEvent) -> Verdict {
     if event.same_content(logged) {
         let versions = logged.updates.iter().map(|update| update.version).collect();
         Verdict::Duplicate { versions, stamp: logged.stamp }

@@ -4,7 +4,11 @@ mod careful;
 mod columns;
 mod fast;
 mod fault;
+mod kept;
+mod lent;
+pub(crate) mod pooler;
 mod read;
+mod session;
 pub(crate) mod version;
 mod writer;
 
@@ -12,15 +16,16 @@ use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::ConnectOptions;
-use sqlx::Postgres;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
-use super::pool::{MeasuredPool, PoolUse};
+use super::pool::PoolUse;
 use super::{BoxFuture, ConnectError, Entity, LoggedEvent, ReadError, Store, Writer};
 use crate::config::Settings;
 use crate::{Clock, EntityKey, Timestamp};
+use kept::Keep;
+use lent::Lender;
+use session::Transactions;
 use writer::{PgWriter, WriterSettings};
 
 /// What a client-side deadline allows beyond the server's own.
@@ -32,47 +37,29 @@ const WRITERS: u32 = 2;
 
 /// A PostgreSQL database.
 pub struct PostgresStore {
-    pool: MeasuredPool<Postgres>,
+    lender: Lender,
     writers: u32,
     writer_settings: WriterSettings,
     read_deadline: Duration,
 }
 
-/// How every connection of ours is set up. They are options of the connection, so that they hold
-/// from its first statement on, without a round trip.
-pub fn options(base: PgConnectOptions, settings: &Settings) -> PgConnectOptions {
-    let millis = |duration: Duration| format!("{}ms", duration.as_millis());
-    base.application_name("producer").disable_statement_logging().options([
-        ("statement_timeout", millis(settings.database_statement_timeout)),
-        ("lock_timeout", millis(settings.database_lock_timeout)),
-        // a writer that stands still between two statements is stuck
-        ("idle_in_transaction_session_timeout", millis(settings.database_statement_timeout * 2)),
-        // an acknowledged event is on disk, whatever the server's default says
-        ("synchronous_commit", "on".to_owned()),
-        ("default_transaction_isolation", "read committed".to_owned()),
-        // every statement looks rows up by their keys; a plan made when a table was small must not
-        // scan it for ever
-        ("enable_seqscan", "off".to_owned()),
-        ("enable_hashjoin", "off".to_owned()),
-        ("enable_mergejoin", "off".to_owned()),
-    ])
-}
-
 impl PostgresStore {
     /// Opens nothing yet: the first read or batch does.
     pub fn new(base: PgConnectOptions, settings: &Settings, clock: Clock) -> Self {
-        let options = options(base, settings);
+        let options = session::options(base, settings);
+        let transactions = Transactions::new(settings);
         let most = settings.database_max_connections;
         let writers = (most / 2).clamp(1, WRITERS);
-        let pool = MeasuredPool::new(
-            PgPoolOptions::new()
-                .max_connections(most.saturating_sub(writers).max(1))
-                .acquire_timeout(settings.database_acquire_timeout)
-                .test_before_acquire(false)
-                .connect_lazy_with(options.clone()),
-        );
+        let readers = most.saturating_sub(writers).max(1);
+        let lender = Lender::new(options.clone(), settings, readers, transactions.clone());
         let writer_settings = WriterSettings {
             options,
+            pooler: settings.database_pooler,
+            transactions,
+            keep: Keep {
+                idle: settings.database_idle_timeout,
+                life: settings.database_max_lifetime,
+            },
             connect_deadline: settings.database_acquire_timeout,
             flight_deadline: settings.database_statement_timeout + SLACK,
             max_entity_bytes: settings.max_entity_bytes,
@@ -80,7 +67,7 @@ impl PostgresStore {
         };
         let slower = settings.database_acquire_timeout.max(settings.database_statement_timeout);
         let read_deadline = slower + SLACK;
-        Self { pool, writers, writer_settings, read_deadline }
+        Self { lender, writers, writer_settings, read_deadline }
     }
 
     /// A read that no broken connection of the pool can fail.
@@ -88,17 +75,17 @@ impl PostgresStore {
     where
         F: Future<Output = Result<T, sqlx::Error>>,
     {
-        read::with_retry(self.read_deadline, self.pool.usage().max, read).await
+        read::with_retry(self.read_deadline, self.lender.usage().max, read).await
     }
 
     /// Looks at the server once. One that can't be reached is no error: the service comes up and
     /// answers 503 until it can.
     ///
     /// # Errors
-    /// The server is too old.
-    pub async fn check_version(&self) -> Result<(), ConnectError> {
+    /// The server is too old, or it is a pooler that the settings don't name.
+    pub async fn check(&self) -> Result<(), ConnectError> {
         match writer::open(&self.writer_settings).await {
-            Err(writer::OpenError::TooOld(message)) => Err(ConnectError(message)),
+            Err(writer::OpenError::Unfit(message)) => Err(ConnectError(message)),
             Err(writer::OpenError::Unavailable(error)) => {
                 tracing::warn!(error, "the database can't be reached yet");
                 Ok(())
@@ -121,23 +108,23 @@ impl Store for PostgresStore {
         &'a self,
         key: &'a EntityKey,
     ) -> BoxFuture<'a, Result<Option<Entity>, ReadError>> {
-        Box::pin(self.read(move || read::entity(&self.pool, key)))
+        Box::pin(self.read(move || read::entity(&self.lender, key)))
     }
 
     fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
-        Box::pin(self.read(move || read::event(&self.pool, uuid)))
+        Box::pin(self.read(move || read::event(&self.lender, uuid)))
     }
 
     fn pool(&self) -> Option<PoolUse> {
-        Some(self.pool.usage())
+        Some(self.lender.usage())
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
-        Box::pin(self.read(move || read::ping(&self.pool)))
+        Box::pin(self.read(move || read::ping(&self.lender)))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.pool.close())
+        Box::pin(self.lender.close())
     }
 }
 

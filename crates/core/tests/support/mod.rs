@@ -1,7 +1,7 @@
 //! What the store's suites share: a database with its store, and events in a few words.
 #![allow(dead_code, reason = "each suite uses a part")]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
 use producer_core::config::Settings;
@@ -10,7 +10,7 @@ use producer_core::store::postgres::PostgresStore;
 use producer_core::store::sqlite::SqliteStore;
 use producer_core::store::{ApplyError, ApplyMode, DatabaseUrl, Entity, Store, Verdict, Writer};
 use producer_core::{Clock, EntityKey, Event, Timestamp, parse};
-use test_support::{Postgres, SqliteFile, sqlite_file};
+use test_support::{PgBouncer, Postgres, SqliteFile, sqlite_file};
 use uuid::Uuid;
 
 /// 2026-01-01T00:00:00Z
@@ -21,7 +21,7 @@ pub(crate) struct Db {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) url: String,
     pub(crate) settings: Settings,
-    _keep: Keep,
+    keep: Keep,
 }
 
 enum Keep {
@@ -47,17 +47,40 @@ impl Db {
         Self::new(url, Keep::Postgres(database), more).await
     }
 
+    /// Through PgBouncer, whose two sessions a database's connections share.
+    pub(crate) async fn pgbouncer(more: &[&str]) -> Self {
+        static SHARED: OnceLock<PgBouncer> = OnceLock::new();
+        let bouncer = SHARED.get_or_init(|| PgBouncer::before(Postgres::shared(), &[]));
+        Self::through(bouncer, more).await
+    }
+
+    /// Through a PgBouncer of the test's own before the shared server.
+    pub(crate) async fn through(bouncer: &PgBouncer, more: &[&str]) -> Self {
+        let database = Postgres::shared().fresh_database().await;
+        let url = bouncer.url(database.name());
+        let more = [&["--database-pooler", "transaction"], more].concat();
+        Self::new(url, Keep::Postgres(database), &more).await
+    }
+
     pub(crate) async fn sqlite(more: &[&str]) -> Self {
         let file = sqlite_file();
         Self::new(file.url(), Keep::Sqlite(file), more).await
     }
 
     async fn new(url: String, keep: Keep, more: &[&str]) -> Self {
-        let database = DatabaseUrl::parse(Some(&url)).unwrap();
-        migrate::up(&Database::from(database)).await.unwrap();
         let settings = settings(&url, more);
+        let database = Database::from(DatabaseUrl::parse(Some(&url)).unwrap());
+        migrate::up(&database.through(settings.database_pooler)).await.unwrap();
         let store = open(&settings, clock(START)).await;
-        Self { store, url, settings, _keep: keep }
+        Self { store, url, settings, keep }
+    }
+
+    /// A URL that leads to PostgreSQL itself.
+    pub(crate) fn direct_url(&self) -> &str {
+        match &self.keep {
+            Keep::Postgres(database) => database.url(),
+            Keep::Sqlite(_) => &self.url,
+        }
     }
 
     /// Another store on the same database, as another process has it.

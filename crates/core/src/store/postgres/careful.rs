@@ -9,21 +9,17 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::columns::{ChangeColumns, KeyColumns, LogColumns};
-use super::fault::Fault;
+use super::fault::{Failure, Fault};
 use super::read;
 use super::writer::Session;
 use super::{bigint, count, from_pg, to_pg};
-use crate::store::plan::{Known, LogRow, Rules, Stored, Writes, compare, plan, plan_part};
+use crate::store::plan::{Known, LogRow, Rules, Stored, Writes, plan, plan_part, seen};
 use crate::store::slices::{Slice, parts, slices};
-use crate::store::{ApplyError, LoggedEvent, Verdict};
+use crate::store::{ApplyError, Verdict};
 use crate::{EntityKey, EntityUpdate, Event};
 
 /// How often a batch is tried again that lost a race against another writer.
 const RACES: u32 = 5;
-
-/// Waits for no row lock; what can't be skipped (a key that another session is just inserting, and
-/// a lock on the table) is waited for this little.
-const BEGIN_PATIENT: &str = "BEGIN; SET LOCAL lock_timeout = '10ms'";
 
 // In the order of the keys, as every writer locks; NO KEY UPDATE is what an upsert takes.
 const LOCK: &str = r"
@@ -75,18 +71,6 @@ WITH change AS NOT MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted)";
 
-/// How a transaction failed.
-struct Failure {
-    fault: Fault,
-    committing: bool,
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Self { fault, committing: false }
-    }
-}
-
 /// Applies the batch, and again where a race or a lock stopped it.
 pub(super) async fn apply(
     session: &mut Session<'_>,
@@ -101,10 +85,7 @@ pub(super) async fn apply(
             Err(failure) => failure,
         };
         match failure.fault {
-            fault @ (Fault::Lost(_) | Fault::Down(_)) if failure.committing => {
-                return Err(fault.at_commit(session.stamp));
-            }
-            fault @ (Fault::Lost(_) | Fault::Down(_)) => return Err(fault.before_commit()),
+            Fault::Lost(_) | Fault::Down(_) => return Err(failure.into_error(session.stamp)),
             fault => {
                 session.run("ROLLBACK").await.map_err(Fault::before_commit)?;
                 match fault {
@@ -137,7 +118,7 @@ async fn transaction(
     patient: bool,
     atomic: bool,
 ) -> Result<Vec<Verdict>, Failure> {
-    session.run(if patient { BEGIN_PATIENT } else { "BEGIN" }).await?;
+    session.begin(patient).await?;
     let sizes = lock(session, batch, patient).await?;
     let slices = slices(batch, &sizes);
     let mut locks = Locks::new(sizes.into_keys().collect(), patient);
@@ -183,7 +164,8 @@ async fn lock(
         sqlx::query_as::<_, (String, String, i32)>(if patient { LOCK_FREE_ONES } else { LOCK })
             .bind(keys.types)
             .bind(keys.ids)
-            .fetch_all(&mut session.connection);
+            .persistent(session.keep_statements())
+            .fetch_all(&mut *session.connection);
     let rows = Session::flight(session.settings.flight_deadline, statement).await?;
     let sized = rows.into_iter().map(|(entity_type, entity_id, size)| {
         (EntityKey { entity_type, entity_id }, usize::try_from(size).unwrap_or(0))
@@ -191,14 +173,18 @@ async fn lock(
     Ok(sized.collect())
 }
 
-/// Those of the events' uuids that are taken.
-async fn logged(
+/// The verdicts on those of the events, by their places, whose uuid is taken.
+async fn seen_before(
     session: &mut Session<'_>,
     events: &[Event],
-) -> Result<HashMap<Uuid, LoggedEvent>, Fault> {
+) -> Result<HashMap<usize, Verdict>, Fault> {
     let uuids: Vec<Uuid> = events.iter().map(Event::uuid).collect();
-    let logged = read::logged(&mut session.connection, &uuids);
-    Session::flight(session.settings.flight_deadline, logged).await
+    let mut verdicts = HashMap::new();
+    let found = |logged| verdicts.extend(seen(events, &logged));
+    let keep_statements = session.keep_statements();
+    let logged = read::logged(&mut *session.connection, &uuids, keep_statements, found);
+    Session::flight(session.settings.flight_deadline, logged).await?;
+    Ok(verdicts)
 }
 
 /// The entities of the updates that exist and are ours; those that aren't are held by others.
@@ -211,7 +197,8 @@ async fn entities<'u>(
     let statement = sqlx::query_as::<_, StoredRow>(READ)
         .bind(keys.types)
         .bind(keys.ids)
-        .fetch_all(&mut session.connection);
+        .persistent(session.keep_statements())
+        .fetch_all(&mut *session.connection);
     let mut entities = HashMap::new();
     for (entity_type, entity_id, version, size, updated, data) in
         Session::flight(session.settings.flight_deadline, statement).await?
@@ -238,9 +225,9 @@ async fn whole(
     events: &[Event],
     locks: &mut Locks,
 ) -> Result<Vec<Verdict>, Fault> {
-    let logged = logged(session, events).await?;
+    let seen = seen_before(session, events).await?;
     let entities = entities(session, events.iter().flat_map(Event::updates), locks).await?;
-    let known = Known { logged, entities };
+    let known = Known { seen, entities };
     let plan = plan(events, &known, &mut locks.held, rules(session));
     let (verdicts, writes) = plan.map_err(Fault::Refused)?;
     write(session, writes, locks).await?;
@@ -255,9 +242,8 @@ async fn in_parts(
     parts: Vec<Range<usize>>,
     locks: &mut Locks,
 ) -> Result<Verdict, Fault> {
-    let logged = logged(session, std::slice::from_ref(event)).await?;
-    if let Some(logged) = logged.get(&event.uuid()) {
-        return Ok(compare(event, logged));
+    if let Some(verdict) = seen_before(session, std::slice::from_ref(event)).await?.remove(&0) {
+        return Ok(verdict);
     }
     session.run("SAVEPOINT event").await?;
     let mut versions = Vec::with_capacity(event.updates().len());
@@ -350,7 +336,8 @@ async fn write_part(
         .bind(rows.event_types)
         .bind(rows.patches)
         .bind(session.stamp.0)
-        .fetch_all(&mut session.connection);
+        .persistent(session.keep_statements())
+        .fetch_all(&mut *session.connection);
     let written = Session::flight(session.settings.flight_deadline, statement).await?;
     if written == [expected] {
         return Ok(());

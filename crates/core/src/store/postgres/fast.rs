@@ -140,7 +140,8 @@ async fn apply_one(
         .bind(event.event_type())
         .bind(patch.text())
         .bind(session.stamp.0)
-        .fetch_all(&mut session.connection);
+        .persistent(session.keep_statements())
+        .fetch_all(&mut *session.connection);
     let made = Session::flight(settings.flight_deadline, statement).await?;
     match made.as_slice() {
         [version] => Ok(vec![Verdict::Applied(vec![count(*version)])]),
@@ -176,8 +177,9 @@ async fn apply_many(
         .bind(log.event_types)
         .bind(log.patches)
         .bind(session.stamp.0)
+        .persistent(session.keep_statements())
         // the whole answer: what ends a stream early leaves the commit's own error unread
-        .fetch_all(&mut session.connection);
+        .fetch_all(&mut *session.connection);
     let made = Session::flight(settings.flight_deadline, statement).await?;
     match made.first() {
         Some(versions) if versions.len() == folded.0.len() => Ok(verdicts(batch, versions, &ranks)),

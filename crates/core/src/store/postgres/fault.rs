@@ -35,11 +35,30 @@ impl Fault {
     }
 
     /// A statement that commits.
-    pub(super) fn at_commit(self, stamp: Stamp) -> ApplyError {
+    fn at_commit(self, stamp: Stamp) -> ApplyError {
         match self {
             Self::Lost(reason) => ApplyError::Unknown { reason, stamp },
             other => other.before_commit(),
         }
+    }
+}
+
+/// How a transaction failed.
+pub(super) struct Failure {
+    pub(super) fault: Fault,
+    /// Whether the commit may have been under way.
+    pub(super) committing: bool,
+}
+
+impl Failure {
+    pub(super) fn into_error(self, stamp: Stamp) -> ApplyError {
+        if self.committing { self.fault.at_commit(stamp) } else { self.fault.before_commit() }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { fault, committing: false }
     }
 }
 

@@ -1,19 +1,18 @@
 //! The reads, each one statement.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::Postgres;
-use sqlx::postgres::PgExecutor;
+use futures_util::TryStreamExt;
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::fault::Fault;
+use super::lent::Lender;
 use super::{count, from_pg};
 use crate::EntityKey;
-use crate::store::log::{LogRecord, assemble};
-use crate::store::pool::MeasuredPool;
+use crate::store::log::{Assembly, LogRecord};
 use crate::store::{Entity, LoggedEvent, ReadError, Stamp};
 
 // Below 0 stands what pruning leaves, which is no event.
@@ -25,8 +24,6 @@ FROM event_log WHERE event_uuid = ANY($1) AND ordinal >= 0 ORDER BY event_uuid, 
 const ENTITY: &str = r"
 SELECT version, created_at, updated_at, data::text FROM entities
 WHERE entity_type = $1 AND entity_id = $2";
-
-type Pool = MeasuredPool<Postgres>;
 
 /// Runs `read`, and again while the pooled connection turns out broken, up to `broken` times: the
 /// pool doesn't look at a connection before it lends it, which would cost a round trip each time. A
@@ -55,12 +52,18 @@ where
 }
 
 /// The current state of one entity.
-pub(super) async fn entity(pool: &Pool, key: &EntityKey) -> Result<Option<Entity>, sqlx::Error> {
+pub(super) async fn entity(
+    lender: &Lender,
+    key: &EntityKey,
+) -> Result<Option<Entity>, sqlx::Error> {
+    let mut lent = lender.lend().await?;
     let row: Option<(i64, DateTime<Utc>, DateTime<Utc>, String)> = sqlx::query_as(ENTITY)
         .bind(key.entity_type())
         .bind(key.entity_id())
-        .fetch_optional(&mut *pool.acquire().await?)
+        .persistent(lender.keeps_statements())
+        .fetch_optional(&mut *lent.connection)
         .await?;
+    lent.give_back().await?;
     Ok(row.map(|(version, created, updated, data)| Entity {
         key: key.clone(),
         version: count(version),
@@ -71,22 +74,38 @@ pub(super) async fn entity(pool: &Pool, key: &EntityKey) -> Result<Option<Entity
 }
 
 /// One event of the log.
-pub(super) async fn event(pool: &Pool, uuid: Uuid) -> Result<Option<LoggedEvent>, sqlx::Error> {
-    Ok(logged(&mut *pool.acquire().await?, &[uuid]).await?.remove(&uuid))
+pub(super) async fn event(lender: &Lender, uuid: Uuid) -> Result<Option<LoggedEvent>, sqlx::Error> {
+    let mut lent = lender.lend().await?;
+    let mut event = None;
+    let found = |logged| event = Some(logged);
+    logged(&mut lent.connection, &[uuid], lender.keeps_statements(), found).await?;
+    lent.give_back().await?;
+    Ok(event)
 }
 
 /// Whether the server answers.
-pub(super) async fn ping(pool: &Pool) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT 1").execute(&mut *pool.acquire().await?).await.map(drop)
+pub(super) async fn ping(lender: &Lender) -> Result<(), sqlx::Error> {
+    let mut lent = lender.lend().await?;
+    let statement = sqlx::query("SELECT 1").persistent(lender.keeps_statements());
+    statement.execute(&mut *lent.connection).await?;
+    lent.give_back().await
 }
 
-/// Those of `uuids` that are in the log.
+/// Hands over those of `uuids` that are in the log, one by one: together they may be large.
 pub(super) async fn logged(
-    executor: impl PgExecutor<'_>,
+    connection: &mut PgConnection,
     uuids: &[Uuid],
-) -> Result<HashMap<Uuid, LoggedEvent>, sqlx::Error> {
-    let rows: Vec<LogRow> = sqlx::query_as(LOGGED).bind(uuids).fetch_all(executor).await?;
-    Ok(assemble(rows.into_iter().map(LogRecord::from)))
+    keep_statement: bool,
+    mut found: impl FnMut(LoggedEvent),
+) -> Result<(), sqlx::Error> {
+    let query = sqlx::query_as::<_, LogRow>(LOGGED).bind(uuids).persistent(keep_statement);
+    let mut rows = query.fetch(connection);
+    let mut assembly = Assembly::default();
+    while let Some(row) = rows.try_next().await? {
+        assembly.add(LogRecord::from(row)).into_iter().for_each(&mut found);
+    }
+    assembly.finish().into_iter().for_each(found);
+    Ok(())
 }
 
 #[derive(sqlx::FromRow)]

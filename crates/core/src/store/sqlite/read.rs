@@ -1,12 +1,13 @@
 //! The reads, each one statement.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteExecutor, SqliteRow};
 use sqlx::{FromRow, Sqlite};
 use uuid::Uuid;
 
-use crate::store::log::{LogRecord, assemble};
+use crate::store::log::{Assembly, LogRecord};
 use crate::store::pool::MeasuredPool;
 use crate::store::{Entity, LoggedEvent, ReadError, Stamp};
 use crate::{EntityKey, Timestamp};
@@ -47,8 +48,10 @@ pub(super) async fn entity(pool: &Pool, key: &EntityKey) -> Result<Option<Entity
 /// One event of the log.
 pub(super) async fn event(pool: &Pool, uuid: Uuid) -> Result<Option<LoggedEvent>, ReadError> {
     let mut connection = pool.acquire().await.map_err(unavailable)?;
-    let mut found = logged(&mut *connection, [uuid].into_iter()).await.map_err(unavailable)?;
-    Ok(found.remove(&uuid))
+    let mut event = None;
+    let found = |logged| event = Some(logged);
+    logged(&mut *connection, [uuid].into_iter(), found).await.map_err(unavailable)?;
+    Ok(event)
 }
 
 /// Whether the file can be read.
@@ -63,12 +66,19 @@ fn unavailable(error: sqlx::Error) -> ReadError {
     ReadError(error.to_string())
 }
 
-/// Those of `uuids` that are in the log.
+/// Hands over those of `uuids` that are in the log, one by one: together they may be large.
 pub(super) async fn logged(
     executor: impl SqliteExecutor<'_>,
     uuids: impl Iterator<Item = Uuid>,
-) -> Result<HashMap<Uuid, LoggedEvent>, sqlx::Error> {
-    logged_of(&sqlx::query(LOGGED).bind(wanted(uuids)).fetch_all(executor).await?)
+    mut found: impl FnMut(LoggedEvent),
+) -> Result<(), sqlx::Error> {
+    let mut rows = sqlx::query(LOGGED).bind(wanted(uuids)).fetch(executor);
+    let mut assembly = Assembly::default();
+    while let Some(row) = rows.try_next().await? {
+        assembly.add(record(&row)?).into_iter().for_each(&mut found);
+    }
+    assembly.finish().into_iter().for_each(found);
+    Ok(())
 }
 
 /// What [`LOGGED`] asks for.
@@ -78,10 +88,9 @@ pub(super) fn wanted(uuids: impl Iterator<Item = Uuid>) -> String {
     serde_json::Value::from_iter(uuids.iter().map(|uuid| uuid.simple().to_string())).to_string()
 }
 
-/// The events of [`LOGGED`]'s rows.
-pub(super) fn logged_of(rows: &[SqliteRow]) -> Result<HashMap<Uuid, LoggedEvent>, sqlx::Error> {
-    let rows = rows.iter().map(LogRow::from_row).collect::<Result<Vec<_>, _>>()?;
-    Ok(assemble(rows.into_iter().map(LogRecord::from)))
+/// A row of [`LOGGED`].
+pub(super) fn record(row: &SqliteRow) -> Result<LogRecord, sqlx::Error> {
+    LogRow::from_row(row).map(LogRecord::from)
 }
 
 #[derive(FromRow)]

@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures_util::TryStreamExt;
 use serde::Serialize;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, FromRow, Row};
-use uuid::Uuid;
 
 use super::checkpoint::Checkpointer;
 use super::read;
@@ -17,9 +17,10 @@ use super::statements::{
     bind_state, integer,
 };
 use super::turns::Turns;
-use crate::store::plan::{Known, Rules, Stored, Writes, compare, plan, plan_part};
+use crate::store::log::Assembly;
+use crate::store::plan::{Known, Rules, Stored, Writes, plan, plan_part, seen};
 use crate::store::slices::{Slice, parts, slices};
-use crate::store::{ApplyError, ApplyMode, BoxFuture, LoggedEvent, Stamp, Verdict, Writer};
+use crate::store::{ApplyError, ApplyMode, BoxFuture, Stamp, Verdict, Writer};
 use crate::{Clock, EntityKey, EntityUpdate, Event};
 
 /// Documents that come with the begin of a transaction, in bytes for all of its entities.
@@ -137,25 +138,29 @@ enum Begun {
 async fn begin(connection: &mut SqliteConnection, batch: &[Event]) -> Result<Begun, ApplyError> {
     let keys = keys_of(batch.iter().flat_map(Event::updates));
     let small = SMALL_BYTES / keys.len().max(1);
-    let rows = sqlx::query(BEGIN.as_str())
+    let mut rows = sqlx::query(BEGIN.as_str())
         .bind(integer(small as u64))
         .bind(json(&keys)?)
         .bind(read::wanted(batch.iter().map(Event::uuid)))
-        .fetch_all(connection)
-        .await
-        .map_err(fault)?;
-    let states = rows.partition_point(|row| row.len() == STATE_COLUMNS);
-    let (states, log) = rows.split_at(states);
-    let states = states.iter().map(StateRow::from_row).collect::<Result<Vec<_>, _>>();
-    let states = states.map_err(fault)?;
-    if states.iter().all(|state| state.data.is_some()) {
-        let logged = read::logged_of(log).map_err(fault)?;
-        let entities = states.into_iter().map(StateRow::into_key_and_state).collect();
-        Ok(Begun::Known(Known { logged, entities }))
-    } else {
-        let sizes = states.into_iter().map(StateRow::into_key_and_state);
-        Ok(Begun::Large(sizes.map(|(key, stored)| (key, stored.size)).collect()))
+        .fetch(connection);
+    let mut states = Vec::new();
+    let mut verdicts = HashMap::new();
+    let mut log = Assembly::default();
+    while let Some(row) = rows.try_next().await.map_err(fault)? {
+        if row.len() == STATE_COLUMNS {
+            states.push(StateRow::from_row(&row).map_err(fault)?);
+        } else if let Some(logged) = log.add(read::record(&row).map_err(fault)?) {
+            verdicts.extend(seen(batch, &logged));
+        }
     }
+    verdicts.extend(log.finish().iter().flat_map(|logged| seen(batch, logged)));
+    let is_known = states.iter().all(|state| state.data.is_some());
+    let states = states.into_iter().map(StateRow::into_key_and_state);
+    Ok(if is_known {
+        Begun::Known(Known { seen: verdicts, entities: states.collect() })
+    } else {
+        Begun::Large(states.map(|(key, stored)| (key, stored.size)).collect())
+    })
 }
 
 /// The whole batch, and the commit with it.
@@ -216,9 +221,9 @@ async fn apply_whole(
     rules: Rules,
     events: &[Event],
 ) -> Result<Vec<Verdict>, ApplyError> {
-    let logged = logged(connection, events).await?;
+    let seen = seen_before(connection, events).await?;
     let entities = entities(connection, events.iter().flat_map(Event::updates)).await?;
-    let known = Known { logged, entities };
+    let known = Known { seen, entities };
     let plan = plan(events, &known, &mut HashSet::new(), rules);
     let (verdicts, writes) = plan.map_err(ApplyError::Refused)?;
     write(connection, writes, rules.stamp).await?;
@@ -233,9 +238,8 @@ async fn apply_in_parts(
     event: &Event,
     parts: Vec<Range<usize>>,
 ) -> Result<Verdict, ApplyError> {
-    let logged = logged(connection, std::slice::from_ref(event)).await?;
-    if let Some(logged) = logged.get(&event.uuid()) {
-        return Ok(compare(event, logged));
+    if let Some(verdict) = seen_before(connection, std::slice::from_ref(event)).await?.remove(&0) {
+        return Ok(verdict);
     }
     run(connection, "SAVEPOINT event").await?;
     let mut versions = Vec::with_capacity(event.updates().len());
@@ -258,12 +262,15 @@ async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(),
     sqlx::query(sql).execute(connection).await.map(drop).map_err(fault)
 }
 
-/// Those of the events' uuids that are taken.
-async fn logged(
+/// The verdicts on those of the events, by their places, whose uuid is taken.
+async fn seen_before(
     connection: &mut SqliteConnection,
     events: &[Event],
-) -> Result<HashMap<Uuid, LoggedEvent>, ApplyError> {
-    read::logged(connection, events.iter().map(Event::uuid)).await.map_err(fault)
+) -> Result<HashMap<usize, Verdict>, ApplyError> {
+    let mut verdicts = HashMap::new();
+    let found = |logged| verdicts.extend(seen(events, &logged));
+    read::logged(connection, events.iter().map(Event::uuid), found).await.map_err(fault)?;
+    Ok(verdicts)
 }
 
 /// The entities of the updates, as far as they exist.

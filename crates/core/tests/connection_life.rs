@@ -1,0 +1,98 @@
+//! How long connections to PostgreSQL live, and that one isn't trusted after a rest.
+#![expect(clippy::unwrap_used, reason = "so a test fails")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use producer_core::store::Verdict;
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
+use support::{Db, START, apply, car, clock, key, open, settings};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The server's processes that serve connections of ours.
+async fn backends(db: &Db) -> Vec<i32> {
+    let mut looker = PgConnection::connect(&db.url).await.unwrap();
+    let pids = "SELECT pid FROM pg_stat_activity
+                WHERE application_name = 'producer' AND datname = current_database()";
+    sqlx::query_scalar(pids).fetch_all(&mut looker).await.unwrap()
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_the_writers_too() {
+    let db = Db::postgres(&["--database-idle-timeout", "300ms"]).await;
+    let mut writer = db.store.writer();
+    for version in 1..=2 {
+        let batch = [car(u128::from(version), "a", "{}")];
+        assert_eq!(apply(&mut *writer, &batch).await, [Verdict::Applied(vec![version])]);
+        assert!(db.car("a").await.is_some());
+        let started = Instant::now();
+        while !backends(&db).await.is_empty() {
+            assert!(started.elapsed() < DEADLINE, "still open: {:?}", backends(&db).await);
+        }
+    }
+}
+
+/// Between batches, never in one: none of them fails.
+#[tokio::test]
+async fn old_connections_are_renewed_while_they_are_used() {
+    let db = Db::postgres(&["--database-max-lifetime", "300ms"]).await;
+    let mut writer = db.store.writer();
+    let (mut n, started) = (0, Instant::now());
+    let mut first = None;
+    loop {
+        n += 1;
+        let batch = [car(u128::from(n), "a", if n % 2 == 0 { "{}" } else { r#"{"o":{}}"# })];
+        assert_eq!(apply(&mut *writer, &batch).await, [Verdict::Applied(vec![n])]);
+        assert!(db.car("a").await.is_some());
+        let now = backends(&db).await;
+        let first = first.get_or_insert_with(|| now.clone());
+        assert_eq!(first.len(), 2, "a writer's and a reader's");
+        if !now.is_empty() && now.iter().all(|pid| !first.contains(pid)) {
+            return;
+        }
+        assert!(started.elapsed() < DEADLINE, "still {now:?}");
+    }
+}
+
+/// Forwards connections; those that are open go silent for ever on each tick of `silence`.
+async fn forgetful_network(server: String, silence: watch::Receiver<()>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (server, mut silence) = (server.clone(), silence.clone());
+            silence.mark_unchanged();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(server).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    _ = silence.changed() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    port
+}
+
+/// As a firewall does that forgets a connection that rests: it drops what comes later.
+#[tokio::test]
+async fn a_connection_that_went_silent_while_it_rested_fails_no_read() {
+    let db = Db::postgres(&[]).await;
+    db.apply(&[car(1, "a", "{}")]).await;
+    let server = db.url.split(['@', '/']).nth(3).unwrap();
+    let (silence, silent) = watch::channel(());
+    let port = forgetful_network(server.to_owned(), silent).await;
+    let url = db.url.replace(server, &format!("127.0.0.1:{port}"));
+    let store = open(&settings(&url, &[]), clock(START)).await;
+    assert!(store.entity(&key("Car", "a")).await.unwrap().is_some());
+    silence.send_replace(());
+    // as long as a connection is trusted
+    tokio::time::sleep(Duration::from_millis(5200)).await;
+    let read = store.entity(&key("Car", "a")).await;
+    assert!(read.unwrap().is_some(), "another connection was opened");
+}
