@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::AppState;
+use crate::{AppState, docs};
 
 /// How the service is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,6 +27,7 @@ pub(crate) struct HealthBody {
 #[utoipa::path(get, path = "/api/v1/events/health", tag = "health", responses(
     (status = 200, description = "Healthy", body = HealthBody),
     (status = 503, description = "Draining, or the database is out of reach", body = HealthBody),
+    docs::HealthProblems,
 ))]
 pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<HealthBody>) {
     ready(&app).await
@@ -36,6 +37,7 @@ pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<Hea
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = 200, description = "Ready", body = HealthBody),
     (status = 503, description = "Draining, or the database is out of reach", body = HealthBody),
+    docs::HealthProblems,
 ))]
 pub(crate) async fn readyz(State(app): State<AppState>) -> (StatusCode, Json<HealthBody>) {
     ready(&app).await
@@ -44,6 +46,7 @@ pub(crate) async fn readyz(State(app): State<AppState>) -> (StatusCode, Json<Hea
 /// Whether the process answers; never touches the database.
 #[utoipa::path(get, path = "/livez", tag = "health", responses(
     (status = 200, description = "It lives", body = HealthBody),
+    docs::HealthProblems,
 ))]
 pub(crate) async fn livez() -> Json<HealthBody> {
     let message = "Producer API is healthy";
