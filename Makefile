@@ -49,6 +49,26 @@ deny: ## check licences, bans and sources of the dependencies (cargo-deny); advi
 check-ops: ## prove the dashboard and the alerts in ops/ with a real Prometheus, which it installs on Debian as root
 	./scripts/check-ops
 
+.PHONY: check-api
+check-api: ## let schemathesis try the REST service by its own OpenAPI document; EXAMPLES=500 tries harder
+	./scripts/check-api
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= scanner ndjson timestamp merge grpc
+FUZZ_TOOLCHAIN ?= nightly
+FUZZ = RUSTC_BOOTSTRAP=1 $(CARGO) +$(FUZZ_TOOLCHAIN) fuzz
+FUZZ_FLAGS = --sanitizer none --target-dir target/fuzz
+
+.PHONY: fuzz fuzz-cmin
+fuzz: ## fuzz each target for FUZZ_SECONDS (60) against its oracle; needs cargo-fuzz, see fuzz/README.md
+	@for target in $(FUZZ_TARGETS); do \
+		echo "=== $$target, $(FUZZ_SECONDS) s"; \
+		$(FUZZ) run $(FUZZ_FLAGS) $$target -- -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/json.dict \
+			-max_len=4096 -print_final_stats=1 || exit 1; \
+	done
+fuzz-cmin: ## make the fuzz corpora small again
+	@for target in $(FUZZ_TARGETS); do $(FUZZ) cmin $(FUZZ_FLAGS) $$target || exit 1; done
+
 .PHONY: microbench
 microbench: ## time the scanner and the merge beside serde_json
 	$(CARGO) bench --package producer-core

@@ -250,6 +250,23 @@ fn all_breaches_are_found_in_document_order() {
 }
 
 #[test]
+fn places_in_a_list_that_stands_twice_are_those_of_its_own_items() {
+    let text = r#"{"eventHeader":{"eventName":"n"},"eventBody":{
+        "entities":[{"entityType":"T","entityId":"i","updatedAttributes":{}},{"entityType":"."}],
+        "entities":[{"entityType":".","entityId":"i","updatedAttributes":{}}]}}"#;
+    assert_breaks(
+        text,
+        &[
+            "/eventBody/entities/1/entityType must not be . or ..",
+            "/eventBody/entities/1/entityId is required",
+            "/eventBody/entities/1/updatedAttributes is required",
+            "/eventBody/entities must not stand twice in one object",
+            "/eventBody/entities/0/entityType must not be . or ..",
+        ],
+    );
+}
+
+#[test]
 fn a_hundred_breaches_are_listed_and_all_are_counted() {
     let text = format!("{{{}}}", vec!["\"a\":1"; 1000].join(","));
     let violations = parse::attributes(&text).expect_err("duplicate keys");

@@ -20,7 +20,8 @@ mod wire;
 use std::net::SocketAddr;
 
 use axum::Router;
-use producer_core::config;
+use bytes::Bytes;
+use producer_core::{Draft, Problem, config};
 use producer_server::serve::{ServeLimits, serve};
 use producer_server::{Api, App};
 use tokio::net::TcpListener;
@@ -84,4 +85,19 @@ pub fn routes(app: App<Args>) -> std::io::Result<Router> {
         .add_service(HealthServer::new(health::HealthService { app }));
     let router = proto::with_reflection(routes).map_err(std::io::Error::other)?.into_axum_router();
     Ok(router.layer(axum::middleware::from_fn_with_state(gate, gate::pass)))
+}
+
+/// Reads an `EventRequest` as the service does. For the oracles of hostile input alone.
+#[doc(hidden)]
+pub fn read_event(bytes: Bytes) -> Result<Draft, Problem> {
+    Ok(message::EventMessage(bytes).draft(|_| {})?)
+}
+
+/// Reads a `ProcessEventsRequest` as the service does: whether it is atomic, and its events. For
+/// the oracles of hostile input alone.
+#[doc(hidden)]
+pub fn read_events(bytes: Bytes) -> Result<(bool, Vec<Draft>), Problem> {
+    let call = message::EventsMessage(bytes);
+    let events = call.drafts().map(|event| Ok(event?.0)).collect::<Result<_, wire::NoMessage>>()?;
+    Ok((call.is_atomic()?, events))
 }

@@ -42,6 +42,9 @@ const ATTRIBUTES_JSON: u32 = 5;
 const EVENTS: u32 = 1;
 const ATOMIC: u32 = 2;
 
+const ONE_ALONE: &str =
+    "must be given in one of updated_attributes, attributes and attributes_json alone";
+
 impl EventMessage {
     /// Reads it, and tells of each entity which field its attributes are in.
     ///
@@ -183,10 +186,12 @@ impl<'a> Entity<'a> {
             (false, true, true) => structs::to_json(messages(bytes, ATTRIBUTES))?
                 .and_then(|json| parse::attributes(&json)),
             (true, false, true) => parse::attributes(&map_to_json(bytes)?),
-            _ => Err(Violations::one(
-                Location::default(),
-                "must be given in one of updated_attributes, attributes and attributes_json alone",
-            )),
+            _ => {
+                // none is taken, but each must be readable
+                map_to_json(bytes)?;
+                let _ = structs::to_json(messages(bytes, ATTRIBUTES))?;
+                Err(Violations::one(Location::default(), ONE_ALONE))
+            }
         })
     }
 }

@@ -11,26 +11,32 @@ use crate::wire::{NoMessage, messages, parts};
 
 /// Levels that a Struct may have, itself the first.
 pub(crate) const MAX_LEVELS: usize = 30;
-/// Levels that protobuf's parsers read at all inside an `EventRequest`: each is three of the
-/// hundred that messages may be nested.
-const READ_LEVELS: usize = 33;
+/// Messages inside each other that protobuf's parsers read at all.
+const READ_DEPTH: usize = 100;
+/// Of them the Struct itself, in an `EventRequest`: behind its body and its entity.
+const STRUCT_DEPTH: usize = 3;
 
 const FIELDS: u32 = 1;
+const KEY: u32 = 1;
+const VALUE: u32 = 2;
 const VALUES: u32 = 1;
 
-/// The members of a Struct as they stand on the wire: of a key that stands twice the last.
+/// The entries of a Struct as they stand on the wire: of a key that stands twice the last.
 type Members<'a> = BTreeMap<&'a str, &'a [u8]>;
 
+/// A message may come in pieces, which merge.
+type Pieces<'a> = Vec<&'a [u8]>;
+
 /// What a `Value` is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Kind<'a> {
     Nothing,
     Null,
     Number(f64),
     Text(&'a str),
     Bool(bool),
-    Struct(&'a [u8]),
-    List(&'a [u8]),
+    Struct(Pieces<'a>),
+    List(Pieces<'a>),
 }
 
 /// Whether a Struct has any member.
@@ -38,62 +44,107 @@ pub(crate) fn has_fields(object: &[u8]) -> bool {
     messages(object, FIELDS).next().is_some()
 }
 
-/// Writes a Struct, which may come in parts, as JSON. A number is the shortest decimal that reads
+/// Writes a Struct, which may come in pieces, as JSON. A number is the shortest decimal that reads
 /// back as the same double.
 ///
 /// # Errors
-/// Where it is no Struct. Inside: every value without a kind, number that JSON doesn't have, and
-/// value too deep, with its place.
+/// Where it is no Struct, also in what a later value replaces. Inside: every value without a kind,
+/// number that JSON doesn't have, and value too deep, with its place.
 pub(crate) fn to_json<'a>(
     object: impl Iterator<Item = Result<&'a [u8], NoMessage>>,
 ) -> Result<Result<String, Violations>, NoMessage> {
     let mut writer = Writer::default();
-    writer.object(members(object)?, 1)?;
+    writer.object(&object.collect::<Result<Pieces<'_>, _>>()?, 1, STRUCT_DEPTH)?;
     Ok(if writer.violations.is_empty() { Ok(writer.text) } else { Err(writer.violations) })
 }
 
-fn members<'a>(
-    object: impl Iterator<Item = Result<&'a [u8], NoMessage>>,
-) -> Result<Members<'a>, NoMessage> {
+/// `depth` is the Struct's, here and below that of the message that is read.
+fn members<'a>(object: &[&'a [u8]], depth: usize) -> Result<Members<'a>, NoMessage> {
     let mut members = Members::new();
-    for part in object {
-        for entry in messages(part?, FIELDS) {
-            let (key, value) = member(entry?)?;
-            members.insert(key, value);
+    for piece in object {
+        for entry in messages(piece, FIELDS) {
+            let entry = entry?;
+            if let Some(replaced) = members.insert(key(entry)?, entry) {
+                check_entry(replaced, depth + 1)?;
+            }
         }
     }
     Ok(members)
 }
 
-fn member(entry: &[u8]) -> Result<(&str, &[u8]), NoMessage> {
-    let (mut key, mut value) = ("", &[][..]);
+fn key(entry: &[u8]) -> Result<&str, NoMessage> {
+    let mut key = "";
     for part in parts(entry) {
         let part = part?;
         match part.number {
-            1 => key = part.text()?,
-            2 => value = part.message()?,
+            KEY => key = part.text()?,
+            VALUE => _ = part.message()?,
             _ => {}
         }
     }
-    Ok((key, value))
+    Ok(key)
 }
 
-/// Of several kinds the last.
-fn kind(value: &[u8]) -> Result<Kind<'_>, NoMessage> {
+/// Of several kinds the last; pieces of a Struct or list that follow each other are one.
+fn kind<'a>(
+    value: impl Iterator<Item = Result<&'a [u8], NoMessage>>,
+    depth: usize,
+) -> Result<Kind<'a>, NoMessage> {
     let mut kind = Kind::Nothing;
-    for part in parts(value) {
-        let part = part?;
-        kind = match part.number {
-            1 => part.varint().map(|_| Kind::Null)?,
-            2 => Kind::Number(part.double()?),
-            3 => Kind::Text(part.text()?),
-            4 => Kind::Bool(part.varint()? != 0),
-            5 => Kind::Struct(part.message()?),
-            6 => Kind::List(part.message()?),
-            _ => continue,
-        };
+    for piece in value {
+        check_depth(depth)?;
+        for part in parts(piece?) {
+            let part = part?;
+            let next = match (part.number, &mut kind) {
+                (1, _) => part.varint().map(|_| Kind::Null)?,
+                (2, _) => Kind::Number(part.double()?),
+                (3, _) => Kind::Text(part.text()?),
+                (4, _) => Kind::Bool(part.varint()? != 0),
+                (5, Kind::Struct(pieces)) | (6, Kind::List(pieces)) => {
+                    pieces.push(part.message()?);
+                    continue;
+                }
+                (5, _) => Kind::Struct(vec![part.message()?]),
+                (6, _) => Kind::List(vec![part.message()?]),
+                _ => continue,
+            };
+            check(&std::mem::replace(&mut kind, next), depth)?;
+        }
+    }
+    if matches!(kind, Kind::Struct(_) | Kind::List(_)) {
+        check_depth(depth + 1)?;
     }
     Ok(kind)
+}
+
+/// Whether a value that nobody looks at can be read.
+fn check(value: &Kind<'_>, depth: usize) -> Result<(), NoMessage> {
+    match value {
+        Kind::Struct(object) => {
+            entries(object, FIELDS).try_for_each(|entry| check_entry(entry?, depth + 2))
+        }
+        Kind::List(list) => entries(list, VALUES)
+            .try_for_each(|value| check(&kind(std::iter::once(value), depth + 2)?, depth + 2)),
+        _ => Ok(()),
+    }
+}
+
+fn check_entry(entry: &[u8], depth: usize) -> Result<(), NoMessage> {
+    check_depth(depth)?;
+    key(entry)?;
+    check(&kind(messages(entry, VALUE), depth + 1)?, depth + 1)
+}
+
+fn check_depth(depth: usize) -> Result<(), NoMessage> {
+    if depth > READ_DEPTH { Err(NoMessage::new("it is nested too deep")) } else { Ok(()) }
+}
+
+/// The messages in the field of this number, over all pieces.
+fn entries<'a>(
+    pieces: &[&'a [u8]],
+    number: u32,
+) -> impl Iterator<Item = Result<&'a [u8], NoMessage>> {
+    pieces.iter().flat_map(move |piece| messages(piece, number))
 }
 
 #[derive(Default)]
@@ -105,73 +156,56 @@ struct Writer {
 
 impl Writer {
     // The recursion ends at MAX_LEVELS.
-    fn object(&mut self, members: Members<'_>, level: usize) -> Result<(), NoMessage> {
+    fn object(&mut self, object: &[&[u8]], level: usize, depth: usize) -> Result<(), NoMessage> {
         self.text.push('{');
-        for (i, (key, value)) in members.into_iter().enumerate() {
+        for (i, (key, entry)) in members(object, depth)?.into_iter().enumerate() {
             if i > 0 {
                 self.text.push(',');
             }
             parse::write_string(&mut self.text, key);
             self.text.push(':');
             self.place.push(Step::Key(key.to_owned().into()));
-            self.value(kind(value)?, level)?;
+            self.value(kind(messages(entry, VALUE), depth + 2)?, level, depth + 2)?;
             self.place.pop();
         }
         self.text.push('}');
         Ok(())
     }
 
-    fn list(&mut self, list: &[u8], level: usize) -> Result<(), NoMessage> {
+    fn list(&mut self, list: &[&[u8]], level: usize, depth: usize) -> Result<(), NoMessage> {
         self.text.push('[');
-        for (i, value) in messages(list, VALUES).enumerate() {
+        for (i, value) in entries(list, VALUES).enumerate() {
             if i > 0 {
                 self.text.push(',');
             }
             self.place.push(Step::Index(i));
-            self.value(kind(value?)?, level)?;
+            self.value(kind(std::iter::once(value), depth + 1)?, level, depth + 1)?;
             self.place.pop();
         }
         self.text.push(']');
         Ok(())
     }
 
-    fn value(&mut self, value: Kind<'_>, level: usize) -> Result<(), NoMessage> {
-        match value {
+    fn value(&mut self, value: Kind<'_>, level: usize, depth: usize) -> Result<(), NoMessage> {
+        match &value {
             Kind::Nothing => self.refuse("must have a kind"),
             Kind::Null => self.text.push_str("null"),
-            Kind::Bool(value) => self.text.push_str(if value { "true" } else { "false" }),
-            Kind::Number(number) if number.is_finite() => push_number(&mut self.text, number),
+            Kind::Bool(value) => self.text.push_str(if *value { "true" } else { "false" }),
+            Kind::Number(number) if number.is_finite() => push_number(&mut self.text, *number),
             Kind::Number(_) => self.refuse("must be a finite number"),
             Kind::Text(text) => parse::write_string(&mut self.text, text),
             Kind::Struct(_) | Kind::List(_) if level == MAX_LEVELS => {
                 self.refuse("must not be nested deeper than 30 levels");
-                return check_depth(value, level + 1);
+                return check(&value, depth);
             }
-            Kind::Struct(object) => {
-                return self.object(members(std::iter::once(Ok(object)))?, level + 1);
-            }
-            Kind::List(list) => return self.list(list, level + 1),
+            Kind::Struct(object) => return self.object(object, level + 1, depth + 1),
+            Kind::List(list) => return self.list(list, level + 1, depth + 1),
         }
         Ok(())
     }
 
     fn refuse(&mut self, detail: &'static str) {
         self.violations.add(|| Location(self.place.clone()), detail);
-    }
-}
-
-/// Whether a value that is refused for its depth can be read over.
-fn check_depth(value: Kind<'_>, level: usize) -> Result<(), NoMessage> {
-    if level > READ_LEVELS && matches!(value, Kind::Struct(_) | Kind::List(_)) {
-        return Err(NoMessage::new("it is nested too deep"));
-    }
-    match value {
-        Kind::Struct(object) => messages(object, FIELDS)
-            .try_for_each(|entry| check_depth(kind(member(entry?)?.1)?, level + 1)),
-        Kind::List(list) => {
-            messages(list, VALUES).try_for_each(|value| check_depth(kind(value?)?, level + 1))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -284,6 +318,74 @@ mod tests {
             let given = Struct { fields };
             let text = to_json(&given).expect("nothing to refuse");
             prop_assert_eq!(from_json(&text), Ok(given));
+        }
+    }
+
+    /// A field of the length-delimited type.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(content.len()).expect("a short one");
+        [&[number << 3 | 2, length], content].concat()
+    }
+
+    fn entry(value: &[u8]) -> Vec<u8> {
+        field(1, &[field(1, b"a"), value.to_vec()].concat())
+    }
+
+    fn read(object: &[u8]) -> Result<Result<String, Violations>, NoMessage> {
+        let ours = super::to_json(std::iter::once(Ok(object)));
+        assert_eq!(ours.is_ok(), Struct::decode(object).is_ok());
+        ours
+    }
+
+    #[test]
+    fn values_that_come_in_pieces_merge_as_protobuf_wants_it() {
+        let struct_of = |key: &str| {
+            let fields = [(key.to_owned(), value(Kind::BoolValue(true)))].into();
+            value(Kind::StructValue(Struct { fields })).encode_to_vec()
+        };
+        let list_of = |text: &str| {
+            let values = vec![value(Kind::StringValue(text.to_owned()))];
+            value(Kind::ListValue(ListValue { values })).encode_to_vec()
+        };
+        let [x, y, one, two] = [struct_of("x"), struct_of("y"), list_of("1"), list_of("2")];
+        for (pieces, json) in [
+            ([field(2, &x), field(2, &y)].concat(), r#"{"a":{"x":true,"y":true}}"#),
+            (field(2, &[x.clone(), y].concat()), r#"{"a":{"x":true,"y":true}}"#),
+            (field(2, &[one.clone(), two.clone()].concat()), r#"{"a":["1","2"]}"#),
+            (field(2, &[x, one].concat()), r#"{"a":["1"]}"#),
+        ] {
+            assert_eq!(read(&entry(&pieces)), Ok(Ok(json.into())));
+        }
+        let again = [entry(&field(2, &two)), entry(&field(2, &field(3, b"last")))].concat();
+        assert_eq!(read(&again), Ok(Ok(r#"{"a":"last"}"#.into())));
+    }
+
+    #[test]
+    fn what_a_later_value_replaces_must_be_readable_too() {
+        let bad_text = field(5, &entry(&field(2, &field(3, &[0xff]))));
+        let good = field(3, b"good");
+        assert!(read(&entry(&field(2, &good))).is_ok());
+        for object in [
+            entry(&field(2, &[bad_text.clone(), good.clone()].concat())),
+            [entry(&field(2, &bad_text)), entry(&field(2, &good))].concat(),
+        ] {
+            assert!(read(&object).is_err());
+        }
+    }
+
+    #[test]
+    fn lists_may_be_nested_as_deep_as_protobuf_reads_them() {
+        let nested = |levels: usize| {
+            let inner = (0..levels).fold(value(Kind::BoolValue(true)), |inner, _| {
+                value(Kind::ListValue(ListValue { values: vec![inner] }))
+            });
+            Struct { fields: [("a".to_owned(), inner)].into() }
+        };
+        for (levels, is_read) in [(29, true), (30, true), (47, true), (48, false)] {
+            let bytes = nested(levels).encode_to_vec();
+            let ours = super::to_json(std::iter::once(Ok(&*bytes)));
+            assert_eq!(ours.is_ok(), is_read, "{levels}");
+            assert_eq!(ours.is_ok_and(|json| json.is_ok()), levels < MAX_LEVELS, "{levels}");
         }
     }
 

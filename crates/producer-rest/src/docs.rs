@@ -5,7 +5,9 @@ use std::fmt::Write;
 use axum::Router;
 use producer_core::ProblemKind;
 use utoipa::openapi::OpenApi;
-use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::schema::{
+    AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
+};
 use utoipa::{IntoResponses, OpenApi as _, ToSchema};
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -49,19 +51,29 @@ struct EventHeaderDoc {
     saved_date: (),
 }
 
-fn created_date() -> Object {
-    date("RFC 3339, or Unix milliseconds as a whole number or as digits")
+fn created_date() -> Schema {
+    date("RFC 3339, or Unix milliseconds as a whole number or as digits; in the years 0001 to 9999")
 }
 
-fn saved_date() -> Object {
+fn saved_date() -> Schema {
     date("As createdDate; the time of the commit where it is absent")
 }
 
-fn date(description: &str) -> Object {
-    ObjectBuilder::new()
-        .schema_type(SchemaType::from_iter([Type::String, Type::Integer, Type::Null]))
+fn date(description: &str) -> Schema {
+    let of_type = |name| ObjectBuilder::new().schema_type(name);
+    let rfc3339 = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+    let forms = AnyOfBuilder::new()
+        .item(of_type(Type::String).format(Some(rfc3339)))
+        .item(of_type(Type::String).pattern(Some("^(-?[0-9]{1,13}|[0-9]{14})$")))
+        .item(
+            of_type(Type::Integer)
+                .minimum(Some(-62_135_596_800_000_i64))
+                .maximum(Some(253_402_300_799_999_i64)),
+        )
+        .item(of_type(Type::Null))
         .description(Some(description))
-        .build()
+        .build();
+    Schema::AnyOf(forms)
 }
 
 #[derive(Debug, ToSchema)]
@@ -76,13 +88,27 @@ struct EventBodyDoc {
 #[schema(as = EntityUpdate, rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what core's scanner reads")]
 struct EntityUpdateDoc {
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1, max_length = 255, pattern = r"^(?!\.{1,2}$)")]
     entity_type: String,
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1, max_length = 255, pattern = r"^(?!\.{1,2}$)")]
     entity_id: String,
     /// A JSON Merge Patch (RFC 7396): objects merge deep, null removes, the rest replaces
     #[schema(value_type = Object)]
     updated_attributes: serde_json::Value,
+}
+
+/// The events of a bulk call, each on its own.
+#[derive(Debug, ToSchema)]
+#[schema(as = Events, min_items = 1, max_items = 10_000)]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+pub(crate) struct EventsDoc(Vec<EventDoc>);
+
+/// `?mode=`
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what the bulk route reads")]
+pub(crate) enum ModeDoc {
+    Atomic,
 }
 
 /// Errors of the routes that take events.
@@ -114,7 +140,10 @@ pub(crate) enum IngestProblems {
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(ProblemBody<'static>),
     /// overloaded, unavailable: nothing was stored
-    #[response(status = 503, content_type = "application/problem+json")]
+    #[response(
+        status = 503, content_type = "application/problem+json",
+        headers(("Retry-After" = u64, description = "Seconds")),
+    )]
     Unavailable(ProblemBody<'static>),
 }
 
@@ -135,8 +164,23 @@ pub(crate) enum ReadProblems {
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(ProblemBody<'static>),
     /// unavailable
-    #[response(status = 503, content_type = "application/problem+json")]
+    #[response(
+        status = 503, content_type = "application/problem+json",
+        headers(("Retry-After" = u64, description = "Seconds")),
+    )]
     Unavailable(ProblemBody<'static>),
+}
+
+/// Errors of the routes that tell of the service itself.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what Finish writes")]
+pub(crate) enum HealthProblems {
+    /// not-acceptable
+    #[response(status = 406, content_type = "application/problem+json")]
+    NotAcceptable(ProblemBody<'static>),
+    /// internal: a defect
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(ProblemBody<'static>),
 }
 
 #[derive(utoipa::OpenApi)]

@@ -13,12 +13,16 @@ mod routes;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use clap::Args;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use producer_core::ProblemKind;
+use producer_server::budget::ByteBudget;
 use producer_server::serve::{HttpService, ServeLimits, serve};
 use producer_server::{Api, App, request_id};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,8 +36,9 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::body::BodyLimits;
+use crate::body::{BodyLimits, Wire};
 use crate::count::Count;
+use crate::ndjson::Line;
 use crate::problem::{Failure, Finish, INTERNAL, Logged};
 use crate::report::{Listing, Report};
 
@@ -200,4 +205,36 @@ async fn ask_readyz(address: SocketAddr) -> std::io::Result<Result<(), String>> 
     let answer = String::from_utf8_lossy(&answer);
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok(if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(body.to_owned()) })
+}
+
+/// A line of NDJSON as [`ndjson_lines`] tells it.
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NdjsonLine {
+    /// A line that isn't blank.
+    Text(Bytes),
+    /// It is longer than the limit.
+    TooLong,
+    /// The body ends here, and not as it should.
+    Broken,
+}
+
+/// Splits a body into lines as the bulk route does. For the oracles of hostile input alone.
+#[doc(hidden)]
+pub async fn ndjson_lines(body: Body, headers: &HeaderMap, max_line: usize) -> Vec<NdjsonLine> {
+    let limits = BodyLimits { bytes: max_line, timeout: Duration::MAX };
+    let Ok(source) = Wire::new(body, limits).endless(headers) else {
+        return vec![NdjsonLine::Broken];
+    };
+    let lease = ByteBudget::new(usize::MAX).lease();
+    let mut lines = ndjson::Lines::new(source, lease, max_line, limits.timeout);
+    let mut found = Vec::new();
+    while let Some(line) = lines.next().await {
+        found.push(match line {
+            Line::Text(text) => NdjsonLine::Text(text),
+            Line::TooLong => NdjsonLine::TooLong,
+            Line::Broken(_) => NdjsonLine::Broken,
+        });
+    }
+    found
 }

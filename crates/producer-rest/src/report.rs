@@ -18,7 +18,8 @@ use crate::routes::events::EntityVersionBody;
 const LISTED_RESULTS: usize = 10_000;
 
 /// `?results=`: what an answer lists. Unknown items are listed always.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub(crate) enum Listing {
     /// Every item.
     #[default]
@@ -49,6 +50,7 @@ pub(crate) struct ItemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event_id: Option<Uuid>,
     /// `processed`, `duplicate`, `invalid`, `conflict`, `unavailable` or `unknown`
+    #[schema(pattern = "^(processed|duplicate|invalid|conflict|unavailable|unknown)$")]
     status: &'static str,
     /// The versions that it made, where it is stored
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -272,6 +272,7 @@ impl Draft {
 
     pub(crate) fn begin_entities(&mut self) {
         self.has_entities = true;
+        self.entities_begun = 0; // places in a list that stands twice count from its own begin
     }
 
     pub(crate) fn begin_entity(&mut self) {

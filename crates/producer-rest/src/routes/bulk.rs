@@ -49,13 +49,13 @@ fn bad(detail: &'static str) -> Failure {
 /// Takes many events: a JSON array of 1 to 10,000, or NDJSON of any length, read as it comes.
 /// Items are applied in their order and independently of each other.
 #[utoipa::path(
-    post, path = "/api/v1/events/bulk", tag = "events",
+    post, path = "/api/v1/events/bulk", operation_id = "postEvents", tag = "events",
     params(
-        ("results" = Option<String>, Query, description = "`all` (default), `failed` or `none`: which items are listed; `unknown` ones always are"),
-        ("mode" = Option<String>, Query, description = "`atomic`: all or nothing, arrays only"),
+        ("results" = inline(Option<Listing>), Query, description = "`all` (default), `failed` or `none`: which items are listed; `unknown` ones always are"),
+        ("mode" = inline(Option<docs::ModeDoc>), Query, description = "`atomic`: all or nothing, arrays only"),
     ),
     request_body(content(
-        (Vec<docs::EventDoc> = "application/json"),
+        (docs::EventsDoc = "application/json"),
         (docs::EventDoc = "application/x-ndjson"),
         (docs::EventDoc = "application/jsonl"),
     )),

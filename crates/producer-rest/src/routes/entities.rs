@@ -24,7 +24,9 @@ pub(crate) struct EntityBody {
     entity_type: String,
     entity_id: String,
     version: u64,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
     #[schema(value_type = Object)]
     data: Box<RawValue>,
@@ -47,15 +49,20 @@ impl TryFrom<Entity> for EntityBody {
 
 /// The current state of an entity. `ETag` is its version.
 #[utoipa::path(
-    get, path = "/api/v1/entities/{type}/{id}", tag = "entities",
+    get, path = "/api/v1/entities/{type}/{id}", operation_id = "getEntity", tag = "entities",
     params(
         ("type" = String, Path, description = "entityType, percent-encoded"),
         ("id" = String, Path, description = "entityId, percent-encoded"),
         ("If-None-Match" = Option<String>, Header, description = "ETags, or `*`"),
     ),
     responses(
-        (status = 200, description = "The state", body = EntityBody),
-        (status = 304, description = "It still has a version that If-None-Match names"),
+        (status = 200, description = "The state", body = EntityBody, headers(
+            ("ETag" = String, description = "The version"),
+            ("Last-Modified" = String),
+        )),
+        (status = 304, description = "It still has a version that If-None-Match names", headers(
+            ("ETag" = String, description = "The version"),
+        )),
         docs::ReadProblems,
     ),
 )]

@@ -72,10 +72,22 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
 /// Takes one event. 200 is sent after it is committed, durably; the same uuid again with the same
 /// content changes nothing.
 #[utoipa::path(
-    post, path = "/api/v1/events", tag = "events",
+    post, path = "/api/v1/events", operation_id = "postEvent", tag = "events",
     request_body(content = docs::EventDoc, content_type = "application/json"),
     responses(
-        (status = 200, description = "Stored", body = ReceiptBody),
+        (status = 200, description = "Stored", body = ReceiptBody, links(
+            ("event" = (
+                operation_id = "getEvent",
+                parameters(("uuid" = "$response.body#/eventId")),
+            )),
+            ("firstEntity" = (
+                operation_id = "getEntity",
+                parameters(
+                    ("type" = "$response.body#/entities/0/entityType"),
+                    ("id" = "$response.body#/entities/0/entityId"),
+                ),
+            )),
+        )),
         docs::IngestProblems,
         (status = 504, description = "outcome-unknown", body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -102,6 +114,7 @@ pub(crate) async fn post(
 pub(crate) struct LoggedBody {
     event_header: HeaderBody,
     event_body: UpdatesBody,
+    #[schema(format = DateTime)]
     committed_at: String,
 }
 
@@ -113,7 +126,9 @@ struct HeaderBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     event_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     created_date: Option<String>,
+    #[schema(format = DateTime)]
     saved_date: String,
 }
 
@@ -168,7 +183,7 @@ impl TryFrom<LoggedEvent> for LoggedBody {
 
 /// The event as the log has it.
 #[utoipa::path(
-    get, path = "/api/v1/events/{uuid}", tag = "events",
+    get, path = "/api/v1/events/{uuid}", operation_id = "getEvent", tag = "events",
     params(("uuid" = Uuid, Path, description = "The event's uuid")),
     responses(
         (status = 200, description = "The event", body = LoggedBody),

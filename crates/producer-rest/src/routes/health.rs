@@ -7,7 +7,7 @@ use producer_core::telemetry::request::{self, Part};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::AppState;
+use crate::{AppState, docs};
 
 /// How the service is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,6 +28,7 @@ pub(crate) struct HealthBody {
 #[utoipa::path(get, path = "/api/v1/events/health", tag = "health", responses(
     (status = 200, description = "Healthy", body = HealthBody),
     (status = 503, description = "Draining, or the database is out of reach", body = HealthBody),
+    docs::HealthProblems,
 ))]
 pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<HealthBody>) {
     ready(&app).await
@@ -37,6 +38,7 @@ pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<Hea
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = 200, description = "Ready", body = HealthBody),
     (status = 503, description = "Draining, or the database is out of reach", body = HealthBody),
+    docs::HealthProblems,
 ))]
 pub(crate) async fn readyz(State(app): State<AppState>) -> (StatusCode, Json<HealthBody>) {
     ready(&app).await
@@ -45,6 +47,7 @@ pub(crate) async fn readyz(State(app): State<AppState>) -> (StatusCode, Json<Hea
 /// Whether the process answers; never touches the database.
 #[utoipa::path(get, path = "/livez", tag = "health", responses(
     (status = 200, description = "It lives", body = HealthBody),
+    docs::HealthProblems,
 ))]
 pub(crate) async fn livez() -> Json<HealthBody> {
     let message = "Producer API is healthy";

@@ -9,7 +9,7 @@ use crate::AppState;
 
 /// Counters, gauges and histograms of this process as Prometheus' text. Served here unless
 /// `ADMIN_PORT` is set; then there.
-#[utoipa::path(get, path = "/metrics", tag = "metrics", responses(
+#[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "metrics", responses(
     (status = 200, description = "Prometheus' text format 0.0.4", body = String, content_type = "text/plain"),
 ))]
 pub(crate) async fn get(State(app): State<AppState>) -> Response {
