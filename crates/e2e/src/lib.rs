@@ -9,6 +9,7 @@ mod history;
 mod load;
 mod proxy;
 mod service;
+mod tls;
 
 pub use api::{Api, Grpc, Outcome, Rest, SentEvent};
 pub use database::Database;
@@ -16,6 +17,7 @@ pub use history::{History, Record};
 pub use load::Load;
 pub use proxy::{Proxy, Weather};
 pub use service::{Binary, Service, Signal};
+pub use tls::{Certificate, CertificateFiles};
 
 use std::time::{Duration, Instant};
 
