@@ -51,7 +51,8 @@ const HTTP2_STREAMS: u32 = 1000;
 /// A silent HTTP/2 peer is asked after this time whether it lives, and has as long to answer.
 const HTTP2_KEEPALIVE: Duration = Duration::from_secs(20);
 /// HTTP/2 streams that a client may reset before we took them, and that its faults made us reset.
-const HTTP2_RESETS: usize = 128;
+/// More end the connection: each costs as much as a request.
+const HTTP2_RESETS: usize = 32;
 /// A peer that takes none of our bytes, or doesn't answer probes, is gone after this time.
 const DEAD_PEER: Duration = Duration::from_secs(60);
 

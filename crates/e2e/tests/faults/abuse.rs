@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// What a service under abuse may hold in memory.
-pub(crate) const MEMORY: u64 = 300 << 20;
+const MEMORY: u64 = 300 << 20;
 
 /// Both services, and neighbours at work.
 pub(crate) struct Scene {

@@ -67,7 +67,7 @@ impl Tls {
             {
                 Ok(certificate) => {
                     self.shown.set(certificate);
-                    tracing::info!(file = ?self.files.cert, "a renewed certificate is shown");
+                    tracing::info!(file = %self.files.cert.display(), "a renewed certificate is shown");
                 }
                 Err(reason) => tracing::warn!(reason, "the certificate before it stays"),
             }
