@@ -73,7 +73,7 @@ async fn serve_api<A: Api>(line: Line<A::Args>) -> Result<()> {
         std::future::pending::<()>().await;
     };
     let served = tokio::select! {
-        served = A::serve(app, listener) => served,
+        served = A::serve(app, listener.into()) => served,
         () = stop => Ok(()),
     };
     writers.shutdown_background();

@@ -2,7 +2,7 @@
 //! flag over environment over `.env` over default.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -21,6 +21,12 @@ pub struct Settings {
     /// Address to listen on; there is no authentication, so widen it with care
     #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1", value_parser = ip, value_name = "IP")]
     pub bind_address: IpAddr,
+    /// PEM file with the certificate and its chain: the API's port serves TLS; ADMIN_PORT stays plain
+    #[arg(long, env = "TLS_CERT_FILE", value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// PEM file with the certificate's private key; both or neither
+    #[arg(long, env = "TLS_KEY_FILE", value_name = "FILE")]
+    pub tls_key_file: Option<PathBuf>,
     /// trace, debug, info, warn, error or off; RUST_LOG overrides it
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = level, value_name = "LEVEL")]
     pub log_level: LevelFilter,
@@ -63,7 +69,7 @@ pub struct Settings {
     /// Open connections at most
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "12000", value_parser = count, value_name = "N")]
     pub max_connections: usize,
-    /// How long a client may take to the first byte, and for the head of each request
+    /// How long a client may take to the first byte, its TLS handshake included, and for the head of each request
     #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
     pub header_timeout: Duration,
     /// How long a connection may idle between two requests; longer than its clients keep it
@@ -147,8 +153,16 @@ impl Settings {
                  allowed is less than DATABASE_STATEMENT_TIMEOUT, which is {statement:?}"
             ));
         }
-        Ok(())
+        match (&self.tls_cert_file, &self.tls_key_file) {
+            (Some(file), None) => Err(half_of_tls("TLS_CERT_FILE", file, "TLS_KEY_FILE")),
+            (None, Some(file)) => Err(half_of_tls("TLS_KEY_FILE", file, "TLS_CERT_FILE")),
+            _ => Ok(()),
+        }
     }
+}
+
+fn half_of_tls(name: &str, file: &Path, missing: &str) -> String {
+    format!("{name}: {file:?} is unusable: {missing} isn't set; allowed are both or neither")
 }
 
 /// A day. PostgreSQL counts timeouts in milliseconds of 32 bits.

@@ -11,6 +11,7 @@ mod load;
 mod proxy;
 mod receiver;
 mod service;
+mod tls;
 
 pub use api::{Api, Grpc, Outcome, Rest, SentEvent};
 pub use database::Database;
@@ -19,6 +20,7 @@ pub use load::Load;
 pub use proxy::{Proxy, Weather};
 pub use receiver::{Receiver, SentSpan};
 pub use service::{Binary, Service, Signal};
+pub use tls::{Certificate, CertificateFiles};
 
 use std::time::{Duration, Instant};
 

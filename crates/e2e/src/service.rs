@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -157,6 +157,15 @@ impl Service {
         kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("VmHWM in kB") << 10
     }
 
+    /// The connections to it that are open, as Linux counts.
+    pub fn connections(&self) -> usize {
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+        let ours = format!("0100007F:{:04X}", self.address.port());
+        let columns = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let established = |line: &Vec<&str>| line.len() > 3 && line[1] == ours && line[3] == "01";
+        columns.filter(established).count()
+    }
+
     /// The end of what it has logged.
     pub fn log_tail(&self) -> String {
         let log = std::fs::read(self.folder.path().join("service.log")).unwrap_or_default();
@@ -177,6 +186,10 @@ impl Service {
         lines.filter(|line| line["message"] == message).collect()
     }
 
+    fn speaks_tls(&self) -> bool {
+        self.settings.iter().any(|(name, _)| name == "TLS_CERT_FILE")
+    }
+
     async fn ready(&mut self) {
         let start = Instant::now();
         while !self.answers().await {
@@ -187,8 +200,17 @@ impl Service {
         }
     }
 
+    /// Asks it by its own `healthcheck`.
+    pub async fn healthcheck(&self) -> Output {
+        let settings: Vec<_> =
+            self.settings.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let mut command = self.binary.command(self.folder.path(), &settings);
+        command.arg("healthcheck").output().await.expect("the binary starts")
+    }
+
     async fn answers(&self) -> bool {
         match self.binary {
+            _ if self.speaks_tls() => self.healthcheck().await.status.success(),
             Binary::Rest => self.rest().ready().await,
             Binary::Grpc => self.grpc().ready().await,
         }

@@ -7,8 +7,7 @@ use std::time::Duration;
 use futures_util::{Stream, stream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use producer_core::telemetry::request::{self, Part};
-use producer_server::App;
-use tokio::net::TcpStream;
+use producer_server::{App, Connection};
 use tokio::time::timeout;
 use tonic::server::NamedService;
 use tonic::{Request, Response, Status};
@@ -119,11 +118,10 @@ impl Health for HealthService {
 }
 
 /// Asks the service at `address` over its health service; the error says why it is not ready.
-pub(crate) async fn ask(address: SocketAddr) -> Result<(), String> {
+pub(crate) async fn ask(address: SocketAddr, connection: Connection) -> Result<(), String> {
     let cannot = |error: &dyn std::fmt::Display| format!("{address} can't be asked: {error}");
-    let socket = TcpStream::connect(address).await.map_err(|error| cannot(&error))?;
     let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(connection))
             .await
             .map_err(|error| cannot(&error))?;
     let connection = tokio::spawn(connection);

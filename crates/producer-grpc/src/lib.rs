@@ -22,9 +22,8 @@ use std::net::SocketAddr;
 use axum::Router;
 use bytes::Bytes;
 use producer_core::{Draft, Problem, config};
-use producer_server::serve::{ServeLimits, serve};
-use producer_server::{Api, App};
-use tokio::net::TcpListener;
+use producer_server::serve::{Listener, ServeLimits, serve};
+use producer_server::{Api, App, Connection};
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
@@ -44,20 +43,21 @@ pub struct Grpc;
 impl Api for Grpc {
     const NAME: &'static str = "producer-grpc";
     const API: &'static str = "grpc";
+    const PROTOCOLS: &'static [&'static [u8]] = &[b"h2"];
     type Args = Args;
 
     fn port(args: &Args) -> u16 {
         args.grpc_server_port
     }
 
-    async fn serve(app: App<Args>, listener: TcpListener) -> std::io::Result<()> {
+    async fn serve(app: App<Args>, listener: Listener) -> std::io::Result<()> {
         let limits = ServeLimits::from(&app.settings);
         let shutdown = app.shutdown.clone();
         serve(listener, routes(app)?, limits, shutdown).await
     }
 
-    async fn healthcheck(address: SocketAddr) -> Result<(), String> {
-        health::ask(address).await
+    async fn healthcheck(address: SocketAddr, connection: Connection) -> Result<(), String> {
+        health::ask(address, connection).await
     }
 }
 

@@ -23,10 +23,9 @@ use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use producer_core::ProblemKind;
 use producer_server::budget::ByteBudget;
-use producer_server::serve::{HttpService, ServeLimits, serve};
-use producer_server::{Api, App, request_id};
+use producer_server::serve::{HttpService, Listener, ServeLimits, serve};
+use producer_server::{Api, App, Connection, request_id};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -180,28 +179,31 @@ pub struct Rest;
 impl Api for Rest {
     const NAME: &'static str = "producer-rest";
     const API: &'static str = "rest";
+    const PROTOCOLS: &'static [&'static [u8]] = &[b"h2", b"http/1.1"];
     type Args = RestArgs;
 
     fn port(args: &RestArgs) -> u16 {
         args.server_port
     }
 
-    async fn serve(parts: App<RestArgs>, listener: TcpListener) -> std::io::Result<()> {
+    async fn serve(parts: App<RestArgs>, listener: Listener) -> std::io::Result<()> {
         let (limits, shutdown) = (ServeLimits::from(&parts.settings), parts.shutdown.clone());
         serve(listener, app(parts), limits, shutdown).await
     }
 
-    async fn healthcheck(address: SocketAddr) -> Result<(), String> {
-        ask_readyz(address).await.map_err(|error| error.to_string())?
+    async fn healthcheck(address: SocketAddr, connection: Connection) -> Result<(), String> {
+        ask_readyz(address, connection).await.map_err(|error| error.to_string())?
     }
 }
 
-async fn ask_readyz(address: SocketAddr) -> std::io::Result<Result<(), String>> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn ask_readyz(
+    address: SocketAddr,
+    mut connection: Connection,
+) -> std::io::Result<Result<(), String>> {
     let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    connection.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
+    connection.read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer);
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok(if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(body.to_owned()) })

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use producer_server::{Api, App, cli};
+use producer_server::serve::Listener;
+use producer_server::{Api, App, Connection, cli};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 struct Tiny;
 
@@ -20,28 +20,28 @@ struct TinyArgs {
 impl Api for Tiny {
     const NAME: &'static str = "tiny";
     const API: &'static str = "tiny";
+    const PROTOCOLS: &'static [&'static [u8]] = &[];
     type Args = TinyArgs;
 
     fn port(args: &TinyArgs) -> u16 {
         args.server_port
     }
 
-    async fn serve(app: App<TinyArgs>, listener: TcpListener) -> std::io::Result<()> {
+    async fn serve(app: App<TinyArgs>, listener: Listener) -> std::io::Result<()> {
         // kept open: a test counts how many there may be
         let mut connections = Vec::new();
         loop {
             let (mut connection, _) = tokio::select! {
                 () = app.shutdown.cancelled() => return Ok(()),
-                accepted = listener.accept() => accepted?,
+                accepted = listener.socket().accept() => accepted?,
             };
             connection.write_all(b"ready").await?;
             connections.push(connection);
         }
     }
 
-    async fn healthcheck(address: SocketAddr) -> Result<(), String> {
-        let ask = async { TcpStream::connect(address).await?.read_u8().await };
-        ask.await.map(drop).map_err(|error| error.to_string())
+    async fn healthcheck(_: SocketAddr, mut connection: Connection) -> Result<(), String> {
+        connection.read_u8().await.map(drop).map_err(|error| error.to_string())
     }
 }
 

@@ -1,12 +1,12 @@
 //! The command line of both binaries.
 
 mod environment;
+mod healthcheck;
 mod line;
 mod maintain;
 mod open_files;
 mod serve;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use producer_core::config::Settings;
@@ -85,7 +85,7 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
             }
             Command::Rebuild { write } => maintain::rebuild(&database, write).await,
             Command::Prune { older_than } => maintain::prune(&database, older_than).await,
-            Command::Healthcheck => healthcheck::<A>(&line.settings, &line.args).await,
+            Command::Healthcheck => healthcheck::healthcheck::<A>(&line.settings, &line.args).await,
         }
     })
 }
@@ -94,20 +94,4 @@ fn database(settings: &Settings) -> Result<Database, Failure> {
     let url = DatabaseUrl::parse(settings.database_url.as_deref());
     let database = url.map(Database::from).map_err(Failure::unusable)?;
     Ok(database.through(settings.database_pooler))
-}
-
-async fn healthcheck<A: Api>(settings: &Settings, args: &A::Args) -> Result<ExitCode, Failure> {
-    // a service that listens on every address is asked on the loopback one
-    let ip = match settings.bind_address {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let address = SocketAddr::new(ip, A::port(args));
-    // a service that stands still accepts and doesn't answer
-    let patience = settings.request_timeout;
-    let asked = tokio::time::timeout(patience, A::healthcheck(address)).await;
-    let ready = asked.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
-    ready.map_err(|reason| Failure::new(format!("{address}: {reason}")))?;
-    Ok(ExitCode::SUCCESS)
 }

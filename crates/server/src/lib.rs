@@ -18,7 +18,10 @@ use std::sync::Arc;
 use producer_core::config::Settings;
 use producer_core::store::Store;
 use producer_core::{Clock, Ingest};
-use tokio::net::TcpListener;
+use serve::Listener;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 /// One of the two ways in: what a binary adds to [`cli::main`].
@@ -35,15 +38,24 @@ pub trait Api: Sized + 'static {
     /// The port to listen on.
     fn port(args: &Self::Args) -> u16;
 
+    /// What a client may choose by ALPN, where TLS is served; the first is preferred.
+    const PROTOCOLS: &'static [&'static [u8]];
+
     /// Serves until `app.shutdown` is cancelled and everything in flight is answered.
     fn serve(
         app: App<Self::Args>,
-        listener: TcpListener,
+        listener: Listener,
     ) -> impl Future<Output = std::io::Result<()>> + Send;
 
     /// Asks a running service at `address` whether it is ready; the error says why not.
-    fn healthcheck(address: SocketAddr) -> impl Future<Output = Result<(), String>> + Send;
+    fn healthcheck(
+        address: SocketAddr,
+        connection: Connection,
+    ) -> impl Future<Output = Result<(), String>> + Send;
 }
+
+/// A client's connection to a service, plain or with TLS.
+pub type Connection = Either<TcpStream, TlsStream<TcpStream>>;
 
 /// What an [`Api`] serves from.
 #[derive(Clone)]

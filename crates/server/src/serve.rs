@@ -1,7 +1,8 @@
-//! The accept loop: HTTP/1 and HTTP/2 over hyper, with a limit on connections, deadlines for the
-//! first byte, each head and the time between requests, and a graceful end.
+//! The accept loop: HTTP/1 and HTTP/2 over hyper, with TLS or without, with a limit on connections,
+//! deadlines for the first byte, each head and the time between requests, and a graceful end.
 
 mod head;
+mod tls;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -18,16 +19,22 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use producer_core::config::Settings;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use head::{HeadDeadline, Noted, Requests};
 pub use head::{Held, RequestBody};
+pub use tls::Tls;
+pub(crate) use tls::provider;
 
 /// Connections that the kernel holds until they are accepted (it caps this by `somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -44,7 +51,8 @@ const HTTP2_STREAMS: u32 = 1000;
 /// A silent HTTP/2 peer is asked after this time whether it lives, and has as long to answer.
 const HTTP2_KEEPALIVE: Duration = Duration::from_secs(20);
 /// HTTP/2 streams that a client may reset before we took them, and that its faults made us reset.
-const HTTP2_RESETS: usize = 128;
+/// More end the connection: each costs as much as a request.
+const HTTP2_RESETS: usize = 32;
 /// A peer that takes none of our bytes, or doesn't answer probes, is gone after this time.
 const DEAD_PEER: Duration = Duration::from_secs(60);
 
@@ -54,7 +62,7 @@ pub struct ServeLimits {
     /// `MAX_CONNECTIONS`. One more is accepted and closed at once: an answer would need the very
     /// resources that the limit protects.
     pub max_connections: usize,
-    /// `HEADER_TIMEOUT`
+    /// `HEADER_TIMEOUT`, for the handshake and the first byte too.
     pub header_timeout: Duration,
     /// `IDLE_TIMEOUT`
     pub idle_timeout: Duration,
@@ -111,6 +119,31 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// What is served on.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<Tls>,
+}
+
+impl Listener {
+    /// A socket that speaks TLS where there is one.
+    pub fn new(socket: TcpListener, tls: Option<Tls>) -> Self {
+        Self { socket, tls }
+    }
+
+    /// The socket itself.
+    pub fn socket(&self) -> &TcpListener {
+        &self.socket
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(socket: TcpListener) -> Self {
+        Self::new(socket, None)
+    }
+}
+
 /// Serves until `shutdown` is cancelled and what is in flight is answered, or `SHUTDOWN_GRACE` is
 /// over.
 ///
@@ -120,17 +153,25 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// None today; failures to accept are logged and outlived.
 pub async fn serve<S: HttpService>(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     service: S,
     limits: ServeLimits,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let server = Server::new(service, &limits);
+    let Listener { socket, mut tls } = listener.into();
+    let server = Server::new(service, &limits, tls.as_ref());
+    let renewal = async {
+        match &mut tls {
+            Some(tls) => tls.renew().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = shutdown.cancelled() => {}
-        () = server.accept_all(&listener, &shutdown) => {}
+        () = server.accept_all(&socket, &shutdown) => {}
+        () = renewal => {}
     }
-    if timeout(limits.shutdown_grace, server.drain(&listener, &shutdown)).await.is_err() {
+    if timeout(limits.shutdown_grace, server.drain(&socket, &shutdown)).await.is_err() {
         let connections = server.connections.len() + server.latecomers.len();
         tracing::warn!(connections, "grace is over, connections are cut");
     }
@@ -140,8 +181,7 @@ pub async fn serve<S: HttpService>(
 
 struct Server<S> {
     service: S,
-    http: Arc<Builder<TokioExecutor>>,
-    header_timeout: Duration,
+    protocols: Arc<Protocols>,
     free: Arc<Semaphore>,
     connections: TaskTracker,
     /// Connections made while draining. Apart, since clients that come again and again would hold
@@ -151,12 +191,23 @@ struct Server<S> {
     cut: CancellationToken,
 }
 
+/// What is spoken on a connection.
+struct Protocols {
+    tls: Option<TlsAcceptor>,
+    http: Builder<TokioExecutor>,
+    header_timeout: Duration,
+}
+
 impl<S: HttpService> Server<S> {
-    fn new(service: S, limits: &ServeLimits) -> Self {
+    fn new(service: S, limits: &ServeLimits, tls: Option<&Tls>) -> Self {
+        let protocols = Protocols {
+            tls: tls.map(|tls| tls.acceptor.clone()),
+            http: http_builder(limits.idle_timeout),
+            header_timeout: limits.header_timeout,
+        };
         Self {
             service,
-            http: Arc::new(http_builder(limits.idle_timeout)),
-            header_timeout: limits.header_timeout,
+            protocols: Arc::new(protocols),
             free: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             connections: TaskTracker::new(),
             latecomers: TaskTracker::new(),
@@ -192,11 +243,11 @@ impl<S: HttpService> Server<S> {
     }
 
     fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit, shutdown: CancellationToken) {
-        let (service, http) = (self.service.clone(), Arc::clone(&self.http));
-        let (cut, header_timeout) = (self.cut.clone(), self.header_timeout);
+        let (service, protocols) = (self.service.clone(), Arc::clone(&self.protocols));
+        let cut = self.cut.clone();
         let tracker = if shutdown.is_cancelled() { &self.latecomers } else { &self.connections };
         tracker.spawn(async move {
-            let connection = serve_connection(stream, service, &http, header_timeout, shutdown);
+            let connection = serve_connection(stream, service, &protocols, shutdown);
             // What ends a connection early is the peer's or the network's doing, and no news.
             if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
                 tracing::debug!(%error, "connection ended early");
@@ -226,30 +277,29 @@ fn is_the_peers(error: &io::Error) -> bool {
 }
 
 async fn serve_connection<S: HttpService>(
-    mut stream: TcpStream,
+    stream: TcpStream,
     service: S,
-    http: &Builder<TokioExecutor>,
-    header_timeout: Duration,
+    protocols: &Protocols,
     shutdown: CancellationToken,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let made_while_draining = shutdown.is_cancelled();
-    set_options(&stream)?;
-    let first = read_first_bytes(&mut stream);
+    let begun = begin(stream, protocols.tls.as_ref());
+    let header_timeout = protocols.header_timeout;
     // a silent connection must not hold the end up
-    let first = if made_while_draining {
-        Some(timeout(DRAINING_IDLE.min(header_timeout), first).await)
+    let begun = if made_while_draining {
+        Some(timeout(DRAINING_IDLE.min(header_timeout), begun).await)
     } else {
-        shutdown.run_until_cancelled(timeout(header_timeout, first)).await
+        shutdown.run_until_cancelled(timeout(header_timeout, begun)).await
     };
-    let Some(first) = first else { return Ok(()) };
-    let first = first??;
+    let Some(begun) = begun else { return Ok(()) };
+    let Begun { first, read, write } = begun??;
     let head_timeout = (first != HTTP2_PREFACE).then_some(header_timeout);
     let requests = Arc::new(Requests::default());
-    let (read, write) = stream.into_split();
     let read = io::Cursor::new(first).chain(read);
     let read = HeadDeadline::new(read, head_timeout, Arc::clone(&requests));
     let service = TowerToHyperService::new(Noted { service, requests });
-    let connection = http.serve_connection(TokioIo::new(tokio::io::join(read, write)), service);
+    let connection =
+        protocols.http.serve_connection(TokioIo::new(tokio::io::join(read, write)), service);
     let mut connection = std::pin::pin!(connection);
     let end = async {
         shutdown.cancelled().await;
@@ -273,12 +323,36 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// A connection whose version of HTTP is plain.
+struct Begun {
+    first: Bytes,
+    read: Either<OwnedReadHalf, ReadHalf<TlsStream<TcpStream>>>,
+    write: Either<OwnedWriteHalf, WriteHalf<TlsStream<TcpStream>>>,
+}
+
+/// Shakes hands, where TLS is spoken, and reads the first bytes.
+async fn begin(stream: TcpStream, tls: Option<&TlsAcceptor>) -> io::Result<Begun> {
+    set_options(&stream)?;
+    let (mut read, write) = match tls {
+        None => {
+            let (read, write) = stream.into_split();
+            (Either::Left(read), Either::Left(write))
+        }
+        Some(tls) => {
+            let (read, write) = tokio::io::split(tls.accept(stream).await?);
+            (Either::Right(read), Either::Right(write))
+        }
+    };
+    let first = read_first_bytes(&mut read).await?;
+    Ok(Begun { first, read, write })
+}
+
 /// Reads until the version is plain. hyper-util's builder would do the same, without a deadline.
-async fn read_first_bytes(stream: &mut TcpStream) -> io::Result<Bytes> {
+async fn read_first_bytes(read: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     let mut first = Vec::with_capacity(HTTP2_PREFACE.len());
     while first.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&first) {
         let room = (HTTP2_PREFACE.len() - first.len()) as u64;
-        if stream.take(room).read_buf(&mut first).await? == 0 {
+        if (&mut *read).take(room).read_buf(&mut first).await? == 0 {
             break;
         }
     }

@@ -121,6 +121,45 @@ fn a_databases_url_may_stand_in_a_file() {
     assert!(!text(&wrong.stderr).contains("hidden"));
 }
 
+/// A new certificate and its key as PEM.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+#[test]
+fn files_that_make_no_tls_are_told_at_once() {
+    let folder = folder();
+    let file = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).expect("written");
+        file
+    };
+    let (cert, key) = certificate();
+    let (good, key) = (file("good", &cert), file("key", &key));
+    let (empty, absent) = (file("empty", ""), folder.path().join("absent"));
+    let mangled = file("mangled", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let foreign = file("foreign", &certificate().1);
+    let cases = [
+        (&absent, &key, "TLS_CERT_FILE", "absent", "No such file"),
+        (&empty, &key, "TLS_CERT_FILE", "empty", "it holds no certificate"),
+        (&key, &key, "TLS_CERT_FILE", "key", "it holds no certificate"),
+        (&mangled, &key, "TLS_CERT_FILE", "mangled", "certificate"),
+        (&good, &absent, "TLS_KEY_FILE", "absent", "No such file"),
+        (&good, &good, "TLS_KEY_FILE", "good", "it holds no private key"),
+        (&good, &foreign, "TLS_KEY_FILE", "foreign", "doesn't belong to TLS_CERT_FILE"),
+    ];
+    for (cert, key, name, value, why) in cases {
+        let files = [("TLS_CERT_FILE", cert), ("TLS_KEY_FILE", key)];
+        let wrong = output(tiny(&folder).env("SERVER_PORT", "0").envs(files));
+        refused_in_one_line(&wrong, &[name, value, why, "allowed is a PEM file"]);
+    }
+    for (name, file) in [("TLS_CERT_FILE", &good), ("TLS_KEY_FILE", &key)] {
+        let wrong = output(tiny(&folder).env(name, file));
+        refused_in_one_line(&wrong, &[name, "isn't set", "both or neither"]);
+    }
+}
+
 #[test]
 fn help_lists_every_setting_with_its_default_and_version_the_commit() {
     let folder = folder();

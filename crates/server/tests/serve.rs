@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const SOON: Duration = Duration::from_millis(200);
+const SOON: Duration = Duration::from_millis(500);
 /// What a deadline may be late by.
 const SLACK: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(600);

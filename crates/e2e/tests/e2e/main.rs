@@ -11,10 +11,12 @@ mod poison;
 mod prune;
 mod slow;
 mod start;
+mod tls;
 mod together;
 mod traces;
 
-use e2e::{Binary, Database};
+use e2e::{Api, Binary, Database, History, Outcome, Record};
+use futures_util::{StreamExt, stream};
 
 /// Folds the log as an operator does after an accident, and expects that it explains every entity.
 async fn rebuild_is_clean(database: &Database) {
@@ -28,4 +30,20 @@ async fn rebuild_is_clean(database: &Database) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Whatever was refused, unknown or unheard may be sent again, and then is there, once.
+async fn send_again(history: &History, is_so: impl Fn(&Record) -> bool, api: &Api) {
+    let failures = history.take(is_so);
+    assert!(!failures.is_empty());
+    let mut again = stream::iter(failures)
+        .map(async |mut record| {
+            record.outcome = api.send(&record.event).await;
+            record
+        })
+        .buffer_unordered(8);
+    while let Some(record) = again.next().await {
+        assert!(matches!(record.outcome, Outcome::Done { .. }), "{record:?}");
+        history.add(record);
+    }
 }

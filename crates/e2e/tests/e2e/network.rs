@@ -1,8 +1,12 @@
-//! A bad network between the services and PostgreSQL.
+//! A bad network: between the services and PostgreSQL, and between clients and the services.
 
 use std::time::{Duration, Instant};
 
-use e2e::{Database, Load, Outcome, Proxy, RECOVERY_DEADLINE, Record, Service, Weather};
+use e2e::{
+    Api, Database, Grpc, Load, Outcome, Proxy, RECOVERY_DEADLINE, Record, Rest, Service, Weather,
+};
+
+use crate::send_again;
 
 fn done(record: &Record) -> bool {
     matches!(record.outcome, Outcome::Done { .. })
@@ -43,5 +47,46 @@ async fn a_bad_network_to_postgres_loses_nothing() {
     let history = load.stop().await;
     history.print_figures(&format!("bad network to PostgreSQL, recovery {recovery:.2?}"));
     history.assert_all_answered();
+    history.check(&rest.rest()).await;
+}
+
+/// Latency and resets between clients and both services. What got no answer is sent again, and then
+/// is there once: where the first try was stored, the second is told to be its duplicate.
+#[tokio::test]
+async fn a_bad_network_to_the_clients_loses_nothing() {
+    let database = Database::postgres().await;
+    let (rest, grpc) = Service::start_both(&database.settings()).await;
+    let proxies = [Proxy::new(rest.address()).await, Proxy::new(grpc.address()).await];
+    let apis: [Api; 2] =
+        [Rest::new(proxies[0].address()).into(), Grpc::new(proxies[1].address()).into()];
+    let load = Load::start(&apis, 8, 5);
+    load.history().more_done(100).await;
+
+    let slow = Weather { latency: Duration::from_millis(30), silent: false };
+    proxies.iter().for_each(|proxy| proxy.set(slow));
+    load.history().more_done(100).await;
+    for round in 0..20 {
+        proxies[round % 2].reset();
+        load.history().more_done(20).await;
+    }
+    proxies.iter().for_each(|proxy| proxy.set(Weather::default()));
+    for sender in [0, 1] {
+        let served = |record: &Record| record.sender == sender && done(record);
+        load.history().more("events of each API after the resets", 20, served).await;
+    }
+
+    let history = load.stop().await;
+    history.print_figures("bad network to the clients");
+    let unheard = |record: &Record| matches!(record.outcome, Outcome::Silent(_));
+    for sender in [0, 1] {
+        assert!(history.count(|record| record.sender == sender && unheard(record)) > 0);
+    }
+    history.check(&rest.rest()).await;
+    send_again(&history, unheard, &rest.rest().into()).await;
+    let stored_before =
+        |record: &Record| matches!(record.outcome, Outcome::Done { duplicate: true, .. });
+    let duplicates = history.count(stored_before);
+    println!("FIGURES of those without an answer {duplicates} were stored at the first try");
+    assert!(duplicates > 0);
     history.check(&rest.rest()).await;
 }

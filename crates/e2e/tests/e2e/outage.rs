@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use e2e::{Api, History, Load, Outcome, Record, Service};
-use futures_util::{StreamExt, stream};
+use e2e::{Load, Outcome, Record, Service};
 use test_support::Postgres;
 use tokio::task::spawn_blocking;
+
+use crate::send_again;
 
 /// Events that each API must get through before the fault, and after it.
 const SERVED: usize = 100;
@@ -108,23 +109,6 @@ async fn postgres_frozen_and_thawed_under_load() {
     history.print_figures("PostgreSQL frozen and thawed");
     history.assert_all_answered();
     history.check(&scene.rest.rest()).await;
-    send_the_failed_again(&history, &scene.rest).await;
+    send_again(&history, failed, &scene.rest.rest().into()).await;
     history.check(&scene.rest.rest()).await;
-}
-
-/// Whatever was refused or unknown may be sent again, and then is there, once.
-async fn send_the_failed_again(history: &History, rest: &Service) {
-    let api: Api = rest.rest().into();
-    let failures = history.take(failed);
-    assert!(!failures.is_empty());
-    let mut again = stream::iter(failures)
-        .map(async |mut record| {
-            record.outcome = api.send(&record.event).await;
-            record
-        })
-        .buffer_unordered(8);
-    while let Some(record) = again.next().await {
-        assert!(done(&record), "{record:?}");
-        history.add(record);
-    }
 }

@@ -20,15 +20,15 @@ use tokio::time::{sleep, timeout};
 const MEMORY: u64 = 300 << 20;
 
 /// Both services, and neighbours at work.
-struct Scene {
-    rest: Service,
-    grpc: Service,
-    load: Load,
+pub(crate) struct Scene {
+    pub(crate) rest: Service,
+    pub(crate) grpc: Service,
+    pub(crate) load: Load,
     _database: Database,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = Database::postgres().await;
         let (rest, grpc) = Service::start_both(&database.settings()).await;
         let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 2, 5);
@@ -37,7 +37,7 @@ impl Scene {
     }
 
     /// Nobody waited long, nothing was refused, and memory stayed within its bound.
-    async fn judge(self, what: &str) {
+    pub(crate) async fn judge(self, what: &str) {
         self.load.history().more_done(40).await;
         let history = self.load.stop().await;
         let memory = [self.rest.peak_memory(), self.grpc.peak_memory()];

@@ -5,6 +5,7 @@ mod abuse;
 mod disk;
 mod failover;
 mod locks;
+mod network;
 
 use std::time::{Duration, Instant};
 

@@ -82,7 +82,7 @@ impl Service {
         };
         let listener = producer_server::serve::bind(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.local_addr().expect("an address");
-        let task = tokio::spawn(Grpc::serve(app.clone(), listener));
+        let task = tokio::spawn(Grpc::serve(app.clone(), listener.into()));
         Self { address, app, task, file: None }
     }
 

@@ -107,7 +107,7 @@ impl TestApp {
             shutdown: shutdown.clone(),
             settings,
         };
-        let server = tokio::spawn(Rest::serve(app, listener));
+        let server = tokio::spawn(Rest::serve(app, listener.into()));
         Self { address, shutdown, ingest, server, client: Client::new(), _kept: kept }
     }
 

@@ -37,6 +37,9 @@ pub(super) enum Command {
         command: Option<Migrate>,
     },
     /// Ask the running service whether it is ready; exit status 0 if it is
+    ///
+    /// Over TLS where TLS_CERT_FILE is set; any certificate will do, since its names are those that
+    /// clients know the service by, and not the address that is asked here.
     Healthcheck,
     /// Compare every entity with the fold of its log; exit status 1 where they differ
     ///

@@ -19,6 +19,7 @@ use super::{Failure, open_files};
 use crate::admin::Admin;
 use crate::budget::ByteBudget;
 use crate::metrics::ServiceMetrics;
+use crate::serve::{Listener, Tls};
 use crate::{Api, App};
 
 /// How often a database that was out of reach at the start is tried.
@@ -34,6 +35,7 @@ pub(super) async fn serve<A: Api>(
     writers: &Handle,
 ) -> Result<ExitCode, Failure> {
     let mut stop = StopSignals::new()?;
+    let tls = load_tls::<A>(&settings)?;
     open_files::raise_limit(&settings);
     let listener = listen::<A>(&settings, &args)?;
     let admin = listen_for_operators(&settings)?;
@@ -44,9 +46,10 @@ pub(super) async fn serve<A: Api>(
     let app = app::<A>(settings, args, &started, writers);
     let admin = admin.map(|listener| Admin::start(listener, &app.settings, app.metrics.clone()));
     let address = listener.local_addr().map_err(Failure::new)?;
-    tracing::info!(api = A::NAME, %address, %database, "serving");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!(api = A::NAME, scheme, %address, %database, "serving");
     let (shutdown, grace) = (app.shutdown.clone(), app.settings.shutdown_grace);
-    let mut server = tokio::spawn(A::serve(app.clone(), listener));
+    let mut server = tokio::spawn(A::serve(app.clone(), Listener::new(listener, tls)));
 
     let early = tokio::select! {
         () = stop.next() => None,
@@ -74,6 +77,12 @@ pub(super) async fn serve<A: Api>(
         () = stop.next() => std::process::exit(1),
     }
     early.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn load_tls<A: Api>(settings: &Settings) -> Result<Option<Tls>, Failure> {
+    let files = settings.tls_cert_file.as_ref().zip(settings.tls_key_file.as_ref());
+    let tls = files.map(|(cert, key)| Tls::load(cert, key, A::PROTOCOLS)).transpose();
+    tls.map_err(Failure::unusable)
 }
 
 fn listen<A: Api>(settings: &Settings, args: &A::Args) -> Result<TcpListener, Failure> {
