@@ -11,6 +11,7 @@ mod recording;
 mod stacks;
 
 use std::collections::HashMap;
+use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use producer_core::{Problem, ProblemKind};
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use stacks::Stacks;
 
@@ -64,7 +66,7 @@ enum Format {
 }
 
 impl Format {
-    fn write(self, stacks: &Stacks) -> std::io::Result<Vec<u8>> {
+    fn write(self, stacks: &Stacks) -> io::Result<Vec<u8>> {
         match self {
             Self::Pprof => protobuf::write(stacks),
             Self::Svg => stacks.flame_graph(),
@@ -92,19 +94,27 @@ pub(crate) async fn profile(
         Ok(turn) => turn,
         Err(left) => return refuse(&busy(), Some(left)),
     };
-    // dropped with this future when the asker leaves, which ends the recording
-    let (_asker, asker_left) = mpsc::channel();
-    let made = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        recording::record(length, &asker_left).and_then(|stacks| format.write(&stacks))
-    });
-    match made.await {
-        Ok(Ok(body)) => answer(format.media_type(), body),
-        failed => {
-            tracing::error!(?failed, "no profile can be made");
+    match made(turn, length, format).await {
+        Ok(body) => answer(format.media_type(), body),
+        Err(error) => {
+            tracing::error!(%error, "no profile can be made");
             refuse(&Problem::new(ProblemKind::Internal, "no profile; the log says why"), None)
         }
     }
+}
+
+/// A thread of its own makes it, which the end of the process doesn't wait for. Dropping the future
+/// ends the recording.
+async fn made(turn: Turn, length: Duration, format: Format) -> io::Result<Vec<u8>> {
+    let (_asker, asker_left) = mpsc::channel();
+    let (tell, told) = oneshot::channel();
+    let make = move || {
+        let _turn = turn;
+        recording::record(length, &asker_left).and_then(|stacks| format.write(&stacks))
+    };
+    let thread = std::thread::Builder::new().name("profile".into());
+    thread.spawn(|| drop(tell.send(make())))?;
+    told.await.map_err(io::Error::other)?
 }
 
 fn seconds(query: &HashMap<String, String>) -> Result<Duration, Problem> {
