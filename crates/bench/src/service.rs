@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use producer_grpc::Grpc;
 use producer_rest::Rest;
-use producer_server::Api as _;
+use producer_server::{Api as _, Connection};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 

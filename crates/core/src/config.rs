@@ -93,7 +93,7 @@ pub struct Settings {
     /// How long a single event may wait for a writer
     #[arg(long, env = "INGEST_QUEUE_AGE", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub ingest_queue_age: Duration,
-    /// Port for /metrics and the pool's figures; unset: none, and /metrics is on the REST port
+    /// Port for /metrics, the pool's figures and CPU profiles; unset: none, and /metrics is on the REST port
     #[arg(long, env = "ADMIN_PORT", value_parser = port, value_name = "PORT")]
     pub admin_port: Option<u16>,
     /// Address that ADMIN_PORT listens on; nobody is asked who they are, so widen it with care

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{ServiceMetrics, TEXT};
+use crate::profile::{self, Profiler};
 use crate::serve::{ServeLimits, serve};
 
 /// Operators and their scrapers are few.
@@ -22,10 +23,12 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// The routes.
 pub fn router(metrics: ServiceMetrics) -> Router {
+    let profile = get(profile::profile).with_state(Profiler::default());
     Router::new()
         .route("/metrics", get(text))
         .route("/metrics/db", get(database))
         .with_state(metrics)
+        .route("/debug/pprof/profile", profile)
 }
 
 async fn text(

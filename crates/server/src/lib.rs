@@ -5,6 +5,7 @@ pub mod admin;
 pub mod budget;
 pub mod cli;
 pub mod metrics;
+mod profile;
 pub mod request;
 pub mod request_id;
 pub mod serve;
