@@ -63,6 +63,11 @@ bench-quick: build ## the same in its quick form, below 3 minutes
 	$(CARGO) build --release --package producer-bench
 	target/release/producer-bench run --quick $(addprefix --only ,$(ONLY))
 
+.PHONY: bench-overload
+bench-overload: build ## ask for three times what the services carry, on PostgreSQL; below 5 min, into bench/results
+	$(CARGO) build --release --package producer-bench
+	target/release/producer-bench overload
+
 .PHONY: load-smoke load-full load-saturation
 load-smoke: ## k6 against both APIs on PostgreSQL: 10 users, half a minute each
 	./load-test/run.sh smoke
