@@ -10,7 +10,7 @@ mod load;
 mod proxy;
 mod service;
 
-pub use api::{Api, Grpc, Outcome, Rest, SentEvent};
+pub use api::{Api, Grpc, Outcome, Rest, SentEvent, outcome_of_status};
 pub use database::Database;
 pub use history::{History, Record};
 pub use load::Load;
