@@ -31,6 +31,12 @@ test-faults: ## make the faults that need root or minutes (small disks, a failov
 	$(CARGO) test --workspace --no-run
 	$(CARGO) test --workspace --test faults -- --test-threads 1 --nocapture
 
+.PHONY: soak
+soak: ## load and faults at random for SOAK_MINUTES=30, SOAK_DATABASE=postgres|sqlite|both; SOAK_SEED=N repeats a plan
+	./scripts/postgres-for-tests
+	$(CARGO) build --package producer-rest --package producer-grpc
+	$(CARGO) test --package e2e --test soak
+
 .PHONY: lint
 lint: ## what must be clean: formatting, clippy, documentation
 	$(CARGO) fmt --all --check

@@ -98,19 +98,26 @@ fn of_call<'s>(
     stored: impl Fn(&Uuid) -> &'s BTreeMap<i64, i64>,
 ) -> Vec<String> {
     let mut findings = Vec::new();
-    let mut last: HashMap<&str, i64> = HashMap::new();
+    let mut last: HashMap<&str, (Uuid, i64)> = HashMap::new();
+    let heard = |uuid: &Uuid| entries.get(uuid).map(|entry| &entry.heard);
     for uuid in &call.events {
         let updates = entries.get(uuid).map(|entry| entry.event.updates.iter());
         for ((_, id, _), &version) in updates.into_iter().flatten().zip(stored(uuid).values()) {
-            let before = last.insert(id, version);
-            if before.is_some_and(|before| before >= version) {
-                findings.push(format!("{uuid}: overtook an earlier event of its call on {id}"));
+            let Some((earlier, before)) = last.insert(id, (*uuid, version)) else { continue };
+            if before >= version {
+                findings.push(format!(
+                    "{}, {id}: {uuid} became version {version} (heard {:?}) before {earlier}, \
+                     which stood before it in the call and became {before} (heard {:?})",
+                    call.way,
+                    heard(uuid),
+                    heard(&earlier)
+                ));
             }
         }
     }
     let kept = call.events.iter().filter(|uuid| !stored(uuid).is_empty()).count();
     if call.atomic && kept != 0 && kept != call.events.len() {
-        findings.push(format!("an atomic call is stored in part: {:?}", call.events));
+        findings.push(format!("{} is stored in part: {:?}", call.way, call.events));
     }
     findings
 }

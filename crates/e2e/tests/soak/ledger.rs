@@ -74,6 +74,8 @@ pub(crate) struct Entry {
 
 /// Events of one call.
 pub(crate) struct Call {
+    /// How they were sent.
+    pub(crate) way: String,
     pub(crate) events: Vec<Uuid>,
     /// All or none.
     pub(crate) atomic: bool,
@@ -116,9 +118,9 @@ impl Ledger {
     }
 
     /// Notes that events were sent in one call, in this order.
-    pub(crate) fn called(&self, events: &[SentEvent], atomic: bool) {
+    pub(crate) fn called(&self, way: String, events: &[SentEvent], atomic: bool) {
         let events = events.iter().map(|event| event.uuid).collect();
-        self.calls.lock().unwrap().push(Call { events, atomic });
+        self.calls.lock().unwrap().push(Call { way, events, atomic });
     }
 
     /// Notes what should not be.

@@ -90,13 +90,18 @@ impl Scene {
             sleep(blow.service_after).await;
             if let Some((fault, target)) = blow.service {
                 self.signal(target, signal_of(fault));
+                if fault == ServiceFault::Frozen {
+                    // by the clock: a frozen writer holds its locks, which the other part waits for
+                    sleep(blow.lasts.saturating_sub(blow.service_after)).await;
+                    self.signal(target, Signal::CONT);
+                }
             }
         };
         tokio::join!(database, service);
-        match blow.service {
-            Some((ServiceFault::Frozen, target)) => self.signal(target, Signal::CONT),
-            Some((fault, target)) => self.revive(fault, target).await,
-            None => {}
+        if let Some((fault, target)) = blow.service
+            && fault != ServiceFault::Frozen
+        {
+            self.revive(fault, target).await;
         }
     }
 

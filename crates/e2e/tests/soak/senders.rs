@@ -20,7 +20,11 @@ const HOT_ENTITIES: u64 = 5;
 const ENTITIES: u64 = 300;
 /// Senders of single events to each service.
 const SINGLES: usize = 4;
+/// Between two calls.
 const REST: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(30));
+
+/// On top, as a client with manners waits.
+const AFTER_A_FAILURE: Duration = Duration::from_millis(100);
 
 /// Clients of both services.
 #[derive(Clone)]
@@ -86,16 +90,17 @@ struct Sender {
 impl Sender {
     async fn send_until(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Relaxed) {
-            match self.way {
+            let done = match self.way {
                 Way::Single(side) => self.single(side).await,
                 way => self.many(way).await,
-            }
-            sleep(self.random.between(REST.0, REST.1)).await;
+            };
+            let rest = self.random.between(REST.0, REST.1);
+            sleep(if done { rest } else { rest + AFTER_A_FAILURE }).await;
         }
     }
 
     /// One event, and again where its sender doesn't know, or doesn't care.
-    async fn single(&mut self, side: Side) {
+    async fn single(&mut self, side: Side) -> bool {
         let event = self.event();
         let outcome = self.send_one(side, &event).await;
         let done = matches!(outcome, Outcome::Done { .. });
@@ -106,6 +111,7 @@ impl Sender {
         if done && self.random.percent(2) {
             self.contradict(&event).await;
         }
+        done
     }
 
     async fn send_one(&self, side: Side, event: &SentEvent) -> Outcome {
@@ -138,20 +144,16 @@ impl Sender {
     }
 
     /// A call of many events, and the whole again where some of it failed, or by chance.
-    async fn many(&mut self, way: Way) {
-        let most = if matches!(way, Way::Calls { atomic: true } | Way::Bulk(Bulk::Atomic)) {
-            10
-        } else {
-            60
-        };
-        let count = 1 + self.random.below(most);
-        let events: Vec<_> = (0..count).map(|_| self.event()).collect();
+    async fn many(&mut self, way: Way) -> bool {
         let is_atomic = matches!(way, Way::Calls { atomic: true } | Way::Bulk(Bulk::Atomic));
-        self.ledger.called(&events, is_atomic);
+        let count = 1 + self.random.below(if is_atomic { 10 } else { 60 });
+        let events: Vec<_> = (0..count).map(|_| self.event()).collect();
+        self.ledger.called(format!("{way:?}"), &events, is_atomic);
         let done = self.call(way, &events).await;
         if self.random.percent(if done { 5 } else { 60 }) {
             self.call(way, &events).await;
         }
+        done
     }
 
     /// Whether every event is acknowledged.
