@@ -4,6 +4,7 @@
 mod checkpoint;
 mod disk;
 mod read;
+mod rows;
 pub(crate) mod turns;
 mod writer;
 
@@ -51,7 +52,7 @@ pub fn options(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .pragma("wal_autocheckpoint", "0")
-        .pragma("journal_size_limit", "1048576")
+        .pragma("journal_size_limit", checkpoint::WORTH_IT.to_string())
         .disable_statement_logging()
 }
 

@@ -1,6 +1,6 @@
 //! Checkpoints off the writer's way: a task of its own copies the write-ahead log back into the
 //! file while the writer goes on. Under load it never catches up that way, and SQLite begins the
-//! log anew only once all of it is copied: then the task copies the rest within a turn of its own.
+//! log anew only once all of it is copied: so the task copies the rest within a turn of its own.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +14,9 @@ use super::disk::beside;
 use super::turns::Turns;
 
 /// Bytes of log (about 1,000 pages, as SQLite does it by default) that make a checkpoint worth it.
-const WORTH_IT: u64 = 4 << 20;
-
-/// Bytes of log from which on a turn is taken.
-const TOO_LONG: u64 = 16 << 20;
+/// They are also what is left of the file when the log begins anew: writing over them spares the file
+/// system an allocation in each commit.
+pub(super) const WORTH_IT: u64 = 4 << 20;
 
 /// Runs checkpoints in the background.
 pub(super) struct Checkpointer {
@@ -26,9 +25,9 @@ pub(super) struct Checkpointer {
     task: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
 
-/// The write-ahead log's file. It is cut when SQLite begins it anew (`journal_size_limit`), so that
-/// its length tells what there is to do.
-#[derive(Debug, Clone)]
+/// The write-ahead log's file. It is cut to [`WORTH_IT`] when SQLite begins it anew
+/// (`journal_size_limit`), so that its length tells what there is to do.
+#[derive(Debug)]
 struct Log(PathBuf);
 
 impl Log {
@@ -36,8 +35,8 @@ impl Log {
         Self(beside(file, "-wal"))
     }
 
-    fn is_over(&self, bytes: u64) -> bool {
-        std::fs::metadata(&self.0).is_ok_and(|log| log.len() > bytes)
+    fn is_worth_it(&self) -> bool {
+        std::fs::metadata(&self.0).is_ok_and(|log| log.len() > WORTH_IT)
     }
 }
 
@@ -47,14 +46,14 @@ impl Checkpointer {
         let log = Log::of(file);
         let wanted = Arc::new(Notify::new());
         let (stop, stopped) = oneshot::channel();
-        let worker = Worker { options, turns, log: log.clone(), connection: None };
+        let worker = Worker { options, turns, connection: None };
         let task = tokio::spawn(worker.run(Arc::clone(&wanted), stopped));
         Self { log, wanted, task: Mutex::new(Some((stop, task))) }
     }
 
     /// To be called after a commit: asks for a checkpoint where the log has grown.
     pub(super) fn committed(&self) {
-        if self.log.is_over(WORTH_IT) {
+        if self.log.is_worth_it() {
             self.wanted.notify_one();
         }
     }
@@ -74,7 +73,6 @@ impl Checkpointer {
 struct Worker {
     options: SqliteConnectOptions,
     turns: Turns,
-    log: Log,
     connection: Option<SqliteConnection>,
 }
 
@@ -91,9 +89,6 @@ impl Worker {
 
     async fn catch_up(&mut self) {
         self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await;
-        if !self.log.is_over(TOO_LONG) {
-            return;
-        }
         match self.turns.take().await {
             Ok(_turn) => self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await,
             Err(error) => tracing::warn!(%error, "no turn for a checkpoint"),

@@ -2,22 +2,24 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::Serialize;
-use sqlx::ConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Sqlite};
 use uuid::Uuid;
 
 use super::checkpoint::Checkpointer;
 use super::read;
+use super::rows::{self, Inserts};
 use super::turns::Turns;
 use crate::store::plan::{Change, Known, LogRow, Rules, Stored, Writes, compare, plan, plan_part};
 use crate::store::slices::{Slice, parts, slices};
 use crate::store::{ApplyError, ApplyMode, BoxFuture, LoggedEvent, Stamp, Verdict, Writer};
 use crate::{Clock, EntityKey, EntityUpdate, Event, Timestamp};
 
-// Every statement is a way to SQLite's thread and back, so each takes all its rows as one JSON
+// Every statement is a way to SQLite's thread and back, so each takes all its keys as one JSON
 // array. CROSS JOIN keeps SQLite from scanning the table and searching the array.
 const SIZES: &str = r"
 SELECT e.entity_type, e.entity_id, e.size
@@ -29,20 +31,24 @@ SELECT e.entity_type, e.entity_id, e.version, e.size, e.updated_at, e.data
 FROM json_each(?1) AS k CROSS JOIN entities AS e
 ON e.entity_type = k.value->>0 AND e.entity_id = k.value->>1";
 
-const WRITE: &str = r"
+static WRITE: LazyLock<Inserts> = LazyLock::new(|| {
+    let into = r"
 INSERT INTO entities (entity_type, entity_id, version, size, data, created_at, updated_at)
-SELECT c.value->>0, c.value->>1, c.value->>2, c.value->>3, c.value->>4, c.value->>5, c.value->>5
-FROM json_each(?1) AS c WHERE true
+SELECT column1, column2, column3, column4, column5, column6, column6";
+    let on_conflict = r"
 ON CONFLICT (entity_type, entity_id) DO UPDATE SET
     version = excluded.version, size = excluded.size, data = excluded.data,
     updated_at = excluded.updated_at";
+    Inserts::new(into, 6, on_conflict)
+});
 
-const LOG: &str = r"
+static LOG: LazyLock<Inserts> = LazyLock::new(|| {
+    let into = r"
 INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
                        entity_type, entity_id, event_name, event_type, patch, stamp)
-SELECT unhex(l.value->>0), l.value->>1, l.value->>2, l.value->>3, l.value->>4, l.value->>5,
-       l.value->>6, l.value->>7, l.value->>8, l.value->>9, l.value->>10, ?2
-FROM json_each(?1) AS l ORDER BY l.key";
+SELECT *";
+    Inserts::new(into, 12, "")
+});
 
 /// What a writer works with.
 #[derive(Clone)]
@@ -250,40 +256,56 @@ async fn write(
     stamp: Stamp,
 ) -> Result<(), ApplyError> {
     for part in parts(&changes, |change| change.data.len()) {
-        let states: Vec<_> = part.iter().map(state_row).collect();
-        sqlx::query(WRITE).bind(json(&states)?).execute(&mut *connection).await.map_err(fault)?;
+        for rows in part.chunks(rows::MOST) {
+            let insert = rows.iter().fold(sqlx::query(WRITE.taking(rows.len())), bind_state);
+            insert.execute(&mut *connection).await.map_err(fault)?;
+        }
     }
     drop(changes);
     for part in parts(&log, |row| row.update.patch().text().len()) {
-        let rows: Vec<_> = part.iter().map(log_row).collect();
-        let insert = sqlx::query(LOG).bind(json(&rows)?).bind(stamp.0);
-        insert.execute(&mut *connection).await.map_err(fault)?;
+        for rows in part.chunks(rows::MOST) {
+            let insert = sqlx::query(LOG.taking(rows.len()));
+            let insert = rows.iter().fold(insert, |insert, row| bind_log(insert, row, stamp));
+            insert.execute(&mut *connection).await.map_err(fault)?;
+        }
     }
     Ok(())
 }
 
+type Insert<'q> = Query<'q, Sqlite, SqliteArguments>;
+
 /// The columns of a state, in the statement's order.
-fn state_row<'a>(change: &'a Change<'_>) -> impl Serialize + use<'a> {
-    let (entity_type, id) = (change.key.entity_type(), change.key.entity_id());
-    (entity_type, id, change.version, change.size, change.data.as_str(), change.updated.micros())
+fn bind_state<'q>(insert: Insert<'q>, change: &'q Change<'_>) -> Insert<'q> {
+    insert
+        .bind(change.key.entity_type())
+        .bind(change.key.entity_id())
+        .bind(integer(change.version))
+        .bind(integer(change.size as u64))
+        .bind(change.data.as_str())
+        .bind(change.updated.micros())
 }
 
 /// The columns of the log, in the statement's order.
-fn log_row<'a>(row: &LogRow<'a>) -> impl Serialize + use<'a> {
+fn bind_log<'q>(insert: Insert<'q>, row: &'q LogRow<'_>, stamp: Stamp) -> Insert<'q> {
     let (event, key) = (row.event, row.update.key());
-    (
-        event.uuid().simple().to_string(),
-        row.ordinal,
-        row.version,
-        event.created().map(Timestamp::micros),
-        event.saved().map(Timestamp::micros),
-        row.committed.micros(),
-        key.entity_type(),
-        key.entity_id(),
-        event.name(),
-        event.event_type(),
-        row.update.patch().text(),
-    )
+    insert
+        .bind(event.uuid())
+        .bind(integer(row.ordinal as u64))
+        .bind(integer(row.version))
+        .bind(event.created().map(Timestamp::micros))
+        .bind(event.saved().map(Timestamp::micros))
+        .bind(row.committed.micros())
+        .bind(key.entity_type())
+        .bind(key.entity_id())
+        .bind(event.name())
+        .bind(event.event_type())
+        .bind(row.update.patch().text())
+        .bind(stamp.0)
+}
+
+/// A count for an integer column.
+fn integer(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn keys_of<'u>(updates: impl IntoIterator<Item = &'u EntityUpdate>) -> Vec<(&'u str, &'u str)> {

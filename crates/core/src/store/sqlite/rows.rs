@@ -1,0 +1,30 @@
+//! Statements that write many rows at once. Rows as parameters cost a third of what they cost as one
+//! JSON document, which SQLite takes apart anew for every column.
+
+/// Rows that one statement takes at most; SQLite allows 32,766 parameters.
+pub(super) const MOST: usize = 512;
+
+/// One INSERT in as many lengths as there are powers of two up to [`MOST`], so that each is prepared
+/// once. What isn't bound is NULL, and a row that begins with NULL is left out.
+pub(super) struct Inserts {
+    lengths: Vec<String>,
+}
+
+impl Inserts {
+    /// `into` and what it selects of `columns` columns, which are `column1` and so on.
+    pub(super) fn new(into: &str, columns: usize, on_conflict: &str) -> Self {
+        let row = format!("({})", vec!["?"; columns].join(","));
+        let of_length = |rows| {
+            let rows = vec![row.as_str(); rows].join(",");
+            format!("{into} FROM (VALUES {rows}) WHERE column1 IS NOT NULL {on_conflict}")
+        };
+        let lengths = (0..=MOST.ilog2()).map(|power| of_length(1 << power)).collect();
+        Self { lengths }
+    }
+
+    /// The shortest statement that takes `rows` rows, of which there are [`MOST`] at most.
+    pub(super) fn taking(&self, rows: usize) -> &str {
+        let power = rows.next_power_of_two().min(MOST).ilog2();
+        &self.lengths[power as usize]
+    }
+}
