@@ -27,6 +27,9 @@ pub struct Settings {
     /// Log "Persisted events count: N" whenever the count passes a multiple of this; 0 is off
     #[arg(long, env = "LOG_PROGRESS_EVERY", default_value = "10", value_parser = whole, value_name = "N")]
     pub log_progress_every: u64,
+    /// A request that takes longer is named in the log, with where its time went; 0 is off
+    #[arg(long, env = "SLOW_REQUEST", default_value = "1s", value_parser = duration_or_off, value_name = "DURATION")]
+    pub slow_request: Duration,
     /// Connections to PostgreSQL at most, writers included
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", default_value = "10", value_parser = connections, value_name = "N")]
     pub database_max_connections: u32,
@@ -154,6 +157,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "allowed is a duration from 1ms to 24h such as 500ms, 2s, 5m or 1h".into())
 }
 
+fn duration_or_off(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" => Ok(Duration::ZERO),
+        _ => duration(text).map_err(|allowed| format!("{allowed}, or 0 for off")),
+    }
+}
+
 /// Parses bytes: `1048576`, `512KiB`, `16MiB` or `1GiB`.
 ///
 /// # Errors
@@ -265,6 +275,13 @@ mod tests {
         ] {
             assert!(duration(wrong).is_err_and(|e| e.contains("500ms")), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_may_be_off_takes_a_zero() {
+        assert_eq!(duration_or_off("0"), Ok(Duration::ZERO));
+        assert_eq!(duration_or_off("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration_or_off("0s").is_err_and(|e| e.contains("or 0 for off")));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod call;
 mod job;
 mod metrics;
 mod queue;
+mod trace;
 mod writer;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::{Event, Problem, ProblemKind, Receipt};
 pub use call::{CallResults, CallSender};
 use job::{Job, Ticket, Work};
 use queue::Queue;
+use trace::Wait;
 
 /// Limits of the queue, from the settings of the same names.
 #[derive(Debug, Clone)]
@@ -208,9 +210,14 @@ impl Ingest {
         let arrived = Instant::now();
         let expires = arrived + self.queue.limits.queue_age;
         let job = Job::new(work, &self.queue, Some(expires));
-        let ticket = job.slip.ticket.clone();
+        let (queued, ticket, span) =
+            (job.slip.queued, job.slip.ticket.clone(), job.slip.span.clone());
         self.queue.push(job)?;
-        self.wait(arrived, &ticket, answer).await
+        let wait = Wait::begin(queued, &ticket);
+        let outcome = self.wait(arrived, &ticket, answer).await;
+        drop(wait);
+        trace::record(span.as_deref(), queued, &ticket, &mut None);
+        outcome
     }
 
     /// Waits for the writer's answer until the entry is too old, and for one that a writer has

@@ -166,6 +166,17 @@ pub enum ApplyError {
     Refused(String),
 }
 
+impl ApplyError {
+    /// What kind it is, without what happened.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Unknown { .. } => "unknown",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
 /// Why a read failed: the database is out of reach. The text is for the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("database unavailable: {0}")]

@@ -1,12 +1,21 @@
-//! Logs: JSON lines on standard output, or lines for a human where that is a terminal.
+//! Logs: JSON lines on standard output, or lines for a human where that is a terminal. Those of a
+//! request carry its id, and its trace's where it has one.
+
+mod line;
+pub mod request;
+mod slow;
+pub mod spans;
 
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::{SetGlobalDefaultError, set_global_default};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+use line::{OfRequest, Style};
 
 /// Which events are logged.
 #[derive(Debug)]
@@ -48,7 +57,16 @@ impl Filter {
 /// # Errors
 /// When it was started before.
 pub fn init(filter: Filter) -> Result<(), SetGlobalDefaultError> {
-    set_global_default(Registry::default().with(filter.into_layer()))
+    set_global_default(Registry::default().with(filter.into_layer()))?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// A panic is a line of the log like any other, and the request that met it is told there.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    let reason = panic.payload_as_str().unwrap_or_default();
+    tracing::error!(place, reason, "panic");
 }
 
 fn layer<F>(filter: F) -> Box<dyn Layer<Registry> + Send + Sync>
@@ -56,9 +74,12 @@ where
     F: tracing_subscriber::layer::Filter<Registry> + Send + Sync + 'static,
 {
     if std::io::stdout().is_terminal() {
-        fmt::layer().with_filter(filter).boxed()
+        let layer = fmt::layer().map_event_format(|inner| OfRequest { inner, style: Style::Human });
+        layer.with_filter(filter).boxed()
     } else {
-        fmt::layer().json().flatten_event(true).with_ansi(false).with_filter(filter).boxed()
+        let layer = fmt::layer().json().flatten_event(true).with_ansi(false);
+        let layer = layer.map_event_format(|inner| OfRequest { inner, style: Style::Json });
+        layer.with_filter(filter).boxed()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the end-to-end tests are made of: the real binaries as processes ([`Service`]), a database
 //! of one's own ([`Database`]), clients that tell both APIs' answers in one word ([`Api`],
-//! [`Outcome`]), a network that fails on demand ([`Proxy`]), writers that never stop ([`Load`]) and the judge of what they saw ([`History`]).
+//! [`Outcome`]), a network that fails on demand ([`Proxy`]), a
+//! receiver of traces ([`Receiver`]), writers that never stop ([`Load`]) and the judge of what they saw ([`History`]).
 #![expect(clippy::panic, reason = "for tests only: a panic is how a helper fails a test")]
 
 mod api;
@@ -8,6 +9,7 @@ mod database;
 mod history;
 mod load;
 mod proxy;
+mod receiver;
 mod service;
 
 pub use api::{Api, Grpc, Outcome, Rest, SentEvent, outcome_of_status};
@@ -15,6 +17,7 @@ pub use database::Database;
 pub use history::{History, Record};
 pub use load::Load;
 pub use proxy::{Proxy, Weather};
+pub use receiver::{Receiver, SentSpan};
 pub use service::{Binary, Service, Signal};
 
 use std::time::{Duration, Instant};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
@@ -161,6 +162,19 @@ impl Service {
         let log = std::fs::read(self.folder.path().join("service.log")).unwrap_or_default();
         let start = log.len().saturating_sub(4000);
         String::from_utf8_lossy(&log[start..]).into_owned()
+    }
+
+    /// Every line that it has logged, of which each must be a JSON object, with the message
+    /// `message`.
+    pub fn logged(&self, message: &str) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.folder.path().join("service.log"));
+        let log = log.expect("a log of text");
+        let whole = log.lines().take(log.matches('\n').count());
+        let lines = whole.map(|line| match serde_json::from_str::<Value>(line) {
+            Ok(line) => line,
+            Err(error) => panic!("{error}: {line}"),
+        });
+        lines.filter(|line| line["message"] == message).collect()
     }
 
     async fn ready(&mut self) {

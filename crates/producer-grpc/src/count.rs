@@ -35,7 +35,12 @@ impl HttpBody for CountedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let CountedBody { body, in_flight } = &mut *self;
+        let poll = || Pin::new(body).poll_frame(cx);
+        let frame = ready!(match in_flight {
+            Some(in_flight) => in_flight.scope(poll),
+            None => poll(),
+        });
         let trailers = match &frame {
             Some(Ok(frame)) => frame.trailers_ref(),
             _ => None,

@@ -2,6 +2,7 @@
 //! panics, and the details of errors that tonic made.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -10,12 +11,12 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use producer_core::telemetry::request::Part;
 use producer_core::{Problem, ProblemKind};
 use producer_server::budget::ByteBudget;
 use producer_server::metrics::Requests;
 use producer_server::request_id;
 use tonic::Status;
-use tracing::Instrument;
 
 use crate::body::{Encoding, Held, MessageBody, Rules};
 use crate::{count, status};
@@ -42,17 +43,24 @@ pub(crate) struct Gate {
     pub(crate) max_message: usize,
     /// `BODY_TIMEOUT`
     pub(crate) body_timeout: Duration,
+    /// `SLOW_REQUEST`
+    pub(crate) slow_request: Duration,
 }
 
 /// Lets a call through, and its answer out.
 pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let id = RequestId(request_id::of(request.headers()));
+    let context = producer_server::request::begin(request.headers(), &id.0, gate.slow_request);
     let path = request.uri().path();
+    if is_stream(path) {
+        context.is_long();
+    }
     let route = Some(path).filter(|path| gate.requests.knows(path));
-    let in_flight = gate.requests.begin(route, request.method().as_str());
-    let span = tracing::info_span!("rpc", request_id = id.as_str(), path = request.uri().path());
+    let method = request.method().as_str();
+    let in_flight = gate.requests.begin(route, method, Some(Arc::clone(&context)));
+    context.enter(Part::Body);
     let mut response = match gate.admit(request, &id) {
-        Ok(request) => answer(request, next, &id).instrument(span).await,
+        Ok(request) => context.scope(answer(request, next, &id)).await,
         Err(refusal) => *refusal,
     };
     response.headers_mut().insert(request_id::HEADER, id.0);
@@ -81,7 +89,7 @@ impl Gate {
             max_message: self.max_message,
             timeout: self.body_timeout,
             encoding,
-            is_stream: STREAMS.iter().any(|method| parts.uri.path().ends_with(method)),
+            is_stream: is_stream(parts.uri.path()),
             request: id.clone(),
         };
         // tonic gets messages inflated
@@ -98,7 +106,6 @@ impl Gate {
 /// The handler's answer, with details where tonic made it an error; `INTERNAL` where it panicked.
 async fn answer(request: Request, next: Next, id: &RequestId) -> Response {
     let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await else {
-        tracing::error!("a handler panicked");
         let problem =
             Problem::new(ProblemKind::Internal, "the call failed because of a defect here");
         return status::of_problem(&problem, id).into_http();
@@ -109,6 +116,10 @@ async fn answer(request: Request, next: Next, id: &RequestId) -> Response {
         }
         _ => response,
     }
+}
+
+fn is_stream(path: &str) -> bool {
+    STREAMS.iter().any(|method| path.ends_with(method))
 }
 
 /// `application/grpc`, `application/grpc+proto`, with or without parameters.

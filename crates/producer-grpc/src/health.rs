@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use producer_core::telemetry::request::{self, Part};
 use producer_server::App;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -28,7 +29,8 @@ pub(crate) async fn ready(app: &App<Args>) -> Result<(), &'static str> {
     if app.shutdown.is_cancelled() || app.ingest.is_draining() {
         return Err("the service is draining");
     }
-    match timeout(app.settings.request_timeout, app.store.ping()).await {
+    let ping = timeout(app.settings.request_timeout, app.store.ping());
+    match request::during(Part::Database, ping).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             tracing::warn!(%error, "not ready");

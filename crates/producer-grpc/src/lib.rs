@@ -71,6 +71,7 @@ pub fn routes(app: App<Args>) -> std::io::Result<Router> {
         budget: app.budget.clone(),
         max_message: app.settings.max_body_bytes,
         body_timeout: app.settings.body_timeout,
+        slow_request: app.settings.slow_request,
     };
     let max = app.settings.max_body_bytes;
     let events = service::EventService { app: app.clone() };

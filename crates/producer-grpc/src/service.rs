@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use futures_util::Stream;
 use producer_core::store::{Entity, ReadError};
+use producer_core::telemetry::request::{self, Part};
 use producer_core::{
     Clock, EntityKey, Event, Location, Problem, ProblemKind, Step, Violations, parse,
 };
@@ -120,13 +121,15 @@ impl server::legacy::event_service_server::EventService for EventService {
 impl EventService {
     async fn entity(&self, request: &v1::GetEntityRequest) -> Result<Entity, Problem> {
         let key = EntityKey::new(&request.entity_type, &request.entity_id).map_err(bad_key)?;
-        let found = self.app.store.entity(&key).await.map_err(|error| out_of_reach(&error))?;
+        let read = request::during(Part::Database, self.app.store.entity(&key));
+        let found = read.await.map_err(|error| out_of_reach(&error))?;
         found.ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such entity"))
     }
 
     async fn event(&self, uuid: &str) -> Result<v1::Event, Problem> {
         let uuid = parse::uuid(uuid).ok_or_else(bad_uuid)?;
-        let found = self.app.store.event(uuid).await.map_err(|error| out_of_reach(&error))?;
+        let read = request::during(Part::Database, self.app.store.event(uuid));
+        let found = read.await.map_err(|error| out_of_reach(&error))?;
         found
             .map(convert::logged)
             .ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such event"))
@@ -151,6 +154,7 @@ struct Call<T> {
 
 impl<T> Call<T> {
     fn of(request: Request<T>) -> Result<Self, Status> {
+        request::enter(Part::Rest);
         let (_, mut extensions, message) = request.into_parts();
         let held = extensions.remove::<Held>();
         Ok(Self { id: request_id(&extensions)?, held, message })

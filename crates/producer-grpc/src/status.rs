@@ -27,6 +27,10 @@ pub(crate) fn of_problem(problem: &Problem, request: &RequestId) -> Status {
 
 /// A problem of an event; `paths` tell which field carried its attributes.
 pub(crate) fn of_event(problem: &Problem, request: &RequestId, paths: &Paths) -> Status {
+    if problem.kind == ProblemKind::Internal {
+        let event = problem.event_id.map(tracing::field::display);
+        tracing::error!(event, detail = %problem.detail, "internal error answered");
+    }
     of_fields(problem, request, |location| proto_path(location, paths))
 }
 

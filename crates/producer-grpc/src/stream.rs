@@ -3,6 +3,7 @@
 use futures_util::{Stream, stream};
 use producer_core::bulk::ItemStatus;
 use producer_core::ingest::{CallResults, CallSender};
+use producer_core::telemetry::request as telemetry;
 use producer_core::{Clock, Event, Problem, ProblemKind};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -101,7 +102,7 @@ pub(crate) fn answers(
 ) -> impl Stream<Item = Result<v1::EventResult, Status>> + Send {
     let pending = Pending::new();
     let reader = Reader { events, sender, pending: pending.clone(), clock, shutdown, index: 0 };
-    let reader = Some(tokio::spawn(reader.read()));
+    let reader = Some(tokio::spawn(telemetry::carried(reader.read())));
     let answers = Answers { results, reader, pending, request, index: 0, broken: None };
     stream::unfold(answers, |mut answers| async move {
         let item = answers.next().await?;
@@ -153,7 +154,6 @@ impl Answers {
                 ))
             }
             Err(_panicked) => {
-                tracing::error!("the reader of a stream panicked");
                 let detail = "the call failed because of a defect here";
                 Some(status::of_problem(
                     &Problem::new(ProblemKind::Internal, detail),

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
+use producer_core::telemetry::request as telemetry;
 use producer_server::metrics::Requests;
 use tower::{Layer, Service};
 use utoipa::openapi::OpenApi;
@@ -58,7 +59,8 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-        let in_flight = self.requests.begin(route, request.method().as_str());
+        let method = request.method().as_str();
+        let in_flight = self.requests.begin(route, method, telemetry::current());
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = answer.await?;

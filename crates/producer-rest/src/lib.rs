@@ -34,7 +34,7 @@ use utoipa_axum::routes;
 
 use crate::body::BodyLimits;
 use crate::count::Count;
-use crate::problem::{Failure, Finish, INTERNAL};
+use crate::problem::{Failure, Finish, INTERNAL, Logged};
 use crate::report::{Listing, Report};
 
 /// Answers below this size are not worth compressing.
@@ -106,7 +106,7 @@ impl AppState {
 /// that it holds.
 pub fn app(app: App<RestArgs>) -> impl HttpService {
     let layers = ServiceBuilder::new()
-        .layer(Finish { patience: app.settings.body_timeout })
+        .layer(Finish::new(&app.settings))
         .layer(cors(&app.args.cors_allowed_origins))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)));
     layers.service(router(app))
@@ -151,7 +151,9 @@ fn metrics(state: AppState) -> (Router, OpenApi) {
 
 /// The panic's message is in the log, where the panic hook put it.
 fn panicked() -> Response {
-    Failure::new(ProblemKind::Internal, INTERNAL).into_response()
+    let mut response = Failure::new(ProblemKind::Internal, INTERNAL).into_response();
+    response.extensions_mut().insert(Logged);
+    response
 }
 
 fn cors(origins: &Origins) -> CorsLayer {

@@ -17,8 +17,9 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use producer_core::config::Settings;
 use producer_core::{Problem, ProblemKind};
-use producer_server::request_id;
+use producer_server::{request, request_id};
 use serde::Serialize;
 use tower::{Layer, Service};
 use utoipa::ToSchema;
@@ -129,14 +130,21 @@ impl<'a> ProblemBody<'a> {
 /// a request still sends after its answer is read for up to `patience`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Finish {
-    pub(crate) patience: Duration,
+    patience: Duration,
+    slow_request: Duration,
+}
+
+impl Finish {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self { patience: settings.body_timeout, slow_request: settings.slow_request }
+    }
 }
 
 impl<S> Layer<S> for Finish {
     type Service = Finished<S>;
 
     fn layer(&self, inner: S) -> Finished<S> {
-        Finished { inner, patience: self.patience }
+        Finished { inner, finish: *self }
     }
 }
 
@@ -144,7 +152,7 @@ impl<S> Layer<S> for Finish {
 #[derive(Debug, Clone)]
 pub(crate) struct Finished<S> {
     inner: S,
-    patience: Duration,
+    finish: Finish,
 }
 
 impl<S, B, A> Service<Request<B>> for Finished<S>
@@ -164,10 +172,13 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let id = request_id::of(request.headers());
+        let Finish { patience, slow_request } = self.finish;
+        let context = request::begin(request.headers(), &id, slow_request);
         let is_head = request.method() == Method::HEAD;
         accept::put_identity_last(request.headers_mut());
-        let answer = self.inner.call(drain::drained(request, self.patience));
-        Box::pin(async move {
+        let request = drain::drained(request, patience);
+        let answer = self.inner.call(request);
+        Box::pin(context.scope(async move {
             let mut response = answer.await?.map(Body::new);
             if let Some(problem) = problem_of(&mut response) {
                 write(&problem, &id, is_head, &mut response);
@@ -175,7 +186,7 @@ where
             weaken_etag(response.headers_mut());
             response.headers_mut().insert(request_id::HEADER, id);
             Ok(response)
-        })
+        }))
     }
 }
 
@@ -214,10 +225,16 @@ fn problem_of(response: &mut Response) -> Option<Arc<Problem>> {
 /// All that a client is told about a defect.
 pub(crate) const INTERNAL: &str = "a defect here; the log has it under the request id";
 
+/// Marks the answer to a defect that the log has already.
+#[derive(Debug, Clone)]
+pub(crate) struct Logged;
+
 fn write(problem: &Problem, id: &HeaderValue, is_head: bool, response: &mut Response) {
     let id = id.to_str().unwrap_or_default();
-    if problem.kind == ProblemKind::Internal {
-        tracing::error!(request_id = id, detail = %problem.detail, "internal error answered");
+    let logged = response.extensions_mut().remove::<Logged>().is_some();
+    if problem.kind == ProblemKind::Internal && !logged {
+        let event = problem.event_id.map(tracing::field::display);
+        tracing::error!(event, detail = %problem.detail, "internal error answered");
     }
     let body = serde_json::to_vec(&ProblemBody::new(problem, id)).unwrap_or_default();
     *response.status_mut() = status_of(problem.kind);

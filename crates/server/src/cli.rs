@@ -15,6 +15,7 @@ use producer_core::store::DatabaseUrl;
 use producer_core::telemetry::{self, Filter};
 
 use crate::Api;
+use crate::traces::Traces;
 use environment::Environment;
 use line::{Command, Line};
 
@@ -70,7 +71,14 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
         match line.command.unwrap_or(Command::Serve) {
             Command::Serve => {
                 telemetry::init(filter).map_err(Failure::new)?;
-                serve::serve::<A>(line.settings, line.args, database, writers.handle()).await
+                let traces = Traces::start(&line.traces, A::NAME).map_err(Failure::unusable)?;
+                let served =
+                    serve::serve::<A>(line.settings, line.args, database, writers.handle());
+                let ended = served.await;
+                if let Some(traces) = traces {
+                    traces.stop().await;
+                }
+                ended
             }
             Command::Migrate { command } => {
                 maintain::migrate(&database, command.unwrap_or_default(), &line.settings).await

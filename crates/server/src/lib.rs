@@ -5,8 +5,10 @@ pub mod admin;
 pub mod budget;
 pub mod cli;
 pub mod metrics;
+pub mod request;
 pub mod request_id;
 pub mod serve;
+mod traces;
 
 use std::future::Future;
 use std::net::SocketAddr;

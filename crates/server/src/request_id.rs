@@ -31,7 +31,7 @@ fn is_usable(given: &HeaderValue) -> bool {
 
 fn make() -> HeaderValue {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    HeaderValue::from_str(&format!("{:016x}-{number:x}", *PROCESS))
+    HeaderValue::try_from(format!("{:016x}-{number:x}", *PROCESS))
         .unwrap_or(HeaderValue::from_static("none"))
 }
 

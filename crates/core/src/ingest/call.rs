@@ -5,13 +5,16 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use opentelemetry::trace::SpanContext;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::job::{Job, Ticket, Work, behind_a_failed_one};
 use super::queue::Queue;
+use super::trace::{self, Wait};
 use super::{Outcome, outcome_unknown, too_old_problem};
+use crate::telemetry::request;
 use crate::{Event, Problem, ProblemKind};
 
 /// Events that one call may have in the queue.
@@ -24,6 +27,8 @@ pub(super) struct CallState {
     failed: Mutex<Failed>,
     /// When a writer last gave an outcome.
     progress: Mutex<Instant>,
+    /// Of the request that opened the call, where that is recorded.
+    span: Option<Box<SpanContext>>,
 }
 
 #[derive(Default)]
@@ -40,6 +45,7 @@ impl CallState {
             broke: Notify::new(),
             failed: Mutex::default(),
             progress: Mutex::new(Instant::now()),
+            span: request::span(),
         }
     }
 
@@ -119,6 +125,8 @@ pub struct CallResults {
     pending: mpsc::Receiver<Pending>,
     /// Kept here while it waits, so that dropping [`CallResults::next`] loses nothing.
     head: Option<Waiting>,
+    /// The span of the batch that the event before was in.
+    batch: Option<SpanContext>,
 }
 
 pub(super) fn open(queue: Arc<Queue>) -> (CallSender, CallResults) {
@@ -129,6 +137,7 @@ pub(super) fn open(queue: Arc<Queue>) -> (CallSender, CallResults) {
         call: Arc::clone(&call),
         pending: receiver,
         head: None,
+        batch: None,
     };
     (CallSender { queue, call, pending: sender }, results)
 }
@@ -164,9 +173,9 @@ impl CallSender {
         let uuid = event.uuid();
         tracing::debug!(%uuid, event_type = event.event_type(), "event received");
         let (reply, answer) = oneshot::channel();
-        let since = Instant::now();
         let mut job = Box::new(Job::new(Work::One(event, reply), &self.queue, None));
         let (keys, ticket) = (job.slip.keys.clone(), job.slip.ticket.clone());
+        let since = job.slip.queued;
         if self.call.forbids(&keys) {
             return Pending::Ready(Err(behind_a_failed_one().of_event(uuid)));
         }
@@ -209,6 +218,7 @@ impl CallResults {
         let head = self.head.as_mut()?;
         let deadline = self.call.progress().max(head.since) + self.queue.limits.request_timeout;
         // What is given up is no progress: everything else that waited as long is given up at once.
+        let wait = Wait::begin(head.since, &head.ticket);
         let outcome = match timeout_at(deadline, &mut head.answer).await {
             Ok(Ok(outcome)) => {
                 self.call.note_progress();
@@ -218,6 +228,8 @@ impl CallResults {
             Err(_elapsed) if head.ticket.cancel() => self.call.give_up(head, too_old_problem()),
             Err(_elapsed) => self.call.give_up(head, outcome_unknown()),
         };
+        drop(wait);
+        trace::record(self.call.span.as_deref(), head.since, &head.ticket, &mut self.batch);
         self.head = None;
         Some(self.told(outcome))
     }

@@ -3,19 +3,28 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use opentelemetry::trace::SpanContext;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::call::CallState;
 use super::queue::Queue;
+use super::trace::Times;
 use super::{Outcome, outcome_unknown, unavailable};
 use crate::store::Stamp;
+use crate::telemetry::request;
 use crate::{Event, Problem, Receipt};
 
 /// Where a job stands, shared with its sender, so that a deadline can take it out of the queue and
 /// know for sure that it is not stored.
 #[derive(Clone, Default)]
-pub(super) struct Ticket(Arc<AtomicU8>);
+pub(super) struct Ticket(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    stage: AtomicU8,
+    times: Times,
+}
 
 impl Ticket {
     const QUEUED: u8 = 0;
@@ -35,8 +44,13 @@ impl Ticket {
         self.change(Self::TAKEN, Self::QUEUED);
     }
 
+    /// When a writer had it.
+    pub(super) fn times(&self) -> &Times {
+        &self.0.times
+    }
+
     fn change(&self, from: u8, to: u8) -> bool {
-        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.0.stage.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -75,6 +89,8 @@ pub(super) struct Slip {
     /// Earlier tries that may have stored it: it can't be refused as not stored any more.
     pub(super) lost: Vec<Stamp>,
     pub(super) ticket: Ticket,
+    /// Of the request that brought it, where that is recorded.
+    pub(super) span: Option<Box<SpanContext>>,
     pub(super) events: usize,
     pub(super) weight: usize,
 }
@@ -83,6 +99,11 @@ impl Slip {
     /// Whether an earlier try may have stored it.
     pub(super) fn is_uncertain(&self) -> bool {
         !self.lost.is_empty()
+    }
+
+    /// A writer is done with it.
+    pub(super) fn applied(&self, now: Instant) {
+        self.ticket.times().applied(now - self.queued);
     }
 
     /// What a sender is told whose event is not stored as far as this try goes: an earlier try may
@@ -102,6 +123,7 @@ impl Job {
             queued: Instant::now(),
             lost: Vec::new(),
             ticket: Ticket::default(),
+            span: request::span(),
             events: events.len(),
             weight: events.iter().map(Event::weight).sum(),
         };

@@ -13,9 +13,11 @@ use uuid::Uuid;
 
 use super::job::{Job, Slip, Work};
 use super::queue::{Batch, Queue};
+use super::trace;
 use super::{Outcome, internal, outcome_unknown, too_old_problem, unavailable};
 use crate::bulk::LISTED_VIOLATIONS;
 use crate::store::{ApplyError, ApplyMode, Stamp, Store, Verdict, Writer};
+use crate::telemetry::spans::BatchSpan;
 use crate::{EntityVersion, Event, Location, Problem, ProblemKind, Receipt, Step, Violations};
 
 /// Between two tries to learn what became of a batch.
@@ -29,7 +31,7 @@ pub(super) fn spawn(index: usize, store: Arc<dyn Store>, queue: Arc<Queue>, runt
     runtime.spawn(async move {
         loop {
             let queue = Arc::clone(&queue);
-            let task = WriterTask { index, writer: store.writer(), queue };
+            let task = WriterTask { index, writer: store.writer(), queue, span: None };
             match tokio::spawn(task.run()).await {
                 Err(reason) if reason.is_panic() => {
                     error!(writer = index, "a writer died and is started again");
@@ -68,16 +70,20 @@ struct WriterTask {
     index: usize,
     writer: Box<dyn Writer>,
     queue: Arc<Queue>,
+    /// Of the batch under way.
+    span: Option<BatchSpan>,
 }
 
 impl WriterTask {
     async fn run(mut self) {
         while let Some(batch) = self.queue.next_batch(self.index).await {
+            self.span = trace::begin(&batch.jobs);
             if batch.is_atomic() {
                 self.process_all_or_none(batch).await;
             } else {
                 self.process_each(batch).await;
             }
+            self.span = None;
         }
     }
 
@@ -85,6 +91,7 @@ impl WriterTask {
         let mode = if batch.parked { ApplyMode::Patient } else { ApplyMode::Normal };
         let (events, mut senders) = split(std::mem::take(&mut batch.jobs));
         let settled = self.settle(&events, &mut senders, mode).await;
+        let applied = Instant::now();
         let mut parked = Vec::new();
         let mut held = Vec::new();
         let mut answers = Vec::with_capacity(events.len());
@@ -98,6 +105,7 @@ impl WriterTask {
                 let work = Work::One(event, sender.reply);
                 parked.push(Job { work, slip: sender.slip });
             } else {
+                sender.slip.applied(applied);
                 let outcome = outcome(event, settled, &sender, &mut own);
                 answers.push((sender.reply, outcome));
             }
@@ -123,6 +131,7 @@ impl WriterTask {
         };
         let (settled, lost) = self.apply(&events, ApplyMode::Atomic).await;
         slip.lost.extend(lost);
+        slip.applied(Instant::now());
         let mut held = Vec::new();
         let answer = match settled {
             Ok(verdicts) if verdicts.contains(&Verdict::Locked) => {
@@ -234,6 +243,9 @@ impl WriterTask {
         let started = Instant::now();
         let applied = self.writer.apply(events, mode).await;
         self.queue.metrics.tried(events.len(), started.elapsed());
+        if let Some(span) = &self.span {
+            span.commit(events.len(), started, applied.as_ref().err().map(ApplyError::word));
+        }
         applied
     }
 

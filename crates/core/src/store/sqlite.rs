@@ -5,6 +5,7 @@ mod checkpoint;
 mod disk;
 mod read;
 mod rows;
+mod statements;
 pub(crate) mod turns;
 mod writer;
 

@@ -9,8 +9,10 @@ mod network;
 mod outage;
 mod poison;
 mod prune;
+mod slow;
 mod start;
 mod together;
+mod traces;
 
 use e2e::{Binary, Database};
 

@@ -6,6 +6,7 @@ use axum::response::Response;
 use http::{HeaderMap, Uri};
 use producer_core::bulk::LISTED_VIOLATIONS;
 use producer_core::ingest::{CallResults, CallSender};
+use producer_core::telemetry::request::{self, Part};
 use producer_core::{ProblemKind, parse};
 
 use super::query_pairs;
@@ -85,7 +86,8 @@ async fn array(
     body: Wire,
 ) -> Result<Response, Failure> {
     let mut report = app.report(options.listing);
-    let (bytes, lease) = body.whole(headers, &app.budget).await?;
+    let read = body.whole(headers, &app.budget);
+    let (bytes, lease) = request::during(Part::Body, read).await?;
     let items = parse::events(&bytes, &app.clock)?;
     drop(bytes);
     let outcomes = if options.atomic {
@@ -104,6 +106,7 @@ async fn ndjson(
     headers: &HeaderMap,
     body: Wire,
 ) -> Result<Response, Failure> {
+    request::is_long();
     let source = body.endless(headers)?;
     let settings = &app.settings;
     let patience = settings.request_timeout;

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::DateTime;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use producer_core::store::Entity;
+use producer_core::telemetry::request::{self, Part};
 use producer_core::{EntityKey, ProblemKind, Timestamp, Violations};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -64,7 +65,8 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let key = EntityKey::new(&entity_type, &entity_id).map_err(|v| bad_key(&v))?;
-    let entity = app.store.entity(&key).await.map_err(unreachable)?;
+    let read = request::during(Part::Database, app.store.entity(&key));
+    let entity = read.await.map_err(unreachable)?;
     let entity = entity.ok_or_else(|| Failure::new(ProblemKind::NotFound, "no such entity"))?;
     let etag = format!("\"{}\"", entity.version);
     let validators = validators(&etag, entity.updated_at)?;

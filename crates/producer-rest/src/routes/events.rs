@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use producer_core::store::{LoggedEvent, LoggedUpdate};
+use producer_core::telemetry::request::{self as telemetry, Part};
 use producer_core::{EntityVersion, ProblemKind, Receipt, parse};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -86,7 +87,8 @@ pub(crate) async fn post(
     let (parts, body) = request.into_parts();
     let body = body::Wire::new(body, app.body_limits());
     body::only_json(&parts.headers)?;
-    let (bytes, lease) = body.whole(&parts.headers, &app.budget).await?;
+    let read = body.whole(&parts.headers, &app.budget);
+    let (bytes, lease) = telemetry::during(Part::Body, read).await?;
     let event = parse::event(&bytes, &app.clock);
     drop((bytes, lease));
     let receipt = app.ingest.submit_item(event).await?;
@@ -179,7 +181,8 @@ pub(crate) async fn get(
 ) -> Result<Json<LoggedBody>, Failure> {
     let uuid = parse::uuid(&uuid)
         .ok_or_else(|| Failure::new(ProblemKind::Malformed, "the path value uuid is no UUID"))?;
-    let event = app.store.event(uuid).await.map_err(unreachable)?;
+    let read = telemetry::during(Part::Database, app.store.event(uuid));
+    let event = read.await.map_err(unreachable)?;
     let event = event.ok_or_else(|| Failure::new(ProblemKind::NotFound, "no such event"))?;
     Ok(Json(event.try_into()?))
 }

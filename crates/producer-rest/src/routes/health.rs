@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
+use producer_core::telemetry::request::{self, Part};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -51,7 +52,7 @@ pub(crate) async fn livez() -> Json<HealthBody> {
 }
 
 async fn ready(app: &AppState) -> (StatusCode, Json<HealthBody>) {
-    let is_up = app.store.ping().await.is_ok();
+    let is_up = request::during(Part::Database, app.store.ping()).await.is_ok();
     let draining = app.shutdown.is_cancelled() || app.ingest.is_draining();
     let (code, status, message) = match (is_up, draining) {
         (true, false) => (StatusCode::OK, "healthy", "Producer API is healthy"),

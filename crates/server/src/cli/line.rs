@@ -11,6 +11,7 @@ use producer_core::config::{Settings, duration};
 
 use super::environment::Environment;
 use crate::Api;
+use crate::traces::TraceSettings;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -20,6 +21,8 @@ pub(super) struct Line<A: Args> {
     pub(super) command: Option<Command>,
     #[command(flatten)]
     pub(super) settings: Settings,
+    #[command(flatten)]
+    pub(super) traces: TraceSettings,
     #[command(flatten)]
     pub(super) args: A,
 }

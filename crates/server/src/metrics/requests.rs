@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use producer_core::metrics::{Metrics, SECONDS};
+use producer_core::telemetry::request::{Ending, RequestContext};
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 /// What a request that matches no route is counted under.
@@ -75,8 +76,13 @@ impl Requests {
     }
 
     /// A request begins. `route` is the route that matched, with its parameters' names instead of
-    /// values; `None` where none did.
-    pub fn begin(&self, route: Option<&str>, method: &str) -> InFlight {
+    /// values; `None` where none did. `context` learns of its end.
+    pub fn begin(
+        &self,
+        route: Option<&str>,
+        method: &str,
+        context: Option<Arc<RequestContext>>,
+    ) -> InFlight {
         let route = route.unwrap_or(OTHER);
         let of_route = self.known.get(route).map_or(&[][..], Vec::as_slice);
         let handles = match of_route.iter().find(|handles| handles.method == method) {
@@ -84,7 +90,7 @@ impl Requests {
             None => Arc::new(self.families.handles(route, method)),
         };
         self.families.in_flight.inc();
-        InFlight { handles, started: Instant::now(), told: false }
+        InFlight { handles, context, started: Instant::now(), told: false }
     }
 }
 
@@ -127,6 +133,7 @@ impl Handles {
 /// A request under way. One that is dropped without an answer counts as cancelled.
 pub struct InFlight {
     handles: Arc<Handles>,
+    context: Option<Arc<RequestContext>>,
     started: Instant,
     told: bool,
 }
@@ -134,17 +141,34 @@ pub struct InFlight {
 impl InFlight {
     /// The request is answered with this status.
     pub fn answered(mut self, status: &str) {
-        self.handles.count(status);
+        self.tell(status);
+    }
+
+    /// Does a piece of its work.
+    pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.context {
+            Some(context) => context.sync_scope(work),
+            None => work(),
+        }
+    }
+
+    fn tell(&mut self, status: &str) {
         self.told = true;
+        let took = self.started.elapsed();
+        self.handles.count(status);
+        self.handles.duration.observe(took.as_secs_f64());
+        if let Some(context) = &self.context {
+            let Handles { route, method, .. } = &*self.handles;
+            context.end(&Ending { route, method, status, took });
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         if !self.told {
-            self.handles.count(self.handles.families.cancelled());
+            self.tell(self.handles.families.cancelled());
         }
-        self.handles.duration.observe(self.started.elapsed().as_secs_f64());
         self.handles.families.in_flight.dec();
     }
 }
@@ -156,12 +180,12 @@ mod tests {
     #[test]
     fn a_request_that_its_client_leaves_is_counted_and_over() {
         let requests = Requests::new(&Metrics::default(), "rest").with_routes([("/a", "GET")]);
-        let in_flight = requests.begin(Some("/a"), "GET");
+        let in_flight = requests.begin(Some("/a"), "GET", None);
         assert_eq!(requests.families.in_flight.get(), 1);
         drop(in_flight);
         assert_eq!(requests.families.in_flight.get(), 0);
         assert_eq!(requests.families.counter("/a", "GET", "cancelled").get(), 1);
-        requests.begin(Some("/a"), "GET").answered("200");
+        requests.begin(Some("/a"), "GET", None).answered("200");
         assert_eq!(requests.families.counter("/a", "GET", "cancelled").get(), 1);
         assert_eq!(requests.families.counter("/a", "GET", "200").get(), 1);
     }
@@ -169,8 +193,8 @@ mod tests {
     #[test]
     fn a_client_cannot_make_series() {
         let requests = Requests::new(&Metrics::default(), "rest").with_routes([("/a", "GET")]);
-        requests.begin(None, "BREW").answered("404");
-        requests.begin(Some("/a"), "STIR").answered("405");
+        requests.begin(None, "BREW", None).answered("404");
+        requests.begin(Some("/a"), "STIR", None).answered("405");
         assert_eq!(requests.families.counter(OTHER, OTHER, "404").get(), 1);
         assert_eq!(requests.families.counter("/a", OTHER, "405").get(), 1);
     }

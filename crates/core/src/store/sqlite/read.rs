@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sqlx::Sqlite;
-use sqlx::sqlite::SqliteExecutor;
+use sqlx::sqlite::{SqliteExecutor, SqliteRow};
+use sqlx::{FromRow, Sqlite};
 use uuid::Uuid;
 
 use crate::store::log::{LogRecord, assemble};
@@ -14,10 +14,10 @@ use crate::{EntityKey, Timestamp};
 use super::writer::count;
 
 // Below 0 stands what pruning leaves, which is no event.
-const LOGGED: &str = r"
+pub(super) const LOGGED: &str = r"
 SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.stamp, l.entity_type,
        l.entity_id, l.event_name, l.event_type, l.patch
-FROM json_each(?1) AS wanted CROSS JOIN event_log AS l ON l.event_uuid = unhex(wanted.value)
+FROM json_each(?) AS wanted CROSS JOIN event_log AS l ON l.event_uuid = unhex(wanted.value)
     AND l.ordinal >= 0
 ORDER BY l.event_uuid, l.ordinal";
 
@@ -68,15 +68,23 @@ pub(super) async fn logged(
     executor: impl SqliteExecutor<'_>,
     uuids: impl Iterator<Item = Uuid>,
 ) -> Result<HashMap<Uuid, LoggedEvent>, sqlx::Error> {
+    logged_of(&sqlx::query(LOGGED).bind(wanted(uuids)).fetch_all(executor).await?)
+}
+
+/// What [`LOGGED`] asks for.
+pub(super) fn wanted(uuids: impl Iterator<Item = Uuid>) -> String {
     // Each once: a uuid that stands twice here would join its rows twice.
-    let wanted: BTreeSet<String> = uuids.map(|uuid| uuid.simple().to_string()).collect();
-    let wanted =
-        serde_json::to_string(&wanted).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    let rows: Vec<LogRow> = sqlx::query_as(LOGGED).bind(wanted).fetch_all(executor).await?;
+    let uuids: BTreeSet<Uuid> = uuids.collect();
+    serde_json::Value::from_iter(uuids.iter().map(|uuid| uuid.simple().to_string())).to_string()
+}
+
+/// The events of [`LOGGED`]'s rows.
+pub(super) fn logged_of(rows: &[SqliteRow]) -> Result<HashMap<Uuid, LoggedEvent>, sqlx::Error> {
+    let rows = rows.iter().map(LogRow::from_row).collect::<Result<Vec<_>, _>>()?;
     Ok(assemble(rows.into_iter().map(LogRecord::from)))
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(FromRow)]
 struct LogRow {
     event_uuid: Uuid,
     version: i64,

@@ -24,7 +24,17 @@ impl Inserts {
 
     /// The shortest statement that takes `rows` rows, of which there are [`MOST`] at most.
     pub(super) fn taking(&self, rows: usize) -> &str {
-        let power = rows.next_power_of_two().min(MOST).ilog2();
-        &self.lengths[power as usize]
+        &self.lengths[length_for(rows).ilog2() as usize]
     }
+
+    /// In each length this, then `next` in the same length, then `last`, as one text.
+    pub(super) fn then(&self, next: &Self, last: &str) -> Self {
+        let both = self.lengths.iter().zip(&next.lengths);
+        Self { lengths: both.map(|(first, next)| format!("{first};{next};{last}")).collect() }
+    }
+}
+
+/// The length of the statement that takes `rows` rows.
+pub(super) fn length_for(rows: usize) -> usize {
+    rows.next_power_of_two().min(MOST)
 }

@@ -2,53 +2,28 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Sqlite};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, FromRow, Row};
 use uuid::Uuid;
 
 use super::checkpoint::Checkpointer;
 use super::read;
-use super::rows::{self, Inserts};
+use super::rows;
+use super::statements::{
+    BEGIN, BOUND_OF_STATE, LOG, STATE_COLUMNS, STATES, StateRow, WRITE, WRITE_ALL, bind_log,
+    bind_state, integer,
+};
 use super::turns::Turns;
-use crate::store::plan::{Change, Known, LogRow, Rules, Stored, Writes, compare, plan, plan_part};
+use crate::store::plan::{Known, Rules, Stored, Writes, compare, plan, plan_part};
 use crate::store::slices::{Slice, parts, slices};
 use crate::store::{ApplyError, ApplyMode, BoxFuture, LoggedEvent, Stamp, Verdict, Writer};
-use crate::{Clock, EntityKey, EntityUpdate, Event, Timestamp};
+use crate::{Clock, EntityKey, EntityUpdate, Event};
 
-// Every statement is a way to SQLite's thread and back, so each takes all its keys as one JSON
-// array. CROSS JOIN keeps SQLite from scanning the table and searching the array.
-const SIZES: &str = r"
-SELECT e.entity_type, e.entity_id, e.size
-FROM json_each(?1) AS k CROSS JOIN entities AS e
-ON e.entity_type = k.value->>0 AND e.entity_id = k.value->>1";
-
-const STATES: &str = r"
-SELECT e.entity_type, e.entity_id, e.version, e.size, e.updated_at, e.data
-FROM json_each(?1) AS k CROSS JOIN entities AS e
-ON e.entity_type = k.value->>0 AND e.entity_id = k.value->>1";
-
-static WRITE: LazyLock<Inserts> = LazyLock::new(|| {
-    let into = r"
-INSERT INTO entities (entity_type, entity_id, version, size, data, created_at, updated_at)
-SELECT column1, column2, column3, column4, column5, column6, column6";
-    let on_conflict = r"
-ON CONFLICT (entity_type, entity_id) DO UPDATE SET
-    version = excluded.version, size = excluded.size, data = excluded.data,
-    updated_at = excluded.updated_at";
-    Inserts::new(into, 6, on_conflict)
-});
-
-static LOG: LazyLock<Inserts> = LazyLock::new(|| {
-    let into = r"
-INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                       entity_type, entity_id, event_name, event_type, patch, stamp)
-SELECT *";
-    Inserts::new(into, 12, "")
-});
+/// Documents that come with the begin of a transaction, in bytes for all of its entities.
+const SMALL_BYTES: usize = 8 << 20;
 
 /// What a writer works with.
 #[derive(Clone)]
@@ -118,8 +93,9 @@ impl Writer for SqliteWriter {
     }
 }
 
-/// No session can hold a row here, so that no event is ever locked and the modes but `Atomic` are
-/// one.
+/// Every flight is a way to SQLite's thread and back, so most transactions are two: what begins it
+/// reads all it needs, what writes also commits. No session can hold a row here, so that no event is
+/// ever locked and the modes but `Atomic` are one.
 async fn transaction(
     connection: &mut SqliteConnection,
     settings: &WriterSettings,
@@ -127,25 +103,82 @@ async fn transaction(
     mode: ApplyMode,
 ) -> Result<Vec<Verdict>, ApplyError> {
     let stamp = Stamp::random();
-    run(connection, "BEGIN IMMEDIATE").await?;
-    let sizes = sizes(connection, batch).await?;
-    let mut verdicts = Vec::with_capacity(batch.len());
-    for slice in slices(batch, &sizes) {
-        match slice {
-            Slice::Whole(events) => {
-                verdicts.extend(apply_whole(connection, settings.rules(stamp), events).await?);
+    match begin(connection, batch).await? {
+        Begun::Known(known) => {
+            at_once(connection, settings.rules(stamp), batch, mode, &known).await
+        }
+        Begun::Large(sizes) => {
+            let mut verdicts = Vec::with_capacity(batch.len());
+            for slice in slices(batch, &sizes) {
+                verdicts.extend(apply_slice(connection, settings.rules(stamp), slice).await?);
             }
-            Slice::InParts(event, parts) => {
-                verdicts
-                    .push(apply_in_parts(connection, settings.rules(stamp), event, parts).await?);
+            if all_stay(&verdicts, mode) {
+                commit(connection, stamp).await?;
+            } else {
+                run(connection, "ROLLBACK").await?;
             }
+            Ok(verdicts)
         }
     }
-    let stays = mode != ApplyMode::Atomic || verdicts.iter().all(Verdict::is_stored);
-    if stays {
-        commit(connection, stamp).await?
+}
+
+fn all_stay(verdicts: &[Verdict], mode: ApplyMode) -> bool {
+    mode != ApplyMode::Atomic || verdicts.iter().all(Verdict::is_stored)
+}
+
+/// A transaction that began.
+enum Begun {
+    /// All that it needs is read.
+    Known(Known),
+    /// Its documents are too large for that: their sizes.
+    Large(HashMap<EntityKey, usize>),
+}
+
+async fn begin(connection: &mut SqliteConnection, batch: &[Event]) -> Result<Begun, ApplyError> {
+    let keys = keys_of(batch.iter().flat_map(Event::updates));
+    let small = SMALL_BYTES / keys.len().max(1);
+    let rows = sqlx::query(BEGIN.as_str())
+        .bind(integer(small as u64))
+        .bind(json(&keys)?)
+        .bind(read::wanted(batch.iter().map(Event::uuid)))
+        .fetch_all(connection)
+        .await
+        .map_err(fault)?;
+    let states = rows.partition_point(|row| row.len() == STATE_COLUMNS);
+    let (states, log) = rows.split_at(states);
+    let states = states.iter().map(StateRow::from_row).collect::<Result<Vec<_>, _>>();
+    let states = states.map_err(fault)?;
+    if states.iter().all(|state| state.data.is_some()) {
+        let logged = read::logged_of(log).map_err(fault)?;
+        let entities = states.into_iter().map(StateRow::into_key_and_state).collect();
+        Ok(Begun::Known(Known { logged, entities }))
     } else {
-        run(connection, "ROLLBACK").await?
+        let sizes = states.into_iter().map(StateRow::into_key_and_state);
+        Ok(Begun::Large(sizes.map(|(key, stored)| (key, stored.size)).collect()))
+    }
+}
+
+/// The whole batch, and the commit with it.
+async fn at_once(
+    connection: &mut SqliteConnection,
+    rules: Rules,
+    batch: &[Event],
+    mode: ApplyMode,
+    known: &Known,
+) -> Result<Vec<Verdict>, ApplyError> {
+    let plan = plan(batch, known, &mut HashSet::new(), rules);
+    let (verdicts, writes) = plan.map_err(ApplyError::Refused)?;
+    if !all_stay(&verdicts, mode) {
+        run(connection, "ROLLBACK").await?;
+        return Ok(verdicts);
+    }
+    match writes.log.len() {
+        0 => commit(connection, rules.stamp).await?,
+        1..=rows::MOST => write_and_commit(connection, &writes, rules.stamp).await?,
+        _ => {
+            write(connection, writes, rules.stamp).await?;
+            commit(connection, rules.stamp).await?;
+        }
     }
     Ok(verdicts)
 }
@@ -155,10 +188,27 @@ async fn transaction(
 /// even heard of.
 async fn commit(connection: &mut SqliteConnection, stamp: Stamp) -> Result<(), ApplyError> {
     let committed = sqlx::query("COMMIT").execute(connection).await;
-    committed.map(drop).map_err(|error| match primary_code(&error) {
+    committed.map(drop).map_err(|error| at_commit(error, stamp))
+}
+
+fn at_commit(error: sqlx::Error, stamp: Stamp) -> ApplyError {
+    match primary_code(&error) {
         Some(IOERR) | None => ApplyError::Unknown { reason: error.to_string(), stamp },
         Some(_) => fault(error),
-    })
+    }
+}
+
+async fn apply_slice(
+    connection: &mut SqliteConnection,
+    rules: Rules,
+    slice: Slice<'_>,
+) -> Result<Vec<Verdict>, ApplyError> {
+    match slice {
+        Slice::Whole(events) => apply_whole(connection, rules, events).await,
+        Slice::InParts(event, parts) => {
+            Ok(vec![apply_in_parts(connection, rules, event, parts).await?])
+        }
+    }
 }
 
 async fn apply_whole(
@@ -208,21 +258,6 @@ async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(),
     sqlx::query(sql).execute(connection).await.map(drop).map_err(fault)
 }
 
-async fn sizes(
-    connection: &mut SqliteConnection,
-    batch: &[Event],
-) -> Result<HashMap<EntityKey, usize>, ApplyError> {
-    let rows: Vec<(String, String, i64)> = sqlx::query_as(SIZES)
-        .bind(json(&keys_of(batch.iter().flat_map(Event::updates)))?)
-        .fetch_all(connection)
-        .await
-        .map_err(fault)?;
-    let sized = rows.into_iter().map(|(entity_type, entity_id, size)| {
-        (EntityKey { entity_type, entity_id }, usize::try_from(size).unwrap_or(0))
-    });
-    Ok(sized.collect())
-}
-
 /// Those of the events' uuids that are taken.
 async fn logged(
     connection: &mut SqliteConnection,
@@ -236,18 +271,13 @@ async fn entities<'u>(
     connection: &mut SqliteConnection,
     updates: impl IntoIterator<Item = &'u EntityUpdate>,
 ) -> Result<HashMap<EntityKey, Stored>, ApplyError> {
-    let rows: Vec<(String, String, i64, i64, i64, String)> = sqlx::query_as(STATES)
+    let rows: Vec<StateRow> = sqlx::query_as(STATES)
+        .bind(i64::MAX)
         .bind(json(&keys_of(updates))?)
         .fetch_all(connection)
         .await
         .map_err(fault)?;
-    let states = rows.into_iter().map(|(entity_type, entity_id, version, size, updated, data)| {
-        let size = usize::try_from(size).unwrap_or(0);
-        let updated = Timestamp::from_micros(updated);
-        let stored = Stored { version: count(version), size, updated, data };
-        (EntityKey { entity_type, entity_id }, stored)
-    });
-    Ok(states.collect())
+    Ok(rows.into_iter().map(StateRow::into_key_and_state).collect())
 }
 
 async fn write(
@@ -272,40 +302,18 @@ async fn write(
     Ok(())
 }
 
-type Insert<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-/// The columns of a state, in the statement's order.
-fn bind_state<'q>(insert: Insert<'q>, change: &'q Change<'_>) -> Insert<'q> {
-    insert
-        .bind(change.key.entity_type())
-        .bind(change.key.entity_id())
-        .bind(integer(change.version))
-        .bind(integer(change.size as u64))
-        .bind(change.data.as_str())
-        .bind(change.updated.micros())
-}
-
-/// The columns of the log, in the statement's order.
-fn bind_log<'q>(insert: Insert<'q>, row: &'q LogRow<'_>, stamp: Stamp) -> Insert<'q> {
-    let (event, key) = (row.event, row.update.key());
-    insert
-        .bind(event.uuid())
-        .bind(integer(row.ordinal as u64))
-        .bind(integer(row.version))
-        .bind(event.created().map(Timestamp::micros))
-        .bind(event.saved().map(Timestamp::micros))
-        .bind(row.committed.micros())
-        .bind(key.entity_type())
-        .bind(key.entity_id())
-        .bind(event.name())
-        .bind(event.event_type())
-        .bind(row.update.patch().text())
-        .bind(stamp.0)
-}
-
-/// A count for an integer column.
-fn integer(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+/// All of it in one flight; there are [`rows::MOST`] updates at most, and so states.
+async fn write_and_commit(
+    connection: &mut SqliteConnection,
+    Writes { changes, log }: &Writes<'_>,
+    stamp: Stamp,
+) -> Result<(), ApplyError> {
+    let write = sqlx::query(WRITE_ALL.taking(log.len()));
+    let write = changes.iter().fold(write, bind_state);
+    let left_out = (rows::length_for(log.len()) - changes.len()) * BOUND_OF_STATE;
+    let write = (0..left_out).fold(write, |write, _| write.bind(None::<i64>));
+    let write = log.iter().fold(write, |write, row| bind_log(write, row, stamp));
+    write.execute(connection).await.map(drop).map_err(|error| at_commit(error, stamp))
 }
 
 fn keys_of<'u>(updates: impl IntoIterator<Item = &'u EntityUpdate>) -> Vec<(&'u str, &'u str)> {

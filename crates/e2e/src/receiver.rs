@@ -1,0 +1,124 @@
+//! A receiver of traces: OTLP over HTTP, as a collector takes it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::eventually;
+
+/// A span as it came, with its ids as W3C writes them.
+#[derive(Debug, Clone)]
+pub struct SentSpan {
+    /// `service.name` of its sender.
+    pub service: String,
+    /// As it came.
+    pub span: Span,
+}
+
+impl SentSpan {
+    /// Its trace and its own id.
+    pub fn id(&self) -> (String, String) {
+        (hex(&self.span.trace_id), hex(&self.span.span_id))
+    }
+
+    /// Its trace and its parent's id; that is empty where it has none.
+    pub fn parent(&self) -> (String, String) {
+        (hex(&self.span.trace_id), hex(&self.span.parent_span_id))
+    }
+
+    /// The traces and ids that it links to.
+    pub fn links(&self) -> Vec<(String, String)> {
+        self.span.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id))).collect()
+    }
+
+    /// One of its attributes, as text.
+    pub fn attribute(&self, name: &str) -> Option<String> {
+        attribute(&self.span.attributes, name)
+    }
+}
+
+fn attribute(all: &[KeyValue], name: &str) -> Option<String> {
+    let found = all.iter().find(|attribute| attribute.key == name)?;
+    match found.value.as_ref() {
+        Some(AnyValue { value: Some(Value::StringValue(text)) }) => Some(text.clone()),
+        Some(AnyValue { value: Some(Value::IntValue(number)) }) => Some(number.to_string()),
+        other => Some(format!("{other:?}")),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+type Received = Arc<Mutex<Vec<SentSpan>>>;
+
+/// The receiver; it goes when dropped.
+#[derive(Debug)]
+pub struct Receiver {
+    address: SocketAddr,
+    received: Received,
+    server: JoinHandle<()>,
+}
+
+impl Receiver {
+    /// Starts one.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let received = Received::default();
+        let routes = Router::new()
+            .route("/v1/traces", axum::routing::post(take))
+            .with_state(Arc::clone(&received));
+        let server = tokio::spawn(async move { drop(axum::serve(listener, routes).await) });
+        Self { address, received, server }
+    }
+
+    /// What to give as `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The spans that came, of one name.
+    pub fn spans(&self, name: &str) -> Vec<SentSpan> {
+        let all = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter(|sent| sent.span.name == name).cloned().collect()
+    }
+
+    /// Waits for the span of this name that `fits`.
+    pub async fn span(&self, name: &str, fits: impl Fn(&SentSpan) -> bool) -> SentSpan {
+        let mut found = None;
+        eventually(&format!("a span {name}"), async || {
+            found = self.spans(name).into_iter().find(&fits);
+            found.is_some()
+        })
+        .await;
+        found.expect("it was found")
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn take(State(received): State<Received>, body: Bytes) {
+    let sent = ExportTraceServiceRequest::decode(body).expect("OTLP");
+    let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
+    for of_resource in sent.resource_spans {
+        let attributes = of_resource.resource.map(|sender| sender.attributes).unwrap_or_default();
+        let service = attribute(&attributes, "service.name").unwrap_or_default();
+        let spans = of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans);
+        received.extend(spans.map(|span| SentSpan { service: service.clone(), span }));
+    }
+}
