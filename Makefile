@@ -31,6 +31,12 @@ test-faults: ## make the faults that need root or minutes (small disks, a failov
 	$(CARGO) test --workspace --no-run
 	$(CARGO) test --workspace --test faults -- --test-threads 1 --nocapture
 
+.PHONY: soak
+soak: ## load and faults at random for SOAK_MINUTES=30, SOAK_DATABASE=postgres|sqlite|both; SOAK_SEED=N repeats a plan
+	./scripts/postgres-for-tests
+	$(CARGO) build --package producer-rest --package producer-grpc
+	$(CARGO) test --package e2e --test soak
+
 .PHONY: lint
 lint: ## what must be clean: formatting, clippy, documentation
 	$(CARGO) fmt --all --check
@@ -82,6 +88,11 @@ bench: build ## measure beside PostgreSQL used directly, into bench/results; 25 
 bench-quick: build ## the same in its quick form, below 3 minutes
 	$(CARGO) build --release --package producer-bench
 	target/release/producer-bench run --quick $(addprefix --only ,$(ONLY))
+
+.PHONY: bench-overload
+bench-overload: build ## ask for three times what the services carry, on PostgreSQL; below 5 min, into bench/results
+	$(CARGO) build --release --package producer-bench
+	target/release/producer-bench overload
 
 .PHONY: load-smoke load-full load-saturation
 load-smoke: ## k6 against both APIs on PostgreSQL: 10 users, half a minute each

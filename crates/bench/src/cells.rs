@@ -10,7 +10,7 @@ use crate::service::Api;
 mod tests;
 
 /// A contender under one load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Cell {
     /// Who does the work.
     pub(crate) way: Way,
@@ -24,6 +24,9 @@ pub(crate) struct Cell {
     pub(crate) size: Size,
     /// Whether ten million entities are there already.
     pub(crate) grown: bool,
+    /// Events a second that arrive, whether answers come or not; `None`: a client that has its answer
+    /// sends the next.
+    pub(crate) rate: Option<f64>,
     /// Whether the quick form measures it.
     pub(crate) quick: bool,
 }
@@ -103,9 +106,9 @@ impl fmt::Display for Cell {
 }
 
 /// A cell with the base cell's factors.
-const fn cell(way: Way, connections: usize) -> Cell {
-    let (keys, size) = (Keys::New, Size::Base);
-    Cell { way, store: Store::Postgres, connections, keys, size, grown: false, quick: false }
+pub(crate) const fn cell(way: Way, connections: usize) -> Cell {
+    let (store, keys, size) = (Store::Postgres, Keys::New, Size::Base);
+    Cell { way, store, connections, keys, size, grown: false, rate: None, quick: false }
 }
 
 impl Cell {

@@ -3,6 +3,7 @@
 
 mod grpc;
 mod http;
+pub(crate) mod pace;
 mod rest;
 
 use std::net::SocketAddr;
@@ -13,21 +14,24 @@ use crate::Result;
 use crate::cells::{Cell, Way};
 use crate::events::Template;
 use crate::meter::Meter;
+use pace::Pace;
 
 /// Clients at work; they stop when this is dropped.
 pub(crate) struct Clients {
     tasks: JoinSet<()>,
 }
 
-/// Connects every client of the cell to the service and lets them send. Needs a `LocalSet`.
+/// Connects every client of the cell to the service and lets them send, at the cell's rate where it
+/// has one (single requests alone can). Needs a `LocalSet`.
 pub(crate) async fn start(cell: &Cell, address: SocketAddr, meter: &Meter) -> Result<Clients> {
+    let pace = || Pace::new(cell.rate, meter);
     let mut clients = Clients { tasks: JoinSet::new() };
     match cell.way {
         Way::Pgbench | Way::Copy => return Err(format!("{cell} talks to no service").into()),
         Way::Single | Way::Bulk(_) | Way::Ndjson(_) => {
-            rest::start(&mut clients, cell, address, meter).await?;
+            rest::start(&mut clients, cell, address, meter, pace).await?;
         }
-        Way::Unary => grpc::start_unary(&mut clients, cell, address, meter).await?,
+        Way::Unary => grpc::start_unary(&mut clients, cell, address, meter, pace).await?,
         Way::Stream(in_flight) => {
             grpc::start_streams(&mut clients, cell, in_flight, address, meter).await?;
         }

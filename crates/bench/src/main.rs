@@ -12,6 +12,7 @@ mod load;
 mod machine;
 mod measure;
 mod meter;
+mod overload;
 mod postgres;
 mod prepare;
 mod report;
@@ -47,6 +48,8 @@ struct Line {
 enum Command {
     /// Measure, and write a Markdown table, JSON and an HTML page
     Run(run::RunArgs),
+    /// Ask for three times what the services carry, and see what is left of it
+    Overload(overload::Args),
     /// Let k6 drive the services, check the database afterwards, and draw a report
     Load(load::Args),
     /// List the cells; those of the quick form are marked
@@ -78,6 +81,10 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run(args) => {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(LocalSet::new().run_until(run::run(&args)))
+        }
+        Command::Overload(args) => {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(LocalSet::new().run_until(overload::run(&args)))
         }
         Command::Load(args) => {
             let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -36,6 +36,10 @@ pub(crate) struct Bench {
     pub(crate) times: Times,
     /// The database with ten million entities, once it is loaded.
     grown: Option<Target>,
+    /// Whether a service may refuse; else that is an error.
+    takes_refusals: bool,
+    /// Settings of the services that aren't as by default.
+    settings: Vec<(String, String)>,
 }
 
 /// What was used, up to a moment.
@@ -51,7 +55,12 @@ impl Bench {
     pub(crate) fn new(cells: &[Cell], times: Times) -> Result<Self> {
         let needed = cells.iter().any(|cell| cell.store == Store::Postgres);
         let postgres = needed.then(Postgres::start).transpose()?;
-        Ok(Self { postgres, times, grown: None })
+        Ok(Self { postgres, times, grown: None, takes_refusals: false, settings: Vec::new() })
+    }
+
+    /// For cells that ask for more than a service can carry.
+    pub(crate) fn overloading(self, settings: Vec<(String, String)>) -> Self {
+        Self { takes_refusals: true, settings, ..self }
     }
 
     /// Measures a cell. What goes wrong is told in the measurement.
@@ -70,6 +79,9 @@ impl Bench {
         };
         let before = target.logged().await?.unwrap_or(0);
         let meter = Meter::new()?;
+        if self.takes_refusals {
+            meter.take_refusals();
+        }
         let mut measurement = match cell.way {
             Way::Pgbench => self.pgbench(cell, &target, &meter).await?,
             Way::Copy => self.copy(cell, &target, &meter).await?,
@@ -100,7 +112,7 @@ impl Bench {
 
     async fn service(&self, cell: &Cell, target: &Target, meter: &Meter) -> Result<Measurement> {
         let api = cell.way.api().ok_or("the cell has no service")?;
-        let service = start(api, target).await?;
+        let service = self.start(api, target).await?;
         let clients = generator::start(cell, service.address(), meter).await?;
         let process = service.process()?;
         let mut measurement = self.window(meter, Some(process)).await?;
@@ -154,7 +166,22 @@ impl Bench {
         meter.close();
         let mut measurement = self.since(&before, meter.events(), service)?;
         measurement.latency_us = meter.latency();
+        measurement.admission = self.takes_refusals.then(|| meter.admission());
         Ok(measurement)
+    }
+
+    /// Starts the real service, or the one over a store that does nothing.
+    async fn start(&self, api: Api, target: &Target) -> Result<Service> {
+        if !matches!(target, Target::Nothing) {
+            let settings = self.settings.iter().map(|(name, value)| (&**name, &**value));
+            return Service::start(api, &target.url(), &settings.collect::<Vec<_>>()).await;
+        }
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("ceiling").arg(match api {
+            Api::Rest => "rest",
+            Api::Grpc => "grpc",
+        });
+        Service::start_command(api, command).await
     }
 
     fn usage(&self, service: Option<u32>) -> Result<Usage> {
@@ -183,19 +210,6 @@ impl Bench {
             ..Measurement::default()
         })
     }
-}
-
-/// Starts the real service, or the one over a store that does nothing.
-async fn start(api: Api, target: &Target) -> Result<Service> {
-    if !matches!(target, Target::Nothing) {
-        return Service::start(api, &target.url(), &[]).await;
-    }
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("ceiling").arg(match api {
-        Api::Rest => "rest",
-        Api::Grpc => "grpc",
-    });
-    Service::start_command(api, command).await
 }
 
 fn nothing_counted(measurement: &Measurement) -> Option<String> {

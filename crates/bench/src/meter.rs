@@ -23,6 +23,39 @@ struct State {
     answered: u64,
     errors: u64,
     first_error: Option<String>,
+    /// Whether refusals are counted by themselves; else they are errors.
+    takes_refusals: bool,
+    /// Latencies of requests that were refused.
+    refusals: Histogram<u64>,
+    /// Latencies from when a request was meant to go out.
+    since_due: Histogram<u64>,
+    unsent: u64,
+}
+
+/// When a request went out, and when it was meant to, where a rate says so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    pub(crate) due: Option<Instant>,
+    pub(crate) sent: Instant,
+}
+
+impl From<Instant> for Turn {
+    fn from(sent: Instant) -> Self {
+        Self { due: None, sent }
+    }
+}
+
+/// What was refused, and what never went out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Admission {
+    /// Requests that were answered 503.
+    pub(crate) refused: u64,
+    /// How long that took.
+    pub(crate) refusal_us: Option<Latency>,
+    /// Arrivals of a rate that found no free connection in time.
+    pub(crate) unsent: u64,
+    /// Of admitted requests of a rate, from when they were meant to go out.
+    pub(crate) since_due_us: Option<Latency>,
 }
 
 /// Latencies of requests, in microseconds.
@@ -37,12 +70,27 @@ pub(crate) struct Latency {
 }
 
 impl Meter {
-    /// A closed meter.
+    /// A closed meter. A refusal is an error.
     pub(crate) fn new() -> Result<Self> {
         let latencies = Histogram::new_with_bounds(1, LONGEST, 3)?;
-        let (events, answered, errors, first_error) = (0, 0, 0, None);
-        let state = State { open: false, latencies, events, answered, errors, first_error };
+        let state = State {
+            open: false,
+            refusals: latencies.clone(),
+            since_due: latencies.clone(),
+            latencies,
+            events: 0,
+            answered: 0,
+            errors: 0,
+            first_error: None,
+            takes_refusals: false,
+            unsent: 0,
+        };
         Ok(Self(Rc::new(RefCell::new(state))))
+    }
+
+    /// From now on refusals are no errors.
+    pub(crate) fn take_refusals(&self) {
+        self.0.borrow_mut().takes_refusals = true;
     }
 
     /// From now on answers count.
@@ -56,13 +104,35 @@ impl Meter {
     }
 
     /// A request of so many events, sent then, was answered with success.
-    pub(crate) fn done(&self, sent: Instant, events: usize) {
+    pub(crate) fn done(&self, turn: impl Into<Turn>, events: usize) {
         let mut state = self.0.borrow_mut();
         state.answered += events as u64;
         if state.open {
+            let turn = turn.into();
             state.events += events as u64;
-            let micros = u64::try_from(sent.elapsed().as_micros()).unwrap_or(LONGEST);
-            state.latencies.saturating_record(micros.max(1));
+            record(&mut state.latencies, turn.sent.elapsed());
+            if let Some(due) = turn.due {
+                record(&mut state.since_due, due.elapsed());
+            }
+        }
+    }
+
+    /// A request was refused: nothing of it is stored.
+    pub(crate) fn refused(&self, turn: Turn, why: impl FnOnce() -> String) {
+        let mut state = self.0.borrow_mut();
+        if !state.takes_refusals {
+            drop(state);
+            self.failed(why);
+        } else if state.open {
+            record(&mut state.refusals, turn.sent.elapsed());
+        }
+    }
+
+    /// So many arrivals of a rate were given up before they went out.
+    pub(crate) fn unsent(&self, arrivals: u64) {
+        let mut state = self.0.borrow_mut();
+        if state.open {
+            state.unsent += arrivals;
         }
     }
 
@@ -72,8 +142,7 @@ impl Meter {
         state.events += events;
         state.answered += events;
         for latency in latencies {
-            let micros = u64::try_from(latency.as_micros()).unwrap_or(LONGEST);
-            state.latencies.saturating_record(micros.max(1));
+            record(&mut state.latencies, latency);
         }
     }
 
@@ -105,9 +174,29 @@ impl Meter {
 
     /// Of the requests that counted; `None` where there was none.
     pub(crate) fn latency(&self) -> Option<Latency> {
-        let latencies = &self.state().latencies;
+        Latency::of(&self.state().latencies)
+    }
+
+    /// What was refused or never went out while the meter was open.
+    pub(crate) fn admission(&self) -> Admission {
+        let state = self.state();
+        Admission {
+            refused: state.refusals.len(),
+            refusal_us: Latency::of(&state.refusals),
+            unsent: state.unsent,
+            since_due_us: Latency::of(&state.since_due),
+        }
+    }
+
+    fn state(&self) -> Ref<'_, State> {
+        self.0.borrow()
+    }
+}
+
+impl Latency {
+    fn of(latencies: &Histogram<u64>) -> Option<Self> {
         let at = |quantile| latencies.value_at_quantile(quantile) as f64;
-        (!latencies.is_empty()).then(|| Latency {
+        (!latencies.is_empty()).then(|| Self {
             mean: latencies.mean(),
             p50: at(0.5),
             p90: at(0.9),
@@ -116,8 +205,9 @@ impl Meter {
             max: latencies.max() as f64,
         })
     }
+}
 
-    fn state(&self) -> Ref<'_, State> {
-        self.0.borrow()
-    }
+fn record(latencies: &mut Histogram<u64>, latency: Duration) {
+    let micros = u64::try_from(latency.as_micros()).unwrap_or(LONGEST);
+    latencies.saturating_record(micros.max(1));
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::meter::Latency;
+use crate::meter::{Admission, Latency};
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +43,15 @@ pub(crate) struct Measurement {
     pub(crate) peak_memory_bytes: Option<u64>,
     /// What it held at the end of the measured time, still under load.
     pub(crate) memory_bytes: Option<u64>,
+    /// Of an overload: connections, or calls at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) connections: Option<usize>,
+    /// Of an overload: the rate at which requests were due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) offered_per_second: Option<f64>,
+    /// Of an overload: what was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) admission: Option<Admission>,
     /// Why the figures are worth nothing, if they are not.
     pub(crate) error: Option<String>,
 }

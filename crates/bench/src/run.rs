@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cells::{Cell, Selection, Store};
 use crate::measure::{Bench, Times};
-use crate::report::{number, thousands};
+use crate::report::{Document, number, thousands};
 use crate::results::{Measurement, Results, write_whole};
 use crate::{Result, machine, summary};
 
@@ -82,18 +82,25 @@ impl RunArgs {
 /// Runs until all is measured, or until the process is told to stop; what is finished stays.
 pub(crate) async fn run(args: &RunArgs) -> Result<ExitCode> {
     let plan = args.plan()?;
-    allow_many_connections();
     std::fs::create_dir_all(&args.output)?;
+    until_stopped(measure_all(&plan)).await
+}
+
+/// Lets measurements go on until they end or the process is told to stop.
+pub(crate) async fn until_stopped(
+    measurements: impl Future<Output = Result<ExitCode>>,
+) -> Result<ExitCode> {
+    allow_many_connections();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        ended = measure_all(&plan) => ended,
+        ended = measurements => ended,
         _ = interrupt.recv() => Ok(stopped()),
         _ = terminate.recv() => Ok(stopped()),
     }
 }
 
-/// 1,024 connections are more files than many shells allow at first. Where the system allows no
+/// Thousands of connections are more files than many shells allow at first. Where the system allows no
 /// more, the cell that needs them says so.
 fn allow_many_connections() {
     let now = getrlimit(Resource::Nofile);
@@ -153,10 +160,14 @@ fn json(plan: &Plan) -> PathBuf {
 }
 
 fn write(plan: &Plan, results: &Results) -> Result<()> {
-    results.write(&json(plan))?;
-    let document = summary::document(results);
-    write_whole(&plan.results.with_extension("md"), document.to_markdown().as_bytes())?;
-    write_whole(&plan.results.with_extension("html"), document.to_html().as_bytes())
+    write_files(&plan.results, results, &summary::document(results))
+}
+
+/// Writes results and their report beside each other.
+pub(crate) fn write_files(path: &Path, results: &Results, report: &Document) -> Result<()> {
+    results.write(&path.with_extension("json"))?;
+    write_whole(&path.with_extension("md"), report.to_markdown().as_bytes())?;
+    write_whole(&path.with_extension("html"), report.to_html().as_bytes())
 }
 
 fn finish(plan: &Plan, results: &Results) -> Result<ExitCode> {
@@ -183,9 +194,7 @@ pub(crate) fn render(path: &Path) -> Result<()> {
     if results.measurements.is_empty() {
         return Err(format!("{} holds no results", path.display()).into());
     }
-    let document = summary::document(&results);
-    write_whole(&path.with_extension("md"), document.to_markdown().as_bytes())?;
-    write_whole(&path.with_extension("html"), document.to_html().as_bytes())
+    write_files(path, &results, &summary::document(&results))
 }
 
 /// Tells how far a run has come.

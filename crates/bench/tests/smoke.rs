@@ -54,6 +54,26 @@ fn postgresql_used_directly_is_measured() {
 }
 
 #[test]
+fn an_overload_counts_what_is_refused_and_what_is_not_sent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().to_str().expect("UTF-8");
+    let line = ["overload", "rest", "--rounds", "1", "--seconds", "1", "--saturated-by", "4"];
+    // a queue of one event, so that much is refused
+    let more = ["--bound", "64", "--set", "INGEST_QUEUE_EVENTS=1", "--output", output];
+    let ran = bench(&[&line[..], &more].concat());
+    assert!(ran.status.success(), "{}", said(&ran));
+    assert!(said(&ran).contains("[ 5/5]"), "{}", said(&ran));
+    let read = |name| std::fs::read_to_string(folder.path().join(name)).expect(name);
+    assert!(read("overload.html").ends_with("</html>\n"));
+    assert!(read("overload.md").contains("| REST, 3 × the rate |"), "{}", read("overload.md"));
+    let results: serde_json::Value = serde_json::from_str(&read("overload.json")).expect("JSON");
+    let overload = &results["measurements"][4];
+    assert!(overload["offered_per_second"].as_f64() > Some(0.0), "{overload}");
+    assert!(overload["admission"]["refused"].as_u64() > Some(0), "{overload}");
+    assert!(overload["admission"]["since_due_us"]["p99"].as_f64() > Some(0.0), "{overload}");
+}
+
+#[test]
 fn an_unknown_cell_is_refused_at_once() {
     let ran = bench(&["run", "--only", "rest-65"]);
     assert!(!ran.status.success());

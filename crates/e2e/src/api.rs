@@ -264,7 +264,8 @@ fn versions(entities: &[EntityVersion]) -> Vec<u64> {
     entities.iter().map(|entity| entity.version).collect()
 }
 
-fn outcome_of_status(status: &tonic::Status) -> Outcome {
+/// What a status that isn't OK tells about an event.
+pub fn outcome_of_status(status: &tonic::Status) -> Outcome {
     // Only our own refusals carry details; what the client library says by itself has none.
     let ours = !status.details().is_empty();
     let text = format!("{status:?}");

@@ -13,7 +13,7 @@ mod receiver;
 mod service;
 mod tls;
 
-pub use api::{Api, Grpc, Outcome, Rest, SentEvent};
+pub use api::{Api, Grpc, Outcome, Rest, SentEvent, outcome_of_status};
 pub use database::Database;
 pub use history::{History, Record};
 pub use load::Load;

@@ -1,6 +1,7 @@
 //! Clients of the gRPC API, straight on HTTP/2: a gRPC library would cost more than the server.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use producer_grpc::proto::v1::{EntityUpdate, EventBody, EventHeader, EventReques
 use prost::Message;
 use tokio::net::TcpStream;
 
+use super::pace::Pace;
 use super::{Clients, template};
 use crate::Result;
 use crate::cells::Cell;
@@ -33,26 +35,33 @@ pub(super) async fn start_unary(
     cell: &Cell,
     address: SocketAddr,
     meter: &Meter,
+    pace: impl FnOnce() -> Pace,
 ) -> Result<()> {
     let message = message(cell);
     let mut connections = Vec::new();
     for _ in 0..UNARY_CONNECTIONS.min(cell.connections) {
         connections.push(connect(clients, address).await?);
     }
+    let pace = pace();
     for connection in connections.iter().cycle().take(cell.connections) {
-        let (connection, meter) = (connection.clone(), meter.clone());
-        let mut template = template(message.clone(), cell);
-        clients.add(async move {
-            loop {
-                let sent = Instant::now();
-                match call(connection.clone(), template.next()).await {
-                    Ok(()) => meter.done(sent, 1),
-                    Err(error) => return meter.failed(|| error.to_string()),
-                }
-            }
-        });
+        let (connection, meter, pace) = (connection.clone(), meter.clone(), pace.clone());
+        clients.add(client(connection, template(message.clone(), cell), meter, pace));
     }
     Ok(())
+}
+
+async fn client(connection: SendRequest<Bytes>, mut template: Template, meter: Meter, pace: Pace) {
+    loop {
+        let turn = pace.turn().await;
+        match call(connection.clone(), template.next()).await {
+            Ok(Answer::Done) => meter.done(turn, 1),
+            Ok(Answer::Status(status)) if status.is_refusal() => {
+                meter.refused(turn, || status.to_string());
+            }
+            Ok(Answer::Status(status)) => meter.failed(|| status.to_string()),
+            Err(error) => return meter.failed(|| error.to_string()),
+        }
+    }
 }
 
 /// Streams, each on a connection of its own, with so many events unanswered at most.
@@ -120,7 +129,7 @@ fn request(uri: &'static str) -> Result<Request<()>> {
     Ok(request.body(())?)
 }
 
-async fn call(connection: SendRequest<Bytes>, message: &[u8]) -> Result<()> {
+async fn call(connection: SendRequest<Bytes>, message: &[u8]) -> Result<Answer> {
     let mut connection = connection.ready().await?;
     let (response, mut body) = connection.send_request(request(UNARY)?, false)?;
     body.send_data(Bytes::copy_from_slice(message), true)?;
@@ -130,10 +139,12 @@ async fn call(connection: SendRequest<Bytes>, message: &[u8]) -> Result<()> {
         answer.extend_from_slice(&chunk);
     }
     let trailers = body.trailers().await?;
-    check_status(trailers.as_ref().unwrap_or(&head.headers))?;
+    if let Some(status) = Status::other_than_ok(trailers.as_ref().unwrap_or(&head.headers)) {
+        return Ok(Answer::Status(status));
+    }
     // `success`, the first field
     match answer.get(PREFIX..PREFIX + 2) {
-        Some([0x08, 1]) => Ok(()),
+        Some([0x08, 1]) => Ok(Answer::Done),
         _ => Err("an answer without success".into()),
     }
 }
@@ -145,15 +156,37 @@ async fn next_chunk(body: &mut RecvStream) -> Result<Option<Bytes>> {
     Ok(Some(chunk))
 }
 
-fn check_status(headers: &HeaderMap) -> Result<()> {
-    match headers.get("grpc-status").map(http::HeaderValue::as_bytes) {
-        Some(b"0") => Ok(()),
-        status => {
-            let status = String::from_utf8_lossy(status.unwrap_or_default());
-            let message = headers.get("grpc-message").map(http::HeaderValue::as_bytes);
-            let message = String::from_utf8_lossy(message.unwrap_or_default());
-            Err(format!("grpc-status {status:?}: {message}").into())
-        }
+/// What a call heard.
+enum Answer {
+    Done,
+    Status(Status),
+}
+
+/// A status that isn't OK.
+struct Status {
+    code: String,
+    message: String,
+}
+
+impl Status {
+    fn other_than_ok(headers: &HeaderMap) -> Option<Self> {
+        let text = |name| {
+            let value = headers.get(name).map(http::HeaderValue::as_bytes);
+            String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+        };
+        let code = text("grpc-status");
+        (code != "0").then(|| Self { code, message: text("grpc-message") })
+    }
+
+    /// `UNAVAILABLE`: nothing is stored.
+    fn is_refusal(&self) -> bool {
+        self.code == "14"
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "grpc-status {:?}: {}", self.code, self.message)
     }
 }
 
@@ -180,8 +213,10 @@ async fn stream(
         }
     }
     let trailers = body.trailers().await?;
-    check_status(trailers.as_ref().unwrap_or(&head.headers))?;
-    Err("the stream ended".into())
+    match Status::other_than_ok(trailers.as_ref().unwrap_or(&head.headers)) {
+        Some(status) => Err(status.to_string().into()),
+        None => Err("the stream ended".into()),
+    }
 }
 
 /// So many messages; remembers when they were sent.

@@ -1,9 +1,9 @@
 //! Clients of the REST API.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use super::http::{Answer, Connection};
+use super::pace::Pace;
 use super::{Clients, template};
 use crate::Result;
 use crate::cells::{Cell, Way};
@@ -15,11 +15,17 @@ pub(super) async fn start(
     cell: &Cell,
     address: SocketAddr,
     meter: &Meter,
+    pace: impl FnOnce() -> Pace,
 ) -> Result<()> {
     let request = request(cell);
+    let mut connections = Vec::with_capacity(cell.connections);
     for _ in 0..cell.connections {
-        let connection = Connection::open(address).await?;
-        clients.add(client(connection, template(request.clone(), cell), meter.clone()));
+        connections.push(Connection::open(address).await?);
+    }
+    let pace = pace();
+    for connection in connections {
+        let template = template(request.clone(), cell);
+        clients.add(client(connection, template, meter.clone(), pace.clone()));
     }
     Ok(())
 }
@@ -40,13 +46,13 @@ fn request(cell: &Cell) -> Vec<u8> {
     }
 }
 
-async fn client(mut connection: Connection, mut template: Template, meter: Meter) {
+async fn client(mut connection: Connection, mut template: Template, meter: Meter, pace: Pace) {
     let events = template.events();
     loop {
-        let request = template.next();
-        let sent = Instant::now();
-        match connection.call(request).await {
-            Ok(answer) if is_success(&answer) => meter.done(sent, events),
+        let turn = pace.turn().await;
+        match connection.call(template.next()).await {
+            Ok(answer) if is_success(&answer) => meter.done(turn, events),
+            Ok(answer) if answer.status == 503 => meter.refused(turn, || shown(&answer)),
             Ok(answer) => meter.failed(|| shown(&answer)),
             Err(error) => return meter.failed(|| format!("the connection broke: {error}")),
         }

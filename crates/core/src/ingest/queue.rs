@@ -429,6 +429,13 @@ impl Queue {
                 continue;
             }
             if job.slip.keys.iter().any(|key| state.held.contains(key)) {
+                // Beside a batch with one of its keys it can't be set aside: the batch's end would
+                // let later events overtake it.
+                if shares_a_key(&job, &taken) {
+                    left_keys.extend(&job.slip.keys);
+                    left.push(job);
+                    continue;
+                }
                 state.busy.extend(&job.slip.keys);
                 state.parked.push(job);
                 state.parked_retry.get_or_insert_with(|| Instant::now() + PARKED_RETRY);
@@ -449,6 +456,10 @@ impl Queue {
         }
         taken
     }
+}
+
+fn shares_a_key(job: &Job, others: &[Job]) -> bool {
+    others.iter().any(|other| other.slip.keys.iter().any(|key| job.slip.keys.contains(key)))
 }
 
 fn draining() -> Problem {

@@ -302,6 +302,37 @@ async fn a_locked_entity_waits_aside_with_what_is_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_set_aside_beside_a_batch_on_the_same_entity_is_not_overtaken() {
+    let store = FakeStore::new();
+    store.with(|memory| memory.locked.insert(key("held")));
+    store.open_gate();
+    let ingest = store.start(limits());
+    // from now on the entity is known to be held
+    assert_eq!(kind(&ingest.submit(event_on(&["held"])).await), Some(ProblemKind::Overloaded));
+    store.gate.forget_permits(usize::MAX);
+    let mut senders = vec![submit(&ingest, event_on(&["neighbour"]))];
+    settle().await;
+    let events = [event_on(&["one"]), event_on(&["one", "held"]), event_on(&["one"])];
+    let order = events.each_ref().map(|event| event.uuid);
+    for (at, event) in events.into_iter().enumerate() {
+        if at == 2 {
+            store.gate.add_permits(1); // the first two are one batch, or one and set aside
+            settle().await;
+        }
+        senders.push(submit(&ingest, event));
+        settle().await;
+    }
+    store.gate.add_permits(1);
+    settle().await;
+    store.with(|memory| memory.locked.clear());
+    store.open_gate();
+    for sender in senders {
+        sender.await.unwrap().unwrap();
+    }
+    assert_eq!(store.with(|memory| memory.order[1..].to_vec()), order);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lock_that_stays_ends_in_a_true_refusal() {
     let store = FakeStore::new();
     store.with(|memory| memory.locked.insert(key("held")));
