@@ -1,5 +1,5 @@
 //! How long connections to PostgreSQL live, and that one isn't trusted after a rest.
-#![expect(clippy::unwrap_used, reason = "so a test fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;
 

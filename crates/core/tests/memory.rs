@@ -1,6 +1,6 @@
 //! What a batch may hold in memory. One test alone in its process, because the high-water mark is the
 //! process's.
-#![expect(clippy::unwrap_used, reason = "so a test fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;
 

@@ -32,7 +32,12 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy that leads to `upstream`.
     pub async fn new(upstream: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        Self::at((Ipv4Addr::LOCALHOST, 0).into(), upstream).await
+    }
+
+    /// A proxy at an address of one's choice.
+    pub async fn at(address: SocketAddr, upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (upstream, to) = watch::channel(upstream);
         let (weather, network) = watch::channel(Weather::default());

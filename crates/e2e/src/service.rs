@@ -53,15 +53,26 @@ impl Binary {
 
     /// A command that runs it in `folder`, with no settings but these.
     pub fn command(self, folder: &Path, settings: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(self.path());
-        command
-            .env_clear()
-            .envs(settings.iter().copied())
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        command
+        in_folder(Command::new(self.path()), folder, settings)
     }
+
+    /// The same, seeing `hosts` as `/etc/hosts`.
+    fn command_with_hosts(self, hosts: &Path, folder: &Path, settings: &[(&str, &str)]) -> Command {
+        const MOUNT_AND_RUN: &str = r#"mount --bind "$0" /etc/hosts && exec "$1""#;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", MOUNT_AND_RUN]).arg(hosts).arg(self.path());
+        in_folder(command, folder, settings)
+    }
+}
+
+fn in_folder(mut command: Command, folder: &Path, settings: &[(&str, &str)]) -> Command {
+    command
+        .env_clear()
+        .envs(settings.iter().copied())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
 }
 
 /// A running service on a port of its own, killed when dropped.
@@ -69,6 +80,7 @@ impl Binary {
 pub struct Service {
     binary: Binary,
     settings: Vec<(String, String)>,
+    hosts: Option<PathBuf>,
     address: SocketAddr,
     folder: TempDir,
     child: Child,
@@ -77,14 +89,24 @@ pub struct Service {
 impl Service {
     /// Starts `binary` in an empty working folder and waits until it is ready.
     pub async fn start(binary: Binary, settings: &[(&str, &str)]) -> Self {
+        Self::launch(binary, settings, None).await
+    }
+
+    /// As [`Service::start`], in a mount namespace of its own where `hosts` stands for `/etc/hosts`,
+    /// which only root can make.
+    pub async fn start_with_hosts(binary: Binary, settings: &[(&str, &str)], hosts: &Path) -> Self {
+        Self::launch(binary, settings, Some(hosts.to_owned())).await
+    }
+
+    async fn launch(binary: Binary, settings: &[(&str, &str)], hosts: Option<PathBuf>) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let port = address.port().to_string();
         let mut settings: Vec<_> =
             settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         settings.push((binary.names().1.to_owned(), port));
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let child = spawn(binary, &settings, folder.path());
-        let mut service = Self { binary, settings, address, folder, child };
+        let child = spawn(binary, &settings, hosts.as_deref(), folder.path());
+        let mut service = Self { binary, settings, hosts, address, folder, child };
         service.ready().await;
         service
     }
@@ -97,7 +119,8 @@ impl Service {
 
     /// Starts it once more, with the same settings, in the same folder, on the same port.
     pub async fn restart(&mut self) {
-        self.child = spawn(self.binary, &self.settings, self.folder.path());
+        let hosts = self.hosts.as_deref();
+        self.child = spawn(self.binary, &self.settings, hosts, self.folder.path());
         self.ready().await;
     }
 
@@ -225,11 +248,19 @@ impl Drop for Service {
     }
 }
 
-fn spawn(binary: Binary, settings: &[(String, String)], folder: &Path) -> Child {
+fn spawn(
+    binary: Binary,
+    settings: &[(String, String)],
+    hosts: Option<&Path>,
+    folder: &Path,
+) -> Child {
     let settings: Vec<_> = settings.iter().map(|(name, value)| (&**name, &**value)).collect();
     let log = File::options().create(true).append(true).open(folder.join("service.log"));
     let log = log.expect("a log file in the temporary folder");
-    let mut command = binary.command(folder, &settings);
+    let mut command = match hosts {
+        None => binary.command(folder, &settings),
+        Some(hosts) => binary.command_with_hosts(hosts, folder, &settings),
+    };
     command.stdout(log.try_clone().expect("a second handle")).stderr(log);
     command.spawn().expect("the binary starts")
 }

@@ -4,8 +4,9 @@ mod common;
 
 use common::raw::{PROCESS, STREAM, exchange, framed, raw, unframed};
 use common::{Service, error_info, event, of_updates};
+use producer_grpc::Grpc;
 use producer_grpc::proto::v1::{EntityUpdate, EventBody, EventRequest, EventResult, EventStatus};
-use producer_server::Api;
+use producer_server::{Api, Connection};
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
@@ -215,7 +216,9 @@ async fn health_follows_readiness() {
     }
     let unknown = client.check(HealthCheckRequest { service: "no".into() }).await;
     assert_eq!(unknown.expect_err("unknown").code(), Code::NotFound);
-    assert_eq!(producer_grpc::Grpc::healthcheck(service.address).await, Ok(()));
+    let stream = tokio::net::TcpStream::connect(service.address).await.expect("a connection");
+    let healthy = Grpc::healthcheck(service.address, Connection::Left(stream)).await;
+    assert_eq!(healthy, Ok(()));
 
     let watch = client.watch(HealthCheckRequest::default()).await.expect("a watch");
     let mut watch = watch.into_inner();

@@ -8,6 +8,7 @@ mod examples;
 mod network;
 mod outage;
 mod poison;
+mod pooler;
 mod profile;
 mod prune;
 mod slow;
