@@ -207,7 +207,13 @@ impl Database {
     /// The database can't be reached.
     pub async fn has_older_table(&self) -> Result<bool, MaintenanceError> {
         let mut connection = self.connect_for_transaction().await?;
+        let begin = match connection {
+            Connection::Postgres(_) => BEGIN,
+            Connection::Sqlite(_) => "BEGIN",
+        };
+        connection.run(begin).await?;
         let stands = connection.older_table_stands().await?;
+        connection.commit().await?;
         match connection {
             Connection::Postgres(connection) => connection.close().await?,
             Connection::Sqlite(connection) => connection.close().await?,
@@ -222,18 +228,16 @@ enum Connection {
 }
 
 impl Connection {
-    /// Whether `car_entities` is a table, and not our view.
+    /// Whether `car_entities` is a table, and not our view. Within the caller's transaction, which
+    /// must go on after it.
     async fn older_table_stands(&mut self) -> Result<bool, MaintenanceError> {
         let kind: Option<String> = match self {
             Self::Postgres(c) => {
-                let mut transaction = c.begin_with(BEGIN).await?;
                 let kind = sqlx::query_scalar(
                     "SELECT CASE WHEN relkind IN ('r', 'p') THEN 'table' ELSE 'view' END
                      FROM pg_class WHERE oid = to_regclass('car_entities')",
                 );
-                let kind = kind.persistent(false).fetch_optional(&mut *transaction).await?;
-                transaction.commit().await?;
-                kind
+                kind.persistent(false).fetch_optional(c).await?
             }
             Self::Sqlite(c) => {
                 sqlx::query_scalar("SELECT type FROM sqlite_schema WHERE name = 'car_entities'")
