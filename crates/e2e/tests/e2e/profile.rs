@@ -78,7 +78,15 @@ impl Profiled {
     /// Asks for a minute's profile and waits until it is being made.
     async fn begin(&self) -> tokio::task::JoinHandle<reqwest::Result<Response>> {
         let url = format!("http://{}/debug/pprof/profile?seconds=60", self.admin);
-        let asked = tokio::spawn(reqwest::get(url));
+        let asked = tokio::spawn(async move {
+            // one of those that look whether it is being made may have come first
+            loop {
+                let answer = reqwest::get(&url).await?;
+                if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+                    return Ok(answer);
+                }
+            }
+        });
         eventually("a profile is being made", async || {
             self.profile("?seconds=1").await.status() == StatusCode::SERVICE_UNAVAILABLE
         })
