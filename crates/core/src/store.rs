@@ -2,6 +2,7 @@
 //! stand behind it, PostgreSQL and SQLite; [`connect`] picks by `DATABASE_URL`.
 
 mod log;
+pub(crate) mod numbers;
 mod plan;
 mod pool;
 pub mod postgres;

@@ -9,6 +9,8 @@ use sqlx::Executor;
 use super::{Connection, MaintenanceError};
 pub(super) use log::{Kind, Logged, NewEntry};
 
+use crate::store::numbers::{bigint, count};
+use crate::store::postgres::{from_pg, to_pg};
 use crate::{EntityKey, Timestamp};
 
 /// Log rows fetched at once: at most so many, and about so many bytes, so that memory is bounded
@@ -78,11 +80,11 @@ impl Connection {
     }
 
     pub(super) async fn count(&mut self, query: &'static str) -> Result<u64, MaintenanceError> {
-        let count: i64 = match self {
+        let rows: i64 = match self {
             Self::Postgres(c) => sqlx::query_scalar(query).fetch_one(c).await?,
             Self::Sqlite(c) => sqlx::query_scalar(query).fetch_one(c).await?,
         };
-        Ok(natural(count))
+        Ok(count(rows))
     }
 
     /// One entity; with [`Access::Write`] its row is locked until the transaction ends.
@@ -167,8 +169,8 @@ impl Connection {
             .bind(version)
             .bind(size)
             .bind(state.data)
-            .bind(date(state.created_at))
-            .bind(date(state.updated_at))
+            .bind(to_pg(state.created_at))
+            .bind(to_pg(state.updated_at))
             .execute(c)
             .await?
             .rows_affected(),
@@ -209,8 +211,8 @@ impl Connection {
             .bind(version)
             .bind(size)
             .bind(state.data)
-            .bind(date(state.created_at))
-            .bind(date(state.updated_at))
+            .bind(to_pg(state.created_at))
+            .bind(to_pg(state.updated_at))
             .execute(c)
             .await
             .map(|_| ())?,
@@ -254,7 +256,7 @@ fn stored(
 ) -> Stored {
     Stored {
         key: EntityKey { entity_type, entity_id },
-        version: natural(version),
+        version: count(version),
         size: usize::try_from(size).unwrap_or(0),
         data,
         created_at,
@@ -265,7 +267,7 @@ fn stored(
 fn from_postgres(
     (t, id, version, size, data, created, updated): EntityRow<DateTime<Utc>>,
 ) -> EntityRow<Timestamp> {
-    (t, id, version, size, data, moment(created), moment(updated))
+    (t, id, version, size, data, from_pg(created), from_pg(updated))
 }
 
 fn from_sqlite(
@@ -273,20 +275,4 @@ fn from_sqlite(
 ) -> EntityRow<Timestamp> {
     let (created, updated) = (Timestamp::from_micros(created), Timestamp::from_micros(updated));
     (t, id, version, size, data, created, updated)
-}
-
-pub(super) fn natural(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
-pub(super) fn bigint(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn date(moment: Timestamp) -> DateTime<Utc> {
-    DateTime::from_timestamp_micros(moment.micros()).unwrap_or_default()
-}
-
-pub(super) fn moment(date: DateTime<Utc>) -> Timestamp {
-    Timestamp::from_micros(date.timestamp_micros())
 }

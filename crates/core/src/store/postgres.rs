@@ -129,20 +129,11 @@ impl Store for PostgresStore {
 }
 
 /// PostgreSQL's time of a moment. Every [`Timestamp`] of an event is within chrono's range.
-fn to_pg(moment: Timestamp) -> DateTime<Utc> {
+pub(crate) fn to_pg(moment: Timestamp) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(moment.micros()).unwrap_or_default()
 }
 
-fn from_pg(moment: DateTime<Utc>) -> Timestamp {
+/// The moment of PostgreSQL's time.
+pub(crate) fn from_pg(moment: DateTime<Utc>) -> Timestamp {
     Timestamp::from_micros(moment.timestamp_micros())
-}
-
-/// A count for a bigint column.
-fn bigint(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// A version, count or size out of a column that never holds a negative number.
-fn count(column: i64) -> u64 {
-    u64::try_from(column).unwrap_or(0)
 }

@@ -3,9 +3,10 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::TryStreamExt;
 
-use crate::maintenance::tables::{moment, page};
+use crate::maintenance::tables::page;
 use crate::maintenance::{Connection, MaintenanceError};
 use crate::merge::Document;
+use crate::store::postgres::from_pg;
 use crate::{EntityKey, Problem, Timestamp, parse};
 
 /// A row as it is.
@@ -92,8 +93,8 @@ impl Connection {
                         id,
                         entity_type,
                         data,
-                        created_at: c.map(moment),
-                        updated_at: u.map(moment),
+                        created_at: c.map(from_pg),
+                        updated_at: u.map(from_pg),
                     });
                 page(rows, bytes).await?
             }

@@ -7,8 +7,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Page;
-use crate::maintenance::tables::{Logged, PAGE_BYTES, bigint, date, moment};
+use crate::maintenance::tables::{Logged, PAGE_BYTES};
 use crate::maintenance::{Connection, MaintenanceError};
+use crate::store::numbers::bigint;
+use crate::store::postgres::{from_pg, to_pg};
 use crate::{EntityKey, Timestamp};
 
 /// Where a log row is.
@@ -48,7 +50,7 @@ impl Connection {
             Self::Postgres(c) => {
                 let query = sqlx::query_as::<_, Oldest<DateTime<Utc>>>(QUERY);
                 let query = query.bind(key.entity_type()).bind(key.entity_id()).bind(rows);
-                query.fetch_all(c).await?.into_iter().map(|row| entry(row, moment)).collect()
+                query.fetch_all(c).await?.into_iter().map(|row| entry(row, from_pg)).collect()
             }
             Self::Sqlite(c) => {
                 let query = sqlx::query_as::<_, Oldest<i64>>(QUERY);
@@ -83,7 +85,7 @@ impl Connection {
                      WHERE event_uuid = ANY($1) AND ordinal >= 0 AND committed_at >= $2",
                 )
                 .bind(uuids)
-                .bind(date(moment))
+                .bind(to_pg(moment))
                 .fetch_all(c)
                 .await?
             }

@@ -4,8 +4,10 @@ use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use uuid::Uuid;
 
-use super::{bigint, date, moment, natural, page};
+use super::page;
 use crate::maintenance::{Connection, MaintenanceError};
+use crate::store::numbers::{bigint, count};
+use crate::store::postgres::{from_pg, to_pg};
 use crate::{EntityKey, Timestamp};
 
 /// An update as the log has it.
@@ -113,7 +115,7 @@ impl Connection {
             Self::Postgres(c) => {
                 let query = sqlx::query_as::<_, LogRow<DateTime<Utc>>>(query);
                 let query = query.bind(entity_type).bind(id).bind(version).bind(rows);
-                page(query.fetch(c).map_ok(|row| logged(row, moment)), |e| e.patch.len()).await?
+                page(query.fetch(c).map_ok(|row| logged(row, from_pg)), |e| e.patch.len()).await?
             }
             Self::Sqlite(c) => {
                 let query = sqlx::query_as::<_, LogRow<i64>>(query);
@@ -135,7 +137,7 @@ impl Connection {
             Self::Postgres(c) => sqlx::query_as(QUERY).bind(uuid).fetch_optional(c).await?,
             Self::Sqlite(c) => sqlx::query_as(QUERY).bind(uuid).fetch_optional(c).await?,
         };
-        Ok(row.map(|(version, patch)| (natural(version), patch)))
+        Ok(row.map(|(version, patch)| (count(version), patch)))
     }
 
     /// Writes an entry into the log.
@@ -154,9 +156,9 @@ impl Connection {
             .bind(entry.ordinal)
             .bind(entry.kind as i16)
             .bind(bigint(entry.version))
-            .bind(date(entry.created_at))
-            .bind(entry.saved_at.map(date))
-            .bind(date(entry.committed_at))
+            .bind(to_pg(entry.created_at))
+            .bind(entry.saved_at.map(to_pg))
+            .bind(to_pg(entry.committed_at))
             .bind(key.entity_type())
             .bind(key.entity_id())
             .bind(entry.name)
@@ -195,7 +197,7 @@ fn logged<T>(
     Logged {
         uuid,
         key: EntityKey { entity_type, entity_id },
-        version: natural(version),
+        version: count(version),
         kind: Kind::of(kind),
         created_at: created.map(&moment),
         committed_at: moment(committed),

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::to_pg;
+use crate::store::numbers::bigint;
 use crate::store::plan::Change;
 use crate::{EntityKey, EntityUpdate, Event};
 
@@ -67,8 +68,8 @@ impl<'a> FromIterator<Change<'a>> for ChangeColumns<'a> {
         for change in changes {
             columns.types.push(change.key.entity_type());
             columns.ids.push(change.key.entity_id());
-            columns.replaces.push(super::bigint(change.replaces));
-            columns.versions.push(super::bigint(change.version));
+            columns.replaces.push(bigint(change.replaces));
+            columns.versions.push(bigint(change.version));
             columns.sizes.push(i32::try_from(change.size).unwrap_or(i32::MAX));
             columns.data.push(change.data);
             columns.updated.push(to_pg(change.updated));

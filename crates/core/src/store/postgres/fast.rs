@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::columns::LogColumns;
 use super::fault::Fault;
+use super::to_pg;
 use super::writer::Session;
-use super::{bigint, count, to_pg};
 use crate::merge::fold_flat;
 use crate::store::Verdict;
+use crate::store::numbers::{bigint, count};
 use crate::{EntityKey, EntityUpdate, Event, Patch};
 
 /// The upsert finds the current row whoever wrote it last, so no update is lost. A row that would
@@ -132,7 +133,7 @@ async fn apply_one(
         .bind(i32::try_from(patch.size()).unwrap_or(i32::MAX))
         .bind(fold_flat(&[patch]))
         .bind(to_pg(settings.clock.now()))
-        .bind(i64::try_from(settings.max_entity_bytes).unwrap_or(i64::MAX))
+        .bind(bigint(settings.max_entity_bytes as u64))
         .bind(event.uuid())
         .bind(event.created().map(to_pg))
         .bind(event.saved().map(to_pg))
@@ -164,7 +165,7 @@ async fn apply_many(
         .bind(states.sizes)
         .bind(states.data)
         .bind(to_pg(settings.clock.now()))
-        .bind(i64::try_from(settings.max_entity_bytes).unwrap_or(i64::MAX))
+        .bind(bigint(settings.max_entity_bytes as u64))
         .bind(log.types)
         .bind(log.ids)
         .bind(log.uuids)

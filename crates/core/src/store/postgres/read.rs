@@ -9,10 +9,11 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::fault::Fault;
+use super::from_pg;
 use super::lent::Lender;
-use super::{count, from_pg};
 use crate::EntityKey;
 use crate::store::log::{Assembly, LogRecord};
+use crate::store::numbers::count;
 use crate::store::{Entity, LoggedEvent, ReadError, Stamp};
 
 // Below 0 stands what pruning leaves, which is no event.

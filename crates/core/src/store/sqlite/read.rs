@@ -8,11 +8,10 @@ use sqlx::{FromRow, Sqlite};
 use uuid::Uuid;
 
 use crate::store::log::{Assembly, LogRecord};
+use crate::store::numbers::count;
 use crate::store::pool::MeasuredPool;
 use crate::store::{Entity, LoggedEvent, ReadError, Stamp};
 use crate::{EntityKey, Timestamp};
-
-use super::writer::count;
 
 // Below 0 stands what pruning leaves, which is no event.
 pub(super) const LOGGED: &str = r"

@@ -8,8 +8,8 @@ use sqlx::{FromRow, Sqlite};
 
 use super::read;
 use super::rows::Inserts;
-use super::writer::count;
 use crate::store::Stamp;
+use crate::store::numbers::{bigint, count};
 use crate::store::plan::{Change, LogRow, Stored};
 use crate::{EntityKey, Timestamp};
 
@@ -87,8 +87,8 @@ pub(super) fn bind_state<'q>(insert: Insert<'q>, change: &'q Change<'_>) -> Inse
     insert
         .bind(change.key.entity_type())
         .bind(change.key.entity_id())
-        .bind(integer(change.version))
-        .bind(integer(change.size as u64))
+        .bind(bigint(change.version))
+        .bind(bigint(change.size as u64))
         .bind(change.data.as_str())
         .bind(change.updated.micros())
 }
@@ -98,8 +98,8 @@ pub(super) fn bind_log<'q>(insert: Insert<'q>, row: &'q LogRow<'_>, stamp: Stamp
     let (event, key) = (row.event, row.update.key());
     insert
         .bind(event.uuid())
-        .bind(integer(row.ordinal as u64))
-        .bind(integer(row.version))
+        .bind(bigint(row.ordinal as u64))
+        .bind(bigint(row.version))
         .bind(event.created().map(Timestamp::micros))
         .bind(event.saved().map(Timestamp::micros))
         .bind(row.committed.micros())
@@ -109,9 +109,4 @@ pub(super) fn bind_log<'q>(insert: Insert<'q>, row: &'q LogRow<'_>, stamp: Stamp
         .bind(event.event_type())
         .bind(row.update.patch().text())
         .bind(stamp.0)
-}
-
-/// A count for an integer column.
-pub(super) fn integer(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

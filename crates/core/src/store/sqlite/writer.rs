@@ -14,10 +14,11 @@ use super::read;
 use super::rows;
 use super::statements::{
     BEGIN, BOUND_OF_STATE, LOG, STATE_COLUMNS, STATES, StateRow, WRITE, WRITE_ALL, bind_log,
-    bind_state, integer,
+    bind_state,
 };
 use super::turns::Turns;
 use crate::store::log::Assembly;
+use crate::store::numbers::bigint;
 use crate::store::plan::{Known, Rules, Stored, Writes, plan, plan_part, seen};
 use crate::store::slices::{Slice, parts, slices};
 use crate::store::{ApplyError, ApplyMode, BoxFuture, Stamp, Verdict, Writer};
@@ -139,7 +140,7 @@ async fn begin(connection: &mut SqliteConnection, batch: &[Event]) -> Result<Beg
     let keys = keys_of(batch.iter().flat_map(Event::updates));
     let small = SMALL_BYTES / keys.len().max(1);
     let mut rows = sqlx::query(BEGIN.as_str())
-        .bind(integer(small as u64))
+        .bind(bigint(small as u64))
         .bind(json(&keys)?)
         .bind(read::wanted(batch.iter().map(Event::uuid)))
         .fetch(connection);
@@ -330,11 +331,6 @@ fn keys_of<'u>(updates: impl IntoIterator<Item = &'u EntityUpdate>) -> Vec<(&'u 
 
 fn json(rows: &impl Serialize) -> Result<String, ApplyError> {
     serde_json::to_string(rows).map_err(|error| ApplyError::Refused(error.to_string()))
-}
-
-/// A count out of a column that never holds a negative number.
-pub(super) fn count(column: i64) -> u64 {
-    u64::try_from(column).unwrap_or(0)
 }
 
 /// BUSY 5, LOCKED 6, NOMEM 7, READONLY 8, IOERR 10, CORRUPT 11, FULL 13, CANTOPEN 14, PROTOCOL 15,
