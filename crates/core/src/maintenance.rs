@@ -19,6 +19,7 @@ use sqlx::{ConnectOptions, Connection as _};
 use crate::config::Pooler;
 use crate::store::DatabaseUrl;
 use crate::store::postgres::{pooler, version};
+use crate::store::sqlite::turns::Turns;
 
 /// How long a writer of the same SQLite file may keep maintenance waiting.
 const SQLITE_PATIENCE: Duration = Duration::from_secs(60);
@@ -198,6 +199,9 @@ impl Database {
                 MaintenanceError::Refused(format!("the folder {folder} can't be made: {error}"))
             })?;
         }
+        // whoever makes the file a WAL database must be alone, as when a service opens it; where no
+        // turn can be had, SQLite itself says why
+        let _turn = Turns::beside(file).take().await.ok();
         connect_sqlite(file, true).await.map(Connection::Sqlite)
     }
 
