@@ -13,6 +13,7 @@ mod machine;
 mod measure;
 mod meter;
 mod overload;
+mod pace;
 mod postgres;
 mod prepare;
 mod report;

@@ -10,6 +10,7 @@ use crate::cells::{Cell, Store, Way};
 use crate::contenders::copy::copy;
 use crate::contenders::pgbench::Pgbench;
 use crate::meter::Meter;
+use crate::pace::{Pace, SLOW};
 use crate::postgres::Postgres;
 use crate::prepare::{self, Target};
 use crate::results::{Cpu, Measurement};
@@ -18,6 +19,8 @@ use crate::{generator, sample};
 
 /// How long a cell may go on until anything is answered.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a cell is measured before one that a slow machine spoilt is taken as it is.
+const TRIES: usize = 3;
 
 /// How long a cell takes.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +39,7 @@ pub(crate) struct Bench {
     pub(crate) times: Times,
     /// The database with ten million entities, once it is loaded.
     grown: Option<Target>,
+    pace: Pace,
     /// Whether a service may refuse; else that is an error.
     takes_refusals: bool,
     /// Settings of the services that aren't as by default.
@@ -55,7 +59,14 @@ impl Bench {
     pub(crate) fn new(cells: &[Cell], times: Times) -> Result<Self> {
         let needed = cells.iter().any(|cell| cell.store == Store::Postgres);
         let postgres = needed.then(Postgres::start).transpose()?;
-        Ok(Self { postgres, times, grown: None, takes_refusals: false, settings: Vec::new() })
+        Ok(Self {
+            postgres,
+            times,
+            grown: None,
+            pace: Pace::default(),
+            takes_refusals: false,
+            settings: Vec::new(),
+        })
     }
 
     /// For cells that ask for more than a service can carry.
@@ -63,8 +74,23 @@ impl Bench {
         Self { takes_refusals: true, settings, ..self }
     }
 
-    /// Measures a cell. What goes wrong is told in the measurement.
+    /// Measures a cell, again where the machine was slow meanwhile. What goes wrong is told in the
+    /// measurement.
     pub(crate) async fn measure(&mut self, cell: &Cell) -> Measurement {
+        let mut best = self.measure_once(cell).await;
+        for _ in 1..TRIES {
+            if best.pace <= SLOW || best.error.is_some() {
+                break;
+            }
+            let again = self.measure_once(cell).await;
+            if again.pace < best.pace || again.error.is_some() {
+                best = again;
+            }
+        }
+        best
+    }
+
+    async fn measure_once(&mut self, cell: &Cell) -> Measurement {
         match self.try_measure(cell).await {
             Ok(measurement) => measurement,
             Err(error) => Measurement { error: Some(error.to_string()), ..Measurement::default() },
@@ -82,11 +108,13 @@ impl Bench {
         if self.takes_refusals {
             meter.take_refusals();
         }
+        let pace_before = self.pace.settle().await;
         let mut measurement = match cell.way {
             Way::Pgbench => self.pgbench(cell, &target, &meter).await?,
             Way::Copy => self.copy(cell, &target, &meter).await?,
             _ => self.service(cell, &target, &meter).await?,
         };
+        measurement.pace = pace_before.max(self.pace.now().await);
         if cell.store != Store::Postgres {
             measurement.cpu_us.database = None;
         }

@@ -39,6 +39,10 @@ pub(crate) struct Measurement {
     pub(crate) latency_us: Option<Latency>,
     /// CPU microseconds an event.
     pub(crate) cpu_us: Cpu,
+    /// How many times as long as at its best the machine took for a fixed piece of work, before or
+    /// after the measured time; 0 where that wasn't looked at.
+    #[serde(default)]
+    pub(crate) pace: f64,
     /// The most memory that the service held, from its start on.
     pub(crate) peak_memory_bytes: Option<u64>,
     /// What it held at the end of the measured time, still under load.
@@ -73,6 +77,8 @@ pub(crate) struct Summary {
     pub(crate) range: (f64, f64),
     pub(crate) latency_us: Option<Latency>,
     pub(crate) cpu_us: Cpu,
+    /// The machine's pace, 1 being its best.
+    pub(crate) pace: Option<f64>,
     pub(crate) peak_memory_bytes: Option<u64>,
     /// The first error of any round.
     pub(crate) error: Option<String>,
@@ -137,6 +143,7 @@ fn summary(rounds: &[&Measurement]) -> Summary {
             database: of(&|round| round.cpu_us.database),
             generator: of(&|round| round.cpu_us.generator),
         },
+        pace: of(&|round| Some(round.pace)),
         peak_memory_bytes: good.iter().filter_map(|round| round.peak_memory_bytes).max(),
         error: rounds.iter().find_map(|round| round.error.clone()),
         runs,
