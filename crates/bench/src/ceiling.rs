@@ -14,7 +14,7 @@ use producer_core::telemetry::{self, Filter};
 use producer_core::{Clock, EntityKey, Event, Ingest};
 use producer_grpc::Grpc;
 use producer_rest::Rest;
-use producer_server::budget::ByteBudget;
+use producer_server::budget::Budget;
 use producer_server::metrics::ServiceMetrics;
 use producer_server::{Api, App};
 use tokio_util::sync::CancellationToken;
@@ -61,7 +61,8 @@ async fn serve_api<A: Api>(line: Line<A::Args>) -> Result<()> {
         ingest,
         store,
         clock: Clock::system(),
-        budget: ByteBudget::new(line.settings.body_buffer_bytes),
+        budget: Budget::new(line.settings.body_buffer_bytes),
+        in_hand: Budget::new(line.settings.max_concurrent_requests),
         shutdown: shutdown.clone(),
         settings: line.settings,
         args: line.args,

@@ -69,6 +69,9 @@ pub struct Settings {
     /// Open connections at most
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "12000", value_parser = count, value_name = "N")]
     pub max_connections: usize,
+    /// Requests in hand at most, gRPC streams and questions after health aside; more are refused at once
+    #[arg(long, env = "MAX_CONCURRENT_REQUESTS", default_value = "12000", value_parser = count, value_name = "N")]
+    pub max_concurrent_requests: usize,
     /// How long a client may take to the first byte, its TLS handshake included, and for the head of each request
     #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
     pub header_timeout: Duration,

@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use producer_core::telemetry::request::Part;
 use producer_core::{Problem, ProblemKind};
-use producer_server::budget::ByteBudget;
+use producer_server::budget::{self, Budget, Lease};
 use producer_server::metrics::Requests;
 use producer_server::request_id;
 use tonic::Status;
@@ -23,6 +23,8 @@ use crate::{count, status};
 
 /// Methods whose request is a stream; all others take one message.
 const STREAMS: [&str; 2] = ["/StreamEvents", "/ServerReflectionInfo"];
+/// Methods that `MAX_CONCURRENT_REQUESTS` counts.
+const COUNTED: [&str; 4] = ["/ProcessEvent", "/ProcessEvents", "/GetEntity", "/GetEvent"];
 
 /// Tells one call in logs, metadata and error details.
 #[derive(Debug, Clone)]
@@ -38,7 +40,8 @@ impl RequestId {
 #[derive(Clone)]
 pub(crate) struct Gate {
     pub(crate) requests: Requests,
-    pub(crate) budget: ByteBudget,
+    pub(crate) budget: Budget,
+    pub(crate) in_hand: Budget,
     /// `MAX_BODY_BYTES`
     pub(crate) max_message: usize,
     /// `BODY_TIMEOUT`
@@ -59,8 +62,9 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     let method = request.method().as_str();
     let in_flight = gate.requests.begin(route, method, Some(Arc::clone(&context)));
     context.enter(Part::Body);
-    let mut response = match gate.admit(request, &id) {
-        Ok(request) => context.scope(answer(request, next, &id)).await,
+    let admitted = gate.enter(path, &id).and_then(|lease| Ok((lease, gate.admit(request, &id)?)));
+    let mut response = match admitted {
+        Ok((_in_hand, request)) => context.scope(answer(request, next, &id)).await,
         Err(refusal) => *refusal,
     };
     response.headers_mut().insert(request_id::HEADER, id.0);
@@ -68,6 +72,17 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
 }
 
 impl Gate {
+    /// Takes a call in hand, for as long as the lease is there; `None` where it isn't counted.
+    fn enter(&self, path: &str, id: &RequestId) -> Result<Option<Lease>, Box<Response>> {
+        if !COUNTED.iter().any(|method| path.ends_with(method)) {
+            return Ok(None);
+        }
+        self.in_hand.one().map(Some).ok_or_else(|| {
+            let problem = Problem::new(ProblemKind::Overloaded, budget::TOO_MANY);
+            Box::new(status::of_problem(&problem, id).into_http())
+        })
+    }
+
     /// Checks the head and wraps the body.
     fn admit(&self, request: Request, id: &RequestId) -> Result<Request, Box<Response>> {
         if !is_grpc(request.headers()) {

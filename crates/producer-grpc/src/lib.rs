@@ -70,6 +70,7 @@ pub fn routes(app: App<Args>) -> std::io::Result<Router> {
     let gate = gate::Gate {
         requests: app.metrics.requests().with_routes(rpcs.iter().map(|rpc| (rpc.as_str(), "POST"))),
         budget: app.budget.clone(),
+        in_hand: app.in_hand.clone(),
         max_message: app.settings.max_body_bytes,
         body_timeout: app.settings.body_timeout,
         slow_request: app.settings.slow_request,

@@ -2,14 +2,22 @@
 
 mod common;
 
-use common::raw::{PROCESS, STREAM, exchange, framed, raw, unframed};
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use common::raw::{PROCESS, STREAM, answered_call, exchange, framed, raw, unframed};
 use common::{Service, error_info, event, of_updates};
+use futures_util::future::{Either, select};
+use futures_util::stream::{iter, once};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use producer_grpc::Grpc;
 use producer_grpc::proto::v1::{EntityUpdate, EventBody, EventRequest, EventResult, EventStatus};
 use producer_server::{Api, Connection};
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
+use tokio::sync::oneshot;
 use tokio_stream::StreamExt;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request};
@@ -164,6 +172,35 @@ async fn a_body_over_the_budget_is_refused_and_the_next_one_taken() {
         let event = event("", "1", &format!(r#"{{"a":"{}"}}"#, "x".repeat(30_000)));
         client.process_event(event).await.expect("what was held is given back");
     }
+}
+
+#[tokio::test]
+async fn a_call_beyond_those_in_hand_is_refused_and_health_answers_all_the_same() {
+    let service = Service::start_with(&["--max-concurrent-requests", "1"]).await;
+    let message = Bytes::from(framed(0, &event("", "1", "{}").encode_to_vec()));
+    let call = || {
+        let (go_on, rest) = oneshot::channel::<Bytes>();
+        let rest = async { Ok::<_, Infallible>(Frame::data(rest.await.unwrap_or_default())) };
+        let body = iter([Ok(Frame::data(message.slice(..7)))]).chain(once(rest));
+        let body = StreamBody::new(Box::pin(body));
+        (go_on, Box::pin(answered_call(service.address, PROCESS, body)))
+    };
+    let ((go_on, call), (other_go_on, other_call)) = (call(), call());
+    let (refused, in_hand, go_on) = match select(call, other_call).await {
+        Either::Left(((status, _), in_hand)) => (status, in_hand, other_go_on),
+        Either::Right(((status, _), in_hand)) => (status, in_hand, go_on),
+    };
+    assert_eq!(
+        (refused.code(), error_info(&refused).reason.as_str()),
+        (Code::Unavailable, "OVERLOADED")
+    );
+    let mut health = HealthClient::new(service.channel().await);
+    let answer = health.check(HealthCheckRequest::default()).await;
+    assert_eq!(answer.expect("an answer").get_ref().status(), ServingStatus::Serving);
+    go_on.send(message.slice(7..)).expect("the call goes on");
+    assert_eq!(in_hand.await.0.code(), Code::Ok, "who is in hand is served");
+    let next = service.client().await.process_event(event("", "1", "{}")).await;
+    next.expect("its place is free");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, header};
 use producer_core::{Problem, ProblemKind};
-use producer_server::budget::{ByteBudget, Lease};
+use producer_server::budget::{Budget, Lease};
 use tokio::io::AsyncRead;
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::{ReaderStream, StreamReader};
@@ -184,7 +184,7 @@ impl Wire {
     pub(crate) async fn whole(
         self,
         headers: &HeaderMap,
-        budget: &ByteBudget,
+        budget: &Budget,
     ) -> Result<(Bytes, Lease), Problem> {
         let limit = self.limits.bytes;
         if declared_length(headers).is_some_and(|length| length > limit) {

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use producer_core::ProblemKind;
-use producer_server::budget::ByteBudget;
+use producer_server::budget::{self, Budget, Lease};
 use producer_server::serve::{HttpService, Listener, ServeLimits, serve};
 use producer_server::{Api, App, Connection, request_id};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,6 +98,12 @@ impl Deref for AppState {
 impl AppState {
     fn body_limits(&self) -> BodyLimits {
         BodyLimits { bytes: self.settings.max_body_bytes, timeout: self.settings.body_timeout }
+    }
+
+    /// Takes a request in hand, for as long as the lease is there.
+    fn enter(&self) -> Result<Lease, Failure> {
+        let too_many = || Failure::new(ProblemKind::Overloaded, budget::TOO_MANY);
+        self.in_hand.one().ok_or_else(too_many)
     }
 
     fn report(&self, listing: Listing) -> Report {
@@ -228,7 +234,7 @@ pub async fn ndjson_lines(body: Body, headers: &HeaderMap, max_line: usize) -> V
     let Ok(source) = Wire::new(body, limits).endless(headers) else {
         return vec![NdjsonLine::Broken];
     };
-    let lease = ByteBudget::new(usize::MAX).lease();
+    let lease = Budget::new(usize::MAX).lease();
     let mut lines = ndjson::Lines::new(source, lease, max_line, limits.timeout);
     let mut found = Vec::new();
     while let Some(line) = lines.next().await {

@@ -176,7 +176,7 @@ mod tests {
     use axum::body::Body;
     use futures_util::stream;
     use http::HeaderMap;
-    use producer_server::budget::ByteBudget;
+    use producer_server::budget::Budget;
 
     use super::*;
     use crate::body::{BodyLimits, Wire};
@@ -188,7 +188,7 @@ mod tests {
         let limits = BodyLimits { bytes: 1 << 20, timeout: Duration::from_secs(20) };
         let wire = Wire::new(Body::from_stream(stream::iter(chunks)), limits);
         let Ok(source) = wire.endless(&HeaderMap::new()) else { panic!("no encoding is named") };
-        let budget = ByteBudget::new(200 << 10);
+        let budget = Budget::new(200 << 10);
         let mut lines = Lines::new(source, budget.lease(), 1 << 20, limits.timeout);
         for (length, is_free) in [((200 << 10) + 1, false), (4, true)] {
             let line = lines.next().await;

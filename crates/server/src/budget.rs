@@ -1,17 +1,21 @@
-//! `BODY_BUFFER_BYTES`: the bytes of all requests read and not yet queued.
+//! What all requests share: `BODY_BUFFER_BYTES`, the bytes of those read and not yet queued, and
+//! `MAX_CONCURRENT_REQUESTS`, how many there are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A shared count of bytes with a limit. Cheap to clone.
+/// What a request beyond `MAX_CONCURRENT_REQUESTS` is told.
+pub const TOO_MANY: &str = "too many requests at once; try again later";
+
+/// A shared count with a limit. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ByteBudget {
+pub struct Budget {
     used: Arc<AtomicUsize>,
     limit: usize,
 }
 
-impl ByteBudget {
-    /// A budget of `limit` bytes.
+impl Budget {
+    /// A budget of `limit`.
     pub fn new(limit: usize) -> Self {
         Self { used: Arc::default(), limit }
     }
@@ -20,33 +24,39 @@ impl ByteBudget {
     pub fn lease(&self) -> Lease {
         Lease { budget: self.clone(), held: 0 }
     }
+
+    /// A lease that holds one; `None` where the budget would be passed.
+    pub fn one(&self) -> Option<Lease> {
+        let mut lease = self.lease();
+        lease.grow(1).then_some(lease)
+    }
 }
 
-/// Bytes that one request holds; given back when dropped.
+/// What one request holds; given back when dropped.
 #[derive(Debug)]
 pub struct Lease {
-    budget: ByteBudget,
+    budget: Budget,
     held: usize,
 }
 
 impl Lease {
-    /// Takes `bytes` more; false, and nothing taken, where the budget would be passed.
+    /// Takes `more`; false, and nothing taken, where the budget would be passed.
     #[must_use]
-    pub fn grow(&mut self, bytes: usize) -> bool {
-        let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > self.budget.limit {
-            self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+    pub fn grow(&mut self, more: usize) -> bool {
+        let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
+        if before.saturating_add(more) > self.budget.limit {
+            self.budget.used.fetch_sub(more, Ordering::Relaxed);
             return false;
         }
-        self.held += bytes;
+        self.held += more;
         true
     }
 
-    /// Gives `bytes` back, at most what it holds.
-    pub fn shrink(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.held);
-        self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
-        self.held -= bytes;
+    /// Gives `less` back, at most what it holds.
+    pub fn shrink(&mut self, less: usize) {
+        let less = less.min(self.held);
+        self.budget.used.fetch_sub(less, Ordering::Relaxed);
+        self.held -= less;
     }
 }
 

@@ -72,7 +72,9 @@ pub struct App<A> {
     /// Time and ids.
     pub clock: Clock,
     /// Bytes that requests may hold before they are queued.
-    pub budget: budget::ByteBudget,
+    pub budget: budget::Budget,
+    /// Requests in hand.
+    pub in_hand: budget::Budget,
     /// What is counted.
     pub metrics: metrics::ServiceMetrics,
     /// Cancelled when the service is told to stop: not ready at once, no new work.

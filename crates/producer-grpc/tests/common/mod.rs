@@ -17,7 +17,7 @@ use producer_grpc::proto::v1::{
     EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest, HealthRequest,
 };
 use producer_grpc::{Args, Grpc};
-use producer_server::budget::ByteBudget;
+use producer_server::budget::Budget;
 use producer_server::metrics::ServiceMetrics;
 use producer_server::{Api, App};
 use test_support::{Postgres, SqliteFile, sqlite_file};
@@ -75,7 +75,8 @@ impl Service {
             ingest,
             store,
             clock,
-            budget: ByteBudget::new(settings.body_buffer_bytes),
+            budget: Budget::new(settings.body_buffer_bytes),
+            in_hand: Budget::new(settings.max_concurrent_requests),
             shutdown: CancellationToken::new(),
             settings,
             args,

@@ -46,9 +46,17 @@ pub(crate) async fn exchange(
     answered(send(address, path, head, Full::new(Bytes::from(body))).await).await
 }
 
+/// Sends a body that comes as it likes.
+pub(crate) async fn answered_call<B>(address: SocketAddr, path: &str, body: B) -> (Status, Bytes)
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
+    answered(send(address, path, &[], body).await).await
+}
+
 /// Sends a body that stops after these bytes, without an end.
 pub(crate) async fn stalled(address: SocketAddr, path: &str, bytes: Vec<u8>) -> (Status, Bytes) {
-    answered(send(address, path, &[], endless(bytes)).await).await
+    answered_call(address, path, endless(bytes)).await
 }
 
 /// A body that stops after these bytes, without an end.

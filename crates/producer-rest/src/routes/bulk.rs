@@ -70,6 +70,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
+    let _in_hand = app.enter()?;
     let body = Wire::new(body, app.body_limits());
     let options = Options::of(&uri)?;
     match body::media(&headers)? {

@@ -71,6 +71,7 @@ pub(crate) async fn get(
     Decoded((entity_type, entity_id)): Decoded<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    let _in_hand = app.enter()?;
     let key = EntityKey::new(&entity_type, &entity_id).map_err(|v| bad_key(&v))?;
     let read = request::during(Part::Database, app.store.entity(&key));
     let entity = read.await.map_err(unreachable)?;

@@ -96,6 +96,7 @@ pub(crate) async fn post(
     State(app): State<AppState>,
     request: Request,
 ) -> Result<Response, Failure> {
+    let _in_hand = app.enter()?;
     let (parts, body) = request.into_parts();
     let body = body::Wire::new(body, app.body_limits());
     body::only_json(&parts.headers)?;
@@ -194,6 +195,7 @@ pub(crate) async fn get(
     State(app): State<AppState>,
     Decoded(uuid): Decoded<String>,
 ) -> Result<Json<LoggedBody>, Failure> {
+    let _in_hand = app.enter()?;
     let uuid = parse::uuid(&uuid)
         .ok_or_else(|| Failure::new(ProblemKind::Malformed, "the path value uuid is no UUID"))?;
     let read = telemetry::during(Part::Database, app.store.event(uuid));

@@ -10,7 +10,7 @@ use producer_core::maintenance::{Database, migrate};
 use producer_core::store::{self, DatabaseUrl};
 use producer_core::{Clock, Ingest};
 use producer_rest::{Rest, RestArgs};
-use producer_server::budget::ByteBudget;
+use producer_server::budget::Budget;
 use producer_server::metrics::ServiceMetrics;
 use producer_server::{Api, App, serve};
 use reqwest::{Client, RequestBuilder, Response};
@@ -103,7 +103,8 @@ impl TestApp {
             store,
             ingest: ingest.clone(),
             clock,
-            budget: ByteBudget::new(settings.body_buffer_bytes),
+            budget: Budget::new(settings.body_buffer_bytes),
+            in_hand: Budget::new(settings.max_concurrent_requests),
             shutdown: shutdown.clone(),
             settings,
         };

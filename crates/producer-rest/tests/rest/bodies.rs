@@ -180,3 +180,29 @@ async fn a_body_beyond_the_shared_budget_is_overloaded() {
     assert_eq!((refused.status, refused.problem()), (503, "overloaded"));
     assert_eq!(app.send(&car_event("c1", json!({}))).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_request_beyond_those_in_hand_is_overloaded_and_health_answers_all_the_same() {
+    let app = TestApp::sqlite_with(&["--max-concurrent-requests", "1"]).await;
+    let event = car_event("c1", json!({})).to_string();
+    let mut raw = app.connect().await;
+    let head = format!(
+        "POST /api/v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        event.len()
+    );
+    raw.say(head).await;
+    raw.until("100 Continue\r\n\r\n").await;
+    let refused = app.send(&car_event("c2", json!({}))).await;
+    assert_eq!((refused.status, refused.problem()), (503, "overloaded"));
+    assert_eq!(refused.header("retry-after"), "1");
+    for path in ["/api/v1/entities/Car/c1", "/api/v1/events/550e8400-e29b-41d4-a716-446655440000"] {
+        assert_eq!(answer(app.get(path)).await.problem(), "overloaded", "{path}");
+    }
+    for path in ["/livez", "/readyz", "/api/v1/events/health", "/metrics"] {
+        assert_eq!(app.get(path).send().await.unwrap().status(), 200, "{path}");
+    }
+    raw.say(&event).await;
+    assert_eq!(raw.success().await["success"], true, "who is in hand is served");
+    assert_eq!(app.send(&car_event("c2", json!({}))).await.status, 200, "its place is free");
+}

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, open_files};
 use crate::admin::Admin;
-use crate::budget::ByteBudget;
+use crate::budget::Budget;
 use crate::metrics::ServiceMetrics;
 use crate::serve::{Listener, Tls};
 use crate::{Api, App};
@@ -160,7 +160,8 @@ fn app<A: Api>(
         ingest,
         store: Arc::clone(&started.store),
         clock: Clock::system(),
-        budget: ByteBudget::new(settings.body_buffer_bytes),
+        budget: Budget::new(settings.body_buffer_bytes),
+        in_hand: Budget::new(settings.max_concurrent_requests),
         shutdown: CancellationToken::new(),
         settings,
         args,
