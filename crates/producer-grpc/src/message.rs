@@ -242,6 +242,26 @@ mod tests {
         })
     }
 
+    fn is_read(bytes: Bytes) -> bool {
+        EventMessage(bytes).draft(|_| {}).is_ok()
+    }
+
+    #[test]
+    fn a_map_of_another_wire_type_is_no_message() {
+        let updates = [EntityUpdate {
+            updated_attributes: [("a".to_owned(), "b".to_owned())].into(),
+            ..EntityUpdate::default()
+        }];
+        let body = EventBody { entities: updates.into() };
+        let sent = EventRequest { event_header: None, event_body: Some(body) }.encode_to_vec();
+        let map_of = |wire_type: u8| {
+            let tag = |wire_type| 3 << 3 | wire_type;
+            sent.iter().map(|&byte| if byte == tag(2) { tag(wire_type) } else { byte }).collect()
+        };
+        assert!(is_read(map_of(2)));
+        assert!(!is_read(map_of(5)));
+    }
+
     proptest! {
         #[test]
         fn what_prost_reads_is_read_and_no_bytes_harm(
@@ -253,10 +273,12 @@ mod tests {
                 let at = at.index(bytes.len());
                 bytes[at] = *byte;
             }
-            let is_read = EventRequest::decode(&*bytes).is_ok();
             let bytes = Bytes::from(bytes);
-            let draft = EventMessage(bytes.clone()).draft(|_| {});
-            prop_assert!(draft.is_ok() || !is_read, "{:?}", draft.err());
+            if let Ok(theirs) = EventRequest::decode(&*bytes) {
+                // prost doesn't look at the wire type of maps
+                let theirs = Bytes::from(theirs.encode_to_vec());
+                prop_assert!(is_read(bytes.clone()) || is_read(theirs));
+            }
             let _any_bytes = EventsMessage(bytes).drafts().count();
         }
 
