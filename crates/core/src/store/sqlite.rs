@@ -53,6 +53,8 @@ pub fn options(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .pragma("wal_autocheckpoint", "0")
+        // the pages that a statement changes are copied, to take it back alone: not into a file
+        .pragma("temp_store", "memory")
         .pragma("journal_size_limit", checkpoint::WORTH_IT.to_string())
         .disable_statement_logging()
 }

@@ -37,10 +37,11 @@ ON CONFLICT (entity_type, entity_id) DO UPDATE SET
     Inserts::new(into, BOUND_OF_STATE, on_conflict)
 });
 
-/// Writes the log.
+/// Writes the log. A row that fails ends the transaction, so nothing has to take back its statement
+/// alone: without OR FAIL, SQLite first copies each page that the statement changes.
 pub(super) static LOG: LazyLock<Inserts> = LazyLock::new(|| {
     let into = r"
-INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
+INSERT OR FAIL INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
                        entity_type, entity_id, event_name, event_type, patch, stamp)
 SELECT *";
     Inserts::new(into, 12, "")
