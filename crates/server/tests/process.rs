@@ -5,6 +5,8 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use support::{sql, tiny, tiny_file};
 
@@ -12,8 +14,16 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
+/// What it said when it ended; it is killed where it serves instead.
 fn output(command: &mut Command) -> Output {
-    command.output().expect("it runs")
+    let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("it starts");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while child.try_wait().expect("a status").is_none() && Instant::now() < deadline {
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("it ended or can be killed");
+    child.wait_with_output().expect("it ended")
 }
 
 fn text(bytes: &[u8]) -> String {
