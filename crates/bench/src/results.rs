@@ -40,9 +40,8 @@ pub(crate) struct Measurement {
     /// CPU microseconds an event.
     pub(crate) cpu_us: Cpu,
     /// How many times as long as at its best the machine took for a fixed piece of work, before or
-    /// after the measured time; 0 where that wasn't looked at.
-    #[serde(default)]
-    pub(crate) pace: f64,
+    /// after the measured time.
+    pub(crate) pace: Option<f64>,
     /// The most memory that the service held, from its start on.
     pub(crate) peak_memory_bytes: Option<u64>,
     /// What it held at the end of the measured time, still under load.
@@ -143,7 +142,7 @@ fn summary(rounds: &[&Measurement]) -> Summary {
             database: of(&|round| round.cpu_us.database),
             generator: of(&|round| round.cpu_us.generator),
         },
-        pace: of(&|round| Some(round.pace)),
+        pace: of(&|round| round.pace),
         peak_memory_bytes: good.iter().filter_map(|round| round.peak_memory_bytes).max(),
         error: rounds.iter().find_map(|round| round.error.clone()),
         runs,
