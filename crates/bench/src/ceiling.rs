@@ -5,18 +5,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use producer_core::config::Settings;
-use producer_core::ingest::Limits;
-use producer_core::store::{
-    ApplyError, ApplyMode, BoxFuture, Entity, LoggedEvent, ReadError, Store, Verdict, Writer,
-};
-use producer_core::telemetry::{self, Filter};
+use futures_util::future::BoxFuture;
+use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
+use producer_core::model::{Entity, LoggedEvent};
+use producer_core::query::{ReadError, ReadStore};
+use producer_core::store::Store;
 use producer_core::{Clock, EntityKey, Event, Ingest};
 use producer_grpc::Grpc;
 use producer_rest::Rest;
 use producer_server::budget::Budget;
 use producer_server::metrics::ServiceMetrics;
+use producer_server::settings::Settings;
 use producer_server::{Api, App};
+use producer_telemetry::log::{self, Filter};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -49,13 +50,13 @@ pub(crate) async fn serve(ceiling: Ceiling) -> Result<()> {
 }
 
 async fn serve_api<A: Api>(line: Line<A::Args>) -> Result<()> {
-    telemetry::init(Filter::new(line.settings.log_level, None)?)?;
+    log::init(Filter::new(line.settings.log_level, None)?)?;
     let address = SocketAddr::new(line.settings.bind_address, A::port(&line.args));
     let listener = producer_server::serve::bind(address)?;
     let store: Arc<dyn Store> = Arc::new(Nothing);
     let shutdown = CancellationToken::new();
     let writers = producer_server::writers_runtime()?;
-    let ingest = Ingest::start(&store, Limits::from(&line.settings), writers.handle());
+    let ingest = Ingest::start(store.clone(), line.settings.limits(), writers.handle());
     let app = App {
         metrics: ServiceMetrics::new(A::API, &store, &ingest),
         ingest,
@@ -84,7 +85,7 @@ async fn serve_api<A: Api>(line: Line<A::Args>) -> Result<()> {
 /// A store that keeps nothing.
 struct Nothing;
 
-impl Store for Nothing {
+impl WriteStore for Nothing {
     fn writer(&self) -> Box<dyn Writer> {
         Box::new(Nothing)
     }
@@ -92,7 +93,9 @@ impl Store for Nothing {
     fn max_writers(&self) -> usize {
         2
     }
+}
 
+impl ReadStore for Nothing {
     fn entity<'a>(
         &'a self,
         _key: &'a EntityKey,
@@ -106,7 +109,9 @@ impl Store for Nothing {
     ) -> BoxFuture<'_, std::result::Result<Option<LoggedEvent>, ReadError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
+}
 
+impl Store for Nothing {
     fn ping(&self) -> BoxFuture<'_, std::result::Result<(), ReadError>> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -8,13 +8,13 @@ mod rest;
 
 use std::net::SocketAddr;
 
+use pace::Pace;
 use tokio::task::JoinSet;
 
 use crate::Result;
 use crate::cells::{Cell, Way};
 use crate::events::Template;
 use crate::meter::Meter;
-use pace::Pace;
 
 /// Clients at work; they stop when this is dropped.
 pub(crate) struct Clients {

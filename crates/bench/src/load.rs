@@ -14,14 +14,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-
-use crate::service::{Api, Service};
-use crate::{Result, machine};
 use database::Databases;
 use k6::{Call, K6};
 use summary::Summary;
 use verify::{Holdings, Verdict};
 use watch::{Process, Timeline};
+
+use crate::service::{Api, Service};
+use crate::{Result, machine};
 
 /// Where the scripts stand and the results go.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../load-test");

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use tokio::process::Command;
 use tokio::time::sleep;
 
-use crate::Result;
 use crate::cells::{Cell, Store, Way};
 use crate::contenders::copy::copy;
 use crate::contenders::pgbench::Pgbench;
@@ -15,7 +14,7 @@ use crate::postgres::Postgres;
 use crate::prepare::{self, Target};
 use crate::results::{Cpu, Measurement};
 use crate::service::{Api, Service};
-use crate::{generator, sample};
+use crate::{Result, generator, sample};
 
 /// How long a cell may go on until anything is answered.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
+use figures::Step;
 use producer_core::Clock;
 
 use crate::cells::{Cell, Way, cell};
@@ -18,7 +19,6 @@ use crate::report::{number, thousands};
 use crate::results::{Measurement, Results};
 use crate::run::{until_stopped, write_files};
 use crate::{Result, machine};
-use figures::Step;
 
 /// Where saturation is looked for.
 const CONNECTIONS: [usize; 5] = [16, 64, 256, 512, 1024];

@@ -3,11 +3,10 @@
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::Result;
 use crate::cells::{Cell, Store, Way};
-use crate::contenders;
 use crate::events::{self, Keys, Size};
 use crate::postgres::{self, Database, Postgres};
+use crate::{Result, contenders};
 
 /// The entities that are there before a cell that asks for growth.
 const GROWN: u64 = 10_000_000;

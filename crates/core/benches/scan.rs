@@ -2,8 +2,8 @@
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use producer_core::merge::{Document, fold_flat};
-use producer_core::{Clock, Patch, Timestamp, parse};
+use producer_core::json::{Document, fold_flat};
+use producer_core::{Clock, Patch, Timestamp, decode};
 
 fn main() {
     divan::main();
@@ -31,7 +31,7 @@ const ATTRIBUTES: [usize; 2] = [2, 2050];
 fn parse_event(bencher: Bencher<'_, '_>, attributes: usize) {
     let body = event(attributes);
     let clock = Clock::from_fn(|| Timestamp::from_micros(0));
-    bencher.counter(BytesCount::of_str(&body)).bench(|| parse::event(body.as_bytes(), &clock));
+    bencher.counter(BytesCount::of_str(&body)).bench(|| decode::event(body.as_bytes(), &clock));
 }
 
 #[divan::bench(args = ATTRIBUTES, sample_size = 50)]
@@ -39,7 +39,7 @@ fn parse_pretty_event(bencher: Bencher<'_, '_>, attributes: usize) {
     let value: serde_json::Value = serde_json::from_str(&event(attributes)).expect("JSON");
     let body = serde_json::to_string_pretty(&value).expect("JSON");
     let clock = Clock::from_fn(|| Timestamp::from_micros(0));
-    bencher.counter(BytesCount::of_str(&body)).bench(|| parse::event(body.as_bytes(), &clock));
+    bencher.counter(BytesCount::of_str(&body)).bench(|| decode::event(body.as_bytes(), &clock));
 }
 
 #[divan::bench(args = ATTRIBUTES, sample_size = 50)]
@@ -51,7 +51,7 @@ fn serde_json_value(bencher: Bencher<'_, '_>, attributes: usize) {
 }
 
 fn patch(text: &str) -> Patch {
-    parse::attributes(text).expect("a patch")
+    Patch::parse(text).expect("a patch")
 }
 
 /// A document of so many members that are objects, and a patch that reaches into each.

@@ -4,9 +4,15 @@
 //! and apply it in one transaction. Writers belong to nobody's request: a sender that goes away, or
 //! whose deadline passes, never tears a commit.
 
+pub mod bulk;
 mod call;
+mod call_state;
 mod job;
+mod job_times;
+mod limits;
 mod metrics;
+mod port;
+mod problems;
 mod queue;
 mod trace;
 mod writer;
@@ -15,52 +21,22 @@ mod writer;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use bulk::all_valid;
+pub use call::{CallResults, CallSender};
+use job::{Job, Ticket, Work};
+pub use limits::Limits;
+pub use port::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
+use problems::{outcome_unknown, too_old_problem};
+use producer_telemetry::metrics::MetricFamily;
+use queue::Queue;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+use trace::Wait;
 use uuid::Uuid;
 
-use crate::bulk::all_valid;
-use crate::config::Settings;
-use crate::metrics::MetricFamily;
-use crate::store::Store;
-use crate::{Event, Problem, ProblemKind, Receipt};
-pub use call::{CallResults, CallSender};
-use job::{Job, Ticket, Work};
-use queue::Queue;
-use trace::Wait;
-
-/// Limits of the queue, from the settings of the same names.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// `INGEST_QUEUE_EVENTS`
-    pub queue_events: usize,
-    /// `INGEST_QUEUE_BYTES`
-    pub queue_bytes: usize,
-    /// `INGEST_QUEUE_AGE`
-    pub queue_age: Duration,
-    /// `REQUEST_TIMEOUT`
-    pub request_timeout: Duration,
-    /// `LOG_PROGRESS_EVERY`
-    pub log_progress_every: u64,
-}
-
-impl From<&Settings> for Limits {
-    fn from(settings: &Settings) -> Self {
-        Self {
-            queue_events: settings.ingest_queue_events,
-            queue_bytes: settings.ingest_queue_bytes,
-            queue_age: settings.ingest_queue_age,
-            request_timeout: settings.request_timeout,
-            log_progress_every: settings.log_progress_every,
-        }
-    }
-}
-
-/// What became of one event: stored (now or before), or why not.
-pub type Outcome = Result<Receipt, Problem>;
+use crate::model::{Event, Outcome, Problem, ProblemKind};
 
 /// The queue in front of the writers. Cheap to clone.
 #[derive(Clone)]
@@ -71,10 +47,10 @@ pub struct Ingest {
 impl Ingest {
     /// Starts the writers as tasks of their own on the runtime `writers`, which should have nothing
     /// else to do: a database's answer is seen at once there.
-    pub fn start(store: &Arc<dyn Store>, limits: Limits, writers: &Handle) -> Self {
+    pub fn start(store: Arc<dyn WriteStore>, limits: Limits, writers: &Handle) -> Self {
         let queue = Arc::new(Queue::new(limits, store.max_writers()));
         for index in 0..store.max_writers() {
-            writer::spawn(index, Arc::clone(store), Arc::clone(&queue), writers);
+            writer::spawn(index, Arc::clone(&store), Arc::clone(&queue), writers);
         }
         Self { queue }
     }
@@ -209,7 +185,8 @@ impl Ingest {
     ) -> Result<T, Problem> {
         let arrived = Instant::now();
         let expires = arrived + self.queue.limits.queue_age;
-        let job = Job::new(work, &self.queue, Some(expires));
+        let keys = self.queue.keys(work.events());
+        let job = Job::new(work, keys, Some(expires));
         let (queued, ticket, span) =
             (job.slip.queued, job.slip.ticket.clone(), job.slip.span.clone());
         self.queue.push(job)?;
@@ -240,29 +217,4 @@ impl Ingest {
         }
         Err(outcome_unknown())
     }
-}
-
-fn too_old_problem() -> Problem {
-    Problem::new(
-        ProblemKind::Overloaded,
-        "the event waited too long for its turn and was not stored; send it again later",
-    )
-}
-
-fn unavailable() -> Problem {
-    Problem::new(
-        ProblemKind::Unavailable,
-        "the database can't be reached; the event was not stored, send it again later",
-    )
-}
-
-fn outcome_unknown() -> Problem {
-    Problem::new(
-        ProblemKind::OutcomeUnknown,
-        "the event may or may not be stored; send it again with eventId as its uuid",
-    )
-}
-
-fn internal() -> Problem {
-    Problem::new(ProblemKind::Internal, "the event could not be stored because of a defect here")
 }

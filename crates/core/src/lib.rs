@@ -1,26 +1,21 @@
 //! The core of `producer`: events that cannot be invalid, the merge, the ingest queue and the
-//! stores behind it. It knows neither HTTP nor gRPC.
+//! databases. It knows neither HTTP nor gRPC.
 //!
-//! The road of one event: [`parse`] → [`Event`] → [`Ingest`] → [`store::Writer`] → [`Receipt`].
+//! An event goes through [`decode`] → [`Event`] → [`Ingest`] → [`ingest::Writer`] → [`Receipt`].
+//! Modules import downwards only: `json`, `model`, `decode`, then `ingest` and `query` with their
+//! ports, then `store`, which implements the ports.
 
-pub mod bulk;
-pub mod clock;
-pub mod config;
-mod error;
-mod event;
+pub mod decode;
 pub mod ingest;
-pub mod maintenance;
-pub mod merge;
-pub mod metrics;
-pub mod parse;
+pub mod json;
+pub mod model;
+pub mod query;
 pub mod store;
-pub mod telemetry;
-mod timestamp;
 
-pub use clock::Clock;
-pub use error::{Location, Problem, ProblemKind, Step, Violation, Violations};
-pub use event::{
-    Draft, EntityKey, EntityUpdate, EntityVersion, Event, Field, Header, Patch, Receipt,
-};
+pub use decode::{Draft, Field, Header};
 pub use ingest::Ingest;
-pub use timestamp::Timestamp;
+pub use json::{Location, Patch, Step, Violation, Violations};
+pub use model::{
+    Clock, EntityKey, EntityUpdate, EntityVersion, Event, Outcome, Problem, ProblemKind, Receipt,
+    Timestamp,
+};

@@ -5,10 +5,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use producer_core::store::Verdict;
+use producer_core::ingest::Verdict;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use support::{Db, START, apply, car, clock, key, open, settings};
+use support::{Db, START, apply, car, clock, default, key, open, settings};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -24,7 +24,7 @@ async fn backends(db: &Db) -> Vec<i32> {
 
 #[tokio::test]
 async fn idle_connections_are_closed_the_writers_too() {
-    let db = Db::postgres(&["--database-idle-timeout", "300ms"]).await;
+    let db = Db::postgres(|settings| settings.idle_timeout = Duration::from_millis(300)).await;
     let mut writer = db.store.writer();
     for version in 1..=2 {
         let batch = [car(u128::from(version), "a", "{}")];
@@ -40,7 +40,7 @@ async fn idle_connections_are_closed_the_writers_too() {
 /// Between batches, never in one: none of them fails.
 #[tokio::test]
 async fn old_connections_are_renewed_while_they_are_used() {
-    let db = Db::postgres(&["--database-max-lifetime", "300ms"]).await;
+    let db = Db::postgres(|settings| settings.max_lifetime = Duration::from_millis(300)).await;
     let mut writer = db.store.writer();
     let (mut n, started) = (0, Instant::now());
     let mut first = None;
@@ -82,13 +82,13 @@ async fn forgetful_network(server: String, silence: watch::Receiver<()>) -> u16 
 /// As a firewall does that forgets a connection that rests: it drops what comes later.
 #[tokio::test]
 async fn a_connection_that_went_silent_while_it_rested_fails_no_read() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(default).await;
     db.apply(&[car(1, "a", "{}")]).await;
     let server = db.url.split(['@', '/']).nth(3).unwrap();
     let (silence, silent) = watch::channel(());
     let port = forgetful_network(server.to_owned(), silent).await;
     let url = db.url.replace(server, &format!("127.0.0.1:{port}"));
-    let store = open(&settings(&url, &[]), clock(START)).await;
+    let store = open(&settings(&url, default), clock(START)).await;
     assert!(store.entity(&key("Car", "a")).await.unwrap().is_some());
     silence.send_replace(());
     // as long as a connection is trusted

@@ -5,10 +5,11 @@
 mod support;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use producer_core::Receipt;
-use producer_core::ingest::{Ingest, Limits};
-use support::{Db, START, car, clock, event, open, settings};
+use producer_core::ingest::Limits;
+use producer_core::{Ingest, Receipt};
+use support::{Db, START, car, clock, default, event, open, settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -77,9 +78,10 @@ async fn behind_a_proxy(db: &Db) -> (Ingest, Proxy) {
     let url: sqlx::postgres::PgConnectOptions = db.url.parse().unwrap();
     let proxy = Proxy::before((url.get_host().to_owned(), url.get_port())).await;
     let (at, proxied) = (url.get_port().to_string(), proxy.port.to_string());
-    let settings = settings(&db.url.replace(&at, &proxied), &["--request-timeout", "30s"]);
+    let settings = settings(&db.url.replace(&at, &proxied), default);
     let store = open(&settings, clock(START)).await;
-    (Ingest::start(&store, Limits::from(&settings), &Handle::current()), proxy)
+    let limits = Limits { request_timeout: Duration::from_secs(30), ..support::limits() };
+    (Ingest::start(store, limits, &Handle::current()), proxy)
 }
 
 fn told(receipt: &Receipt) -> (bool, Vec<u64>) {
@@ -88,7 +90,7 @@ fn told(receipt: &Receipt) -> (bool, Vec<u64>) {
 
 #[tokio::test]
 async fn an_event_whose_answer_was_lost_is_no_duplicate_of_itself() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(default).await;
     let (ingest, proxy) = behind_a_proxy(&db).await;
     ingest.submit(car(1, "a", "{}")).await.unwrap();
     for (n, version, patch, message) in
@@ -105,7 +107,7 @@ async fn an_event_whose_answer_was_lost_is_no_duplicate_of_itself() {
 
 #[tokio::test]
 async fn a_duplicate_in_a_batch_whose_answer_was_lost_stays_one() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(default).await;
     let (ingest, proxy) = behind_a_proxy(&db).await;
     let old = car(1, "a", "{}");
     ingest.submit(old.clone()).await.unwrap();

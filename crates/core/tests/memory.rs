@@ -4,8 +4,11 @@
 
 mod support;
 
-use producer_core::store::Verdict;
-use support::{Db, car, event};
+use std::time::Duration;
+
+use producer_core::ingest::Verdict;
+use producer_core::store::DatabaseSettings;
+use support::{Db, car, default, event};
 
 const DOCUMENTS: usize = 40;
 const MIB: usize = 1 << 20;
@@ -23,8 +26,7 @@ fn forget_the_peak() {
 
 #[tokio::test]
 async fn a_batch_holds_little_at_once() {
-    let unhurried = ["--database-statement-timeout", "30s", "--database-acquire-timeout", "30s"];
-    let (sqlite, postgres) = (Db::sqlite(&[]).await, Db::postgres(&unhurried).await);
+    let (sqlite, postgres) = (Db::sqlite(default).await, Db::postgres(unhurried).await);
     taken_uuids_of_large_events_load_one_at_once(&postgres).await;
     for db in [sqlite, postgres] {
         an_event_over_many_full_documents_loads_few_of_them_at_once(&db).await;
@@ -59,4 +61,9 @@ async fn an_event_over_many_full_documents_loads_few_of_them_at_once(db: &Db) {
     assert_eq!(verdicts, [Verdict::Applied(vec![2; DOCUMENTS])]);
     let grown = peak() - before;
     assert!(grown < 80 * MIB, "{} MiB for {DOCUMENTS} MiB of documents", grown / MIB);
+}
+
+fn unhurried(settings: &mut DatabaseSettings) {
+    settings.statement_timeout = Duration::from_secs(30);
+    settings.acquire_timeout = Duration::from_secs(30);
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{merged, object, patch};
-use producer_core::merge::{Document, fold_flat, same_value};
+use producer_core::json::{Document, fold_flat, same_value};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -4,9 +4,9 @@
 
 mod support;
 
-use producer_core::maintenance::{Database, MaintenanceError, migrate};
 use producer_core::store::{DatabaseUrl, connect};
-use support::settings;
+use producer_maintenance::{Database, MaintenanceError, migrate};
+use support::{default, settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -46,7 +46,7 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 async fn a_server_that_is_too_old_ends_the_start_with_one_line() {
     for (release, told) in [("13.14 (Debian 13.14-1.pgdg120+2)", "13.14"), ("9.6.24", "9.6.24")] {
         let url = server_of_release(release).await;
-        let Err(error) = connect(&settings(&url, &[])).await else { panic!("it was taken") };
+        let Err(error) = connect(&settings(&url, default)).await else { panic!("it was taken") };
         let expected =
             format!("DATABASE_URL: PostgreSQL 14 or newer is needed, the server is {told}");
         assert_eq!(error.0, expected);

@@ -3,13 +3,13 @@
 mod common;
 
 use common::{clock, object, value};
-use producer_core::merge::same_value;
-use producer_core::{Event, Problem, ProblemKind, parse};
+use producer_core::json::same_value;
+use producer_core::{Event, Patch, Problem, ProblemKind, decode, json};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn read(text: &str) -> Result<Event, Problem> {
-    parse::event(text.as_bytes(), &clock())
+    decode::event(text.as_bytes(), &clock())
 }
 
 fn sample() -> Value {
@@ -206,7 +206,7 @@ fn what_is_just_allowed_passes() {
 #[test]
 fn zeros_that_a_database_may_not_read_are_written_plainly() {
     let text = r#"{"a":-0.0e9999999999,"s":"0e9999999999","b":[0e12345],"c":1}"#;
-    let patch = parse::attributes(text).expect("attributes");
+    let patch = Patch::parse(text).expect("attributes");
     assert_eq!(patch.text(), r#"{"a":0,"s":"0e9999999999","b":[0],"c":1}"#);
     assert_eq!(patch.size(), patch.text().len());
 }
@@ -216,10 +216,10 @@ fn duplicate_keys_are_found_in_large_objects() {
     let members = |n: usize| (0..n).map(|i| format!("\"key{i}\":{{\"a\":1}}")).collect::<Vec<_>>();
     for n in [31, 32, 33, 34, 1000] {
         let object = members(n).join(",");
-        assert!(parse::attributes(&format!("{{{object}}}")).is_ok(), "{n}");
+        assert!(Patch::parse(&format!("{{{object}}}")).is_ok(), "{n}");
         for repeated in [0, n / 2, n - 1] {
             let again = format!("{{{object},\"key{repeated}\":2,\"last\":{{\"b\":1,\"b\":2}}}}");
-            let violations = parse::attributes(&again).expect_err("a duplicate key");
+            let violations = Patch::parse(&again).expect_err("a duplicate key");
             let pointers: Vec<_> =
                 violations.listed().iter().map(|v| v.location.pointer()).collect();
             assert_eq!(pointers, [format!("/key{repeated}"), "/last/b".into()], "{n}");
@@ -269,7 +269,7 @@ fn places_in_a_list_that_stands_twice_are_those_of_its_own_items() {
 #[test]
 fn a_hundred_breaches_are_listed_and_all_are_counted() {
     let text = format!("{{{}}}", vec!["\"a\":1"; 1000].join(","));
-    let violations = parse::attributes(&text).expect_err("duplicate keys");
+    let violations = Patch::parse(&text).expect_err("duplicate keys");
     assert_eq!((violations.count(), violations.listed().len()), (999, 100));
 }
 
@@ -305,7 +305,7 @@ fn what_is_no_json_is_malformed_with_line_and_column() {
         assert_eq!(problem.kind, ProblemKind::Malformed, "{text}");
         assert_eq!(problem.detail, format!("the body is not valid JSON: {place}"), "{text}");
     }
-    let problem = parse::event(b"{\"a\":\n\"\xff\"}", &clock()).expect_err("no UTF-8");
+    let problem = decode::event(b"{\"a\":\n\"\xff\"}", &clock()).expect_err("no UTF-8");
     assert_eq!(problem.kind, ProblemKind::Malformed);
     assert!(problem.detail.ends_with("not UTF-8 at line 2 column 2"), "{problem}");
 }
@@ -314,7 +314,7 @@ fn what_is_no_json_is_malformed_with_line_and_column() {
 fn places_stay_small_whatever_the_keys_are() {
     let key = "k".repeat(100_000);
     let text = format!("{{\"{key}\":{{\"{key}\":1,\"{key}\":2}}}}");
-    let violations = parse::attributes(&text).expect_err("a duplicate key");
+    let violations = Patch::parse(&text).expect_err("a duplicate key");
     assert!(violations.listed()[0].location.pointer().len() < 1200);
 }
 
@@ -331,7 +331,7 @@ fn endless_nesting_is_refused_and_harmless() {
 fn a_bulk_array_is_read_item_by_item() {
     let sample = sample().to_string();
     let body = format!(" [ {sample} , 5, {}, {{}} ] ", sample.replace("loan-12345", ""));
-    let items = parse::events(body.as_bytes(), &clock()).expect("an array");
+    let items = decode::events(body.as_bytes(), &clock()).expect("an array");
     assert_eq!(items.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, false]);
     let problem = items[2].as_ref().expect_err("a broken event");
     assert_eq!(problem.detail, "/eventBody/entities/0/entityId must not be empty");
@@ -352,19 +352,19 @@ fn a_bulk_body_that_is_no_array_of_events_is_refused_whole() {
         ("[{}]]", ProblemKind::Malformed),
         ("{", ProblemKind::Malformed),
     ] {
-        let problem = parse::events(body.as_bytes(), &clock()).expect_err("no array of events");
+        let problem = decode::events(body.as_bytes(), &clock()).expect_err("no array of events");
         assert_eq!(problem.kind, kind, "{problem}");
     }
     let most = format!("[{}]", vec!["1"; 10_000].join(","));
-    assert_eq!(parse::events(most.as_bytes(), &clock()).expect("an array").len(), 10_000);
+    assert_eq!(decode::events(most.as_bytes(), &clock()).expect("an array").len(), 10_000);
 }
 
 #[test]
 fn strings_become_attributes() {
-    let text = parse::object_of_strings([("a\"", "1"), ("é", "line\n")]);
+    let text = json::object_of_strings([("a\"", "1"), ("é", "line\n")]);
     assert_eq!(text, r#"{"a\"":"1","é":"line\n"}"#);
-    let nul = parse::object_of_strings([("k", "\0")]);
-    let violations = parse::attributes(&nul).expect_err("a NUL");
+    let nul = json::object_of_strings([("k", "\0")]);
+    let violations = Patch::parse(&nul).expect_err("a NUL");
     assert_eq!(violations.listed()[0].location.pointer(), "/k");
 }
 
@@ -410,8 +410,8 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = parse::event(&bytes, &clock());
-        let _ = parse::events(&bytes, &clock());
+        let _ = decode::event(&bytes, &clock());
+        let _ = decode::events(&bytes, &clock());
     }
 
     #[test]
@@ -423,8 +423,8 @@ proptest! {
         let mut bytes = format!("[{}]", sample()).into_bytes();
         let at = at.index(bytes.len());
         bytes.splice(at..(at + cut).min(bytes.len()), scrap);
-        let _ = parse::event(&bytes, &clock());
-        let _ = parse::events(&bytes, &clock());
+        let _ = decode::event(&bytes, &clock());
+        let _ = decode::events(&bytes, &clock());
     }
 
     #[test]

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use producer_core::Clock;
-use producer_core::config::Pooler;
-use producer_core::maintenance::{Database, MaintenanceError, adopt, migrate, prune, rebuild};
-use producer_core::store::{ApplyError, ApplyMode, DatabaseUrl, Store, Verdict, connect};
+use producer_core::ingest::{ApplyError, ApplyMode, Verdict};
+use producer_core::store::{DatabaseUrl, Pooler, Store, connect};
+use producer_maintenance::{Database, MaintenanceError, adopt, migrate, prune, rebuild};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
-use support::{Db, START, apply_through, car, event, key, settings, uuid};
+use support::{Db, START, apply_through, car, default, event, key, settings, uuid};
 use test_support::{PgBouncer, Postgres};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ async fn noted(db: &Db, what: &'static str) -> Vec<String> {
 
 #[tokio::test]
 async fn every_transaction_is_set_up_whatever_the_server_defaults_to() {
-    let db = Db::pgbouncer(&[]).await;
+    let db = Db::pgbouncer(default).await;
     let mut admin = direct(&db).await;
     admin.execute(NOTE_SESSIONS).await.unwrap();
     let name: String =
@@ -72,7 +72,7 @@ async fn every_transaction_is_set_up_whatever_the_server_defaults_to() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_connections_share_few_sessions_and_lose_nothing() {
     const BATCHES: u128 = 40;
-    let db = Db::pgbouncer(&["--database-statement-timeout", "30s"]).await;
+    let db = Db::pgbouncer(|settings| settings.statement_timeout = Duration::from_secs(30)).await;
     direct(&db).await.execute(NOTE_SESSIONS).await.unwrap();
     let producers = (0..4_u128).map(|producer| {
         let store = db.again(START);
@@ -112,7 +112,7 @@ async fn produce(store: &Arc<dyn Store>, producer: u128) {
 
 #[tokio::test]
 async fn what_others_hold_waits_aside() {
-    let db = Db::pgbouncer(&[]).await;
+    let db = Db::pgbouncer(default).await;
     db.apply(&[car(1, "held", "{}"), car(2, "free", "{}")]).await;
     let mut foreign = direct(&db).await;
     let hold = "BEGIN; SELECT FROM entities WHERE entity_id = 'held' FOR UPDATE";
@@ -139,7 +139,7 @@ async fn dropped_after<T>(polls: u32, future: impl Future<Output = T>) {
 /// A read begins a transaction here, which must never go back to the pool with its connection.
 #[tokio::test]
 async fn reads_and_batches_dropped_half_way_leave_nothing_open() {
-    let db = Db::pgbouncer(&["--database-max-connections", "2"]).await;
+    let db = Db::pgbouncer(|settings| settings.max_connections = 2).await;
     db.apply(&[car(1, "a", "{}")]).await;
     let mut writer = db.store.writer();
     for step in 0..40_u32 {
@@ -166,7 +166,7 @@ async fn reads_and_batches_dropped_half_way_leave_nothing_open() {
 #[tokio::test]
 async fn a_pooler_that_is_gone_is_unavailable_and_comes_back_by_itself() {
     let bouncer = PgBouncer::before(Postgres::shared(), &["default_pool_size = 1"]);
-    let db = Db::through(&bouncer, &[]).await;
+    let db = Db::through(&bouncer, default).await;
     let mut writer = db.store.writer();
     apply_through(&mut *writer, &[car(1, "a", "{}")]).await;
     bouncer.kill();
@@ -193,7 +193,7 @@ async fn without_the_setting_the_start_ends_with_a_line_that_names_it() {
     let database = Postgres::shared().fresh_database().await;
     for bouncer in [refusing, ignoring] {
         let url = bouncer.url(database.name());
-        let Err(error) = connect(&settings(&url, &[])).await else { panic!("it was taken") };
+        let Err(error) = connect(&settings(&url, default)).await else { panic!("it was taken") };
         assert!(error.0.starts_with(HINT) && error.0.contains("transaction"), "{error}");
         assert!(!error.0.contains('\n'));
         let database = Database::from(DatabaseUrl::parse(Some(&url)).unwrap());
@@ -206,7 +206,7 @@ async fn without_the_setting_the_start_ends_with_a_line_that_names_it() {
 async fn options_in_the_url_are_named() {
     let bouncer = PgBouncer::before(Postgres::shared(), &[]);
     let url = bouncer.url("postgres") + "?options=-c%20work_mem%3D8MB";
-    let pooled = settings(&url, &["--database-pooler", "transaction"]);
+    let pooled = settings(&url, |settings| settings.pooler = Pooler::Transaction);
     let Err(error) = connect(&pooled).await else { panic!("it was taken") };
     assert!(error.0.starts_with("DATABASE_URL: ") && error.0.contains("options"), "{error}");
 }

@@ -6,10 +6,11 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use producer_core::store::{ApplyError, ApplyMode, Store, Verdict, Writer};
+use producer_core::ingest::{ApplyError, ApplyMode, Verdict, Writer};
+use producer_core::store::{DatabaseSettings, Store};
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{Connection, Executor};
-use support::{Db, START, apply, car, clock, event, open, settings, uuid};
+use support::{Db, START, apply, car, clock, default, event, open, settings, uuid};
 use test_support::Postgres;
 
 /// Far longer than anything here should take.
@@ -37,7 +38,7 @@ async fn until(
 
 #[tokio::test]
 async fn a_row_that_others_hold_waits_aside_and_its_neighbours_go_on() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(default).await;
     db.apply(&[car(1, "held", "{}"), car(2, "free", "{}")]).await;
     let mut foreign = session(&db).await;
     foreign
@@ -60,7 +61,7 @@ async fn a_row_that_others_hold_waits_aside_and_its_neighbours_go_on() {
 /// The held row comes to light when the first parts of the event are written already.
 #[tokio::test]
 async fn an_event_in_parts_waits_as_a_whole() {
-    let db = Db::postgres(&["--database-statement-timeout", "30s"]).await;
+    let db = Db::postgres(|settings| settings.statement_timeout = Duration::from_secs(30)).await;
     let full = format!(r#"{{"a":"{}"}}"#, "x".repeat(1_000_000));
     let ids: Vec<String> = (0..12).map(|n| format!("full{n:02}")).collect();
     for (n, id) in (0..).zip(&ids) {
@@ -80,7 +81,7 @@ async fn an_event_in_parts_waits_as_a_whole() {
 
 #[tokio::test]
 async fn atomic_stores_nothing_while_others_hold_a_row() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(default).await;
     db.apply(&[car(1, "held", "{}")]).await;
     let mut foreign = session(&db).await;
     foreign
@@ -95,7 +96,7 @@ async fn atomic_stores_nothing_while_others_hold_a_row() {
 
 #[tokio::test]
 async fn a_key_that_others_are_inserting_splits_the_batch() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(default).await;
     let mut foreign = session(&db).await;
     let insert = "BEGIN; INSERT INTO entities VALUES ('Car', 'new', 1, 2, '{}', now(), now())";
     foreign.execute(insert).await.unwrap();
@@ -114,7 +115,7 @@ async fn a_key_that_others_are_inserting_splits_the_batch() {
 
 #[tokio::test]
 async fn a_deadlock_with_a_foreign_session_is_settled() {
-    let db = Db::postgres(&["--database-lock-timeout", "10s"]).await;
+    let db = Db::postgres(|settings| settings.lock_timeout = Duration::from_secs(10)).await;
     db.apply(&[car(1, "a", "{}"), car(2, "b", "{}")]).await;
     let mut foreign = session(&db).await;
     let lock_b = "SET deadlock_timeout = '10s'; BEGIN; UPDATE entities SET size = size WHERE entity_id = 'b'";
@@ -154,7 +155,7 @@ async fn wait_for_lock(db: &Db) {
 
 #[tokio::test]
 async fn a_killed_connection_is_replaced() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(default).await;
     let mut writer = db.store.writer();
     apply(&mut *writer, &[car(1, "a", "{}")]).await;
     assert!(db.car("a").await.is_some());
@@ -169,8 +170,10 @@ async fn a_killed_connection_is_replaced() {
 
 #[tokio::test]
 async fn a_statement_that_times_out_leaves_a_usable_writer() {
-    let db =
-        Db::postgres(&["--database-statement-timeout", "200ms", "--database-lock-timeout", "10s"]);
+    let db = Db::postgres(|settings| {
+        settings.statement_timeout = Duration::from_millis(200);
+        settings.lock_timeout = Duration::from_secs(10);
+    });
     let db = db.await;
     db.apply(&[car(1, "a", "{}")]).await;
     let mut foreign = session(&db).await;
@@ -189,7 +192,7 @@ async fn a_statement_that_times_out_leaves_a_usable_writer() {
 /// sqlx#4393: in 0.9.0 a `begin` dropped half-way leaves its transaction open in the pool.
 #[tokio::test]
 async fn an_apply_dropped_half_way_leaves_nothing_open() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(default).await;
     db.apply(&[car(1, "a", "{}")]).await;
     let mut writer = db.store.writer();
     for step in 0..40_u32 {
@@ -219,7 +222,7 @@ async fn an_apply_dropped_half_way_leaves_nothing_open() {
 /// a transaction.
 #[tokio::test]
 async fn reads_dropped_half_way_leave_the_pool_usable() {
-    let db = Db::postgres(&["--database-max-connections", "2"]).await;
+    let db = Db::postgres(|settings| settings.max_connections = 2).await;
     db.apply(&[car(1, "a", "{}")]).await;
     for step in 0..20 {
         {
@@ -240,14 +243,14 @@ async fn reads_dropped_half_way_leave_the_pool_usable() {
 #[tokio::test]
 async fn a_database_that_is_not_migrated_is_unavailable() {
     let database = Postgres::shared().fresh_database().await;
-    let store = open(&settings(database.url(), &[]), clock(START)).await;
+    let store = open(&settings(database.url(), default), clock(START)).await;
     let answer = store.writer().apply(&[car(1, "a", "{}")], ApplyMode::Normal).await;
     assert!(matches!(answer, Err(ApplyError::Unavailable(_))), "{answer:?}");
 }
 
 #[tokio::test]
 async fn a_read_only_database_is_unavailable() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(default).await;
     let mut admin = session(&db).await;
     let name: String =
         sqlx::query_scalar("SELECT current_database()::text").fetch_one(&mut admin).await.unwrap();
@@ -264,8 +267,8 @@ async fn a_read_only_database_is_unavailable() {
 }
 
 async fn migrated<'s>(server: &'s Postgres) -> test_support::Database<'s> {
-    use producer_core::maintenance::{Database, migrate};
     use producer_core::store::DatabaseUrl;
+    use producer_maintenance::{Database, migrate};
     let database = server.fresh_database().await;
     let url = DatabaseUrl::parse(Some(database.url())).unwrap();
     migrate::up(&Database::from(url)).await.unwrap();
@@ -280,14 +283,16 @@ async fn idle() {
     }
 }
 
-const SHORT: [&str; 4] =
-    ["--database-statement-timeout", "300ms", "--database-acquire-timeout", "500ms"];
+fn short(settings: &mut DatabaseSettings) {
+    settings.statement_timeout = Duration::from_millis(300);
+    settings.acquire_timeout = Duration::from_millis(500);
+}
 
 #[tokio::test]
 async fn a_server_that_freezes_leaves_the_outcome_unknown_and_a_second_try_settles_it() {
     let server = Postgres::own();
     let database = migrated(&server).await;
-    let store = open(&settings(database.url(), &SHORT), clock(START)).await;
+    let store = open(&settings(database.url(), short), clock(START)).await;
     let mut writer = store.writer();
     let batch = |n: u128| [car(2 * n, "a", r#"{"x":1}"#), car(2 * n + 1, "b", r#"{"x":1}"#)];
     let (froze, frozen) = tokio::sync::oneshot::channel();
@@ -323,7 +328,7 @@ async fn a_server_that_freezes_leaves_the_outcome_unknown_and_a_second_try_settl
 async fn a_server_that_froze_while_idle_is_unavailable() {
     let server = Postgres::own();
     let database = migrated(&server).await;
-    let store = open(&settings(database.url(), &SHORT), clock(START)).await;
+    let store = open(&settings(database.url(), short), clock(START)).await;
     let mut writer = store.writer();
     apply(&mut *writer, &[car(1, "a", "{}")]).await;
     server.freeze();
@@ -339,7 +344,7 @@ async fn a_server_that_froze_while_idle_is_unavailable() {
 async fn a_server_that_is_down_is_unavailable_and_comes_back_by_itself() {
     let server = Postgres::own();
     let database = migrated(&server).await;
-    let store = open(&settings(database.url(), &SHORT), clock(START)).await;
+    let store = open(&settings(database.url(), short), clock(START)).await;
     let mut writer = store.writer();
     apply(&mut *writer, &[car(1, "a", "{}")]).await;
     for bring_down in [Postgres::stop, Postgres::kill] {
@@ -362,7 +367,7 @@ async fn a_server_that_is_down_is_unavailable_and_comes_back_by_itself() {
 async fn the_first_read_after_a_restart_answers() {
     let server = Postgres::own();
     let database = migrated(&server).await;
-    let store = open(&settings(database.url(), &[]), clock(START)).await;
+    let store = open(&settings(database.url(), default), clock(START)).await;
     apply(&mut *store.writer(), &[car(1, "a", "{}")]).await;
     for restart in [Postgres::stop, Postgres::kill] {
         fill_the_pool(&*store).await;
@@ -394,7 +399,7 @@ async fn fill_the_pool(store: &dyn Store) {
 
 #[tokio::test]
 async fn a_server_that_is_down_at_the_start_is_no_error() {
-    let nowhere = settings("postgres://nobody@127.0.0.1:1/none", &SHORT);
+    let nowhere = settings("postgres://nobody@127.0.0.1:1/none", short);
     let store = producer_core::store::connect(&nowhere).await.unwrap();
     assert!(store.ping().await.is_err());
 }
@@ -402,7 +407,7 @@ async fn a_server_that_is_down_at_the_start_is_no_error() {
 /// A reader of the log orders each entity by position.
 #[tokio::test]
 async fn positions_rise_with_versions_within_an_entity() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(default).await;
     let pool = PgPoolOptions::new().connect(&db.url).await.unwrap();
     for round in 0..12_u128 {
         let id = |n: u128| format!("car{}", (n * 7) % 40);

@@ -5,11 +5,11 @@
 mod support;
 
 use std::process::Command;
+use std::time::Duration;
 
-use producer_core::ProblemKind;
-use producer_core::ingest::{Ingest, Limits};
-use producer_core::store::{ApplyError, ApplyMode, Verdict};
-use support::{Db, apply, car, uuid};
+use producer_core::ingest::{ApplyError, ApplyMode, Limits, Verdict};
+use producer_core::{Ingest, ProblemKind};
+use support::{Db, apply, car, default, uuid};
 use tokio::runtime::Handle;
 
 const NAME: &str = "a_commit_that_the_disk_refuses_is_told_truly";
@@ -39,7 +39,7 @@ fn limit_files(bytes: &str) {
 }
 
 async fn with_limits() {
-    let db = Db::sqlite(&["--request-timeout", "500ms"]).await;
+    let db = Db::sqlite(default).await;
     let wal = format!("{}-wal", db.url.strip_prefix("sqlite://").unwrap());
     let fill = || limit_files(&(std::fs::metadata(&wal).unwrap().len() + 2000).to_string());
     let mut writer = db.store.writer();
@@ -53,7 +53,8 @@ async fn with_limits() {
     assert_eq!(db.car("a").await.unwrap(), r#"{"n":1}"#);
     assert_eq!(apply(&mut *writer, &batch).await, [Verdict::Applied(vec![2])], "found out");
 
-    let ingest = Ingest::start(&db.store, Limits::from(&db.settings), &Handle::current());
+    let limits = Limits { request_timeout: Duration::from_millis(500), ..support::limits() };
+    let ingest = Ingest::start(db.store.clone(), limits, &Handle::current());
     ingest.submit(car(4, "b", "{}")).await.unwrap();
     fill();
     let event = car(3, "a", r#"{"n":3}"#);

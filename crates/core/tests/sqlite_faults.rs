@@ -5,9 +5,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use producer_core::store::{ApplyError, ApplyMode, Verdict, connect};
+use producer_core::ingest::{ApplyError, ApplyMode, Verdict};
+use producer_core::store::connect;
 use sqlx::{Connection, Executor, SqliteConnection};
-use support::{Db, START, apply, car, clock, open, settings};
+use support::{Db, START, apply, car, clock, default, open, settings};
 use test_support::sqlite_file;
 
 /// SQLite 3.7.0 to 3.51.2 may corrupt a database when its write-ahead log is reset.
@@ -22,7 +23,7 @@ async fn sqlite_is_new_enough() {
 
 #[tokio::test]
 async fn what_is_acknowledged_is_durable() {
-    let db = Db::sqlite(&[]).await;
+    let db = Db::sqlite(default).await;
     let mut file = SqliteConnection::connect(&db.url).await.unwrap();
     let mode: String =
         sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut file).await.unwrap();
@@ -39,7 +40,7 @@ async fn what_is_acknowledged_is_durable() {
 async fn the_folder_is_made() {
     let folder = sqlite_file();
     let url = format!("sqlite://{}/a/b/producer.db", folder.path().parent().unwrap().display());
-    let store = connect(&settings(&url, &[])).await.unwrap();
+    let store = connect(&settings(&url, default)).await.unwrap();
     assert!(store.ping().await.is_ok());
 }
 
@@ -47,9 +48,9 @@ async fn the_folder_is_made() {
 /// SQLite keeps beside the file itself would never be seen to grow.
 #[tokio::test]
 async fn a_link_to_the_file_has_nothing_beside_it() {
-    let (db, linked) = (Db::sqlite(&[]).await, sqlite_file());
+    let (db, linked) = (Db::sqlite(default).await, sqlite_file());
     std::os::unix::fs::symlink(db.url.strip_prefix("sqlite://").unwrap(), linked.path()).unwrap();
-    let store = open(&settings(&linked.url(), &[]), clock(START)).await;
+    let store = open(&settings(&linked.url(), default), clock(START)).await;
     apply(&mut *store.writer(), &[car(1, "a", "{}")]).await;
     assert!(db.entity("Car", "a").await.is_some());
     let beside = std::fs::read_dir(linked.path().parent().unwrap()).unwrap().count();
@@ -60,14 +61,16 @@ async fn a_link_to_the_file_has_nothing_beside_it() {
 async fn a_file_that_is_no_database_ends_the_start_with_one_line() {
     let file = sqlite_file();
     std::fs::write(file.path(), "this is a text, and a long one at that ".repeat(50)).unwrap();
-    let Err(error) = connect(&settings(&file.url(), &[])).await else { panic!("it was opened") };
+    let Err(error) = connect(&settings(&file.url(), default)).await else {
+        panic!("it was opened")
+    };
     assert!(error.0.starts_with("DATABASE_URL: ") && !error.0.contains('\n'), "{error}");
 }
 
 #[tokio::test]
 async fn a_file_that_is_not_migrated_is_unavailable() {
     let file = sqlite_file();
-    let store = open(&settings(&file.url(), &[]), clock(START)).await;
+    let store = open(&settings(&file.url(), default), clock(START)).await;
     let answer = store.writer().apply(&[car(1, "a", "{}")], ApplyMode::Normal).await;
     assert!(matches!(answer, Err(ApplyError::Unavailable(_))), "{answer:?}");
 }
@@ -75,7 +78,7 @@ async fn a_file_that_is_not_migrated_is_unavailable() {
 /// A tool that keeps the file locked costs a 503, nothing else.
 #[tokio::test]
 async fn a_file_that_others_keep_locked_is_unavailable_and_then_usable() {
-    let db = Db::sqlite(&[]).await;
+    let db = Db::sqlite(default).await;
     let mut writer = db.store.writer();
     let mut foreign = SqliteConnection::connect(&db.url).await.unwrap();
     foreign.execute("BEGIN IMMEDIATE").await.unwrap();
@@ -87,7 +90,7 @@ async fn a_file_that_others_keep_locked_is_unavailable_and_then_usable() {
 
 #[tokio::test]
 async fn an_apply_dropped_half_way_holds_no_turn() {
-    let db = Db::sqlite(&[]).await;
+    let db = Db::sqlite(default).await;
     let mut writer = db.store.writer();
     for step in 0..20_u32 {
         let n = 100 + u128::from(step);
@@ -112,7 +115,7 @@ async fn an_apply_dropped_half_way_holds_no_turn() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_writers_of_one_file_take_turns() {
     const EACH: u128 = 150;
-    let db = Db::sqlite(&[]).await;
+    let db = Db::sqlite(default).await;
     let mut tasks = Vec::new();
     for who in 0..2_u128 {
         let store = db.again(START).await;
@@ -145,7 +148,7 @@ async fn two_writers_of_one_file_take_turns() {
 
 #[tokio::test]
 async fn closing_empties_the_log_file() {
-    let db = Db::sqlite(&[]).await;
+    let db = Db::sqlite(default).await;
     let mut writer = db.store.writer();
     apply(&mut *writer, &[car(1, "a", "{}")]).await;
     drop(writer);
@@ -156,7 +159,7 @@ async fn closing_empties_the_log_file() {
 
 #[tokio::test]
 async fn the_log_file_stays_bounded_under_load() {
-    let db = Db::sqlite(&[]).await;
+    let db = Db::sqlite(default).await;
     let mut writer = db.store.writer();
     let wal = format!("{}-wal", db.url.strip_prefix("sqlite://").unwrap());
     let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(200_000));

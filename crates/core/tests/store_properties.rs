@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use producer_core::maintenance::{Database, News, prune, rebuild};
-use producer_core::store::{ApplyMode, DatabaseUrl, LoggedUpdate, Stamp, Verdict};
+use producer_core::ingest::{ApplyMode, Verdict};
+use producer_core::model::{LoggedUpdate, Stamp};
+use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, Event, Timestamp};
+use producer_maintenance::{Database, News, prune, rebuild};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-use support::{Db, START, event};
+use support::{Db, START, default, event};
 
 /// RFC 7396, section 2, as it stands there.
 fn merge(target: &mut Value, patch: &Value) {
@@ -210,7 +212,7 @@ fn cases(count: u32) -> Vec<Vec<Step>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_state_is_the_fold_of_the_log_on_sqlite() {
     for case in cases(60) {
-        let db = Db::sqlite(&[]).await;
+        let db = Db::sqlite(default).await;
         eprintln!("{case:?}"); // shown where it fails
         holds(&db, &case).await;
     }
@@ -218,7 +220,7 @@ async fn the_state_is_the_fold_of_the_log_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_state_is_the_fold_of_the_log_on_postgres() {
-    let db = Db::postgres(&[]).await;
+    let db = Db::postgres(default).await;
     let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&db.url).await.unwrap();
     for case in cases(40) {
         sqlx::raw_sql("TRUNCATE entities, event_log").execute(&mut admin).await.unwrap();
@@ -263,14 +265,14 @@ async fn whatever_jsonb_refuses_the_scanner_refused_and_it_gives_back_what_it_to
     let mut taken = 0;
     for _ in 0..4000 {
         let text = strategy.new_tree(&mut runner).unwrap().current();
-        if producer_core::parse::attributes(&text).is_err() {
+        if producer_core::Patch::parse(&text).is_err() {
             continue;
         }
         taken += 1;
         let back: Result<String, _> =
             sqlx::query_scalar("SELECT $1::jsonb::text").bind(&text).fetch_one(&mut pg).await;
         let back = back.unwrap_or_else(|error| panic!("jsonb refused {text}: {error}"));
-        assert!(producer_core::merge::same_value(&text, &back), "{text} came back as {back}");
+        assert!(producer_core::json::same_value(&text, &back), "{text} came back as {back}");
     }
     assert!(taken > 400, "only {taken} were valid");
 }

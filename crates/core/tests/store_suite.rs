@@ -5,29 +5,31 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use producer_core::Timestamp;
-use producer_core::store::{ApplyMode, Verdict};
-use support::{Db, START, apply, apply_through, car, duplicate, event, uuid};
+use producer_core::ingest::{ApplyMode, Verdict};
+use producer_core::store::DatabaseSettings;
+use support::{Db, START, apply, apply_through, car, default, duplicate, event, uuid};
 
 macro_rules! on_all {
     ($($case:ident),* $(,)?) => {
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case(super::Db::postgres(&super::UNHURRIED).await).await;
+                super::$case(super::Db::postgres(super::unhurried).await).await;
             })*
         }
         mod pgbouncer {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case(super::Db::pgbouncer(&super::UNHURRIED).await).await;
+                super::$case(super::Db::pgbouncer(super::unhurried).await).await;
             })*
         }
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case(super::Db::sqlite(&[]).await).await;
+                super::$case(super::Db::sqlite(super::default).await).await;
             })*
         }
     };
@@ -60,14 +62,11 @@ on_all!(
 );
 
 /// Time is not what is tested here.
-const UNHURRIED: [&str; 6] = [
-    "--database-statement-timeout",
-    "30s",
-    "--database-lock-timeout",
-    "10s",
-    "--database-acquire-timeout",
-    "30s",
-];
+fn unhurried(settings: &mut DatabaseSettings) {
+    settings.statement_timeout = Duration::from_secs(30);
+    settings.lock_timeout = Duration::from_secs(10);
+    settings.acquire_timeout = Duration::from_secs(30);
+}
 
 async fn a_new_entity_is_made_at_version_1(db: Db) {
     let verdicts = db.apply(&[car(1, "a", r#"{"km":1}"#)]).await;

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use producer_core::bulk::{BatchSummary, ItemStatus, LISTED_VIOLATIONS};
-use producer_core::ingest::{Ingest, Outcome};
-use producer_core::{Clock, Draft, Event, Location, Problem, Step, Violations};
+use producer_core::ingest::bulk::{BatchSummary, ItemStatus};
+use producer_core::model::CALL_VIOLATIONS;
+use producer_core::{Clock, Draft, Event, Ingest, Location, Outcome, Problem, Step, Violations};
 use uuid::Uuid;
 
 use crate::convert;
@@ -38,7 +38,7 @@ fn items(
     clock: &Clock,
     mut paths: Option<&mut Paths>,
 ) -> Result<Vec<Result<Event, Problem>>, NoMessage> {
-    let mut listed = LISTED_VIOLATIONS;
+    let mut listed = CALL_VIOLATIONS;
     let item = |draft: Result<(Draft, Vec<Carrier>), NoMessage>| {
         let (draft, carriers) = draft?;
         if let Some(Paths(of_events)) = &mut paths {

@@ -1,6 +1,6 @@
 //! From the core's types to the messages of the .proto files.
 
-use producer_core::store::{Entity, LoggedEvent, LoggedUpdate};
+use producer_core::model::{Entity, LoggedEvent, LoggedUpdate};
 use producer_core::{Receipt, Timestamp, Violations};
 
 use crate::proto::v1;

@@ -11,11 +11,11 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use producer_core::telemetry::request::Part;
 use producer_core::{Problem, ProblemKind};
 use producer_server::budget::{self, Budget, Lease};
 use producer_server::metrics::Requests;
 use producer_server::request_id;
+use producer_telemetry::stopwatch::Part;
 use tonic::Status;
 
 use crate::body::{Encoding, Held, MessageBody, Rules};

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use producer_core::telemetry::request::{self, Part};
 use producer_server::{App, Connection};
+use producer_telemetry::request;
+use producer_telemetry::stopwatch::Part;
 use tokio::time::timeout;
 use tonic::server::NamedService;
 use tonic::{Request, Response, Status};

@@ -21,13 +21,12 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use bytes::Bytes;
-use producer_core::{Draft, Problem, config};
+use producer_core::{Draft, Problem};
 use producer_server::serve::{Listener, ServeLimits, serve};
-use producer_server::{Api, App, Connection};
+use producer_server::{Api, App, Connection, settings as config};
+use proto::server::{legacy, v1};
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
-
-use proto::server::{legacy, v1};
 
 /// The settings of this binary alone.
 #[derive(Debug, Clone, clap::Args)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use bytes::Bytes;
-use producer_core::{Draft, Field, Header, Location, Patch, Violations, parse};
+use producer_core::{Draft, Field, Header, Location, Patch, Violations, json};
 
 use crate::structs;
 use crate::wire::{NoMessage, messages, parts};
@@ -181,11 +181,12 @@ impl<'a> Entity<'a> {
     /// The attributes from the one field that has any.
     fn attributes(&self, bytes: &[u8]) -> Result<Result<Patch, Violations>, NoMessage> {
         Ok(match (self.has_map, self.has_struct, self.json.is_empty()) {
-            (false, false, true) => parse::attributes("{}"),
-            (false, false, false) => parse::attributes(self.json),
-            (false, true, true) => structs::to_json(messages(bytes, ATTRIBUTES))?
-                .and_then(|json| parse::attributes(&json)),
-            (true, false, true) => parse::attributes(&map_to_json(bytes)?),
+            (false, false, true) => Patch::parse("{}"),
+            (false, false, false) => Patch::parse(self.json),
+            (false, true, true) => {
+                structs::to_json(messages(bytes, ATTRIBUTES))?.and_then(|json| Patch::parse(&json))
+            }
+            (true, false, true) => Patch::parse(&map_to_json(bytes)?),
             _ => {
                 // none is taken, but each must be readable
                 map_to_json(bytes)?;
@@ -210,7 +211,7 @@ fn map_to_json(entity: &[u8]) -> Result<String, NoMessage> {
         }
         members.insert(key, value);
     }
-    Ok(parse::object_of_strings(members))
+    Ok(json::object_of_strings(members))
 }
 
 #[cfg(test)]

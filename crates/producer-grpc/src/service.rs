@@ -3,12 +3,14 @@
 use std::pin::Pin;
 
 use futures_util::Stream;
-use producer_core::store::{Entity, ReadError};
-use producer_core::telemetry::request::{self, Part};
+use producer_core::model::Entity;
+use producer_core::query::ReadError;
 use producer_core::{
-    Clock, EntityKey, Event, Location, Problem, ProblemKind, Step, Violations, parse,
+    Clock, EntityKey, Event, Location, Problem, ProblemKind, Step, Violations, decode,
 };
 use producer_server::App;
+use producer_telemetry::request;
+use producer_telemetry::stopwatch::Part;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::body::Held;
@@ -127,7 +129,7 @@ impl EventService {
     }
 
     async fn event(&self, uuid: &str) -> Result<v1::Event, Problem> {
-        let uuid = parse::uuid(uuid).ok_or_else(bad_uuid)?;
+        let uuid = decode::uuid(uuid).ok_or_else(bad_uuid)?;
         let read = request::during(Part::Database, self.app.store.event(uuid));
         let found = read.await.map_err(|error| out_of_reach(&error))?;
         found

@@ -1,10 +1,10 @@
 //! `StreamEvents`: one task reads, the answer's stream tells the outcomes in their order.
 
 use futures_util::{Stream, stream};
-use producer_core::bulk::ItemStatus;
+use producer_core::ingest::bulk::ItemStatus;
 use producer_core::ingest::{CallResults, CallSender};
-use producer_core::telemetry::request as telemetry;
 use producer_core::{Clock, Event, Problem, ProblemKind};
+use producer_telemetry::request as telemetry;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use producer_core::{Location, Step, Violations, parse};
+use producer_core::{Location, Step, Violations, json};
 use prost_types::value::Kind as ProstKind;
 use prost_types::{ListValue, Struct, Value};
 
@@ -162,7 +162,7 @@ impl Writer {
             if i > 0 {
                 self.text.push(',');
             }
-            parse::write_string(&mut self.text, key);
+            json::write_string(&mut self.text, key);
             self.text.push(':');
             self.place.push(Step::Key(key.to_owned().into()));
             self.value(kind(messages(entry, VALUE), depth + 2)?, level, depth + 2)?;
@@ -193,7 +193,7 @@ impl Writer {
             Kind::Bool(value) => self.text.push_str(if *value { "true" } else { "false" }),
             Kind::Number(number) if number.is_finite() => push_number(&mut self.text, *number),
             Kind::Number(_) => self.refuse("must be a finite number"),
-            Kind::Text(text) => parse::write_string(&mut self.text, text),
+            Kind::Text(text) => json::write_string(&mut self.text, text),
             Kind::Struct(_) | Kind::List(_) if level == MAX_LEVELS => {
                 self.refuse("must not be nested deeper than 30 levels");
                 return check(&value, depth);

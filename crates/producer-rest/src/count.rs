@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
-use producer_core::telemetry::request as telemetry;
 use producer_server::metrics::Requests;
+use producer_telemetry::request as telemetry;
 use tower::{Layer, Service};
 use utoipa::openapi::OpenApi;
 

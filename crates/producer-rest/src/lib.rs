@@ -48,7 +48,7 @@ const COMPRESS_ABOVE_BYTES: u64 = 1024;
 #[derive(Debug, Clone, Args)]
 pub struct RestArgs {
     /// Port to listen on
-    #[arg(long, env = "SERVER_PORT", default_value_t = 9083, value_parser = producer_core::config::port, value_name = "PORT", global = true)]
+    #[arg(long, env = "SERVER_PORT", default_value_t = 9083, value_parser = producer_server::settings::port, value_name = "PORT", global = true)]
     pub server_port: u16,
     /// Origins whose scripts may call, separated by commas, or * for all
     #[arg(

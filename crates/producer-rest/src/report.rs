@@ -5,8 +5,9 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, header};
-use producer_core::bulk::{BatchSummary, ItemStatus, LISTED_VIOLATIONS};
-use producer_core::ingest::Outcome;
+use producer_core::Outcome;
+use producer_core::ingest::bulk::{BatchSummary, ItemStatus};
+use producer_core::model::CALL_VIOLATIONS;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -147,7 +148,7 @@ impl Report {
             kept: Default::default(),
             kept_count: 0,
             kept_bytes: 0,
-            rules_left: LISTED_VIOLATIONS,
+            rules_left: CALL_VIOLATIONS,
             omitted: 0,
             closed: None,
         }

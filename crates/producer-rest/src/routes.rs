@@ -11,7 +11,7 @@ use axum::extract::{FromRequestParts, Path, Query};
 use http::Uri;
 use http::request::Parts;
 use producer_core::ProblemKind;
-use producer_core::store::ReadError;
+use producer_core::query::ReadError;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 

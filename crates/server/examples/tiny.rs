@@ -13,7 +13,7 @@ struct Tiny;
 struct TinyArgs {
     /// Port to listen on
     #[arg(long, env = "SERVER_PORT", default_value = "9083",
-          value_parser = producer_core::config::port, value_name = "PORT")]
+          value_parser = producer_server::settings::port, value_name = "PORT")]
     server_port: u16,
 }
 

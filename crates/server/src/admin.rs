@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use http::header;
-use producer_core::config::Settings;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::{ServiceMetrics, TEXT};
 use crate::profile::{self, Profiler};
 use crate::serve::{ServeLimits, serve};
+use crate::settings::Settings;
 
 /// Operators and their scrapers are few.
 const CONNECTIONS: usize = 64;

@@ -9,15 +9,16 @@ mod serve;
 
 use std::process::ExitCode;
 
-use producer_core::config::Settings;
-use producer_core::maintenance::Database;
-use producer_core::store::DatabaseUrl;
-use producer_core::telemetry::{self, Filter};
-
-use crate::Api;
-use crate::traces::Traces;
 use environment::Environment;
 use line::{Command, Line};
+use producer_core::store::DatabaseUrl;
+use producer_maintenance::Database;
+use producer_telemetry::log;
+use producer_telemetry::log::Filter;
+
+use crate::Api;
+use crate::settings::Settings;
+use crate::traces::Traces;
 
 /// The exit status of a command line or setting that can't be used.
 const UNUSABLE: u8 = 2;
@@ -70,7 +71,7 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         match line.command.unwrap_or(Command::Serve) {
             Command::Serve => {
-                telemetry::init(filter).map_err(Failure::new)?;
+                log::init(filter).map_err(Failure::new)?;
                 let traces = Traces::start(&line.traces, A::NAME).map_err(Failure::unusable)?;
                 let served =
                     serve::serve::<A>(line.settings, line.args, database, writers.handle());

@@ -9,6 +9,7 @@ mod profile;
 pub mod request;
 pub mod request_id;
 pub mod serve;
+pub mod settings;
 mod traces;
 
 use std::future::Future;
@@ -16,7 +17,6 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use producer_core::config::Settings;
 use producer_core::store::Store;
 use producer_core::{Clock, Ingest};
 use serve::Listener;
@@ -24,6 +24,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
+
+use crate::settings::Settings;
 
 /// One of the two ways in: what a binary adds to [`cli::main`].
 pub trait Api: Sized + 'static {

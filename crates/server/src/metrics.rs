@@ -5,14 +5,13 @@ mod requests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use producer_core::Ingest;
-use producer_core::metrics::{MetricFamily, Metrics};
-use producer_core::store::{PoolUse, Store};
-use prometheus::{IntGauge, TextEncoder};
-use serde_json::{Value, json};
-
 use process::ProcessMetrics;
+use producer_core::Ingest;
+use producer_core::store::{PoolUse, Store};
+use producer_telemetry::metrics::{MetricFamily, Metrics};
+use prometheus::{IntGauge, TextEncoder};
 pub use requests::{InFlight, Requests};
+use serde_json::{Value, json};
 
 /// The media type of [`ServiceMetrics::text`].
 pub const TEXT: &str = prometheus::TEXT_FORMAT;

@@ -22,9 +22,8 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use producer_core::{Problem, ProblemKind};
 use serde_json::json;
-use tokio::sync::oneshot;
-
 use stacks::Stacks;
+use tokio::sync::oneshot;
 
 /// How long a profile may take.
 const SECONDS: RangeInclusive<u64> = 1..=60;

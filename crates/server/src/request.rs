@@ -8,7 +8,7 @@ use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use producer_core::telemetry::request::RequestContext;
+use producer_telemetry::request::RequestContext;
 
 /// A request with these headers begins; its answer will carry `id`. `slow_after` is `SLOW_REQUEST`.
 pub fn begin(headers: &HeaderMap, id: &HeaderValue, slow_after: Duration) -> Arc<RequestContext> {

@@ -12,13 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use head::{HeadDeadline, Noted, Requests};
+pub use head::{Held, RequestBody};
 use http::{Request, Response};
 use http_body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use producer_core::config::Settings;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+pub use tls::Tls;
+pub(crate) use tls::provider;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,10 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use head::{HeadDeadline, Noted, Requests};
-pub use head::{Held, RequestBody};
-pub use tls::Tls;
-pub(crate) use tls::provider;
+use crate::settings::Settings;
 
 /// Connections that the kernel holds until they are accepted (it caps this by `somaxconn`).
 const BACKLOG: i32 = 4096;

@@ -12,9 +12,8 @@ use opentelemetry::{Key, KeyValue};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use producer_core::telemetry::spans;
-
 use post::Poster;
+use producer_telemetry::spans;
 pub(crate) use settings::TraceSettings;
 
 /// How long the end waits for the last spans to be taken.

@@ -9,7 +9,6 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
 use support::{sql, tiny};
 
 /// A terminal: the end that a person would sit at, and the one that a program writes to.

@@ -8,11 +8,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::Result;
 use crate::cells::Cell;
-use crate::events;
 use crate::meter::Meter;
 use crate::postgres::{Database, Postgres};
+use crate::{Result, events};
 
 /// Variables are sent with each execution, as a service would send them. The uuid is made by the
 /// server, which is cheaper than sending one.

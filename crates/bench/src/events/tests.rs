@@ -1,9 +1,9 @@
-use producer_core::{Clock, parse};
+use producer_core::{Clock, decode};
 
 use super::*;
 
 fn parsed(json: &[u8]) -> producer_core::Event {
-    parse::event(json, &Clock::system()).expect("a valid event")
+    decode::event(json, &Clock::system()).expect("a valid event")
 }
 
 #[test]

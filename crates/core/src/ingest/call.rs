@@ -1,101 +1,22 @@
 //! Calls of many events (bulk, NDJSON, streams): a bounded share of the queue, results in order,
 //! and no event applied after one that failed before it on the same entity.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use opentelemetry::trace::SpanContext;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use super::call_state::CallState;
 use super::job::{Job, Ticket, Work, behind_a_failed_one};
+use super::problems::{outcome_unknown, too_old_problem};
 use super::queue::Queue;
 use super::trace::{self, Wait};
-use super::{Outcome, outcome_unknown, too_old_problem};
-use crate::telemetry::request;
-use crate::{Event, Problem, ProblemKind};
+use crate::model::{Event, Outcome, Problem, ProblemKind};
 
 /// Events that one call may have in the queue.
 const SHARE: usize = 1000;
-
-/// What the events of one call share.
-pub(super) struct CallState {
-    broken: AtomicBool,
-    broke: Notify,
-    failed: Mutex<Failed>,
-    /// When a writer last gave an outcome.
-    progress: Mutex<Instant>,
-    /// Of the request that opened the call, where that is recorded.
-    span: Option<Box<SpanContext>>,
-}
-
-#[derive(Default)]
-struct Failed {
-    keys: HashSet<u64>,
-    /// The database went: nothing of this call is tried any more.
-    all: bool,
-}
-
-impl CallState {
-    fn new() -> Self {
-        Self {
-            broken: AtomicBool::new(false),
-            broke: Notify::new(),
-            failed: Mutex::default(),
-            progress: Mutex::new(Instant::now()),
-            span: request::span(),
-        }
-    }
-
-    /// Notes that a job came back unavailable or unknown; `all` when the database went.
-    pub(super) fn fail(&self, keys: &[u64], all: bool) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.keys.extend(keys);
-        failed.all |= all;
-        drop(failed);
-        self.broken.store(true, Ordering::Release);
-        self.broke.notify_waiters();
-    }
-
-    /// Whether a job must not be applied any more; then its keys count as failed too.
-    pub(super) fn forbids(&self, keys: &[u64]) -> bool {
-        if !self.broken.load(Ordering::Acquire) {
-            return false;
-        }
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let forbidden = failed.all || keys.iter().any(|key| failed.keys.contains(key));
-        if forbidden {
-            failed.keys.extend(keys);
-        }
-        forbidden
-    }
-
-    fn give_up(&self, waiting: &Waiting, problem: Problem) -> Outcome {
-        self.fail(&waiting.keys, problem.kind == ProblemKind::OutcomeUnknown);
-        Err(problem.of_event(waiting.uuid))
-    }
-
-    fn progress(&self) -> Instant {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note_progress(&self) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    async fn broken(&self) {
-        loop {
-            let mut broke = std::pin::pin!(self.broke.notified());
-            broke.as_mut().enable();
-            if self.broken.load(Ordering::Acquire) {
-                return;
-            }
-            broke.await;
-        }
-    }
-}
 
 /// An item on its way from [`CallSender`] to [`CallResults`].
 enum Pending {
@@ -160,7 +81,7 @@ impl CallSender {
 
     /// Whether an item of the call came back unavailable or unknown.
     pub fn is_broken(&self) -> bool {
-        self.call.broken.load(Ordering::Acquire)
+        self.call.is_broken()
     }
 
     /// Resolves when an item of the call came back unavailable or unknown: from then on no more
@@ -173,8 +94,9 @@ impl CallSender {
         let uuid = event.uuid();
         tracing::debug!(%uuid, event_type = event.event_type(), "event received");
         let (reply, answer) = oneshot::channel();
-        let mut job = Box::new(Job::new(Work::One(event, reply), &self.queue, None));
-        let (keys, ticket) = (job.slip.keys.clone(), job.slip.ticket.clone());
+        let keys = self.queue.keys(std::slice::from_ref(&event));
+        let mut job = Box::new(Job::new(Work::One(event, reply), keys.clone(), None));
+        let ticket = job.slip.ticket.clone();
         let since = job.slip.queued;
         if self.call.forbids(&keys) {
             return Pending::Ready(Err(behind_a_failed_one().of_event(uuid)));
@@ -224,12 +146,12 @@ impl CallResults {
                 self.call.note_progress();
                 outcome
             }
-            Ok(Err(_writer_died)) => self.call.give_up(head, outcome_unknown()),
-            Err(_elapsed) if head.ticket.cancel() => self.call.give_up(head, too_old_problem()),
-            Err(_elapsed) => self.call.give_up(head, outcome_unknown()),
+            Ok(Err(_writer_died)) => give_up(&self.call, head, outcome_unknown()),
+            Err(_elapsed) if head.ticket.cancel() => give_up(&self.call, head, too_old_problem()),
+            Err(_elapsed) => give_up(&self.call, head, outcome_unknown()),
         };
         drop(wait);
-        trace::record(self.call.span.as_deref(), head.since, &head.ticket, &mut self.batch);
+        trace::record(self.call.span(), head.since, &head.ticket, &mut self.batch);
         self.head = None;
         Some(self.told(outcome))
     }
@@ -238,4 +160,10 @@ impl CallResults {
         self.queue.metrics.told(&outcome);
         outcome
     }
+}
+
+/// Notes in the call that an item is given up.
+fn give_up(call: &CallState, waiting: &Waiting, problem: Problem) -> Outcome {
+    call.fail(&waiting.keys, problem.kind == ProblemKind::OutcomeUnknown);
+    Err(problem.of_event(waiting.uuid))
 }

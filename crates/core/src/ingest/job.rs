@@ -4,16 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use opentelemetry::trace::SpanContext;
+use producer_telemetry::request;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::call::CallState;
-use super::queue::Queue;
-use super::trace::Times;
-use super::{Outcome, outcome_unknown, unavailable};
-use crate::store::Stamp;
-use crate::telemetry::request;
-use crate::{Event, Problem, Receipt};
+use super::call_state::CallState;
+use super::job_times::Times;
+use super::problems::{outcome_unknown, unavailable};
+use crate::model::{Event, Outcome, Problem, Receipt, Stamp};
 
 /// Where a job stands, shared with its sender, so that a deadline can take it out of the queue and
 /// know for sure that it is not stored.
@@ -114,10 +112,10 @@ impl Slip {
 }
 
 impl Job {
-    pub(super) fn new(work: Work, queue: &Queue, expires: Option<Instant>) -> Self {
+    pub(super) fn new(work: Work, keys: Vec<u64>, expires: Option<Instant>) -> Self {
         let events = work.events();
         let slip = Slip {
-            keys: events.iter().flat_map(|event| queue.keys(event)).collect(),
+            keys,
             call: None,
             expires,
             queued: Instant::now(),

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use producer_telemetry::metrics::{MetricFamily, Metrics, SECONDS};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
 
-use super::Outcome;
-use crate::ProblemKind;
-use crate::metrics::{MetricFamily, Metrics, SECONDS};
+use crate::model::{Outcome, ProblemKind};
 
 /// Bounds of the histogram of batch sizes, in events.
 const EVENTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];

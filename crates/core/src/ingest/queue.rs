@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Limits;
 use super::job::Job;
+use super::limits::Limits;
 use super::metrics::{Depth, IngestMetrics};
-use crate::{Event, Problem, ProblemKind};
+use crate::model::{Event, Problem, ProblemKind};
 
 /// Updates that one batch holds at most; it grows to what is waiting, never waits to grow.
 const BATCH_UPDATES: usize = 512;
@@ -208,11 +208,14 @@ impl Queue {
         }
     }
 
-    /// The keys that decide an event's order: its uuid and its entities.
-    pub(super) fn keys(&self, event: &Event) -> impl Iterator<Item = u64> {
-        let uuid = self.hash.hash_one::<Uuid>(event.uuid());
-        let entities = event.updates().iter().map(|update| self.hash.hash_one(update.key()));
-        std::iter::once(uuid).chain(entities)
+    /// The keys that decide the order of events: their uuids and their entities.
+    pub(super) fn keys(&self, events: &[Event]) -> Vec<u64> {
+        let of_event = |event: &Event| {
+            let uuid = self.hash.hash_one::<Uuid>(event.uuid());
+            let entities = event.updates().iter().map(|update| self.hash.hash_one(update.key()));
+            std::iter::once(uuid).chain(entities).collect::<Vec<_>>()
+        };
+        events.iter().flat_map(of_event).collect()
     }
 
     /// Queues a job that is not part of a call.

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::fake::{FakeStore, Trick};
-use super::{Ingest, Limits, Outcome};
-use crate::store::ApplyError;
-use crate::{EntityKey, EntityUpdate, Event, Patch, Problem, ProblemKind};
+use super::{ApplyError, Ingest, Limits};
+use crate::json::Patch;
+use crate::model::{EntityKey, EntityUpdate, Event, Outcome, Problem, ProblemKind};
 
 fn limits() -> Limits {
     Limits {
@@ -26,11 +26,11 @@ fn limits() -> Limits {
 }
 
 fn key(id: &str) -> EntityKey {
-    EntityKey { entity_type: "Car".into(), entity_id: id.into() }
+    EntityKey::new_unchecked("Car", id)
 }
 
 fn event_on(ids: &[&str]) -> Event {
-    let patch = Patch { text: "{}".into(), size: 2, flat: true };
+    let patch = Patch::parse("{}").expect("a patch");
     let update = |id: &&str| EntityUpdate { key: key(id), patch: patch.clone() };
     Event {
         uuid: Uuid::new_v4(),

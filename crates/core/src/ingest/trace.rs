@@ -1,51 +1,12 @@
 //! What a job tells its sender about its time, and what a batch tells about its requests.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
 use opentelemetry::trace::SpanContext;
+use producer_telemetry::request;
+use producer_telemetry::spans::{self, BatchSpan};
+use producer_telemetry::stopwatch::Part;
 use tokio::time::Instant;
 
 use super::job::{Job, Ticket};
-use crate::telemetry::request::{self, Part};
-use crate::telemetry::spans::{self, BatchSpan};
-
-/// When a writer took a job, last, and when it was done with it. Shared with the job's sender; in
-/// microseconds after the job was queued, of which zero is never.
-#[derive(Default)]
-pub(super) struct Times {
-    taken: AtomicU32,
-    applied: AtomicU32,
-    /// The span of the batch that first had it.
-    batch: OnceLock<Box<SpanContext>>,
-}
-
-impl Times {
-    pub(super) fn taken(&self, after: Duration, batch: Option<&BatchSpan>) {
-        self.taken.store(micros(after), Ordering::Relaxed);
-        // it may have waited aside since a writer was done with it
-        self.applied.store(0, Ordering::Relaxed);
-        if let Some(batch) = batch {
-            self.batch.get_or_init(|| Box::new(batch.context().clone()));
-        }
-    }
-
-    pub(super) fn applied(&self, after: Duration) {
-        self.applied.store(micros(after), Ordering::Relaxed);
-    }
-}
-
-fn micros(duration: Duration) -> u32 {
-    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX).max(1)
-}
-
-fn moment(queued: Instant, micros: &AtomicU32) -> Option<Instant> {
-    match micros.load(Ordering::Relaxed) {
-        0 => None,
-        micros => Some(queued + Duration::from_micros(micros.into())),
-    }
-}
 
 /// Begins the batch's span, where one of its requests has one, and notes on each job that it was
 /// taken.
@@ -75,7 +36,7 @@ impl<'a> Wait<'a> {
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
         let times = self.ticket.times();
-        request::waited(moment(self.queued, &times.taken), moment(self.queued, &times.applied));
+        request::waited(times.taken_at(self.queued), times.applied_at(self.queued));
     }
 }
 
@@ -88,10 +49,10 @@ pub(super) fn record(
     last: &mut Option<SpanContext>,
 ) {
     let times = ticket.times();
-    let (Some(request), Some(batch)) = (request, times.batch.get()) else { return };
-    let Some(taken) = moment(queued, &times.taken) else { return };
-    if last.as_ref() != Some(&**batch) {
+    let (Some(request), Some(batch)) = (request, times.batch()) else { return };
+    let Some(taken) = times.taken_at(queued) else { return };
+    if last.as_ref() != Some(batch) {
         spans::queue(request, batch, queued, taken);
-        *last = Some((**batch).clone());
+        *last = Some(batch.clone());
     }
 }

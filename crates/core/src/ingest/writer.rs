@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use producer_telemetry::spans::BatchSpan;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -12,13 +13,14 @@ use tracing::{Level, debug, enabled, error, warn};
 use uuid::Uuid;
 
 use super::job::{Job, Slip, Work};
+use super::port::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
+use super::problems::{internal, outcome_unknown, too_old_problem, unavailable};
 use super::queue::{Batch, Queue};
 use super::trace;
-use super::{Outcome, internal, outcome_unknown, too_old_problem, unavailable};
-use crate::bulk::LISTED_VIOLATIONS;
-use crate::store::{ApplyError, ApplyMode, Stamp, Store, Verdict, Writer};
-use crate::telemetry::spans::BatchSpan;
-use crate::{EntityVersion, Event, Location, Problem, ProblemKind, Receipt, Step, Violations};
+use crate::json::{Location, Step, Violations};
+use crate::model::{
+    CALL_VIOLATIONS, EntityVersion, Event, Outcome, Problem, ProblemKind, Receipt, Stamp,
+};
 
 /// Between two tries to learn what became of a batch.
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
@@ -27,7 +29,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 const SPLIT_TIME: Duration = Duration::from_millis(300);
 
 /// Starts writer `index`, and starts it again should it panic.
-pub(super) fn spawn(index: usize, store: Arc<dyn Store>, queue: Arc<Queue>, runtime: &Handle) {
+pub(super) fn spawn(index: usize, store: Arc<dyn WriteStore>, queue: Arc<Queue>, runtime: &Handle) {
     runtime.spawn(async move {
         loop {
             let queue = Arc::clone(&queue);
@@ -373,11 +375,11 @@ fn all_or_none(
                 receipts.push(receipt(event, versions, duplicate));
             }
             Verdict::Invalid(violations) => {
-                invalid.append_up_to(violations.below_index(index), LISTED_VIOLATIONS)
+                invalid.append_up_to(violations.below_index(index), CALL_VIOLATIONS)
             }
             Verdict::Conflict => {
                 let one = Violations::one(uuid_of_item(index), conflict().detail);
-                conflicts.append_up_to(one, LISTED_VIOLATIONS);
+                conflicts.append_up_to(one, CALL_VIOLATIONS);
             }
             Verdict::Locked => {}
         }

@@ -1,11 +1,10 @@
 //! A pool of connections that tells how it is used.
 
+use producer_telemetry::metrics::{Metrics, SECONDS};
 use prometheus::Histogram;
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, Pool};
 use tokio::time::Instant;
-
-use crate::metrics::{Metrics, SECONDS};
 
 /// How a store's pool is used. Reads take their connections from it; writers have their own.
 #[derive(Debug, Clone)]
@@ -28,13 +27,13 @@ impl PoolUse {
 }
 
 /// A pool whose borrowers' waits are measured.
-pub(super) struct MeasuredPool<DB: Database> {
+pub(crate) struct MeasuredPool<DB: Database> {
     pool: Pool<DB>,
     waits: Histogram,
 }
 
 impl<DB: Database> MeasuredPool<DB> {
-    pub(super) fn new(pool: Pool<DB>) -> Self {
+    pub(crate) fn new(pool: Pool<DB>) -> Self {
         let waits = Metrics::default().histogram(
             "producer_database_pool_wait_seconds",
             "How long reads waited for a connection of the pool",
@@ -44,18 +43,18 @@ impl<DB: Database> MeasuredPool<DB> {
     }
 
     /// Borrows a connection.
-    pub(super) async fn acquire(&self) -> Result<PoolConnection<DB>, sqlx::Error> {
+    pub(crate) async fn acquire(&self) -> Result<PoolConnection<DB>, sqlx::Error> {
         let since = Instant::now();
         let acquired = self.pool.acquire().await;
         self.waits.observe(since.elapsed().as_secs_f64());
         acquired
     }
 
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
 
-    pub(super) fn usage(&self) -> PoolUse {
+    pub(crate) fn usage(&self) -> PoolUse {
         PoolUse {
             max: self.pool.options().get_max_connections(),
             open: self.pool.size(),

@@ -1,7 +1,7 @@
 //! What the property tests share: random JSON, and a merge too plain to be wrong.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
-use producer_core::{Clock, Patch, Timestamp, parse};
+use producer_core::{Clock, Patch, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
@@ -12,7 +12,7 @@ pub(crate) fn clock() -> Clock {
 
 /// A patch of a text that is one.
 pub(crate) fn patch(text: &str) -> Patch {
-    parse::attributes(text).expect("a patch")
+    Patch::parse(text).expect("a patch")
 }
 
 /// RFC 7396, section 2, word by word.

@@ -2,14 +2,15 @@
 #![allow(dead_code, reason = "each suite uses a part")]
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use clap::Parser;
-use producer_core::config::Settings;
-use producer_core::maintenance::{Database, migrate};
+use producer_core::ingest::{ApplyError, ApplyMode, Limits, Verdict, Writer};
+use producer_core::model::Entity;
 use producer_core::store::postgres::PostgresStore;
 use producer_core::store::sqlite::SqliteStore;
-use producer_core::store::{ApplyError, ApplyMode, DatabaseUrl, Entity, Store, Verdict, Writer};
-use producer_core::{Clock, EntityKey, Event, Timestamp, parse};
+use producer_core::store::{DatabaseSettings, DatabaseUrl, Pooler, Store};
+use producer_core::{Clock, EntityKey, Event, Timestamp, decode};
+use producer_maintenance::{Database, migrate};
 use test_support::{PgBouncer, Postgres, SqliteFile, sqlite_file};
 use uuid::Uuid;
 
@@ -20,7 +21,7 @@ pub(crate) const START: i64 = 1_767_225_600_000_000;
 pub(crate) struct Db {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) url: String,
-    pub(crate) settings: Settings,
+    pub(crate) settings: DatabaseSettings,
     keep: Keep,
 }
 
@@ -29,48 +30,66 @@ enum Keep {
     Sqlite(SqliteFile),
 }
 
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    settings: Settings,
+/// Changes settings that are as by default.
+pub(crate) type Change = fn(&mut DatabaseSettings);
+
+/// Changes nothing.
+pub(crate) fn default(_settings: &mut DatabaseSettings) {}
+
+pub(crate) fn settings(url: &str, change: Change) -> DatabaseSettings {
+    let mut settings =
+        DatabaseSettings { url: Some(url.to_owned()), ..DatabaseSettings::default() };
+    change(&mut settings);
+    settings
 }
 
-pub(crate) fn settings(url: &str, more: &[&str]) -> Settings {
-    let flags = ["test", "--database-url", url].into_iter().chain(more.iter().copied());
-    Cli::parse_from(flags).settings
+/// The limits of the services.
+pub(crate) fn limits() -> Limits {
+    Limits {
+        queue_events: 20_000,
+        queue_bytes: 64 << 20,
+        queue_age: Duration::from_secs(2),
+        request_timeout: Duration::from_secs(3),
+        log_progress_every: 0,
+    }
 }
 
 impl Db {
-    pub(crate) async fn postgres(more: &[&str]) -> Self {
+    pub(crate) async fn postgres(change: Change) -> Self {
         let database = Postgres::shared().fresh_database().await;
         let url = database.url().to_owned();
-        Self::new(url, Keep::Postgres(database), more).await
+        Self::new(url, Keep::Postgres(database), change).await
     }
 
     /// Through PgBouncer, whose two sessions a database's connections share.
-    pub(crate) async fn pgbouncer(more: &[&str]) -> Self {
+    pub(crate) async fn pgbouncer(change: Change) -> Self {
         static SHARED: OnceLock<PgBouncer> = OnceLock::new();
         let bouncer = SHARED.get_or_init(|| PgBouncer::before(Postgres::shared(), &[]));
-        Self::through(bouncer, more).await
+        Self::through(bouncer, change).await
     }
 
     /// Through a PgBouncer of the test's own before the shared server.
-    pub(crate) async fn through(bouncer: &PgBouncer, more: &[&str]) -> Self {
+    pub(crate) async fn through(bouncer: &PgBouncer, change: Change) -> Self {
         let database = Postgres::shared().fresh_database().await;
         let url = bouncer.url(database.name());
-        let more = [&["--database-pooler", "transaction"], more].concat();
-        Self::new(url, Keep::Postgres(database), &more).await
+        let mut settings = settings(&url, change);
+        settings.pooler = Pooler::Transaction;
+        Self::migrated(settings, Keep::Postgres(database)).await
     }
 
-    pub(crate) async fn sqlite(more: &[&str]) -> Self {
+    pub(crate) async fn sqlite(change: Change) -> Self {
         let file = sqlite_file();
-        Self::new(file.url(), Keep::Sqlite(file), more).await
+        Self::new(file.url(), Keep::Sqlite(file), change).await
     }
 
-    async fn new(url: String, keep: Keep, more: &[&str]) -> Self {
-        let settings = settings(&url, more);
+    async fn new(url: String, keep: Keep, change: Change) -> Self {
+        Self::migrated(settings(&url, change), keep).await
+    }
+
+    async fn migrated(settings: DatabaseSettings, keep: Keep) -> Self {
+        let url = settings.url.clone().unwrap_or_default();
         let database = Database::from(DatabaseUrl::parse(Some(&url)).unwrap());
-        migrate::up(&database.through(settings.database_pooler)).await.unwrap();
+        migrate::up(&database.through(settings.pooler)).await.unwrap();
         let store = open(&settings, clock(START)).await;
         Self { store, url, settings, keep }
     }
@@ -102,8 +121,8 @@ impl Db {
     }
 }
 
-pub(crate) async fn open(settings: &Settings, clock: Clock) -> Arc<dyn Store> {
-    match DatabaseUrl::parse(settings.database_url.as_deref()).unwrap() {
+pub(crate) async fn open(settings: &DatabaseSettings, clock: Clock) -> Arc<dyn Store> {
+    match DatabaseUrl::parse(settings.url.as_deref()).unwrap() {
         DatabaseUrl::Postgres(base) => Arc::new(PostgresStore::new(*base, settings, clock)),
         DatabaseUrl::Sqlite(file) => {
             Arc::new(SqliteStore::open(&file, settings, clock).await.unwrap())
@@ -159,7 +178,7 @@ pub(crate) fn event(n: u128, updates: &[(&str, &str, &str)]) -> Event {
         uuid(n),
         entities.join(",")
     );
-    parse::event(body.as_bytes(), &clock(START)).unwrap()
+    decode::event(body.as_bytes(), &clock(START)).unwrap()
 }
 
 /// An event over one car.

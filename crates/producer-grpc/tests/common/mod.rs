@@ -7,9 +7,6 @@ pub(crate) mod raw;
 use std::net::SocketAddr;
 
 use clap::Parser;
-use producer_core::config::Settings;
-use producer_core::ingest::Limits;
-use producer_core::maintenance::{Database, migrate};
 use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, Ingest, store};
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
@@ -17,8 +14,10 @@ use producer_grpc::proto::v1::{
     EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest, HealthRequest,
 };
 use producer_grpc::{Args, Grpc};
+use producer_maintenance::{Database, migrate};
 use producer_server::budget::Budget;
 use producer_server::metrics::ServiceMetrics;
+use producer_server::settings::Settings;
 use producer_server::{Api, App};
 use test_support::{Postgres, SqliteFile, sqlite_file};
 use tokio::runtime::Handle;
@@ -68,8 +67,8 @@ impl Service {
         let Line { settings, args } = Line::parse_from(line);
         let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a usable URL"));
         migrate::up(&database).await.expect("a migrated database");
-        let store = store::connect(&settings).await.expect("a store");
-        let ingest = Ingest::start(&store, Limits::from(&settings), &Handle::current());
+        let store = store::connect(&settings.database()).await.expect("a store");
+        let ingest = Ingest::start(store.clone(), settings.limits(), &Handle::current());
         let app = App {
             metrics: ServiceMetrics::new(Grpc::API, &store, &ingest),
             ingest,

@@ -4,10 +4,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
-use producer_core::bulk::LISTED_VIOLATIONS;
 use producer_core::ingest::{CallResults, CallSender};
-use producer_core::telemetry::request::{self, Part};
-use producer_core::{ProblemKind, parse};
+use producer_core::model::CALL_VIOLATIONS;
+use producer_core::{ProblemKind, decode};
+use producer_telemetry::request;
+use producer_telemetry::stopwatch::Part;
 
 use super::query_pairs;
 use crate::body::{self, Media, Wire};
@@ -89,7 +90,7 @@ async fn array(
     let mut report = app.report(options.listing);
     let read = body.whole(headers, &app.budget);
     let (bytes, lease) = request::during(Part::Body, read).await?;
-    let items = parse::events(&bytes, &app.clock)?;
+    let items = decode::events(&bytes, &app.clock)?;
     drop(bytes);
     let outcomes = if options.atomic {
         app.ingest.submit_all(items).await?
@@ -134,7 +135,7 @@ enum End {
 }
 
 async fn feed(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
-    let mut listed = LISTED_VIOLATIONS;
+    let mut listed = CALL_VIOLATIONS;
     loop {
         let line = tokio::select! {
             biased;
@@ -144,7 +145,7 @@ async fn feed(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
         };
         let item = match line {
             None => return End::Body,
-            Some(Line::Text(text)) => parse::event(&text, &app.clock),
+            Some(Line::Text(text)) => decode::event(&text, &app.clock),
             Some(Line::TooLong) => Err(line_too_long(app.settings.max_body_bytes)),
             Some(Line::Broken(problem)) => Err(problem),
         };

@@ -3,18 +3,18 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use producer_core::store::{LoggedEvent, LoggedUpdate};
-use producer_core::telemetry::request::{self as telemetry, Part};
-use producer_core::{EntityVersion, ProblemKind, Receipt, parse};
+use producer_core::model::{LoggedEvent, LoggedUpdate};
+use producer_core::{EntityVersion, ProblemKind, Receipt, decode};
+use producer_telemetry::request as telemetry;
+use producer_telemetry::stopwatch::Part;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Decoded, json_text, unreachable};
-use crate::body;
 use crate::problem::{Failure, ProblemBody};
-use crate::{AppState, docs};
+use crate::{AppState, body, docs};
 
 /// The version that an event made of an entity.
 #[derive(Debug, Serialize, ToSchema)]
@@ -102,7 +102,7 @@ pub(crate) async fn post(
     body::only_json(&parts.headers)?;
     let read = body.whole(&parts.headers, &app.budget);
     let (bytes, lease) = telemetry::during(Part::Body, read).await?;
-    let event = parse::event(&bytes, &app.clock);
+    let event = decode::event(&bytes, &app.clock);
     drop((bytes, lease));
     let receipt = app.ingest.submit_item(event).await?;
     Ok(Json(ReceiptBody::from(&receipt)).into_response())
@@ -196,7 +196,7 @@ pub(crate) async fn get(
     Decoded(uuid): Decoded<String>,
 ) -> Result<Json<LoggedBody>, Failure> {
     let _in_hand = app.enter()?;
-    let uuid = parse::uuid(&uuid)
+    let uuid = decode::uuid(&uuid)
         .ok_or_else(|| Failure::new(ProblemKind::Malformed, "the path value uuid is no UUID"))?;
     let read = telemetry::during(Part::Database, app.store.event(uuid));
     let event = read.await.map_err(unreachable)?;

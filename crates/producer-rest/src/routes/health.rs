@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use producer_core::telemetry::request::{self, Part};
+use producer_telemetry::request;
+use producer_telemetry::stopwatch::Part;
 use serde::Serialize;
 use utoipa::ToSchema;
 

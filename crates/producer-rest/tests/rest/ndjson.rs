@@ -1,7 +1,6 @@
 //! `POST /api/v1/events/bulk` with NDJSON.
 
 use serde_json::{Value, json};
-
 use test_support::Postgres;
 
 use crate::app::{TestApp, car_event};

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use producer_core::config::Settings;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -17,6 +16,7 @@ use tokio_util::either::Either;
 use super::Failure;
 use crate::Api;
 use crate::serve::provider;
+use crate::settings::Settings;
 
 pub(super) async fn healthcheck<A: Api>(
     settings: &Settings,

@@ -7,10 +7,10 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use producer_core::config::{Settings, duration};
 
 use super::environment::Environment;
 use crate::Api;
+use crate::settings::{Settings, duration};
 use crate::traces::TraceSettings;
 
 /// The whole command line.

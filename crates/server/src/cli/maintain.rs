@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use producer_core::Clock;
-use producer_core::config::Settings;
-use producer_core::maintenance::{
-    Database, MaintenanceError, News, adopt, migrate, prune, rebuild,
-};
+use producer_maintenance::{Database, MaintenanceError, News, adopt, migrate, prune, rebuild};
 
 use super::Failure;
 use super::line::Migrate;
+use crate::settings::Settings;
 
 /// The exit status where differences were found and not mended.
 const DIFFERS: u8 = 1;

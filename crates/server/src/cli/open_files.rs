@@ -1,7 +1,8 @@
 //! The limit of open files. Each connection is one.
 
-use producer_core::config::Settings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::settings::Settings;
 
 /// Files beside connections: listeners, an embedded database's, the runtime's own.
 const OTHERS: u64 = 64;

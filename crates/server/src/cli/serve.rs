@@ -5,11 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use producer_core::config::Settings;
-use producer_core::ingest::Limits;
-use producer_core::maintenance::{Database, MaintenanceError, migrate};
-use producer_core::store::{self, Store};
-use producer_core::{Clock, Ingest};
+use producer_core::store::Store;
+use producer_core::{Clock, Ingest, store};
+use producer_maintenance::{Database, MaintenanceError, migrate};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,6 +18,7 @@ use crate::admin::Admin;
 use crate::budget::Budget;
 use crate::metrics::ServiceMetrics;
 use crate::serve::{Listener, Tls};
+use crate::settings::Settings;
 use crate::{Api, App};
 
 /// How often a database that was out of reach at the start is tried.
@@ -120,7 +119,7 @@ async fn start(settings: &Settings, database: &Database) -> Result<Started, Fail
             }
             Err(error) => return Err(Failure::new(error)),
         };
-    let store = store::connect(settings).await.map_err(Failure::new)?;
+    let store = store::connect(&settings.database()).await.map_err(Failure::new)?;
     Ok(Started { store, migrate_later })
 }
 
@@ -154,7 +153,7 @@ fn app<A: Api>(
     started: &Started,
     writers: &Handle,
 ) -> App<A::Args> {
-    let ingest = Ingest::start(&started.store, Limits::from(&settings), writers);
+    let ingest = Ingest::start(started.store.clone(), settings.limits(), writers);
     App {
         metrics: ServiceMetrics::new(A::API, &started.store, &ingest),
         ingest,

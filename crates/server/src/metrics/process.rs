@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use producer_core::metrics::Metrics;
+use producer_telemetry::metrics::Metrics;
 use prometheus::{Counter, Gauge, IntGauge};
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use producer_core::metrics::{Metrics, SECONDS};
-use producer_core::telemetry::request::{Ending, RequestContext};
+use producer_telemetry::metrics::{Metrics, SECONDS};
+use producer_telemetry::request::RequestContext;
+use producer_telemetry::stopwatch::RequestEnd;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 /// What a request that matches no route is counted under.
@@ -159,7 +160,7 @@ impl InFlight {
         self.handles.duration.observe(took.as_secs_f64());
         if let Some(context) = &self.context {
             let Handles { route, method, .. } = &*self.handles;
-            context.end(&Ending { route, method, status, took });
+            context.end(&RequestEnd { route, method, status, took });
         }
     }
 }

@@ -3,15 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::ingest::{Ingest, Limits};
-use crate::store::{
-    ApplyError, ApplyMode, BoxFuture, Entity, LoggedEvent, ReadError, Stamp, Store, Verdict, Writer,
-};
-use crate::{EntityKey, Event};
+use crate::ingest::{ApplyError, ApplyMode, Ingest, Limits, Verdict, WriteStore, Writer};
+use crate::model::{EntityKey, Event, Stamp};
 
 /// What the store does with the next batch instead of simply applying it.
 pub(super) enum Trick {
@@ -69,7 +67,7 @@ impl FakeStore {
     }
 
     pub(super) fn start(&self, limits: Limits) -> Ingest {
-        Ingest::start(&(Arc::new(self.clone()) as Arc<dyn Store>), limits, &Handle::current())
+        Ingest::start(Arc::new(self.clone()), limits, &Handle::current())
     }
 }
 
@@ -150,28 +148,12 @@ impl Writer for FakeWriter {
     }
 }
 
-impl Store for FakeStore {
+impl WriteStore for FakeStore {
     fn writer(&self) -> Box<dyn Writer> {
         Box::new(FakeWriter(self.clone()))
     }
 
     fn max_writers(&self) -> usize {
         self.writers
-    }
-
-    fn entity<'a>(&'a self, _: &'a EntityKey) -> BoxFuture<'a, Result<Option<Entity>, ReadError>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn event(&self, _: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
     }
 }

@@ -3,10 +3,10 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Error, Row};
 
-use crate::config::Pooler;
+use crate::store::settings::Pooler;
 
 /// One line where a pooler refused the connection for what it asked; `None` for other errors.
-pub(crate) fn refusal(error: &Error, set: Pooler) -> Option<String> {
+pub fn refusal(error: &Error, set: Pooler) -> Option<String> {
     let Error::Database(refusal) = error else { return None };
     let said = refusal.message();
     said.starts_with("unsupported startup parameter").then(|| match set {
@@ -25,13 +25,11 @@ fn unusable(why: &str) -> String {
 }
 
 /// An option that every connection sets, to see whether the others arrive.
-pub(crate) const MARK: (&str, &str) = ("producer.options", "arrive");
+pub const MARK: (&str, &str) = ("producer.options", "arrive");
 
 /// Whether the server has got the connection's options; the inner error is one line. A pooler may
 /// drop them in silence, and with them the promise that what is acknowledged is on disk.
-pub(crate) async fn options_arrive(
-    connection: &mut PgConnection,
-) -> Result<Result<(), String>, Error> {
+pub async fn options_arrive(connection: &mut PgConnection) -> Result<Result<(), String>, Error> {
     let mark = sqlx::raw_sql("SELECT coalesce(current_setting('producer.options', true), '')");
     let mark: String = mark.fetch_one(connection).await?.try_get(0)?;
     let why = "the connection's options don't arrive, as if a pooler stood before the server";

@@ -7,15 +7,18 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, SqlSafeStr, SqlStr};
 
 use super::pooler;
-use crate::config::{Pooler, Settings};
+use crate::store::settings::{DatabaseSettings, Pooler};
 
-fn session_settings(settings: &Settings) -> [(&'static str, String); 7] {
+/// What a client-side deadline allows beyond the server's own.
+pub(super) const SLACK: Duration = Duration::from_millis(500);
+
+fn session_settings(settings: &DatabaseSettings) -> [(&'static str, String); 7] {
     let millis = |duration: Duration| format!("{}ms", duration.as_millis());
     [
-        ("statement_timeout", millis(settings.database_statement_timeout)),
-        ("lock_timeout", millis(settings.database_lock_timeout)),
+        ("statement_timeout", millis(settings.statement_timeout)),
+        ("lock_timeout", millis(settings.lock_timeout)),
         // a writer that stands still between two statements is stuck
-        ("idle_in_transaction_session_timeout", millis(settings.database_statement_timeout * 2)),
+        ("idle_in_transaction_session_timeout", millis(settings.statement_timeout * 2)),
         // an acknowledged event is on disk, whatever the server's default says
         ("synchronous_commit", "on".to_owned()),
         // every statement looks rows up by their keys; a plan made when a table was small must not
@@ -28,9 +31,9 @@ fn session_settings(settings: &Settings) -> [(&'static str, String); 7] {
 
 /// How every connection of ours is set up. Without a pooler the settings are options of the
 /// connection, so that they hold from its first statement on, without a round trip.
-pub(super) fn options(base: PgConnectOptions, settings: &Settings) -> PgConnectOptions {
+pub(super) fn options(base: PgConnectOptions, settings: &DatabaseSettings) -> PgConnectOptions {
     let options = base.application_name("producer").disable_statement_logging();
-    match settings.database_pooler {
+    match settings.pooler {
         Pooler::None => options
             .options(session_settings(settings))
             .options([("default_transaction_isolation", "read committed"), pooler::MARK]),
@@ -52,8 +55,8 @@ pub(super) struct Transactions {
 }
 
 impl Transactions {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let always = settings.database_pooler == Pooler::Transaction;
+    pub(super) fn new(settings: &DatabaseSettings) -> Self {
+        let always = settings.pooler == Pooler::Transaction;
         let mut begin = "BEGIN".to_owned();
         if always {
             begin += " ISOLATION LEVEL READ COMMITTED";

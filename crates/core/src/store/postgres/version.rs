@@ -8,7 +8,7 @@ const OLDEST: u32 = 140_000;
 ///
 /// # Errors
 /// One line for whoever starts the program.
-pub(crate) fn check(server_version_num: Option<u32>) -> Result<(), String> {
+pub fn check(server_version_num: Option<u32>) -> Result<(), String> {
     match server_version_num {
         Some(number) if number < OLDEST => Err(format!(
             "DATABASE_URL: PostgreSQL 14 or newer is needed, the server is {}",

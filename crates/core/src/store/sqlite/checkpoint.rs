@@ -11,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::disk::beside;
-use super::turns::Turns;
+use super::write_lock::Turns;
 
 /// Bytes of log (about 1,000 pages, as SQLite does it by default) that make a checkpoint worth it.
 /// They are also what is left of the file when the log begins anew: writing over them spares the file

@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::cannot_open;
-use crate::store::ConnectError;
+use crate::store::port::ConnectError;
 
 /// File systems whose locks and shared memory other machines don't see: a write-ahead log on one of
 /// them corrupts the database.
@@ -52,6 +51,11 @@ fn file_system<'m>(folder: &Path, mounts: &'m str) -> Option<&'m str> {
         folder.starts_with(&point).then_some((point.components().count(), fields.next()?))
     });
     mounted.max_by_key(|&(depth, _)| depth).map(|(_, kind)| kind)
+}
+
+/// The error of a file that can't be opened.
+pub(super) fn cannot_open(file: &Path, error: &dyn std::fmt::Display) -> ConnectError {
+    ConnectError(format!("DATABASE_URL: {} can't be opened: {error}", file.display()))
 }
 
 #[cfg(test)]

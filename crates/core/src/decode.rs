@@ -1,0 +1,98 @@
+//! From bytes to [`Event`]s: one pass over the raw JSON finds every broken rule and its location,
+//! without recursion.
+
+mod draft;
+mod event;
+mod uuid;
+
+use std::borrow::Cow;
+
+pub use draft::{Draft, Field, Header};
+pub use uuid::uuid;
+
+use crate::json::{Kind, Location, Malformed, Scanner, Violations};
+use crate::model::{CALL_VIOLATIONS, Clock, Event, Problem, ProblemKind};
+
+/// Items that a bulk array may have.
+const MAX_EVENTS: usize = 10_000;
+
+/// Reads one event.
+///
+/// # Errors
+/// `Malformed` with line and column where the body is not UTF-8 or not JSON, `Validation` with all
+/// broken rules where it is JSON but no event.
+pub fn event(body: &[u8], clock: &Clock) -> Result<Event, Problem> {
+    let mut scan = Scanner::new(utf8(body)?);
+    let draft = event::read(&mut scan)?;
+    scan.lexer.end()?;
+    draft.finish(clock)
+}
+
+/// Reads a JSON array of 1 to 10,000 events. An item that is JSON but no event is an `Err` in its
+/// place, with locations relative to the item.
+///
+/// # Errors
+/// `Malformed` where the body as a whole is not UTF-8 or not JSON, `Validation` where it is no
+/// array, or one of no or too many items.
+pub fn events(body: &[u8], clock: &Clock) -> Result<Vec<Result<Event, Problem>>, Problem> {
+    let mut scan = Scanner::new(utf8(body)?);
+    if scan.lexer.is_at_end() {
+        return Err(not_events("must be a JSON array of 1 to 10,000 events"));
+    }
+    if scan.next_kind()? != Kind::Array {
+        let mut violations = Violations::one(Location::default(), "must be a JSON array of events");
+        scan.value(&mut violations)?;
+        scan.lexer.end()?;
+        return Err(Problem::validation(violations));
+    }
+    let events = items(&mut scan, clock)?;
+    scan.lexer.end()?;
+    if events.is_empty() {
+        return Err(not_events("must have at least one item"));
+    }
+    Ok(events)
+}
+
+/// The array's own steps are taken here and not by the scanner, so that its places begin at the
+/// item.
+fn items(scan: &mut Scanner<'_>, clock: &Clock) -> Result<Vec<Result<Event, Problem>>, Problem> {
+    let mut events = Vec::new();
+    let mut listed = CALL_VIOLATIONS;
+    scan.lexer.bump();
+    if scan.lexer.peek() == b']' {
+        scan.lexer.bump();
+        return Ok(events);
+    }
+    loop {
+        if events.len() == MAX_EVENTS {
+            return Err(not_events("must have at most 10,000 items"));
+        }
+        let item = event::read(scan)?.finish(clock);
+        events.push(item.map_err(|problem| problem.list_at_most(&mut listed)));
+        match scan.lexer.peek() {
+            b',' => scan.lexer.bump(),
+            b']' => break scan.lexer.bump(),
+            _ => return Err(scan.lexer.malformed("expected ',' or ']'").into()),
+        }
+    }
+    Ok(events)
+}
+
+fn not_events(detail: &'static str) -> Problem {
+    Problem::validation(Violations::one(Location::default(), detail))
+}
+
+fn utf8(body: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(body).map_err(|error| {
+        let (valid, _) = body.split_at(error.valid_up_to());
+        let before = String::from_utf8_lossy(valid);
+        Malformed::at(&before, before.len(), "the text is not UTF-8").into()
+    })
+}
+
+impl From<Malformed> for Problem {
+    fn from(malformed: Malformed) -> Self {
+        let detail = format!("the body is not valid JSON: {malformed}");
+        Self::new(ProblemKind::Malformed, Cow::Owned(detail))
+    }
+}

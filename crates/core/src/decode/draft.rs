@@ -1,0 +1,381 @@
+//! The door of the core: an event in the making, which both transports fill, so that both give the
+//! same verdict.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+use super::uuid::uuid;
+use crate::json::{Location, Patch, Step, Violations};
+use crate::model::{
+    Clock, EntityKey, EntityUpdate, Event, Problem, Timestamp, check_id, check_name,
+};
+
+const MAX_ENTITIES: usize = 1000;
+
+const HEADER: &str = "eventHeader";
+const BODY: &str = "eventBody";
+const ENTITIES: &str = "entities";
+const ATTRIBUTES: &str = "updatedAttributes";
+
+const REQUIRED: &str = "is required";
+const NO_STRING: &str = "must be a string";
+
+/// The value of one field, as a transport has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field<'a> {
+    /// Not there, or null.
+    Absent,
+    /// A string.
+    Text(Cow<'a, str>),
+    /// The text of a JSON number.
+    Number(&'a str),
+    /// Another type of JSON.
+    Other,
+    /// There, and already reported as a violation.
+    Refused,
+}
+
+impl<'a> Field<'a> {
+    /// A field of a protocol that has no null: an empty string counts as absent.
+    pub fn non_empty(text: &'a str) -> Self {
+        if text.is_empty() { Self::Absent } else { Self::Text(Cow::Borrowed(text)) }
+    }
+}
+
+/// The fields of `eventHeader`, in the order in which they are checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// `uuid`
+    pub uuid: Field<'a>,
+    /// `eventName`
+    pub event_name: Field<'a>,
+    /// `createdDate`
+    pub created_date: Field<'a>,
+    /// `savedDate`
+    pub saved_date: Field<'a>,
+    /// `eventType`
+    pub event_type: Field<'a>,
+}
+
+/// A required value on its way.
+#[derive(Debug, Default)]
+enum Slot<T> {
+    #[default]
+    Missing,
+    /// There, and reported.
+    Refused,
+    Is(T),
+}
+
+impl<T> Slot<T> {
+    fn set(&mut self, value: Option<T>) {
+        *self = value.map_or(Self::Refused, Self::Is);
+    }
+
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing)
+    }
+}
+
+/// An event in the making. It takes fields as they come, notes every broken rule in that order, and
+/// becomes an [`Event`] if there is none.
+///
+/// ```
+/// # use producer_core::{Clock, Draft, Field, Header, Patch};
+/// # let clock = Clock::system();
+/// let mut draft = Draft::new();
+/// draft.header(Header {
+///     uuid: Field::Absent,
+///     event_name: Field::Text("LoanPaymentSubmitted".into()),
+///     created_date: Field::Absent,
+///     saved_date: Field::Absent,
+///     event_type: Field::Absent,
+/// });
+/// draft.body(|draft| draft.entity("Loan", "loan-12345", Patch::parse("{}")));
+/// assert_eq!(draft.finish(&clock)?.updates().len(), 1);
+/// # Ok::<(), producer_core::Problem>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Draft {
+    uuid: Option<Uuid>,
+    name: Slot<String>,
+    event_type: Option<String>,
+    created: Option<Timestamp>,
+    saved: Option<Timestamp>,
+    updates: Vec<EntityUpdate>,
+    entity: EntityDraft,
+    entities_begun: usize,
+    has_header: bool,
+    has_body: bool,
+    has_entities: bool,
+    violations: Violations,
+}
+
+#[derive(Debug, Default)]
+struct EntityDraft {
+    entity_type: Slot<String>,
+    entity_id: Slot<String>,
+    patch: Slot<Patch>,
+}
+
+impl Draft {
+    /// A draft without anything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a whole header.
+    pub fn header(&mut self, header: Header<'_>) {
+        self.begin_header();
+        self.uuid(header.uuid);
+        self.event_name(header.event_name);
+        self.created_date(header.created_date);
+        self.saved_date(header.saved_date);
+        self.event_type(header.event_type);
+        self.end_header();
+    }
+
+    /// Takes a whole body: `entities` calls [`Draft::entity`] for each.
+    pub fn body(&mut self, entities: impl FnOnce(&mut Self)) {
+        self.begin_body();
+        self.begin_entities();
+        entities(self);
+        self.end_entities();
+        self.end_body();
+    }
+
+    /// Takes a whole entity of the body. Violations of the attributes have locations relative to
+    /// them, as [`Patch::parse`] returns them.
+    pub fn entity(
+        &mut self,
+        entity_type: &str,
+        entity_id: &str,
+        attributes: Result<Patch, Violations>,
+    ) {
+        self.begin_entity();
+        self.entity_type(Field::Text(entity_type.into()));
+        self.entity_id(Field::Text(entity_id.into()));
+        match attributes {
+            Ok(patch) => self.patch(Some(patch)),
+            Err(violations) => {
+                self.violations.append(violations.below(&self.entity_field(ATTRIBUTES)));
+                self.patch(None);
+            }
+        }
+        self.end_entity();
+    }
+
+    /// Makes the event, with a new uuid where none was given.
+    ///
+    /// # Errors
+    /// `Validation` with every broken rule, and the event's uuid where a valid one was given.
+    pub fn finish(mut self, clock: &Clock) -> Result<Event, Problem> {
+        for (is_there, part) in [(self.has_header, HEADER), (self.has_body, BODY)] {
+            if !is_there {
+                self.violations.add(|| Location(vec![key(part)]), REQUIRED);
+            }
+        }
+        match self.name {
+            Slot::Is(name) if self.violations.is_empty() => Ok(Event {
+                uuid: self.uuid.unwrap_or_else(|| clock.new_uuid()),
+                name,
+                event_type: self.event_type,
+                created: self.created,
+                saved: self.saved,
+                updates: self.updates,
+            }),
+            _ => {
+                let problem = Problem::validation(self.violations);
+                Err(Problem { event_id: self.uuid, ..problem })
+            }
+        }
+    }
+
+    /// What was no event at all, and is reported as such: then nothing in it is missed.
+    pub(crate) fn without_shape(mut self) -> Self {
+        (self.has_header, self.has_body) = (true, true);
+        self
+    }
+
+    pub(crate) fn violations_mut(&mut self) -> &mut Violations {
+        &mut self.violations
+    }
+
+    pub(crate) fn begin_header(&mut self) {
+        self.has_header = true;
+    }
+
+    pub(crate) fn uuid(&mut self, field: Field<'_>) {
+        let given = self.optional_text(field, "uuid");
+        self.uuid = given.and_then(|text| {
+            let uuid = uuid(&text);
+            if uuid.is_none() {
+                let detail = "must be a UUID, hyphenated or as 32 hexadecimal digits";
+                self.violations.add(|| header_field("uuid"), detail);
+            }
+            uuid
+        });
+    }
+
+    pub(crate) fn event_name(&mut self, field: Field<'_>) {
+        let place = || header_field("eventName");
+        required(&mut self.name, field, check_name, place, &mut self.violations);
+    }
+
+    pub(crate) fn event_type(&mut self, field: Field<'_>) {
+        let given = self.optional_text(field, "eventType").filter(|text| !text.is_empty());
+        self.event_type = given.map(Cow::into_owned);
+        let broken = self.event_type.as_deref().and_then(|text| check_name(text).err());
+        if let Some(detail) = broken {
+            self.violations.add(|| header_field("eventType"), detail);
+        }
+    }
+
+    pub(crate) fn created_date(&mut self, field: Field<'_>) {
+        self.created = self.date(field, "createdDate");
+    }
+
+    pub(crate) fn saved_date(&mut self, field: Field<'_>) {
+        self.saved = self.date(field, "savedDate");
+    }
+
+    fn date(&mut self, field: Field<'_>, name: &'static str) -> Option<Timestamp> {
+        let date = match &field {
+            Field::Absent | Field::Refused => return None,
+            Field::Text(text) => Timestamp::from_text(text),
+            Field::Number(text) => Timestamp::from_number(text),
+            Field::Other => Err("must be a string or a number"),
+        };
+        date.map_err(|detail| self.violations.add(|| header_field(name), detail)).ok()
+    }
+
+    fn optional_text<'f>(&mut self, field: Field<'f>, name: &'static str) -> Option<Cow<'f, str>> {
+        match field {
+            Field::Text(text) => return Some(text),
+            Field::Absent | Field::Refused => {}
+            Field::Number(_) | Field::Other => {
+                self.violations.add(|| header_field(name), NO_STRING);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn end_header(&mut self) {
+        if self.name.is_missing() {
+            self.violations.add(|| header_field("eventName"), REQUIRED);
+        }
+    }
+
+    pub(crate) fn begin_body(&mut self) {
+        self.has_body = true;
+    }
+
+    pub(crate) fn begin_entities(&mut self) {
+        self.has_entities = true;
+        self.entities_begun = 0; // places in a list that stands twice count from its own begin
+    }
+
+    pub(crate) fn begin_entity(&mut self) {
+        self.entities_begun += 1;
+        self.entity = EntityDraft::default();
+        if self.entities_begun == MAX_ENTITIES + 1 {
+            self.violations.add(all_entities, "must have at most 1,000 items");
+        }
+    }
+
+    pub(crate) fn entity_type(&mut self, field: Field<'_>) {
+        let (slot, place) = (&mut self.entity.entity_type, self.entities_begun);
+        let place = || entity_field(place, "entityType");
+        required(slot, field, check_id, place, &mut self.violations);
+    }
+
+    pub(crate) fn entity_id(&mut self, field: Field<'_>) {
+        let (slot, place) = (&mut self.entity.entity_id, self.entities_begun);
+        let place = || entity_field(place, "entityId");
+        required(slot, field, check_id, place, &mut self.violations);
+    }
+
+    /// `None`: it is there, and reported as broken.
+    pub(crate) fn patch(&mut self, patch: Option<Patch>) {
+        self.entity.patch.set(patch);
+    }
+
+    pub(crate) fn end_entity(&mut self) {
+        let entity = std::mem::take(&mut self.entity);
+        let missing = [
+            (entity.entity_type.is_missing(), "entityType"),
+            (entity.entity_id.is_missing(), "entityId"),
+            (entity.patch.is_missing(), ATTRIBUTES),
+        ];
+        for (_, name) in missing.into_iter().filter(|(is_missing, _)| *is_missing) {
+            self.violations.add(|| entity_field(self.entities_begun, name), REQUIRED);
+        }
+        let EntityDraft { entity_type, entity_id, patch } = entity;
+        if let (Slot::Is(entity_type), Slot::Is(entity_id), Slot::Is(patch)) =
+            (entity_type, entity_id, patch)
+            && self.violations.is_empty()
+        {
+            self.updates.push(EntityUpdate {
+                key: EntityKey::new_unchecked(entity_type, entity_id),
+                patch,
+            });
+        }
+    }
+
+    pub(crate) fn end_entities(&mut self) {
+        if self.entities_begun == 0 {
+            self.violations.add(all_entities, "must have at least one item");
+        }
+    }
+
+    pub(crate) fn end_body(&mut self) {
+        if !self.has_entities {
+            self.violations.add(all_entities, REQUIRED);
+        }
+    }
+
+    fn entity_field(&self, name: &'static str) -> Location {
+        entity_field(self.entities_begun, name)
+    }
+}
+
+/// Fills `slot` from a field that must be a string and pass `check`.
+fn required(
+    slot: &mut Slot<String>,
+    field: Field<'_>,
+    check: fn(&str) -> Result<(), &'static str>,
+    place: impl FnOnce() -> Location,
+    violations: &mut Violations,
+) {
+    let verdict = match field {
+        Field::Absent => return,
+        Field::Refused => return slot.set(None),
+        Field::Text(text) => check(&text).map(|()| text),
+        Field::Number(_) | Field::Other => Err(NO_STRING),
+    };
+    match verdict {
+        Ok(text) => slot.set(Some(text.into_owned())),
+        Err(detail) => {
+            violations.add(place, detail);
+            slot.set(None);
+        }
+    }
+}
+
+fn header_field(name: &'static str) -> Location {
+    Location(vec![key(HEADER), key(name)])
+}
+
+fn all_entities() -> Location {
+    Location(vec![key(BODY), key(ENTITIES)])
+}
+
+/// `ordinal` counts from 1.
+fn entity_field(ordinal: usize, name: &'static str) -> Location {
+    Location(vec![key(BODY), key(ENTITIES), Step::Index(ordinal - 1), key(name)])
+}
+
+fn key(name: &'static str) -> Step {
+    Step::Key(Cow::Borrowed(name))
+}

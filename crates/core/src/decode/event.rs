@@ -1,0 +1,176 @@
+//! The shape of an event in JSON: which member goes where in a [`Draft`]. The depth is fixed, so
+//! plain functions inside each other are enough.
+
+use super::draft::{Draft, Field};
+use crate::json::{Kind, Malformed, Patch, Scanner, decode};
+
+const NO_OBJECT: &str = "must be a JSON object";
+
+/// Reads one event from where the scanner stands.
+pub(super) fn read(scan: &mut Scanner<'_>) -> Result<Draft, Malformed> {
+    let mut reader = Reader { scan, draft: Draft::new() };
+    if reader.event()? { Ok(reader.draft) } else { Ok(reader.draft.without_shape()) }
+}
+
+struct Reader<'s, 'a> {
+    scan: &'s mut Scanner<'a>,
+    draft: Draft,
+}
+
+impl<'a> Reader<'_, 'a> {
+    /// False where the value is no object at all.
+    fn event(&mut self) -> Result<bool, Malformed> {
+        if !self.enters_object()? {
+            return Ok(false);
+        }
+        while self.next_member()? {
+            match &**self.scan.current_key() {
+                "eventHeader" => self.header()?,
+                "eventBody" => self.body()?,
+                _ => self.ignored()?,
+            }
+        }
+        Ok(true)
+    }
+
+    fn header(&mut self) -> Result<(), Malformed> {
+        if self.is_null()? {
+            return self.ignored();
+        }
+        self.draft.begin_header();
+        if !self.enters_object()? {
+            return Ok(());
+        }
+        while self.next_member()? {
+            match &**self.scan.current_key() {
+                "uuid" => self.field(Draft::uuid)?,
+                "eventName" => self.field(Draft::event_name)?,
+                "eventType" => self.field(Draft::event_type)?,
+                "createdDate" => self.field(Draft::created_date)?,
+                "savedDate" => self.field(Draft::saved_date)?,
+                _ => self.ignored()?,
+            }
+        }
+        self.draft.end_header();
+        Ok(())
+    }
+
+    fn body(&mut self) -> Result<(), Malformed> {
+        if self.is_null()? {
+            return self.ignored();
+        }
+        self.draft.begin_body();
+        if !self.enters_object()? {
+            return Ok(());
+        }
+        while self.next_member()? {
+            match &**self.scan.current_key() {
+                "entities" => self.entities()?,
+                _ => self.ignored()?,
+            }
+        }
+        self.draft.end_body();
+        Ok(())
+    }
+
+    fn entities(&mut self) -> Result<(), Malformed> {
+        if self.is_null()? {
+            return self.ignored();
+        }
+        self.draft.begin_entities();
+        if self.scan.next_kind()? != Kind::Array {
+            return self.wrong_type("must be a JSON array");
+        }
+        self.scan.enter_array();
+        while self.scan.next_element()? {
+            self.entity()?;
+        }
+        self.draft.end_entities();
+        Ok(())
+    }
+
+    fn entity(&mut self) -> Result<(), Malformed> {
+        self.draft.begin_entity();
+        if !self.enters_object()? {
+            return Ok(());
+        }
+        while self.next_member()? {
+            match &**self.scan.current_key() {
+                "entityType" => self.field(Draft::entity_type)?,
+                "entityId" => self.field(Draft::entity_id)?,
+                "updatedAttributes" => self.attributes()?,
+                _ => self.ignored()?,
+            }
+        }
+        self.draft.end_entity();
+        Ok(())
+    }
+
+    fn attributes(&mut self) -> Result<(), Malformed> {
+        match self.scan.next_kind()? {
+            Kind::Null => self.ignored(),
+            Kind::Object => {
+                let patch = Patch::read(self.scan, self.draft.violations_mut())?;
+                self.draft.patch(Some(patch));
+                Ok(())
+            }
+            _ => {
+                self.draft.patch(None);
+                self.wrong_type(NO_OBJECT)
+            }
+        }
+    }
+
+    fn field(&mut self, take: fn(&mut Draft, Field<'_>)) -> Result<(), Malformed> {
+        let sink = self.draft.violations_mut();
+        let field = match self.scan.next_kind()? {
+            Kind::Null => {
+                self.scan.value(sink)?;
+                Field::Absent
+            }
+            Kind::String => match self.scan.string(sink)? {
+                text if text.flaw.is_some() => Field::Refused,
+                text => Field::Text(decode(text.raw)),
+            },
+            Kind::Number => match self.scan.number(sink)? {
+                number if number.too_long => Field::Refused,
+                number => Field::Number(number.raw),
+            },
+            _ => {
+                // its type is reported where it begins, before what is wrong inside it
+                take(&mut self.draft, Field::Other);
+                return self.ignored();
+            }
+        };
+        take(&mut self.draft, field);
+        Ok(())
+    }
+
+    fn is_null(&mut self) -> Result<bool, Malformed> {
+        Ok(self.scan.next_kind()? == Kind::Null)
+    }
+
+    fn next_member(&mut self) -> Result<bool, Malformed> {
+        self.scan.next_member(self.draft.violations_mut())
+    }
+
+    /// Enters the object that comes next. Another value is reported and read over: false.
+    fn enters_object(&mut self) -> Result<bool, Malformed> {
+        if self.scan.next_kind()? != Kind::Object {
+            self.wrong_type(NO_OBJECT)?;
+            return Ok(false);
+        }
+        self.scan.enter_object();
+        Ok(true)
+    }
+
+    fn wrong_type(&mut self, detail: &'static str) -> Result<(), Malformed> {
+        self.draft.violations_mut().add(|| self.scan.location(), detail);
+        self.ignored()
+    }
+
+    fn ignored(&mut self) -> Result<(), Malformed> {
+        self.scan.value(self.draft.violations_mut())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! What both APIs tell about a call of many events: the status of an item, and the sum.
+
+use crate::json::Violations;
+use crate::model::{CALL_VIOLATIONS, Event, Outcome, Problem, ProblemKind};
+
+/// The events of an array of which all or none are to be applied.
+///
+/// # Errors
+/// `Validation` with the broken rules of all items, with locations from the array's root.
+pub fn all_valid(
+    items: impl IntoIterator<Item = Result<Event, Problem>>,
+) -> Result<Vec<Event>, Problem> {
+    let mut violations = Violations::default();
+    let mut events = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        match item {
+            Ok(event) => events.push(event),
+            Err(problem) => {
+                violations.append_up_to(problem.violations.below_index(index), CALL_VIOLATIONS);
+            }
+        }
+    }
+    if violations.is_empty() { Ok(events) } else { Err(Problem::validation(violations)) }
+}
+
+/// What became of one item, as it is told to the sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemStatus {
+    /// Stored now.
+    Processed,
+    /// Stored before, with the same content.
+    Duplicate,
+    /// It breaks a rule, or is no event at all.
+    Invalid,
+    /// Its uuid is stored with other content.
+    Conflict,
+    /// Not stored, through no fault of its own.
+    Unavailable,
+    /// It may or may not be stored.
+    Unknown,
+}
+
+impl ItemStatus {
+    /// The status of an item with this outcome.
+    pub fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Ok(receipt) if receipt.duplicate => Self::Duplicate,
+            Ok(_) => Self::Processed,
+            Err(problem) => Self::of_problem(problem.kind),
+        }
+    }
+
+    fn of_problem(kind: ProblemKind) -> Self {
+        match kind {
+            ProblemKind::Conflict => Self::Conflict,
+            ProblemKind::Overloaded | ProblemKind::Unavailable => Self::Unavailable,
+            ProblemKind::OutcomeUnknown => Self::Unknown,
+            _ => Self::Invalid,
+        }
+    }
+
+    /// The word that REST says; gRPC's enum has the same in capitals.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Processed => "processed",
+            Self::Duplicate => "duplicate",
+            Self::Invalid => "invalid",
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the item counts as processed: it is stored, now or before.
+    pub const fn is_stored(self) -> bool {
+        matches!(self, Self::Processed | Self::Duplicate)
+    }
+}
+
+/// The sum over the items of a call.
+#[derive(Debug, Clone, Default)]
+pub struct BatchSummary {
+    processed: u64,
+    failed: u64,
+    unknown: u64,
+    cut: bool,
+    /// The first item's problem that makes the whole call unavailable, where nothing contradicts.
+    unavailable: Option<Problem>,
+}
+
+impl BatchSummary {
+    /// Counts one more outcome and says its status.
+    pub fn count(&mut self, outcome: &Outcome) -> ItemStatus {
+        let status = ItemStatus::of(outcome);
+        if status.is_stored() {
+            self.processed += 1;
+        } else {
+            self.failed += 1;
+        }
+        match (status, outcome) {
+            (ItemStatus::Unknown, _) => self.unknown += 1,
+            (ItemStatus::Unavailable, Err(problem)) if self.unavailable.is_none() => {
+                self.unavailable = Some(Problem::new(problem.kind, problem.detail.clone()));
+            }
+            _ => {}
+        }
+        status
+    }
+
+    /// Notes that the sender may have more that was not looked at, so that this is no success.
+    pub fn cut(&mut self) {
+        self.cut = true;
+    }
+
+    /// Items stored, now or before.
+    pub fn processed(&self) -> u64 {
+        self.processed
+    }
+
+    /// All other items.
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// Items looked at: the index of the first one that was not.
+    pub fn total(&self) -> u64 {
+        self.processed + self.failed
+    }
+
+    /// Whether everything that was sent is stored.
+    pub fn success(&self) -> bool {
+        self.failed == 0 && !self.cut
+    }
+
+    /// The sentence that existing clients read.
+    pub fn message(&self) -> String {
+        if self.success() {
+            "All events processed successfully".into()
+        } else {
+            format!("Processed {} events, {} failed", self.processed, self.failed)
+        }
+    }
+
+    /// The problem to answer instead, where some were unavailable and nothing is stored or unknown.
+    pub fn nothing_stored(&self) -> Option<&Problem> {
+        self.unavailable.as_ref().filter(|_| self.processed == 0 && self.unknown == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Receipt;
+
+    fn stored(duplicate: bool) -> Outcome {
+        Ok(Receipt { event_id: uuid::Uuid::nil(), duplicate, entities: vec![] })
+    }
+
+    fn failed(kind: ProblemKind) -> Outcome {
+        Err(Problem::new(kind, "no"))
+    }
+
+    fn sum(outcomes: &[Outcome]) -> BatchSummary {
+        let mut summary = BatchSummary::default();
+        for outcome in outcomes {
+            summary.count(outcome);
+        }
+        summary
+    }
+
+    #[test]
+    fn a_duplicate_counts_as_processed() {
+        let summary = sum(&[stored(false), stored(true)]);
+        assert!(summary.success());
+        assert_eq!(summary.processed(), 2);
+        assert_eq!(summary.message(), "All events processed successfully");
+    }
+
+    #[test]
+    fn one_failure_makes_the_message_count() {
+        let summary = sum(&[stored(false), failed(ProblemKind::Malformed)]);
+        assert!(!summary.success());
+        assert_eq!(summary.message(), "Processed 1 events, 1 failed");
+    }
+
+    #[test]
+    fn unavailable_alone_or_beside_invalid_items_is_a_503() {
+        use ProblemKind::{OutcomeUnknown, Overloaded, Unavailable, Validation};
+        let kind = |outcomes: &[Outcome]| sum(outcomes).nothing_stored().map(|p| p.kind);
+        assert_eq!(kind(&[failed(Overloaded), failed(Validation)]), Some(Overloaded));
+        assert_eq!(kind(&[failed(Unavailable), failed(OutcomeUnknown)]), None);
+        assert_eq!(kind(&[stored(true), failed(Unavailable)]), None);
+        assert_eq!(kind(&[failed(Validation)]), None);
+    }
+
+    #[test]
+    fn a_cut_call_is_no_success() {
+        let mut summary = sum(&[stored(false)]);
+        summary.cut();
+        assert!(!summary.success());
+        assert_eq!(summary.message(), "Processed 1 events, 0 failed");
+    }
+}

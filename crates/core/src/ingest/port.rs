@@ -1,0 +1,102 @@
+//! The port of writing: *apply these events, return the verdict on each*.
+
+use futures_util::future::BoxFuture;
+
+use crate::json::Violations;
+use crate::model::{Event, Stamp};
+
+/// A database that events are written to.
+pub trait WriteStore: Send + Sync + 'static {
+    /// Makes a writer with a connection of its own, opened when first needed.
+    fn writer(&self) -> Box<dyn Writer>;
+
+    /// How many writers may work at once.
+    fn max_writers(&self) -> usize;
+}
+
+/// Applies batches over a connection of its own. After an error the next call reconnects by itself.
+pub trait Writer: Send {
+    /// Applies `batch` in its order in one transaction and returns a verdict for each event.
+    ///
+    /// Each event is all or nothing. A uuid that is already in the log, or twice in the batch, takes
+    /// effect once. A verdict never depends on what else is in the batch.
+    /// On an error nothing of the batch is stored, but for [`ApplyError::Unknown`]; after that the
+    /// same batch may be applied again, which settles it, because a uuid takes effect once. What the
+    /// earlier try stored is then a [`Verdict::Duplicate`] with its stamp.
+    fn apply<'a>(
+        &'a mut self,
+        batch: &'a [Event],
+        mode: ApplyMode,
+    ) -> BoxFuture<'a, Result<Vec<Verdict>, ApplyError>>;
+}
+
+/// How a batch is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplyMode {
+    /// Waits `DATABASE_LOCK_TIMEOUT` for locks. The way of nearly every batch.
+    Normal,
+    /// Waits for no lock: events whose entities others hold get [`Verdict::Locked`]. For batches
+    /// that wait already, and the halves of one that failed.
+    Patient,
+    /// All events or none: if one gets another verdict than applied or duplicate, nothing is stored
+    /// (the verdicts still tell what each one would have been). Waits for no lock, like `Patient`.
+    Atomic,
+}
+
+/// What became of one event of a batch that was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Stored; the versions that its updates made, in their order.
+    Applied(Vec<u64>),
+    /// It was stored before, with the same content.
+    Duplicate {
+        /// The versions that it made then.
+        versions: Vec<u64>,
+        /// The try that stored it.
+        stamp: Stamp,
+    },
+    /// Its uuid is stored with other content.
+    Conflict,
+    /// It breaks a rule that only the stored state can tell: a document would grow too large.
+    Invalid(Violations),
+    /// A foreign session holds one of its entities; nothing of it is stored.
+    Locked,
+}
+
+impl Verdict {
+    /// Whether the event is stored, now or before.
+    pub fn is_stored(&self) -> bool {
+        matches!(self, Self::Applied(_) | Self::Duplicate { .. })
+    }
+}
+
+/// Why a batch was not applied. The texts are for the log, never for an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// The database can't be reached or can't write now. Nothing was stored.
+    #[error("database unavailable: {0}")]
+    Unavailable(String),
+    /// The connection was lost or went silent when the commit may have been under way.
+    #[error("outcome unknown: {reason}")]
+    Unknown {
+        /// What happened.
+        reason: String,
+        /// What the batch has in the log if it was stored.
+        stamp: Stamp,
+    },
+    /// The database refused the batch (bad data, a lock that only a smaller batch can tell apart).
+    /// Nothing was stored; halves of it may pass.
+    #[error("batch refused: {0}")]
+    Refused(String),
+}
+
+impl ApplyError {
+    /// What kind it is, without what happened.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Unknown { .. } => "unknown",
+            Self::Refused(_) => "refused",
+        }
+    }
+}

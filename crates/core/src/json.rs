@@ -1,0 +1,21 @@
+//! JSON as the contract takes it: one scanner over the raw text, exact numbers, merge patches
+//! (RFC 7396) and equality by value. Knows no events and does no I/O.
+
+mod document;
+mod equality;
+mod lexer;
+mod number;
+mod patch;
+mod scanner;
+mod text;
+mod violation;
+
+pub use document::{Document, NoDocument, fold_flat};
+pub use equality::same_value;
+pub(crate) use lexer::Malformed;
+pub(crate) use number::{is_whole, whole};
+pub use patch::Patch;
+pub(crate) use scanner::{HAS_NUL, Kind, Scanner};
+pub(crate) use text::decode;
+pub use text::{object_of_strings, write_string};
+pub use violation::{Location, Step, Violation, Violations};

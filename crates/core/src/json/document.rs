@@ -1,0 +1,296 @@
+//! RFC 7396 (JSON Merge Patch) over documents of which only the objects are opened: every scalar
+//! and array keeps its text, so that no digit is lost. Pure; nothing here knows a database.
+//!
+//! Recursion is bounded: no document is nested deeper than 64 levels.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::equality::same_value;
+use super::lexer::Malformed;
+use super::patch::Patch;
+use super::scanner::{Kind, MAX_DEPTH, Scanner};
+use super::text::{string_len, write_string};
+use super::violation::Violations;
+
+/// A JSON object that can be merged. It borrows from the texts that it was made of.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Document<'a> {
+    members: Members<'a>,
+}
+
+/// In the order of their keys, so that a document is always written the same way.
+type Members<'a> = BTreeMap<Cow<'a, str>, Node<'a>>;
+
+#[derive(Debug, Clone)]
+enum Node<'a> {
+    Object(Members<'a>),
+    /// Anything else: its text, and its bytes as compact UTF-8 with numbers written out.
+    Leaf {
+        raw: &'a str,
+        size: usize,
+    },
+}
+
+impl Node<'_> {
+    fn is_null(&self) -> bool {
+        matches!(self, Self::Leaf { raw: "null", .. })
+    }
+}
+
+impl PartialEq for Node<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Object(a), Self::Object(b)) => a == b,
+            (Self::Leaf { raw: a, .. }, Self::Leaf { raw: b, .. }) => same_value(a, b),
+            _ => false,
+        }
+    }
+}
+
+/// A text that is no JSON object by the contract's rules. It tells the log why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a document: {0}")]
+pub struct NoDocument(Cow<'static, str>);
+
+impl From<Malformed> for NoDocument {
+    fn from(malformed: Malformed) -> Self {
+        Self(Cow::Owned(malformed.to_string()))
+    }
+}
+
+impl<'a> Document<'a> {
+    /// The document that a new entity starts from.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Opens a stored document or the text of a patch. Members that are null stay.
+    ///
+    /// # Errors
+    /// The text is no JSON object, or one that breaks a rule for attributes.
+    pub fn parse(text: &'a str) -> Result<Self, NoDocument> {
+        let mut scan = Scanner::new(text);
+        if scan.next_kind()? != Kind::Object {
+            return Err(NoDocument(Cow::Borrowed("not an object")));
+        }
+        let mut violations = Violations::default();
+        let members = open(&mut scan, &mut violations, 1)?;
+        scan.lexer.end()?;
+        match violations.listed().first() {
+            None => Ok(Self { members }),
+            Some(violation) => Err(NoDocument(Cow::Owned(violation.to_string()))),
+        }
+    }
+
+    /// Merges `patch` into the document: objects merge deep, anything else replaces, null removes.
+    pub fn apply(&mut self, patch: &'a Patch) {
+        let patch = Self::parse(patch.text()).expect("a patch has passed the scanner");
+        self.merge(patch);
+    }
+
+    /// Like [`Document::apply`], with a patch that is opened already.
+    pub fn merge(&mut self, patch: Self) {
+        merge(&mut self.members, patch.members);
+    }
+
+    /// The members of `other` that this document lacks, deep: a patch that adds what is absent and
+    /// changes nothing that is there. Nulls of `other` count as absent.
+    #[must_use]
+    pub fn lacking(&self, other: &Self) -> Self {
+        Self { members: lacking(&self.members, &other.members) }
+    }
+
+    /// The patch that turns this document into `other`; neither holds a null.
+    #[must_use]
+    pub fn patch_to(&self, other: &Self) -> Self {
+        Self { members: changes(&self.members, &other.members) }
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Bytes as compact UTF-8, with numbers written out and no escape that JSON doesn't demand.
+    pub fn size(&self) -> usize {
+        size(&self.members)
+    }
+
+    /// The document as compact JSON; numbers keep the notation in which they came.
+    pub fn to_json(&self) -> String {
+        let mut out = String::with_capacity(self.size());
+        write(&mut out, &self.members);
+        out
+    }
+}
+
+/// Opens the object that comes next, which stands at `level`.
+fn open<'a>(
+    scan: &mut Scanner<'a>,
+    violations: &mut Violations,
+    level: usize,
+) -> Result<Members<'a>, NoDocument> {
+    if level > MAX_DEPTH {
+        return Err(NoDocument(Cow::Borrowed("nested deeper than 64 levels")));
+    }
+    let mut members = Vec::new();
+    scan.enter_object();
+    while scan.next_member(violations)? {
+        let key = scan.current_key().clone();
+        let node = if scan.next_kind()? == Kind::Object {
+            Node::Object(open(scan, violations, level + 1)?)
+        } else {
+            let leaf = scan.value(violations)?;
+            Node::Leaf { raw: leaf.raw, size: leaf.size }
+        };
+        members.push((key, node));
+    }
+    Ok(members.into_iter().collect())
+}
+
+fn merge<'a>(target: &mut Members<'a>, patch: Members<'a>) {
+    for (key, node) in patch {
+        match (target.get_mut(&key), node) {
+            (_, node) if node.is_null() => drop(target.remove(&key)),
+            (Some(Node::Object(existing)), Node::Object(changes)) => merge(existing, changes),
+            (Some(existing), node) => *existing = without_nulls(node),
+            (None, node) => drop(target.insert(key, without_nulls(node))),
+        }
+    }
+}
+
+/// What a patch's value makes where there is no object to merge with.
+fn without_nulls(node: Node<'_>) -> Node<'_> {
+    match node {
+        Node::Object(members) => Node::Object(
+            members
+                .into_iter()
+                .filter(|(_, node)| !node.is_null())
+                .map(|(key, node)| (key, without_nulls(node)))
+                .collect(),
+        ),
+        leaf => leaf,
+    }
+}
+
+fn lacking<'a>(existing: &Members<'a>, other: &Members<'a>) -> Members<'a> {
+    let mut missing = Members::new();
+    for (key, node) in other.iter().filter(|(_, node)| !node.is_null()) {
+        match (existing.get(key), node) {
+            (None, node) => {
+                missing.insert(key.clone(), without_nulls(node.clone()));
+            }
+            (Some(Node::Object(existing)), Node::Object(other)) => {
+                let inner = lacking(existing, other);
+                if !inner.is_empty() {
+                    missing.insert(key.clone(), Node::Object(inner));
+                }
+            }
+            (Some(_), _) => {}
+        }
+    }
+    missing
+}
+
+fn changes<'a>(from: &Members<'a>, to: &Members<'a>) -> Members<'a> {
+    let null = Node::Leaf { raw: "null", size: 4 };
+    let gone = from.keys().filter(|key| !to.contains_key(*key));
+    let mut changed: Members<'a> = gone.map(|key| (key.clone(), null.clone())).collect();
+    for (key, node) in to {
+        match (from.get(key), node) {
+            (Some(before), node) if before == node => {}
+            (Some(Node::Object(before)), Node::Object(after)) => {
+                changed.insert(key.clone(), Node::Object(changes(before, after)));
+            }
+            (_, node) => {
+                changed.insert(key.clone(), node.clone());
+            }
+        }
+    }
+    changed
+}
+
+fn size(members: &Members<'_>) -> usize {
+    let commas = members.len().saturating_sub(1);
+    let inner: usize =
+        members.iter().map(|(key, node)| string_len(key) + 1 + node_size(node)).sum();
+    inner + commas + 2
+}
+
+fn node_size(node: &Node<'_>) -> usize {
+    match node {
+        Node::Object(members) => size(members),
+        Node::Leaf { size, .. } => *size,
+    }
+}
+
+fn write(out: &mut String, members: &Members<'_>) {
+    write_object(out, members, |out, node| match node {
+        Node::Object(members) => write(out, members),
+        Node::Leaf { raw, .. } => write_compact(out, raw),
+    });
+}
+
+fn write_object<V>(
+    out: &mut String,
+    members: &BTreeMap<Cow<'_, str>, V>,
+    mut write_value: impl FnMut(&mut String, &V),
+) {
+    out.push('{');
+    for (index, (key, value)) in members.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write_string(out, key);
+        out.push(':');
+        write_value(out, value);
+    }
+    out.push('}');
+}
+
+/// Appends a JSON text without the white space between its tokens.
+fn write_compact(out: &mut String, raw: &str) {
+    if !raw.starts_with(['[', '{']) {
+        return out.push_str(raw);
+    }
+    let (mut in_string, mut escaped) = (false, false);
+    out.extend(raw.chars().filter(|&c| {
+        let is_space = !in_string && matches!(c, ' ' | '\n' | '\r' | '\t');
+        in_string ^= c == '"' && !escaped;
+        escaped = in_string && c == '\\' && !escaped;
+        !is_space
+    }));
+}
+
+/// Folds flat patches of one entity into one JSON text: the last value of each member wins, which
+/// is what applying them one by one gives.
+pub fn fold_flat(patches: &[&Patch]) -> String {
+    debug_assert!(patches.iter().all(|patch| patch.is_flat()), "only flat patches compose");
+    if let [only] = patches {
+        return only.text().to_owned();
+    }
+    let mut members = BTreeMap::new();
+    for patch in patches {
+        collect_members(patch.text(), &mut members).expect("a patch has passed the scanner");
+    }
+    let length = patches.iter().map(|patch| patch.text().len()).sum();
+    let mut out = String::with_capacity(length);
+    write_object(&mut out, &members, |out, raw| out.push_str(raw));
+    out
+}
+
+fn collect_members<'a>(
+    text: &'a str,
+    members: &mut BTreeMap<Cow<'a, str>, &'a str>,
+) -> Result<(), Malformed> {
+    let mut scan = Scanner::new(text);
+    let mut unheard = Violations::default();
+    scan.next_kind()?;
+    scan.enter_object();
+    while scan.next_member(&mut unheard)? {
+        let key = scan.current_key().clone();
+        members.insert(key, scan.value(&mut unheard)?.raw);
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! A JSON Merge Patch as its text, with what the scanner learned about it.
+
+use super::lexer::{Lexer, Malformed};
+use super::scanner::{Kind, Scanner};
+use super::violation::{Location, Violations};
+
+/// A JSON Merge Patch (RFC 7396) that the scanner has passed: a JSON object, kept as its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    text: Box<str>,
+    size: usize,
+    flat: bool,
+}
+
+impl Patch {
+    /// Parses one JSON object that obeys every rule of `updatedAttributes`.
+    ///
+    /// # Errors
+    /// The broken rules, with locations relative to the object; a text that is no JSON is one of them.
+    pub fn parse(text: &str) -> Result<Self, Violations> {
+        let mut violations = Violations::default();
+        let patch = whole_patch(text, &mut violations).map_err(|malformed| {
+            Violations::one(Location::default(), format!("must be a JSON object: {malformed}"))
+        })?;
+        match patch {
+            Some(patch) if violations.is_empty() => Ok(patch),
+            _ => Err(violations),
+        }
+    }
+
+    /// Reads the object that comes next. The patch is valid only if no violation was added.
+    pub(crate) fn read(
+        scan: &mut Scanner<'_>,
+        violations: &mut Violations,
+    ) -> Result<Self, Malformed> {
+        scan.lexer.saw_odd_zero = false;
+        let object = scan.value(violations)?;
+        let text =
+            if scan.lexer.saw_odd_zero { plain_zeros(object.raw) } else { object.raw.into() };
+        Ok(Self { text, size: object.size, flat: object.flat })
+    }
+
+    /// The JSON text as the client sent it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Bytes as compact UTF-8 with numbers written out: what the patch adds to a document at most.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// No member's value is an object or null, so that `jsonb || jsonb` and a shallow overwrite are
+    /// exactly RFC 7396. What stands inside arrays doesn't matter.
+    pub fn is_flat(&self) -> bool {
+        self.flat
+    }
+
+    /// Whether every document that it is merged into has more than `bytes` bytes then: all members
+    /// of a flat patch stay. Of others their size proves nothing, since nulls remove.
+    pub(crate) fn makes_more_than(&self, bytes: usize) -> bool {
+        self.flat && self.size > bytes
+    }
+}
+
+fn whole_patch(text: &str, violations: &mut Violations) -> Result<Option<Patch>, Malformed> {
+    let mut scan = Scanner::new(text);
+    let patch = if scan.next_kind()? == Kind::Object {
+        Some(Patch::read(&mut scan, violations)?)
+    } else {
+        violations.add(Location::default, "must be a JSON object");
+        scan.value(violations)?;
+        None
+    };
+    scan.lexer.end()?;
+    Ok(patch)
+}
+
+/// Writes `0` for zeros whose exponent PostgreSQL would not read, such as `0e9999999999`.
+#[cold]
+fn plain_zeros(object: &str) -> Box<str> {
+    let mut out = String::with_capacity(object.len());
+    let mut rest = Lexer::new(object);
+    let mut copied = 0;
+    while let Some(byte) = rest.peek_raw() {
+        let start = rest.at();
+        rest.saw_odd_zero = false;
+        let passed = match byte {
+            b'"' => rest.string().is_ok(),
+            b'-' | b'0'..=b'9' => rest.number().is_ok(),
+            _ => false,
+        };
+        if rest.saw_odd_zero {
+            out.push_str(&object[copied..start]);
+            out.push('0');
+            copied = rest.at();
+        }
+        if !passed {
+            rest.bump();
+        }
+    }
+    out.push_str(&object[copied..]);
+    out.into()
+}

@@ -1,0 +1,20 @@
+//! The types of the domain. Values are valid once they exist.
+
+mod clock;
+mod entity;
+mod event;
+mod key;
+mod logged;
+mod problem;
+mod receipt;
+mod timestamp;
+
+pub use clock::Clock;
+pub use entity::Entity;
+pub use event::{EntityUpdate, Event};
+pub use key::EntityKey;
+pub(crate) use key::{check_id, check_name};
+pub use logged::{LoggedEvent, LoggedUpdate, Stamp};
+pub use problem::{CALL_VIOLATIONS, Problem, ProblemKind};
+pub use receipt::{EntityVersion, Outcome, Receipt};
+pub use timestamp::Timestamp;

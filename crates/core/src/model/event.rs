@@ -1,0 +1,95 @@
+//! Events. What exists is valid: an [`Event`] is made from a [`Draft`](crate::decode::Draft), which
+//! checks every rule of the contract, and nothing behind it checks again.
+
+use uuid::Uuid;
+
+use super::key::EntityKey;
+use super::logged::LoggedEvent;
+use super::timestamp::Timestamp;
+use crate::json::{Patch, same_value};
+
+/// A valid event: attributes of 1 to 1,000 entities are now so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub(crate) uuid: Uuid,
+    pub(crate) name: String,
+    pub(crate) event_type: Option<String>,
+    pub(crate) created: Option<Timestamp>,
+    pub(crate) saved: Option<Timestamp>,
+    pub(crate) updates: Vec<EntityUpdate>,
+}
+
+impl Event {
+    /// The idempotency key; made by the server where the client gave none.
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    /// `eventName`, 1 to 255 characters.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `eventType`, 1 to 255 characters where there is one.
+    pub fn event_type(&self) -> Option<&str> {
+        self.event_type.as_deref()
+    }
+
+    /// `createdDate`.
+    pub fn created(&self) -> Option<Timestamp> {
+        self.created
+    }
+
+    /// `savedDate`; without it the time of the commit stands for it.
+    pub fn saved(&self) -> Option<Timestamp> {
+        self.saved
+    }
+
+    /// The updates in their order; one entity may stand there more than once.
+    pub fn updates(&self) -> &[EntityUpdate] {
+        &self.updates
+    }
+
+    /// Whether the log has this event's content: what of it counts for idempotency, by value.
+    pub fn same_content(&self, logged: &LoggedEvent) -> bool {
+        self.name == logged.name
+            && self.event_type == logged.event_type
+            && self.created == logged.created
+            && self.updates.len() == logged.updates.len()
+            && self.updates.iter().zip(&logged.updates).all(|(update, logged)| {
+                update.key == logged.key && same_value(update.patch.text(), &logged.patch)
+            })
+    }
+
+    /// Bytes that the event holds in memory, roughly.
+    pub fn weight(&self) -> usize {
+        let updates: usize = self.updates.iter().map(EntityUpdate::weight).sum();
+        size_of::<Self>() + self.name.len() + updates
+    }
+}
+
+/// New attributes of one entity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EntityUpdate {
+    pub(crate) key: EntityKey,
+    pub(crate) patch: Patch,
+}
+
+impl EntityUpdate {
+    /// The entity.
+    pub fn key(&self) -> &EntityKey {
+        &self.key
+    }
+
+    /// What changes.
+    pub fn patch(&self) -> &Patch {
+        &self.patch
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + self.key.entity_type().len()
+            + self.key.entity_id().len()
+            + self.patch.text().len()
+    }
+}

@@ -1,0 +1,158 @@
+//! What can go wrong for a client, once for both APIs: [`ProblemKind`] owns the REST and the gRPC
+//! status, so the two can't disagree. The numbers are plain, core knows neither transport.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::json::Violations;
+
+/// Broken rules that the answer to one call lists at most, over all its events.
+pub const CALL_VIOLATIONS: usize = 1000;
+
+/// The kinds of problem, one for each `urn:producer:problem:` word of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProblemKind {
+    /// Not JSON, not UTF-8, truncated, a bad query parameter or path value.
+    Malformed,
+    /// No such route, entity or event.
+    NotFound,
+    /// The route exists, the method doesn't.
+    Method,
+    /// The client accepts no type that the route can answer.
+    NotAcceptable,
+    /// The body came slower than its deadline.
+    Timeout,
+    /// The uuid is already used with other content.
+    Conflict,
+    /// The body is over `MAX_BODY_BYTES`.
+    TooLarge,
+    /// A content type or encoding that isn't taken.
+    MediaType,
+    /// JSON that breaks a rule of the contract.
+    Validation,
+    /// A defect of ours.
+    Internal,
+    /// The queue is full or the entry grew too old; nothing was stored.
+    Overloaded,
+    /// Draining, or the database is out of reach; nothing was stored.
+    Unavailable,
+    /// It may or may not be stored.
+    OutcomeUnknown,
+}
+
+impl ProblemKind {
+    /// Every kind, in the order of their HTTP status.
+    pub const ALL: [Self; 13] = [
+        Self::Malformed,
+        Self::NotFound,
+        Self::Method,
+        Self::NotAcceptable,
+        Self::Timeout,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::MediaType,
+        Self::Validation,
+        Self::Internal,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::OutcomeUnknown,
+    ];
+
+    const fn row(self) -> (&'static str, &'static str, u16, u8) {
+        // word, title, HTTP status (RFC 9110), gRPC code (google.rpc.Code)
+        match self {
+            Self::Malformed => ("malformed", "Malformed request", 400, 3),
+            Self::NotFound => ("not-found", "Not found", 404, 5),
+            Self::Method => ("method", "Method not allowed", 405, 12),
+            Self::NotAcceptable => ("not-acceptable", "Not acceptable", 406, 3),
+            Self::Timeout => ("timeout", "Request body too slow", 408, 14),
+            Self::Conflict => ("conflict", "Event id reused with other content", 409, 6),
+            Self::TooLarge => ("too-large", "Content too large", 413, 11),
+            Self::MediaType => ("media-type", "Unsupported media type", 415, 3),
+            Self::Validation => ("validation", "Event breaks the contract", 422, 3),
+            Self::Internal => ("internal", "Internal error", 500, 13),
+            Self::Overloaded => ("overloaded", "Overloaded", 503, 14),
+            Self::Unavailable => ("unavailable", "Unavailable", 503, 14),
+            Self::OutcomeUnknown => ("outcome-unknown", "Outcome unknown", 504, 4),
+        }
+    }
+
+    /// The word behind `urn:producer:problem:`.
+    pub const fn word(self) -> &'static str {
+        self.row().0
+    }
+
+    /// A short human-readable summary that is the same for every occurrence (RFC 9457, 3.1.3).
+    pub const fn title(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The HTTP status code.
+    pub const fn http_status(self) -> u16 {
+        self.row().2
+    }
+
+    /// The gRPC status code (`google.rpc.Code`).
+    pub const fn grpc_code(self) -> u8 {
+        self.row().3
+    }
+}
+
+/// One answerable failure: what kind, one sentence, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Problem {
+    /// What kind of failure.
+    pub kind: ProblemKind,
+    /// One sentence for a human; never SQL, a path or a stack.
+    pub detail: Cow<'static, str>,
+    /// The broken rules, where there are any.
+    pub violations: Violations,
+    /// The event's uuid, where it is known.
+    pub event_id: Option<Uuid>,
+}
+
+impl Problem {
+    /// A problem without violations.
+    pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into(), violations: Violations::default(), event_id: None }
+    }
+
+    /// A broken contract; the first violation makes the sentence.
+    pub fn validation(violations: Violations) -> Self {
+        let detail = match (violations.first(), violations.count()) {
+            (None, _) => Cow::Borrowed("the event breaks the contract"),
+            (Some(only), 1) => Cow::Owned(only.to_string()),
+            (Some(first), n) => Cow::Owned(format!("{first} (and {} more)", n - 1)),
+        };
+        Self { kind: ProblemKind::Validation, detail, violations, event_id: None }
+    }
+
+    /// The same problem, listing as many broken rules as `allowance` allows, which is lessened:
+    /// places are large, and a call of many events lists so many only. All stay counted.
+    #[must_use]
+    pub fn list_at_most(mut self, allowance: &mut usize) -> Self {
+        self.violations.list_at_most(*allowance);
+        *allowance -= self.violations.listed().len();
+        self
+    }
+
+    /// The same problem, with the event it is about.
+    #[must_use]
+    pub fn of_event(mut self, uuid: Uuid) -> Self {
+        self.event_id = Some(uuid);
+        self
+    }
+
+    /// How long a client should wait before it tries again, for the kinds that are worth it.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.kind {
+            ProblemKind::Overloaded | ProblemKind::Unavailable | ProblemKind::Timeout => {
+                Some(Duration::from_secs(1))
+            }
+            _ => None,
+        }
+    }
+}

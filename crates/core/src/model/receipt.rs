@@ -1,0 +1,36 @@
+//! What the sender of an event is answered.
+
+use uuid::Uuid;
+
+use super::key::EntityKey;
+use super::problem::Problem;
+
+/// What became of one event: stored (now or before), or why not.
+pub type Outcome = Result<Receipt, Problem>;
+
+/// What the sender of an applied event is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's uuid.
+    pub event_id: Uuid,
+    /// Whether the event had been applied before; then nothing changed now.
+    pub duplicate: bool,
+    /// The versions that the event made, in the order of its updates.
+    pub entities: Vec<EntityVersion>,
+}
+
+/// The version that one update made of its entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityVersion {
+    /// The entity.
+    pub key: EntityKey,
+    /// From 1.
+    pub version: u64,
+}
+
+impl EntityVersion {
+    /// Whether the update made the entity.
+    pub fn created(&self) -> bool {
+        self.version == 1
+    }
+}

@@ -1,0 +1,295 @@
+//! Moments in time, and the notations that clients may use for them.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+
+use crate::json::{is_whole, whole};
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+const SECONDS_PER_DAY: i64 = 86_400;
+/// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z.
+const ALLOWED_MICROS: std::ops::RangeInclusive<i64> =
+    -62_135_596_800_000_000..=253_402_300_799_999_999;
+
+const NO_DATE: &str = "must be an RFC 3339 date and time or Unix milliseconds";
+const NOT_WHOLE: &str = "must be a whole number of Unix milliseconds";
+const OUT_OF_RANGE: &str = "must lie in the years 0001 to 9999";
+
+/// A moment in UTC with microseconds, between the years 0001 and 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From microseconds since 1970-01-01T00:00:00Z.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Reads RFC 3339 with any offset (missing: UTC; without the colon too), or Unix milliseconds
+    /// as digits with an optional minus. Digits past the microsecond are cut.
+    ///
+    /// # Errors
+    /// The end of a sentence about the value: `must be …`.
+    pub fn from_text(text: &str) -> Result<Self, &'static str> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Self::from_millis(whole(text).ok_or(OUT_OF_RANGE)?);
+        }
+        Self::checked(rfc3339_micros(text.as_bytes()).ok_or(NO_DATE)?)
+    }
+
+    /// Reads Unix milliseconds from the text of a JSON number, whose value must be whole.
+    ///
+    /// # Errors
+    /// The end of a sentence about the value: `must be …`.
+    pub fn from_number(json_number: &str) -> Result<Self, &'static str> {
+        match whole(json_number) {
+            Some(millis) => Self::from_millis(millis),
+            None if is_whole(json_number) => Err(OUT_OF_RANGE),
+            None => Err(NOT_WHOLE),
+        }
+    }
+
+    fn from_millis(millis: i64) -> Result<Self, &'static str> {
+        Self::checked(millis.checked_mul(1000).ok_or(OUT_OF_RANGE)?)
+    }
+
+    /// From microseconds since 1970-01-01T00:00:00Z that may lie outside of the allowed years.
+    ///
+    /// # Errors
+    /// As [`Timestamp::from_text`].
+    pub fn checked(micros: i64) -> Result<Self, &'static str> {
+        if ALLOWED_MICROS.contains(&micros) { Ok(Self(micros)) } else { Err(OUT_OF_RANGE) }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// `YYYY-MM-DDTHH:MM:SS[.ffffff]Z`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.div_euclid(MICROS_PER_SECOND);
+        let (year, month, day) = civil_from_days(seconds.div_euclid(SECONDS_PER_DAY));
+        let of_day = seconds.rem_euclid(SECONDS_PER_DAY);
+        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        match self.0.rem_euclid(MICROS_PER_SECOND) {
+            0 => f.write_str("Z"),
+            fraction => write!(f, ".{fraction:06}Z"),
+        }
+    }
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    fn from(moment: DateTime<Utc>) -> Self {
+        Self(moment.timestamp_micros())
+    }
+}
+
+impl From<Timestamp> for DateTime<Utc> {
+    fn from(moment: Timestamp) -> Self {
+        let beyond = if moment.0 < 0 { Self::MIN_UTC } else { Self::MAX_UTC };
+        Self::from_timestamp_micros(moment.0).unwrap_or(beyond)
+    }
+}
+
+/// `None` where the text is no RFC 3339 date and time (with the liberties of the contract).
+fn rfc3339_micros(text: &[u8]) -> Option<i64> {
+    let (moment, rest) = text.split_at_checked(19)?;
+    let separators =
+        [(4, b"-"), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":")] as [(_, &[u8]); 5];
+    if !separators.iter().all(|(at, allowed)| allowed.contains(&moment[*at])) {
+        return None;
+    }
+    let days = days_of_date(&moment[..10])?;
+    let seconds = seconds_of_time(&moment[11..])?;
+    let (micros, offset) = split_fraction(rest)?;
+    let utc = days * SECONDS_PER_DAY + seconds - offset_seconds(offset)?;
+    Some(utc * MICROS_PER_SECOND + micros)
+}
+
+fn days_of_date(date: &[u8]) -> Option<i64> {
+    let (year, month, day) = (digits(&date[..4])?, digits(&date[5..7])?, digits(&date[8..])?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_in_month = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    (1..=days_in_month).contains(&day).then(|| days_from_civil(year, month, day))
+}
+
+fn seconds_of_time(time: &[u8]) -> Option<i64> {
+    let (hour, minute, second) = (digits(&time[..2])?, digits(&time[3..5])?, digits(&time[6..])?);
+    (hour < 24 && minute < 60 && second < 60).then_some(hour * 3600 + minute * 60 + second)
+}
+
+/// The microseconds of `.123`, and what follows.
+fn split_fraction(rest: &[u8]) -> Option<(i64, &[u8])> {
+    let Some(fraction) = rest.strip_prefix(b".") else {
+        return Some((0, rest));
+    };
+    let length = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
+    let kept = &fraction[..length.min(6)];
+    let missing = u32::try_from(6 - kept.len()).ok()?;
+    let micros = digits(kept)? * 10_i64.pow(missing);
+    Some((micros, &fraction[length..]))
+}
+
+fn offset_seconds(offset: &[u8]) -> Option<i64> {
+    let (sign, hours, minutes) = match offset {
+        [] | [b'Z' | b'z'] => return Some(0),
+        [sign, h1, h2, b':', m1, m2] | [sign, h1, h2, m1, m2] => (sign, [*h1, *h2], [*m1, *m2]),
+        _ => return None,
+    };
+    let (hours, minutes) = (digits(&hours)?, digits(&minutes)?);
+    let seconds = (hours < 24 && minutes < 60).then_some(hours * 3600 + minutes * 60)?;
+    match sign {
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
+}
+
+/// The value of a few ASCII digits.
+fn digits(text: &[u8]) -> Option<i64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0, |value, b| b.is_ascii_digit().then(|| value * 10 + i64::from(b - b'0')))
+}
+
+/// Days since 1970-01-01 of a date of the proleptic Gregorian calendar. Years begin in March here,
+/// so that the leap day is the last one of a year.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// The reverse of [`days_from_civil`].
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        Timestamp::from_text(text).map_or_else(str::to_owned, |t| t.to_string())
+    }
+
+    #[test]
+    fn every_allowed_notation_is_read() {
+        for (text, expected) in [
+            ("2024-01-15T10:30:00Z", "2024-01-15T10:30:00Z"),
+            ("2024-01-15t10:30:00z", "2024-01-15T10:30:00Z"),
+            ("2024-01-15 10:30:00", "2024-01-15T10:30:00Z"),
+            ("2024-01-15T10:30:00.5+02:00", "2024-01-15T08:30:00.500000Z"),
+            ("2024-01-15T10:30:00-0230", "2024-01-15T13:00:00Z"),
+            ("2024-01-15T10:30:00.1234567899Z", "2024-01-15T10:30:00.123456Z"),
+            ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z"),
+            ("2024-02-29T00:00:00Z", "2024-02-29T00:00:00Z"),
+            ("0000-12-31T23:30:00-01:00", "0001-01-01T00:30:00Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+            ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+            ("1705314605000", "2024-01-15T10:30:05Z"),
+            ("-1", "1969-12-31T23:59:59.999000Z"),
+            ("0001705314605000", "2024-01-15T10:30:05Z"),
+            ("-62135596800000", "0001-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        for text in [
+            "",
+            "-",
+            "+1",
+            "1.5",
+            "now",
+            "2024-01-15",
+            "2024-01-15T10:30Z",
+            "2024-01-15T10:30:60Z",
+            "2024-01-15T24:00:00Z",
+            "2024-02-30T00:00:00Z",
+            "2023-02-29T00:00:00Z",
+            "2024-13-01T00:00:00Z",
+            "2024-00-01T00:00:00Z",
+            "2024-01-00T00:00:00Z",
+            "2024-01-15T10:30:00.Z",
+            "2024-01-15T10:30:00+2",
+            "2024-01-15T10:30:00+02",
+            "2024-01-15T10:30:00+24:00",
+            "2024-01-15T10:30:00+02:60",
+            "2024-01-15T10:30:00 Z",
+            "2024-01-15T10:30:00Z ",
+            "２024-01-15T10:30:00Z",
+            "2024-01-15T10:30:0é",
+        ] {
+            assert_eq!(shown(text), NO_DATE, "{text}");
+        }
+        for text in [
+            "0000-12-31T23:59:59Z",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "253402300800000",
+            "-62135596800001",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(shown(text), OUT_OF_RANGE, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_taken_by_their_value() {
+        let expected = Timestamp::from_text("2024-01-15T10:30:05Z");
+        for text in ["1705314605000", "1705314605000.0", "1.705314605e12", "170531460500000e-2"] {
+            assert_eq!(Timestamp::from_number(text), expected, "{text}");
+        }
+        assert_eq!(Timestamp::from_number("-0.0"), Ok(Timestamp(0)));
+        assert_eq!(Timestamp::from_number("1.5"), Err(NOT_WHOLE));
+        assert_eq!(Timestamp::from_number("1e-2"), Err(NOT_WHOLE));
+        assert_eq!(Timestamp::from_number("1e300"), Err(OUT_OF_RANGE));
+    }
+
+    #[test]
+    fn the_calendar_agrees_with_chrono_on_every_day() {
+        let first = ALLOWED_MICROS.start() / MICROS_PER_SECOND / SECONDS_PER_DAY;
+        let last = ALLOWED_MICROS.end() / MICROS_PER_SECOND / SECONDS_PER_DAY;
+        let mut date = chrono::NaiveDate::from_ymd_opt(1, 1, 1).expect("a date");
+        for days in first..=last {
+            let (year, month, day) = civil_from_days(days);
+            assert_eq!(format!("{year:04}-{month:02}-{day:02}"), date.to_string());
+            assert_eq!(days_from_civil(year, month, day), days);
+            date = date.succ_opt().expect("a date");
+        }
+    }
+
+    #[test]
+    fn the_stores_get_the_same_moment_back() {
+        for micros in [*ALLOWED_MICROS.start(), -1, 0, 1_705_314_605_123_456, *ALLOWED_MICROS.end()]
+        {
+            let moment = Timestamp::from_micros(micros);
+            assert_eq!(Timestamp::from(DateTime::<Utc>::from(moment)), moment);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The port of reading.
+
+use futures_util::future::BoxFuture;
+use uuid::Uuid;
+
+use crate::model::{Entity, EntityKey, LoggedEvent};
+
+/// A database that entities and their log are read from.
+pub trait ReadStore: Send + Sync + 'static {
+    /// The current state of one entity.
+    fn entity<'a>(&'a self, key: &'a EntityKey)
+    -> BoxFuture<'a, Result<Option<Entity>, ReadError>>;
+
+    /// One event as the log has it.
+    fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>>;
+}
+
+/// Why a read failed: the database is out of reach. The text is for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("database unavailable: {0}")]
+pub struct ReadError(pub String);

@@ -1,0 +1,53 @@
+//! From the log's rows to events.
+
+use uuid::Uuid;
+
+use crate::model::{EntityKey, LoggedEvent, LoggedUpdate, Stamp, Timestamp};
+
+/// One row of the log.
+pub(crate) struct LogRecord {
+    pub(crate) uuid: Uuid,
+    pub(crate) name: String,
+    pub(crate) event_type: Option<String>,
+    pub(crate) created: Option<Timestamp>,
+    pub(crate) saved: Option<Timestamp>,
+    pub(crate) committed: Timestamp,
+    pub(crate) stamp: Stamp,
+    pub(crate) key: EntityKey,
+    pub(crate) version: u64,
+    pub(crate) patch: String,
+}
+
+/// Puts events together again, one at a time: the rows of one event come behind each other, in the
+/// order of their ordinals.
+#[derive(Default)]
+pub(crate) struct Assembly(Option<LoggedEvent>);
+
+impl Assembly {
+    /// Takes the next row; returns the event before it, where that is whole now.
+    pub(crate) fn add(&mut self, row: LogRecord) -> Option<LoggedEvent> {
+        let update = LoggedUpdate { key: row.key, version: row.version, patch: row.patch };
+        if let Some(event) = self.0.as_mut().filter(|event| event.uuid == row.uuid) {
+            // an entity whose last change lies ahead of the clock has its row a little later
+            event.committed = event.committed.max(row.committed);
+            event.saved = row.saved.unwrap_or(event.committed);
+            event.updates.push(update);
+            return None;
+        }
+        self.0.replace(LoggedEvent {
+            uuid: row.uuid,
+            name: row.name,
+            event_type: row.event_type,
+            created: row.created,
+            saved: row.saved.unwrap_or(row.committed),
+            committed: row.committed,
+            stamp: row.stamp,
+            updates: vec![update],
+        })
+    }
+
+    /// The last event.
+    pub(crate) fn finish(self) -> Option<LoggedEvent> {
+        self.0
+    }
+}

@@ -1,0 +1,26 @@
+//! What every database adapter offers.
+
+use futures_util::future::BoxFuture;
+
+use super::pool::PoolUse;
+use crate::ingest::WriteStore;
+use crate::query::{ReadError, ReadStore};
+
+/// Why the store can't be used at all: one line, for whoever starts the program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConnectError(pub String);
+
+/// A database that keeps entities and their log.
+pub trait Store: WriteStore + ReadStore {
+    /// How the pool is used that the reads take their connections from; `None` where there is none.
+    fn pool(&self) -> Option<PoolUse> {
+        None
+    }
+
+    /// Whether the database answers.
+    fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>>;
+
+    /// Closes every connection; on SQLite this also truncates the write-ahead log.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}

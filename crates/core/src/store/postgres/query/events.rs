@@ -1,0 +1,80 @@
+//! Reading events from the log.
+
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use crate::model::{EntityKey, LoggedEvent, Stamp};
+use crate::store::logged::{Assembly, LogRecord};
+use crate::store::numbers::count;
+use crate::store::postgres::read_pool::Lender;
+use crate::store::postgres::time::from_pg;
+
+// Below 0 stands what pruning leaves, which is no event.
+const LOGGED: &str = r"
+SELECT event_uuid, version, created_at, saved_at, committed_at, stamp, entity_type, entity_id,
+       event_name, event_type, patch::text
+FROM event_log WHERE event_uuid = ANY($1) AND ordinal >= 0 ORDER BY event_uuid, ordinal";
+
+/// One event of the log.
+pub(in crate::store::postgres) async fn event(
+    lender: &Lender,
+    uuid: Uuid,
+) -> Result<Option<LoggedEvent>, sqlx::Error> {
+    let mut lent = lender.lend().await?;
+    let mut event = None;
+    let found = |logged| event = Some(logged);
+    logged(&mut lent.connection, &[uuid], lender.keeps_statements(), found).await?;
+    lent.give_back().await?;
+    Ok(event)
+}
+
+/// Hands over those of `uuids` that are in the log, one by one: together they may be large.
+pub(in crate::store::postgres) async fn logged(
+    connection: &mut PgConnection,
+    uuids: &[Uuid],
+    keep_statement: bool,
+    mut found: impl FnMut(LoggedEvent),
+) -> Result<(), sqlx::Error> {
+    let query = sqlx::query_as::<_, LogRow>(LOGGED).bind(uuids).persistent(keep_statement);
+    let mut rows = query.fetch(connection);
+    let mut assembly = Assembly::default();
+    while let Some(row) = rows.try_next().await? {
+        assembly.add(LogRecord::from(row)).into_iter().for_each(&mut found);
+    }
+    assembly.finish().into_iter().for_each(found);
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct LogRow {
+    event_uuid: Uuid,
+    version: i64,
+    created_at: Option<DateTime<Utc>>,
+    saved_at: Option<DateTime<Utc>>,
+    committed_at: DateTime<Utc>,
+    stamp: i32,
+    entity_type: String,
+    entity_id: String,
+    event_name: String,
+    event_type: Option<String>,
+    patch: String,
+}
+
+impl From<LogRow> for LogRecord {
+    fn from(row: LogRow) -> Self {
+        Self {
+            uuid: row.event_uuid,
+            name: row.event_name,
+            event_type: row.event_type,
+            created: row.created_at.map(from_pg),
+            saved: row.saved_at.map(from_pg),
+            committed: from_pg(row.committed_at),
+            stamp: Stamp(row.stamp),
+            key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
+            version: count(row.version),
+            patch: row.patch,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Reads outlive broken connections of the pool.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::query::ReadError;
+use crate::store::postgres::error::Fault;
+
+/// Runs `read`, and again while the pooled connection turns out broken, up to `broken` times: the
+/// pool doesn't look at a connection before it lends it, which would cost a round trip each time. A
+/// server that restarted has broken every idle one.
+pub(in crate::store::postgres) async fn with_retry<T, F>(
+    deadline: Duration,
+    broken: u32,
+    read: impl Fn() -> F,
+) -> Result<T, ReadError>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    let tries = async {
+        for _ in 0..broken {
+            match read().await.map_err(Fault::from) {
+                Err(Fault::Lost(_)) => {}
+                other => return other,
+            }
+        }
+        read().await.map_err(Fault::from)
+    };
+    match tokio::time::timeout(deadline, tries).await {
+        Ok(result) => result.map_err(ReadError::from),
+        Err(_) => Err(ReadError("the server doesn't answer".to_owned())),
+    }
+}

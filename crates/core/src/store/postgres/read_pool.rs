@@ -1,0 +1,99 @@
+//! Connections of the pool, lent to reads.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, Postgres};
+use tokio::time::timeout;
+
+use super::session::{SLACK, Transactions};
+use crate::store::pool::{MeasuredPool, PoolUse};
+use crate::store::settings::DatabaseSettings;
+
+/// A connection that stood still for longer is looked at before it is lent: what stands between us
+/// and the server may have forgotten it, without a word.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+
+/// The pool that reads take their connections from.
+pub(super) struct Lender {
+    pool: MeasuredPool<Postgres>,
+    transactions: Transactions,
+}
+
+impl Lender {
+    /// Opens nothing yet: the first read does.
+    pub(super) fn new(
+        options: PgConnectOptions,
+        settings: &DatabaseSettings,
+        max_connections: u32,
+        transactions: Transactions,
+    ) -> Self {
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(settings.acquire_timeout)
+            .idle_timeout(settings.idle_timeout)
+            .max_lifetime(settings.max_lifetime)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move { Ok(meta.idle_for < LOOK_AFTER || answers(connection).await) })
+            })
+            .connect_lazy_with(options);
+        Self { pool: MeasuredPool::new(pool), transactions }
+    }
+
+    /// Lends a connection, behind a pooler with a transaction begun.
+    pub(super) async fn lend(&self) -> Result<Lent, sqlx::Error> {
+        let in_transaction = self.transactions.always;
+        let mut lent = Lent { connection: self.pool.acquire().await?, in_transaction };
+        if in_transaction {
+            let begin = self.transactions.begin.clone();
+            sqlx::raw_sql(begin).execute(&mut *lent.connection).await?;
+        }
+        Ok(lent)
+    }
+
+    /// Whether prepared statements may stay in the server's session.
+    pub(super) fn keeps_statements(&self) -> bool {
+        self.transactions.keep_statements()
+    }
+
+    pub(super) fn usage(&self) -> PoolUse {
+        self.pool.usage()
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A server that lives answers at once.
+async fn answers(connection: &mut PgConnection) -> bool {
+    timeout(SLACK, connection.ping()).await.is_ok_and(|pong| pong.is_ok())
+}
+
+/// A connection while it is lent. A read may be dropped half-way: then a transaction may be open,
+/// and the connection is closed instead of going back to the pool.
+pub(super) struct Lent {
+    pub(super) connection: PoolConnection<Postgres>,
+    in_transaction: bool,
+}
+
+impl Lent {
+    /// Ends the transaction, where there is one.
+    pub(super) async fn give_back(mut self) -> Result<(), sqlx::Error> {
+        if self.in_transaction {
+            sqlx::raw_sql("COMMIT").execute(&mut *self.connection).await?;
+            self.in_transaction = false;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.in_transaction {
+            self.connection.close_on_drop();
+        }
+    }
+}

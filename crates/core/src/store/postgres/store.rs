@@ -1,0 +1,117 @@
+//! The store: one connection for each writer, a pool for the reads.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::postgres::PgConnectOptions;
+use uuid::Uuid;
+
+use super::query;
+use super::read_pool::Lender;
+use super::session::{self, SLACK, Transactions};
+use super::write::{Keep, OpenError, PgWriter, WriterSettings, open};
+use crate::ingest::{WriteStore, Writer};
+use crate::model::{Clock, Entity, EntityKey, LoggedEvent};
+use crate::query::{ReadError, ReadStore};
+use crate::store::pool::PoolUse;
+use crate::store::port::{ConnectError, Store};
+use crate::store::settings::DatabaseSettings;
+
+/// How many writers use more than they cost: a second one gives bulk calls and streams a quarter to
+/// three quarters more, a third nothing.
+const WRITERS: u32 = 2;
+
+/// A PostgreSQL database.
+pub struct PostgresStore {
+    lender: Lender,
+    writers: u32,
+    writer_settings: WriterSettings,
+    read_deadline: Duration,
+}
+
+impl PostgresStore {
+    /// Opens nothing yet: the first read or batch does.
+    pub fn new(base: PgConnectOptions, settings: &DatabaseSettings, clock: Clock) -> Self {
+        let options = session::options(base, settings);
+        let transactions = Transactions::new(settings);
+        let most = settings.max_connections;
+        let writers = (most / 2).clamp(1, WRITERS);
+        let readers = most.saturating_sub(writers).max(1);
+        let lender = Lender::new(options.clone(), settings, readers, transactions.clone());
+        let writer_settings = WriterSettings {
+            options,
+            pooler: settings.pooler,
+            transactions,
+            keep: Keep { idle: settings.idle_timeout, life: settings.max_lifetime },
+            connect_deadline: settings.acquire_timeout,
+            flight_deadline: settings.statement_timeout + SLACK,
+            max_entity_bytes: settings.max_entity_bytes,
+            clock,
+        };
+        let slower = settings.acquire_timeout.max(settings.statement_timeout);
+        let read_deadline = slower + SLACK;
+        Self { lender, writers, writer_settings, read_deadline }
+    }
+
+    /// A read that no broken connection of the pool can fail.
+    async fn read<T, F>(&self, read: impl Fn() -> F) -> Result<T, ReadError>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        query::with_retry(self.read_deadline, self.lender.usage().max, read).await
+    }
+
+    /// Looks at the server once. One that can't be reached is no error: the service comes up and
+    /// answers 503 until it can.
+    ///
+    /// # Errors
+    /// The server is too old, or it is a pooler that the settings don't name.
+    pub async fn check(&self) -> Result<(), ConnectError> {
+        match open(&self.writer_settings).await {
+            Err(OpenError::Unfit(message)) => Err(ConnectError(message)),
+            Err(OpenError::Unavailable(error)) => {
+                tracing::warn!(error, "the database can't be reached yet");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+impl WriteStore for PostgresStore {
+    fn writer(&self) -> Box<dyn Writer> {
+        Box::new(PgWriter::new(self.writer_settings.clone()))
+    }
+
+    fn max_writers(&self) -> usize {
+        self.writers as usize
+    }
+}
+
+impl ReadStore for PostgresStore {
+    fn entity<'a>(
+        &'a self,
+        key: &'a EntityKey,
+    ) -> BoxFuture<'a, Result<Option<Entity>, ReadError>> {
+        Box::pin(self.read(move || query::entity(&self.lender, key)))
+    }
+
+    fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
+        Box::pin(self.read(move || query::event(&self.lender, uuid)))
+    }
+}
+
+impl Store for PostgresStore {
+    fn pool(&self) -> Option<PoolUse> {
+        Some(self.lender.usage())
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
+        Box::pin(self.read(move || query::ping(&self.lender)))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.lender.close())
+    }
+}

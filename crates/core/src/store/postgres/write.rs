@@ -1,0 +1,13 @@
+//! Writing batches: the fast path in one statement, and the slow path that every batch can take.
+
+mod apply;
+mod columns;
+mod connection;
+mod fast_path;
+mod session;
+mod slow_path;
+mod writer;
+
+pub(super) use connection::Keep;
+pub(super) use session::{OpenError, WriterSettings, open};
+pub(super) use writer::PgWriter;

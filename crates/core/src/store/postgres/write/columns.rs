@@ -1,0 +1,79 @@
+//! Rows turned into columns: every statement takes arrays, so that a batch is one round trip.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::model::{EntityKey, EntityUpdate, Event};
+use crate::store::numbers::bigint;
+use crate::store::postgres::time::to_pg;
+use crate::store::write::plan::Change;
+
+/// What both roads write into the log.
+#[derive(Default)]
+pub(super) struct LogColumns<'a> {
+    pub(super) types: Vec<&'a str>,
+    pub(super) ids: Vec<&'a str>,
+    pub(super) uuids: Vec<Uuid>,
+    pub(super) ordinals: Vec<i16>,
+    pub(super) created: Vec<Option<DateTime<Utc>>>,
+    pub(super) saved: Vec<Option<DateTime<Utc>>>,
+    pub(super) names: Vec<&'a str>,
+    pub(super) event_types: Vec<Option<&'a str>>,
+    pub(super) patches: Vec<&'a str>,
+}
+
+impl<'a> LogColumns<'a> {
+    pub(super) fn push(&mut self, event: &'a Event, ordinal: usize, update: &'a EntityUpdate) {
+        self.types.push(update.key().entity_type());
+        self.ids.push(update.key().entity_id());
+        self.uuids.push(event.uuid());
+        self.ordinals.push(i16::try_from(ordinal).unwrap_or(i16::MAX));
+        self.created.push(event.created().map(to_pg));
+        self.saved.push(event.saved().map(to_pg));
+        self.names.push(event.name());
+        self.event_types.push(event.event_type());
+        self.patches.push(update.patch().text());
+    }
+}
+
+/// Entity keys.
+#[derive(Default)]
+pub(super) struct KeyColumns<'a> {
+    pub(super) types: Vec<&'a str>,
+    pub(super) ids: Vec<&'a str>,
+}
+
+impl<'a> FromIterator<&'a EntityKey> for KeyColumns<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a EntityKey>>(keys: I) -> Self {
+        let (types, ids) = keys.into_iter().map(|key| (key.entity_type(), key.entity_id())).unzip();
+        Self { types, ids }
+    }
+}
+
+/// Planned states.
+#[derive(Default)]
+pub(super) struct ChangeColumns<'a> {
+    pub(super) types: Vec<&'a str>,
+    pub(super) ids: Vec<&'a str>,
+    pub(super) replaces: Vec<i64>,
+    pub(super) versions: Vec<i64>,
+    pub(super) sizes: Vec<i32>,
+    pub(super) data: Vec<String>,
+    pub(super) updated: Vec<DateTime<Utc>>,
+}
+
+impl<'a> FromIterator<Change<'a>> for ChangeColumns<'a> {
+    fn from_iter<I: IntoIterator<Item = Change<'a>>>(changes: I) -> Self {
+        let mut columns = Self::default();
+        for change in changes {
+            columns.types.push(change.key.entity_type());
+            columns.ids.push(change.key.entity_id());
+            columns.replaces.push(bigint(change.replaces));
+            columns.versions.push(bigint(change.version));
+            columns.sizes.push(i32::try_from(change.size).unwrap_or(i32::MAX));
+            columns.data.push(change.data);
+            columns.updated.push(to_pg(change.updated));
+        }
+        columns
+    }
+}

@@ -1,0 +1,107 @@
+//! A writer's connection to the server while one batch uses it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, SqlSafeStr};
+
+use super::connection::Keep;
+use crate::model::{Clock, Stamp};
+use crate::store::postgres::error::Fault;
+use crate::store::postgres::session::Transactions;
+use crate::store::postgres::{pooler, version};
+use crate::store::settings::Pooler;
+
+/// What every writer of a store shares.
+#[derive(Debug, Clone)]
+pub(in crate::store::postgres) struct WriterSettings {
+    pub(in crate::store::postgres) options: PgConnectOptions,
+    pub(in crate::store::postgres) pooler: Pooler,
+    pub(in crate::store::postgres) transactions: Transactions,
+    pub(in crate::store::postgres) keep: Keep,
+    /// How long opening a connection may take.
+    pub(in crate::store::postgres) connect_deadline: Duration,
+    /// How long one statement's way there and back may take: longer than the server's own timeout,
+    /// so that passing it means silence.
+    pub(in crate::store::postgres) flight_deadline: Duration,
+    pub(in crate::store::postgres) max_entity_bytes: usize,
+    pub(in crate::store::postgres) clock: Clock,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(in crate::store::postgres) enum OpenError {
+    /// It never will be, with these settings and this server.
+    Unfit(String),
+    Unavailable(String),
+}
+
+/// Opens a connection.
+pub(in crate::store::postgres) async fn open(
+    settings: &WriterSettings,
+) -> Result<PgConnection, OpenError> {
+    match tokio::time::timeout(settings.connect_deadline, connect(settings)).await {
+        Ok(opened) => opened,
+        Err(_) => Err(OpenError::Unavailable("the server doesn't answer".to_owned())),
+    }
+}
+
+async fn connect(settings: &WriterSettings) -> Result<PgConnection, OpenError> {
+    let opened = settings.options.connect().await;
+    let mut connection =
+        opened.map_err(|error| match pooler::refusal(&error, settings.pooler) {
+            Some(hint) => OpenError::Unfit(hint),
+            None => OpenError::Unavailable(error.to_string()),
+        })?;
+    version::check(connection.server_version_num()).map_err(OpenError::Unfit)?;
+    if settings.pooler == Pooler::None {
+        let arrive = pooler::options_arrive(&mut connection).await;
+        let arrive = arrive.map_err(|error| OpenError::Unavailable(error.to_string()))?;
+        arrive.map_err(OpenError::Unfit)?;
+    }
+    Ok(connection)
+}
+
+/// A connection while one batch uses it.
+pub(in crate::store::postgres) struct Session<'s> {
+    pub(in crate::store::postgres) connection: &'s mut PgConnection,
+    pub(in crate::store::postgres) settings: &'s WriterSettings,
+    /// What this try writes into the log.
+    pub(in crate::store::postgres) stamp: Stamp,
+}
+
+impl Session<'_> {
+    /// Waits for one statement, as long as a server that lives could need.
+    pub(in crate::store::postgres) async fn flight<T>(
+        deadline: Duration,
+        statement: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, Fault> {
+        match tokio::time::timeout(deadline, statement).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(Fault::Lost("the server went silent".to_owned())),
+        }
+    }
+
+    /// Begins a transaction; a patient one waits for no row lock. Behind a pooler this is when a
+    /// connection to the server is waited for.
+    pub(in crate::store::postgres) async fn begin(&mut self, patient: bool) -> Result<(), Fault> {
+        let transactions = &self.settings.transactions;
+        let begin = if patient { &transactions.begin_patient } else { &transactions.begin };
+        self.run(begin.clone()).await
+    }
+
+    /// Whether prepared statements may stay in the server's session.
+    pub(in crate::store::postgres) fn keep_statements(&self) -> bool {
+        self.settings.transactions.keep_statements()
+    }
+
+    /// Runs SQL without parameters or rows.
+    pub(in crate::store::postgres) async fn run(
+        &mut self,
+        sql: impl SqlSafeStr,
+    ) -> Result<(), Fault> {
+        let statement = sqlx::raw_sql(sql).execute(&mut *self.connection);
+        Self::flight(self.settings.flight_deadline, statement).await.map(drop)
+    }
+}

@@ -1,0 +1,353 @@
+//! The careful road, which every batch can take: lock the entities, read them, plan in memory,
+//! write, commit.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::columns::{ChangeColumns, KeyColumns, LogColumns};
+use super::session::Session;
+use crate::ingest::{ApplyError, Verdict};
+use crate::model::{EntityKey, EntityUpdate, Event};
+use crate::store::numbers::{bigint, count};
+use crate::store::postgres::error::{Failure, Fault};
+use crate::store::postgres::query;
+use crate::store::postgres::time::{from_pg, to_pg};
+use crate::store::write::plan::{Known, LogRow, Rules, Stored, Writes, plan, plan_part, seen};
+use crate::store::write::slices::{Slice, parts, slices};
+
+/// How often a batch is tried again that lost a race against another writer.
+const RACES: u32 = 5;
+
+// In the order of the keys, as every writer locks; NO KEY UPDATE is what an upsert takes.
+const LOCK: &str = r"
+SELECT e.entity_type, e.entity_id, e.size
+FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
+JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id
+ORDER BY e.entity_type, e.entity_id
+FOR NO KEY UPDATE OF e";
+
+const LOCK_FREE_ONES: &str = r"
+SELECT e.entity_type, e.entity_id, e.size
+FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
+JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id
+ORDER BY e.entity_type, e.entity_id
+FOR NO KEY UPDATE OF e SKIP LOCKED";
+
+const READ: &str = r"
+SELECT e.entity_type, e.entity_id, e.version, e.size, e.updated_at, e.data::text
+FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
+JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id";
+
+const WRITE: &str = r"
+WITH change AS NOT MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int4[], $6::text[],
+                         $7::timestamptz[])
+        AS c (entity_type, entity_id, replaces, version, size, data, updated_at)
+), updated AS (
+    UPDATE entities e
+    SET version = c.version, size = c.size, data = c.data::jsonb, updated_at = c.updated_at
+    FROM change c
+    WHERE e.entity_type = c.entity_type AND e.entity_id = c.entity_id
+        AND c.replaces > 0 AND e.version = c.replaces
+    RETURNING 1
+), inserted AS (
+    INSERT INTO entities (entity_type, entity_id, version, size, data, created_at, updated_at)
+    SELECT entity_type, entity_id, version, size, data::jsonb, updated_at, updated_at
+    FROM change WHERE replaces = 0
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+), logged AS (
+    INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
+                           entity_type, entity_id, event_name, event_type, patch, stamp)
+    SELECT event_uuid, ordinal, version, created_at, saved_at, committed_at,
+           entity_type, entity_id, event_name, event_type, patch::json, $19::int4
+    FROM unnest($8::text[], $9::text[], $10::uuid[], $11::int2[], $12::int8[], $13::timestamptz[],
+                $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::text[])
+        AS l (entity_type, entity_id, event_uuid, ordinal, version, created_at, saved_at,
+              committed_at, event_name, event_type, patch)
+)
+SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted)";
+
+/// Applies the batch, and again where a race or a lock stopped it.
+pub(super) async fn apply(
+    session: &mut Session<'_>,
+    batch: &[Event],
+    mut patient: bool,
+    atomic: bool,
+) -> Result<Vec<Verdict>, ApplyError> {
+    let mut races = 0;
+    loop {
+        let failure = match transaction(session, batch, patient, atomic).await {
+            Ok(verdicts) => return Ok(verdicts),
+            Err(failure) => failure,
+        };
+        match failure.fault {
+            Fault::Lost(_) | Fault::Down(_) => return Err(failure.into_error(session.stamp)),
+            fault => {
+                session.run("ROLLBACK").await.map_err(Fault::before_commit)?;
+                match fault {
+                    Fault::LockTimeout(_) if !patient => patient = true,
+                    // some entity's key is being inserted elsewhere; which one, only a batch of
+                    // one can tell
+                    Fault::LockTimeout(_) if atomic || batch.len() == 1 => {
+                        return Ok(vec![Verdict::Locked; batch.len()]);
+                    }
+                    Fault::Race(_) | Fault::Exists(_) if races < RACES => {
+                        races += 1;
+                        tokio::time::sleep(jitter(races)).await;
+                    }
+                    fault => return Err(fault.before_commit()),
+                }
+            }
+        }
+    }
+}
+
+/// Up to 4 ms after the first race, up to 64 ms after the fifth.
+fn jitter(races: u32) -> Duration {
+    let random = u64::from(Uuid::new_v4().as_bytes()[0]);
+    Duration::from_micros((random << races) * 8)
+}
+
+async fn transaction(
+    session: &mut Session<'_>,
+    batch: &[Event],
+    patient: bool,
+    atomic: bool,
+) -> Result<Vec<Verdict>, Failure> {
+    session.begin(patient).await?;
+    let sizes = lock(session, batch, patient).await?;
+    let slices = slices(batch, &sizes);
+    let mut locks = Locks::new(sizes.into_keys().collect(), patient);
+    let mut verdicts = Vec::with_capacity(batch.len());
+    for slice in slices {
+        match slice {
+            Slice::Whole(events) => verdicts.extend(whole(session, events, &mut locks).await?),
+            Slice::InParts(event, parts) => {
+                verdicts.push(in_parts(session, event, parts, &mut locks).await?);
+            }
+        }
+    }
+    let stays = !atomic || verdicts.iter().all(Verdict::is_stored);
+    let end = session.run(if stays { "COMMIT" } else { "ROLLBACK" }).await;
+    end.map_err(|fault| Failure { fault, committing: stays })?;
+    Ok(verdicts)
+}
+
+/// Which entities may be written.
+struct Locks {
+    /// Those that we have locked or made.
+    ours: HashSet<EntityKey>,
+    /// Those that others hold, and those that have to wait behind them.
+    held: HashSet<EntityKey>,
+    patient: bool,
+}
+
+impl Locks {
+    fn new(ours: HashSet<EntityKey>, patient: bool) -> Self {
+        Self { ours, held: HashSet::new(), patient }
+    }
+}
+
+/// Locks the entities of the batch that exist; returns their sizes. A patient one leaves out those
+/// that others hold.
+async fn lock(
+    session: &mut Session<'_>,
+    batch: &[Event],
+    patient: bool,
+) -> Result<HashMap<EntityKey, usize>, Fault> {
+    let keys = keys_of(batch.iter().flat_map(Event::updates));
+    let statement =
+        sqlx::query_as::<_, (String, String, i32)>(if patient { LOCK_FREE_ONES } else { LOCK })
+            .bind(keys.types)
+            .bind(keys.ids)
+            .persistent(session.keep_statements())
+            .fetch_all(&mut *session.connection);
+    let rows = Session::flight(session.settings.flight_deadline, statement).await?;
+    let sized = rows.into_iter().map(|(entity_type, entity_id, size)| {
+        (EntityKey::new_unchecked(entity_type, entity_id), usize::try_from(size).unwrap_or(0))
+    });
+    Ok(sized.collect())
+}
+
+/// The verdicts on those of the events, by their places, whose uuid is taken.
+async fn seen_before(
+    session: &mut Session<'_>,
+    events: &[Event],
+) -> Result<HashMap<usize, Verdict>, Fault> {
+    let uuids: Vec<Uuid> = events.iter().map(Event::uuid).collect();
+    let mut verdicts = HashMap::new();
+    let found = |logged| verdicts.extend(seen(events, &logged));
+    let keep_statements = session.keep_statements();
+    let logged = query::logged(&mut *session.connection, &uuids, keep_statements, found);
+    Session::flight(session.settings.flight_deadline, logged).await?;
+    Ok(verdicts)
+}
+
+/// The entities of the updates that exist and are ours; those that aren't are held by others.
+async fn entities<'u>(
+    session: &mut Session<'_>,
+    updates: impl IntoIterator<Item = &'u EntityUpdate>,
+    locks: &mut Locks,
+) -> Result<HashMap<EntityKey, Stored>, Fault> {
+    let keys = keys_of(updates);
+    let statement = sqlx::query_as::<_, StoredRow>(READ)
+        .bind(keys.types)
+        .bind(keys.ids)
+        .persistent(session.keep_statements())
+        .fetch_all(&mut *session.connection);
+    let mut entities = HashMap::new();
+    for (entity_type, entity_id, version, size, updated, data) in
+        Session::flight(session.settings.flight_deadline, statement).await?
+    {
+        let key = EntityKey::new_unchecked(entity_type, entity_id);
+        if locks.ours.contains(&key) {
+            let size = usize::try_from(size).unwrap_or(0);
+            let updated = from_pg(updated);
+            entities.insert(key, Stored { version: count(version), size, updated, data });
+        } else {
+            locks.held.insert(key);
+        }
+    }
+    if !locks.patient && !locks.held.is_empty() {
+        return Err(Fault::Race("an entity appeared meanwhile".to_owned()));
+    }
+    Ok(entities)
+}
+
+type StoredRow = (String, String, i64, i32, DateTime<Utc>, String);
+
+async fn whole(
+    session: &mut Session<'_>,
+    events: &[Event],
+    locks: &mut Locks,
+) -> Result<Vec<Verdict>, Fault> {
+    let seen = seen_before(session, events).await?;
+    let entities = entities(session, events.iter().flat_map(Event::updates), locks).await?;
+    let known = Known { seen, entities };
+    let plan = plan(events, &known, &mut locks.held, rules(session));
+    let (verdicts, writes) = plan.map_err(Fault::Refused)?;
+    write(session, writes, locks).await?;
+    Ok(verdicts)
+}
+
+/// An event whose documents don't fit in memory together; where a part is refused it goes back to
+/// where the event began.
+async fn in_parts(
+    session: &mut Session<'_>,
+    event: &Event,
+    parts: Vec<Range<usize>>,
+    locks: &mut Locks,
+) -> Result<Verdict, Fault> {
+    if let Some(verdict) = seen_before(session, std::slice::from_ref(event)).await?.remove(&0) {
+        return Ok(verdict);
+    }
+    session.run("SAVEPOINT event").await?;
+    let mut versions = Vec::with_capacity(event.updates().len());
+    for part in parts {
+        match apply_part(session, event, part, locks).await? {
+            Verdict::Applied(made) => versions.extend(made),
+            refused => {
+                session.run("ROLLBACK TO event").await?;
+                return Ok(refused);
+            }
+        }
+    }
+    Ok(Verdict::Applied(versions))
+}
+
+async fn apply_part(
+    session: &mut Session<'_>,
+    event: &Event,
+    part: Range<usize>,
+    locks: &mut Locks,
+) -> Result<Verdict, Fault> {
+    let entities = entities(session, &event.updates()[part.clone()], locks).await?;
+    if event.updates().iter().any(|update| locks.held.contains(update.key())) {
+        locks.held.extend(event.updates().iter().map(|update| update.key().clone()));
+        return Ok(Verdict::Locked);
+    }
+    let known = Known { entities, ..Known::default() };
+    let plan = plan_part(event, part, &known, rules(session));
+    let (verdict, writes) = plan.map_err(Fault::Refused)?;
+    write(session, writes, locks).await?;
+    Ok(verdict)
+}
+
+fn rules(session: &Session<'_>) -> Rules {
+    let settings = session.settings;
+    let now = settings.clock.now();
+    Rules { max_entity_bytes: settings.max_entity_bytes, now, stamp: session.stamp }
+}
+
+/// In one statement, or as many as the sizes need.
+async fn write(
+    session: &mut Session<'_>,
+    Writes { changes, log }: Writes<'_>,
+    locks: &mut Locks,
+) -> Result<(), Fault> {
+    locks.ours.extend(changes.iter().map(|change| change.key.clone()));
+    let counts: Vec<usize> =
+        parts(&changes, |change| change.data.len()).iter().map(|part| part.len()).collect();
+    let mut changes = changes.into_iter();
+    let mut log = parts(&log, |row| row.update.patch().text().len()).into_iter();
+    for count in counts {
+        let states = changes.by_ref().take(count).collect();
+        write_part(session, states, log.next().unwrap_or_default()).await?;
+    }
+    for rows in log {
+        write_part(session, ChangeColumns::default(), rows).await?;
+    }
+    Ok(())
+}
+
+async fn write_part(
+    session: &mut Session<'_>,
+    states: ChangeColumns<'_>,
+    log: &[LogRow<'_>],
+) -> Result<(), Fault> {
+    let expected = bigint(states.types.len() as u64);
+    let mut rows = LogColumns::default();
+    for row in log {
+        rows.push(row.event, row.ordinal, row.update);
+    }
+    let versions: Vec<i64> = log.iter().map(|row| bigint(row.version)).collect();
+    let committed: Vec<_> = log.iter().map(|row| to_pg(row.committed)).collect();
+    let statement = sqlx::query_scalar::<_, i64>(WRITE)
+        .bind(states.types)
+        .bind(states.ids)
+        .bind(states.replaces)
+        .bind(states.versions)
+        .bind(states.sizes)
+        .bind(states.data)
+        .bind(states.updated)
+        .bind(rows.types)
+        .bind(rows.ids)
+        .bind(rows.uuids)
+        .bind(rows.ordinals)
+        .bind(versions)
+        .bind(rows.created)
+        .bind(rows.saved)
+        .bind(committed)
+        .bind(rows.names)
+        .bind(rows.event_types)
+        .bind(rows.patches)
+        .bind(session.stamp.0)
+        .persistent(session.keep_statements())
+        .fetch_all(&mut *session.connection);
+    let written = Session::flight(session.settings.flight_deadline, statement).await?;
+    if written == [expected] {
+        return Ok(());
+    }
+    // an entity that was new to us has been made by another writer
+    Err(Fault::Race("an entity changed meanwhile".to_owned()))
+}
+
+fn keys_of<'u>(updates: impl IntoIterator<Item = &'u EntityUpdate>) -> KeyColumns<'u> {
+    let keys: BTreeSet<_> = updates.into_iter().map(EntityUpdate::key).collect();
+    keys.into_iter().collect()
+}

@@ -1,0 +1,94 @@
+//! Reading events from the log.
+
+use std::collections::BTreeSet;
+
+use futures_util::TryStreamExt;
+use sqlx::sqlite::{SqliteExecutor, SqliteRow};
+use sqlx::{FromRow, Sqlite};
+use uuid::Uuid;
+
+use super::error::unavailable;
+use crate::model::{EntityKey, LoggedEvent, Stamp, Timestamp};
+use crate::query::ReadError;
+use crate::store::logged::{Assembly, LogRecord};
+use crate::store::numbers::count;
+use crate::store::pool::MeasuredPool;
+
+// Below 0 stands what pruning leaves, which is no event.
+pub(in crate::store::sqlite) const LOGGED: &str = r"
+SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.stamp, l.entity_type,
+       l.entity_id, l.event_name, l.event_type, l.patch
+FROM json_each(?) AS wanted CROSS JOIN event_log AS l ON l.event_uuid = unhex(wanted.value)
+    AND l.ordinal >= 0
+ORDER BY l.event_uuid, l.ordinal";
+
+/// One event of the log.
+pub(in crate::store::sqlite) async fn event(
+    pool: &MeasuredPool<Sqlite>,
+    uuid: Uuid,
+) -> Result<Option<LoggedEvent>, ReadError> {
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let mut event = None;
+    let found = |logged| event = Some(logged);
+    logged(&mut *connection, [uuid].into_iter(), found).await.map_err(unavailable)?;
+    Ok(event)
+}
+
+/// Hands over those of `uuids` that are in the log, one by one: together they may be large.
+pub(in crate::store::sqlite) async fn logged(
+    executor: impl SqliteExecutor<'_>,
+    uuids: impl Iterator<Item = Uuid>,
+    mut found: impl FnMut(LoggedEvent),
+) -> Result<(), sqlx::Error> {
+    let mut rows = sqlx::query(LOGGED).bind(wanted(uuids)).fetch(executor);
+    let mut assembly = Assembly::default();
+    while let Some(row) = rows.try_next().await? {
+        assembly.add(record(&row)?).into_iter().for_each(&mut found);
+    }
+    assembly.finish().into_iter().for_each(found);
+    Ok(())
+}
+
+/// What [`LOGGED`] asks for.
+pub(in crate::store::sqlite) fn wanted(uuids: impl Iterator<Item = Uuid>) -> String {
+    // Each once: a uuid that stands twice here would join its rows twice.
+    let uuids: BTreeSet<Uuid> = uuids.collect();
+    serde_json::Value::from_iter(uuids.iter().map(|uuid| uuid.simple().to_string())).to_string()
+}
+
+/// A row of [`LOGGED`].
+pub(in crate::store::sqlite) fn record(row: &SqliteRow) -> Result<LogRecord, sqlx::Error> {
+    LogRow::from_row(row).map(LogRecord::from)
+}
+
+#[derive(FromRow)]
+struct LogRow {
+    event_uuid: Uuid,
+    version: i64,
+    created_at: Option<i64>,
+    saved_at: Option<i64>,
+    committed_at: i64,
+    stamp: i32,
+    entity_type: String,
+    entity_id: String,
+    event_name: String,
+    event_type: Option<String>,
+    patch: String,
+}
+
+impl From<LogRow> for LogRecord {
+    fn from(row: LogRow) -> Self {
+        Self {
+            uuid: row.event_uuid,
+            name: row.event_name,
+            event_type: row.event_type,
+            created: row.created_at.map(Timestamp::from_micros),
+            saved: row.saved_at.map(Timestamp::from_micros),
+            committed: Timestamp::from_micros(row.committed_at),
+            stamp: Stamp(row.stamp),
+            key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
+            version: count(row.version),
+            patch: row.patch,
+        }
+    }
+}

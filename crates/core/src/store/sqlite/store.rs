@@ -1,0 +1,134 @@
+//! The store: one writer connection, a few for the reads, and a lock against other processes that
+//! write the same file.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Sqlite};
+use uuid::Uuid;
+
+use super::checkpoint::{self, Checkpointer};
+use super::disk::{self, cannot_open};
+use super::query;
+use super::write::{SqliteWriter, WriterSettings};
+use super::write_lock::Turns;
+use crate::ingest::{WriteStore, Writer};
+use crate::model::{Clock, Entity, EntityKey, LoggedEvent};
+use crate::query::{ReadError, ReadStore};
+use crate::store::pool::{MeasuredPool, PoolUse};
+use crate::store::port::{ConnectError, Store};
+use crate::store::settings::DatabaseSettings;
+
+/// Connections for reads; each is a thread.
+const READERS: u32 = 4;
+
+/// The net below the turns: how long SQLite itself waits for a lock.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// An SQLite file.
+pub struct SqliteStore {
+    readers: MeasuredPool<Sqlite>,
+    writer_settings: WriterSettings,
+    checkpointer: Arc<Checkpointer>,
+}
+
+/// How a connection that writes is set up, from its first statement on. Checkpoints are another's
+/// work: on this connection they would be the slowest commits.
+pub fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .locking_mode(SqliteLockingMode::Normal)
+        .busy_timeout(BUSY)
+        .foreign_keys(true)
+        .pragma("wal_autocheckpoint", "0")
+        // the pages that a statement changes are copied, to take it back alone: not into a file
+        .pragma("temp_store", "memory")
+        .pragma("journal_size_limit", checkpoint::WORTH_IT.to_string())
+        .disable_statement_logging()
+}
+
+impl SqliteStore {
+    /// Opens the file; it and its folder are made if they aren't there.
+    ///
+    /// # Errors
+    /// One line: the folder can't be made, the file is no database, or it lies on a network.
+    pub async fn open(
+        file: &Path,
+        settings: &DatabaseSettings,
+        clock: Clock,
+    ) -> Result<Self, ConnectError> {
+        disk::prepare(file)?;
+        let turns = Turns::beside(file);
+        let options = options(file);
+        {
+            // the first connection makes the file a WAL database, for which it must be alone
+            let _turn = turns.take().await.map_err(|error| cannot_open(file, &error))?;
+            let first = options.connect().await.map_err(|error| cannot_open(file, &error))?;
+            first.close().await.map_err(|error| cannot_open(file, &error))?;
+        }
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(settings.acquire_timeout)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone().create_if_missing(false).read_only(true));
+        let checkpointer = Arc::new(Checkpointer::start(file, options.clone(), turns.clone()));
+        let writer_settings = WriterSettings {
+            options: options.create_if_missing(false),
+            turns,
+            checkpointer: Arc::clone(&checkpointer),
+            max_entity_bytes: settings.max_entity_bytes,
+            clock,
+        };
+        let readers = MeasuredPool::new(readers);
+        Ok(Self { readers, writer_settings, checkpointer })
+    }
+}
+
+impl WriteStore for SqliteStore {
+    fn writer(&self) -> Box<dyn Writer> {
+        Box::new(SqliteWriter::new(self.writer_settings.clone()))
+    }
+
+    fn max_writers(&self) -> usize {
+        1
+    }
+}
+
+impl ReadStore for SqliteStore {
+    fn entity<'a>(
+        &'a self,
+        key: &'a EntityKey,
+    ) -> BoxFuture<'a, Result<Option<Entity>, ReadError>> {
+        Box::pin(query::entity(&self.readers, key))
+    }
+
+    fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
+        Box::pin(query::event(&self.readers, uuid))
+    }
+}
+
+impl Store for SqliteStore {
+    fn pool(&self) -> Option<PoolUse> {
+        Some(self.readers.usage())
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
+        Box::pin(query::ping(&self.readers))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.readers.close().await;
+            self.checkpointer.finish().await;
+        })
+    }
+}

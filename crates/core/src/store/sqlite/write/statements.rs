@@ -1,0 +1,112 @@
+//! The writer's statements: their text, what is bound to them and the rows that come back.
+
+use std::sync::LazyLock;
+
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{FromRow, Sqlite};
+
+use super::insert::Inserts;
+use crate::model::{EntityKey, Stamp, Timestamp};
+use crate::store::numbers::{bigint, count};
+use crate::store::sqlite::query;
+use crate::store::write::plan::{Change, LogRow, Stored};
+
+/// The entities of some keys, which come as one JSON array; documents above a size are left out. CROSS
+/// JOIN keeps SQLite from scanning the table and searching the array.
+pub(super) const STATES: &str = r"
+SELECT e.entity_type, e.entity_id, e.version, e.size, e.updated_at,
+       CASE WHEN e.size <= ? THEN e.data END AS data
+FROM json_each(?) AS k CROSS JOIN entities AS e
+ON e.entity_type = k.value->>0 AND e.entity_id = k.value->>1";
+
+/// Begins a transaction and reads what most need: states, then logged events.
+pub(super) static BEGIN: LazyLock<String> =
+    LazyLock::new(|| format!("BEGIN IMMEDIATE;{STATES};{}", query::LOGGED));
+
+/// Writes states.
+pub(super) static WRITE: LazyLock<Inserts> = LazyLock::new(|| {
+    let into = r"
+INSERT INTO entities (entity_type, entity_id, version, size, data, created_at, updated_at)
+SELECT column1, column2, column3, column4, column5, column6, column6";
+    let on_conflict = r"
+ON CONFLICT (entity_type, entity_id) DO UPDATE SET
+    version = excluded.version, size = excluded.size, data = excluded.data,
+    updated_at = excluded.updated_at";
+    Inserts::new(into, BOUND_OF_STATE, on_conflict)
+});
+
+/// Writes the log. A row that fails ends the transaction, so nothing has to take back its statement
+/// alone: without OR FAIL, SQLite first copies each page that the statement changes.
+pub(super) static LOG: LazyLock<Inserts> = LazyLock::new(|| {
+    let into = r"
+INSERT OR FAIL INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
+                       entity_type, entity_id, event_name, event_type, patch, stamp)
+SELECT *";
+    Inserts::new(into, 12, "")
+});
+
+/// Writes states and log, and commits.
+pub(super) static WRITE_ALL: LazyLock<Inserts> = LazyLock::new(|| WRITE.then(&LOG, "COMMIT"));
+
+/// A row of [`STATES`].
+#[derive(FromRow)]
+pub(super) struct StateRow {
+    pub(super) entity_type: String,
+    pub(super) entity_id: String,
+    pub(super) version: i64,
+    pub(super) size: i64,
+    pub(super) updated_at: i64,
+    /// None where it is larger than asked for.
+    pub(super) data: Option<String>,
+}
+
+/// How a row of [`STATES`] is told from one of the log.
+pub(super) const STATE_COLUMNS: usize = 6;
+
+impl StateRow {
+    pub(super) fn into_key_and_state(self) -> (EntityKey, Stored) {
+        let stored = Stored {
+            version: count(self.version),
+            size: usize::try_from(self.size).unwrap_or(0),
+            updated: Timestamp::from_micros(self.updated_at),
+            data: self.data.unwrap_or_default(),
+        };
+        (EntityKey::new_unchecked(self.entity_type, self.entity_id), stored)
+    }
+}
+
+/// What [`bind_state`] binds.
+pub(super) const BOUND_OF_STATE: usize = 6;
+
+/// A statement that takes parameters.
+pub(super) type Insert<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+/// The columns of a state, in the statement's order.
+pub(super) fn bind_state<'q>(insert: Insert<'q>, change: &'q Change<'_>) -> Insert<'q> {
+    insert
+        .bind(change.key.entity_type())
+        .bind(change.key.entity_id())
+        .bind(bigint(change.version))
+        .bind(bigint(change.size as u64))
+        .bind(change.data.as_str())
+        .bind(change.updated.micros())
+}
+
+/// The columns of the log, in the statement's order.
+pub(super) fn bind_log<'q>(insert: Insert<'q>, row: &'q LogRow<'_>, stamp: Stamp) -> Insert<'q> {
+    let (event, key) = (row.event, row.update.key());
+    insert
+        .bind(event.uuid())
+        .bind(bigint(row.ordinal as u64))
+        .bind(bigint(row.version))
+        .bind(event.created().map(Timestamp::micros))
+        .bind(event.saved().map(Timestamp::micros))
+        .bind(row.committed.micros())
+        .bind(key.entity_type())
+        .bind(key.entity_id())
+        .bind(event.name())
+        .bind(event.event_type())
+        .bind(row.update.patch().text())
+        .bind(stamp.0)
+}

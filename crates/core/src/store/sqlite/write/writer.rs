@@ -1,0 +1,353 @@
+//! A writer: its turn, one transaction, the careful road.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, FromRow, Row};
+
+use super::insert;
+use super::statements::{
+    BEGIN, BOUND_OF_STATE, LOG, STATE_COLUMNS, STATES, StateRow, WRITE, WRITE_ALL, bind_log,
+    bind_state,
+};
+use crate::ingest::{ApplyError, ApplyMode, Verdict, Writer};
+use crate::model::{Clock, EntityKey, EntityUpdate, Event, Stamp};
+use crate::store::logged::Assembly;
+use crate::store::numbers::bigint;
+use crate::store::sqlite::checkpoint::Checkpointer;
+use crate::store::sqlite::query;
+use crate::store::sqlite::write_lock::Turns;
+use crate::store::write::plan::{Known, Rules, Stored, Writes, plan, plan_part, seen};
+use crate::store::write::slices::{Slice, parts, slices};
+
+/// Documents that come with the begin of a transaction, in bytes for all of its entities.
+const SMALL_BYTES: usize = 8 << 20;
+
+/// What a writer works with.
+#[derive(Clone)]
+pub(in crate::store::sqlite) struct WriterSettings {
+    pub(in crate::store::sqlite) options: SqliteConnectOptions,
+    pub(in crate::store::sqlite) turns: Turns,
+    pub(in crate::store::sqlite) checkpointer: Arc<Checkpointer>,
+    pub(in crate::store::sqlite) max_entity_bytes: usize,
+    pub(in crate::store::sqlite) clock: Clock,
+}
+
+impl WriterSettings {
+    fn rules(&self, stamp: Stamp) -> Rules {
+        Rules { max_entity_bytes: self.max_entity_bytes, now: self.clock.now(), stamp }
+    }
+}
+
+/// Applies batches over one connection.
+pub(in crate::store::sqlite) struct SqliteWriter {
+    settings: WriterSettings,
+    /// Taken out while a batch runs: after an error, or when the future is dropped, it is closed,
+    /// which rolls back.
+    connection: Option<SqliteConnection>,
+}
+
+impl SqliteWriter {
+    pub(in crate::store::sqlite) fn new(settings: WriterSettings) -> Self {
+        Self { settings, connection: None }
+    }
+
+    async fn apply(
+        &mut self,
+        batch: &[Event],
+        mode: ApplyMode,
+    ) -> Result<Vec<Verdict>, ApplyError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let turn = self.settings.turns.take().await;
+        let _turn = turn.map_err(|error| ApplyError::Unavailable(error.to_string()))?;
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.settings.options.connect().await.map_err(fault)?,
+        };
+        match transaction(&mut connection, &self.settings, batch, mode).await {
+            Ok(verdicts) => {
+                self.connection = Some(connection);
+                self.settings.checkpointer.committed();
+                Ok(verdicts)
+            }
+            Err(error) => {
+                // closed before the turn ends: the next writer finds no lock of ours
+                drop(sqlx::Connection::close_hard(connection).await);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Writer for SqliteWriter {
+    fn apply<'a>(
+        &'a mut self,
+        batch: &'a [Event],
+        mode: ApplyMode,
+    ) -> BoxFuture<'a, Result<Vec<Verdict>, ApplyError>> {
+        Box::pin(self.apply(batch, mode))
+    }
+}
+
+/// Every flight is a way to SQLite's thread and back, so most transactions are two: what begins it
+/// reads all it needs, what writes also commits. No session can hold a row here, so that no event is
+/// ever locked and the modes but `Atomic` are one.
+async fn transaction(
+    connection: &mut SqliteConnection,
+    settings: &WriterSettings,
+    batch: &[Event],
+    mode: ApplyMode,
+) -> Result<Vec<Verdict>, ApplyError> {
+    let stamp = Stamp::random();
+    match begin(connection, batch).await? {
+        Begun::Known(known) => {
+            at_once(connection, settings.rules(stamp), batch, mode, &known).await
+        }
+        Begun::Large(sizes) => {
+            let mut verdicts = Vec::with_capacity(batch.len());
+            for slice in slices(batch, &sizes) {
+                verdicts.extend(apply_slice(connection, settings.rules(stamp), slice).await?);
+            }
+            if all_stay(&verdicts, mode) {
+                commit(connection, stamp).await?;
+            } else {
+                run(connection, "ROLLBACK").await?;
+            }
+            Ok(verdicts)
+        }
+    }
+}
+
+fn all_stay(verdicts: &[Verdict], mode: ApplyMode) -> bool {
+    mode != ApplyMode::Atomic || verdicts.iter().all(Verdict::is_stored)
+}
+
+/// A transaction that began.
+enum Begun {
+    /// All that it needs is read.
+    Known(Known),
+    /// Its documents are too large for that: their sizes.
+    Large(HashMap<EntityKey, usize>),
+}
+
+async fn begin(connection: &mut SqliteConnection, batch: &[Event]) -> Result<Begun, ApplyError> {
+    let keys = keys_of(batch.iter().flat_map(Event::updates));
+    let small = SMALL_BYTES / keys.len().max(1);
+    let mut rows = sqlx::query(BEGIN.as_str())
+        .bind(bigint(small as u64))
+        .bind(json(&keys)?)
+        .bind(query::wanted(batch.iter().map(Event::uuid)))
+        .fetch(connection);
+    let mut states = Vec::new();
+    let mut verdicts = HashMap::new();
+    let mut log = Assembly::default();
+    while let Some(row) = rows.try_next().await.map_err(fault)? {
+        if row.len() == STATE_COLUMNS {
+            states.push(StateRow::from_row(&row).map_err(fault)?);
+        } else if let Some(logged) = log.add(query::record(&row).map_err(fault)?) {
+            verdicts.extend(seen(batch, &logged));
+        }
+    }
+    verdicts.extend(log.finish().iter().flat_map(|logged| seen(batch, logged)));
+    let is_known = states.iter().all(|state| state.data.is_some());
+    let states = states.into_iter().map(StateRow::into_key_and_state);
+    Ok(if is_known {
+        Begun::Known(Known { seen: verdicts, entities: states.collect() })
+    } else {
+        Begun::Large(states.map(|(key, stored)| (key, stored.size)).collect())
+    })
+}
+
+/// The whole batch, and the commit with it.
+async fn at_once(
+    connection: &mut SqliteConnection,
+    rules: Rules,
+    batch: &[Event],
+    mode: ApplyMode,
+    known: &Known,
+) -> Result<Vec<Verdict>, ApplyError> {
+    let plan = plan(batch, known, &mut HashSet::new(), rules);
+    let (verdicts, writes) = plan.map_err(ApplyError::Refused)?;
+    if !all_stay(&verdicts, mode) {
+        run(connection, "ROLLBACK").await?;
+        return Ok(verdicts);
+    }
+    match writes.log.len() {
+        0 => commit(connection, rules.stamp).await?,
+        1..=insert::MOST => write_and_commit(connection, &writes, rules.stamp).await?,
+        _ => {
+            write(connection, writes, rules.stamp).await?;
+            commit(connection, rules.stamp).await?;
+        }
+    }
+    Ok(verdicts)
+}
+
+/// A COMMIT that SQLite refuses has stored nothing, but for an I/O error: then its last frame may
+/// be in the log all the same, and a crash would replay it. Without a code of SQLite's it wasn't
+/// even heard of.
+async fn commit(connection: &mut SqliteConnection, stamp: Stamp) -> Result<(), ApplyError> {
+    let committed = sqlx::query("COMMIT").execute(connection).await;
+    committed.map(drop).map_err(|error| at_commit(error, stamp))
+}
+
+fn at_commit(error: sqlx::Error, stamp: Stamp) -> ApplyError {
+    match primary_code(&error) {
+        Some(IOERR) | None => ApplyError::Unknown { reason: error.to_string(), stamp },
+        Some(_) => fault(error),
+    }
+}
+
+async fn apply_slice(
+    connection: &mut SqliteConnection,
+    rules: Rules,
+    slice: Slice<'_>,
+) -> Result<Vec<Verdict>, ApplyError> {
+    match slice {
+        Slice::Whole(events) => apply_whole(connection, rules, events).await,
+        Slice::InParts(event, parts) => {
+            Ok(vec![apply_in_parts(connection, rules, event, parts).await?])
+        }
+    }
+}
+
+async fn apply_whole(
+    connection: &mut SqliteConnection,
+    rules: Rules,
+    events: &[Event],
+) -> Result<Vec<Verdict>, ApplyError> {
+    let seen = seen_before(connection, events).await?;
+    let entities = entities(connection, events.iter().flat_map(Event::updates)).await?;
+    let known = Known { seen, entities };
+    let plan = plan(events, &known, &mut HashSet::new(), rules);
+    let (verdicts, writes) = plan.map_err(ApplyError::Refused)?;
+    write(connection, writes, rules.stamp).await?;
+    Ok(verdicts)
+}
+
+/// An event whose documents don't fit in memory together; where a part is refused it goes back to
+/// where the event began.
+async fn apply_in_parts(
+    connection: &mut SqliteConnection,
+    rules: Rules,
+    event: &Event,
+    parts: Vec<Range<usize>>,
+) -> Result<Verdict, ApplyError> {
+    if let Some(verdict) = seen_before(connection, std::slice::from_ref(event)).await?.remove(&0) {
+        return Ok(verdict);
+    }
+    run(connection, "SAVEPOINT event").await?;
+    let mut versions = Vec::with_capacity(event.updates().len());
+    for part in parts {
+        let entities = entities(connection, &event.updates()[part.clone()]).await?;
+        let known = Known { entities, ..Known::default() };
+        let plan = plan_part(event, part, &known, rules);
+        let (verdict, writes) = plan.map_err(ApplyError::Refused)?;
+        let Verdict::Applied(made) = verdict else {
+            run(connection, "ROLLBACK TO event").await?;
+            return Ok(verdict);
+        };
+        versions.extend(made);
+        write(connection, writes, rules.stamp).await?;
+    }
+    Ok(Verdict::Applied(versions))
+}
+
+async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), ApplyError> {
+    sqlx::query(sql).execute(connection).await.map(drop).map_err(fault)
+}
+
+/// The verdicts on those of the events, by their places, whose uuid is taken.
+async fn seen_before(
+    connection: &mut SqliteConnection,
+    events: &[Event],
+) -> Result<HashMap<usize, Verdict>, ApplyError> {
+    let mut verdicts = HashMap::new();
+    let found = |logged| verdicts.extend(seen(events, &logged));
+    query::logged(connection, events.iter().map(Event::uuid), found).await.map_err(fault)?;
+    Ok(verdicts)
+}
+
+/// The entities of the updates, as far as they exist.
+async fn entities<'u>(
+    connection: &mut SqliteConnection,
+    updates: impl IntoIterator<Item = &'u EntityUpdate>,
+) -> Result<HashMap<EntityKey, Stored>, ApplyError> {
+    let rows: Vec<StateRow> = sqlx::query_as(STATES)
+        .bind(i64::MAX)
+        .bind(json(&keys_of(updates))?)
+        .fetch_all(connection)
+        .await
+        .map_err(fault)?;
+    Ok(rows.into_iter().map(StateRow::into_key_and_state).collect())
+}
+
+async fn write(
+    connection: &mut SqliteConnection,
+    Writes { changes, log }: Writes<'_>,
+    stamp: Stamp,
+) -> Result<(), ApplyError> {
+    for part in parts(&changes, |change| change.data.len()) {
+        for rows in part.chunks(insert::MOST) {
+            let insert = rows.iter().fold(sqlx::query(WRITE.taking(rows.len())), bind_state);
+            insert.execute(&mut *connection).await.map_err(fault)?;
+        }
+    }
+    drop(changes);
+    for part in parts(&log, |row| row.update.patch().text().len()) {
+        for rows in part.chunks(insert::MOST) {
+            let insert = sqlx::query(LOG.taking(rows.len()));
+            let insert = rows.iter().fold(insert, |insert, row| bind_log(insert, row, stamp));
+            insert.execute(&mut *connection).await.map_err(fault)?;
+        }
+    }
+    Ok(())
+}
+
+/// All of it in one flight; there are [`insert::MOST`] updates at most, and so states.
+async fn write_and_commit(
+    connection: &mut SqliteConnection,
+    Writes { changes, log }: &Writes<'_>,
+    stamp: Stamp,
+) -> Result<(), ApplyError> {
+    let write = sqlx::query(WRITE_ALL.taking(log.len()));
+    let write = changes.iter().fold(write, bind_state);
+    let left_out = (insert::length_for(log.len()) - changes.len()) * BOUND_OF_STATE;
+    let write = (0..left_out).fold(write, |write, _| write.bind(None::<i64>));
+    let write = log.iter().fold(write, |write, row| bind_log(write, row, stamp));
+    write.execute(connection).await.map(drop).map_err(|error| at_commit(error, stamp))
+}
+
+fn keys_of<'u>(updates: impl IntoIterator<Item = &'u EntityUpdate>) -> Vec<(&'u str, &'u str)> {
+    let keys: BTreeSet<_> = updates.into_iter().map(EntityUpdate::key).collect();
+    keys.into_iter().map(|key| (key.entity_type(), key.entity_id())).collect()
+}
+
+fn json(rows: &impl Serialize) -> Result<String, ApplyError> {
+    serde_json::to_string(rows).map_err(|error| ApplyError::Refused(error.to_string()))
+}
+
+/// BUSY 5, LOCKED 6, NOMEM 7, READONLY 8, IOERR 10, CORRUPT 11, FULL 13, CANTOPEN 14, PROTOCOL 15,
+/// SCHEMA 17, AUTH 23, NOTADB 26, and 1 for a table that isn't there (yet): the file can't be
+/// written now. Others (TOOBIG 18, CONSTRAINT 19, MISMATCH 20) are the batch's own.
+fn fault(error: sqlx::Error) -> ApplyError {
+    match primary_code(&error) {
+        Some(18..=20) => ApplyError::Refused(error.to_string()),
+        _ => ApplyError::Unavailable(error.to_string()),
+    }
+}
+
+const IOERR: u32 = 10;
+
+/// SQLite's result code without its extension.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let extended = error.as_database_error()?.code()?.parse::<u32>().ok()?;
+    Some(extended & 0xff)
+}

@@ -1,0 +1,4 @@
+//! What both adapters share of writing a batch.
+
+pub(crate) mod plan;
+pub(crate) mod slices;

@@ -1,0 +1,341 @@
+//! What a batch does to the entities that it touches, worked out in memory: the careful road, which
+//! both adapters share. Pure: the adapter reads first, writes what the plan says afterwards.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+
+use uuid::Uuid;
+
+use crate::ingest::Verdict;
+use crate::json::{Document, Location, Step, Violations};
+use crate::model::{EntityKey, EntityUpdate, Event, LoggedEvent, LoggedUpdate, Stamp, Timestamp};
+
+/// What the database has of a batch's uuids and entities.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// The verdicts on those events of the batch, by their places, whose uuid is taken.
+    pub(crate) seen: HashMap<usize, Verdict>,
+    /// The entities that exist and may be written.
+    pub(crate) entities: HashMap<EntityKey, Stored>,
+}
+
+/// An entity as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) version: u64,
+    /// Upper bound of the document's size.
+    pub(crate) size: usize,
+    pub(crate) updated: Timestamp,
+    pub(crate) data: String,
+}
+
+/// What a plan follows besides the batch and the database.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// `MAX_ENTITY_BYTES`
+    pub(crate) max_entity_bytes: usize,
+    /// The time of the commit.
+    pub(crate) now: Timestamp,
+    pub(crate) stamp: Stamp,
+}
+
+/// What to write.
+#[derive(Debug, Default)]
+pub(crate) struct Writes<'a> {
+    /// The entities' new states, in the order of their keys.
+    pub(crate) changes: Vec<Change<'a>>,
+    /// The log's new rows, in commit order.
+    pub(crate) log: Vec<LogRow<'a>>,
+}
+
+/// One entity's new state.
+#[derive(Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) key: &'a EntityKey,
+    /// The stored version that it replaces; 0 where the entity is new.
+    pub(crate) replaces: u64,
+    pub(crate) version: u64,
+    pub(crate) size: usize,
+    pub(crate) data: String,
+    pub(crate) updated: Timestamp,
+}
+
+/// One update for the log.
+#[derive(Debug)]
+pub(crate) struct LogRow<'a> {
+    pub(crate) event: &'a Event,
+    pub(crate) ordinal: usize,
+    pub(crate) update: &'a EntityUpdate,
+    pub(crate) version: u64,
+    pub(crate) committed: Timestamp,
+}
+
+/// Plans `batch`; a verdict for each event, in order. `held` are the keys that foreign sessions hold;
+/// an event that touches one waits, and so must later events on its other entities, to stay behind
+/// it: their keys are added.
+///
+/// # Errors
+/// A stored document that is no JSON object, as a sentence for the log.
+pub(crate) fn plan<'a>(
+    batch: &'a [Event],
+    known: &'a Known,
+    held: &mut HashSet<EntityKey>,
+    rules: Rules,
+) -> Result<(Vec<Verdict>, Writes<'a>), String> {
+    let mut planner = Planner::new(rules, batch.len());
+    let judge = |(place, event)| planner.judge(place, event, known, held);
+    let verdicts = batch.iter().enumerate().map(judge);
+    let verdicts = verdicts.collect::<Result<_, _>>()?;
+    Ok((verdicts, planner.finish()))
+}
+
+/// Plans a run of the updates of one event, which is new and of which nothing is held. Where the
+/// verdict isn't [`Verdict::Applied`] there is nothing to write, and the runs before it are to be
+/// undone.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn plan_part<'a>(
+    event: &'a Event,
+    part: Range<usize>,
+    known: &'a Known,
+    rules: Rules,
+) -> Result<(Verdict, Writes<'a>), String> {
+    let mut planner = Planner::new(rules, part.len());
+    planner.load(&event.updates()[part.clone()], known)?;
+    Ok(match planner.update_all(event, part) {
+        Ok(()) => (Verdict::Applied(planner.versions_of(event, 0)), planner.finish()),
+        Err(ordinal) => {
+            (Verdict::Invalid(too_large(ordinal, rules.max_entity_bytes)), Writes::default())
+        }
+    })
+}
+
+struct Planner<'a> {
+    rules: Rules,
+    states: BTreeMap<&'a EntityKey, State<'a>>,
+    applied: HashMap<Uuid, (&'a Event, usize)>,
+    log: Vec<LogRow<'a>>,
+}
+
+/// An entity while the batch goes over it.
+#[derive(Clone)]
+struct State<'a> {
+    document: Document<'a>,
+    replaces: u64,
+    version: u64,
+    /// At least the document's size.
+    bound: usize,
+    updated: Timestamp,
+}
+
+/// The verdict on an event whose update at `ordinal` makes its entity's document larger than
+/// `limit` bytes.
+fn too_large(ordinal: usize, limit: usize) -> Violations {
+    let steps = vec![
+        Step::Key("eventBody".into()),
+        Step::Key("entities".into()),
+        Step::Index(ordinal),
+        Step::Key("updatedAttributes".into()),
+    ];
+    let detail = format!("would make the entity's document larger than {limit} bytes");
+    Violations::one(Location(steps), detail)
+}
+
+impl<'a> Planner<'a> {
+    fn new(rules: Rules, events: usize) -> Self {
+        Self {
+            rules,
+            states: BTreeMap::new(),
+            applied: HashMap::new(),
+            log: Vec::with_capacity(events),
+        }
+    }
+
+    fn judge(
+        &mut self,
+        place: usize,
+        event: &'a Event,
+        known: &'a Known,
+        held: &mut HashSet<EntityKey>,
+    ) -> Result<Verdict, String> {
+        // a uuid takes effect once; a refused event leaves it free
+        let seen = known.seen.get(&place).cloned();
+        if let Some(verdict) = seen.or_else(|| self.seen_in_batch(event)) {
+            return Ok(verdict);
+        }
+        if event.updates().iter().any(|update| held.contains(update.key())) {
+            held.extend(event.updates().iter().map(|update| update.key().clone()));
+            return Ok(Verdict::Locked);
+        }
+        self.load(event.updates(), known)?;
+        let first_row = self.log.len();
+        Ok(match self.apply(event) {
+            Ok(()) => {
+                self.applied.insert(event.uuid(), (event, first_row));
+                Verdict::Applied(self.versions_of(event, first_row))
+            }
+            Err(ordinal) => Verdict::Invalid(too_large(ordinal, self.rules.max_entity_bytes)),
+        })
+    }
+
+    fn seen_in_batch(&self, event: &Event) -> Option<Verdict> {
+        let &(first, first_row) = self.applied.get(&event.uuid())?;
+        let versions = self.versions_of(first, first_row);
+        Some(compare(event, &as_logged(first, &versions, self.rules)))
+    }
+
+    fn versions_of(&self, event: &Event, first_row: usize) -> Vec<u64> {
+        let rows = self.log.iter().skip(first_row).take(event.updates().len());
+        rows.map(|row| row.version).collect()
+    }
+
+    fn load(&mut self, updates: &'a [EntityUpdate], known: &'a Known) -> Result<(), String> {
+        for update in updates {
+            let key = update.key();
+            if self.states.contains_key(key) {
+                continue;
+            }
+            let state = match known.entities.get(key) {
+                Some(stored) => State::of(key, stored)?,
+                None => State::new(self.rules.now),
+            };
+            self.states.insert(key, state);
+        }
+        Ok(())
+    }
+
+    /// All updates of `event` or none; an error names the update that is refused.
+    fn apply(&mut self, event: &'a Event) -> Result<(), usize> {
+        let before = (!self.surely_fits(event)).then(|| self.copies(event));
+        let first_row = self.log.len();
+        let applied = self.update_all(event, 0..event.updates().len());
+        if applied.is_err() {
+            self.log.truncate(first_row);
+            self.states.extend(before.into_iter().flatten());
+        }
+        applied
+    }
+
+    fn update_all(&mut self, event: &'a Event, part: Range<usize>) -> Result<(), usize> {
+        for ordinal in part {
+            let updated = self.update(event, ordinal, &event.updates()[ordinal]);
+            updated.map_err(|TooLarge| ordinal)?;
+        }
+        Ok(())
+    }
+
+    /// Whether even the sum of all sizes is within the limit, so that nothing need be measured.
+    fn surely_fits(&self, event: &Event) -> bool {
+        let added: usize = event.updates().iter().map(|update| update.patch().size()).sum();
+        let largest =
+            event.updates().iter().filter_map(|u| self.states.get(u.key())).map(|s| s.bound);
+        largest.max().unwrap_or(0).saturating_add(added) <= self.rules.max_entity_bytes
+    }
+
+    fn copies(&self, event: &'a Event) -> BTreeMap<&'a EntityKey, State<'a>> {
+        let keys = event.updates().iter().map(EntityUpdate::key);
+        keys.filter_map(|key| Some((key, self.states.get(key)?.clone()))).collect()
+    }
+
+    fn update(
+        &mut self,
+        event: &'a Event,
+        ordinal: usize,
+        update: &'a EntityUpdate,
+    ) -> Result<(), TooLarge> {
+        // without opening it, which takes long where it is far too large
+        if update.patch().makes_more_than(self.rules.max_entity_bytes) {
+            return Err(TooLarge);
+        }
+        let fresh = || State::new(self.rules.now);
+        let state = self.states.entry(update.key()).or_insert_with(fresh);
+        state.document.apply(update.patch());
+        state.bound = state.bound.saturating_add(update.patch().size());
+        if state.bound > self.rules.max_entity_bytes {
+            state.bound = state.document.size();
+            if state.bound > self.rules.max_entity_bytes {
+                return Err(TooLarge);
+            }
+        }
+        state.version += 1;
+        state.updated = state.updated.max(self.rules.now);
+        let (version, committed) = (state.version, state.updated);
+        self.log.push(LogRow { event, ordinal, update, version, committed });
+        Ok(())
+    }
+
+    fn finish(self) -> Writes<'a> {
+        let changed = self.states.into_iter().filter(|(_, state)| state.version > state.replaces);
+        let changes = changed.map(|(key, state)| state.into_change(key)).collect();
+        Writes { changes, log: self.log }
+    }
+}
+
+/// The document would pass `MAX_ENTITY_BYTES`.
+struct TooLarge;
+
+impl<'a> State<'a> {
+    fn new(now: Timestamp) -> Self {
+        let document = Document::empty();
+        let bound = document.size();
+        Self { document, replaces: 0, version: 0, bound, updated: now }
+    }
+
+    fn of(key: &EntityKey, stored: &'a Stored) -> Result<Self, String> {
+        let document = Document::parse(&stored.data).map_err(|error| {
+            let (entity_type, id) = (key.entity_type(), key.entity_id());
+            format!("the stored document of {entity_type} {id} is no JSON object: {error}")
+        })?;
+        let (replaces, version) = (stored.version, stored.version);
+        Ok(Self { document, replaces, version, bound: stored.size, updated: stored.updated })
+    }
+
+    fn into_change<'k>(self, key: &'k EntityKey) -> Change<'k> {
+        Change {
+            key,
+            replaces: self.replaces,
+            version: self.version,
+            size: self.document.size(),
+            data: self.document.to_json(),
+            updated: self.updated,
+        }
+    }
+}
+
+/// The verdicts on the events of a batch, by their places, whose uuid is `logged`'s.
+pub(crate) fn seen<'a>(
+    batch: &'a [Event],
+    logged: &'a LoggedEvent,
+) -> impl Iterator<Item = (usize, Verdict)> + 'a {
+    let same = batch.iter().enumerate().filter(|(_, event)| event.uuid() == logged.uuid);
+    same.map(|(place, event)| (place, compare(event, logged)))
+}
+
+fn compare(event: &Event, logged: &LoggedEvent) -> Verdict {
+    if event.same_content(logged) {
+        let versions = logged.updates.iter().map(|update| update.version).collect();
+        Verdict::Duplicate { versions, stamp: logged.stamp }
+    } else {
+        Verdict::Conflict
+    }
+}
+
+/// What the log will have of an event of this batch.
+fn as_logged(event: &Event, versions: &[u64], Rules { now, stamp, .. }: Rules) -> LoggedEvent {
+    let updates = event.updates().iter().zip(versions).map(|(update, &version)| LoggedUpdate {
+        key: update.key().clone(),
+        version,
+        patch: update.patch().text().to_owned(),
+    });
+    LoggedEvent {
+        uuid: event.uuid(),
+        name: event.name().to_owned(),
+        event_type: event.event_type().map(str::to_owned),
+        created: event.created(),
+        saved: event.saved().unwrap_or(now),
+        committed: now,
+        stamp,
+        updates: updates.collect(),
+    }
+}

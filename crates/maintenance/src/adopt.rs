@@ -1,0 +1,382 @@
+//! Takes the older services' table `car_entities` over: its rows become entities, each with a log
+//! entry, the table is kept as `car_entities_adopted`, and the view takes its place.
+//!
+//! It goes in batches, each a transaction of its own, and may be interrupted and run again: the
+//! uuid of a row's log entry is derived from its type and id. On PostgreSQL a second connection
+//! holds the table against writers meanwhile, so that what older services write waits. SQLite has
+//! no such lock: what they wrote meanwhile is found by a second pass, which holds the whole file.
+
+mod rows;
+
+use producer_core::json::{Document, same_value};
+use producer_core::{Clock, EntityKey, Timestamp};
+use uuid::Uuid;
+
+use self::rows::{Checked, OldRow};
+use crate::connection::Connection;
+use crate::database::Database;
+use crate::error::MaintenanceError;
+use crate::migrate;
+use crate::progress::News;
+use crate::tables::{Access, Kind, NewEntry, State, Stored};
+
+/// Of the uuids of adopted rows (UUID version 5, RFC 9562). Never to be changed.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6f5c_2f0e_8d5b_4c1a_9b57_7f0d_3a51_c4e2);
+
+/// How often a transaction that lost against another one is tried, and how often a lock is waited
+/// for, each time as long as [`Connection::wait_briefly`] says.
+const ATTEMPTS: u32 = 10;
+
+const TABLE_IS_TAKEN: &str = "a table car_entities_adopted is there already: rename it first";
+
+const CHANGED: &str =
+    "it has changed since it was adopted: what it adds was added, what differs was left";
+
+/// What an adoption did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Whether there was a table to adopt.
+    pub found: bool,
+    /// Rows that became an entity, or a version of one, now or in a run before.
+    pub adopted: u64,
+    /// Rows that were listed and left.
+    pub left: u64,
+}
+
+/// Takes the table over. Migrates first.
+///
+/// # Errors
+/// The database can't be reached, or fails, or another session keeps the table locked; what was
+/// adopted stays, and the next run goes on.
+pub async fn adopt(
+    database: &Database,
+    max_entity_bytes: usize,
+    clock: &Clock,
+    news: &mut (dyn FnMut(News) + Send),
+) -> Result<Summary, MaintenanceError> {
+    database.check_session()?;
+    migrate::up(database).await?;
+    let mut attempt = 1;
+    loop {
+        if !database.has_older_table().await? {
+            return Ok(Summary::default());
+        }
+        let run = Adoption::new(database, max_entity_bytes, clock).await?;
+        match run.run(news).await {
+            // an older service had read and now wants to write: it has to end before the rename;
+            // and who waits for a lock lets nobody past, so that it is given up now and then
+            Err(MaintenanceError::Contended(_) | MaintenanceError::Locked(_))
+                if attempt < ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            Err(MaintenanceError::Locked(text)) => {
+                let holders = database.connect().await?.holders_of_old_table().await?;
+                return Err(MaintenanceError::Locked(format!(
+                    "{text}{holders}; let it end and run `migrate adopt` again, it goes on"
+                )));
+            }
+            ended => return ended,
+        }
+    }
+}
+
+struct Adoption<'c> {
+    /// Reads the table, and holds it where the database can.
+    reader: Connection,
+    /// Writes entities and log.
+    work: Connection,
+    max_entity_bytes: usize,
+    clock: &'c Clock,
+    summary: Summary,
+    left: Vec<String>,
+}
+
+/// What became of a row.
+enum Fate {
+    Adopted,
+    Left(String),
+}
+
+/// What of a row an existing entity takes over.
+enum Take {
+    WhatItLacks,
+    Everything,
+}
+
+impl<'c> Adoption<'c> {
+    async fn new(
+        database: &Database,
+        max_entity_bytes: usize,
+        clock: &'c Clock,
+    ) -> Result<Self, MaintenanceError> {
+        let (mut reader, mut work) = (database.connect().await?, database.connect().await?);
+        reader.wait_briefly().await?;
+        work.wait_briefly().await?;
+        let summary = Summary { found: true, ..Summary::default() };
+        Ok(Self { reader, work, max_entity_bytes, clock, summary, left: Vec::new() })
+    }
+
+    async fn run(
+        mut self,
+        news: &mut (dyn FnMut(News) + Send),
+    ) -> Result<Summary, MaintenanceError> {
+        if self.reader.adopted_table_exists().await? {
+            return Err(MaintenanceError::Refused(TABLE_IS_TAKEN.into()));
+        }
+        self.reader.hold_old_table().await?;
+        news(News::Total(self.reader.count("SELECT count(*) FROM car_entities").await?));
+        self.pass(news).await?;
+        if let Connection::Sqlite(_) = self.work {
+            // nothing held the table: what was written meanwhile is found under the write lock
+            self.work.begin(Access::Write).await?;
+            self.summary = Summary { found: true, ..Summary::default() };
+            self.left.clear();
+            self.pass_under_lock().await?;
+            self.work.replace_old_table().await?;
+            self.work.commit().await?;
+        } else {
+            self.reader.replace_old_table().await?;
+            self.reader.commit().await?;
+        }
+        for line in self.left {
+            news(News::Line(line));
+        }
+        Ok(self.summary)
+    }
+
+    async fn pass(&mut self, news: &mut (dyn FnMut(News) + Send)) -> Result<(), MaintenanceError> {
+        let mut last = None;
+        loop {
+            let batch = self.reader.old_rows(last.as_deref()).await?;
+            let Some(end) = batch.last() else { return Ok(()) };
+            last = Some(end.id.clone());
+            let fates = self.batch(&batch).await?;
+            self.count(&batch, fates);
+            news(News::Done(self.summary.adopted + self.summary.left));
+        }
+    }
+
+    async fn pass_under_lock(&mut self) -> Result<(), MaintenanceError> {
+        let mut last = None;
+        loop {
+            let batch = self.work.old_rows(last.as_deref()).await?;
+            let Some(end) = batch.last() else { return Ok(()) };
+            last = Some(end.id.clone());
+            let fates = self.rows(&batch).await?;
+            self.count(&batch, fates);
+        }
+    }
+
+    fn count(&mut self, batch: &[OldRow], fates: Vec<Fate>) {
+        for (row, fate) in batch.iter().zip(fates) {
+            match fate {
+                Fate::Adopted => self.summary.adopted += 1,
+                Fate::Left(reason) => {
+                    self.summary.left += 1;
+                    self.left.push(format!("{:?} left: {reason}", row.id));
+                }
+            }
+        }
+    }
+
+    /// One batch, one transaction.
+    async fn batch(&mut self, batch: &[OldRow]) -> Result<Vec<Fate>, MaintenanceError> {
+        let mut attempt = 1;
+        loop {
+            self.work.begin(Access::Write).await?;
+            match self.rows(batch).await {
+                Ok(fates) => {
+                    self.work.commit().await?;
+                    return Ok(fates);
+                }
+                Err(MaintenanceError::Contended(_)) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
+            self.work.rollback().await?;
+        }
+    }
+
+    /// Adopts rows in the order of their keys, in which writers lock too, so that neither waits for
+    /// the other in a circle.
+    async fn rows(&mut self, batch: &[OldRow]) -> Result<Vec<Fate>, MaintenanceError> {
+        let now = self.clock.now();
+        let checked: Vec<_> = batch.iter().map(|row| row.check(self.max_entity_bytes)).collect();
+        let mut order: Vec<usize> = (0..batch.len()).collect();
+        order.sort_by_key(|&at| checked[at].as_ref().ok().map(|row| &row.key));
+        let mut fates: Vec<Fate> = batch.iter().map(|_| Fate::Adopted).collect();
+        for at in order {
+            fates[at] = match &checked[at] {
+                Ok(row) => self.row(row, now).await?,
+                Err(reason) => Fate::Left(reason.clone()),
+            };
+        }
+        Ok(fates)
+    }
+
+    async fn row(&mut self, row: &Checked, now: Timestamp) -> Result<Fate, MaintenanceError> {
+        let uuid = derived_uuid(&row.key, None);
+        loop {
+            let stored = self.work.entity(&row.key, Access::Write).await?;
+            if let Some((version, patch)) = self.work.logged_update(uuid).await? {
+                return match stored {
+                    Some(stored) if self.work.is_only_adopted(&row.key).await? => {
+                        self.follow(row, &stored, now).await
+                    }
+                    stored => self.adopted_before(row, stored, (version, &patch), now).await,
+                };
+            }
+            match stored {
+                Some(stored) => {
+                    return self
+                        .complete(row, &row.data, Take::WhatItLacks, uuid, &stored, now)
+                        .await;
+                }
+                None if self.create(row, uuid, now).await? => return Ok(Fate::Adopted),
+                None => {} // a running service made it in this instant
+            }
+        }
+    }
+
+    /// A row of an earlier pass whose entity no event has touched: it becomes what the row is now.
+    async fn follow(
+        &mut self,
+        row: &Checked,
+        stored: &Stored,
+        now: Timestamp,
+    ) -> Result<Fate, MaintenanceError> {
+        if same_value(&stored.data, &row.data) {
+            return Ok(Fate::Adopted);
+        }
+        // a row may change to and fro
+        let state = format!("{}\0{}", stored.version, row.data);
+        let uuid = derived_uuid(&row.key, Some(&state));
+        self.complete(row, &row.data, Take::Everything, uuid, stored, now).await
+    }
+
+    /// A row of an earlier pass whose entity events have touched. Where it has changed since, what
+    /// it adds to what was adopted then becomes a further version; what events have removed meanwhile
+    /// stays removed.
+    async fn adopted_before(
+        &mut self,
+        row: &Checked,
+        stored: Option<Stored>,
+        (version, patch): (u64, &str),
+        now: Timestamp,
+    ) -> Result<Fate, MaintenanceError> {
+        let before = self.work.fold(&row.key, version - 1).await?;
+        let (Ok(mut then), Ok(data), Ok(adopted)) =
+            (Document::parse(&before.state), Document::parse(&row.data), Document::parse(patch))
+        else {
+            return Ok(Fate::Left("its log can't be read".into()));
+        };
+        if same_value(&then.lacking(&data).to_json(), patch) {
+            return Ok(Fate::Adopted);
+        }
+        let Some(stored) = stored else {
+            return Ok(Fate::Left(
+                "it has changed since it was adopted, and its entity is gone: `rebuild --write`"
+                    .into(),
+            ));
+        };
+        then.merge(adopted);
+        let (added, uuid) =
+            (then.lacking(&data).to_json(), derived_uuid(&row.key, Some(&row.data)));
+        if self.work.logged_update(uuid).await?.is_none()
+            && let Fate::Left(reason) =
+                self.complete(row, &added, Take::WhatItLacks, uuid, &stored, now).await?
+        {
+            return Ok(Fate::Left(reason));
+        }
+        Ok(Fate::Left(CHANGED.into()))
+    }
+
+    async fn create(
+        &mut self,
+        row: &Checked,
+        uuid: Uuid,
+        now: Timestamp,
+    ) -> Result<bool, MaintenanceError> {
+        let created_at = row.created_at.unwrap_or(now);
+        let updated_at = row.updated_at.unwrap_or(now);
+        let state = State { version: 1, size: row.size, data: &row.data, created_at, updated_at };
+        let entry = adopted(uuid, 1, (created_at, now, updated_at), &row.data);
+        let created = self.work.insert_entity(&row.key, &state).await?;
+        if created {
+            self.work.append(&row.key, &entry).await?;
+        }
+        Ok(created)
+    }
+
+    /// Takes `data` over into an existing entity, as a further version.
+    async fn complete(
+        &mut self,
+        row: &Checked,
+        data: &str,
+        take: Take,
+        uuid: Uuid,
+        stored: &Stored,
+        now: Timestamp,
+    ) -> Result<Fate, MaintenanceError> {
+        let (Ok(mut document), Ok(data)) = (Document::parse(&stored.data), Document::parse(data))
+        else {
+            return Ok(Fate::Left("the entity of that key can't be read".into()));
+        };
+        let added = match take {
+            Take::WhatItLacks => document.lacking(&data),
+            Take::Everything => document.patch_to(&data),
+        };
+        let patch = added.to_json();
+        document.merge(added);
+        if document.size() > self.max_entity_bytes {
+            return Ok(Fate::Left(
+                "with its members the entity would pass MAX_ENTITY_BYTES".into(),
+            ));
+        }
+        let committed_at = now.max(stored.updated_at);
+        let version = stored.version + 1;
+        let (size, data) = (document.size().max(2), document.to_json());
+        let state = State {
+            version,
+            size,
+            data: &data,
+            created_at: stored.created_at,
+            updated_at: committed_at,
+        };
+        let created_at = row.created_at.unwrap_or(now);
+        let entry = adopted(uuid, version, (created_at, now, committed_at), &patch);
+        self.work.update_entity(&row.key, &state).await?;
+        self.work.append(&row.key, &entry).await?;
+        Ok(Fate::Adopted)
+    }
+}
+
+/// The log entry of a row; its times are those of creation, adoption and commit.
+fn adopted(
+    uuid: Uuid,
+    version: u64,
+    (created_at, saved_at, committed_at): (Timestamp, Timestamp, Timestamp),
+    patch: &str,
+) -> NewEntry<'_> {
+    NewEntry {
+        uuid,
+        ordinal: 0,
+        kind: Kind::Adopted,
+        name: "Adopted",
+        version,
+        created_at,
+        saved_at: Some(saved_at),
+        committed_at,
+        patch,
+    }
+}
+
+/// `changed_to` is the document of a row that has changed since it was adopted.
+fn derived_uuid(key: &EntityKey, changed_to: Option<&str>) -> Uuid {
+    // no id holds a NUL, so that no two keys make one name
+    let mut name = format!("{}\0{}", key.entity_type(), key.entity_id());
+    if let Some(data) = changed_to {
+        name.extend(["\0", data]);
+    }
+    Uuid::new_v5(&NAMESPACE, name.as_bytes())
+}

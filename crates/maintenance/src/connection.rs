@@ -1,0 +1,102 @@
+//! Connections of maintenance: without the timeouts that guard the services' ones.
+
+use std::time::Duration;
+
+use producer_core::store::Pooler;
+use producer_core::store::postgres::{pooler, version};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+
+use crate::error::MaintenanceError;
+
+/// How long a writer of the same SQLite file may keep maintenance waiting.
+pub(crate) const SQLITE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a server may take to accept a connection.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a session of ours is set up.
+const SESSION: [(&str, &str); 8] = [
+    pooler::MARK,
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("default_transaction_isolation", "read committed"),
+    ("synchronous_commit", "on"),
+    ("TimeZone", "UTC"),
+    // "already exists, skipping" is no news
+    ("client_min_messages", "warning"),
+];
+
+/// The same for a transaction alone.
+pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
+    SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL synchronous_commit = 'on';
+    SET LOCAL client_min_messages = 'warning'";
+
+pub(crate) enum Connection {
+    Postgres(PgConnection),
+    Sqlite(SqliteConnection),
+}
+
+impl Connection {
+    /// Whether `car_entities` is a table, and not our view. Within the caller's transaction, which
+    /// must go on after it.
+    pub(crate) async fn older_table_stands(&mut self) -> Result<bool, MaintenanceError> {
+        let kind: Option<String> = match self {
+            Self::Postgres(c) => {
+                let kind = sqlx::query_scalar(
+                    "SELECT CASE WHEN relkind IN ('r', 'p') THEN 'table' ELSE 'view' END
+                     FROM pg_class WHERE oid = to_regclass('car_entities')",
+                );
+                kind.persistent(false).fetch_optional(c).await?
+            }
+            Self::Sqlite(c) => {
+                sqlx::query_scalar("SELECT type FROM sqlite_schema WHERE name = 'car_entities'")
+                    .fetch_optional(c)
+                    .await?
+            }
+        };
+        Ok(kind.as_deref() == Some("table"))
+    }
+}
+
+pub(crate) async fn connect_postgres(
+    options: &PgConnectOptions,
+    pooler: Pooler,
+) -> Result<PgConnection, MaintenanceError> {
+    let options = options.clone().application_name("producer maintenance");
+    let options = match pooler {
+        Pooler::None => options.options(SESSION),
+        Pooler::Transaction => options.extra_float_digits(None),
+    };
+    let connection = tokio::time::timeout(CONNECT_PATIENCE, options.connect()).await;
+    let connection =
+        connection.map_err(|_| MaintenanceError::Unreachable("no answer within 5s".into()))?;
+    let mut connection = connection.map_err(|error| match pooler::refusal(&error, pooler) {
+        Some(hint) => MaintenanceError::Refused(hint),
+        None => MaintenanceError::Unreachable(error.to_string().replace('\n', " ")),
+    })?;
+    version::check(connection.server_version_num()).map_err(MaintenanceError::Refused)?;
+    if pooler == Pooler::None {
+        pooler::options_arrive(&mut connection).await?.map_err(MaintenanceError::Refused)?;
+    }
+    Ok(connection)
+}
+
+pub(crate) async fn connect_sqlite(
+    file: &std::path::Path,
+    create: bool,
+) -> Result<SqliteConnection, MaintenanceError> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(create)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(SQLITE_PATIENCE);
+    options.connect().await.map_err(|error| {
+        let file = file.display();
+        MaintenanceError::Refused(format!("the SQLite file {file} can't be opened: {error}"))
+    })
+}

@@ -1,0 +1,50 @@
+//! Why maintenance stopped.
+
+/// Why maintenance stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum MaintenanceError {
+    /// The database can't be reached now; it may come back.
+    #[error("the database can't be reached: {0}")]
+    Unreachable(String),
+    /// It will not work on this database, however often it is tried.
+    #[error("{0}")]
+    Refused(String),
+    /// Another transaction won; trying again may help.
+    #[error("another transaction is in the way: {0}")]
+    Contended(String),
+    /// Another session keeps a lock; it has to end first.
+    #[error("another session keeps a lock: {0}")]
+    Locked(String),
+    /// A statement failed.
+    #[error("the database says: {0}")]
+    Statement(String),
+}
+
+impl From<sqlx::Error> for MaintenanceError {
+    fn from(error: sqlx::Error) -> Self {
+        let text = error.to_string().replace('\n', " ");
+        let code = match &error {
+            sqlx::Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),
+            _ => None,
+        };
+        match code.as_deref() {
+            Some("40P01" | "40001") => return Self::Contended(text),
+            Some("55P03") => return Self::Locked(text),
+            _ => {}
+        }
+        let gone = match code.as_deref() {
+            // connection exception, operator intervention (shutdown, starting up), a standby that
+            // has not taken over yet
+            Some(code) => code.starts_with("08") || code.starts_with("57P") || code == "25006",
+            None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_)),
+        };
+        if gone { Self::Unreachable(text) } else { Self::Statement(text) }
+    }
+}
+
+impl MaintenanceError {
+    /// Whether the same may go well later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Contended(_) | Self::Locked(_))
+    }
+}

@@ -1,0 +1,18 @@
+//! What is done to a database beside serving from it: migrations, adopting the older services'
+//! table, rebuilding entities from their log, and pruning the log. Each works on connections of its
+//! own, without the timeouts that guard the service's.
+
+pub mod adopt;
+mod connection;
+mod database;
+mod error;
+mod fold;
+pub mod migrate;
+mod progress;
+pub mod prune;
+pub mod rebuild;
+mod tables;
+
+pub use database::Database;
+pub use error::MaintenanceError;
+pub use progress::News;

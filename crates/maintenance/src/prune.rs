@@ -1,0 +1,300 @@
+//! Deletes what is older than a given age from the log. Each entity that loses entries gets a base
+//! entry, its whole state at the last version lost, from which `rebuild` starts.
+//!
+//! An event is pruned wholly: when its first row goes, its rows of other entities are made
+//! *remnants*, which are found by no uuid and only count for their entity's fold, until that
+//! entity's turn comes. So a step needs no more than a few entities, however many one event ties
+//! together. Base entries and remnants have the ordinal -1, which no event's row has: no uuid that
+//! a client may choose collides with theirs.
+//!
+//! It may be interrupted at any moment and run again, by several at once, beside services: each
+//! step is one short transaction, and after it comes a rest that is longer than the step.
+
+mod rows;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use producer_core::store::sqlite::write_lock::{Turn, Turns};
+use producer_core::{Clock, EntityKey, Timestamp};
+use uuid::Uuid;
+
+use self::rows::{Page, Position};
+use crate::connection::{Connection, SQLITE_PATIENCE};
+use crate::database::Database;
+use crate::error::MaintenanceError;
+use crate::fold::Fold;
+use crate::progress::News;
+use crate::tables::{Access, Kind, Logged, NewEntry, before_all};
+
+/// Of the uuids of base entries (UUID version 5, RFC 9562). Never to be changed.
+const NAMESPACE: Uuid = Uuid::from_u128(0xb0a1_7f3c_52d9_4e0b_8c66_1e94_7ad0_35f1);
+
+/// Entities whose oldest entry is looked at in one statement.
+const LOOKED_AT: i64 = 500;
+
+/// Log rows of one step: it takes milliseconds.
+const STEP_ROWS: usize = 500;
+
+/// Bytes of patches of one step, about.
+const STEP_BYTES: usize = 1 << 20;
+
+/// How much longer than a step the rest after it is, so that services keep the database.
+const REST: u32 = 3;
+
+/// How often a step is tried that lost against another transaction.
+const ATTEMPTS: u32 = 10;
+
+/// What a run of pruning did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Log entries deleted, base entries of earlier runs not counted.
+    pub deleted: u64,
+    /// Entities whose log begins with a new base entry.
+    pub rebased: u64,
+    /// Entities with old entries that their log can't explain; theirs are kept.
+    pub left: u64,
+}
+
+/// Deletes every log entry of events committed more than `age` ago.
+///
+/// # Errors
+/// The database can't be reached, or fails; what is pruned stays so, and the next run goes on.
+pub async fn prune(
+    database: &Database,
+    age: Duration,
+    clock: &Clock,
+    news: &mut (dyn FnMut(News) + Send),
+) -> Result<Summary, MaintenanceError> {
+    let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+    let mut run = Run {
+        connection: database.connect().await?,
+        turns: match database {
+            Database::Postgres { .. } => None,
+            Database::Sqlite(file) => Some(Turns::beside(file)),
+        },
+        before: Timestamp::from_micros(clock.now().micros().saturating_sub(age)),
+        summary: Summary::default(),
+        rebased: HashSet::new(),
+    };
+    run.connection.leave_checkpoints_to_us().await?;
+    news(News::Total(run.connection.count("SELECT count(*) FROM entities").await?));
+    let (mut looked_at, mut last) = (0, before_all());
+    loop {
+        let started = Instant::now();
+        let page = run.connection.oldest_entries(&last, LOOKED_AT).await?;
+        let Some((end, _)) = page.last() else { return Ok(run.summary) };
+        last = end.clone();
+        looked_at += page.len() as u64;
+        rest_after(started.elapsed()).await;
+        run.entities(page, news).await?;
+        news(News::Done(looked_at));
+    }
+}
+
+async fn rest_after(work: Duration) {
+    tokio::time::sleep(work * REST).await;
+}
+
+struct Run {
+    connection: Connection,
+    /// Of an SQLite file.
+    turns: Option<Turns>,
+    before: Timestamp,
+    summary: Summary,
+    /// Entities of this page that have a new base entry.
+    rebased: HashSet<EntityKey>,
+}
+
+impl Run {
+    /// Prunes those whose oldest entry is old.
+    async fn entities(
+        &mut self,
+        page: Vec<(EntityKey, Option<Timestamp>)>,
+        news: &mut (dyn FnMut(News) + Send),
+    ) -> Result<(), MaintenanceError> {
+        let due = page.into_iter().filter(|(_, oldest)| oldest.is_some_and(|at| at < self.before));
+        let mut due: Vec<EntityKey> = due.map(|(key, _)| key).collect();
+        self.rebased.clear();
+        while !due.is_empty() {
+            let started = Instant::now();
+            let step = self.step(due).await?;
+            self.connection.checkpoint().await?;
+            self.count(&step, news);
+            due = step.unfinished;
+            rest_after(started.elapsed()).await;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, step: &Step, news: &mut (dyn FnMut(News) + Send)) {
+        for cut in &step.cuts {
+            self.summary.deleted += cut.deleted;
+            // an entity of many steps counts once
+            self.summary.rebased += u64::from(self.rebased.insert(cut.key.clone()));
+        }
+        self.summary.left += step.left.len() as u64;
+        for (key, reason) in &step.left {
+            let (entity_type, id) = (key.entity_type(), key.entity_id());
+            news(News::Line(format!("{entity_type} {id}: {reason}; its entries are kept")));
+        }
+    }
+
+    /// One transaction, tried again where another one was in the way.
+    async fn step(&mut self, due: Vec<EntityKey>) -> Result<Step, MaintenanceError> {
+        let mut attempt = 1;
+        loop {
+            let started = Instant::now();
+            match self.transaction(&due).await {
+                Err(MaintenanceError::Contended(_)) if attempt < ATTEMPTS => attempt += 1,
+                ended => return ended,
+            }
+            self.connection.rollback().await?;
+            rest_after(started.elapsed()).await;
+        }
+    }
+
+    async fn transaction(&mut self, due: &[EntityKey]) -> Result<Step, MaintenanceError> {
+        let _turn = self.turn().await?;
+        self.connection.begin(Access::Write).await?;
+        self.connection.prune_alone().await?;
+        let step = self.plan(due).await?;
+        let rows: Vec<Position> = step.cuts.iter().flat_map(|cut| cut.rows.clone()).collect();
+        let uuids: Vec<Uuid> = step.cuts.iter().flat_map(|cut| cut.events.clone()).collect();
+        self.connection.delete_rows(&rows).await?;
+        self.connection.make_remnants(&uuids).await?;
+        for cut in &step.cuts {
+            self.connection.append(&cut.key, &cut.base()).await?;
+        }
+        self.connection.commit().await?;
+        Ok(step)
+    }
+
+    /// The right to write an SQLite file, in turn with the services that do.
+    async fn turn(&self) -> Result<Option<Turn>, MaintenanceError> {
+        let Some(turns) = &self.turns else { return Ok(None) };
+        let started = Instant::now();
+        loop {
+            match turns.take().await {
+                Ok(turn) => return Ok(Some(turn)),
+                Err(error) if started.elapsed() > SQLITE_PATIENCE => {
+                    return Err(MaintenanceError::Unreachable(error.to_string()));
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// What is to go of these entities, as far as a step reaches.
+    async fn plan(&mut self, due: &[EntityKey]) -> Result<Step, MaintenanceError> {
+        let adopting = self.connection.older_table_stands().await?;
+        let mut pages = Vec::new();
+        let (mut room, mut bytes) = (STEP_ROWS, 0);
+        let mut due = due.iter();
+        while room > 0
+            && bytes < STEP_BYTES
+            && let Some(key) = due.next()
+        {
+            let page = self.connection.oldest_rows(key, room).await?;
+            room -= page.rows.len().min(room);
+            bytes += page.rows.iter().map(|row| row.patch.len()).sum::<usize>();
+            pages.push(page);
+        }
+        let is_old = |row: &Logged| row.committed_at < self.before;
+        let rows = pages.iter().flat_map(|page| &page.rows);
+        let uuids: Vec<Uuid> = rows.filter(|row| is_old(row)).map(|row| row.uuid).collect();
+        let younger = self.connection.events_since(&uuids, self.before).await?;
+        let goes = |row: &Logged| match row.kind {
+            Kind::Base => true,
+            Kind::Remnant => is_old(row),
+            Kind::Event => is_old(row) && !younger.contains(&row.uuid),
+            // an adoption that was interrupted finds in the log what it has done
+            Kind::Adopted => is_old(row) && !adopting,
+        };
+        let mut step = Step::default();
+        for page in pages {
+            step.add(page, goes);
+        }
+        // behind those that are half done, so that these begin the next step and have all its room
+        step.unfinished.extend(due.cloned());
+        Ok(step)
+    }
+}
+
+/// What one transaction does.
+#[derive(Default)]
+struct Step {
+    cuts: Vec<Cut>,
+    /// Entities whose log is broken, and how.
+    left: Vec<(EntityKey, String)>,
+    /// Entities that may have more to prune.
+    unfinished: Vec<EntityKey>,
+}
+
+impl Step {
+    /// Adds what goes of one entity: everything before the first entry that stays.
+    fn add(&mut self, Page { mut rows, more }: Page, goes: impl Fn(&Logged) -> bool) {
+        let stays = rows.iter().position(|row| !goes(row));
+        rows.truncate(stays.unwrap_or(rows.len()));
+        let Some(key) = rows.last().map(|row| row.key.clone()) else { return };
+        if more && stays.is_none() {
+            self.unfinished.push(key.clone());
+        }
+        if rows.iter().all(|row| row.kind == Kind::Base) {
+            return;
+        }
+        let mut fold = Fold::default();
+        fold.extend(&rows);
+        let (None, Some(created_at), Some(updated_at)) =
+            (&fold.broken, fold.created_at, fold.updated_at)
+        else {
+            self.unfinished.retain(|unfinished| *unfinished != key);
+            self.left.push((key, fold.broken.unwrap_or_default()));
+            return;
+        };
+        let events = rows.iter().filter(|row| row.kind == Kind::Event);
+        self.cuts.push(Cut {
+            deleted: rows.iter().filter(|row| row.kind != Kind::Base).count() as u64,
+            events: events.map(|row| row.uuid).collect(),
+            rows: rows.iter().map(Position::of).collect(),
+            version: fold.version,
+            state: fold.state,
+            created_at,
+            updated_at,
+            key,
+        });
+    }
+}
+
+/// What goes of one entity's log, and its state there.
+struct Cut {
+    key: EntityKey,
+    rows: Vec<Position>,
+    events: Vec<Uuid>,
+    /// Rows but earlier base entries.
+    deleted: u64,
+    version: u64,
+    state: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl Cut {
+    /// What takes the rows' place.
+    fn base(&self) -> NewEntry<'_> {
+        // no id holds a NUL, so that no two keys make one name
+        let (entity_type, id) = (self.key.entity_type(), self.key.entity_id());
+        let name = format!("{entity_type}\0{id}\0{}", self.version);
+        NewEntry {
+            uuid: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
+            ordinal: -1,
+            kind: Kind::Base,
+            name: "Base",
+            version: self.version,
+            created_at: self.created_at,
+            saved_at: None,
+            committed_at: self.updated_at,
+            patch: &self.state,
+        }
+    }
+}

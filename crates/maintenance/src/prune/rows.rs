@@ -1,0 +1,201 @@
+//! The statements of pruning, alike for both databases.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use producer_core::store::numbers::bigint;
+use producer_core::store::postgres::{from_pg, to_pg};
+use producer_core::{EntityKey, Timestamp};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::connection::Connection;
+use crate::error::MaintenanceError;
+use crate::tables::{Logged, PAGE_BYTES};
+
+/// Where a log row is.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Position(String, String, i64);
+
+impl Position {
+    pub(super) fn of(row: &Logged) -> Self {
+        let (entity_type, id) = (row.key.entity_type(), row.key.entity_id());
+        Self(entity_type.to_owned(), id.to_owned(), bigint(row.version))
+    }
+}
+
+/// The oldest entries of one entity.
+pub(super) struct Page {
+    pub(super) rows: Vec<Logged>,
+    /// Whether the entity may have others behind them.
+    pub(super) more: bool,
+}
+
+type Oldest<T> = (String, String, Option<T>);
+
+impl Connection {
+    /// The entities behind `key` and when the oldest entry of each was committed, base entries
+    /// apart: one page.
+    pub(super) async fn oldest_entries(
+        &mut self,
+        key: &EntityKey,
+        rows: i64,
+    ) -> Result<Vec<(EntityKey, Option<Timestamp>)>, MaintenanceError> {
+        const QUERY: &str = "SELECT e.entity_type, e.entity_id, (
+                 SELECT l.committed_at FROM event_log l
+                 WHERE l.entity_type = e.entity_type AND l.entity_id = e.entity_id AND l.kind <> 2
+                 ORDER BY l.version LIMIT 1)
+             FROM entities e WHERE (e.entity_type, e.entity_id) > ($1, $2)
+             ORDER BY e.entity_type, e.entity_id LIMIT $3";
+        fn entry<T>(
+            (entity_type, entity_id, oldest): Oldest<T>,
+            moment: impl Fn(T) -> Timestamp,
+        ) -> (EntityKey, Option<Timestamp>) {
+            (EntityKey::new_unchecked(entity_type, entity_id), oldest.map(moment))
+        }
+        Ok(match self {
+            Self::Postgres(c) => {
+                let query = sqlx::query_as::<_, Oldest<DateTime<Utc>>>(QUERY);
+                let query = query.bind(key.entity_type()).bind(key.entity_id()).bind(rows);
+                query.fetch_all(c).await?.into_iter().map(|row| entry(row, from_pg)).collect()
+            }
+            Self::Sqlite(c) => {
+                let query = sqlx::query_as::<_, Oldest<i64>>(QUERY);
+                let query = query.bind(key.entity_type()).bind(key.entity_id()).bind(rows);
+                let rows = query.fetch_all(c).await?.into_iter();
+                rows.map(|row| entry(row, Timestamp::from_micros)).collect()
+            }
+        })
+    }
+
+    /// The oldest entries of one entity, at most `rows`.
+    pub(super) async fn oldest_rows(
+        &mut self,
+        key: &EntityKey,
+        rows: usize,
+    ) -> Result<Page, MaintenanceError> {
+        let page = self.log_of(key, 0, bigint(rows as u64)).await?;
+        let bytes: usize = page.iter().map(|row| row.patch.len()).sum();
+        Ok(Page { more: page.len() == rows || bytes >= PAGE_BYTES, rows: page })
+    }
+
+    /// Those of `uuids` whose event has a row that was committed at `moment` or later.
+    pub(super) async fn events_since(
+        &mut self,
+        uuids: &[Uuid],
+        moment: Timestamp,
+    ) -> Result<HashSet<Uuid>, MaintenanceError> {
+        let found: Vec<Uuid> = match self {
+            Self::Postgres(c) => {
+                sqlx::query_scalar(
+                    "SELECT event_uuid FROM event_log
+                     WHERE event_uuid = ANY($1) AND ordinal >= 0 AND committed_at >= $2",
+                )
+                .bind(uuids)
+                .bind(to_pg(moment))
+                .fetch_all(c)
+                .await?
+            }
+            Self::Sqlite(c) => {
+                sqlx::query_scalar(
+                    "SELECT l.event_uuid FROM json_each($1) AS u CROSS JOIN event_log AS l
+                     ON l.event_uuid = unhex(u.value) AND l.ordinal >= 0
+                     WHERE l.committed_at >= $2",
+                )
+                .bind(json(&hex(uuids))?)
+                .bind(moment.micros())
+                .fetch_all(c)
+                .await?
+            }
+        };
+        Ok(found.into_iter().collect())
+    }
+
+    /// Deletes rows of the log.
+    pub(super) async fn delete_rows(&mut self, rows: &[Position]) -> Result<(), MaintenanceError> {
+        match self {
+            Self::Postgres(c) => {
+                let types: Vec<&str> = rows.iter().map(|row| row.0.as_str()).collect();
+                let ids: Vec<&str> = rows.iter().map(|row| row.1.as_str()).collect();
+                let versions: Vec<i64> = rows.iter().map(|row| row.2).collect();
+                let query = sqlx::query(
+                    "DELETE FROM event_log l
+                     USING unnest($1::text[], $2::text[], $3::int8[])
+                         AS r (entity_type, entity_id, version)
+                     WHERE l.entity_type = r.entity_type AND l.entity_id = r.entity_id
+                         AND l.version = r.version",
+                );
+                query.bind(types).bind(ids).bind(versions).execute(c).await.map(|_| ())?;
+            }
+            Self::Sqlite(c) => {
+                let query = sqlx::query(
+                    "DELETE FROM event_log WHERE rowid IN (
+                         SELECT l.rowid FROM json_each($1) AS r CROSS JOIN event_log AS l
+                         ON l.entity_type = r.value->>0 AND l.entity_id = r.value->>1
+                             AND l.version = r.value->>2)",
+                );
+                query.bind(json(&rows)?).execute(c).await.map(|_| ())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is left of these events from their uuids.
+    pub(super) async fn make_remnants(&mut self, uuids: &[Uuid]) -> Result<(), MaintenanceError> {
+        match self {
+            Self::Postgres(c) => sqlx::query(
+                "UPDATE event_log SET event_uuid = gen_random_uuid(), ordinal = -1, kind = 3
+                 WHERE event_uuid = ANY($1) AND ordinal >= 0",
+            )
+            .bind(uuids)
+            .execute(c)
+            .await
+            .map(|_| ())?,
+            Self::Sqlite(c) => sqlx::query(
+                "UPDATE event_log SET event_uuid = randomblob(16), ordinal = -1, kind = 3
+                 WHERE event_uuid IN (SELECT unhex(value) FROM json_each($1)) AND ordinal >= 0",
+            )
+            .bind(json(&hex(uuids))?)
+            .execute(c)
+            .await
+            .map(|_| ())?,
+        }
+        Ok(())
+    }
+
+    /// Lets other runs of pruning wait until this transaction ends, so that none meets another's
+    /// half-done step.
+    pub(super) async fn prune_alone(&mut self) -> Result<(), MaintenanceError> {
+        match self {
+            // "producer" in ASCII
+            Self::Postgres(_) => {
+                self.run("SELECT pg_advisory_xact_lock(8101259051807302002)").await
+            }
+            Self::Sqlite(_) => Ok(()),
+        }
+    }
+
+    /// Within a turn a checkpoint would keep the services waiting.
+    pub(super) async fn leave_checkpoints_to_us(&mut self) -> Result<(), MaintenanceError> {
+        match self {
+            Self::Postgres(_) => Ok(()),
+            Self::Sqlite(_) => self.run("PRAGMA wal_autocheckpoint = 0").await,
+        }
+    }
+
+    /// Copies SQLite's log into the file, as far as that disturbs no one.
+    pub(super) async fn checkpoint(&mut self) -> Result<(), MaintenanceError> {
+        match self {
+            Self::Postgres(_) => Ok(()),
+            Self::Sqlite(_) => self.run("PRAGMA wal_checkpoint(PASSIVE)").await,
+        }
+    }
+}
+
+fn hex(uuids: &[Uuid]) -> Vec<String> {
+    uuids.iter().map(|uuid| uuid.simple().to_string()).collect()
+}
+
+fn json(rows: &impl Serialize) -> Result<String, MaintenanceError> {
+    serde_json::to_string(rows).map_err(|error| MaintenanceError::Statement(error.to_string()))
+}

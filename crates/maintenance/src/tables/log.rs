@@ -1,0 +1,207 @@
+//! The log's rows.
+
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
+use producer_core::store::numbers::{bigint, count};
+use producer_core::store::postgres::{from_pg, to_pg};
+use producer_core::{EntityKey, Timestamp};
+use uuid::Uuid;
+
+use super::page::page;
+use crate::connection::Connection;
+use crate::error::MaintenanceError;
+
+/// An update as the log has it.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    pub(crate) uuid: Uuid,
+    pub(crate) key: EntityKey,
+    pub(crate) version: u64,
+    pub(crate) kind: Kind,
+    pub(crate) created_at: Option<Timestamp>,
+    pub(crate) committed_at: Timestamp,
+    pub(crate) patch: String,
+}
+
+/// What made a log entry: the column `kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i16)]
+pub(crate) enum Kind {
+    Event = 0,
+    Adopted = 1,
+    /// The whole state at its version: what pruning leaves.
+    Base = 2,
+    /// An update whose event is pruned, until its entity's turn comes; it still counts.
+    Remnant = 3,
+}
+
+impl Kind {
+    pub(crate) fn of(column: i32) -> Self {
+        match column {
+            1 => Self::Adopted,
+            2 => Self::Base,
+            3 => Self::Remnant,
+            _ => Self::Event,
+        }
+    }
+}
+
+/// A log entry that no event makes.
+#[derive(Debug)]
+pub(crate) struct NewEntry<'s> {
+    pub(crate) uuid: Uuid,
+    /// 0 where it may be found by its uuid, below where not.
+    pub(crate) ordinal: i16,
+    pub(crate) kind: Kind,
+    pub(crate) name: &'static str,
+    pub(crate) version: u64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) saved_at: Option<Timestamp>,
+    pub(crate) committed_at: Timestamp,
+    pub(crate) patch: &'s str,
+}
+
+type LogRow<T> = (Uuid, String, String, i64, i32, Option<T>, T, String);
+
+/// A statement for both databases: a [`LogRow`] of each entry that the condition picks.
+macro_rules! logged_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT event_uuid, entity_type, entity_id, version, CAST(kind AS int), created_at,
+                 committed_at, CAST(patch AS text)
+             FROM event_log WHERE ",
+            $condition
+        )
+    };
+}
+
+impl Connection {
+    /// The log behind `version` of `key`, in the order of keys and versions: one page
+    /// of at most `rows`.
+    pub(crate) async fn log_after(
+        &mut self,
+        key: &EntityKey,
+        version: u64,
+        rows: i64,
+    ) -> Result<Vec<Logged>, MaintenanceError> {
+        const QUERY: &str = logged_where!(
+            "(entity_type, entity_id, version) > ($1, $2, $3)
+             ORDER BY entity_type, entity_id, version LIMIT $4"
+        );
+        self.log_page(QUERY, key, version, rows).await
+    }
+
+    /// The log of one entity behind `version`, in the order of versions: one page of at most `rows`.
+    pub(crate) async fn log_of(
+        &mut self,
+        key: &EntityKey,
+        version: u64,
+        rows: i64,
+    ) -> Result<Vec<Logged>, MaintenanceError> {
+        const QUERY: &str = logged_where!(
+            "entity_type = $1 AND entity_id = $2 AND version > $3 ORDER BY version LIMIT $4"
+        );
+        self.log_page(QUERY, key, version, rows).await
+    }
+
+    async fn log_page(
+        &mut self,
+        query: &'static str,
+        key: &EntityKey,
+        version: u64,
+        rows: i64,
+    ) -> Result<Vec<Logged>, MaintenanceError> {
+        let (entity_type, id, version) = (key.entity_type(), key.entity_id(), bigint(version));
+        Ok(match self {
+            Self::Postgres(c) => {
+                let query = sqlx::query_as::<_, LogRow<DateTime<Utc>>>(query);
+                let query = query.bind(entity_type).bind(id).bind(version).bind(rows);
+                page(query.fetch(c).map_ok(|row| logged(row, from_pg)), |e| e.patch.len()).await?
+            }
+            Self::Sqlite(c) => {
+                let query = sqlx::query_as::<_, LogRow<i64>>(query);
+                let query = query.bind(entity_type).bind(id).bind(version).bind(rows);
+                let rows = query.fetch(c).map_ok(|row| logged(row, Timestamp::from_micros));
+                page(rows, |e| e.patch.len()).await?
+            }
+        })
+    }
+
+    /// The version that an event's first update made, and its patch.
+    pub(crate) async fn logged_update(
+        &mut self,
+        uuid: Uuid,
+    ) -> Result<Option<(u64, String)>, MaintenanceError> {
+        const QUERY: &str = "SELECT version, CAST(patch AS text) FROM event_log
+                             WHERE event_uuid = $1 AND ordinal = 0";
+        let row: Option<(i64, String)> = match self {
+            Self::Postgres(c) => sqlx::query_as(QUERY).bind(uuid).fetch_optional(c).await?,
+            Self::Sqlite(c) => sqlx::query_as(QUERY).bind(uuid).fetch_optional(c).await?,
+        };
+        Ok(row.map(|(version, patch)| (count(version), patch)))
+    }
+
+    /// Writes an entry into the log.
+    pub(crate) async fn append(
+        &mut self,
+        key: &EntityKey,
+        entry: &NewEntry<'_>,
+    ) -> Result<(), MaintenanceError> {
+        match self {
+            Self::Postgres(c) => sqlx::query(
+                "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
+                     committed_at, entity_type, entity_id, event_name, patch)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::json)",
+            )
+            .bind(entry.uuid)
+            .bind(entry.ordinal)
+            .bind(entry.kind as i16)
+            .bind(bigint(entry.version))
+            .bind(to_pg(entry.created_at))
+            .bind(entry.saved_at.map(to_pg))
+            .bind(to_pg(entry.committed_at))
+            .bind(key.entity_type())
+            .bind(key.entity_id())
+            .bind(entry.name)
+            .bind(entry.patch)
+            .execute(c)
+            .await
+            .map(|_| ())?,
+            Self::Sqlite(c) => sqlx::query(
+                "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
+                     committed_at, entity_type, entity_id, event_name, patch)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            )
+            .bind(entry.uuid)
+            .bind(entry.ordinal)
+            .bind(entry.kind as i16)
+            .bind(bigint(entry.version))
+            .bind(entry.created_at.micros())
+            .bind(entry.saved_at.map(Timestamp::micros))
+            .bind(entry.committed_at.micros())
+            .bind(key.entity_type())
+            .bind(key.entity_id())
+            .bind(entry.name)
+            .bind(entry.patch)
+            .execute(c)
+            .await
+            .map(|_| ())?,
+        }
+        Ok(())
+    }
+}
+
+fn logged<T>(
+    (uuid, entity_type, entity_id, version, kind, created, committed, patch): LogRow<T>,
+    moment: impl Fn(T) -> Timestamp,
+) -> Logged {
+    Logged {
+        uuid,
+        key: EntityKey::new_unchecked(entity_type, entity_id),
+        version: count(version),
+        kind: Kind::of(kind),
+        created_at: created.map(&moment),
+        committed_at: moment(committed),
+        patch,
+    }
+}

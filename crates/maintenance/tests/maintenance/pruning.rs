@@ -1,0 +1,191 @@
+use std::time::Duration;
+
+use producer_core::{Clock, Timestamp};
+use producer_maintenance::{News, prune};
+use serde_json::json;
+
+use super::bench::Bench;
+
+fn summary(deleted: u64, rebased: u64, left: u64) -> prune::Summary {
+    prune::Summary { deleted, rebased, left }
+}
+
+/// The log as `id version kind`, in order.
+async fn log(bench: &Bench) -> String {
+    bench
+        .text(bench.sql(
+            "SELECT string_agg(entity_id || version || '/' || kind, ' '
+                 ORDER BY entity_id, version) FROM event_log",
+            "SELECT group_concat(entity_id || version || '/' || kind, ' ')
+             FROM (SELECT * FROM event_log ORDER BY entity_id, version)",
+        ))
+        .await
+}
+
+async fn is_clean(bench: &Bench) {
+    let (summary, lines) = bench.rebuild(false).await;
+    assert_eq!((summary.differing, summary.unexplained), (0, 0), "{lines:?}");
+}
+
+#[tokio::test]
+async fn old_entries_go_and_a_base_stands_for_them() {
+    for bench in Bench::both_migrated().await {
+        for (version, year) in [(1, 2024), (2, 2025), (3, 2027), (4, 2028)] {
+            let patch = format!(r#"{{"x{version}":{{"n":{version}}},"x0":null}}"#);
+            bench.row("a", version, (u128::from(version), 0, 0), year, &patch).await;
+        }
+        let data = r#"{"x1":{"n":1},"x2":{"n":2},"x3":{"n":3},"x4":{"n":4}}"#;
+        bench.store_at("a", 4, data, (2024, 2028)).await;
+        bench.row("young", 1, (9, 0, 0), 2028, "{}").await;
+        bench.store_at("young", 1, "{}", (2028, 2028)).await;
+
+        assert_eq!(bench.prune(2026).await.0, summary(2, 1, 0));
+        assert_eq!(log(&bench).await, "a2/2 a3/0 a4/0 young1/0");
+        is_clean(&bench).await;
+        assert_eq!(bench.prune(2026).await.0, summary(0, 0, 0), "nothing is left to do");
+        assert_eq!(
+            bench.prune(2029).await.0,
+            summary(3, 2, 0),
+            "a base is replaced by a later one"
+        );
+        assert_eq!(log(&bench).await, "a4/2 young1/2");
+        is_clean(&bench).await;
+        // and the base alone explains the state
+        bench.run("UPDATE entities SET data = '{}', version = 1 WHERE entity_id = 'a'").await;
+        assert_eq!(bench.rebuild(true).await.0.mended, 1);
+        assert_eq!(
+            bench.entity("a").await.1,
+            serde_json::from_str::<serde_json::Value>(data).unwrap()
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_pruned_wholly_or_not_at_all() {
+    for bench in Bench::both_migrated().await {
+        // 1 is over a and b; 2 too, but b's clock was ahead; 3 follows on a
+        bench.row("a", 1, (1, 0, 0), 2024, r#"{"one":1}"#).await;
+        bench.row("b", 1, (1, 1, 0), 2024, r#"{"one":1}"#).await;
+        bench.row("a", 2, (2, 0, 0), 2024, r#"{"two":1}"#).await;
+        bench.row("b", 2, (2, 1, 0), 2028, r#"{"two":1}"#).await;
+        bench.row("a", 3, (3, 0, 0), 2024, r#"{"three":1}"#).await;
+        bench.row("c", 1, (3, 1, 0), 2024, r#"{"three":1}"#).await;
+        bench.store_at("a", 3, r#"{"one":1,"two":1,"three":1}"#, (2024, 2024)).await;
+        bench.store_at("b", 2, r#"{"one":1,"two":1}"#, (2024, 2028)).await;
+        bench.store_at("c", 1, r#"{"three":1}"#, (2024, 2024)).await;
+        assert_eq!(bench.prune(2026).await.0, summary(3, 3, 0));
+        assert_eq!(log(&bench).await, "a1/2 a2/0 a3/3 b1/2 b2/0 c1/2", "a3 waits for a2");
+        let rows = |uuid| format!("SELECT count(*) FROM event_log WHERE event_uuid = {uuid}");
+        for (uuid, count) in [(1, "0"), (2, "2"), (3, "0")] {
+            assert_eq!(bench.text(&rows(bench.uuid(uuid))).await, count, "event {uuid}");
+        }
+        is_clean(&bench).await;
+        assert_eq!(bench.prune(2029).await.0, summary(3, 2, 0));
+        assert_eq!(log(&bench).await, "a3/2 b2/2 c1/2");
+        is_clean(&bench).await;
+    }
+}
+
+/// No uuid that a client may have chosen stands in the way of a base entry.
+#[tokio::test]
+async fn a_base_takes_no_uuid() {
+    for bench in Bench::both_migrated().await {
+        bench.row("a", 1, (1, 0, 0), 2024, "{}").await;
+        bench.store_at("a", 1, "{}", (2024, 2024)).await;
+        assert_eq!(bench.prune(2026).await.0, summary(1, 1, 0));
+        let uuid = bench.text(bench.sql(
+            "SELECT replace(event_uuid::text, '-', '') FROM event_log",
+            "SELECT lower(hex(event_uuid)) FROM event_log",
+        ));
+        let uuid = u128::from_str_radix(&uuid.await, 16).expect("hexadecimal");
+        assert_eq!(uuid >> 76 & 0xf, 5, "version 5");
+        bench.row("b", 1, (uuid, 0, 0), 2024, "{}").await;
+        bench.row("a", 2, (uuid, 1, 0), 2024, "{}").await;
+        bench.run("DELETE FROM entities").await;
+        bench.store_at("a", 2, "{}", (2024, 2024)).await;
+        bench.store_at("b", 1, "{}", (2024, 2024)).await;
+        assert_eq!(bench.prune(2026).await.0, summary(2, 2, 0));
+        is_clean(&bench).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_log_cannot_explain_is_kept() {
+    for bench in Bench::both_migrated().await {
+        bench.row("gap", 1, (1, 0, 0), 2024, "{}").await;
+        bench.row("gap", 3, (2, 0, 0), 2024, "{}").await;
+        bench.row("gap", 4, (3, 0, 0), 2024, "{}").await;
+        bench.row("other", 1, (3, 1, 0), 2024, "{}").await;
+        bench.store("gap", 4, "{}").await;
+        bench.store("other", 1, "{}").await;
+        for _ in 0..2 {
+            let (_, lines) = bench.prune(2026).await;
+            assert_eq!(lines, ["Car gap: its log has no version 2; its entries are kept"]);
+        }
+        assert_eq!(log(&bench).await, "gap1/0 gap3/0 gap4/3 other1/2");
+    }
+}
+
+/// An interrupted adoption finds in the log what it has done.
+#[tokio::test]
+async fn adopted_rows_wait_for_the_adoptions_end() {
+    for bench in Bench::both().await {
+        let table = "CREATE TABLE car_entities (id varchar(255) PRIMARY KEY, entity_type text,
+                     created_at timestamp, updated_at timestamp, data text)";
+        bench.run(table).await;
+        let row = r#"('a', 'Car', '2024-01-01 10:00:00', '2024-01-01 10:00:00', '{"x":1}')"#;
+        bench.run(&format!("INSERT INTO car_entities VALUES {row}")).await;
+        assert_eq!(bench.adopt().await.0.adopted, 1);
+        bench.run("DROP VIEW car_entities").await;
+        bench.run("ALTER TABLE car_entities_adopted RENAME TO car_entities").await;
+        assert_eq!(bench.prune(2026).await.0, summary(0, 0, 0));
+        assert_eq!(bench.adopt().await.0.adopted, 1);
+        assert_eq!(bench.prune(2026).await.0, summary(1, 1, 0));
+        assert_eq!(bench.entity("a").await, ("1".to_owned(), json!({"x": 1})));
+        is_clean(&bench).await;
+    }
+}
+
+/// More than a step's rows for one entity, more than a page of entities; by two runs at once.
+#[tokio::test]
+async fn a_long_log_goes_in_steps_and_two_runs_take_turns() {
+    for bench in Bench::both_migrated().await {
+        let time = bench.time(2024);
+        let series = |n: u32| {
+            let recursive = format!(
+                "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {n})
+                  SELECT n FROM s) AS s"
+            );
+            if bench.is_postgres() { format!("generate_series(1, {n}) AS s(n)") } else { recursive }
+        };
+        let uuid = bench.sql("gen_random_uuid()", "randomblob(16)");
+        let patch = bench.sql("('{\"x\":' || n || '}')::json", "'{\"x\":' || n || '}'");
+        let insert = "INSERT INTO event_log (event_uuid, ordinal, version, committed_at,
+                          entity_type, entity_id, event_name, patch)";
+        let long = format!("SELECT {uuid}, 0, n, {time}, 'Car', 'long', 'Test', {patch}");
+        bench.run(&format!("{insert} {long} FROM {}", series(1700))).await;
+        let many = format!("SELECT {uuid}, 0, 1, {time}, 'Car', 'one' || n, 'Test', {patch}");
+        bench.run(&format!("{insert} {many} FROM {}", series(1100))).await;
+        assert_eq!(bench.rebuild(true).await.0.mended, 1101);
+
+        let ((first, _), (second, _)) = tokio::join!(bench.prune(2026), bench.prune(2026));
+        let both = summary(first.deleted + second.deleted, first.rebased + second.rebased, 0);
+        assert!(both.rebased >= 1101 && both.deleted == 2800, "{first:?} {second:?}");
+        assert_eq!(bench.text("SELECT count(*) FROM event_log").await, "1101");
+        is_clean(&bench).await;
+        assert_eq!(bench.entity("long").await, ("1700".to_owned(), json!({"x": 1700})));
+    }
+}
+
+#[tokio::test]
+async fn progress_is_told() {
+    for bench in Bench::both_migrated().await {
+        bench.row("a", 1, (1, 0, 0), 2024, "{}").await;
+        bench.store("a", 1, "{}").await;
+        let clock = Clock::from_fn(|| Timestamp::from_micros(1_893_456_000_000_000));
+        let (age, mut news) = (Duration::from_secs(1), Vec::new());
+        let mut tell = |told| news.push(told);
+        prune::prune(&bench.database(), age, &clock, &mut tell).await.expect("pruned");
+        assert_eq!(news, [News::Total(1), News::Done(1)]);
+    }
+}

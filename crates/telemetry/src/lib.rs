@@ -1,0 +1,10 @@
+//! Logs, spans and metrics, and the context of the request that a task serves. The lowest crate:
+//! everything else may use it.
+
+pub mod log;
+mod log_format;
+pub mod metrics;
+pub mod request;
+mod slow_request;
+pub mod spans;
+pub mod stopwatch;

@@ -1,0 +1,102 @@
+//! Certificates for services, and connections that trust them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// The name that every certificate here is for.
+const NAME: &str = "localhost";
+
+/// A certificate that vouches for itself.
+#[derive(Debug)]
+pub struct Certificate {
+    /// As clients are given it.
+    pub pem: String,
+    key: String,
+    der: CertificateDer<'static>,
+}
+
+impl Certificate {
+    /// A new one for `localhost`.
+    pub fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+        Self {
+            pem: made.cert.pem(),
+            key: made.signing_key.serialize_pem(),
+            der: made.cert.der().clone(),
+        }
+    }
+
+    /// Connects with TLS, trusting this certificate alone.
+    ///
+    /// # Errors
+    /// Those of the handshake: the service shows another certificate.
+    pub async fn connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).expect("a certificate");
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from(NAME).expect("a name");
+        let stream = TcpStream::connect(address).await?;
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+}
+
+impl Default for Certificate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The two files that a service reads.
+#[derive(Debug)]
+pub struct CertificateFiles(TempDir);
+
+impl CertificateFiles {
+    /// Files that hold this certificate.
+    pub fn new(certificate: &Certificate) -> Self {
+        let files = Self(tempfile::tempdir().expect("a temporary folder"));
+        files.write_cert(certificate);
+        files.write_key(certificate);
+        files
+    }
+
+    /// Replaces the certificate alone.
+    pub fn write_cert(&self, certificate: &Certificate) {
+        replace(&self.cert(), &certificate.pem);
+    }
+
+    /// Replaces the key alone.
+    pub fn write_key(&self, certificate: &Certificate) {
+        replace(&self.key(), &certificate.key);
+    }
+
+    /// Where the certificate is.
+    pub fn cert(&self) -> PathBuf {
+        self.0.path().join("tls.crt")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.0.path().join("tls.key")
+    }
+
+    /// The settings with which a service uses them.
+    pub fn settings(&self) -> [(&'static str, String); 2] {
+        let text = |path: PathBuf| path.display().to_string();
+        [("TLS_CERT_FILE", text(self.cert())), ("TLS_KEY_FILE", text(self.key()))]
+    }
+}
+
+/// At once, as renewing tools do.
+fn replace(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, text).expect("written");
+    fs::rename(new, file).expect("renamed");
+}
