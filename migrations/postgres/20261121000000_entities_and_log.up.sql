@@ -24,7 +24,7 @@ CREATE TABLE event_log (
     event_uuid   uuid        NOT NULL,
     ordinal      smallint    NOT NULL, -- the update's place in its event, from 0
     kind         smallint    NOT NULL DEFAULT 0, -- 0 event, 1 adopted, 2 base (what pruning leaves)
-    stamp        integer     NOT NULL DEFAULT 0, -- the try that wrote it; it stands where there was padding
+    attempt_id   integer     NOT NULL DEFAULT 0, -- the writer's attempt that stored it
     version      bigint      NOT NULL,
     created_at   timestamptz,          -- createdDate
     saved_at     timestamptz,          -- savedDate; null: committed_at stands for it

@@ -18,7 +18,7 @@ CREATE TABLE event_log (
     event_uuid   BLOB    NOT NULL,
     ordinal      INTEGER NOT NULL, -- the update's place in its event, from 0
     kind         INTEGER NOT NULL DEFAULT 0, -- 0 event, 1 adopted, 2 base (what pruning leaves)
-    stamp        INTEGER NOT NULL DEFAULT 0, -- the try that wrote it
+    attempt_id   INTEGER NOT NULL DEFAULT 0, -- the writer's attempt that stored it
     version      INTEGER NOT NULL,
     created_at   INTEGER,          -- createdDate
     saved_at     INTEGER,          -- savedDate; null: committed_at stands for it

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use bulk::all_valid;
 pub use call::{CallResults, CallSender};
-use job::{Job, Ticket, Work};
+use job::{Job, JobState, Work};
 pub use limits::Limits;
 pub use port::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use problems::{outcome_unknown, too_old_problem};
@@ -64,8 +64,8 @@ impl Ingest {
         tracing::debug!(%uuid, event_type = event.event_type(), "event received");
         let (reply, answer) = oneshot::channel();
         let outcome = self.push(Work::One(event, reply), answer).await;
-        let outcome = outcome.map_err(|problem| problem.of_event(uuid));
-        self.queue.metrics.told(&outcome);
+        let outcome = outcome.map_err(|problem| problem.with_event_id(uuid));
+        self.queue.metrics.record(&outcome);
         outcome
     }
 
@@ -78,7 +78,7 @@ impl Ingest {
             Ok(event) => self.submit(event).await,
             Err(problem) => {
                 let outcome = Err(problem);
-                self.queue.metrics.told(&outcome);
+                self.queue.metrics.record(&outcome);
                 outcome
             }
         }
@@ -95,14 +95,14 @@ impl Ingest {
         let outcomes: Vec<Outcome> = match self.push(Work::All(events, reply), answer).await {
             Ok(receipts) => receipts.into_iter().map(Ok).collect(),
             Err(unknown) if unknown.kind == ProblemKind::OutcomeUnknown => {
-                uuids.into_iter().map(|uuid| Err(unknown.clone().of_event(uuid))).collect()
+                uuids.into_iter().map(|uuid| Err(unknown.clone().with_event_id(uuid))).collect()
             }
             Err(problem) => {
-                self.queue.metrics.told_all(uuids.len(), problem.kind);
+                self.queue.metrics.record_all(uuids.len(), problem.kind);
                 return Err(problem);
             }
         };
-        outcomes.iter().for_each(|outcome| self.queue.metrics.told(outcome));
+        outcomes.iter().for_each(|outcome| self.queue.metrics.record(outcome));
         Ok(outcomes)
     }
 
@@ -118,7 +118,7 @@ impl Ingest {
         match all_valid(items) {
             Ok(events) => self.submit_atomic(events).await,
             Err(problem) => {
-                self.queue.metrics.told_all(count, problem.kind);
+                self.queue.metrics.record_all(count, problem.kind);
                 Err(problem)
             }
         }
@@ -187,13 +187,13 @@ impl Ingest {
         let expires = arrived + self.queue.limits.queue_age;
         let keys = self.queue.keys(work.events());
         let job = Job::new(work, keys, Some(expires));
-        let (queued, ticket, span) =
-            (job.slip.queued, job.slip.ticket.clone(), job.slip.span.clone());
+        let (queued, state, span) =
+            (job.meta.queued, job.meta.state.clone(), job.meta.span.clone());
         self.queue.push(job)?;
-        let wait = Wait::begin(queued, &ticket);
-        let outcome = self.wait(arrived, &ticket, answer).await;
+        let wait = Wait::begin(queued, &state);
+        let outcome = self.wait(arrived, &state, answer).await;
         drop(wait);
-        trace::record(span.as_deref(), queued, &ticket, &mut None);
+        trace::record(span.as_deref(), queued, &state, &mut None);
         outcome
     }
 
@@ -202,7 +202,7 @@ impl Ingest {
     async fn wait<T>(
         &self,
         arrived: Instant,
-        ticket: &Ticket,
+        state: &JobState,
         mut answer: oneshot::Receiver<Result<T, Problem>>,
     ) -> Result<T, Problem> {
         let limits = &self.queue.limits;
@@ -211,7 +211,7 @@ impl Ingest {
             match timeout_at(deadline, &mut answer).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_writer_died)) => return Err(outcome_unknown()),
-                Err(_elapsed) if ticket.cancel() => return Err(too_old_problem()),
+                Err(_elapsed) if state.cancel() => return Err(too_old_problem()),
                 Err(_elapsed) => {}
             }
         }

@@ -10,7 +10,7 @@ mod scanner;
 mod text;
 mod violation;
 
-pub use document::{Document, NoDocument, fold_flat};
+pub use document::{Document, DocumentError, fold_flat};
 pub use equality::same_value;
 pub(crate) use lexer::Malformed;
 pub(crate) use number::{is_whole, whole};

@@ -14,7 +14,7 @@ pub use entity::Entity;
 pub use event::{EntityUpdate, Event};
 pub use key::EntityKey;
 pub(crate) use key::{check_id, check_name};
-pub use logged::{LoggedEvent, LoggedUpdate, Stamp};
+pub use logged::{AttemptId, LoggedEvent, LoggedUpdate};
 pub use problem::{CALL_VIOLATIONS, Problem, ProblemKind};
 pub use receipt::{EntityVersion, Outcome, Receipt};
 pub use timestamp::Timestamp;

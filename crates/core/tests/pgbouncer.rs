@@ -87,7 +87,7 @@ async fn many_connections_share_few_sessions_and_lose_nothing() {
     assert_eq!(u128::from(shared.version), 8 * BATCHES);
     assert_eq!(shared.data.matches(": 1").count() as u128, 8 * BATCHES);
     let sessions = noted(&db, "SELECT DISTINCT pid::text FROM noted").await;
-    assert_eq!(sessions.len(), 2, "eight writers took turns: {sessions:?}");
+    assert_eq!(sessions.len(), 2, "eight writers took write_lock: {sessions:?}");
 }
 
 /// Sends flat and deep events, each one twice, and reads between them.

@@ -105,9 +105,9 @@ async fn a_key_that_others_are_inserting_splits_the_batch() {
     let refused = writer.apply(&batch, ApplyMode::Normal).await;
     assert!(matches!(refused, Err(ApplyError::Refused(_))), "{refused:?}");
     let halves = batch.each_ref().map(std::slice::from_ref);
-    let first = writer.apply(halves[0], ApplyMode::Patient).await;
+    let first = writer.apply(halves[0], ApplyMode::SkipLocked).await;
     assert_eq!(first, Ok(vec![Verdict::Locked]));
-    let second = writer.apply(halves[1], ApplyMode::Patient).await;
+    let second = writer.apply(halves[1], ApplyMode::SkipLocked).await;
     assert_eq!(second, Ok(vec![Verdict::Applied(vec![1])]));
     foreign.execute("ROLLBACK").await.unwrap();
     assert_eq!(apply(&mut *writer, halves[0]).await, [Verdict::Applied(vec![1])]);
@@ -323,7 +323,7 @@ async fn a_server_that_freezes_leaves_the_outcome_unknown_and_a_second_try_settl
     }
 }
 
-/// Nothing was sent over the connection that turns out silent: no outcome is unknown.
+/// Nothing was sent over the connection that write_lock out silent: no outcome is unknown.
 #[tokio::test]
 async fn a_server_that_froze_while_idle_is_unavailable() {
     let server = Postgres::own();

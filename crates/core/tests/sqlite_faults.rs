@@ -1,4 +1,4 @@
-//! What is SQLite's alone: its version, its turns, its files.
+//! What is SQLite's alone: its version, its write_lock, its files.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;
@@ -44,7 +44,7 @@ async fn the_folder_is_made() {
     assert!(store.ping().await.is_ok());
 }
 
-/// Or two processes that know the file by two names would take their turns apart, and the log that
+/// Or two processes that know the file by two names would take their write_lock apart, and the log that
 /// SQLite keeps beside the file itself would never be seen to grow.
 #[tokio::test]
 async fn a_link_to_the_file_has_nothing_beside_it() {

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use producer_core::ingest::{ApplyMode, Verdict};
-use producer_core::model::{LoggedUpdate, Stamp};
+use producer_core::model::{AttemptId, LoggedUpdate};
 use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, Event, Timestamp};
-use producer_maintenance::{Database, News, prune, rebuild};
+use producer_maintenance::{Database, Progress, prune, rebuild};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
@@ -61,7 +61,7 @@ fn patch() -> impl Strategy<Value = Value> {
 /// What happens in one second.
 #[derive(Debug, Clone)]
 struct Step {
-    patient: bool,
+    skip_locked: bool,
     batch: Vec<Sketch>,
     /// Afterwards what is older than so many seconds is pruned.
     keep: Option<u64>,
@@ -73,7 +73,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let sketch = (any::<u8>(), prop::collection::vec(update, 1..4));
     let batch = prop::collection::vec(sketch, 1..8);
     let step = (any::<bool>(), batch, prop::option::weighted(0.3, 0..4_u64));
-    let step = step.prop_map(|(patient, batch, keep)| Step { patient, batch, keep });
+    let step = step.prop_map(|(skip_locked, batch, keep)| Step { skip_locked, batch, keep });
     prop::collection::vec(step, 1..6)
 }
 
@@ -122,7 +122,7 @@ impl Model {
 }
 
 fn duplicate_of(versions: Vec<u64>) -> Verdict {
-    Verdict::Duplicate { versions, stamp: Stamp(0) }
+    Verdict::Duplicate { versions, attempt: AttemptId(0) }
 }
 
 /// The model knows no stamps.
@@ -146,7 +146,7 @@ async fn holds(db: &Db, steps: &[Step]) {
         time.store(now, Ordering::Relaxed);
         let events: Vec<Event> = step.batch.iter().map(to_event).collect();
         let expected: Vec<Verdict> = step.batch.iter().map(|sketch| model.apply(sketch)).collect();
-        let mode = if step.patient { ApplyMode::Patient } else { ApplyMode::Normal };
+        let mode = if step.skip_locked { ApplyMode::SkipLocked } else { ApplyMode::Normal };
         let verdicts = writer.apply(&events, mode).await.unwrap().into_iter().map(unstamped);
         assert_eq!(verdicts.collect::<Vec<_>>(), expected);
         if let Some(keep) = step.keep {
@@ -194,12 +194,12 @@ async fn the_log_has(db: &Db, model: &Model, sent: BTreeSet<u8>) {
 
 async fn the_log_folds_to_the_state(db: &Db) {
     let mut lines = Vec::new();
-    let news = &mut |news| {
-        if let News::Line(line) = news {
+    let progress = &mut |progress| {
+        if let Progress::Line(line) = progress {
             lines.push(line);
         }
     };
-    let summary = rebuild::rebuild(&database(db), false, news).await.unwrap();
+    let summary = rebuild::rebuild(&database(db), false, progress).await.unwrap();
     assert_eq!((summary.differing, summary.unexplained), (0, 0), "{lines:?}");
 }
 

@@ -17,7 +17,7 @@ use crate::connection::Connection;
 use crate::database::Database;
 use crate::error::MaintenanceError;
 use crate::migrate;
-use crate::progress::News;
+use crate::progress::Progress;
 use crate::tables::{Access, Kind, NewEntry, State, Stored};
 
 /// Of the uuids of adopted rows (UUID version 5, RFC 9562). Never to be changed.
@@ -52,7 +52,7 @@ pub async fn adopt(
     database: &Database,
     max_entity_bytes: usize,
     clock: &Clock,
-    news: &mut (dyn FnMut(News) + Send),
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Summary, MaintenanceError> {
     database.check_session()?;
     migrate::up(database).await?;
@@ -62,7 +62,7 @@ pub async fn adopt(
             return Ok(Summary::default());
         }
         let run = Adoption::new(database, max_entity_bytes, clock).await?;
-        match run.run(news).await {
+        match run.run(progress).await {
             // an older service had read and now wants to write: it has to end before the rename;
             // and who waits for a lock lets nobody past, so that it is given up now and then
             Err(MaintenanceError::Contended(_) | MaintenanceError::Locked(_))
@@ -93,7 +93,7 @@ struct Adoption<'c> {
 }
 
 /// What became of a row.
-enum Fate {
+enum RowOutcome {
     Adopted,
     Left(String),
 }
@@ -119,14 +119,14 @@ impl<'c> Adoption<'c> {
 
     async fn run(
         mut self,
-        news: &mut (dyn FnMut(News) + Send),
+        progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Summary, MaintenanceError> {
         if self.reader.adopted_table_exists().await? {
             return Err(MaintenanceError::Refused(TABLE_IS_TAKEN.into()));
         }
         self.reader.hold_old_table().await?;
-        news(News::Total(self.reader.count("SELECT count(*) FROM car_entities").await?));
-        self.pass(news).await?;
+        progress(Progress::Total(self.reader.count("SELECT count(*) FROM car_entities").await?));
+        self.pass(progress).await?;
         if let Connection::Sqlite(_) = self.work {
             // nothing held the table: what was written meanwhile is found under the write lock
             self.work.begin(Access::Write).await?;
@@ -140,20 +140,23 @@ impl<'c> Adoption<'c> {
             self.reader.commit().await?;
         }
         for line in self.left {
-            news(News::Line(line));
+            progress(Progress::Line(line));
         }
         Ok(self.summary)
     }
 
-    async fn pass(&mut self, news: &mut (dyn FnMut(News) + Send)) -> Result<(), MaintenanceError> {
+    async fn pass(
+        &mut self,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(), MaintenanceError> {
         let mut last = None;
         loop {
             let batch = self.reader.old_rows(last.as_deref()).await?;
             let Some(end) = batch.last() else { return Ok(()) };
             last = Some(end.id.clone());
-            let fates = self.batch(&batch).await?;
-            self.count(&batch, fates);
-            news(News::Done(self.summary.adopted + self.summary.left));
+            let outcomes = self.batch(&batch).await?;
+            self.count(&batch, outcomes);
+            progress(Progress::Done(self.summary.adopted + self.summary.left));
         }
     }
 
@@ -163,16 +166,16 @@ impl<'c> Adoption<'c> {
             let batch = self.work.old_rows(last.as_deref()).await?;
             let Some(end) = batch.last() else { return Ok(()) };
             last = Some(end.id.clone());
-            let fates = self.rows(&batch).await?;
-            self.count(&batch, fates);
+            let outcomes = self.rows(&batch).await?;
+            self.count(&batch, outcomes);
         }
     }
 
-    fn count(&mut self, batch: &[OldRow], fates: Vec<Fate>) {
-        for (row, fate) in batch.iter().zip(fates) {
-            match fate {
-                Fate::Adopted => self.summary.adopted += 1,
-                Fate::Left(reason) => {
+    fn count(&mut self, batch: &[OldRow], outcomes: Vec<RowOutcome>) {
+        for (row, outcome) in batch.iter().zip(outcomes) {
+            match outcome {
+                RowOutcome::Adopted => self.summary.adopted += 1,
+                RowOutcome::Left(reason) => {
                     self.summary.left += 1;
                     self.left.push(format!("{:?} left: {reason}", row.id));
                 }
@@ -181,14 +184,14 @@ impl<'c> Adoption<'c> {
     }
 
     /// One batch, one transaction.
-    async fn batch(&mut self, batch: &[OldRow]) -> Result<Vec<Fate>, MaintenanceError> {
+    async fn batch(&mut self, batch: &[OldRow]) -> Result<Vec<RowOutcome>, MaintenanceError> {
         let mut attempt = 1;
         loop {
             self.work.begin(Access::Write).await?;
             match self.rows(batch).await {
-                Ok(fates) => {
+                Ok(outcomes) => {
                     self.work.commit().await?;
-                    return Ok(fates);
+                    return Ok(outcomes);
                 }
                 Err(MaintenanceError::Contended(_)) if attempt < ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error),
@@ -199,22 +202,22 @@ impl<'c> Adoption<'c> {
 
     /// Adopts rows in the order of their keys, in which writers lock too, so that neither waits for
     /// the other in a circle.
-    async fn rows(&mut self, batch: &[OldRow]) -> Result<Vec<Fate>, MaintenanceError> {
+    async fn rows(&mut self, batch: &[OldRow]) -> Result<Vec<RowOutcome>, MaintenanceError> {
         let now = self.clock.now();
         let checked: Vec<_> = batch.iter().map(|row| row.check(self.max_entity_bytes)).collect();
         let mut order: Vec<usize> = (0..batch.len()).collect();
         order.sort_by_key(|&at| checked[at].as_ref().ok().map(|row| &row.key));
-        let mut fates: Vec<Fate> = batch.iter().map(|_| Fate::Adopted).collect();
+        let mut outcomes: Vec<RowOutcome> = batch.iter().map(|_| RowOutcome::Adopted).collect();
         for at in order {
-            fates[at] = match &checked[at] {
+            outcomes[at] = match &checked[at] {
                 Ok(row) => self.row(row, now).await?,
-                Err(reason) => Fate::Left(reason.clone()),
+                Err(reason) => RowOutcome::Left(reason.clone()),
             };
         }
-        Ok(fates)
+        Ok(outcomes)
     }
 
-    async fn row(&mut self, row: &Checked, now: Timestamp) -> Result<Fate, MaintenanceError> {
+    async fn row(&mut self, row: &Checked, now: Timestamp) -> Result<RowOutcome, MaintenanceError> {
         let uuid = derived_uuid(&row.key, None);
         loop {
             let stored = self.work.entity(&row.key, Access::Write).await?;
@@ -232,7 +235,7 @@ impl<'c> Adoption<'c> {
                         .complete(row, &row.data, Take::WhatItLacks, uuid, &stored, now)
                         .await;
                 }
-                None if self.create(row, uuid, now).await? => return Ok(Fate::Adopted),
+                None if self.create(row, uuid, now).await? => return Ok(RowOutcome::Adopted),
                 None => {} // a running service made it in this instant
             }
         }
@@ -244,9 +247,9 @@ impl<'c> Adoption<'c> {
         row: &Checked,
         stored: &Stored,
         now: Timestamp,
-    ) -> Result<Fate, MaintenanceError> {
+    ) -> Result<RowOutcome, MaintenanceError> {
         if same_value(&stored.data, &row.data) {
-            return Ok(Fate::Adopted);
+            return Ok(RowOutcome::Adopted);
         }
         // a row may change to and fro
         let state = format!("{}\0{}", stored.version, row.data);
@@ -263,18 +266,18 @@ impl<'c> Adoption<'c> {
         stored: Option<Stored>,
         (version, patch): (u64, &str),
         now: Timestamp,
-    ) -> Result<Fate, MaintenanceError> {
+    ) -> Result<RowOutcome, MaintenanceError> {
         let before = self.work.fold(&row.key, version - 1).await?;
         let (Ok(mut then), Ok(data), Ok(adopted)) =
             (Document::parse(&before.state), Document::parse(&row.data), Document::parse(patch))
         else {
-            return Ok(Fate::Left("its log can't be read".into()));
+            return Ok(RowOutcome::Left("its log can't be read".into()));
         };
         if same_value(&then.lacking(&data).to_json(), patch) {
-            return Ok(Fate::Adopted);
+            return Ok(RowOutcome::Adopted);
         }
         let Some(stored) = stored else {
-            return Ok(Fate::Left(
+            return Ok(RowOutcome::Left(
                 "it has changed since it was adopted, and its entity is gone: `rebuild --write`"
                     .into(),
             ));
@@ -283,12 +286,12 @@ impl<'c> Adoption<'c> {
         let (added, uuid) =
             (then.lacking(&data).to_json(), derived_uuid(&row.key, Some(&row.data)));
         if self.work.logged_update(uuid).await?.is_none()
-            && let Fate::Left(reason) =
+            && let RowOutcome::Left(reason) =
                 self.complete(row, &added, Take::WhatItLacks, uuid, &stored, now).await?
         {
-            return Ok(Fate::Left(reason));
+            return Ok(RowOutcome::Left(reason));
         }
-        Ok(Fate::Left(CHANGED.into()))
+        Ok(RowOutcome::Left(CHANGED.into()))
     }
 
     async fn create(
@@ -317,10 +320,10 @@ impl<'c> Adoption<'c> {
         uuid: Uuid,
         stored: &Stored,
         now: Timestamp,
-    ) -> Result<Fate, MaintenanceError> {
+    ) -> Result<RowOutcome, MaintenanceError> {
         let (Ok(mut document), Ok(data)) = (Document::parse(&stored.data), Document::parse(data))
         else {
-            return Ok(Fate::Left("the entity of that key can't be read".into()));
+            return Ok(RowOutcome::Left("the entity of that key can't be read".into()));
         };
         let added = match take {
             Take::WhatItLacks => document.lacking(&data),
@@ -329,7 +332,7 @@ impl<'c> Adoption<'c> {
         let patch = added.to_json();
         document.merge(added);
         if document.size() > self.max_entity_bytes {
-            return Ok(Fate::Left(
+            return Ok(RowOutcome::Left(
                 "with its members the entity would pass MAX_ENTITY_BYTES".into(),
             ));
         }
@@ -347,7 +350,7 @@ impl<'c> Adoption<'c> {
         let entry = adopted(uuid, version, (created_at, now, committed_at), &patch);
         self.work.update_entity(&row.key, &state).await?;
         self.work.append(&row.key, &entry).await?;
-        Ok(Fate::Adopted)
+        Ok(RowOutcome::Adopted)
     }
 }
 

@@ -11,10 +11,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use crate::error::MaintenanceError;
 
 /// How long a writer of the same SQLite file may keep maintenance waiting.
-pub(crate) const SQLITE_PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const SQLITE_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a server may take to accept a connection.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a session of ours is set up.
 const SESSION: [(&str, &str); 8] = [
@@ -25,7 +25,7 @@ const SESSION: [(&str, &str); 8] = [
     ("default_transaction_isolation", "read committed"),
     ("synchronous_commit", "on"),
     ("TimeZone", "UTC"),
-    // "already exists, skipping" is no news
+    // "already exists, skipping" is no progress
     ("client_min_messages", "warning"),
 ];
 
@@ -43,7 +43,7 @@ pub(crate) enum Connection {
 impl Connection {
     /// Whether `car_entities` is a table, and not our view. Within the caller's transaction, which
     /// must go on after it.
-    pub(crate) async fn older_table_stands(&mut self) -> Result<bool, MaintenanceError> {
+    pub(crate) async fn has_older_table(&mut self) -> Result<bool, MaintenanceError> {
         let kind: Option<String> = match self {
             Self::Postgres(c) => {
                 let kind = sqlx::query_scalar(
@@ -71,7 +71,7 @@ pub(crate) async fn connect_postgres(
         Pooler::None => options.options(SESSION),
         Pooler::Transaction => options.extra_float_digits(None),
     };
-    let connection = tokio::time::timeout(CONNECT_PATIENCE, options.connect()).await;
+    let connection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
     let connection =
         connection.map_err(|_| MaintenanceError::Unreachable("no answer within 5s".into()))?;
     let mut connection = connection.map_err(|error| match pooler::refusal(&error, pooler) {
@@ -94,7 +94,7 @@ pub(crate) async fn connect_sqlite(
         .create_if_missing(create)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(SQLITE_PATIENCE);
+        .busy_timeout(SQLITE_LOCK_TIMEOUT);
     options.connect().await.map_err(|error| {
         let file = file.display();
         MaintenanceError::Refused(format!("the SQLite file {file} can't be opened: {error}"))

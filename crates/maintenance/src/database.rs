@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use producer_core::store::sqlite::write_lock::Turns;
+use producer_core::store::sqlite::write_lock::WriteLock;
 use producer_core::store::{DatabaseUrl, Pooler};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
@@ -105,7 +105,7 @@ impl Database {
         }
         // whoever makes the file a WAL database must be alone, as when a service opens it; where no
         // turn can be had, SQLite itself says why
-        let _turn = Turns::beside(file).take().await.ok();
+        let _guard = WriteLock::beside(file).take().await.ok();
         connect_sqlite(file, true).await.map(Connection::Sqlite)
     }
 
@@ -120,7 +120,7 @@ impl Database {
             Connection::Sqlite(_) => "BEGIN",
         };
         connection.run(begin).await?;
-        let stands = connection.older_table_stands().await?;
+        let stands = connection.has_older_table().await?;
         connection.commit().await?;
         match connection {
             Connection::Postgres(connection) => connection.close().await?,

@@ -46,7 +46,7 @@ impl Fold {
 
     fn step<'e>(&mut self, document: &mut Document<'e>, entry: &'e Logged) {
         let next = self.version + 1;
-        if entry.kind == Kind::Base {
+        if entry.kind == Kind::Checkpoint {
             *document = Document::empty();
             (self.broken, self.created_at) = (None, None);
         } else if entry.version != next && self.broken.is_none() {
@@ -59,8 +59,8 @@ impl Fold {
             }
         }
         let made_at = match entry.kind {
-            Kind::Event | Kind::Remnant => entry.committed_at,
-            Kind::Adopted | Kind::Base => entry.created_at.unwrap_or(entry.committed_at),
+            Kind::Event | Kind::DetachedUpdate => entry.committed_at,
+            Kind::Adopted | Kind::Checkpoint => entry.created_at.unwrap_or(entry.committed_at),
         };
         self.created_at.get_or_insert(made_at);
         self.updated_at = self.updated_at.max(Some(entry.committed_at));

@@ -15,4 +15,4 @@ mod tables;
 
 pub use database::Database;
 pub use error::MaintenanceError;
-pub use progress::News;
+pub use progress::Progress;

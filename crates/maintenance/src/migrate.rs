@@ -41,7 +41,7 @@ impl From<MigrateError> for MaintenanceError {
     }
 }
 
-/// Applies every pending step. Any number of processes may do so at once: they take turns.
+/// Applies every pending step. Any number of processes may do so at once: they take write_lock.
 ///
 /// # Errors
 /// The database can't be reached, or a step failed; a step that fails leaves nothing behind.

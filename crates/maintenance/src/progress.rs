@@ -2,7 +2,7 @@
 
 /// What a long piece of work tells while it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
+pub enum Progress {
     /// How much there is to do, roughly.
     Total(u64),
     /// How much is done.

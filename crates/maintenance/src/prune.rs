@@ -4,7 +4,7 @@
 //! An event is pruned wholly: when its first row goes, its rows of other entities are made
 //! *remnants*, which are found by no uuid and only count for their entity's fold, until that
 //! entity's turn comes. So a step needs no more than a few entities, however many one event ties
-//! together. Base entries and remnants have the ordinal -1, which no event's row has: no uuid that
+//! together. Checkpoint entries and remnants have the ordinal -1, which no event's row has: no uuid that
 //! a client may choose collides with theirs.
 //!
 //! It may be interrupted at any moment and run again, by several at once, beside services: each
@@ -15,16 +15,16 @@ mod rows;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use producer_core::store::sqlite::write_lock::{Turn, Turns};
+use producer_core::store::sqlite::write_lock::{WriteLock, WriteLockGuard};
 use producer_core::{Clock, EntityKey, Timestamp};
 use uuid::Uuid;
 
 use self::rows::{Page, Position};
-use crate::connection::{Connection, SQLITE_PATIENCE};
+use crate::connection::{Connection, SQLITE_LOCK_TIMEOUT};
 use crate::database::Database;
 use crate::error::MaintenanceError;
 use crate::fold::Fold;
-use crate::progress::News;
+use crate::progress::Progress;
 use crate::tables::{Access, Kind, Logged, NewEntry, before_all};
 
 /// Of the uuids of base entries (UUID version 5, RFC 9562). Never to be changed.
@@ -51,7 +51,7 @@ pub struct Summary {
     /// Log entries deleted, base entries of earlier runs not counted.
     pub deleted: u64,
     /// Entities whose log begins with a new base entry.
-    pub rebased: u64,
+    pub checkpointed: u64,
     /// Entities with old entries that their log can't explain; theirs are kept.
     pub left: u64,
 }
@@ -64,21 +64,21 @@ pub async fn prune(
     database: &Database,
     age: Duration,
     clock: &Clock,
-    news: &mut (dyn FnMut(News) + Send),
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Summary, MaintenanceError> {
     let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
     let mut run = Run {
         connection: database.connect().await?,
-        turns: match database {
+        write_lock: match database {
             Database::Postgres { .. } => None,
-            Database::Sqlite(file) => Some(Turns::beside(file)),
+            Database::Sqlite(file) => Some(WriteLock::beside(file)),
         },
         before: Timestamp::from_micros(clock.now().micros().saturating_sub(age)),
         summary: Summary::default(),
-        rebased: HashSet::new(),
+        checkpointed: HashSet::new(),
     };
     run.connection.leave_checkpoints_to_us().await?;
-    news(News::Total(run.connection.count("SELECT count(*) FROM entities").await?));
+    progress(Progress::Total(run.connection.count("SELECT count(*) FROM entities").await?));
     let (mut looked_at, mut last) = (0, before_all());
     loop {
         let started = Instant::now();
@@ -87,8 +87,8 @@ pub async fn prune(
         last = end.clone();
         looked_at += page.len() as u64;
         rest_after(started.elapsed()).await;
-        run.entities(page, news).await?;
-        news(News::Done(looked_at));
+        run.entities(page, progress).await?;
+        progress(Progress::Done(looked_at));
     }
 }
 
@@ -99,11 +99,11 @@ async fn rest_after(work: Duration) {
 struct Run {
     connection: Connection,
     /// Of an SQLite file.
-    turns: Option<Turns>,
+    write_lock: Option<WriteLock>,
     before: Timestamp,
     summary: Summary,
     /// Entities of this page that have a new base entry.
-    rebased: HashSet<EntityKey>,
+    checkpointed: HashSet<EntityKey>,
 }
 
 impl Run {
@@ -111,32 +111,32 @@ impl Run {
     async fn entities(
         &mut self,
         page: Vec<(EntityKey, Option<Timestamp>)>,
-        news: &mut (dyn FnMut(News) + Send),
+        progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), MaintenanceError> {
         let due = page.into_iter().filter(|(_, oldest)| oldest.is_some_and(|at| at < self.before));
         let mut due: Vec<EntityKey> = due.map(|(key, _)| key).collect();
-        self.rebased.clear();
+        self.checkpointed.clear();
         while !due.is_empty() {
             let started = Instant::now();
             let step = self.step(due).await?;
             self.connection.checkpoint().await?;
-            self.count(&step, news);
+            self.count(&step, progress);
             due = step.unfinished;
             rest_after(started.elapsed()).await;
         }
         Ok(())
     }
 
-    fn count(&mut self, step: &Step, news: &mut (dyn FnMut(News) + Send)) {
-        for cut in &step.cuts {
-            self.summary.deleted += cut.deleted;
+    fn count(&mut self, step: &Step, progress: &mut (dyn FnMut(Progress) + Send)) {
+        for prune in &step.prunes {
+            self.summary.deleted += prune.deleted;
             // an entity of many steps counts once
-            self.summary.rebased += u64::from(self.rebased.insert(cut.key.clone()));
+            self.summary.checkpointed += u64::from(self.checkpointed.insert(prune.key.clone()));
         }
         self.summary.left += step.left.len() as u64;
         for (key, reason) in &step.left {
             let (entity_type, id) = (key.entity_type(), key.entity_id());
-            news(News::Line(format!("{entity_type} {id}: {reason}; its entries are kept")));
+            progress(Progress::Line(format!("{entity_type} {id}: {reason}; its entries are kept")));
         }
     }
 
@@ -155,29 +155,29 @@ impl Run {
     }
 
     async fn transaction(&mut self, due: &[EntityKey]) -> Result<Step, MaintenanceError> {
-        let _turn = self.turn().await?;
+        let _guard = self.turn().await?;
         self.connection.begin(Access::Write).await?;
         self.connection.prune_alone().await?;
         let step = self.plan(due).await?;
-        let rows: Vec<Position> = step.cuts.iter().flat_map(|cut| cut.rows.clone()).collect();
-        let uuids: Vec<Uuid> = step.cuts.iter().flat_map(|cut| cut.events.clone()).collect();
+        let rows: Vec<Position> = step.prunes.iter().flat_map(|prune| prune.rows.clone()).collect();
+        let uuids: Vec<Uuid> = step.prunes.iter().flat_map(|prune| prune.events.clone()).collect();
         self.connection.delete_rows(&rows).await?;
-        self.connection.make_remnants(&uuids).await?;
-        for cut in &step.cuts {
-            self.connection.append(&cut.key, &cut.base()).await?;
+        self.connection.detach_updates(&uuids).await?;
+        for prune in &step.prunes {
+            self.connection.append(&prune.key, &prune.base()).await?;
         }
         self.connection.commit().await?;
         Ok(step)
     }
 
     /// The right to write an SQLite file, in turn with the services that do.
-    async fn turn(&self) -> Result<Option<Turn>, MaintenanceError> {
-        let Some(turns) = &self.turns else { return Ok(None) };
+    async fn turn(&self) -> Result<Option<WriteLockGuard>, MaintenanceError> {
+        let Some(write_lock) = &self.write_lock else { return Ok(None) };
         let started = Instant::now();
         loop {
-            match turns.take().await {
+            match write_lock.take().await {
                 Ok(turn) => return Ok(Some(turn)),
-                Err(error) if started.elapsed() > SQLITE_PATIENCE => {
+                Err(error) if started.elapsed() > SQLITE_LOCK_TIMEOUT => {
                     return Err(MaintenanceError::Unreachable(error.to_string()));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -187,7 +187,7 @@ impl Run {
 
     /// What is to go of these entities, as far as a step reaches.
     async fn plan(&mut self, due: &[EntityKey]) -> Result<Step, MaintenanceError> {
-        let adopting = self.connection.older_table_stands().await?;
+        let adopting = self.connection.has_older_table().await?;
         let mut pages = Vec::new();
         let (mut room, mut bytes) = (STEP_ROWS, 0);
         let mut due = due.iter();
@@ -205,8 +205,8 @@ impl Run {
         let uuids: Vec<Uuid> = rows.filter(|row| is_old(row)).map(|row| row.uuid).collect();
         let younger = self.connection.events_since(&uuids, self.before).await?;
         let goes = |row: &Logged| match row.kind {
-            Kind::Base => true,
-            Kind::Remnant => is_old(row),
+            Kind::Checkpoint => true,
+            Kind::DetachedUpdate => is_old(row),
             Kind::Event => is_old(row) && !younger.contains(&row.uuid),
             // an adoption that was interrupted finds in the log what it has done
             Kind::Adopted => is_old(row) && !adopting,
@@ -224,7 +224,7 @@ impl Run {
 /// What one transaction does.
 #[derive(Default)]
 struct Step {
-    cuts: Vec<Cut>,
+    prunes: Vec<EntityPrune>,
     /// Entities whose log is broken, and how.
     left: Vec<(EntityKey, String)>,
     /// Entities that may have more to prune.
@@ -240,7 +240,7 @@ impl Step {
         if more && stays.is_none() {
             self.unfinished.push(key.clone());
         }
-        if rows.iter().all(|row| row.kind == Kind::Base) {
+        if rows.iter().all(|row| row.kind == Kind::Checkpoint) {
             return;
         }
         let mut fold = Fold::default();
@@ -253,10 +253,10 @@ impl Step {
             return;
         };
         let events = rows.iter().filter(|row| row.kind == Kind::Event);
-        self.cuts.push(Cut {
-            deleted: rows.iter().filter(|row| row.kind != Kind::Base).count() as u64,
+        self.prunes.push(EntityPrune {
+            deleted: rows.iter().filter(|row| row.kind != Kind::Checkpoint).count() as u64,
             events: events.map(|row| row.uuid).collect(),
-            rows: rows.iter().map(Position::of).collect(),
+            rows: rows.iter().map(Position::from_row).collect(),
             version: fold.version,
             state: fold.state,
             created_at,
@@ -267,7 +267,7 @@ impl Step {
 }
 
 /// What goes of one entity's log, and its state there.
-struct Cut {
+struct EntityPrune {
     key: EntityKey,
     rows: Vec<Position>,
     events: Vec<Uuid>,
@@ -279,7 +279,7 @@ struct Cut {
     updated_at: Timestamp,
 }
 
-impl Cut {
+impl EntityPrune {
     /// What takes the rows' place.
     fn base(&self) -> NewEntry<'_> {
         // no id holds a NUL, so that no two keys make one name
@@ -288,8 +288,8 @@ impl Cut {
         NewEntry {
             uuid: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
             ordinal: -1,
-            kind: Kind::Base,
-            name: "Base",
+            kind: Kind::Checkpoint,
+            name: "Checkpoint",
             version: self.version,
             created_at: self.created_at,
             saved_at: None,

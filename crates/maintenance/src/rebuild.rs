@@ -9,7 +9,7 @@ use crate::connection::Connection;
 use crate::database::Database;
 use crate::error::MaintenanceError;
 use crate::fold::Fold;
-use crate::progress::News;
+use crate::progress::Progress;
 use crate::tables::{Access, Logged, PAGE_ROWS, State, Stored, before_all};
 
 /// What a rebuild found.
@@ -17,10 +17,10 @@ use crate::tables::{Access, Logged, PAGE_ROWS, State, Stored, before_all};
 pub struct Summary {
     /// Entities looked at.
     pub entities: u64,
-    /// Those that differ from their log, mended or not, and can be explained by it.
+    /// Those that differ from their log, repaired or not, and can be explained by it.
     pub differing: u64,
-    /// Those of them that were mended.
-    pub mended: u64,
+    /// Those of them that were repaired.
+    pub repaired: u64,
     /// Those whose log can't explain them; they are left alone.
     pub unexplained: u64,
 }
@@ -33,10 +33,10 @@ pub struct Summary {
 pub async fn rebuild(
     database: &Database,
     write: bool,
-    news: &mut (dyn FnMut(News) + Send),
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Summary, MaintenanceError> {
     let mut connection = database.connect().await?;
-    news(News::Total(connection.count("SELECT count(*) FROM entities").await?));
+    progress(Progress::Total(connection.count("SELECT count(*) FROM entities").await?));
     let (mut log, mut entities) = (LogCursor::new(), EntityCursor::new());
     let mut summary = Summary::default();
     loop {
@@ -47,10 +47,10 @@ pub async fn rebuild(
         let stored = entities.take(&key);
         if !agrees(fold.as_ref(), stored.as_ref()) {
             let access = if write { Access::Write } else { Access::Snapshot };
-            judge(&mut connection, &key, access, &mut summary, news).await?;
+            judge(&mut connection, &key, access, &mut summary, progress).await?;
         }
         summary.entities += 1;
-        news(News::Done(summary.entities));
+        progress(Progress::Done(summary.entities));
     }
     Ok(summary)
 }
@@ -66,7 +66,7 @@ async fn judge(
     key: &EntityKey,
     access: Access,
     summary: &mut Summary,
-    news: &mut (dyn FnMut(News) + Send),
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(), MaintenanceError> {
     let name = format!("{} {}", key.entity_type(), key.entity_id());
     loop {
@@ -85,20 +85,22 @@ async fn judge(
         if !explained {
             connection.rollback().await?;
             summary.unexplained += 1;
-            news(News::Line(format!("{name}: {what}; the log can't explain it: left alone")));
+            progress(Progress::Line(format!(
+                "{name}: {what}; the log can't explain it: left alone"
+            )));
             break;
         }
         if matches!(access, Access::Snapshot) {
             connection.rollback().await?;
             summary.differing += 1;
-            news(News::Line(format!("{name}: {what}")));
+            progress(Progress::Line(format!("{name}: {what}")));
             break;
         }
-        if mend(connection, key, stored.as_ref(), &fold).await? {
+        if repair(connection, key, stored.as_ref(), &fold).await? {
             connection.commit().await?;
             summary.differing += 1;
-            summary.mended += 1;
-            news(News::Line(format!("{name}: {what}; mended")));
+            summary.repaired += 1;
+            progress(Progress::Line(format!("{name}: {what}; repaired")));
             break;
         }
         connection.rollback().await?;
@@ -107,7 +109,7 @@ async fn judge(
 }
 
 /// Stores the fold; false where a running service was faster.
-async fn mend(
+async fn repair(
     connection: &mut Connection,
     key: &EntityKey,
     stored: Option<&Stored>,

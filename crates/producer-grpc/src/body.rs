@@ -15,7 +15,7 @@ use producer_core::{Problem, ProblemKind};
 use producer_server::budget::Lease;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::gate::RequestId;
+use crate::admission::RequestId;
 use crate::status;
 
 /// Each message has a byte that says whether it is compressed, and its length in four.
@@ -33,7 +33,7 @@ pub(crate) enum Encoding {
 
 impl Encoding {
     /// From `grpc-encoding`; `None` where messages come as they are.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         match headers.get("grpc-encoding").map(http::HeaderValue::as_bytes) {
             None | Some(b"identity") => Ok(None),
             Some(b"gzip") => Ok(Some(Self::Gzip)),
@@ -46,7 +46,7 @@ impl Encoding {
     }
 }
 
-/// What a body is held to.
+/// What a body is lease to.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     /// `MAX_BODY_BYTES`, compressed and not.
@@ -60,11 +60,11 @@ pub(crate) struct Rules {
 }
 
 /// Bytes read and not yet queued. A stream's body gives them back itself; those of a unary call are
-/// held until its handler drops this, which it finds among the request's extensions.
+/// lease until its handler drops this, which it finds among the request's extensions.
 #[derive(Debug, Clone)]
-pub(crate) struct Held(Arc<Mutex<Lease>>);
+pub(crate) struct BufferLease(Arc<Mutex<Lease>>);
 
-impl Held {
+impl BufferLease {
     pub(crate) fn new(lease: Lease) -> Self {
         Self(Arc::new(Mutex::new(lease)))
     }
@@ -85,13 +85,13 @@ impl Held {
 pub(crate) struct MessageBody<B> {
     inner: B,
     rules: Rules,
-    held: Held,
+    lease: BufferLease,
     state: State,
     messages: usize,
     /// Bytes given to tonic in whole messages: it asks for more only when their handler has taken
     /// them.
     handed_out: usize,
-    /// Bytes held for a message that is not whole yet.
+    /// Bytes lease for a message that is not whole yet.
     partial: usize,
     deadline: Pin<Box<Sleep>>,
     is_armed: bool,
@@ -120,12 +120,12 @@ enum State {
 const NEW_MESSAGE: State = State::Header { bytes: [0; HEADER], have: 0 };
 
 impl<B> MessageBody<B> {
-    pub(crate) fn new(inner: B, rules: Rules, held: Held) -> Self {
+    pub(crate) fn new(inner: B, rules: Rules, lease: BufferLease) -> Self {
         let deadline = Box::pin(sleep(rules.timeout));
         Self {
             inner,
             rules,
-            held,
+            lease,
             state: NEW_MESSAGE,
             messages: 0,
             handed_out: 0,
@@ -144,7 +144,7 @@ impl<B> MessageBody<B> {
     /// Takes a chunk of the wire and returns what tonic gets of it: where it fails, the whole
     /// messages before that.
     fn take(&mut self, chunk: Bytes) -> Bytes {
-        if let Err(problem) = self.held.grow(chunk.len()) {
+        if let Err(problem) = self.lease.grow(chunk.len()) {
             self.failure = Some(problem);
             return Bytes::new();
         }
@@ -252,7 +252,7 @@ impl<B> MessageBody<B> {
             if message.len() == before {
                 break;
             }
-            self.held.grow(message.len() - before)?;
+            self.lease.grow(message.len() - before)?;
             self.partial += message.len() - before;
             if message.len() > self.rules.max_message {
                 return Err(self.too_large());
@@ -313,12 +313,12 @@ where
             return Poll::Ready(None);
         }
         if this.rules.is_stream {
-            this.held.shrink(std::mem::take(&mut this.handed_out));
+            this.lease.shrink(std::mem::take(&mut this.handed_out));
         }
         loop {
             if let Some(problem) = this.failure.take() {
                 this.is_over = true;
-                let status = status::of_problem(&problem, &this.rules.request);
+                let status = status::from_problem(&problem, &this.rules.request);
                 return Poll::Ready(Some(Err(status.into())));
             }
             let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) else {

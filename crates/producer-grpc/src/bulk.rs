@@ -8,10 +8,10 @@ use producer_core::{Clock, Draft, Event, Ingest, Location, Outcome, Problem, Ste
 use uuid::Uuid;
 
 use crate::convert;
-use crate::message::{Carrier, EventsMessage};
+use crate::message::{AttributesField, EventsMessage};
 use crate::paths::Paths;
 use crate::proto::v1;
-use crate::wire::NoMessage;
+use crate::wire::DecodeError;
 
 const MAX_EVENTS: usize = 10_000;
 
@@ -37,12 +37,12 @@ fn items(
     call: &EventsMessage,
     clock: &Clock,
     mut paths: Option<&mut Paths>,
-) -> Result<Vec<Result<Event, Problem>>, NoMessage> {
+) -> Result<Vec<Result<Event, Problem>>, DecodeError> {
     let mut listed = CALL_VIOLATIONS;
-    let item = |draft: Result<(Draft, Vec<Carrier>), NoMessage>| {
-        let (draft, carriers) = draft?;
+    let item = |draft: Result<(Draft, Vec<AttributesField>), DecodeError>| {
+        let (draft, fields) = draft?;
         if let Some(Paths(of_events)) = &mut paths {
-            of_events.push(carriers);
+            of_events.push(fields);
         }
         Ok(draft.finish(clock).map_err(|problem| problem.list_at_most(&mut listed)))
     };
@@ -87,7 +87,7 @@ fn response(
 /// What became of the event at `index`.
 pub(crate) fn result(index: u64, outcome: Outcome) -> v1::EventResult {
     let mut result = v1::EventResult { index, ..v1::EventResult::default() };
-    result.set_status(status(ItemStatus::of(&outcome)));
+    result.set_status(status(ItemStatus::from_outcome(&outcome)));
     match outcome {
         Ok(receipt) => {
             result.event_id = receipt.event_id.to_string();

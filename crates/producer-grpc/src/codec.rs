@@ -10,28 +10,28 @@ use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use crate::message::{EventMessage, EventsMessage};
-use crate::wire::NoMessage;
+use crate::wire::DecodeError;
 
 /// What a message is read into.
 pub(crate) trait Incoming: Sized {
     /// Takes all of `message`.
-    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, NoMessage>;
+    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, DecodeError>;
 }
 
 impl<M: Message + Default> Incoming for M {
-    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, NoMessage> {
+    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, DecodeError> {
         Ok(M::decode(message)?)
     }
 }
 
 impl Incoming for EventMessage {
-    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, NoMessage> {
+    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, DecodeError> {
         Ok(Self(message.copy_to_bytes(message.remaining())))
     }
 }
 
 impl Incoming for EventsMessage {
-    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, NoMessage> {
+    fn read(message: &mut DecodeBuf<'_>) -> Result<Self, DecodeError> {
         Ok(Self(message.copy_to_bytes(message.remaining())))
     }
 }

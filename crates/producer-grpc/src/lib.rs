@@ -1,11 +1,11 @@
 //! The gRPC API: decode, call the core, encode.
 
+mod admission;
 mod body;
 mod bulk;
 mod codec;
 mod convert;
 mod count;
-mod gate;
 mod health;
 mod message;
 mod paths;
@@ -66,7 +66,7 @@ impl Api for Grpc {
 /// None but a defect of the build: descriptors that reflection can't read.
 pub fn routes(app: App<Args>) -> std::io::Result<Router> {
     let rpcs = proto::rpcs().map_err(std::io::Error::other)?;
-    let gate = gate::Gate {
+    let admission = admission::Admission {
         requests: app.metrics.requests().with_routes(rpcs.iter().map(|rpc| (rpc.as_str(), "POST"))),
         budget: app.budget.clone(),
         in_hand: app.in_hand.clone(),
@@ -84,7 +84,7 @@ pub fn routes(app: App<Args>) -> std::io::Result<Router> {
         .add_service(legacy)
         .add_service(HealthServer::new(health::HealthService { app }));
     let router = proto::with_reflection(routes).map_err(std::io::Error::other)?.into_axum_router();
-    Ok(router.layer(axum::middleware::from_fn_with_state(gate, gate::pass)))
+    Ok(router.layer(axum::middleware::from_fn_with_state(admission, admission::pass)))
 }
 
 /// Reads an `EventRequest` as the service does. For the oracles of hostile input alone.
@@ -98,6 +98,7 @@ pub fn read_event(bytes: Bytes) -> Result<Draft, Problem> {
 #[doc(hidden)]
 pub fn read_events(bytes: Bytes) -> Result<(bool, Vec<Draft>), Problem> {
     let call = message::EventsMessage(bytes);
-    let events = call.drafts().map(|event| Ok(event?.0)).collect::<Result<_, wire::NoMessage>>()?;
+    let events =
+        call.drafts().map(|event| Ok(event?.0)).collect::<Result<_, wire::DecodeError>>()?;
     Ok((call.is_atomic()?, events))
 }

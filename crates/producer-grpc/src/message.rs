@@ -9,7 +9,7 @@ use bytes::Bytes;
 use producer_core::{Draft, Field, Header, Location, Patch, Violations, json};
 
 use crate::structs;
-use crate::wire::{NoMessage, messages, parts};
+use crate::wire::{DecodeError, messages, parts};
 
 /// An `EventRequest`.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub(crate) struct EventsMessage(pub(crate) Bytes);
 
 /// The field of an entity that carries its attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Carrier {
+pub(crate) enum AttributesField {
     /// `updated_attributes`
     Map,
     /// `attributes`
@@ -50,14 +50,14 @@ impl EventMessage {
     ///
     /// # Errors
     /// Where it is no such message. What breaks the contract's rules is told by the draft.
-    pub(crate) fn draft(&self, note: impl FnMut(Carrier)) -> Result<Draft, NoMessage> {
+    pub(crate) fn draft(&self, note: impl FnMut(AttributesField)) -> Result<Draft, DecodeError> {
         draft(&self.0, note)
     }
 }
 
 impl EventsMessage {
     /// Whether all or none are to be applied.
-    pub(crate) fn is_atomic(&self) -> Result<bool, NoMessage> {
+    pub(crate) fn is_atomic(&self) -> Result<bool, DecodeError> {
         let mut atomic = false;
         for part in parts(&self.0) {
             let part = part?;
@@ -73,16 +73,18 @@ impl EventsMessage {
         messages(&self.0, EVENTS).count()
     }
 
-    /// Each event, as [`EventMessage::draft`] reads it, and the carriers of its attributes.
-    pub(crate) fn drafts(&self) -> impl Iterator<Item = Result<(Draft, Vec<Carrier>), NoMessage>> {
+    /// Each event, as [`EventMessage::draft`] reads it, and the fields of its attributes.
+    pub(crate) fn drafts(
+        &self,
+    ) -> impl Iterator<Item = Result<(Draft, Vec<AttributesField>), DecodeError>> {
         messages(&self.0, EVENTS).map(|event| {
-            let mut carriers = Vec::new();
-            Ok((draft(event?, |carrier| carriers.push(carrier))?, carriers))
+            let mut fields = Vec::new();
+            Ok((draft(event?, |field| fields.push(field))?, fields))
         })
     }
 }
 
-fn draft(event: &[u8], mut note: impl FnMut(Carrier)) -> Result<Draft, NoMessage> {
+fn draft(event: &[u8], mut note: impl FnMut(AttributesField)) -> Result<Draft, DecodeError> {
     let mut draft = Draft::new();
     if let Some(header) = header(event)? {
         draft.header(header);
@@ -96,7 +98,7 @@ fn draft(event: &[u8], mut note: impl FnMut(Carrier)) -> Result<Draft, NoMessage
     Ok(draft)
 }
 
-fn header(event: &[u8]) -> Result<Option<Header<'_>>, NoMessage> {
+fn header(event: &[u8]) -> Result<Option<Header<'_>>, DecodeError> {
     let mut header = None;
     for part in messages(event, EVENT_HEADER) {
         let header = header.get_or_insert(Header {
@@ -123,15 +125,15 @@ fn header(event: &[u8]) -> Result<Option<Header<'_>>, NoMessage> {
 }
 
 fn entities<'a>(
-    bodies: Peekable<impl Iterator<Item = Result<&'a [u8], NoMessage>>>,
+    bodies: Peekable<impl Iterator<Item = Result<&'a [u8], DecodeError>>>,
     draft: &mut Draft,
-    note: &mut impl FnMut(Carrier),
-) -> Result<(), NoMessage> {
+    note: &mut impl FnMut(AttributesField),
+) -> Result<(), DecodeError> {
     for body in bodies {
         for bytes in messages(body?, ENTITIES) {
             let bytes = bytes?;
-            let entity = Entity::of(bytes)?;
-            note(entity.carrier());
+            let entity = Entity::decode(bytes)?;
+            note(entity.field());
             draft.entity(entity.entity_type, entity.entity_id, entity.attributes(bytes)?);
         }
     }
@@ -149,7 +151,7 @@ struct Entity<'a> {
 }
 
 impl<'a> Entity<'a> {
-    fn of(bytes: &'a [u8]) -> Result<Self, NoMessage> {
+    fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut entity = Self::default();
         for part in parts(bytes) {
             let part = part?;
@@ -168,18 +170,18 @@ impl<'a> Entity<'a> {
         Ok(entity)
     }
 
-    fn carrier(&self) -> Carrier {
+    fn field(&self) -> AttributesField {
         if self.has_map {
-            Carrier::Map
+            AttributesField::Map
         } else if !self.json.is_empty() {
-            Carrier::Json
+            AttributesField::Json
         } else {
-            Carrier::Struct
+            AttributesField::Struct
         }
     }
 
     /// The attributes from the one field that has any.
-    fn attributes(&self, bytes: &[u8]) -> Result<Result<Patch, Violations>, NoMessage> {
+    fn attributes(&self, bytes: &[u8]) -> Result<Result<Patch, Violations>, DecodeError> {
         Ok(match (self.has_map, self.has_struct, self.json.is_empty()) {
             (false, false, true) => Patch::parse("{}"),
             (false, false, false) => Patch::parse(self.json),
@@ -197,7 +199,7 @@ impl<'a> Entity<'a> {
     }
 }
 
-fn map_to_json(entity: &[u8]) -> Result<String, NoMessage> {
+fn map_to_json(entity: &[u8]) -> Result<String, DecodeError> {
     let mut members = BTreeMap::new();
     for entry in messages(entity, UPDATED_ATTRIBUTES) {
         let (mut key, mut value) = ("", "");
@@ -296,7 +298,7 @@ mod tests {
             let body = EventBody { entities: vec![update] };
             let sent = EventRequest { event_header: Some(header), event_body: Some(body) };
             let message = EventMessage(sent.encode_to_vec().into());
-            let draft = message.draft(|carrier| assert_eq!(carrier, Carrier::Map)).expect("an event");
+            let draft = message.draft(|field| assert_eq!(field, AttributesField::Map)).expect("an event");
             let event = draft.finish(&Clock::system()).expect("a valid one");
             prop_assert_eq!(event.name(), name);
             prop_assert_eq!(event.updates()[0].key().entity_id(), id);

@@ -1,10 +1,10 @@
 //! Which of its three fields carried an entity's attributes: a broken rule is reported at that one.
 
-use crate::message::Carrier;
+use crate::message::AttributesField;
 
-/// The carriers of one event's entities, or of many events'.
+/// The fields of one event's entities, or of many events'.
 #[derive(Debug, Default)]
-pub(crate) struct Paths(pub(crate) Vec<Vec<Carrier>>);
+pub(crate) struct Paths(pub(crate) Vec<Vec<AttributesField>>);
 
 impl Paths {
     /// The proto field of an entity's JSON member, where it is the attributes.
@@ -12,11 +12,11 @@ impl Paths {
         if name != "updatedAttributes" {
             return None;
         }
-        let carrier = self.0.get(event).and_then(|carriers| carriers.get(entity));
-        Some(match carrier {
-            None | Some(Carrier::Map) => "updated_attributes",
-            Some(Carrier::Struct) => "attributes",
-            Some(Carrier::Json) => "attributes_json",
+        let field = self.0.get(event).and_then(|fields| fields.get(entity));
+        Some(match field {
+            None | Some(AttributesField::Map) => "updated_attributes",
+            Some(AttributesField::Struct) => "attributes",
+            Some(AttributesField::Json) => "attributes_json",
         })
     }
 }

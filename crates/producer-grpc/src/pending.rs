@@ -14,12 +14,12 @@ const ROOM: u32 = 2 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Pending {
     room: Arc<Semaphore>,
-    held: Arc<Mutex<VecDeque<(u64, OwnedSemaphorePermit)>>>,
+    lease: Arc<Mutex<VecDeque<(u64, OwnedSemaphorePermit)>>>,
 }
 
 impl Pending {
     pub(crate) fn new() -> Self {
-        Self { room: Arc::new(Semaphore::new(ROOM as usize)), held: Arc::default() }
+        Self { room: Arc::new(Semaphore::new(ROOM as usize)), lease: Arc::default() }
     }
 
     /// Waits until there is room for the broken rules of the event at `index`, or nobody is there
@@ -28,15 +28,15 @@ impl Pending {
         let bytes: usize = problem.violations.listed().iter().map(weight).sum();
         let bytes = u32::try_from(bytes).unwrap_or(ROOM).min(ROOM);
         if let Ok(permit) = Arc::clone(&self.room).acquire_many_owned(bytes).await {
-            self.held.lock().unwrap_or_else(PoisonError::into_inner).push_back((index, permit));
+            self.lease.lock().unwrap_or_else(PoisonError::into_inner).push_back((index, permit));
         }
     }
 
     /// The result at `index` is given out.
     pub(crate) fn give_back(&self, index: u64) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.front().is_some_and(|(first, _)| *first == index) {
-            held.pop_front();
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if lease.front().is_some_and(|(first, _)| *first == index) {
+            lease.pop_front();
         }
     }
 

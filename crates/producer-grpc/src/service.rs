@@ -13,12 +13,12 @@ use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use crate::body::Held;
-use crate::gate::RequestId;
-use crate::message::{Carrier, EventMessage, EventsMessage};
+use crate::admission::RequestId;
+use crate::body::BufferLease;
+use crate::message::{AttributesField, EventMessage, EventsMessage};
 use crate::paths::Paths;
 use crate::proto::{server, v1};
-use crate::structs::{self, NoStruct};
+use crate::structs::{self, StructError};
 use crate::{Args, bulk, convert, health, status, stream};
 
 /// Both event services: the legacy one has two of the same rpcs.
@@ -35,26 +35,26 @@ impl server::v1::event_service_server::EventService for EventService {
         &self,
         request: Request<EventMessage>,
     ) -> Result<Response<v1::EventResponse>, Status> {
-        let Call { id, held, message } = Call::of(request)?;
-        let mut carriers = Vec::new();
-        let event = event(&message, &mut carriers, &self.app.clock);
-        drop((message, held));
+        let Call { id, lease, message } = Call::new(request)?;
+        let mut fields = Vec::new();
+        let event = event(&message, &mut fields, &self.app.clock);
+        drop((message, lease));
         let outcome = self.app.ingest.submit_item(event).await;
         outcome
             .map(|receipt| Response::new(convert::response(receipt)))
-            .map_err(|problem| status::of_event(&problem, &id, &Paths(vec![carriers])))
+            .map_err(|problem| status::from_event_problem(&problem, &id, &Paths(vec![fields])))
     }
 
     async fn process_events(
         &self,
         request: Request<EventsMessage>,
     ) -> Result<Response<v1::ProcessEventsResponse>, Status> {
-        let Call { id, held: _held, message } = Call::of(request)?;
+        let Call { id, lease: _held, message } = Call::new(request)?;
         let mut paths = Paths::default();
         bulk::process(message, &self.app.ingest, &self.app.clock, &mut paths)
             .await
             .map(Response::new)
-            .map_err(|problem| status::of_event(&problem, &id, &paths))
+            .map_err(|problem| status::from_event_problem(&problem, &id, &paths))
     }
 
     type StreamEventsStream = Results;
@@ -65,7 +65,7 @@ impl server::v1::event_service_server::EventService for EventService {
     ) -> Result<Response<Results>, Status> {
         let id = request_id(request.extensions())?;
         let call =
-            self.app.ingest.open_call().map_err(|problem| status::of_problem(&problem, &id))?;
+            self.app.ingest.open_call().map_err(|problem| status::from_problem(&problem, &id))?;
         let (clock, shutdown) = (self.app.clock.clone(), self.app.shutdown.clone());
         let answers = stream::answers(request.into_inner(), call, clock, shutdown, id);
         Ok(Response::new(Box::pin(answers)))
@@ -75,9 +75,9 @@ impl server::v1::event_service_server::EventService for EventService {
         &self,
         request: Request<v1::GetEntityRequest>,
     ) -> Result<Response<v1::Entity>, Status> {
-        let Call { id, message, .. } = Call::of(request)?;
+        let Call { id, message, .. } = Call::new(request)?;
         let entity =
-            self.entity(&message).await.map_err(|problem| status::of_problem(&problem, &id))?;
+            self.entity(&message).await.map_err(|problem| status::from_problem(&problem, &id))?;
         viewed(entity, message.view(), &id).map(Response::new)
     }
 
@@ -85,9 +85,9 @@ impl server::v1::event_service_server::EventService for EventService {
         &self,
         request: Request<v1::GetEventRequest>,
     ) -> Result<Response<v1::Event>, Status> {
-        let Call { id, message, .. } = Call::of(request)?;
+        let Call { id, message, .. } = Call::new(request)?;
         let event = self.event(&message.uuid).await;
-        event.map(Response::new).map_err(|problem| status::of_problem(&problem, &id))
+        event.map(Response::new).map_err(|problem| status::from_problem(&problem, &id))
     }
 
     async fn health_check(
@@ -140,31 +140,31 @@ impl EventService {
 
 fn event(
     message: &EventMessage,
-    carriers: &mut Vec<Carrier>,
+    fields: &mut Vec<AttributesField>,
     clock: &Clock,
 ) -> Result<Event, Problem> {
-    message.draft(|carrier| carriers.push(carrier))?.finish(clock)
+    message.draft(|field| fields.push(field))?.finish(clock)
 }
 
 /// A unary call taken apart.
 struct Call<T> {
     id: RequestId,
     /// Given back when the message is queued.
-    held: Option<Held>,
+    lease: Option<BufferLease>,
     message: T,
 }
 
 impl<T> Call<T> {
-    fn of(request: Request<T>) -> Result<Self, Status> {
+    fn new(request: Request<T>) -> Result<Self, Status> {
         request::enter(Part::Rest);
         let (_, mut extensions, message) = request.into_parts();
-        let held = extensions.remove::<Held>();
-        Ok(Self { id: request_id(&extensions)?, held, message })
+        let lease = extensions.remove::<BufferLease>();
+        Ok(Self { id: request_id(&extensions)?, lease, message })
     }
 }
 
 fn request_id(extensions: &Extensions) -> Result<RequestId, Status> {
-    extensions.get().cloned().ok_or_else(|| Status::internal("the call came past the gate"))
+    extensions.get().cloned().ok_or_else(|| Status::internal("the call came past the admission"))
 }
 
 /// An entity in the form that was asked for.
@@ -180,10 +180,10 @@ fn viewed(entity: Entity, view: v1::EntityView, id: &RequestId) -> Result<v1::En
     Ok(message)
 }
 
-fn no_struct(why: NoStruct, id: &RequestId) -> Status {
+fn no_struct(why: StructError, id: &RequestId) -> Status {
     let message = match why {
-        NoStruct::TooDeep => "the document is deeper than 30 levels; ask for ENTITY_VIEW_JSON",
-        NoStruct::Number => {
+        StructError::TooDeep => "the document is deeper than 30 levels; ask for ENTITY_VIEW_JSON",
+        StructError::Number => {
             "the document has a number beyond a double's range; ask for ENTITY_VIEW_JSON"
         }
     };

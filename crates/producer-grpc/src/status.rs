@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::pb::bad_request::FieldViolation;
 use tonic_types::pb::{BadRequest, ErrorInfo, RetryInfo, Status as RichStatus};
 
-use crate::gate::RequestId;
+use crate::admission::RequestId;
 use crate::paths::Paths;
 
 /// Message and details as sent, percent- and base64-encoded: `grpcio` gives up at 8 KiB of
@@ -21,17 +21,17 @@ const MAX_MESSAGE: usize = 600;
 const MAX_TEXT: usize = 256;
 
 /// A problem whose violations, if any, are not about fields of a request.
-pub(crate) fn of_problem(problem: &Problem, request: &RequestId) -> Status {
-    of_fields(problem, request, |location| proto_path(location, &Paths::default()))
+pub(crate) fn from_problem(problem: &Problem, request: &RequestId) -> Status {
+    with_fields(problem, request, |location| proto_path(location, &Paths::default()))
 }
 
 /// A problem of an event; `paths` tell which field carried its attributes.
-pub(crate) fn of_event(problem: &Problem, request: &RequestId, paths: &Paths) -> Status {
+pub(crate) fn from_event_problem(problem: &Problem, request: &RequestId, paths: &Paths) -> Status {
     if problem.kind == ProblemKind::Internal {
         let event = problem.event_id.map(tracing::field::display);
         tracing::error!(event, detail = %problem.detail, "internal error answered");
     }
-    of_fields(problem, request, |location| proto_path(location, paths))
+    with_fields(problem, request, |location| proto_path(location, paths))
 }
 
 /// `FAILED_PRECONDITION`, which REST has no need of.
@@ -60,7 +60,7 @@ pub(crate) fn completed(status: &Status, request: &RequestId) -> Status {
     rich(code, message, vec![any("google.rpc.ErrorInfo", &error_info(reason, None, request))])
 }
 
-fn of_fields(
+fn with_fields(
     problem: &Problem,
     request: &RequestId,
     field: impl Fn(&Location) -> String,
@@ -84,7 +84,7 @@ fn of_fields(
 
 /// The word of the REST table in capitals.
 fn reason(kind: ProblemKind) -> String {
-    kind.word().to_ascii_uppercase().replace('-', "_")
+    kind.as_str().to_ascii_uppercase().replace('-', "_")
 }
 
 fn error_info(reason: &str, event_id: Option<String>, request: &RequestId) -> ErrorInfo {

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use crate::gate::RequestId;
+use crate::admission::RequestId;
 use crate::message::EventMessage;
 use crate::pending::Pending;
 use crate::proto::v1;
@@ -126,7 +126,7 @@ impl Answers {
 
     fn note(&mut self, problem: &Problem) {
         let is_unknown = |problem: &Problem| problem.kind == ProblemKind::OutcomeUnknown;
-        match ItemStatus::of(&Err(problem.clone())) {
+        match ItemStatus::from_outcome(&Err(problem.clone())) {
             ItemStatus::Unknown if !self.broken.as_ref().is_some_and(is_unknown) => {
                 self.broken = Some(problem.clone());
             }
@@ -141,21 +141,21 @@ impl Answers {
     async fn end(&mut self) -> Option<Status> {
         let end = self.reader.take()?.await;
         if let Some(problem) = &self.broken {
-            return Some(status::of_problem(problem, &self.request));
+            return Some(status::from_problem(problem, &self.request));
         }
         match end {
             Ok(End::Done) => None,
             Ok(End::Failed(status)) => Some(status::completed(&status, &self.request)),
             Ok(End::Draining | End::Broken) => {
                 let detail = "the service is stopping; events without a result were not stored";
-                Some(status::of_problem(
+                Some(status::from_problem(
                     &Problem::new(ProblemKind::Unavailable, detail),
                     &self.request,
                 ))
             }
             Err(_panicked) => {
                 let detail = "the call failed because of a defect here";
-                Some(status::of_problem(
+                Some(status::from_problem(
                     &Problem::new(ProblemKind::Internal, detail),
                     &self.request,
                 ))

@@ -7,7 +7,7 @@ use producer_core::{Location, Step, Violations, json};
 use prost_types::value::Kind as ProstKind;
 use prost_types::{ListValue, Struct, Value};
 
-use crate::wire::{NoMessage, messages, parts};
+use crate::wire::{DecodeError, messages, parts};
 
 /// Levels that a Struct may have, itself the first.
 pub(crate) const MAX_LEVELS: usize = 30;
@@ -51,15 +51,15 @@ pub(crate) fn has_fields(object: &[u8]) -> bool {
 /// Where it is no Struct, also in what a later value replaces. Inside: every value without a kind,
 /// number that JSON doesn't have, and value too deep, with its place.
 pub(crate) fn to_json<'a>(
-    object: impl Iterator<Item = Result<&'a [u8], NoMessage>>,
-) -> Result<Result<String, Violations>, NoMessage> {
+    object: impl Iterator<Item = Result<&'a [u8], DecodeError>>,
+) -> Result<Result<String, Violations>, DecodeError> {
     let mut writer = Writer::default();
     writer.object(&object.collect::<Result<Pieces<'_>, _>>()?, 1, STRUCT_DEPTH)?;
     Ok(if writer.violations.is_empty() { Ok(writer.text) } else { Err(writer.violations) })
 }
 
 /// `depth` is the Struct's, here and below that of the message that is read.
-fn members<'a>(object: &[&'a [u8]], depth: usize) -> Result<Members<'a>, NoMessage> {
+fn members<'a>(object: &[&'a [u8]], depth: usize) -> Result<Members<'a>, DecodeError> {
     let mut members = Members::new();
     for piece in object {
         for entry in messages(piece, FIELDS) {
@@ -72,7 +72,7 @@ fn members<'a>(object: &[&'a [u8]], depth: usize) -> Result<Members<'a>, NoMessa
     Ok(members)
 }
 
-fn key(entry: &[u8]) -> Result<&str, NoMessage> {
+fn key(entry: &[u8]) -> Result<&str, DecodeError> {
     let mut key = "";
     for part in parts(entry) {
         let part = part?;
@@ -87,9 +87,9 @@ fn key(entry: &[u8]) -> Result<&str, NoMessage> {
 
 /// Of several kinds the last; pieces of a Struct or list that follow each other are one.
 fn kind<'a>(
-    value: impl Iterator<Item = Result<&'a [u8], NoMessage>>,
+    value: impl Iterator<Item = Result<&'a [u8], DecodeError>>,
     depth: usize,
-) -> Result<Kind<'a>, NoMessage> {
+) -> Result<Kind<'a>, DecodeError> {
     let mut kind = Kind::Nothing;
     for piece in value {
         check_depth(depth)?;
@@ -118,7 +118,7 @@ fn kind<'a>(
 }
 
 /// Whether a value that nobody looks at can be read.
-fn check(value: &Kind<'_>, depth: usize) -> Result<(), NoMessage> {
+fn check(value: &Kind<'_>, depth: usize) -> Result<(), DecodeError> {
     match value {
         Kind::Struct(object) => {
             entries(object, FIELDS).try_for_each(|entry| check_entry(entry?, depth + 2))
@@ -129,21 +129,21 @@ fn check(value: &Kind<'_>, depth: usize) -> Result<(), NoMessage> {
     }
 }
 
-fn check_entry(entry: &[u8], depth: usize) -> Result<(), NoMessage> {
+fn check_entry(entry: &[u8], depth: usize) -> Result<(), DecodeError> {
     check_depth(depth)?;
     key(entry)?;
     check(&kind(messages(entry, VALUE), depth + 1)?, depth + 1)
 }
 
-fn check_depth(depth: usize) -> Result<(), NoMessage> {
-    if depth > READ_DEPTH { Err(NoMessage::new("it is nested too deep")) } else { Ok(()) }
+fn check_depth(depth: usize) -> Result<(), DecodeError> {
+    if depth > READ_DEPTH { Err(DecodeError::new("it is nested too deep")) } else { Ok(()) }
 }
 
 /// The messages in the field of this number, over all pieces.
 fn entries<'a>(
     pieces: &[&'a [u8]],
     number: u32,
-) -> impl Iterator<Item = Result<&'a [u8], NoMessage>> {
+) -> impl Iterator<Item = Result<&'a [u8], DecodeError>> {
     pieces.iter().flat_map(move |piece| messages(piece, number))
 }
 
@@ -156,7 +156,7 @@ struct Writer {
 
 impl Writer {
     // The recursion ends at MAX_LEVELS.
-    fn object(&mut self, object: &[&[u8]], level: usize, depth: usize) -> Result<(), NoMessage> {
+    fn object(&mut self, object: &[&[u8]], level: usize, depth: usize) -> Result<(), DecodeError> {
         self.text.push('{');
         for (i, (key, entry)) in members(object, depth)?.into_iter().enumerate() {
             if i > 0 {
@@ -172,7 +172,7 @@ impl Writer {
         Ok(())
     }
 
-    fn list(&mut self, list: &[&[u8]], level: usize, depth: usize) -> Result<(), NoMessage> {
+    fn list(&mut self, list: &[&[u8]], level: usize, depth: usize) -> Result<(), DecodeError> {
         self.text.push('[');
         for (i, value) in entries(list, VALUES).enumerate() {
             if i > 0 {
@@ -186,7 +186,7 @@ impl Writer {
         Ok(())
     }
 
-    fn value(&mut self, value: Kind<'_>, level: usize, depth: usize) -> Result<(), NoMessage> {
+    fn value(&mut self, value: Kind<'_>, level: usize, depth: usize) -> Result<(), DecodeError> {
         match &value {
             Kind::Nothing => self.refuse("must have a kind"),
             Kind::Null => self.text.push_str("null"),
@@ -223,7 +223,7 @@ fn push_number(text: &mut String, number: f64) {
 
 /// Why a document can't be told as a Struct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoStruct {
+pub(crate) enum StructError {
     /// More levels than [`MAX_LEVELS`].
     TooDeep,
     /// A number beyond a double's range.
@@ -231,20 +231,20 @@ pub(crate) enum NoStruct {
 }
 
 /// Reads a stored document into a Struct.
-pub(crate) fn from_json(text: &str) -> Result<Struct, NoStruct> {
+pub(crate) fn from_json(text: &str) -> Result<Struct, StructError> {
     // what is stored is JSON that the scanner passed: nothing but a number can be wrong with it,
     // and its depth of 64 is within serde_json's 128
     let document: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(text).map_err(|_| NoStruct::Number)?;
+        serde_json::from_str(text).map_err(|_| StructError::Number)?;
     from_object(document, 1)
 }
 
 fn from_object(
     object: serde_json::Map<String, serde_json::Value>,
     level: usize,
-) -> Result<Struct, NoStruct> {
+) -> Result<Struct, StructError> {
     if level > MAX_LEVELS {
-        return Err(NoStruct::TooDeep);
+        return Err(StructError::TooDeep);
     }
     let fields = object
         .into_iter()
@@ -253,21 +253,21 @@ fn from_object(
     Ok(Struct { fields })
 }
 
-fn from_array(values: Vec<serde_json::Value>, level: usize) -> Result<ListValue, NoStruct> {
+fn from_array(values: Vec<serde_json::Value>, level: usize) -> Result<ListValue, StructError> {
     if level > MAX_LEVELS {
-        return Err(NoStruct::TooDeep);
+        return Err(StructError::TooDeep);
     }
     let values =
         values.into_iter().map(|value| from_value(value, level)).collect::<Result<_, _>>()?;
     Ok(ListValue { values })
 }
 
-fn from_value(value: serde_json::Value, level: usize) -> Result<Value, NoStruct> {
+fn from_value(value: serde_json::Value, level: usize) -> Result<Value, StructError> {
     use serde_json::Value as Json;
     let kind = match value {
         Json::Null => ProstKind::NullValue(0),
         Json::Bool(value) => ProstKind::BoolValue(value),
-        Json::Number(number) => ProstKind::NumberValue(number.as_f64().ok_or(NoStruct::Number)?),
+        Json::Number(number) => ProstKind::NumberValue(number.as_f64().ok_or(StructError::Number)?),
         Json::String(text) => ProstKind::StringValue(text),
         Json::Array(values) => ProstKind::ListValue(from_array(values, level + 1)?),
         Json::Object(object) => ProstKind::StructValue(from_object(object, level + 1)?),
@@ -331,7 +331,7 @@ mod tests {
         field(1, &[field(1, b"a"), value.to_vec()].concat())
     }
 
-    fn read(object: &[u8]) -> Result<Result<String, Violations>, NoMessage> {
+    fn read(object: &[u8]) -> Result<Result<String, Violations>, DecodeError> {
         let ours = super::to_json(std::iter::once(Ok(object)));
         assert_eq!(ours.is_ok(), Struct::decode(object).is_ok());
         ours
@@ -428,7 +428,7 @@ mod tests {
         assert_eq!(from_json(&text), Ok(nested(MAX_LEVELS)));
         assert_eq!(to_json(&nested(MAX_LEVELS + 1)).expect_err("31 levels").count(), 1);
         let deeper = format!(r#"{{"a":{text}}}"#);
-        assert_eq!(from_json(&deeper), Err(NoStruct::TooDeep));
-        assert_eq!(from_json(r#"{"a":1e399}"#), Err(NoStruct::Number));
+        assert_eq!(from_json(&deeper), Err(StructError::TooDeep));
+        assert_eq!(from_json(r#"{"a":1e399}"#), Err(StructError::Number));
     }
 }

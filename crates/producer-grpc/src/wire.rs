@@ -2,28 +2,27 @@
 //! would build of a message of many tiny parts is a hundred times its size.
 
 use producer_core::{Problem, ProblemKind};
-use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 /// Bytes that are not the message that they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the message can't be decoded: {0}")]
-pub(crate) struct NoMessage(String);
+pub(crate) struct DecodeError(String);
 
-impl NoMessage {
+impl DecodeError {
     pub(crate) fn new(why: &str) -> Self {
         Self(why.into())
     }
 }
 
-impl From<DecodeError> for NoMessage {
-    fn from(error: DecodeError) -> Self {
+impl From<prost::DecodeError> for DecodeError {
+    fn from(error: prost::DecodeError) -> Self {
         Self(error.to_string())
     }
 }
 
-impl From<NoMessage> for Problem {
-    fn from(error: NoMessage) -> Self {
+impl From<DecodeError> for Problem {
+    fn from(error: DecodeError) -> Self {
         Self::new(ProblemKind::Malformed, error.to_string())
     }
 }
@@ -45,34 +44,34 @@ enum Value<'a> {
 }
 
 impl<'a> Part<'a> {
-    pub(crate) fn message(self) -> Result<&'a [u8], NoMessage> {
+    pub(crate) fn message(self) -> Result<&'a [u8], DecodeError> {
         match self.value {
             Value::Bytes(bytes) => Ok(bytes),
             _ => Err(self.wrong_type()),
         }
     }
 
-    pub(crate) fn text(self) -> Result<&'a str, NoMessage> {
+    pub(crate) fn text(self) -> Result<&'a str, DecodeError> {
         std::str::from_utf8(self.message()?)
-            .map_err(|_| NoMessage(format!("field {} is not UTF-8", self.number)))
+            .map_err(|_| DecodeError(format!("field {} is not UTF-8", self.number)))
     }
 
-    pub(crate) fn varint(self) -> Result<u64, NoMessage> {
+    pub(crate) fn varint(self) -> Result<u64, DecodeError> {
         match self.value {
             Value::Varint(number) => Ok(number),
             _ => Err(self.wrong_type()),
         }
     }
 
-    pub(crate) fn double(self) -> Result<f64, NoMessage> {
+    pub(crate) fn double(self) -> Result<f64, DecodeError> {
         match self.value {
             Value::Eight(bytes) => Ok(f64::from_le_bytes(bytes)),
             _ => Err(self.wrong_type()),
         }
     }
 
-    fn wrong_type(self) -> NoMessage {
-        NoMessage(format!("field {} has another wire type", self.number))
+    fn wrong_type(self) -> DecodeError {
+        DecodeError(format!("field {} has another wire type", self.number))
     }
 }
 
@@ -89,7 +88,7 @@ pub(crate) fn parts(message: &[u8]) -> Parts<'_> {
 pub(crate) fn messages(
     message: &[u8],
     number: u32,
-) -> impl Iterator<Item = Result<&[u8], NoMessage>> {
+) -> impl Iterator<Item = Result<&[u8], DecodeError>> {
     parts(message).filter_map(move |part| match part {
         Ok(part) if part.number != number => None,
         part => Some(part.and_then(Part::message)),
@@ -97,7 +96,7 @@ pub(crate) fn messages(
 }
 
 impl<'a> Iterator for Parts<'a> {
-    type Item = Result<Part<'a>, NoMessage>;
+    type Item = Result<Part<'a>, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -112,7 +111,7 @@ impl<'a> Iterator for Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn part(&mut self) -> Result<Part<'a>, NoMessage> {
+    fn part(&mut self) -> Result<Part<'a>, DecodeError> {
         let (number, wire_type) = decode_key(&mut self.0)?;
         let value = match wire_type {
             WireType::Varint => Value::Varint(decode_varint(&mut self.0)?),
@@ -136,15 +135,15 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn cut_off() -> NoMessage {
-    NoMessage::new("it ends in the middle of a field")
+fn cut_off() -> DecodeError {
+    DecodeError::new("it ends in the middle of a field")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Vec<u32>, NoMessage> {
+    fn read(bytes: &[u8]) -> Result<Vec<u32>, DecodeError> {
         parts(bytes).map(|part| part.map(|part| part.number)).collect()
     }
 

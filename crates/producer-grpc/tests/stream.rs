@@ -139,5 +139,5 @@ async fn a_draining_service_answers_what_it_read_and_ends_the_stream() {
     );
 
     drop((results, client, sender));
-    timeout(DEADLINE, service.stopped()).await.expect("the stop is not held up");
+    timeout(DEADLINE, service.stopped()).await.expect("the stop is not lease up");
 }

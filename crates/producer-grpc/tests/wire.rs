@@ -170,7 +170,7 @@ async fn a_body_over_the_budget_is_refused_and_the_next_one_taken() {
     );
     for _ in 0..4 {
         let event = event("", "1", &format!(r#"{{"a":"{}"}}"#, "x".repeat(30_000)));
-        client.process_event(event).await.expect("what was held is given back");
+        client.process_event(event).await.expect("what was lease is given back");
     }
 }
 

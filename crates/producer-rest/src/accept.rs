@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, header};
 use producer_core::ProblemKind;
 use tower::{Layer, Service};
 
-use crate::problem::Failure;
+use crate::problem::ProblemResponse;
 
 /// Lets requests through whose `Accept` doesn't exclude JSON.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ where
             return Either::Left(self.inner.call(request));
         }
         let detail = "the answers are application/json and application/problem+json";
-        let refusal = Failure::new(ProblemKind::NotAcceptable, detail).into_response();
+        let refusal = ProblemResponse::new(ProblemKind::NotAcceptable, detail).into_response();
         Either::Right(ready(Ok(refusal)))
     }
 }

@@ -116,13 +116,13 @@ pub(crate) fn no_room() -> Problem {
 /// The decoded bytes of a body, chunk by chunk.
 pub(crate) enum Source {
     /// As they came.
-    Plain(Wire),
+    Plain(BodyStream),
     /// Through a decoder.
     Decoded(ReaderStream<Pin<Box<dyn AsyncRead + Send>>>),
 }
 
 impl Source {
-    fn new(coding: Coding, wire: Wire) -> Self {
+    fn new(coding: Coding, wire: BodyStream) -> Self {
         let decoder: Pin<Box<dyn AsyncRead + Send>> = match coding {
             Coding::Identity => return Self::Plain(wire),
             Coding::Gzip => {
@@ -162,7 +162,7 @@ fn problem_of(error: io::Error) -> Problem {
 }
 
 /// The bytes on the wire.
-pub(crate) struct Wire {
+pub(crate) struct BodyStream {
     body: Option<BodyDataStream>,
     pace: Pace,
     limits: BodyLimits,
@@ -170,7 +170,7 @@ pub(crate) struct Wire {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Wire {
+impl BodyStream {
     /// The body of a request.
     pub(crate) fn new(body: Body, limits: BodyLimits) -> Self {
         let body = Some(body.into_data_stream());
@@ -241,7 +241,7 @@ impl Wire {
     }
 }
 
-impl Stream for Wire {
+impl Stream for BodyStream {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -113,7 +113,7 @@ pub(crate) enum ModeDoc {
 
 /// Errors of the routes that take events.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes what Finish writes")]
+#[expect(dead_code, reason = "describes what ProblemLayer writes")]
 pub(crate) enum IngestProblems {
     /// malformed
     #[response(status = 400, content_type = "application/problem+json")]
@@ -149,7 +149,7 @@ pub(crate) enum IngestProblems {
 
 /// Errors of the routes that tell what is stored.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes what Finish writes")]
+#[expect(dead_code, reason = "describes what ProblemLayer writes")]
 pub(crate) enum ReadProblems {
     /// malformed: a path value breaks its rule
     #[response(status = 400, content_type = "application/problem+json")]
@@ -173,7 +173,7 @@ pub(crate) enum ReadProblems {
 
 /// Errors of the routes that tell of the service itself.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes what Finish writes")]
+#[expect(dead_code, reason = "describes what ProblemLayer writes")]
 pub(crate) enum HealthProblems {
     /// not-acceptable
     #[response(status = 406, content_type = "application/problem+json")]
@@ -205,7 +205,7 @@ fn description() -> String {
     );
     for kind in ProblemKind::ALL {
         let (when, remedy) = explain(kind);
-        let (status, word) = (kind.http_status(), kind.word());
+        let (status, word) = (kind.http_status(), kind.as_str());
         let _ = writeln!(text, "| {status} | `{word}` | {when} | {remedy} |");
     }
     text

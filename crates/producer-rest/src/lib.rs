@@ -35,10 +35,10 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::body::{BodyLimits, Wire};
+use crate::body::{BodyLimits, BodyStream};
 use crate::count::Count;
 use crate::ndjson::Line;
-use crate::problem::{Failure, Finish, INTERNAL, Logged};
+use crate::problem::{INTERNAL, Logged, ProblemLayer, ProblemResponse};
 use crate::report::{Listing, Report};
 
 /// Answers below this size are not worth compressing.
@@ -101,8 +101,8 @@ impl AppState {
     }
 
     /// Takes a request in hand, for as long as the lease is there.
-    fn enter(&self) -> Result<Lease, Failure> {
-        let too_many = || Failure::new(ProblemKind::Overloaded, budget::TOO_MANY);
+    fn enter(&self) -> Result<Lease, ProblemResponse> {
+        let too_many = || ProblemResponse::new(ProblemKind::Overloaded, budget::TOO_MANY);
         self.in_hand.one().ok_or_else(too_many)
     }
 
@@ -116,7 +116,7 @@ impl AppState {
 /// that it holds.
 pub fn app(app: App<RestArgs>) -> impl HttpService {
     let layers = ServiceBuilder::new()
-        .layer(Finish::new(&app.settings))
+        .layer(ProblemLayer::new(&app.settings))
         .layer(cors(&app.args.cors_allowed_origins))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)));
     layers.service(router(app))
@@ -142,7 +142,7 @@ fn router(app: App<RestArgs>) -> Router {
     api.layer(accept::JsonLayer)
         .merge(metrics)
         .merge(docs::pages(document))
-        .fallback(|| async { Failure::new(ProblemKind::NotFound, "no such route") })
+        .fallback(|| async { ProblemResponse::new(ProblemKind::NotFound, "no such route") })
         .layer(
             ServiceBuilder::new()
                 .layer(count)
@@ -161,7 +161,7 @@ fn metrics(state: AppState) -> (Router, OpenApi) {
 
 /// The panic's message is in the log, where the panic hook put it.
 fn panicked() -> Response {
-    let mut response = Failure::new(ProblemKind::Internal, INTERNAL).into_response();
+    let mut response = ProblemResponse::new(ProblemKind::Internal, INTERNAL).into_response();
     response.extensions_mut().insert(Logged);
     response
 }
@@ -231,7 +231,7 @@ pub enum NdjsonLine {
 #[doc(hidden)]
 pub async fn ndjson_lines(body: Body, headers: &HeaderMap, max_line: usize) -> Vec<NdjsonLine> {
     let limits = BodyLimits { bytes: max_line, timeout: Duration::MAX };
-    let Ok(source) = Wire::new(body, limits).endless(headers) else {
+    let Ok(source) = BodyStream::new(body, limits).endless(headers) else {
         return vec![NdjsonLine::Broken];
     };
     let lease = Budget::new(usize::MAX).lease();

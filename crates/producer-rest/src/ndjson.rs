@@ -179,14 +179,14 @@ mod tests {
     use producer_server::budget::Budget;
 
     use super::*;
-    use crate::body::{BodyLimits, Wire};
+    use crate::body::{BodyLimits, BodyStream};
 
     #[tokio::test]
     async fn a_line_stays_in_the_budget_until_the_next_is_asked_for() {
         let begin = Bytes::from(vec![b'x'; 200 << 10]);
         let chunks = [begin, Bytes::from_static(b"x\nnext\n")].map(Ok::<_, std::io::Error>);
         let limits = BodyLimits { bytes: 1 << 20, timeout: Duration::from_secs(20) };
-        let wire = Wire::new(Body::from_stream(stream::iter(chunks)), limits);
+        let wire = BodyStream::new(Body::from_stream(stream::iter(chunks)), limits);
         let Ok(source) = wire.endless(&HeaderMap::new()) else { panic!("no encoding is named") };
         let budget = Budget::new(200 << 10);
         let mut lines = Lines::new(source, budget.lease(), 1 << 20, limits.timeout);

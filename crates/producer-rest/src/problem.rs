@@ -1,6 +1,6 @@
 //! [`Problem`] as `application/problem+json` (RFC 9457).
 //!
-//! Handlers and layers only note the problem on their answer; [`Finish`], the outermost layer,
+//! Handlers and layers only note the problem on their answer; [`ProblemLayer`], the outermost layer,
 //! writes it, because it alone knows the request's id. It also turns the bare error answers of the
 //! router into problems.
 
@@ -32,22 +32,22 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// A [`Problem`] on its way to the client.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) Box<Problem>);
+pub(crate) struct ProblemResponse(pub(crate) Box<Problem>);
 
-impl From<Problem> for Failure {
+impl From<Problem> for ProblemResponse {
     fn from(problem: Problem) -> Self {
         Self(Box::new(problem))
     }
 }
 
-impl Failure {
+impl ProblemResponse {
     /// A problem without violations.
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Problem::new(kind, detail).into()
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ProblemResponse {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status_of(self.0.kind);
@@ -113,7 +113,7 @@ impl<'a> ProblemBody<'a> {
     fn new(problem: &'a Problem, request_id: &'a str) -> Self {
         let count = problem.violations.count();
         Self {
-            kind: format!("urn:producer:problem:{}", problem.kind.word()),
+            kind: format!("urn:producer:problem:{}", problem.kind.as_str()),
             title: problem.kind.title(),
             status: problem.kind.http_status(),
             detail: &problem.detail,
@@ -129,33 +129,33 @@ impl<'a> ProblemBody<'a> {
 /// The outermost layer: every answer gets its request id and every error its problem document; what
 /// a request still sends after its answer is read for up to `patience`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Finish {
+pub(crate) struct ProblemLayer {
     patience: Duration,
     slow_request: Duration,
 }
 
-impl Finish {
+impl ProblemLayer {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self { patience: settings.body_timeout, slow_request: settings.slow_request }
     }
 }
 
-impl<S> Layer<S> for Finish {
-    type Service = Finished<S>;
+impl<S> Layer<S> for ProblemLayer {
+    type Service = ProblemService<S>;
 
-    fn layer(&self, inner: S) -> Finished<S> {
-        Finished { inner, finish: *self }
+    fn layer(&self, inner: S) -> ProblemService<S> {
+        ProblemService { inner, finish: *self }
     }
 }
 
-/// What [`Finish`] makes.
+/// What [`ProblemLayer`] makes.
 #[derive(Debug, Clone)]
-pub(crate) struct Finished<S> {
+pub(crate) struct ProblemService<S> {
     inner: S,
-    finish: Finish,
+    finish: ProblemLayer,
 }
 
-impl<S, B, A> Service<Request<B>> for Finished<S>
+impl<S, B, A> Service<Request<B>> for ProblemService<S>
 where
     S: Service<axum::extract::Request, Response = Response<A>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -171,8 +171,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let id = request_id::of(request.headers());
-        let Finish { patience, slow_request } = self.finish;
+        let id = request_id::from_headers(request.headers());
+        let ProblemLayer { patience, slow_request } = self.finish;
         let context = request::begin(request.headers(), &id, slow_request);
         let is_head = request.method() == Method::HEAD;
         accept::put_identity_last(request.headers_mut());

@@ -112,7 +112,7 @@ enum Rank {
 impl Rank {
     const ALL: [Self; 3] = [Self::Stored, Self::Failed, Self::Unknown];
 
-    fn of(status: ItemStatus) -> Self {
+    fn from_status(status: ItemStatus) -> Self {
         match status {
             ItemStatus::Unknown => Self::Unknown,
             _ if status.is_stored() => Self::Stored,
@@ -166,7 +166,7 @@ impl Report {
         if !self.listing.wants(status) {
             return;
         }
-        let rank = Rank::of(status);
+        let rank = Rank::from_status(status);
         if self.closed.is_some_and(|closed| rank <= closed) {
             self.omitted += 1;
             return;
@@ -185,7 +185,7 @@ impl Report {
         let mut body = ItemBody {
             index,
             event_id: None,
-            status: status.word(),
+            status: status.as_str(),
             entities: None,
             error: None,
             errors: Vec::new(),

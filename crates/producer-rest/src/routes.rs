@@ -15,18 +15,22 @@ use producer_core::query::ReadError;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::problem::Failure;
+use crate::problem::ProblemResponse;
 
 /// Percent-decoded path values.
 pub(crate) struct Decoded<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Decoded<T> {
-    type Rejection = Failure;
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemResponse> {
         let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, state).await;
-        let undecodable =
-            || Failure::new(ProblemKind::Malformed, "a path value is not percent-encoded UTF-8");
+        let undecodable = || {
+            ProblemResponse::new(
+                ProblemKind::Malformed,
+                "a path value is not percent-encoded UTF-8",
+            )
+        };
         if has_bare_percent(parts.uri.path()) {
             return Err(undecodable());
         }
@@ -43,22 +47,24 @@ fn has_bare_percent(path: &str) -> bool {
 }
 
 /// The query's parameters in their order.
-pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, Failure> {
+pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, ProblemResponse> {
     if uri.query().is_none() {
         return Ok(Vec::new());
     }
     let pairs: Result<Query<Vec<(String, String)>>, _> = Query::try_from_uri(uri);
-    pairs.map(|Query(pairs)| pairs).map_err(|_| Failure::new(ProblemKind::Malformed, "bad query"))
+    pairs
+        .map(|Query(pairs)| pairs)
+        .map_err(|_| ProblemResponse::new(ProblemKind::Malformed, "bad query"))
 }
 
 /// JSON that the database gave, passed through as it is.
-pub(crate) fn json_text(text: String) -> Result<Box<RawValue>, Failure> {
+pub(crate) fn json_text(text: String) -> Result<Box<RawValue>, ProblemResponse> {
     RawValue::from_string(text)
-        .map_err(|_| Failure::new(ProblemKind::Internal, "stored text is no JSON"))
+        .map_err(|_| ProblemResponse::new(ProblemKind::Internal, "stored text is no JSON"))
 }
 
 /// A read found no database.
-pub(crate) fn unreachable(error: ReadError) -> Failure {
+pub(crate) fn unreachable(error: ReadError) -> ProblemResponse {
     tracing::warn!(%error, "read failed");
-    Failure::new(ProblemKind::Unavailable, "the database can't be reached; try again later")
+    ProblemResponse::new(ProblemKind::Unavailable, "the database can't be reached; try again later")
 }

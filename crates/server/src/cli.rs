@@ -1,16 +1,16 @@
 //! The command line of both binaries.
 
+mod args;
 mod environment;
 mod healthcheck;
-mod line;
 mod maintain;
 mod open_files;
 mod serve;
 
 use std::process::ExitCode;
 
+use args::{Cli, Command};
 use environment::Environment;
-use line::{Command, Line};
 use producer_core::store::DatabaseUrl;
 use producer_maintenance::Database;
 use producer_telemetry::log;
@@ -24,12 +24,12 @@ use crate::traces::Traces;
 const UNUSABLE: u8 = 2;
 
 /// Why the program ends: one line for standard error, and the exit status.
-struct Failure {
+struct ExitError {
     status: u8,
     line: String,
 }
 
-impl Failure {
+impl ExitError {
     fn unusable(line: String) -> Self {
         Self { status: UNUSABLE, line }
     }
@@ -43,36 +43,36 @@ impl Failure {
 pub fn main<A: Api>() -> ExitCode {
     match run::<A>() {
         Ok(code) => code,
-        Err(Failure { status, line }) => {
+        Err(ExitError { status, line }) => {
             eprintln!("{line}");
             ExitCode::from(status)
         }
     }
 }
 
-fn run<A: Api>() -> Result<ExitCode, Failure> {
-    let environment = Environment::load().map_err(Failure::unusable)?;
-    let mut line: Line<A::Args> = match line::parse::<A>(&environment, std::env::args_os()) {
+fn run<A: Api>() -> Result<ExitCode, ExitError> {
+    let environment = Environment::load().map_err(ExitError::unusable)?;
+    let mut line: Cli<A::Args> = match args::parse::<A>(&environment, std::env::args_os()) {
         Ok(line) => line,
-        Err(line::Stop::Shown(text)) => {
+        Err(args::Stop::Shown(text)) => {
             print!("{text}");
             return Ok(ExitCode::SUCCESS);
         }
-        Err(line::Stop::Unusable(line)) => return Err(Failure::unusable(line)),
+        Err(args::Stop::Unusable(line)) => return Err(ExitError::unusable(line)),
     };
-    line.settings.read_url_file().map_err(Failure::unusable)?;
-    line.settings.check().map_err(Failure::unusable)?;
-    let rust_log = environment.get("RUST_LOG").map_err(Failure::unusable)?;
+    line.settings.read_url_file().map_err(ExitError::unusable)?;
+    line.settings.check().map_err(ExitError::unusable)?;
+    let rust_log = environment.get("RUST_LOG").map_err(ExitError::unusable)?;
     let filter = Filter::new(line.settings.log_level, rust_log)
-        .map_err(|reason| Failure::unusable(format!("RUST_LOG: {reason}")))?;
+        .map_err(|reason| ExitError::unusable(format!("RUST_LOG: {reason}")))?;
     let database = database(&line.settings)?;
-    let runtime = crate::connections_runtime().map_err(Failure::new)?;
-    let writers = crate::writers_runtime().map_err(Failure::new)?;
+    let runtime = crate::connections_runtime().map_err(ExitError::new)?;
+    let writers = crate::writers_runtime().map_err(ExitError::new)?;
     runtime.block_on(async {
         match line.command.unwrap_or(Command::Serve) {
             Command::Serve => {
-                log::init(filter).map_err(Failure::new)?;
-                let traces = Traces::start(&line.traces, A::NAME).map_err(Failure::unusable)?;
+                log::init(filter).map_err(ExitError::new)?;
+                let traces = Traces::start(&line.traces, A::NAME).map_err(ExitError::unusable)?;
                 let served =
                     serve::serve::<A>(line.settings, line.args, database, writers.handle());
                 let ended = served.await;
@@ -91,8 +91,8 @@ fn run<A: Api>() -> Result<ExitCode, Failure> {
     })
 }
 
-fn database(settings: &Settings) -> Result<Database, Failure> {
+fn database(settings: &Settings) -> Result<Database, ExitError> {
     let url = DatabaseUrl::parse(settings.database_url.as_deref());
-    let database = url.map(Database::from).map_err(Failure::unusable)?;
+    let database = url.map(Database::from).map_err(ExitError::unusable)?;
     Ok(database.through(settings.database_pooler))
 }

@@ -147,7 +147,7 @@ fn answer(media_type: &'static str, body: Vec<u8>) -> Response {
 fn refuse(problem: &Problem, wait: Option<Duration>) -> Response {
     let kind = problem.kind;
     let body = json!({
-        "type": format!("urn:producer:problem:{}", kind.word()),
+        "type": format!("urn:producer:problem:{}", kind.as_str()),
         "title": kind.title(),
         "status": kind.http_status(),
         "detail": problem.detail,

@@ -18,7 +18,7 @@ static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0))
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// The id of a request with these headers: the client's, if it is 1 to 128 visible ASCII characters.
-pub fn of(headers: &HeaderMap) -> HeaderValue {
+pub fn from_headers(headers: &HeaderMap) -> HeaderValue {
     match headers.get(HEADER) {
         Some(given) if is_usable(given) => given.clone(),
         _ => make(),
@@ -42,7 +42,7 @@ mod tests {
     fn of_given(given: &[u8]) -> HeaderValue {
         let mut headers = HeaderMap::new();
         headers.insert(HEADER, HeaderValue::from_bytes(given).unwrap());
-        of(&headers)
+        from_headers(&headers)
     }
 
     #[test]

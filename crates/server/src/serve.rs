@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use head::{HeadDeadline, Noted, Requests};
-pub use head::{Held, RequestBody};
+use head::{HeadDeadline, Requests, TrackedService};
+pub use head::{RequestBody, TrackedBody};
 use http::{Request, Response};
 use http_body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -297,7 +297,7 @@ async fn serve_connection<S: HttpService>(
     let requests = Arc::new(Requests::default());
     let read = io::Cursor::new(first).chain(read);
     let read = HeadDeadline::new(read, head_timeout, Arc::clone(&requests));
-    let service = TowerToHyperService::new(Noted { service, requests });
+    let service = TowerToHyperService::new(TrackedService { service, requests });
     let connection =
         protocols.http.serve_connection(TokioIo::new(tokio::io::join(read, write)), service);
     let mut connection = std::pin::pin!(connection);

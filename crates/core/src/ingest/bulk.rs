@@ -42,15 +42,15 @@ pub enum ItemStatus {
 
 impl ItemStatus {
     /// The status of an item with this outcome.
-    pub fn of(outcome: &Outcome) -> Self {
+    pub fn from_outcome(outcome: &Outcome) -> Self {
         match outcome {
             Ok(receipt) if receipt.duplicate => Self::Duplicate,
             Ok(_) => Self::Processed,
-            Err(problem) => Self::of_problem(problem.kind),
+            Err(problem) => Self::from_problem(problem.kind),
         }
     }
 
-    fn of_problem(kind: ProblemKind) -> Self {
+    fn from_problem(kind: ProblemKind) -> Self {
         match kind {
             ProblemKind::Conflict => Self::Conflict,
             ProblemKind::Overloaded | ProblemKind::Unavailable => Self::Unavailable,
@@ -60,7 +60,7 @@ impl ItemStatus {
     }
 
     /// The word that REST says; gRPC's enum has the same in capitals.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Processed => "processed",
             Self::Duplicate => "duplicate",
@@ -91,7 +91,7 @@ pub struct BatchSummary {
 impl BatchSummary {
     /// Counts one more outcome and says its status.
     pub fn count(&mut self, outcome: &Outcome) -> ItemStatus {
-        let status = ItemStatus::of(outcome);
+        let status = ItemStatus::from_outcome(outcome);
         if status.is_stored() {
             self.processed += 1;
         } else {

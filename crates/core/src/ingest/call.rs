@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::call_state::CallState;
-use super::job::{Job, Ticket, Work, behind_a_failed_one};
+use super::job::{Job, JobState, Work, behind_a_failed_one};
 use super::problems::{outcome_unknown, too_old_problem};
 use super::queue::Queue;
 use super::trace::{self, Wait};
@@ -27,7 +27,7 @@ enum Pending {
 struct Waiting {
     uuid: Uuid,
     keys: Vec<u64>,
-    ticket: Ticket,
+    state: JobState,
     since: Instant,
     answer: oneshot::Receiver<Outcome>,
 }
@@ -44,7 +44,7 @@ pub struct CallResults {
     queue: Arc<Queue>,
     call: Arc<CallState>,
     pending: mpsc::Receiver<Pending>,
-    /// Kept here while it waits, so that dropping [`CallResults::next`] loses nothing.
+    /// WriterConnection here while it waits, so that dropping [`CallResults::next`] loses nothing.
     head: Option<Waiting>,
     /// The span of the batch that the event before was in.
     batch: Option<SpanContext>,
@@ -96,17 +96,17 @@ impl CallSender {
         let (reply, answer) = oneshot::channel();
         let keys = self.queue.keys(std::slice::from_ref(&event));
         let mut job = Box::new(Job::new(Work::One(event, reply), keys.clone(), None));
-        let ticket = job.slip.ticket.clone();
-        let since = job.slip.queued;
+        let state = job.meta.state.clone();
+        let since = job.meta.queued;
         if self.call.forbids(&keys) {
-            return Pending::Ready(Err(behind_a_failed_one().of_event(uuid)));
+            return Pending::Ready(Err(behind_a_failed_one().with_event_id(uuid)));
         }
-        job.slip.call = Some(Arc::clone(&self.call));
+        job.meta.call = Some(Arc::clone(&self.call));
         if !self.push_when_there_is_room(job, since).await {
             self.call.fail(&keys, true);
-            return Pending::Ready(Err(too_old_problem().of_event(uuid)));
+            return Pending::Ready(Err(too_old_problem().with_event_id(uuid)));
         }
-        Pending::Waiting(Waiting { uuid, keys, ticket, since, answer })
+        Pending::Waiting(Waiting { uuid, keys, state, since, answer })
     }
 
     /// False when there was none for `REQUEST_TIMEOUT`, in which nothing of the call went on.
@@ -140,24 +140,24 @@ impl CallResults {
         let head = self.head.as_mut()?;
         let deadline = self.call.progress().max(head.since) + self.queue.limits.request_timeout;
         // What is given up is no progress: everything else that waited as long is given up at once.
-        let wait = Wait::begin(head.since, &head.ticket);
+        let wait = Wait::begin(head.since, &head.state);
         let outcome = match timeout_at(deadline, &mut head.answer).await {
             Ok(Ok(outcome)) => {
                 self.call.note_progress();
                 outcome
             }
             Ok(Err(_writer_died)) => give_up(&self.call, head, outcome_unknown()),
-            Err(_elapsed) if head.ticket.cancel() => give_up(&self.call, head, too_old_problem()),
+            Err(_elapsed) if head.state.cancel() => give_up(&self.call, head, too_old_problem()),
             Err(_elapsed) => give_up(&self.call, head, outcome_unknown()),
         };
         drop(wait);
-        trace::record(self.call.span(), head.since, &head.ticket, &mut self.batch);
+        trace::record(self.call.span(), head.since, &head.state, &mut self.batch);
         self.head = None;
         Some(self.told(outcome))
     }
 
     fn told(&self, outcome: Outcome) -> Outcome {
-        self.queue.metrics.told(&outcome);
+        self.queue.metrics.record(&outcome);
         outcome
     }
 }
@@ -165,5 +165,5 @@ impl CallResults {
 /// Notes in the call that an item is given up.
 fn give_up(call: &CallState, waiting: &Waiting, problem: Problem) -> Outcome {
     call.fail(&waiting.keys, problem.kind == ProblemKind::OutcomeUnknown);
-    Err(problem.of_event(waiting.uuid))
+    Err(problem.with_event_id(waiting.uuid))
 }

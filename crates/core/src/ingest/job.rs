@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use super::call_state::CallState;
 use super::job_times::Times;
 use super::problems::{outcome_unknown, unavailable};
-use crate::model::{Event, Outcome, Problem, Receipt, Stamp};
+use crate::model::{AttemptId, Event, Outcome, Problem, Receipt};
 
 /// Where a job stands, shared with its sender, so that a deadline can take it out of the queue and
 /// know for sure that it is not stored.
 #[derive(Clone, Default)]
-pub(super) struct Ticket(Arc<Shared>);
+pub(super) struct JobState(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -24,7 +24,7 @@ struct Shared {
     times: Times,
 }
 
-impl Ticket {
+impl JobState {
     const QUEUED: u8 = 0;
     const TAKEN: u8 = 1;
     const CANCELLED: u8 = 2;
@@ -38,7 +38,7 @@ impl Ticket {
         self.change(Self::QUEUED, Self::TAKEN)
     }
 
-    pub(super) fn put_back(&self) {
+    pub(super) fn unclaim(&self) {
         self.change(Self::TAKEN, Self::QUEUED);
     }
 
@@ -72,11 +72,11 @@ impl Work {
 /// An entry of the queue.
 pub(super) struct Job {
     pub(super) work: Work,
-    pub(super) slip: Slip,
+    pub(super) meta: JobMeta,
 }
 
 /// What goes along with the work of a job.
-pub(super) struct Slip {
+pub(super) struct JobMeta {
     /// Hashes of the uuids and entities; two jobs that share one keep their order.
     pub(super) keys: Vec<u64>,
     pub(super) call: Option<Arc<CallState>>,
@@ -85,47 +85,47 @@ pub(super) struct Slip {
     pub(super) expires: Option<Instant>,
     pub(super) queued: Instant,
     /// Earlier tries that may have stored it: it can't be refused as not stored any more.
-    pub(super) lost: Vec<Stamp>,
-    pub(super) ticket: Ticket,
+    pub(super) unconfirmed_attempts: Vec<AttemptId>,
+    pub(super) state: JobState,
     /// Of the request that brought it, where that is recorded.
     pub(super) span: Option<Box<SpanContext>>,
     pub(super) events: usize,
     pub(super) weight: usize,
 }
 
-impl Slip {
+impl JobMeta {
     /// Whether an earlier try may have stored it.
-    pub(super) fn is_uncertain(&self) -> bool {
-        !self.lost.is_empty()
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        !self.unconfirmed_attempts.is_empty()
     }
 
     /// A writer is done with it.
     pub(super) fn applied(&self, now: Instant) {
-        self.ticket.times().applied(now - self.queued);
+        self.state.times().applied(now - self.queued);
     }
 
     /// What a sender is told whose event is not stored as far as this try goes: an earlier try may
     /// have stored it.
     pub(super) fn refusal(&self, problem: Problem) -> Problem {
-        if self.is_uncertain() { outcome_unknown() } else { problem }
+        if self.is_unconfirmed() { outcome_unknown() } else { problem }
     }
 }
 
 impl Job {
     pub(super) fn new(work: Work, keys: Vec<u64>, expires: Option<Instant>) -> Self {
         let events = work.events();
-        let slip = Slip {
+        let meta = JobMeta {
             keys,
             call: None,
             expires,
             queued: Instant::now(),
-            lost: Vec::new(),
-            ticket: Ticket::default(),
+            unconfirmed_attempts: Vec::new(),
+            state: JobState::default(),
             span: request::span(),
             events: events.len(),
             weight: events.iter().map(Event::weight).sum(),
         };
-        Self { work, slip }
+        Self { work, meta }
     }
 
     pub(super) fn is_atomic(&self) -> bool {
@@ -135,21 +135,21 @@ impl Job {
     /// Tells the sender that nothing was stored.
     pub(super) fn refuse(self, problem: Problem) {
         match self.work {
-            Work::One(event, reply) => drop(reply.send(Err(problem.of_event(event.uuid())))),
+            Work::One(event, reply) => drop(reply.send(Err(problem.with_event_id(event.uuid())))),
             Work::All(_, reply) => drop(reply.send(Err(problem))),
         }
     }
 
     /// Takes the job for a writer, unless its sender gave it up or its call forbids it.
-    pub(super) fn take_up(self) -> Option<Self> {
-        let Slip { keys, call, ticket, .. } = &self.slip;
-        if !self.slip.is_uncertain() && !ticket.take() {
+    pub(super) fn try_claim(self) -> Option<Self> {
+        let JobMeta { keys, call, state, .. } = &self.meta;
+        if !self.meta.is_unconfirmed() && !state.take() {
             // What stands behind it in its call must not be applied in its stead.
             call.iter().for_each(|call| call.fail(keys, false));
             return None;
         }
         if call.as_ref().is_some_and(|call| call.forbids(keys)) {
-            let problem = self.slip.refusal(behind_a_failed_one());
+            let problem = self.meta.refusal(behind_a_failed_one());
             self.refuse(problem);
             return None;
         }
@@ -158,7 +158,7 @@ impl Job {
 
     /// Every key that isn't an event's uuid is an update's entity.
     pub(super) fn update_count(&self) -> usize {
-        self.slip.keys.len() - self.slip.events
+        self.meta.keys.len() - self.meta.events
     }
 }
 

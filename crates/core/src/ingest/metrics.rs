@@ -21,7 +21,7 @@ pub(super) struct Depth {
 /// The handles.
 pub(super) struct IngestMetrics {
     group: Metrics,
-    told: Told,
+    outcomes: OutcomeCounters,
     /// Entity updates committed.
     pub(super) updates: IntCounter,
     queue_events: IntGauge,
@@ -38,7 +38,7 @@ pub(super) struct IngestMetrics {
 }
 
 /// Events by what their senders were told.
-struct Told {
+struct OutcomeCounters {
     created: IntCounter,
     updated: IntCounter,
     duplicate: IntCounter,
@@ -59,7 +59,7 @@ impl IngestMetrics {
         );
         let retries = |reason| retries.with_label_values(&[reason]);
         Self {
-            told: Told::new(&group),
+            outcomes: OutcomeCounters::new(&group),
             updates: group
                 .counter("producer_entity_updates_total", "Updates of entities committed"),
             queue_events: group.gauge(
@@ -90,25 +90,25 @@ impl IngestMetrics {
     }
 
     /// Counts what the sender of one event is told.
-    pub(super) fn told(&self, outcome: &Outcome) {
+    pub(super) fn record(&self, outcome: &Outcome) {
         match outcome {
-            Ok(receipt) if receipt.duplicate => self.told.duplicate.inc(),
+            Ok(receipt) if receipt.duplicate => self.outcomes.duplicate.inc(),
             Ok(receipt) if receipt.entities.iter().any(|entity| entity.created()) => {
-                self.told.created.inc();
+                self.outcomes.created.inc();
             }
-            Ok(_) => self.told.updated.inc(),
-            Err(problem) => self.told_all(1, problem.kind),
+            Ok(_) => self.outcomes.updated.inc(),
+            Err(problem) => self.record_all(1, problem.kind),
         }
     }
 
     /// Counts what the sender of several events is told about all of them.
-    pub(super) fn told_all(&self, events: usize, kind: ProblemKind) {
+    pub(super) fn record_all(&self, events: usize, kind: ProblemKind) {
         let counter = match kind {
-            ProblemKind::Conflict => &self.told.conflict,
-            ProblemKind::Overloaded | ProblemKind::Unavailable => &self.told.refused,
-            ProblemKind::OutcomeUnknown => &self.told.unknown,
-            ProblemKind::Internal => &self.told.failed,
-            _ => &self.told.invalid,
+            ProblemKind::Conflict => &self.outcomes.conflict,
+            ProblemKind::Overloaded | ProblemKind::Unavailable => &self.outcomes.refused,
+            ProblemKind::OutcomeUnknown => &self.outcomes.unknown,
+            ProblemKind::Internal => &self.outcomes.failed,
+            _ => &self.outcomes.invalid,
         };
         counter.inc_by(events as u64);
     }
@@ -128,7 +128,7 @@ impl IngestMetrics {
     }
 }
 
-impl Told {
+impl OutcomeCounters {
     fn new(group: &Metrics) -> Self {
         let events = group.counters(
             "producer_events_total",

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 
 use crate::json::Violations;
-use crate::model::{Event, Stamp};
+use crate::model::{AttemptId, Event};
 
 /// A database that events are written to.
 pub trait WriteStore: Send + Sync + 'static {
@@ -22,7 +22,7 @@ pub trait Writer: Send {
     /// effect once. A verdict never depends on what else is in the batch.
     /// On an error nothing of the batch is stored, but for [`ApplyError::Unknown`]; after that the
     /// same batch may be applied again, which settles it, because a uuid takes effect once. What the
-    /// earlier try stored is then a [`Verdict::Duplicate`] with its stamp.
+    /// earlier try stored is then a [`Verdict::Duplicate`] with its attempt.
     fn apply<'a>(
         &'a mut self,
         batch: &'a [Event],
@@ -37,9 +37,9 @@ pub enum ApplyMode {
     Normal,
     /// Waits for no lock: events whose entities others hold get [`Verdict::Locked`]. For batches
     /// that wait already, and the halves of one that failed.
-    Patient,
+    SkipLocked,
     /// All events or none: if one gets another verdict than applied or duplicate, nothing is stored
-    /// (the verdicts still tell what each one would have been). Waits for no lock, like `Patient`.
+    /// (the verdicts still tell what each one would have been). Waits for no lock, like `SkipLocked`.
     Atomic,
 }
 
@@ -53,7 +53,7 @@ pub enum Verdict {
         /// The versions that it made then.
         versions: Vec<u64>,
         /// The try that stored it.
-        stamp: Stamp,
+        attempt: AttemptId,
     },
     /// Its uuid is stored with other content.
     Conflict,
@@ -82,7 +82,7 @@ pub enum ApplyError {
         /// What happened.
         reason: String,
         /// What the batch has in the log if it was stored.
-        stamp: Stamp,
+        attempt: AttemptId,
     },
     /// The database refused the batch (bad data, a lock that only a smaller batch can tell apart).
     /// Nothing was stored; halves of it may pass.
@@ -92,7 +92,7 @@ pub enum ApplyError {
 
 impl ApplyError {
     /// What kind it is, without what happened.
-    pub(crate) fn word(&self) -> &'static str {
+    pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",
             Self::Unknown { .. } => "unknown",

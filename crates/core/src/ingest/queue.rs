@@ -48,11 +48,11 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    fn of(queue: &Arc<Queue>, jobs: Vec<Job>, parked: bool) -> Self {
+    fn new(queue: &Arc<Queue>, jobs: Vec<Job>, parked: bool) -> Self {
         Self {
-            keys: jobs.iter().flat_map(|job| job.slip.keys.iter().copied()).collect(),
-            events: jobs.iter().map(|job| job.slip.events).sum(),
-            weight: jobs.iter().map(|job| job.slip.weight).sum(),
+            keys: jobs.iter().flat_map(|job| job.meta.keys.iter().copied()).collect(),
+            events: jobs.iter().map(|job| job.meta.events).sum(),
+            weight: jobs.iter().map(|job| job.meta.weight).sum(),
             queue: Arc::clone(queue),
             jobs,
             parked,
@@ -82,8 +82,8 @@ impl Batch {
         if locked.is_empty() {
             return; // dropping the batch is all
         }
-        for job in locked.iter().filter(|job| !job.slip.is_uncertain()) {
-            job.slip.ticket.put_back();
+        for job in locked.iter().filter(|job| !job.meta.is_unconfirmed()) {
+            job.meta.state.unclaim();
         }
         state.release(&mut self);
         state.hold(&locked);
@@ -141,7 +141,7 @@ struct State {
 impl State {
     fn hold(&mut self, jobs: &[Job]) {
         for job in jobs {
-            self.busy.extend(&job.slip.keys);
+            self.busy.extend(&job.meta.keys);
             self.remember(job);
         }
     }
@@ -156,25 +156,25 @@ impl State {
     }
 
     fn remember(&mut self, job: &Job) {
-        self.events += job.slip.events;
-        self.bytes += job.slip.weight;
+        self.events += job.meta.events;
+        self.bytes += job.meta.weight;
     }
 
     fn forget(&mut self, job: &Job) {
-        self.events -= job.slip.events;
-        self.bytes -= job.slip.weight;
+        self.events -= job.meta.events;
+        self.bytes -= job.meta.weight;
     }
 
     /// Whether the first writer needs help: much is waiting, or something for long.
     fn is_behind(&self) -> bool {
-        let oldest = self.waiting.front().map(|job| job.slip.queued.elapsed());
+        let oldest = self.waiting.front().map(|job| job.meta.queued.elapsed());
         self.waiting.len() >= SECOND_WRITER_FROM || oldest.is_some_and(|age| age > LONG_WAIT)
     }
 
-    /// As [`Job::take_up`]; a job that isn't taken leaves the queue's count.
-    fn take_up(&mut self, job: Job) -> Option<Job> {
+    /// As [`Job::try_claim`]; a job that isn't taken leaves the queue's count.
+    fn try_claim(&mut self, job: Job) -> Option<Job> {
         self.forget(&job);
-        job.take_up().inspect(|job| self.remember(job))
+        job.try_claim().inspect(|job| self.remember(job))
     }
 
     fn is_empty(&self) -> bool {
@@ -336,7 +336,7 @@ impl Queue {
     pub(super) fn depth(&self) -> Depth {
         let state = self.state();
         let waiting = state.waiting.front().into_iter().chain(&state.parked);
-        let oldest = waiting.map(|job| job.slip.queued.elapsed()).max();
+        let oldest = waiting.map(|job| job.meta.queued.elapsed()).max();
         Depth { events: state.events, bytes: state.bytes, oldest_age: oldest.unwrap_or_default() }
     }
 
@@ -348,8 +348,8 @@ impl Queue {
     fn has_room(&self, state: &State, job: &Job, limit: usize) -> bool {
         // An empty queue takes anything, or an entry larger than the queue would never get in.
         state.is_empty()
-            || state.events + job.slip.events <= limit
-                && state.bytes + job.slip.weight <= self.limits.queue_bytes
+            || state.events + job.meta.events <= limit
+                && state.bytes + job.meta.weight <= self.limits.queue_bytes
     }
 
     fn enqueue(&self, mut state: MutexGuard<'_, State>, job: Job) {
@@ -373,14 +373,14 @@ impl Queue {
         if state.parked_retry.is_some_and(|at| at <= Instant::now()) {
             let jobs = Self::take_parked(state);
             if !jobs.is_empty() {
-                return Some(Batch::of(self, jobs, true));
+                return Some(Batch::new(self, jobs, true));
             }
         }
         if writer > 0 && !state.is_behind() {
             return None;
         }
         let jobs = Self::take_waiting(state);
-        (!jobs.is_empty()).then(|| Batch::of(self, jobs, false))
+        (!jobs.is_empty()).then(|| Batch::new(self, jobs, false))
     }
 
     /// The parked jobs, an atomic one alone. Their keys stay busy all the while.
@@ -395,8 +395,8 @@ impl Queue {
         state.parked_retry = (!state.parked.is_empty()).then(|| Instant::now() + PARKED_RETRY);
         let mut taken = Vec::with_capacity(parked.len());
         for job in parked {
-            let keys = job.slip.keys.clone();
-            if let Some(job) = state.take_up(job) {
+            let keys = job.meta.keys.clone();
+            if let Some(job) = state.try_claim(job) {
                 taken.push(job);
             } else {
                 for key in &keys {
@@ -406,7 +406,7 @@ impl Queue {
         }
         // Keys that a job given up shared with another are still held.
         for job in taken.iter().chain(&state.parked) {
-            state.busy.extend(&job.slip.keys);
+            state.busy.extend(&job.meta.keys);
         }
         taken
     }
@@ -418,7 +418,7 @@ impl Queue {
         let (mut updates, mut bytes) = (0, 0);
         while let Some(job) = state.waiting.pop_front() {
             let full = updates + job.update_count() > BATCH_UPDATES
-                || bytes + job.slip.weight > BATCH_BYTES
+                || bytes + job.meta.weight > BATCH_BYTES
                 || left.len() > SCAN_JOBS
                 || job.is_atomic();
             if full && !taken.is_empty() {
@@ -426,27 +426,27 @@ impl Queue {
                 break;
             }
             let held = |key| state.busy.contains(key) || left_keys.contains(key);
-            if job.slip.keys.iter().any(held) {
-                left_keys.extend(&job.slip.keys);
+            if job.meta.keys.iter().any(held) {
+                left_keys.extend(&job.meta.keys);
                 left.push(job);
                 continue;
             }
-            if job.slip.keys.iter().any(|key| state.held.contains(key)) {
+            if job.meta.keys.iter().any(|key| state.held.contains(key)) {
                 // Beside a batch with one of its keys it can't be set aside: the batch's end would
                 // let later events overtake it.
                 if shares_a_key(&job, &taken) {
-                    left_keys.extend(&job.slip.keys);
+                    left_keys.extend(&job.meta.keys);
                     left.push(job);
                     continue;
                 }
-                state.busy.extend(&job.slip.keys);
+                state.busy.extend(&job.meta.keys);
                 state.parked.push(job);
                 state.parked_retry.get_or_insert_with(|| Instant::now() + PARKED_RETRY);
                 continue;
             }
-            let Some(job) = state.take_up(job) else { continue };
+            let Some(job) = state.try_claim(job) else { continue };
             updates += job.update_count();
-            bytes += job.slip.weight;
+            bytes += job.meta.weight;
             let alone = job.is_atomic();
             taken.push(job);
             if alone {
@@ -455,14 +455,14 @@ impl Queue {
         }
         left.into_iter().rev().for_each(|job| state.waiting.push_front(job));
         for job in &taken {
-            state.busy.extend(&job.slip.keys);
+            state.busy.extend(&job.meta.keys);
         }
         taken
     }
 }
 
 fn shares_a_key(job: &Job, others: &[Job]) -> bool {
-    others.iter().any(|other| other.slip.keys.iter().any(|key| job.slip.keys.contains(key)))
+    others.iter().any(|other| other.meta.keys.iter().any(|key| job.meta.keys.contains(key)))
 }
 
 fn draining() -> Problem {

@@ -6,16 +6,16 @@ use producer_telemetry::spans::{self, BatchSpan};
 use producer_telemetry::stopwatch::Part;
 use tokio::time::Instant;
 
-use super::job::{Job, Ticket};
+use super::job::{Job, JobState};
 
 /// Begins the batch's span, where one of its requests has one, and notes on each job that it was
 /// taken.
 pub(super) fn begin(jobs: &[Job]) -> Option<BatchSpan> {
     let now = Instant::now();
-    let requests = jobs.iter().filter_map(|job| job.slip.span.as_deref());
-    let span = BatchSpan::begin(jobs.iter().map(|job| job.slip.events).sum(), requests);
+    let requests = jobs.iter().filter_map(|job| job.meta.span.as_deref());
+    let span = BatchSpan::begin(jobs.iter().map(|job| job.meta.events).sum(), requests);
     for job in jobs {
-        job.slip.ticket.times().taken(now - job.slip.queued, span.as_ref());
+        job.meta.state.times().taken(now - job.meta.queued, span.as_ref());
     }
     span
 }
@@ -23,19 +23,19 @@ pub(super) fn begin(jobs: &[Job]) -> Option<BatchSpan> {
 /// A sender's wait. However it ends, the present request learns where the time went.
 pub(super) struct Wait<'a> {
     queued: Instant,
-    ticket: &'a Ticket,
+    state: &'a JobState,
 }
 
 impl<'a> Wait<'a> {
-    pub(super) fn begin(queued: Instant, ticket: &'a Ticket) -> Self {
+    pub(super) fn begin(queued: Instant, state: &'a JobState) -> Self {
         request::enter(Part::Queue);
-        Self { queued, ticket }
+        Self { queued, state }
     }
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        let times = self.ticket.times();
+        let times = self.state.times();
         request::waited(times.taken_at(self.queued), times.applied_at(self.queued));
     }
 }
@@ -45,10 +45,10 @@ impl Drop for Wait<'_> {
 pub(super) fn record(
     request: Option<&SpanContext>,
     queued: Instant,
-    ticket: &Ticket,
+    state: &JobState,
     last: &mut Option<SpanContext>,
 ) {
-    let times = ticket.times();
+    let times = state.times();
     let (Some(request), Some(batch)) = (request, times.batch()) else { return };
     let Some(taken) = times.taken_at(queued) else { return };
     if last.as_ref() != Some(batch) {

@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Level, debug, enabled, error, warn};
 use uuid::Uuid;
 
-use super::job::{Job, Slip, Work};
+use super::job::{Job, JobMeta, Work};
 use super::port::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use super::problems::{internal, outcome_unknown, too_old_problem, unavailable};
 use super::queue::{Batch, Queue};
 use super::trace;
 use crate::json::{Location, Step, Violations};
 use crate::model::{
-    CALL_VIOLATIONS, EntityVersion, Event, Outcome, Problem, ProblemKind, Receipt, Stamp,
+    AttemptId, CALL_VIOLATIONS, EntityVersion, Event, Outcome, Problem, ProblemKind, Receipt,
 };
 
 /// Between two tries to learn what became of a batch.
@@ -57,13 +57,13 @@ enum Settled {
 /// Where the outcome of one event goes.
 struct Sender {
     reply: oneshot::Sender<Outcome>,
-    slip: Slip,
+    meta: JobMeta,
 }
 
 impl Sender {
     /// Notes in the call that the event failed, before anything behind it can be taken.
     fn fail(&self, problem: Problem, all: bool) -> Problem {
-        self.slip.call.iter().for_each(|call| call.fail(&self.slip.keys, all));
+        self.meta.call.iter().for_each(|call| call.fail(&self.meta.keys, all));
         problem
     }
 }
@@ -90,24 +90,24 @@ impl WriterTask {
     }
 
     async fn process_each(&mut self, mut batch: Batch) {
-        let mode = if batch.parked { ApplyMode::Patient } else { ApplyMode::Normal };
+        let mode = if batch.parked { ApplyMode::SkipLocked } else { ApplyMode::Normal };
         let (events, mut senders) = split(std::mem::take(&mut batch.jobs));
         let settled = self.settle(&events, &mut senders, mode).await;
         let applied = Instant::now();
         let mut parked = Vec::new();
         let mut held = Vec::new();
         let mut answers = Vec::with_capacity(events.len());
-        let mut own = Own::default();
+        let mut own = OwnCommits::default();
         for ((event, mut sender), settled) in events.into_iter().zip(senders).zip(settled) {
             let locked = matches!(settled, Settled::Verdict(Verdict::Locked));
             if locked {
-                held.extend(&sender.slip.keys);
+                held.extend(&sender.meta.keys);
             }
-            if locked && self.may_wait(&mut sender.slip) {
+            if locked && self.may_wait(&mut sender.meta) {
                 let work = Work::One(event, sender.reply);
-                parked.push(Job { work, slip: sender.slip });
+                parked.push(Job { work, meta: sender.meta });
             } else {
-                sender.slip.applied(applied);
+                sender.meta.applied(applied);
                 let outcome = outcome(event, settled, &sender, &mut own);
                 answers.push((sender.reply, outcome));
             }
@@ -122,31 +122,31 @@ impl WriterTask {
     }
 
     /// Whether a job whose entity is locked may wait on.
-    fn may_wait(&self, slip: &mut Slip) -> bool {
+    fn may_wait(&self, meta: &mut JobMeta) -> bool {
         let now = Instant::now();
-        now < *slip.expires.get_or_insert(now + self.queue.limits.queue_age)
+        now < *meta.expires.get_or_insert(now + self.queue.limits.queue_age)
     }
 
     async fn process_all_or_none(&mut self, mut batch: Batch) {
-        let Some(Job { work: Work::All(events, reply), mut slip }) = batch.jobs.pop() else {
+        let Some(Job { work: Work::All(events, reply), mut meta }) = batch.jobs.pop() else {
             return;
         };
         let (settled, lost) = self.apply(&events, ApplyMode::Atomic).await;
-        slip.lost.extend(lost);
-        slip.applied(Instant::now());
+        meta.unconfirmed_attempts.extend(lost);
+        meta.applied(Instant::now());
         let mut held = Vec::new();
         let answer = match settled {
             Ok(verdicts) if verdicts.contains(&Verdict::Locked) => {
-                held.extend(&slip.keys);
-                if self.may_wait(&mut slip) {
+                held.extend(&meta.keys);
+                if self.may_wait(&mut meta) {
                     self.queue.metrics.retries_locked.inc_by(events.len() as u64);
-                    let job = Job { work: Work::All(events, reply), slip };
+                    let job = Job { work: Work::All(events, reply), meta };
                     return batch.finish(vec![job], held);
                 }
-                Err(slip.refusal(too_old_problem()))
+                Err(meta.refusal(too_old_problem()))
             }
-            Ok(verdicts) => all_or_none(events, verdicts, &slip.lost),
-            Err(ApplyError::Unavailable(_)) => Err(slip.refusal(unavailable())),
+            Ok(verdicts) => all_or_none(events, verdicts, &meta.unconfirmed_attempts),
+            Err(ApplyError::Unavailable(_)) => Err(meta.refusal(unavailable())),
             Err(ApplyError::Unknown { .. }) => Err(outcome_unknown()),
             Err(ApplyError::Refused(reason)) => {
                 error!(reason, "the database refuses an atomic array");
@@ -185,7 +185,7 @@ impl WriterTask {
             }
             let (applied, lost) = self.apply(part, mode).await;
             for sender in &mut senders[range.clone()] {
-                sender.slip.lost.extend(&lost);
+                sender.meta.unconfirmed_attempts.extend(&lost);
             }
             match applied {
                 Ok(verdicts) => settled.extend(verdicts.into_iter().map(Settled::Verdict)),
@@ -193,7 +193,7 @@ impl WriterTask {
                     Some(halves) => {
                         debug!(events = part.len(), reason, "a batch is split");
                         self.queue.metrics.retries_split.inc();
-                        mode = ApplyMode::Patient;
+                        mode = ApplyMode::SkipLocked;
                         split_until.get_or_insert_with(|| Instant::now() + SPLIT_TIME);
                         ranges.extend(halves);
                     }
@@ -220,14 +220,14 @@ impl WriterTask {
         &mut self,
         events: &[Event],
         mode: ApplyMode,
-    ) -> (Result<Vec<Verdict>, ApplyError>, Vec<Stamp>) {
+    ) -> (Result<Vec<Verdict>, ApplyError>, Vec<AttemptId>) {
         let deadline = Instant::now() + self.queue.limits.request_timeout;
         match self.timed(events, mode).await {
-            Err(ApplyError::Unknown { reason, stamp }) => {
-                let mut lost = vec![stamp];
+            Err(ApplyError::Unknown { reason, attempt }) => {
+                let mut lost = vec![attempt];
                 warn!(events = events.len(), reason, "the outcome of a batch is looked up");
-                let found = self.find_out(events, mode, deadline, &mut lost).await;
-                (found.unwrap_or(Err(ApplyError::Unknown { reason, stamp })), lost)
+                let found = self.resolve_unknown_outcome(events, mode, deadline, &mut lost).await;
+                (found.unwrap_or(Err(ApplyError::Unknown { reason, attempt })), lost)
             }
             Err(ApplyError::Unavailable(reason)) => {
                 warn!(events = events.len(), reason, "database unavailable, events are refused");
@@ -246,24 +246,24 @@ impl WriterTask {
         let applied = self.writer.apply(events, mode).await;
         self.queue.metrics.tried(events.len(), started.elapsed());
         if let Some(span) = &self.span {
-            span.commit(events.len(), started, applied.as_ref().err().map(ApplyError::word));
+            span.commit(events.len(), started, applied.as_ref().err().map(ApplyError::as_str));
         }
         applied
     }
 
-    async fn find_out(
+    async fn resolve_unknown_outcome(
         &mut self,
         events: &[Event],
         mode: ApplyMode,
         deadline: Instant,
-        lost: &mut Vec<Stamp>,
+        lost: &mut Vec<AttemptId>,
     ) -> Option<Result<Vec<Verdict>, ApplyError>> {
-        let mode = if mode == ApplyMode::Atomic { mode } else { ApplyMode::Patient };
+        let mode = if mode == ApplyMode::Atomic { mode } else { ApplyMode::SkipLocked };
         while Instant::now() + SETTLE_PAUSE < deadline {
             sleep(SETTLE_PAUSE).await;
             self.queue.metrics.retries_unknown.inc();
             match timeout_at(deadline, self.writer.apply(events, mode)).await {
-                Ok(Err(ApplyError::Unknown { stamp, .. })) => lost.push(stamp),
+                Ok(Err(ApplyError::Unknown { attempt, .. })) => lost.push(attempt),
                 Ok(Err(ApplyError::Unavailable(_))) | Err(_) => {}
                 Ok(settled) => return Some(settled),
             }
@@ -277,14 +277,14 @@ fn split(jobs: Vec<Job>) -> (Vec<Event>, Vec<Sender>) {
     let mut events = Vec::with_capacity(jobs.len());
     let mut senders = Vec::with_capacity(jobs.len());
     let milestones = enabled!(Level::DEBUG);
-    for Job { work, slip } in jobs {
+    for Job { work, meta } in jobs {
         // An atomic job is a batch of its own and never comes here.
         let Work::One(event, reply) = work else { continue };
         if milestones {
             debug!(uuid = %event.uuid(), event_type = event.event_type(), "event claimed");
         }
         events.push(event);
-        senders.push(Sender { reply, slip });
+        senders.push(Sender { reply, meta });
     }
     (events, senders)
 }
@@ -302,43 +302,43 @@ fn waits_behind(part: &[Sender], senders: &[Sender], settled: &[Settled]) -> boo
         .zip(settled)
         .filter(|(_, settled)| matches!(settled, Settled::Verdict(Verdict::Locked)));
     waiting.into_iter().any(|(earlier, _)| {
-        let shares = |key| earlier.slip.keys.contains(key);
-        part.iter().any(|sender| sender.slip.keys.iter().any(shares))
+        let shares = |key| earlier.meta.keys.contains(key);
+        part.iter().any(|sender| sender.meta.keys.iter().any(shares))
     })
 }
 
 /// Events that the tries of this very batch stored, though their answers were lost. Each uuid counts
 /// once: if it stands in the batch again, that is a duplicate.
 #[derive(Default)]
-struct Own(HashSet<Uuid>);
+struct OwnCommits(HashSet<Uuid>);
 
-impl Own {
+impl OwnCommits {
     /// Whether an event that was found stored is a duplicate.
-    fn is_duplicate(&mut self, event: &Event, stamp: Stamp, lost: &[Stamp]) -> bool {
-        !(lost.contains(&stamp) && self.0.insert(event.uuid()))
+    fn is_duplicate(&mut self, event: &Event, attempt: AttemptId, lost: &[AttemptId]) -> bool {
+        !(lost.contains(&attempt) && self.0.insert(event.uuid()))
     }
 }
 
-fn outcome(event: Event, settled: Settled, sender: &Sender, own: &mut Own) -> Outcome {
+fn outcome(event: Event, settled: Settled, sender: &Sender, own: &mut OwnCommits) -> Outcome {
     let uuid = event.uuid();
     let problem = match settled {
         Settled::Verdict(Verdict::Applied(versions)) => {
             return Ok(receipt(event, versions, false));
         }
-        Settled::Verdict(Verdict::Duplicate { versions, stamp }) => {
-            let duplicate = own.is_duplicate(&event, stamp, &sender.slip.lost);
+        Settled::Verdict(Verdict::Duplicate { versions, attempt }) => {
+            let duplicate = own.is_duplicate(&event, attempt, &sender.meta.unconfirmed_attempts);
             return Ok(receipt(event, versions, duplicate));
         }
         Settled::Verdict(Verdict::Conflict) => conflict(),
         Settled::Verdict(Verdict::Invalid(violations)) => Problem::validation(violations),
         Settled::Verdict(Verdict::Locked) => {
-            sender.fail(sender.slip.refusal(too_old_problem()), false)
+            sender.fail(sender.meta.refusal(too_old_problem()), false)
         }
         Settled::Poison => internal(),
-        Settled::Unavailable => sender.fail(sender.slip.refusal(unavailable()), true),
+        Settled::Unavailable => sender.fail(sender.meta.refusal(unavailable()), true),
         Settled::Unknown => sender.fail(outcome_unknown(), true),
     };
-    Err(problem.of_event(uuid))
+    Err(problem.with_event_id(uuid))
 }
 
 fn receipt(event: Event, versions: Vec<u64>, duplicate: bool) -> Receipt {
@@ -361,17 +361,17 @@ fn receipt(event: Event, versions: Vec<u64>, duplicate: bool) -> Receipt {
 fn all_or_none(
     events: Vec<Event>,
     verdicts: Vec<Verdict>,
-    lost: &[Stamp],
+    lost: &[AttemptId],
 ) -> Result<Vec<Receipt>, Problem> {
     let mut receipts = Vec::with_capacity(events.len());
     let mut invalid = Violations::default();
     let mut conflicts = Violations::default();
-    let mut own = Own::default();
+    let mut own = OwnCommits::default();
     for (index, (event, verdict)) in events.into_iter().zip(verdicts).enumerate() {
         match verdict {
             Verdict::Applied(versions) => receipts.push(receipt(event, versions, false)),
-            Verdict::Duplicate { versions, stamp } => {
-                let duplicate = own.is_duplicate(&event, stamp, lost);
+            Verdict::Duplicate { versions, attempt } => {
+                let duplicate = own.is_duplicate(&event, attempt, lost);
                 receipts.push(receipt(event, versions, duplicate));
             }
             Verdict::Invalid(violations) => {

@@ -51,9 +51,9 @@ impl PartialEq for Node<'_> {
 /// A text that is no JSON object by the contract's rules. It tells the log why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a document: {0}")]
-pub struct NoDocument(Cow<'static, str>);
+pub struct DocumentError(Cow<'static, str>);
 
-impl From<Malformed> for NoDocument {
+impl From<Malformed> for DocumentError {
     fn from(malformed: Malformed) -> Self {
         Self(Cow::Owned(malformed.to_string()))
     }
@@ -69,17 +69,17 @@ impl<'a> Document<'a> {
     ///
     /// # Errors
     /// The text is no JSON object, or one that breaks a rule for attributes.
-    pub fn parse(text: &'a str) -> Result<Self, NoDocument> {
+    pub fn parse(text: &'a str) -> Result<Self, DocumentError> {
         let mut scan = Scanner::new(text);
         if scan.next_kind()? != Kind::Object {
-            return Err(NoDocument(Cow::Borrowed("not an object")));
+            return Err(DocumentError(Cow::Borrowed("not an object")));
         }
         let mut violations = Violations::default();
         let members = open(&mut scan, &mut violations, 1)?;
         scan.lexer.end()?;
         match violations.listed().first() {
             None => Ok(Self { members }),
-            Some(violation) => Err(NoDocument(Cow::Owned(violation.to_string()))),
+            Some(violation) => Err(DocumentError(Cow::Owned(violation.to_string()))),
         }
     }
 
@@ -101,7 +101,7 @@ impl<'a> Document<'a> {
         Self { members: lacking(&self.members, &other.members) }
     }
 
-    /// The patch that turns this document into `other`; neither holds a null.
+    /// The patch that write_lock this document into `other`; neither holds a null.
     #[must_use]
     pub fn patch_to(&self, other: &Self) -> Self {
         Self { members: changes(&self.members, &other.members) }
@@ -130,9 +130,9 @@ fn open<'a>(
     scan: &mut Scanner<'a>,
     violations: &mut Violations,
     level: usize,
-) -> Result<Members<'a>, NoDocument> {
+) -> Result<Members<'a>, DocumentError> {
     if level > MAX_DEPTH {
-        return Err(NoDocument(Cow::Borrowed("nested deeper than 64 levels")));
+        return Err(DocumentError(Cow::Borrowed("nested deeper than 64 levels")));
     }
     let mut members = Vec::new();
     scan.enter_object();

@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
             Kind::Object => return self.object(depth),
             Kind::Array => return self.array(depth),
             Kind::String => Value::String(decode(self.scan.string(&mut self.unheard)?.raw)),
-            Kind::Number => Value::Number(Decimal::of(self.scan.number(&mut self.unheard)?.raw)),
+            Kind::Number => Value::Number(Decimal::new(self.scan.number(&mut self.unheard)?.raw)),
             Kind::Null | Kind::Bool => Value::Word(self.scan.value(&mut self.unheard)?.raw),
         }))
     }

@@ -274,7 +274,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn unusual_number(&mut self, raw: &'a str, exponent_len: usize) -> Number<'a> {
-        let written = WrittenOut::of(raw);
+        let written = WrittenOut::new(raw);
         let too_long = written.digits() > MAX_DIGITS;
         if !too_long {
             self.growth += written.len().cast_signed() - raw.len().cast_signed();

@@ -18,7 +18,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// Takes the text of a JSON number; of another text the parts mean nothing.
-    fn of(text: &'a str) -> Self {
+    fn new(text: &'a str) -> Self {
         let unsigned = text.strip_prefix('-').unwrap_or(text);
         let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, ""));
         let (int, frac) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -59,8 +59,8 @@ pub(crate) struct WrittenOut {
 
 impl WrittenOut {
     /// Measures the text of a JSON number.
-    pub(crate) fn of(text: &str) -> Self {
-        let parts = Parts::of(text);
+    pub(crate) fn new(text: &str) -> Self {
+        let parts = Parts::new(text);
         let is_zero = parts.is_zero();
         let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(EXPONENT_CAP);
         let leading_zeros = i64::try_from(parts.leading_zeros()).unwrap_or(EXPONENT_CAP);
@@ -98,8 +98,8 @@ pub(crate) struct Decimal {
 
 impl Decimal {
     /// Takes the text of a JSON number.
-    pub(crate) fn of(text: &str) -> Self {
-        let parts = Parts::of(text);
+    pub(crate) fn new(text: &str) -> Self {
+        let parts = Parts::new(text);
         if parts.is_zero() {
             return Self { negative: false, digits: String::new(), exponent: 0 };
         }
@@ -129,12 +129,12 @@ impl Decimal {
 
 /// Whether a number's value has no fraction.
 pub(crate) fn is_whole(text: &str) -> bool {
-    Decimal::of(text).is_whole()
+    Decimal::new(text).is_whole()
 }
 
 /// A number's value, where it is whole and an `i64`.
 pub(crate) fn whole(text: &str) -> Option<i64> {
-    Decimal::of(text).to_i64()
+    Decimal::new(text).to_i64()
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
             ("0e99999999999999999999999999", 1, 1),
             ("0.0000e99999999999999999999999999", 1, 1),
         ] {
-            let written = WrittenOut::of(text);
+            let written = WrittenOut::new(text);
             assert_eq!((written.digits(), written.len()), (digits, length), "{text}");
         }
     }
@@ -174,10 +174,10 @@ mod tests {
     #[test]
     fn huge_exponents_overflow_nothing() {
         let exponent = "9".repeat(5000);
-        assert!(WrittenOut::of(&format!("1e{exponent}")).digits() > MAX_DIGITS);
-        assert!(WrittenOut::of(&format!("1e-{exponent}")).digits() > MAX_DIGITS);
-        assert!(WrittenOut::of(&format!("0e-{exponent}")).digits() > MAX_DIGITS);
-        assert_eq!(WrittenOut::of(&format!("1e{}1", "0".repeat(5000))).digits(), 2);
+        assert!(WrittenOut::new(&format!("1e{exponent}")).digits() > MAX_DIGITS);
+        assert!(WrittenOut::new(&format!("1e-{exponent}")).digits() > MAX_DIGITS);
+        assert!(WrittenOut::new(&format!("0e-{exponent}")).digits() > MAX_DIGITS);
+        assert_eq!(WrittenOut::new(&format!("1e{}1", "0".repeat(5000))).digits(), 2);
     }
 
     #[test]
@@ -192,10 +192,10 @@ mod tests {
             ("24439.750000000000000001", "24439750000000000000001e-18"),
             ("-120", "-1.20e2"),
         ] {
-            assert_eq!(Decimal::of(one), Decimal::of(other), "{one} {other}");
+            assert_eq!(Decimal::new(one), Decimal::new(other), "{one} {other}");
         }
         for (one, other) in [("1", "-1"), ("1", "10"), ("9007199254740993", "9007199254740992")] {
-            assert_ne!(Decimal::of(one), Decimal::of(other), "{one} {other}");
+            assert_ne!(Decimal::new(one), Decimal::new(other), "{one} {other}");
         }
     }
 

@@ -8,9 +8,9 @@ use super::timestamp::Timestamp;
 /// Marks in the log what one try to apply a batch wrote, so that a sender whose try ended with
 /// [`ApplyError::Unknown`] can be told whether it was that try that stored the event, or another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp(pub i32);
+pub struct AttemptId(pub i32);
 
-impl Stamp {
+impl AttemptId {
     /// One that no other try has, but for one in four billion.
     pub(crate) fn random() -> Self {
         let [a, b, c, d, ..] = *Uuid::new_v4().as_bytes();
@@ -34,7 +34,7 @@ pub struct LoggedEvent {
     /// When it was committed.
     pub committed: Timestamp,
     /// The try that stored it.
-    pub stamp: Stamp,
+    pub attempt: AttemptId,
     /// The updates in their order.
     pub updates: Vec<LoggedUpdate>,
 }

@@ -80,7 +80,7 @@ impl ProblemKind {
     }
 
     /// The word behind `urn:producer:problem:`.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         self.row().0
     }
 
@@ -141,7 +141,7 @@ impl Problem {
 
     /// The same problem, with the event it is about.
     #[must_use]
-    pub fn of_event(mut self, uuid: Uuid) -> Self {
+    pub fn with_event_id(mut self, uuid: Uuid) -> Self {
         self.event_id = Some(uuid);
         self
     }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::model::{EntityKey, LoggedEvent, LoggedUpdate, Stamp, Timestamp};
+use crate::model::{AttemptId, EntityKey, LoggedEvent, LoggedUpdate, Timestamp};
 
 /// One row of the log.
 pub(crate) struct LogRecord {
@@ -12,7 +12,7 @@ pub(crate) struct LogRecord {
     pub(crate) created: Option<Timestamp>,
     pub(crate) saved: Option<Timestamp>,
     pub(crate) committed: Timestamp,
-    pub(crate) stamp: Stamp,
+    pub(crate) attempt: AttemptId,
     pub(crate) key: EntityKey,
     pub(crate) version: u64,
     pub(crate) patch: String,
@@ -21,9 +21,9 @@ pub(crate) struct LogRecord {
 /// Puts events together again, one at a time: the rows of one event come behind each other, in the
 /// order of their ordinals.
 #[derive(Default)]
-pub(crate) struct Assembly(Option<LoggedEvent>);
+pub(crate) struct EventAssembler(Option<LoggedEvent>);
 
-impl Assembly {
+impl EventAssembler {
     /// Takes the next row; returns the event before it, where that is whole now.
     pub(crate) fn add(&mut self, row: LogRecord) -> Option<LoggedEvent> {
         let update = LoggedUpdate { key: row.key, version: row.version, patch: row.patch };
@@ -41,7 +41,7 @@ impl Assembly {
             created: row.created,
             saved: row.saved.unwrap_or(row.committed),
             committed: row.committed,
-            stamp: row.stamp,
+            attempt: row.attempt,
             updates: vec![update],
         })
     }

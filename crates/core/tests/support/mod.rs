@@ -22,10 +22,10 @@ pub(crate) struct Db {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) url: String,
     pub(crate) settings: DatabaseSettings,
-    keep: Keep,
+    owned: Owned,
 }
 
-enum Keep {
+enum Owned {
     Postgres(test_support::Database<'static>),
     Sqlite(SqliteFile),
 }
@@ -58,7 +58,7 @@ impl Db {
     pub(crate) async fn postgres(change: Change) -> Self {
         let database = Postgres::shared().fresh_database().await;
         let url = database.url().to_owned();
-        Self::new(url, Keep::Postgres(database), change).await
+        Self::new(url, Owned::Postgres(database), change).await
     }
 
     /// Through PgBouncer, whose two sessions a database's connections share.
@@ -74,31 +74,31 @@ impl Db {
         let url = bouncer.url(database.name());
         let mut settings = settings(&url, change);
         settings.pooler = Pooler::Transaction;
-        Self::migrated(settings, Keep::Postgres(database)).await
+        Self::migrated(settings, Owned::Postgres(database)).await
     }
 
     pub(crate) async fn sqlite(change: Change) -> Self {
         let file = sqlite_file();
-        Self::new(file.url(), Keep::Sqlite(file), change).await
+        Self::new(file.url(), Owned::Sqlite(file), change).await
     }
 
-    async fn new(url: String, keep: Keep, change: Change) -> Self {
-        Self::migrated(settings(&url, change), keep).await
+    async fn new(url: String, owned: Owned, change: Change) -> Self {
+        Self::migrated(settings(&url, change), owned).await
     }
 
-    async fn migrated(settings: DatabaseSettings, keep: Keep) -> Self {
+    async fn migrated(settings: DatabaseSettings, owned: Owned) -> Self {
         let url = settings.url.clone().unwrap_or_default();
         let database = Database::from(DatabaseUrl::parse(Some(&url)).unwrap());
         migrate::up(&database.through(settings.pooler)).await.unwrap();
         let store = open(&settings, clock(START)).await;
-        Self { store, url, settings, keep }
+        Self { store, url, settings, owned }
     }
 
     /// A URL that leads to PostgreSQL itself.
     pub(crate) fn direct_url(&self) -> &str {
-        match &self.keep {
-            Keep::Postgres(database) => database.url(),
-            Keep::Sqlite(_) => &self.url,
+        match &self.owned {
+            Owned::Postgres(database) => database.url(),
+            Owned::Sqlite(_) => &self.url,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::tables::{Logged, PAGE_BYTES};
 pub(super) struct Position(String, String, i64);
 
 impl Position {
-    pub(super) fn of(row: &Logged) -> Self {
+    pub(super) fn from_row(row: &Logged) -> Self {
         let (entity_type, id) = (row.key.entity_type(), row.key.entity_id());
         Self(entity_type.to_owned(), id.to_owned(), bigint(row.version))
     }
@@ -141,7 +141,7 @@ impl Connection {
     }
 
     /// Takes what is left of these events from their uuids.
-    pub(super) async fn make_remnants(&mut self, uuids: &[Uuid]) -> Result<(), MaintenanceError> {
+    pub(super) async fn detach_updates(&mut self, uuids: &[Uuid]) -> Result<(), MaintenanceError> {
         match self {
             Self::Postgres(c) => sqlx::query(
                 "UPDATE event_log SET event_uuid = gen_random_uuid(), ordinal = -1, kind = 3

@@ -30,17 +30,17 @@ pub(crate) enum Kind {
     Event = 0,
     Adopted = 1,
     /// The whole state at its version: what pruning leaves.
-    Base = 2,
+    Checkpoint = 2,
     /// An update whose event is pruned, until its entity's turn comes; it still counts.
-    Remnant = 3,
+    DetachedUpdate = 3,
 }
 
 impl Kind {
-    pub(crate) fn of(column: i32) -> Self {
+    pub(crate) fn from_column(column: i32) -> Self {
         match column {
             1 => Self::Adopted,
-            2 => Self::Base,
-            3 => Self::Remnant,
+            2 => Self::Checkpoint,
+            3 => Self::DetachedUpdate,
             _ => Self::Event,
         }
     }
@@ -199,7 +199,7 @@ fn logged<T>(
         uuid,
         key: EntityKey::new_unchecked(entity_type, entity_id),
         version: count(version),
-        kind: Kind::of(kind),
+        kind: Kind::from_column(kind),
         created_at: created.map(&moment),
         committed_at: moment(committed),
         patch,

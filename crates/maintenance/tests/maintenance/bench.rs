@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, Timestamp};
-use producer_maintenance::{Database, MaintenanceError, News, adopt, migrate, prune, rebuild};
+use producer_maintenance::{Database, MaintenanceError, Progress, adopt, migrate, prune, rebuild};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use test_support::Postgres;
 
@@ -162,9 +162,9 @@ impl Bench {
         &self,
     ) -> Result<(adopt::Summary, Vec<String>), MaintenanceError> {
         let (clock, mut lines) = (Clock::from_fn(|| NOW), Vec::new());
-        let mut news = listing(&mut lines);
-        let summary = adopt::adopt(&self.database(), MAX_ENTITY_BYTES, &clock, &mut news).await;
-        drop(news);
+        let mut progress = listing(&mut lines);
+        let summary = adopt::adopt(&self.database(), MAX_ENTITY_BYTES, &clock, &mut progress).await;
+        drop(progress);
         Ok((summary?, lines))
     }
 
@@ -184,9 +184,9 @@ impl Bench {
     }
 }
 
-fn listing(lines: &mut Vec<String>) -> impl FnMut(News) + Send {
-    |news| {
-        if let News::Line(line) = news {
+fn listing(lines: &mut Vec<String>) -> impl FnMut(Progress) + Send {
+    |progress| {
+        if let Progress::Line(line) = progress {
             lines.push(line);
         }
     }

@@ -126,7 +126,7 @@ async fn a_newer_releases_step_is_left_alone() {
         let down = migrate::down(&bench.database(), 0).await;
         assert!(matches!(down, Err(MaintenanceError::Refused(_))), "{down:?}");
         bench.log("a", 1, 0, "{\"x\":1}").await;
-        assert_eq!(bench.rebuild(true).await.0.mended, 1);
+        assert_eq!(bench.rebuild(true).await.0.repaired, 1);
     }
 }
 

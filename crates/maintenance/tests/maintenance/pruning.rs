@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use producer_core::{Clock, Timestamp};
-use producer_maintenance::{News, prune};
+use producer_maintenance::{Progress, prune};
 use serde_json::json;
 
 use super::bench::Bench;
 
-fn summary(deleted: u64, rebased: u64, left: u64) -> prune::Summary {
-    prune::Summary { deleted, rebased, left }
+fn summary(deleted: u64, checkpointed: u64, left: u64) -> prune::Summary {
+    prune::Summary { deleted, checkpointed, left }
 }
 
 /// The log as `id version kind`, in order.
@@ -52,7 +52,7 @@ async fn old_entries_go_and_a_base_stands_for_them() {
         is_clean(&bench).await;
         // and the base alone explains the state
         bench.run("UPDATE entities SET data = '{}', version = 1 WHERE entity_id = 'a'").await;
-        assert_eq!(bench.rebuild(true).await.0.mended, 1);
+        assert_eq!(bench.rebuild(true).await.0.repaired, 1);
         assert_eq!(
             bench.entity("a").await.1,
             serde_json::from_str::<serde_json::Value>(data).unwrap()
@@ -166,11 +166,12 @@ async fn a_long_log_goes_in_steps_and_two_runs_take_turns() {
         bench.run(&format!("{insert} {long} FROM {}", series(1700))).await;
         let many = format!("SELECT {uuid}, 0, 1, {time}, 'Car', 'one' || n, 'Test', {patch}");
         bench.run(&format!("{insert} {many} FROM {}", series(1100))).await;
-        assert_eq!(bench.rebuild(true).await.0.mended, 1101);
+        assert_eq!(bench.rebuild(true).await.0.repaired, 1101);
 
         let ((first, _), (second, _)) = tokio::join!(bench.prune(2026), bench.prune(2026));
-        let both = summary(first.deleted + second.deleted, first.rebased + second.rebased, 0);
-        assert!(both.rebased >= 1101 && both.deleted == 2800, "{first:?} {second:?}");
+        let both =
+            summary(first.deleted + second.deleted, first.checkpointed + second.checkpointed, 0);
+        assert!(both.checkpointed >= 1101 && both.deleted == 2800, "{first:?} {second:?}");
         assert_eq!(bench.text("SELECT count(*) FROM event_log").await, "1101");
         is_clean(&bench).await;
         assert_eq!(bench.entity("long").await, ("1700".to_owned(), json!({"x": 1700})));
@@ -183,9 +184,9 @@ async fn progress_is_told() {
         bench.row("a", 1, (1, 0, 0), 2024, "{}").await;
         bench.store("a", 1, "{}").await;
         let clock = Clock::from_fn(|| Timestamp::from_micros(1_893_456_000_000_000));
-        let (age, mut news) = (Duration::from_secs(1), Vec::new());
-        let mut tell = |told| news.push(told);
+        let (age, mut progress) = (Duration::from_secs(1), Vec::new());
+        let mut tell = |told| progress.push(told);
         prune::prune(&bench.database(), age, &clock, &mut tell).await.expect("pruned");
-        assert_eq!(news, [News::Total(1), News::Done(1)]);
+        assert_eq!(progress, [Progress::Total(1), Progress::Done(1)]);
     }
 }

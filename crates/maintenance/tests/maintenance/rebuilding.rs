@@ -35,14 +35,14 @@ async fn differences_are_reported_and_mended_where_the_log_explains_them() {
         break_rows(&bench).await;
         let (found, lines) = bench.rebuild(false).await;
         assert_eq!(
-            (found.entities, found.differing, found.mended, found.unexplained),
+            (found.entities, found.differing, found.repaired, found.unexplained),
             (9, 4, 0, 3)
         );
         for id in ["missing", "other", "behind", "small", "logless", "gap", "short"] {
             assert!(lines.iter().any(|line| line.starts_with(&format!("Car {id}: "))), "{lines:?}");
         }
-        let (mended, _) = bench.rebuild(true).await;
-        assert_eq!((mended.differing, mended.mended, mended.unexplained), (4, 4, 3));
+        let (repaired, _) = bench.rebuild(true).await;
+        assert_eq!((repaired.differing, repaired.repaired, repaired.unexplained), (4, 4, 3));
         assert_eq!(bench.entity("missing").await, ("1".to_owned(), json!({"x": 1})));
         assert_eq!(bench.entity("other").await, ("1".to_owned(), json!({"x": 1})));
         assert_eq!(bench.entity("behind").await, ("2".to_owned(), json!({"x": 2})));
@@ -73,13 +73,13 @@ async fn a_log_of_many_pages_folds() {
             ))
             .await;
         bench.log("next", 1, 0, r#"{"x":1}"#).await;
-        assert_eq!(bench.rebuild(true).await.0.mended, 2);
+        assert_eq!(bench.rebuild(true).await.0.repaired, 2);
         assert_eq!(bench.entity("long").await, ("1700".to_owned(), json!({"x": 1700})));
         assert_eq!(bench.entity("next").await, ("1".to_owned(), json!({"x": 1})));
     }
 }
 
-/// A time that lies behind the log is mended; one ahead isn't, or time would run backwards for those
+/// A time that lies behind the log is repaired; one ahead isn't, or time would run backwards for those
 /// who have read it.
 #[tokio::test]
 async fn times_are_compared_with_the_log() {
@@ -100,10 +100,10 @@ async fn times_are_compared_with_the_log() {
             let told = |line: &String| line.starts_with(&format!("Car {id}: its {what} is stored"));
             assert!(lines.iter().any(told), "{lines:?}");
         }
-        assert_eq!(bench.rebuild(true).await.0.mended, 3);
+        assert_eq!(bench.rebuild(true).await.0.repaired, 3);
         let years = "SELECT count(*) FROM entities WHERE entity_id = 'ahead' AND updated_at = ";
         assert_eq!(bench.text(&format!("{years}{}", bench.time(2026))).await, "1", "it stays");
-        assert_eq!(bench.entity("ahead").await.1, json!({"x": 1}), "its document is mended");
+        assert_eq!(bench.entity("ahead").await.1, json!({"x": 1}), "its document is repaired");
         let (again, lines) = bench.rebuild(true).await;
         assert_eq!((again.differing, again.unexplained), (0, 1));
         assert!(lines[0].starts_with("Car ahead: its updatedAt is stored"), "{lines:?}");

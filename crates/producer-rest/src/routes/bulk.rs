@@ -11,9 +11,9 @@ use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 
 use super::query_pairs;
-use crate::body::{self, Media, Wire};
+use crate::body::{self, BodyStream, Media};
 use crate::ndjson::{Line, Lines, line_too_long};
-use crate::problem::Failure;
+use crate::problem::ProblemResponse;
 use crate::report::{BulkBody, Listing, Report};
 use crate::{AppState, docs};
 
@@ -24,7 +24,7 @@ struct Options {
 }
 
 impl Options {
-    fn of(uri: &Uri) -> Result<Self, Failure> {
+    fn from_query(uri: &Uri) -> Result<Self, ProblemResponse> {
         let mut options = Self::default();
         for (name, value) in query_pairs(uri)? {
             match (name.as_str(), value.as_str()) {
@@ -43,8 +43,8 @@ impl Options {
     }
 }
 
-fn bad(detail: &'static str) -> Failure {
-    Failure::new(ProblemKind::Malformed, detail)
+fn bad(detail: &'static str) -> ProblemResponse {
+    ProblemResponse::new(ProblemKind::Malformed, detail)
 }
 
 /// Takes many events: a JSON array of 1 to 10,000, or NDJSON of any length, read as it comes.
@@ -70,10 +70,10 @@ pub(crate) async fn post(
     uri: Uri,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Failure> {
+) -> Result<Response, ProblemResponse> {
     let _in_hand = app.enter()?;
-    let body = Wire::new(body, app.body_limits());
-    let options = Options::of(&uri)?;
+    let body = BodyStream::new(body, app.body_limits());
+    let options = Options::from_query(&uri)?;
     match body::media(&headers)? {
         Media::Json => array(&app, &options, &headers, body).await,
         Media::Ndjson if options.atomic => Err(bad("mode=atomic takes a JSON array, no NDJSON")),
@@ -85,8 +85,8 @@ async fn array(
     app: &AppState,
     options: &Options,
     headers: &HeaderMap,
-    body: Wire,
-) -> Result<Response, Failure> {
+    body: BodyStream,
+) -> Result<Response, ProblemResponse> {
     let mut report = app.report(options.listing);
     let read = body.whole(headers, &app.budget);
     let (bytes, lease) = request::during(Part::Body, read).await?;
@@ -106,8 +106,8 @@ async fn ndjson(
     app: &AppState,
     options: &Options,
     headers: &HeaderMap,
-    body: Wire,
-) -> Result<Response, Failure> {
+    body: BodyStream,
+) -> Result<Response, ProblemResponse> {
     request::is_long();
     let source = body.endless(headers)?;
     let settings = &app.settings;
@@ -162,14 +162,14 @@ async fn collect(mut results: CallResults, report: &mut Report) {
     }
 }
 
-fn nothing_in_it(end: End) -> Failure {
+fn nothing_in_it(end: End) -> ProblemResponse {
     match end {
-        End::Body => Failure::new(ProblemKind::Validation, "must have at least one event"),
-        End::Cut => Failure::new(ProblemKind::Unavailable, "the service is draining"),
+        End::Body => ProblemResponse::new(ProblemKind::Validation, "must have at least one event"),
+        End::Cut => ProblemResponse::new(ProblemKind::Unavailable, "the service is draining"),
     }
 }
 
-fn answer(app: &AppState, mut report: Report) -> Result<Response, Failure> {
+fn answer(app: &AppState, mut report: Report) -> Result<Response, ProblemResponse> {
     match report.summary().nothing_stored() {
         Some(problem) => Err(problem.clone().into()),
         None => Ok(report.into_response(app.clock.new_uuid())),

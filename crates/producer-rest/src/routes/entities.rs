@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{Decoded, json_text, unreachable};
-use crate::problem::Failure;
+use crate::problem::ProblemResponse;
 use crate::{AppState, docs};
 
 /// The current state of an entity.
@@ -34,9 +34,9 @@ pub(crate) struct EntityBody {
 }
 
 impl TryFrom<Entity> for EntityBody {
-    type Error = Failure;
+    type Error = ProblemResponse;
 
-    fn try_from(entity: Entity) -> Result<Self, Failure> {
+    fn try_from(entity: Entity) -> Result<Self, ProblemResponse> {
         Ok(Self {
             entity_type: entity.key.entity_type().into(),
             entity_id: entity.key.entity_id().into(),
@@ -71,12 +71,13 @@ pub(crate) async fn get(
     State(app): State<AppState>,
     Decoded((entity_type, entity_id)): Decoded<(String, String)>,
     headers: HeaderMap,
-) -> Result<Response, Failure> {
+) -> Result<Response, ProblemResponse> {
     let _in_hand = app.enter()?;
     let key = EntityKey::new(&entity_type, &entity_id).map_err(|v| bad_key(&v))?;
     let read = request::during(Part::Database, app.store.entity(&key));
     let entity = read.await.map_err(unreachable)?;
-    let entity = entity.ok_or_else(|| Failure::new(ProblemKind::NotFound, "no such entity"))?;
+    let entity =
+        entity.ok_or_else(|| ProblemResponse::new(ProblemKind::NotFound, "no such entity"))?;
     let etag = format!("\"{}\"", entity.version);
     let validators = validators(&etag, entity.updated_at)?;
     if matches(&headers, &etag) {
@@ -86,20 +87,20 @@ pub(crate) async fn get(
 }
 
 /// An empty id, which the route above doesn't match.
-pub(crate) async fn no_id() -> Failure {
-    Failure::new(
+pub(crate) async fn no_id() -> ProblemResponse {
+    ProblemResponse::new(
         ProblemKind::Malformed,
         "a path value breaks its rule: /entityId must not be empty",
     )
 }
 
-fn bad_key(violations: &Violations) -> Failure {
+fn bad_key(violations: &Violations) -> ProblemResponse {
     let detail = violations.listed().first().map_or_else(String::new, ToString::to_string);
-    Failure::new(ProblemKind::Malformed, format!("a path value breaks its rule: {detail}"))
+    ProblemResponse::new(ProblemKind::Malformed, format!("a path value breaks its rule: {detail}"))
 }
 
-fn validators(etag: &str, updated_at: Timestamp) -> Result<HeaderMap, Failure> {
-    let defect = || Failure::new(ProblemKind::Internal, "a header could not be written");
+fn validators(etag: &str, updated_at: Timestamp) -> Result<HeaderMap, ProblemResponse> {
+    let defect = || ProblemResponse::new(ProblemKind::Internal, "a header could not be written");
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| defect());
     let updated = DateTime::from_timestamp_micros(updated_at.micros()).ok_or_else(defect)?;
     let modified = updated.format("%a, %d %b %Y %H:%M:%S GMT").to_string();

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Decoded, json_text, unreachable};
-use crate::problem::{Failure, ProblemBody};
+use crate::problem::{ProblemBody, ProblemResponse};
 use crate::{AppState, body, docs};
 
 /// The version that an event made of an entity.
@@ -95,10 +95,10 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
 pub(crate) async fn post(
     State(app): State<AppState>,
     request: Request,
-) -> Result<Response, Failure> {
+) -> Result<Response, ProblemResponse> {
     let _in_hand = app.enter()?;
     let (parts, body) = request.into_parts();
-    let body = body::Wire::new(body, app.body_limits());
+    let body = body::BodyStream::new(body, app.body_limits());
     body::only_json(&parts.headers)?;
     let read = body.whole(&parts.headers, &app.budget);
     let (bytes, lease) = telemetry::during(Part::Body, read).await?;
@@ -150,9 +150,9 @@ struct UpdateBody {
 }
 
 impl TryFrom<LoggedUpdate> for UpdateBody {
-    type Error = Failure;
+    type Error = ProblemResponse;
 
-    fn try_from(update: LoggedUpdate) -> Result<Self, Failure> {
+    fn try_from(update: LoggedUpdate) -> Result<Self, ProblemResponse> {
         Ok(Self {
             entity_type: update.key.entity_type().into(),
             entity_id: update.key.entity_id().into(),
@@ -164,9 +164,9 @@ impl TryFrom<LoggedUpdate> for UpdateBody {
 }
 
 impl TryFrom<LoggedEvent> for LoggedBody {
-    type Error = Failure;
+    type Error = ProblemResponse;
 
-    fn try_from(event: LoggedEvent) -> Result<Self, Failure> {
+    fn try_from(event: LoggedEvent) -> Result<Self, ProblemResponse> {
         let updates = event.updates.into_iter().map(UpdateBody::try_from);
         Ok(Self {
             event_header: HeaderBody {
@@ -194,12 +194,14 @@ impl TryFrom<LoggedEvent> for LoggedBody {
 pub(crate) async fn get(
     State(app): State<AppState>,
     Decoded(uuid): Decoded<String>,
-) -> Result<Json<LoggedBody>, Failure> {
+) -> Result<Json<LoggedBody>, ProblemResponse> {
     let _in_hand = app.enter()?;
-    let uuid = decode::uuid(&uuid)
-        .ok_or_else(|| Failure::new(ProblemKind::Malformed, "the path value uuid is no UUID"))?;
+    let uuid = decode::uuid(&uuid).ok_or_else(|| {
+        ProblemResponse::new(ProblemKind::Malformed, "the path value uuid is no UUID")
+    })?;
     let read = telemetry::during(Part::Database, app.store.event(uuid));
     let event = read.await.map_err(unreachable)?;
-    let event = event.ok_or_else(|| Failure::new(ProblemKind::NotFound, "no such event"))?;
+    let event =
+        event.ok_or_else(|| ProblemResponse::new(ProblemKind::NotFound, "no such event"))?;
     Ok(Json(event.try_into()?))
 }

@@ -24,7 +24,7 @@ async fn the_document_names_every_route_and_every_problem() {
     }
     let text = document["info"]["description"].as_str().unwrap();
     for kind in ProblemKind::ALL {
-        assert!(text.contains(&format!("| {} | `{}` |", kind.http_status(), kind.word())));
+        assert!(text.contains(&format!("| {} | `{}` |", kind.http_status(), kind.as_str())));
     }
 }
 

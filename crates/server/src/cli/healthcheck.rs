@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use super::Failure;
+use super::ExitError;
 use crate::Api;
 use crate::serve::provider;
 use crate::settings::Settings;
@@ -21,7 +21,7 @@ use crate::settings::Settings;
 pub(super) async fn healthcheck<A: Api>(
     settings: &Settings,
     args: &A::Args,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, ExitError> {
     // a service that listens on every address is asked on the loopback one
     let ip = match settings.bind_address {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -33,7 +33,7 @@ pub(super) async fn healthcheck<A: Api>(
     let patience = settings.request_timeout;
     let asked = tokio::time::timeout(patience, ask::<A>(address, settings)).await;
     let ready = asked.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
-    ready.map_err(|reason| Failure::new(format!("{address}: {reason}")))?;
+    ready.map_err(|reason| ExitError::new(format!("{address}: {reason}")))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use producer_core::Clock;
-use producer_maintenance::{Database, MaintenanceError, News, adopt, migrate, prune, rebuild};
+use producer_maintenance::{Database, MaintenanceError, Progress, adopt, migrate, prune, rebuild};
 
-use super::Failure;
-use super::line::Migrate;
+use super::ExitError;
+use super::args::Migrate;
 use crate::settings::Settings;
 
-/// The exit status where differences were found and not mended.
+/// The exit status where differences were found and not repaired.
 const DIFFERS: u8 = 1;
 
 /// The exit status where something was left alone.
 const LEFT: u8 = 3;
 
 /// How often progress is told where there is no terminal.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-impl From<MaintenanceError> for Failure {
+impl From<MaintenanceError> for ExitError {
     fn from(error: MaintenanceError) -> Self {
         Self::new(error)
     }
@@ -31,7 +31,7 @@ pub(super) async fn migrate(
     database: &Database,
     command: Migrate,
     settings: &Settings,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, ExitError> {
     match command {
         Migrate::Up => {
             migrate::up(database).await?;
@@ -60,11 +60,11 @@ fn print_status(steps: &[migrate::Step]) {
     }
 }
 
-async fn adopt(database: &Database, max_entity_bytes: usize) -> Result<ExitCode, Failure> {
-    let mut progress = Progress::new();
-    let tell = &mut |news| progress.tell(news);
-    let summary = adopt::adopt(database, max_entity_bytes, &Clock::system(), tell).await?;
-    progress.finish();
+async fn adopt(database: &Database, max_entity_bytes: usize) -> Result<ExitCode, ExitError> {
+    let mut reporter = ProgressReporter::new();
+    let report = &mut |progress| reporter.report(progress);
+    let summary = adopt::adopt(database, max_entity_bytes, &Clock::system(), report).await?;
+    reporter.finish();
     if !summary.found {
         println!("there is no table car_entities to adopt");
         return Ok(ExitCode::SUCCESS);
@@ -74,58 +74,66 @@ async fn adopt(database: &Database, max_entity_bytes: usize) -> Result<ExitCode,
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::from(LEFT) })
 }
 
-pub(super) async fn rebuild(database: &Database, write: bool) -> Result<ExitCode, Failure> {
-    let mut progress = Progress::new();
-    let summary = rebuild::rebuild(database, write, &mut |news| progress.tell(news)).await?;
-    progress.finish();
-    let rebuild::Summary { entities, differing, mended, unexplained } = summary;
-    println!("{entities} entities, {differing} differ, {mended} mended, {unexplained} unexplained");
+pub(super) async fn rebuild(database: &Database, write: bool) -> Result<ExitCode, ExitError> {
+    let mut reporter = ProgressReporter::new();
+    let summary =
+        rebuild::rebuild(database, write, &mut |progress| reporter.report(progress)).await?;
+    reporter.finish();
+    let rebuild::Summary { entities, differing, repaired, unexplained } = summary;
+    println!(
+        "{entities} entities, {differing} differ, {repaired} repaired, {unexplained} unexplained"
+    );
     Ok(match summary {
         _ if unexplained > 0 => ExitCode::from(LEFT),
-        _ if differing > mended => ExitCode::from(DIFFERS),
+        _ if differing > repaired => ExitCode::from(DIFFERS),
         _ => ExitCode::SUCCESS,
     })
 }
 
-pub(super) async fn prune(database: &Database, older_than: Duration) -> Result<ExitCode, Failure> {
-    let mut progress = Progress::new();
-    let tell = &mut |news| progress.tell(news);
-    let summary = prune::prune(database, older_than, &Clock::system(), tell).await?;
-    progress.finish();
-    let prune::Summary { deleted, rebased, left } = summary;
-    println!("{deleted} log entries deleted, {rebased} entities got a base entry, {left} left");
+pub(super) async fn prune(
+    database: &Database,
+    older_than: Duration,
+) -> Result<ExitCode, ExitError> {
+    let mut reporter = ProgressReporter::new();
+    let report = &mut |progress| reporter.report(progress);
+    let summary = prune::prune(database, older_than, &Clock::system(), report).await?;
+    reporter.finish();
+    let prune::Summary { deleted, checkpointed, left } = summary;
+    println!(
+        "{deleted} log entries deleted, {checkpointed} entities got a base entry, {left} left"
+    );
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::from(LEFT) })
 }
 
 /// A bar on a terminal, else a line now and then on standard error. What is listed goes to standard
 /// output.
-struct Progress {
+struct ProgressReporter {
     bar: Option<ProgressBar>,
     total: u64,
-    told: Instant,
+    reported_at: Instant,
 }
 
-impl Progress {
+impl ProgressReporter {
     fn new() -> Self {
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         let on_terminal = std::io::stderr().is_terminal();
         let bar = on_terminal.then(|| ProgressBar::new(0).with_style(style));
-        Self { bar, total: 0, told: Instant::now() }
+        Self { bar, total: 0, reported_at: Instant::now() }
     }
 
-    fn tell(&mut self, news: News) {
-        match (news, &self.bar) {
-            (News::Line(line), Some(bar)) => bar.suspend(|| println!("{line}")),
-            (News::Line(line), None) => println!("{line}"),
-            (News::Total(total), Some(bar)) => bar.set_length(total),
-            (News::Total(total), None) => self.total = total,
-            (News::Done(done), Some(bar)) => bar.set_position(done),
-            (News::Done(done), None) if self.told.elapsed() >= TELL_EVERY => {
-                self.told = Instant::now();
+    fn report(&mut self, progress: Progress) {
+        match (progress, &self.bar) {
+            (Progress::Line(line), Some(bar)) => bar.suspend(|| println!("{line}")),
+            (Progress::Line(line), None) => println!("{line}"),
+            (Progress::Total(total), Some(bar)) => bar.set_length(total),
+            (Progress::Total(total), None) => self.total = total,
+            (Progress::Done(done), Some(bar)) => bar.set_position(done),
+            (Progress::Done(done), None) if self.reported_at.elapsed() >= REPORT_EVERY => {
+                self.reported_at = Instant::now();
                 eprintln!("{done} of {}", self.total);
             }
-            (News::Done(_), None) => {}
+            (Progress::Done(_), None) => {}
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, open_files};
+use super::{ExitError, open_files};
 use crate::admin::Admin;
 use crate::budget::Budget;
 use crate::metrics::ServiceMetrics;
@@ -25,14 +25,14 @@ use crate::{Api, App};
 const MIGRATE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What `SHUTDOWN_GRACE` doesn't cover: closing, once everybody is answered.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) async fn serve<A: Api>(
     settings: Settings,
     args: A::Args,
     database: Database,
     writers: &Handle,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, ExitError> {
     let mut stop = StopSignals::new()?;
     let tls = load_tls::<A>(&settings)?;
     open_files::raise_limit(&settings);
@@ -44,7 +44,7 @@ pub(super) async fn serve<A: Api>(
     };
     let app = app::<A>(settings, args, &started, writers);
     let admin = admin.map(|listener| Admin::start(listener, &app.settings, app.metrics.clone()));
-    let address = listener.local_addr().map_err(Failure::new)?;
+    let address = listener.local_addr().map_err(ExitError::new)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!(api = A::NAME, scheme, %address, %database, "serving");
     let (shutdown, grace) = (app.shutdown.clone(), app.settings.shutdown_grace);
@@ -52,7 +52,7 @@ pub(super) async fn serve<A: Api>(
 
     let early = tokio::select! {
         () = stop.next() => None,
-        ended = &mut server => Some(Failure::new(format!("serving ended: {ended:?}"))),
+        ended = &mut server => Some(ExitError::new(format!("serving ended: {ended:?}"))),
         error = finish_start(&database, &started) => Some(error),
     };
     tracing::info!("draining");
@@ -69,7 +69,7 @@ pub(super) async fn serve<A: Api>(
         }
     };
     tokio::select! {
-        drained = tokio::time::timeout(grace + CLOSE_PATIENCE, drained) => match drained {
+        drained = tokio::time::timeout(grace + CLOSE_TIMEOUT, drained) => match drained {
             Ok(()) => tracing::info!("stopped"),
             Err(_) => tracing::warn!("stopped before everything was answered"),
         },
@@ -78,28 +78,28 @@ pub(super) async fn serve<A: Api>(
     early.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-fn load_tls<A: Api>(settings: &Settings) -> Result<Option<Tls>, Failure> {
+fn load_tls<A: Api>(settings: &Settings) -> Result<Option<Tls>, ExitError> {
     let files = settings.tls_cert_file.as_ref().zip(settings.tls_key_file.as_ref());
     let tls = files.map(|(cert, key)| Tls::load(cert, key, A::PROTOCOLS)).transpose();
-    tls.map_err(Failure::unusable)
+    tls.map_err(ExitError::unusable)
 }
 
-fn listen<A: Api>(settings: &Settings, args: &A::Args) -> Result<TcpListener, Failure> {
+fn listen<A: Api>(settings: &Settings, args: &A::Args) -> Result<TcpListener, ExitError> {
     let address = SocketAddr::new(settings.bind_address, A::port(args));
     crate::serve::bind(address).map_err(|error| taken(address, &error))
 }
 
-fn listen_for_operators(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+fn listen_for_operators(settings: &Settings) -> Result<Option<TcpListener>, ExitError> {
     let Some(port) = settings.admin_port else { return Ok(None) };
     let address = SocketAddr::new(settings.admin_bind_address, port);
     let listener = crate::serve::bind(address).map_err(|error| taken(address, &error))?;
-    let address = listener.local_addr().map_err(Failure::new)?;
+    let address = listener.local_addr().map_err(ExitError::new)?;
     tracing::info!(%address, "metrics are served apart");
     Ok(Some(listener))
 }
 
-fn taken(address: SocketAddr, error: &std::io::Error) -> Failure {
-    Failure::new(format!("{address} can't be listened on: {error}"))
+fn taken(address: SocketAddr, error: &std::io::Error) -> ExitError {
+    ExitError::new(format!("{address} can't be listened on: {error}"))
 }
 
 /// What a start leads to.
@@ -109,7 +109,7 @@ struct Started {
     migrate_later: bool,
 }
 
-async fn start(settings: &Settings, database: &Database) -> Result<Started, Failure> {
+async fn start(settings: &Settings, database: &Database) -> Result<Started, ExitError> {
     let migrate_later = settings.migrate_on_start
         && match prepare(database).await {
             Ok(()) => false,
@@ -117,9 +117,9 @@ async fn start(settings: &Settings, database: &Database) -> Result<Started, Fail
                 tracing::warn!(%error, "the database can't be used yet: answering 503");
                 true
             }
-            Err(error) => return Err(Failure::new(error)),
+            Err(error) => return Err(ExitError::new(error)),
         };
-    let store = store::connect(&settings.database()).await.map_err(Failure::new)?;
+    let store = store::connect(&settings.database()).await.map_err(ExitError::new)?;
     Ok(Started { store, migrate_later })
 }
 
@@ -134,14 +134,14 @@ async fn prepare(database: &Database) -> Result<(), MaintenanceError> {
 }
 
 /// Migrates once the database is back; returns only when that can never be.
-async fn finish_start(database: &Database, started: &Started) -> Failure {
+async fn finish_start(database: &Database, started: &Started) -> ExitError {
     let mut pending = started.migrate_later;
     while pending {
         tokio::time::sleep(MIGRATE_AGAIN_AFTER).await;
         match prepare(database).await {
             Ok(()) => pending = false,
             Err(error) if error.may_pass() => {}
-            Err(error) => return Failure::new(error),
+            Err(error) => return ExitError::new(error),
         }
     }
     std::future::pending().await
@@ -174,8 +174,8 @@ struct StopSignals {
 }
 
 impl StopSignals {
-    fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(Failure::new);
+    fn new() -> Result<Self, ExitError> {
+        let listen = |kind| signal(kind).map_err(ExitError::new);
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,

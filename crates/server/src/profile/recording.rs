@@ -24,7 +24,7 @@ pub(super) fn record(length: Duration, asker_left: &Receiver<()>) -> Result<Stac
         return Err(Error::other("the asker has left"));
     }
     let report = guard.report().build().map_err(Error::other)?;
-    Ok(Stacks::of(&report))
+    Ok(Stacks::from_report(&report))
 }
 
 fn start(frequency: i32) -> Result<ProfilerGuard<'static>, Error> {

@@ -28,10 +28,11 @@ pub(super) struct Stacks {
 }
 
 impl Stacks {
-    pub(super) fn of(report: &Report) -> Self {
+    pub(super) fn from_report(report: &Report) -> Self {
         let mut samples = BTreeMap::new();
         for (frames, &count) in &report.data {
-            *samples.entry(Stack::of(frames)).or_default() += u64::try_from(count).unwrap_or(0);
+            *samples.entry(Stack::from_frames(frames)).or_default() +=
+                u64::try_from(count).unwrap_or(0);
         }
         Self { samples, started: report.timing.start_time, took: report.timing.duration }
     }
@@ -54,7 +55,7 @@ impl Stacks {
 }
 
 impl Stack {
-    fn of(frames: &Frames) -> Self {
+    fn from_frames(frames: &Frames) -> Self {
         let mut functions: Vec<_> =
             frames.frames.iter().flatten().map(|symbol| symbol.name()).collect();
         if functions.is_empty() {

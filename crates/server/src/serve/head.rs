@@ -29,9 +29,9 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    fn begin(self: &Arc<Self>) -> Hold {
+    fn begin(self: &Arc<Self>) -> InFlightGuard {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        Hold::new(self)
+        InFlightGuard::new(self)
     }
 
     fn begun(&self) -> usize {
@@ -45,16 +45,16 @@ impl Requests {
 
 /// As long as one is there, bytes that come belong to a request whose head is over.
 #[derive(Debug)]
-struct Hold(Arc<Requests>);
+struct InFlightGuard(Arc<Requests>);
 
-impl Hold {
+impl InFlightGuard {
     fn new(requests: &Arc<Requests>) -> Self {
         requests.held.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(requests))
     }
 }
 
-impl Drop for Hold {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.held.fetch_sub(1, Ordering::Relaxed);
     }
@@ -122,18 +122,18 @@ impl<R: AsyncRead + Unpin> AsyncRead for HeadDeadline<R> {
 /// A service that notes which requests are in hand: from the call until the request's body and the
 /// answer's are dropped.
 #[derive(Clone)]
-pub(super) struct Noted<S> {
+pub(super) struct TrackedService<S> {
     pub(super) service: S,
     pub(super) requests: Arc<Requests>,
 }
 
-impl<S, B> Service<Request<Incoming>> for Noted<S>
+impl<S, B> Service<Request<Incoming>> for TrackedService<S>
 where
     S: Service<Request<RequestBody>, Response = Response<B>>,
 {
-    type Response = Response<Held<B>>;
+    type Response = Response<TrackedBody<B>>;
     type Error = S::Error;
-    type Future = Answering<S::Future>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.service.poll_ready(cx)
@@ -141,26 +141,26 @@ where
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let hold = self.requests.begin();
-        let of_body = Hold::new(&self.requests);
-        let request = request.map(|body| Held { body, hold: of_body });
-        Answering { answer: self.service.call(request), hold }
+        let of_body = InFlightGuard::new(&self.requests);
+        let request = request.map(|body| TrackedBody { body, hold: of_body });
+        ResponseFuture { answer: self.service.call(request), hold }
     }
 }
 
 /// The body of a request.
-pub type RequestBody = Held<Incoming>;
+pub type RequestBody = TrackedBody<Incoming>;
 
 pin_project! {
     /// A body; as long as it is there, its request is in hand.
     #[derive(Debug)]
-    pub struct Held<B> {
+    pub struct TrackedBody<B> {
         #[pin]
         body: B,
-        hold: Hold,
+        hold: InFlightGuard,
     }
 }
 
-impl<B: Body> Body for Held<B> {
+impl<B: Body> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -182,23 +182,23 @@ impl<B: Body> Body for Held<B> {
 
 pin_project! {
     /// An answer that is being made.
-    pub(super) struct Answering<F> {
+    pub(super) struct ResponseFuture<F> {
         #[pin]
         answer: F,
-        hold: Hold,
+        hold: InFlightGuard,
     }
 }
 
-impl<F, B, E> Future for Answering<F>
+impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response<Held<B>>, E>;
+    type Output = Result<Response<TrackedBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = ready!(this.answer.poll(cx))?;
-        let hold = Hold::new(&this.hold.0);
-        Poll::Ready(Ok(answer.map(|body| Held { body, hold })))
+        let hold = InFlightGuard::new(&this.hold.0);
+        Poll::Ready(Ok(answer.map(|body| TrackedBody { body, hold })))
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::ingest::{ApplyError, ApplyMode, Ingest, Limits, Verdict, WriteStore, Writer};
-use crate::model::{EntityKey, Event, Stamp};
+use crate::model::{AttemptId, EntityKey, Event};
 
 /// What the store does with the next batch instead of simply applying it.
 pub(super) enum Trick {
@@ -27,9 +27,9 @@ pub(super) enum Trick {
 
 #[derive(Default)]
 pub(super) struct Memory {
-    pub(super) log: HashMap<Uuid, (Vec<u64>, Stamp)>,
-    /// The stamp of the last try.
-    pub(super) stamp: i32,
+    pub(super) log: HashMap<Uuid, (Vec<u64>, AttemptId)>,
+    /// The attempt of the last try.
+    pub(super) attempt: i32,
     pub(super) versions: HashMap<EntityKey, u64>,
     /// Uuids in the order in which they took effect.
     pub(super) order: Vec<Uuid>,
@@ -91,8 +91,8 @@ impl Memory {
     }
 
     pub(super) fn apply_one(&mut self, event: &Event) -> Verdict {
-        if let Some((versions, stamp)) = self.log.get(&event.uuid) {
-            return Verdict::Duplicate { versions: versions.clone(), stamp: *stamp };
+        if let Some((versions, attempt)) = self.log.get(&event.uuid) {
+            return Verdict::Duplicate { versions: versions.clone(), attempt: *attempt };
         }
         let versions: Vec<u64> = event
             .updates
@@ -103,14 +103,14 @@ impl Memory {
                 *version
             })
             .collect();
-        self.log.insert(event.uuid, (versions.clone(), Stamp(self.stamp)));
+        self.log.insert(event.uuid, (versions.clone(), AttemptId(self.attempt)));
         self.order.push(event.uuid);
         Verdict::Applied(versions)
     }
 }
 
-fn lost(stamp: i32) -> ApplyError {
-    ApplyError::Unknown { reason: "connection lost".into(), stamp: Stamp(stamp) }
+fn lost(attempt: i32) -> ApplyError {
+    ApplyError::Unknown { reason: "connection lost".into(), attempt: AttemptId(attempt) }
 }
 
 struct FakeWriter(FakeStore);
@@ -126,20 +126,20 @@ impl Writer for FakeWriter {
             self.0.with(|memory| {
                 let trick =
                     if memory.tricks.is_empty() { None } else { Some(memory.tricks.remove(0)) };
-                memory.stamp += 1;
-                let stamp = memory.stamp;
+                memory.attempt += 1;
+                let attempt = memory.attempt;
                 match trick {
                     None | Some(Trick::Apply) => memory.apply(batch, mode),
                     Some(Trick::Fail(error)) => Err(error),
                     Some(Trick::CommitThenLose) => {
                         memory.apply(batch, mode)?;
-                        Err(lost(stamp))
+                        Err(lost(attempt))
                     }
-                    Some(Trick::Lose) => Err(lost(stamp)),
+                    Some(Trick::Lose) => Err(lost(attempt)),
                     Some(Trick::LoseToAnother) => {
-                        memory.stamp += 1;
+                        memory.attempt += 1;
                         memory.apply(batch, mode)?;
-                        Err(lost(stamp))
+                        Err(lost(attempt))
                     }
                     Some(Trick::Panic) => panic!("a defect, on purpose"),
                 }

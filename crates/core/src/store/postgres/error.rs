@@ -4,104 +4,104 @@ use sqlx::Error;
 use sqlx::error::DatabaseError;
 
 use crate::ingest::ApplyError;
-use crate::model::Stamp;
+use crate::model::AttemptId;
 use crate::query::ReadError;
 
 /// How a statement failed.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum StatementError {
     /// The connection broke or went silent: whether the statement took effect is not known.
-    Lost(String),
+    ConnectionLost(String),
     /// The server can't do its work now; the statement had no effect.
-    Down(String),
+    Unavailable(String),
     /// Someone else holds a lock for longer than we wait (55P03).
     LockTimeout(String),
     /// A deadlock, or a race with another writer that a second try settles.
-    Race(String),
+    Contention(String),
     /// A row of that key exists (23505).
-    Exists(String),
+    UniqueViolation(String),
     /// The data broke a rule of the database.
     Refused(String),
 }
 
-impl Fault {
+impl StatementError {
     /// A statement of which nothing can be stored yet, or any more.
     pub(super) fn before_commit(self) -> ApplyError {
         match self {
-            Self::Lost(text) | Self::Down(text) => ApplyError::Unavailable(text),
+            Self::ConnectionLost(text) | Self::Unavailable(text) => ApplyError::Unavailable(text),
             Self::LockTimeout(text)
-            | Self::Race(text)
-            | Self::Exists(text)
+            | Self::Contention(text)
+            | Self::UniqueViolation(text)
             | Self::Refused(text) => ApplyError::Refused(text),
         }
     }
 
     /// A statement that commits.
-    fn at_commit(self, stamp: Stamp) -> ApplyError {
+    fn at_commit(self, attempt: AttemptId) -> ApplyError {
         match self {
-            Self::Lost(reason) => ApplyError::Unknown { reason, stamp },
+            Self::ConnectionLost(reason) => ApplyError::Unknown { reason, attempt },
             other => other.before_commit(),
         }
     }
 }
 
 /// How a transaction failed.
-pub(super) struct Failure {
-    pub(super) fault: Fault,
+pub(super) struct TransactionError {
+    pub(super) error: StatementError,
     /// Whether the commit may have been under way.
     pub(super) committing: bool,
 }
 
-impl Failure {
-    pub(super) fn into_error(self, stamp: Stamp) -> ApplyError {
-        if self.committing { self.fault.at_commit(stamp) } else { self.fault.before_commit() }
+impl TransactionError {
+    pub(super) fn into_error(self, attempt: AttemptId) -> ApplyError {
+        if self.committing { self.error.at_commit(attempt) } else { self.error.before_commit() }
     }
 }
 
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Self { fault, committing: false }
+impl From<StatementError> for TransactionError {
+    fn from(error: StatementError) -> Self {
+        Self { error, committing: false }
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for StatementError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Database(refusal) => Self::of_refusal(&*refusal),
+            Error::Database(refusal) => Self::from_database_error(&*refusal),
             Error::Encode(_) | Error::Decode(_) | Error::ColumnDecode { .. } => {
                 Self::Refused(error.to_string())
             }
-            Error::PoolTimedOut | Error::PoolClosed => Self::Down(error.to_string()),
-            broken => Self::Lost(broken.to_string()),
+            Error::PoolTimedOut | Error::PoolClosed => Self::Unavailable(error.to_string()),
+            broken => Self::ConnectionLost(broken.to_string()),
         }
     }
 }
 
-impl Fault {
-    fn of_refusal(refusal: &dyn DatabaseError) -> Self {
+impl StatementError {
+    fn from_database_error(refusal: &dyn DatabaseError) -> Self {
         let code = refusal.code().unwrap_or_default();
         let text = format!("{} ({code})", refusal.message());
         match &*code {
             "55P03" => Self::LockTimeout(text),
-            "40P01" | "40001" => Self::Race(text),
-            "23505" => Self::Exists(text),
+            "40P01" | "40001" => Self::Contention(text),
+            "23505" => Self::UniqueViolation(text),
             // the server ends the connection, perhaps between the commit and its answer
-            "57P01" | "57P02" => Self::Lost(text),
-            "25006" => Self::Down(text),
+            "57P01" | "57P02" => Self::ConnectionLost(text),
+            "25006" => Self::Unavailable(text),
             _ => match code.get(..2) {
-                Some("08") => Self::Lost(text),
+                Some("08") => Self::ConnectionLost(text),
                 // no room or no connection left; cancelled or starting up; disk; a schema that
                 // isn't there (yet) or that we may not touch
-                Some("53" | "57" | "58" | "28" | "42" | "3D" | "3F") => Self::Down(text),
+                Some("53" | "57" | "58" | "28" | "42" | "3D" | "3F") => Self::Unavailable(text),
                 _ => Self::Refused(text),
             },
         }
     }
 }
 
-impl From<Fault> for ReadError {
-    fn from(fault: Fault) -> Self {
-        match fault.before_commit() {
+impl From<StatementError> for ReadError {
+    fn from(error: StatementError) -> Self {
+        match error.before_commit() {
             ApplyError::Unavailable(text)
             | ApplyError::Unknown { reason: text, .. }
             | ApplyError::Refused(text) => Self(text),

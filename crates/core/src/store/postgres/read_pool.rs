@@ -16,12 +16,12 @@ use crate::store::settings::DatabaseSettings;
 const LOOK_AFTER: Duration = Duration::from_secs(5);
 
 /// The pool that reads take their connections from.
-pub(super) struct Lender {
+pub(super) struct ReadPool {
     pool: MeasuredPool<Postgres>,
     transactions: Transactions,
 }
 
-impl Lender {
+impl ReadPool {
     /// Opens nothing yet: the first read does.
     pub(super) fn new(
         options: PgConnectOptions,
@@ -43,9 +43,9 @@ impl Lender {
     }
 
     /// Lends a connection, behind a pooler with a transaction begun.
-    pub(super) async fn lend(&self) -> Result<Lent, sqlx::Error> {
+    pub(super) async fn acquire(&self) -> Result<ReadConnection, sqlx::Error> {
         let in_transaction = self.transactions.always;
-        let mut lent = Lent { connection: self.pool.acquire().await?, in_transaction };
+        let mut lent = ReadConnection { connection: self.pool.acquire().await?, in_transaction };
         if in_transaction {
             let begin = self.transactions.begin.clone();
             sqlx::raw_sql(begin).execute(&mut *lent.connection).await?;
@@ -74,14 +74,14 @@ async fn answers(connection: &mut PgConnection) -> bool {
 
 /// A connection while it is lent. A read may be dropped half-way: then a transaction may be open,
 /// and the connection is closed instead of going back to the pool.
-pub(super) struct Lent {
+pub(super) struct ReadConnection {
     pub(super) connection: PoolConnection<Postgres>,
     in_transaction: bool,
 }
 
-impl Lent {
+impl ReadConnection {
     /// Ends the transaction, where there is one.
-    pub(super) async fn give_back(mut self) -> Result<(), sqlx::Error> {
+    pub(super) async fn release(mut self) -> Result<(), sqlx::Error> {
         if self.in_transaction {
             sqlx::raw_sql("COMMIT").execute(&mut *self.connection).await?;
             self.in_transaction = false;
@@ -90,7 +90,7 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for ReadConnection {
     fn drop(&mut self) {
         if self.in_transaction {
             self.connection.close_on_drop();

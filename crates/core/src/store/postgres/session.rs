@@ -51,7 +51,7 @@ pub(super) struct Transactions {
     pub(super) begin: SqlStr,
     /// Waits for no row lock; what can't be skipped (a key that another session is just inserting,
     /// and a lock on the table) is waited for a little.
-    pub(super) begin_patient: SqlStr,
+    pub(super) begin_skip_locked: SqlStr,
 }
 
 impl Transactions {
@@ -64,10 +64,10 @@ impl Transactions {
                 begin += &format!("; SET LOCAL {name} = '{value}'");
             }
         }
-        let begin_patient = format!("{begin}; SET LOCAL lock_timeout = '10ms'");
+        let begin_skip_locked = format!("{begin}; SET LOCAL lock_timeout = '10ms'");
         // made of numbers and names of our own
         let sql = |text| AssertSqlSafe(text).into_sql_str();
-        Self { always, begin: sql(begin), begin_patient: sql(begin_patient) }
+        Self { always, begin: sql(begin), begin_skip_locked: sql(begin_skip_locked) }
     }
 
     /// Whether prepared statements may stay in the session, under a name, for the next time.

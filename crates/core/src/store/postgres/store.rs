@@ -8,9 +8,9 @@ use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
 use super::query;
-use super::read_pool::Lender;
+use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
-use super::write::{Keep, OpenError, PgWriter, WriterSettings, open};
+use super::write::{ConnectionLifetime, OpenError, PgWriter, WriterSettings, open};
 use crate::ingest::{WriteStore, Writer};
 use crate::model::{Clock, Entity, EntityKey, LoggedEvent};
 use crate::query::{ReadError, ReadStore};
@@ -24,7 +24,7 @@ const WRITERS: u32 = 2;
 
 /// A PostgreSQL database.
 pub struct PostgresStore {
-    lender: Lender,
+    read_pool: ReadPool,
     writers: u32,
     writer_settings: WriterSettings,
     read_deadline: Duration,
@@ -38,20 +38,23 @@ impl PostgresStore {
         let most = settings.max_connections;
         let writers = (most / 2).clamp(1, WRITERS);
         let readers = most.saturating_sub(writers).max(1);
-        let lender = Lender::new(options.clone(), settings, readers, transactions.clone());
+        let read_pool = ReadPool::new(options.clone(), settings, readers, transactions.clone());
         let writer_settings = WriterSettings {
             options,
             pooler: settings.pooler,
             transactions,
-            keep: Keep { idle: settings.idle_timeout, life: settings.max_lifetime },
+            lifetime: ConnectionLifetime {
+                idle: settings.idle_timeout,
+                max: settings.max_lifetime,
+            },
             connect_deadline: settings.acquire_timeout,
-            flight_deadline: settings.statement_timeout + SLACK,
+            statement_deadline: settings.statement_timeout + SLACK,
             max_entity_bytes: settings.max_entity_bytes,
             clock,
         };
         let slower = settings.acquire_timeout.max(settings.statement_timeout);
         let read_deadline = slower + SLACK;
-        Self { lender, writers, writer_settings, read_deadline }
+        Self { read_pool, writers, writer_settings, read_deadline }
     }
 
     /// A read that no broken connection of the pool can fail.
@@ -59,7 +62,7 @@ impl PostgresStore {
     where
         F: Future<Output = Result<T, sqlx::Error>>,
     {
-        query::with_retry(self.read_deadline, self.lender.usage().max, read).await
+        query::with_retry(self.read_deadline, self.read_pool.usage().max, read).await
     }
 
     /// Looks at the server once. One that can't be reached is no error: the service comes up and
@@ -94,24 +97,24 @@ impl ReadStore for PostgresStore {
         &'a self,
         key: &'a EntityKey,
     ) -> BoxFuture<'a, Result<Option<Entity>, ReadError>> {
-        Box::pin(self.read(move || query::entity(&self.lender, key)))
+        Box::pin(self.read(move || query::entity(&self.read_pool, key)))
     }
 
     fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
-        Box::pin(self.read(move || query::event(&self.lender, uuid)))
+        Box::pin(self.read(move || query::event(&self.read_pool, uuid)))
     }
 }
 
 impl Store for PostgresStore {
     fn pool(&self) -> Option<PoolUse> {
-        Some(self.lender.usage())
+        Some(self.read_pool.usage())
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
-        Box::pin(self.read(move || query::ping(&self.lender)))
+        Box::pin(self.read(move || query::ping(&self.read_pool)))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.lender.close())
+        Box::pin(self.read_pool.close())
     }
 }

@@ -8,6 +8,6 @@ mod session;
 mod slow_path;
 mod writer;
 
-pub(super) use connection::Keep;
+pub(super) use connection::ConnectionLifetime;
 pub(super) use session::{OpenError, WriterSettings, open};
 pub(super) use writer::PgWriter;

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::disk::beside;
-use super::write_lock::Turns;
+use super::write_lock::WriteLock;
 
 /// Bytes of log (about 1,000 pages, as SQLite does it by default) that make a checkpoint worth it.
 /// They are also what is left of the file when the log begins anew: writing over them spares the file
@@ -31,7 +31,7 @@ pub(super) struct Checkpointer {
 struct Log(PathBuf);
 
 impl Log {
-    fn of(file: &Path) -> Self {
+    fn new(file: &Path) -> Self {
         Self(beside(file, "-wal"))
     }
 
@@ -42,11 +42,11 @@ impl Log {
 
 impl Checkpointer {
     /// Starts the task for the database `file`.
-    pub(super) fn start(file: &Path, options: SqliteConnectOptions, turns: Turns) -> Self {
-        let log = Log::of(file);
+    pub(super) fn start(file: &Path, options: SqliteConnectOptions, write_lock: WriteLock) -> Self {
+        let log = Log::new(file);
         let wanted = Arc::new(Notify::new());
         let (stop, stopped) = oneshot::channel();
-        let worker = Worker { options, turns, connection: None };
+        let worker = Worker { options, write_lock, connection: None };
         let task = tokio::spawn(worker.run(Arc::clone(&wanted), stopped));
         Self { log, wanted, task: Mutex::new(Some((stop, task))) }
     }
@@ -72,7 +72,7 @@ impl Checkpointer {
 
 struct Worker {
     options: SqliteConnectOptions,
-    turns: Turns,
+    write_lock: WriteLock,
     connection: Option<SqliteConnection>,
 }
 
@@ -89,8 +89,8 @@ impl Worker {
 
     async fn catch_up(&mut self) {
         self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await;
-        match self.turns.take().await {
-            Ok(_turn) => self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await,
+        match self.write_lock.take().await {
+            Ok(_guard) => self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await,
             Err(error) => tracing::warn!(%error, "no turn for a checkpoint"),
         }
     }

@@ -17,7 +17,7 @@ use super::checkpoint::{self, Checkpointer};
 use super::disk::{self, cannot_open};
 use super::query;
 use super::write::{SqliteWriter, WriterSettings};
-use super::write_lock::Turns;
+use super::write_lock::WriteLock;
 use crate::ingest::{WriteStore, Writer};
 use crate::model::{Clock, Entity, EntityKey, LoggedEvent};
 use crate::query::{ReadError, ReadStore};
@@ -28,7 +28,7 @@ use crate::store::settings::DatabaseSettings;
 /// Connections for reads; each is a thread.
 const READERS: u32 = 4;
 
-/// The net below the turns: how long SQLite itself waits for a lock.
+/// The net below the write_lock: how long SQLite itself waits for a lock.
 const BUSY: Duration = Duration::from_secs(2);
 
 /// An SQLite file.
@@ -67,11 +67,11 @@ impl SqliteStore {
         clock: Clock,
     ) -> Result<Self, ConnectError> {
         disk::prepare(file)?;
-        let turns = Turns::beside(file);
+        let write_lock = WriteLock::beside(file);
         let options = options(file);
         {
             // the first connection makes the file a WAL database, for which it must be alone
-            let _turn = turns.take().await.map_err(|error| cannot_open(file, &error))?;
+            let _guard = write_lock.take().await.map_err(|error| cannot_open(file, &error))?;
             let first = options.connect().await.map_err(|error| cannot_open(file, &error))?;
             first.close().await.map_err(|error| cannot_open(file, &error))?;
         }
@@ -80,10 +80,10 @@ impl SqliteStore {
             .acquire_timeout(settings.acquire_timeout)
             .test_before_acquire(false)
             .connect_lazy_with(options.clone().create_if_missing(false).read_only(true));
-        let checkpointer = Arc::new(Checkpointer::start(file, options.clone(), turns.clone()));
+        let checkpointer = Arc::new(Checkpointer::start(file, options.clone(), write_lock.clone()));
         let writer_settings = WriterSettings {
             options: options.create_if_missing(false),
-            turns,
+            write_lock,
             checkpointer: Arc::clone(&checkpointer),
             max_entity_bytes: settings.max_entity_bytes,
             clock,

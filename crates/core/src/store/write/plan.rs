@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use crate::ingest::Verdict;
 use crate::json::{Document, Location, Step, Violations};
-use crate::model::{EntityKey, EntityUpdate, Event, LoggedEvent, LoggedUpdate, Stamp, Timestamp};
+use crate::model::{
+    AttemptId, EntityKey, EntityUpdate, Event, LoggedEvent, LoggedUpdate, Timestamp,
+};
 
 /// What the database has of a batch's uuids and entities.
 #[derive(Debug, Default)]
@@ -36,7 +38,7 @@ pub(crate) struct Rules {
     pub(crate) max_entity_bytes: usize,
     /// The time of the commit.
     pub(crate) now: Timestamp,
-    pub(crate) stamp: Stamp,
+    pub(crate) attempt: AttemptId,
 }
 
 /// What to write.
@@ -197,7 +199,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let state = match known.entities.get(key) {
-                Some(stored) => State::of(key, stored)?,
+                Some(stored) => State::from_stored(key, stored)?,
                 None => State::new(self.rules.now),
             };
             self.states.insert(key, state);
@@ -282,7 +284,7 @@ impl<'a> State<'a> {
         Self { document, replaces: 0, version: 0, bound, updated: now }
     }
 
-    fn of(key: &EntityKey, stored: &'a Stored) -> Result<Self, String> {
+    fn from_stored(key: &EntityKey, stored: &'a Stored) -> Result<Self, String> {
         let document = Document::parse(&stored.data).map_err(|error| {
             let (entity_type, id) = (key.entity_type(), key.entity_id());
             format!("the stored document of {entity_type} {id} is no JSON object: {error}")
@@ -315,14 +317,14 @@ pub(crate) fn seen<'a>(
 fn compare(event: &Event, logged: &LoggedEvent) -> Verdict {
     if event.same_content(logged) {
         let versions = logged.updates.iter().map(|update| update.version).collect();
-        Verdict::Duplicate { versions, stamp: logged.stamp }
+        Verdict::Duplicate { versions, attempt: logged.attempt }
     } else {
         Verdict::Conflict
     }
 }
 
 /// What the log will have of an event of this batch.
-fn as_logged(event: &Event, versions: &[u64], Rules { now, stamp, .. }: Rules) -> LoggedEvent {
+fn as_logged(event: &Event, versions: &[u64], Rules { now, attempt, .. }: Rules) -> LoggedEvent {
     let updates = event.updates().iter().zip(versions).map(|(update, &version)| LoggedUpdate {
         key: update.key().clone(),
         version,
@@ -335,7 +337,7 @@ fn as_logged(event: &Event, versions: &[u64], Rules { now, stamp, .. }: Rules) -
         created: event.created(),
         saved: event.saved().unwrap_or(now),
         committed: now,
-        stamp,
+        attempt,
         updates: updates.collect(),
     }
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::model::{Entity, EntityKey};
 use crate::store::numbers::count;
-use crate::store::postgres::read_pool::Lender;
+use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::from_pg;
 
 const ENTITY: &str = r"
@@ -13,17 +13,17 @@ WHERE entity_type = $1 AND entity_id = $2";
 
 /// The current state of one entity.
 pub(in crate::store::postgres) async fn entity(
-    lender: &Lender,
+    read_pool: &ReadPool,
     key: &EntityKey,
 ) -> Result<Option<Entity>, sqlx::Error> {
-    let mut lent = lender.lend().await?;
+    let mut lent = read_pool.acquire().await?;
     let row: Option<(i64, DateTime<Utc>, DateTime<Utc>, String)> = sqlx::query_as(ENTITY)
         .bind(key.entity_type())
         .bind(key.entity_id())
-        .persistent(lender.keeps_statements())
+        .persistent(read_pool.keeps_statements())
         .fetch_optional(&mut *lent.connection)
         .await?;
-    lent.give_back().await?;
+    lent.release().await?;
     Ok(row.map(|(version, created, updated, data)| Entity {
         key: key.clone(),
         version: count(version),

@@ -5,28 +5,28 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{EntityKey, LoggedEvent, Stamp};
-use crate::store::logged::{Assembly, LogRecord};
+use crate::model::{AttemptId, EntityKey, LoggedEvent};
+use crate::store::logged::{EventAssembler, LogRecord};
 use crate::store::numbers::count;
-use crate::store::postgres::read_pool::Lender;
+use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::from_pg;
 
 // Below 0 stands what pruning leaves, which is no event.
 const LOGGED: &str = r"
-SELECT event_uuid, version, created_at, saved_at, committed_at, stamp, entity_type, entity_id,
+SELECT event_uuid, version, created_at, saved_at, committed_at, attempt_id, entity_type, entity_id,
        event_name, event_type, patch::text
 FROM event_log WHERE event_uuid = ANY($1) AND ordinal >= 0 ORDER BY event_uuid, ordinal";
 
 /// One event of the log.
 pub(in crate::store::postgres) async fn event(
-    lender: &Lender,
+    read_pool: &ReadPool,
     uuid: Uuid,
 ) -> Result<Option<LoggedEvent>, sqlx::Error> {
-    let mut lent = lender.lend().await?;
+    let mut lent = read_pool.acquire().await?;
     let mut event = None;
     let found = |logged| event = Some(logged);
-    logged(&mut lent.connection, &[uuid], lender.keeps_statements(), found).await?;
-    lent.give_back().await?;
+    logged(&mut lent.connection, &[uuid], read_pool.keeps_statements(), found).await?;
+    lent.release().await?;
     Ok(event)
 }
 
@@ -39,11 +39,11 @@ pub(in crate::store::postgres) async fn logged(
 ) -> Result<(), sqlx::Error> {
     let query = sqlx::query_as::<_, LogRow>(LOGGED).bind(uuids).persistent(keep_statement);
     let mut rows = query.fetch(connection);
-    let mut assembly = Assembly::default();
+    let mut assembler = EventAssembler::default();
     while let Some(row) = rows.try_next().await? {
-        assembly.add(LogRecord::from(row)).into_iter().for_each(&mut found);
+        assembler.add(LogRecord::from(row)).into_iter().for_each(&mut found);
     }
-    assembly.finish().into_iter().for_each(found);
+    assembler.finish().into_iter().for_each(found);
     Ok(())
 }
 
@@ -54,7 +54,7 @@ struct LogRow {
     created_at: Option<DateTime<Utc>>,
     saved_at: Option<DateTime<Utc>>,
     committed_at: DateTime<Utc>,
-    stamp: i32,
+    attempt_id: i32,
     entity_type: String,
     entity_id: String,
     event_name: String,
@@ -71,7 +71,7 @@ impl From<LogRow> for LogRecord {
             created: row.created_at.map(from_pg),
             saved: row.saved_at.map(from_pg),
             committed: from_pg(row.committed_at),
-            stamp: Stamp(row.stamp),
+            attempt: AttemptId(row.attempt_id),
             key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
             version: count(row.version),
             patch: row.patch,

@@ -1,11 +1,11 @@
 //! Whether the server answers.
 
-use crate::store::postgres::read_pool::Lender;
+use crate::store::postgres::read_pool::ReadPool;
 
 /// Whether the server answers.
-pub(in crate::store::postgres) async fn ping(lender: &Lender) -> Result<(), sqlx::Error> {
-    let mut lent = lender.lend().await?;
-    let statement = sqlx::query("SELECT 1").persistent(lender.keeps_statements());
+pub(in crate::store::postgres) async fn ping(read_pool: &ReadPool) -> Result<(), sqlx::Error> {
+    let mut lent = read_pool.acquire().await?;
+    let statement = sqlx::query("SELECT 1").persistent(read_pool.keeps_statements());
     statement.execute(&mut *lent.connection).await?;
-    lent.give_back().await
+    lent.release().await
 }

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::query::ReadError;
-use crate::store::postgres::error::Fault;
+use crate::store::postgres::error::StatementError;
 
-/// Runs `read`, and again while the pooled connection turns out broken, up to `broken` times: the
+/// Runs `read`, and again while the pooled connection write_lock out broken, up to `broken` times: the
 /// pool doesn't look at a connection before it lends it, which would cost a round trip each time. A
 /// server that restarted has broken every idle one.
 pub(in crate::store::postgres) async fn with_retry<T, F>(
@@ -19,12 +19,12 @@ where
 {
     let tries = async {
         for _ in 0..broken {
-            match read().await.map_err(Fault::from) {
-                Err(Fault::Lost(_)) => {}
+            match read().await.map_err(StatementError::from) {
+                Err(StatementError::ConnectionLost(_)) => {}
                 other => return other,
             }
         }
-        read().await.map_err(Fault::from)
+        read().await.map_err(StatementError::from)
     };
     match tokio::time::timeout(deadline, tries).await {
         Ok(result) => result.map_err(ReadError::from),

@@ -9,7 +9,7 @@ use crate::ingest::Verdict;
 use crate::json::{Patch, fold_flat};
 use crate::model::{EntityKey, EntityUpdate, Event};
 use crate::store::numbers::{bigint, count};
-use crate::store::postgres::error::Fault;
+use crate::store::postgres::error::StatementError;
 use crate::store::postgres::time::to_pg;
 
 /// The upsert finds the current row whoever wrote it last, so no update is lost. A row that would
@@ -43,7 +43,7 @@ WITH changed AS (
     HAVING count(*) = cardinality($1)
 ), logged AS (
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                           entity_type, entity_id, event_name, event_type, patch, stamp)
+                           entity_type, entity_id, event_name, event_type, patch, attempt_id)
     SELECT event_uuid, ordinal, ((SELECT versions FROM made))[place] - behind, created_at, saved_at,
            ((SELECT times FROM made))[place], entity_type, entity_id, event_name, event_type,
            patch::json, $19::int4
@@ -73,7 +73,7 @@ WITH changed AS (
     RETURNING version, updated_at
 )
 INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                       entity_type, entity_id, event_name, event_type, patch, stamp)
+                       entity_type, entity_id, event_name, event_type, patch, attempt_id)
 SELECT $7, 0, version, $8, $9, updated_at, $1, $2, $10, $11, $12::text::json, $13
 FROM changed
 RETURNING version";
@@ -108,12 +108,12 @@ pub(super) fn fold(batch: &[Event], max_entity_bytes: usize) -> Option<Folded<'_
     Some(Folded(groups))
 }
 
-/// Applies the batch, all of it or, with any fault but [`Fault::Lost`], nothing.
+/// Applies the batch, all of it or, with any error but [`StatementError::ConnectionLost`], nothing.
 pub(super) async fn apply(
     session: &mut Session<'_>,
     batch: &[Event],
     folded: Folded<'_>,
-) -> Result<Vec<Verdict>, Fault> {
+) -> Result<Vec<Verdict>, StatementError> {
     match batch {
         [event] if let [update] = event.updates() => apply_one(session, event, update).await,
         _ => apply_many(session, batch, folded).await,
@@ -124,7 +124,7 @@ async fn apply_one(
     session: &mut Session<'_>,
     event: &Event,
     update: &EntityUpdate,
-) -> Result<Vec<Verdict>, Fault> {
+) -> Result<Vec<Verdict>, StatementError> {
     let settings = session.settings;
     let patch = update.patch();
     let statement = sqlx::query_scalar::<_, i64>(APPLY_ONE)
@@ -140,13 +140,13 @@ async fn apply_one(
         .bind(event.name())
         .bind(event.event_type())
         .bind(patch.text())
-        .bind(session.stamp.0)
+        .bind(session.attempt.0)
         .persistent(session.keep_statements())
         .fetch_all(&mut *session.connection);
-    let made = Session::flight(settings.flight_deadline, statement).await?;
+    let made = Session::with_timeout(settings.statement_deadline, statement).await?;
     match made.as_slice() {
         [version] => Ok(vec![Verdict::Applied(vec![count(*version)])]),
-        _ => Err(Fault::Refused("the document may grow past its limit".to_owned())),
+        _ => Err(StatementError::Refused("the document may grow past its limit".to_owned())),
     }
 }
 
@@ -154,10 +154,10 @@ async fn apply_many(
     session: &mut Session<'_>,
     batch: &[Event],
     folded: Folded<'_>,
-) -> Result<Vec<Verdict>, Fault> {
+) -> Result<Vec<Verdict>, StatementError> {
     let settings = session.settings;
     let (log, ranks) = log_of(batch, &folded);
-    let states = States::of(&folded);
+    let states = States::new(&folded);
     let statement = sqlx::query_scalar::<_, Vec<i64>>(APPLY)
         .bind(states.types)
         .bind(states.ids)
@@ -177,14 +177,14 @@ async fn apply_many(
         .bind(log.names)
         .bind(log.event_types)
         .bind(log.patches)
-        .bind(session.stamp.0)
+        .bind(session.attempt.0)
         .persistent(session.keep_statements())
         // the whole answer: what ends a stream early leaves the commit's own error unread
         .fetch_all(&mut *session.connection);
-    let made = Session::flight(settings.flight_deadline, statement).await?;
+    let made = Session::with_timeout(settings.statement_deadline, statement).await?;
     match made.first() {
         Some(versions) if versions.len() == folded.0.len() => Ok(verdicts(batch, versions, &ranks)),
-        _ => Err(Fault::Lost("the answer doesn't fit the batch".to_owned())),
+        _ => Err(StatementError::ConnectionLost("the answer doesn't fit the batch".to_owned())),
     }
 }
 
@@ -208,7 +208,7 @@ struct States<'a> {
 }
 
 impl<'a> States<'a> {
-    fn of(folded: &Folded<'a>) -> Self {
+    fn new(folded: &Folded<'a>) -> Self {
         let groups = &folded.0;
         Self {
             types: groups.keys().map(|key| key.entity_type()).collect(),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, SqlSafeStr};
 
-use super::connection::Keep;
-use crate::model::{Clock, Stamp};
-use crate::store::postgres::error::Fault;
+use super::connection::ConnectionLifetime;
+use crate::model::{AttemptId, Clock};
+use crate::store::postgres::error::StatementError;
 use crate::store::postgres::session::Transactions;
 use crate::store::postgres::{pooler, version};
 use crate::store::settings::Pooler;
@@ -19,12 +19,12 @@ pub(in crate::store::postgres) struct WriterSettings {
     pub(in crate::store::postgres) options: PgConnectOptions,
     pub(in crate::store::postgres) pooler: Pooler,
     pub(in crate::store::postgres) transactions: Transactions,
-    pub(in crate::store::postgres) keep: Keep,
+    pub(in crate::store::postgres) lifetime: ConnectionLifetime,
     /// How long opening a connection may take.
     pub(in crate::store::postgres) connect_deadline: Duration,
     /// How long one statement's way there and back may take: longer than the server's own timeout,
     /// so that passing it means silence.
-    pub(in crate::store::postgres) flight_deadline: Duration,
+    pub(in crate::store::postgres) statement_deadline: Duration,
     pub(in crate::store::postgres) max_entity_bytes: usize,
     pub(in crate::store::postgres) clock: Clock,
 }
@@ -68,26 +68,29 @@ pub(in crate::store::postgres) struct Session<'s> {
     pub(in crate::store::postgres) connection: &'s mut PgConnection,
     pub(in crate::store::postgres) settings: &'s WriterSettings,
     /// What this try writes into the log.
-    pub(in crate::store::postgres) stamp: Stamp,
+    pub(in crate::store::postgres) attempt: AttemptId,
 }
 
 impl Session<'_> {
     /// Waits for one statement, as long as a server that lives could need.
-    pub(in crate::store::postgres) async fn flight<T>(
+    pub(in crate::store::postgres) async fn with_timeout<T>(
         deadline: Duration,
         statement: impl Future<Output = Result<T, sqlx::Error>>,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, StatementError> {
         match tokio::time::timeout(deadline, statement).await {
             Ok(result) => Ok(result?),
-            Err(_) => Err(Fault::Lost("the server went silent".to_owned())),
+            Err(_) => Err(StatementError::ConnectionLost("the server went silent".to_owned())),
         }
     }
 
-    /// Begins a transaction; a patient one waits for no row lock. Behind a pooler this is when a
+    /// Begins a transaction; a skip_locked one waits for no row lock. Behind a pooler this is when a
     /// connection to the server is waited for.
-    pub(in crate::store::postgres) async fn begin(&mut self, patient: bool) -> Result<(), Fault> {
+    pub(in crate::store::postgres) async fn begin(
+        &mut self,
+        skip_locked: bool,
+    ) -> Result<(), StatementError> {
         let transactions = &self.settings.transactions;
-        let begin = if patient { &transactions.begin_patient } else { &transactions.begin };
+        let begin = if skip_locked { &transactions.begin_skip_locked } else { &transactions.begin };
         self.run(begin.clone()).await
     }
 
@@ -100,8 +103,8 @@ impl Session<'_> {
     pub(in crate::store::postgres) async fn run(
         &mut self,
         sql: impl SqlSafeStr,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StatementError> {
         let statement = sqlx::raw_sql(sql).execute(&mut *self.connection);
-        Self::flight(self.settings.flight_deadline, statement).await.map(drop)
+        Self::with_timeout(self.settings.statement_deadline, statement).await.map(drop)
     }
 }

@@ -13,7 +13,7 @@ use super::session::Session;
 use crate::ingest::{ApplyError, Verdict};
 use crate::model::{EntityKey, EntityUpdate, Event};
 use crate::store::numbers::{bigint, count};
-use crate::store::postgres::error::{Failure, Fault};
+use crate::store::postgres::error::{StatementError, TransactionError};
 use crate::store::postgres::query;
 use crate::store::postgres::time::{from_pg, to_pg};
 use crate::store::write::plan::{Known, LogRow, Rules, Stored, Writes, plan, plan_part, seen};
@@ -30,7 +30,7 @@ JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id
 ORDER BY e.entity_type, e.entity_id
 FOR NO KEY UPDATE OF e";
 
-const LOCK_FREE_ONES: &str = r"
+const LOCK_UNLOCKED: &str = r"
 SELECT e.entity_type, e.entity_id, e.size
 FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
 JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id
@@ -62,7 +62,7 @@ WITH change AS NOT MATERIALIZED (
     RETURNING 1
 ), logged AS (
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                           entity_type, entity_id, event_name, event_type, patch, stamp)
+                           entity_type, entity_id, event_name, event_type, patch, attempt_id)
     SELECT event_uuid, ordinal, version, created_at, saved_at, committed_at,
            entity_type, entity_id, event_name, event_type, patch::json, $19::int4
     FROM unnest($8::text[], $9::text[], $10::uuid[], $11::int2[], $12::int8[], $13::timestamptz[],
@@ -76,31 +76,35 @@ SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted)";
 pub(super) async fn apply(
     session: &mut Session<'_>,
     batch: &[Event],
-    mut patient: bool,
+    mut skip_locked: bool,
     atomic: bool,
 ) -> Result<Vec<Verdict>, ApplyError> {
     let mut races = 0;
     loop {
-        let failure = match transaction(session, batch, patient, atomic).await {
+        let failure = match transaction(session, batch, skip_locked, atomic).await {
             Ok(verdicts) => return Ok(verdicts),
             Err(failure) => failure,
         };
-        match failure.fault {
-            Fault::Lost(_) | Fault::Down(_) => return Err(failure.into_error(session.stamp)),
-            fault => {
-                session.run("ROLLBACK").await.map_err(Fault::before_commit)?;
-                match fault {
-                    Fault::LockTimeout(_) if !patient => patient = true,
+        match failure.error {
+            StatementError::ConnectionLost(_) | StatementError::Unavailable(_) => {
+                return Err(failure.into_error(session.attempt));
+            }
+            error => {
+                session.run("ROLLBACK").await.map_err(StatementError::before_commit)?;
+                match error {
+                    StatementError::LockTimeout(_) if !skip_locked => skip_locked = true,
                     // some entity's key is being inserted elsewhere; which one, only a batch of
                     // one can tell
-                    Fault::LockTimeout(_) if atomic || batch.len() == 1 => {
+                    StatementError::LockTimeout(_) if atomic || batch.len() == 1 => {
                         return Ok(vec![Verdict::Locked; batch.len()]);
                     }
-                    Fault::Race(_) | Fault::Exists(_) if races < RACES => {
+                    StatementError::Contention(_) | StatementError::UniqueViolation(_)
+                        if races < RACES =>
+                    {
                         races += 1;
                         tokio::time::sleep(jitter(races)).await;
                     }
-                    fault => return Err(fault.before_commit()),
+                    error => return Err(error.before_commit()),
                 }
             }
         }
@@ -116,13 +120,13 @@ fn jitter(races: u32) -> Duration {
 async fn transaction(
     session: &mut Session<'_>,
     batch: &[Event],
-    patient: bool,
+    skip_locked: bool,
     atomic: bool,
-) -> Result<Vec<Verdict>, Failure> {
-    session.begin(patient).await?;
-    let sizes = lock(session, batch, patient).await?;
+) -> Result<Vec<Verdict>, TransactionError> {
+    session.begin(skip_locked).await?;
+    let sizes = lock(session, batch, skip_locked).await?;
     let slices = slices(batch, &sizes);
-    let mut locks = Locks::new(sizes.into_keys().collect(), patient);
+    let mut locks = Locks::new(sizes.into_keys().collect(), skip_locked);
     let mut verdicts = Vec::with_capacity(batch.len());
     for slice in slices {
         match slice {
@@ -134,7 +138,7 @@ async fn transaction(
     }
     let stays = !atomic || verdicts.iter().all(Verdict::is_stored);
     let end = session.run(if stays { "COMMIT" } else { "ROLLBACK" }).await;
-    end.map_err(|fault| Failure { fault, committing: stays })?;
+    end.map_err(|error| TransactionError { error, committing: stays })?;
     Ok(verdicts)
 }
 
@@ -144,30 +148,30 @@ struct Locks {
     ours: HashSet<EntityKey>,
     /// Those that others hold, and those that have to wait behind them.
     held: HashSet<EntityKey>,
-    patient: bool,
+    skip_locked: bool,
 }
 
 impl Locks {
-    fn new(ours: HashSet<EntityKey>, patient: bool) -> Self {
-        Self { ours, held: HashSet::new(), patient }
+    fn new(ours: HashSet<EntityKey>, skip_locked: bool) -> Self {
+        Self { ours, held: HashSet::new(), skip_locked }
     }
 }
 
-/// Locks the entities of the batch that exist; returns their sizes. A patient one leaves out those
+/// Locks the entities of the batch that exist; returns their sizes. A skip_locked one leaves out those
 /// that others hold.
 async fn lock(
     session: &mut Session<'_>,
     batch: &[Event],
-    patient: bool,
-) -> Result<HashMap<EntityKey, usize>, Fault> {
+    skip_locked: bool,
+) -> Result<HashMap<EntityKey, usize>, StatementError> {
     let keys = keys_of(batch.iter().flat_map(Event::updates));
     let statement =
-        sqlx::query_as::<_, (String, String, i32)>(if patient { LOCK_FREE_ONES } else { LOCK })
+        sqlx::query_as::<_, (String, String, i32)>(if skip_locked { LOCK_UNLOCKED } else { LOCK })
             .bind(keys.types)
             .bind(keys.ids)
             .persistent(session.keep_statements())
             .fetch_all(&mut *session.connection);
-    let rows = Session::flight(session.settings.flight_deadline, statement).await?;
+    let rows = Session::with_timeout(session.settings.statement_deadline, statement).await?;
     let sized = rows.into_iter().map(|(entity_type, entity_id, size)| {
         (EntityKey::new_unchecked(entity_type, entity_id), usize::try_from(size).unwrap_or(0))
     });
@@ -178,13 +182,13 @@ async fn lock(
 async fn seen_before(
     session: &mut Session<'_>,
     events: &[Event],
-) -> Result<HashMap<usize, Verdict>, Fault> {
+) -> Result<HashMap<usize, Verdict>, StatementError> {
     let uuids: Vec<Uuid> = events.iter().map(Event::uuid).collect();
     let mut verdicts = HashMap::new();
     let found = |logged| verdicts.extend(seen(events, &logged));
     let keep_statements = session.keep_statements();
     let logged = query::logged(&mut *session.connection, &uuids, keep_statements, found);
-    Session::flight(session.settings.flight_deadline, logged).await?;
+    Session::with_timeout(session.settings.statement_deadline, logged).await?;
     Ok(verdicts)
 }
 
@@ -193,7 +197,7 @@ async fn entities<'u>(
     session: &mut Session<'_>,
     updates: impl IntoIterator<Item = &'u EntityUpdate>,
     locks: &mut Locks,
-) -> Result<HashMap<EntityKey, Stored>, Fault> {
+) -> Result<HashMap<EntityKey, Stored>, StatementError> {
     let keys = keys_of(updates);
     let statement = sqlx::query_as::<_, StoredRow>(READ)
         .bind(keys.types)
@@ -202,7 +206,7 @@ async fn entities<'u>(
         .fetch_all(&mut *session.connection);
     let mut entities = HashMap::new();
     for (entity_type, entity_id, version, size, updated, data) in
-        Session::flight(session.settings.flight_deadline, statement).await?
+        Session::with_timeout(session.settings.statement_deadline, statement).await?
     {
         let key = EntityKey::new_unchecked(entity_type, entity_id);
         if locks.ours.contains(&key) {
@@ -213,8 +217,8 @@ async fn entities<'u>(
             locks.held.insert(key);
         }
     }
-    if !locks.patient && !locks.held.is_empty() {
-        return Err(Fault::Race("an entity appeared meanwhile".to_owned()));
+    if !locks.skip_locked && !locks.held.is_empty() {
+        return Err(StatementError::Contention("an entity appeared meanwhile".to_owned()));
     }
     Ok(entities)
 }
@@ -225,12 +229,12 @@ async fn whole(
     session: &mut Session<'_>,
     events: &[Event],
     locks: &mut Locks,
-) -> Result<Vec<Verdict>, Fault> {
+) -> Result<Vec<Verdict>, StatementError> {
     let seen = seen_before(session, events).await?;
     let entities = entities(session, events.iter().flat_map(Event::updates), locks).await?;
     let known = Known { seen, entities };
     let plan = plan(events, &known, &mut locks.held, rules(session));
-    let (verdicts, writes) = plan.map_err(Fault::Refused)?;
+    let (verdicts, writes) = plan.map_err(StatementError::Refused)?;
     write(session, writes, locks).await?;
     Ok(verdicts)
 }
@@ -242,7 +246,7 @@ async fn in_parts(
     event: &Event,
     parts: Vec<Range<usize>>,
     locks: &mut Locks,
-) -> Result<Verdict, Fault> {
+) -> Result<Verdict, StatementError> {
     if let Some(verdict) = seen_before(session, std::slice::from_ref(event)).await?.remove(&0) {
         return Ok(verdict);
     }
@@ -265,7 +269,7 @@ async fn apply_part(
     event: &Event,
     part: Range<usize>,
     locks: &mut Locks,
-) -> Result<Verdict, Fault> {
+) -> Result<Verdict, StatementError> {
     let entities = entities(session, &event.updates()[part.clone()], locks).await?;
     if event.updates().iter().any(|update| locks.held.contains(update.key())) {
         locks.held.extend(event.updates().iter().map(|update| update.key().clone()));
@@ -273,7 +277,7 @@ async fn apply_part(
     }
     let known = Known { entities, ..Known::default() };
     let plan = plan_part(event, part, &known, rules(session));
-    let (verdict, writes) = plan.map_err(Fault::Refused)?;
+    let (verdict, writes) = plan.map_err(StatementError::Refused)?;
     write(session, writes, locks).await?;
     Ok(verdict)
 }
@@ -281,7 +285,7 @@ async fn apply_part(
 fn rules(session: &Session<'_>) -> Rules {
     let settings = session.settings;
     let now = settings.clock.now();
-    Rules { max_entity_bytes: settings.max_entity_bytes, now, stamp: session.stamp }
+    Rules { max_entity_bytes: settings.max_entity_bytes, now, attempt: session.attempt }
 }
 
 /// In one statement, or as many as the sizes need.
@@ -289,7 +293,7 @@ async fn write(
     session: &mut Session<'_>,
     Writes { changes, log }: Writes<'_>,
     locks: &mut Locks,
-) -> Result<(), Fault> {
+) -> Result<(), StatementError> {
     locks.ours.extend(changes.iter().map(|change| change.key.clone()));
     let counts: Vec<usize> =
         parts(&changes, |change| change.data.len()).iter().map(|part| part.len()).collect();
@@ -309,7 +313,7 @@ async fn write_part(
     session: &mut Session<'_>,
     states: ChangeColumns<'_>,
     log: &[LogRow<'_>],
-) -> Result<(), Fault> {
+) -> Result<(), StatementError> {
     let expected = bigint(states.types.len() as u64);
     let mut rows = LogColumns::default();
     for row in log {
@@ -336,15 +340,15 @@ async fn write_part(
         .bind(rows.names)
         .bind(rows.event_types)
         .bind(rows.patches)
-        .bind(session.stamp.0)
+        .bind(session.attempt.0)
         .persistent(session.keep_statements())
         .fetch_all(&mut *session.connection);
-    let written = Session::flight(session.settings.flight_deadline, statement).await?;
+    let written = Session::with_timeout(session.settings.statement_deadline, statement).await?;
     if written == [expected] {
         return Ok(());
     }
     // an entity that was new to us has been made by another writer
-    Err(Fault::Race("an entity changed meanwhile".to_owned()))
+    Err(StatementError::Contention("an entity changed meanwhile".to_owned()))
 }
 
 fn keys_of<'u>(updates: impl IntoIterator<Item = &'u EntityUpdate>) -> KeyColumns<'u> {

@@ -6,11 +6,11 @@ use futures_util::future::BoxFuture;
 use sqlx::Connection;
 
 use super::apply::apply;
-use super::connection::{Kept, Open};
+use super::connection::{OpenConnection, WriterConnection};
 use super::session::{OpenError, Session, WriterSettings, open};
 use crate::ingest::{ApplyError, ApplyMode, Verdict, Writer};
-use crate::model::{Event, Stamp};
-use crate::store::postgres::error::Fault;
+use crate::model::{AttemptId, Event};
+use crate::store::postgres::error::StatementError;
 
 /// A connection that stood still for longer is looked at before a batch goes over it: one that the
 /// server has closed meanwhile would leave the batch's outcome unknown, where nothing was stored.
@@ -21,32 +21,32 @@ pub(in crate::store::postgres) struct PgWriter {
     settings: WriterSettings,
     /// Taken out while a batch runs and put back only when its transaction is surely over: an error
     /// or a dropped future closes it, so no one ever meets a half-done transaction.
-    kept: Kept,
+    connection: WriterConnection,
 }
 
 impl PgWriter {
     pub(in crate::store::postgres) fn new(settings: WriterSettings) -> Self {
-        let kept = Kept::new(settings.keep);
-        Self { settings, kept }
+        let connection = WriterConnection::new(settings.lifetime);
+        Self { settings, connection }
     }
 
     /// A connection that works, or none within the time that opening one may take.
-    async fn connection(&mut self) -> Result<Open, OpenError> {
-        if let Some(mut open) = self.kept.take() {
+    async fn checked_connection(&mut self) -> Result<OpenConnection, OpenError> {
+        if let Some(mut open) = self.connection.take() {
             if open.idle() < IDLE {
                 return Ok(open);
             }
             let deadline = self.settings.connect_deadline;
-            match Session::flight(deadline, open.connection.ping()).await {
+            match Session::with_timeout(deadline, open.connection.ping()).await {
                 Ok(()) => return Ok(open),
                 // silence will not be less on another connection
-                Err(Fault::Lost(text)) if open.idle() >= deadline => {
+                Err(StatementError::ConnectionLost(text)) if open.idle() >= deadline => {
                     return Err(OpenError::Unavailable(text));
                 }
                 Err(_) => {}
             }
         }
-        open(&self.settings).await.map(Open::new)
+        open(&self.settings).await.map(OpenConnection::new)
     }
 
     async fn apply(
@@ -57,17 +57,17 @@ impl PgWriter {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let mut open = self.connection().await.map_err(|error| match error {
+        let mut open = self.checked_connection().await.map_err(|error| match error {
             OpenError::Unfit(text) | OpenError::Unavailable(text) => ApplyError::Unavailable(text),
         })?;
         let mut session = Session {
             connection: &mut open.connection,
             settings: &self.settings,
-            stamp: Stamp::random(),
+            attempt: AttemptId::random(),
         };
         let result = apply(&mut session, batch, mode).await;
         if matches!(result, Ok(_) | Err(ApplyError::Refused(_))) {
-            self.kept.put(open);
+            self.connection.put(open);
         }
         result
     }

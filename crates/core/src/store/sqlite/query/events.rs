@@ -8,15 +8,15 @@ use sqlx::{FromRow, Sqlite};
 use uuid::Uuid;
 
 use super::error::unavailable;
-use crate::model::{EntityKey, LoggedEvent, Stamp, Timestamp};
+use crate::model::{AttemptId, EntityKey, LoggedEvent, Timestamp};
 use crate::query::ReadError;
-use crate::store::logged::{Assembly, LogRecord};
+use crate::store::logged::{EventAssembler, LogRecord};
 use crate::store::numbers::count;
 use crate::store::pool::MeasuredPool;
 
 // Below 0 stands what pruning leaves, which is no event.
 pub(in crate::store::sqlite) const LOGGED: &str = r"
-SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.stamp, l.entity_type,
+SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.attempt_id, l.entity_type,
        l.entity_id, l.event_name, l.event_type, l.patch
 FROM json_each(?) AS wanted CROSS JOIN event_log AS l ON l.event_uuid = unhex(wanted.value)
     AND l.ordinal >= 0
@@ -41,11 +41,11 @@ pub(in crate::store::sqlite) async fn logged(
     mut found: impl FnMut(LoggedEvent),
 ) -> Result<(), sqlx::Error> {
     let mut rows = sqlx::query(LOGGED).bind(wanted(uuids)).fetch(executor);
-    let mut assembly = Assembly::default();
+    let mut assembler = EventAssembler::default();
     while let Some(row) = rows.try_next().await? {
-        assembly.add(record(&row)?).into_iter().for_each(&mut found);
+        assembler.add(record(&row)?).into_iter().for_each(&mut found);
     }
-    assembly.finish().into_iter().for_each(found);
+    assembler.finish().into_iter().for_each(found);
     Ok(())
 }
 
@@ -68,7 +68,7 @@ struct LogRow {
     created_at: Option<i64>,
     saved_at: Option<i64>,
     committed_at: i64,
-    stamp: i32,
+    attempt_id: i32,
     entity_type: String,
     entity_id: String,
     event_name: String,
@@ -85,7 +85,7 @@ impl From<LogRow> for LogRecord {
             created: row.created_at.map(Timestamp::from_micros),
             saved: row.saved_at.map(Timestamp::from_micros),
             committed: Timestamp::from_micros(row.committed_at),
-            stamp: Stamp(row.stamp),
+            attempt: AttemptId(row.attempt_id),
             key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
             version: count(row.version),
             patch: row.patch,

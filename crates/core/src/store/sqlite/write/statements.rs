@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{FromRow, Sqlite};
 
 use super::insert::Inserts;
-use crate::model::{EntityKey, Stamp, Timestamp};
+use crate::model::{AttemptId, EntityKey, Timestamp};
 use crate::store::numbers::{bigint, count};
 use crate::store::sqlite::query;
 use crate::store::write::plan::{Change, LogRow, Stored};
@@ -41,7 +41,7 @@ ON CONFLICT (entity_type, entity_id) DO UPDATE SET
 pub(super) static LOG: LazyLock<Inserts> = LazyLock::new(|| {
     let into = r"
 INSERT OR FAIL INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                       entity_type, entity_id, event_name, event_type, patch, stamp)
+                       entity_type, entity_id, event_name, event_type, patch, attempt_id)
 SELECT *";
     Inserts::new(into, 12, "")
 });
@@ -94,7 +94,11 @@ pub(super) fn bind_state<'q>(insert: Insert<'q>, change: &'q Change<'_>) -> Inse
 }
 
 /// The columns of the log, in the statement's order.
-pub(super) fn bind_log<'q>(insert: Insert<'q>, row: &'q LogRow<'_>, stamp: Stamp) -> Insert<'q> {
+pub(super) fn bind_log<'q>(
+    insert: Insert<'q>,
+    row: &'q LogRow<'_>,
+    attempt: AttemptId,
+) -> Insert<'q> {
     let (event, key) = (row.event, row.update.key());
     insert
         .bind(event.uuid())
@@ -108,5 +112,5 @@ pub(super) fn bind_log<'q>(insert: Insert<'q>, row: &'q LogRow<'_>, stamp: Stamp
         .bind(event.name())
         .bind(event.event_type())
         .bind(row.update.patch().text())
-        .bind(stamp.0)
+        .bind(attempt.0)
 }

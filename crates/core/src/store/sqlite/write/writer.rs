@@ -16,12 +16,12 @@ use super::statements::{
     bind_state,
 };
 use crate::ingest::{ApplyError, ApplyMode, Verdict, Writer};
-use crate::model::{Clock, EntityKey, EntityUpdate, Event, Stamp};
-use crate::store::logged::Assembly;
+use crate::model::{AttemptId, Clock, EntityKey, EntityUpdate, Event};
+use crate::store::logged::EventAssembler;
 use crate::store::numbers::bigint;
 use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::query;
-use crate::store::sqlite::write_lock::Turns;
+use crate::store::sqlite::write_lock::WriteLock;
 use crate::store::write::plan::{Known, Rules, Stored, Writes, plan, plan_part, seen};
 use crate::store::write::slices::{Slice, parts, slices};
 
@@ -32,15 +32,15 @@ const SMALL_BYTES: usize = 8 << 20;
 #[derive(Clone)]
 pub(in crate::store::sqlite) struct WriterSettings {
     pub(in crate::store::sqlite) options: SqliteConnectOptions,
-    pub(in crate::store::sqlite) turns: Turns,
+    pub(in crate::store::sqlite) write_lock: WriteLock,
     pub(in crate::store::sqlite) checkpointer: Arc<Checkpointer>,
     pub(in crate::store::sqlite) max_entity_bytes: usize,
     pub(in crate::store::sqlite) clock: Clock,
 }
 
 impl WriterSettings {
-    fn rules(&self, stamp: Stamp) -> Rules {
-        Rules { max_entity_bytes: self.max_entity_bytes, now: self.clock.now(), stamp }
+    fn rules(&self, attempt: AttemptId) -> Rules {
+        Rules { max_entity_bytes: self.max_entity_bytes, now: self.clock.now(), attempt }
     }
 }
 
@@ -65,8 +65,8 @@ impl SqliteWriter {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let turn = self.settings.turns.take().await;
-        let _turn = turn.map_err(|error| ApplyError::Unavailable(error.to_string()))?;
+        let turn = self.settings.write_lock.take().await;
+        let _guard = turn.map_err(|error| ApplyError::Unavailable(error.to_string()))?;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.settings.options.connect().await.map_err(fault)?,
@@ -105,18 +105,18 @@ async fn transaction(
     batch: &[Event],
     mode: ApplyMode,
 ) -> Result<Vec<Verdict>, ApplyError> {
-    let stamp = Stamp::random();
+    let attempt = AttemptId::random();
     match begin(connection, batch).await? {
         Begun::Known(known) => {
-            at_once(connection, settings.rules(stamp), batch, mode, &known).await
+            at_once(connection, settings.rules(attempt), batch, mode, &known).await
         }
         Begun::Large(sizes) => {
             let mut verdicts = Vec::with_capacity(batch.len());
             for slice in slices(batch, &sizes) {
-                verdicts.extend(apply_slice(connection, settings.rules(stamp), slice).await?);
+                verdicts.extend(apply_slice(connection, settings.rules(attempt), slice).await?);
             }
             if all_stay(&verdicts, mode) {
-                commit(connection, stamp).await?;
+                commit(connection, attempt).await?;
             } else {
                 run(connection, "ROLLBACK").await?;
             }
@@ -147,7 +147,7 @@ async fn begin(connection: &mut SqliteConnection, batch: &[Event]) -> Result<Beg
         .fetch(connection);
     let mut states = Vec::new();
     let mut verdicts = HashMap::new();
-    let mut log = Assembly::default();
+    let mut log = EventAssembler::default();
     while let Some(row) = rows.try_next().await.map_err(fault)? {
         if row.len() == STATE_COLUMNS {
             states.push(StateRow::from_row(&row).map_err(fault)?);
@@ -180,11 +180,11 @@ async fn at_once(
         return Ok(verdicts);
     }
     match writes.log.len() {
-        0 => commit(connection, rules.stamp).await?,
-        1..=insert::MOST => write_and_commit(connection, &writes, rules.stamp).await?,
+        0 => commit(connection, rules.attempt).await?,
+        1..=insert::MOST => write_and_commit(connection, &writes, rules.attempt).await?,
         _ => {
-            write(connection, writes, rules.stamp).await?;
-            commit(connection, rules.stamp).await?;
+            write(connection, writes, rules.attempt).await?;
+            commit(connection, rules.attempt).await?;
         }
     }
     Ok(verdicts)
@@ -193,14 +193,14 @@ async fn at_once(
 /// A COMMIT that SQLite refuses has stored nothing, but for an I/O error: then its last frame may
 /// be in the log all the same, and a crash would replay it. Without a code of SQLite's it wasn't
 /// even heard of.
-async fn commit(connection: &mut SqliteConnection, stamp: Stamp) -> Result<(), ApplyError> {
+async fn commit(connection: &mut SqliteConnection, attempt: AttemptId) -> Result<(), ApplyError> {
     let committed = sqlx::query("COMMIT").execute(connection).await;
-    committed.map(drop).map_err(|error| at_commit(error, stamp))
+    committed.map(drop).map_err(|error| at_commit(error, attempt))
 }
 
-fn at_commit(error: sqlx::Error, stamp: Stamp) -> ApplyError {
+fn at_commit(error: sqlx::Error, attempt: AttemptId) -> ApplyError {
     match primary_code(&error) {
-        Some(IOERR) | None => ApplyError::Unknown { reason: error.to_string(), stamp },
+        Some(IOERR) | None => ApplyError::Unknown { reason: error.to_string(), attempt },
         Some(_) => fault(error),
     }
 }
@@ -228,7 +228,7 @@ async fn apply_whole(
     let known = Known { seen, entities };
     let plan = plan(events, &known, &mut HashSet::new(), rules);
     let (verdicts, writes) = plan.map_err(ApplyError::Refused)?;
-    write(connection, writes, rules.stamp).await?;
+    write(connection, writes, rules.attempt).await?;
     Ok(verdicts)
 }
 
@@ -255,7 +255,7 @@ async fn apply_in_parts(
             return Ok(verdict);
         };
         versions.extend(made);
-        write(connection, writes, rules.stamp).await?;
+        write(connection, writes, rules.attempt).await?;
     }
     Ok(Verdict::Applied(versions))
 }
@@ -292,7 +292,7 @@ async fn entities<'u>(
 async fn write(
     connection: &mut SqliteConnection,
     Writes { changes, log }: Writes<'_>,
-    stamp: Stamp,
+    attempt: AttemptId,
 ) -> Result<(), ApplyError> {
     for part in parts(&changes, |change| change.data.len()) {
         for rows in part.chunks(insert::MOST) {
@@ -304,7 +304,7 @@ async fn write(
     for part in parts(&log, |row| row.update.patch().text().len()) {
         for rows in part.chunks(insert::MOST) {
             let insert = sqlx::query(LOG.taking(rows.len()));
-            let insert = rows.iter().fold(insert, |insert, row| bind_log(insert, row, stamp));
+            let insert = rows.iter().fold(insert, |insert, row| bind_log(insert, row, attempt));
             insert.execute(&mut *connection).await.map_err(fault)?;
         }
     }
@@ -315,14 +315,14 @@ async fn write(
 async fn write_and_commit(
     connection: &mut SqliteConnection,
     Writes { changes, log }: &Writes<'_>,
-    stamp: Stamp,
+    attempt: AttemptId,
 ) -> Result<(), ApplyError> {
     let write = sqlx::query(WRITE_ALL.taking(log.len()));
     let write = changes.iter().fold(write, bind_state);
     let left_out = (insert::length_for(log.len()) - changes.len()) * BOUND_OF_STATE;
     let write = (0..left_out).fold(write, |write, _| write.bind(None::<i64>));
-    let write = log.iter().fold(write, |write, row| bind_log(write, row, stamp));
-    write.execute(connection).await.map(drop).map_err(|error| at_commit(error, stamp))
+    let write = log.iter().fold(write, |write, row| bind_log(write, row, attempt));
+    write.execute(connection).await.map(drop).map_err(|error| at_commit(error, attempt))
 }
 
 fn keys_of<'u>(updates: impl IntoIterator<Item = &'u EntityUpdate>) -> Vec<(&'u str, &'u str)> {

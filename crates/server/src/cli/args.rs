@@ -16,7 +16,7 @@ use crate::traces::TraceSettings;
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(about = "Merges entity updates, exactly once, and tells the current state")]
-pub(super) struct Line<A: Args> {
+pub(super) struct Cli<A: Args> {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
     #[command(flatten)]
@@ -111,10 +111,10 @@ pub(super) enum Stop {
 pub(super) fn parse<A: Api>(
     environment: &Environment,
     line: impl IntoIterator<Item = OsString>,
-) -> Result<Line<A::Args>, Stop> {
+) -> Result<Cli<A::Args>, Stop> {
     let version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PRODUCER_COMMIT"), ")");
     let mut wrong = None;
-    let command = Line::<A::Args>::command().name(A::NAME).version(version).mut_args(|arg| {
+    let command = Cli::<A::Args>::command().name(A::NAME).version(version).mut_args(|arg| {
         let (arg, result) = setting(arg, environment);
         wrong = wrong.take().or(result.err());
         arg
@@ -123,7 +123,7 @@ pub(super) fn parse<A: Api>(
         return Err(Stop::Unusable(wrong));
     }
     let mut matches = command.try_get_matches_from(line).map_err(stop)?;
-    Line::from_arg_matches_mut(&mut matches).map_err(stop)
+    Cli::from_arg_matches_mut(&mut matches).map_err(stop)
 }
 
 /// Makes an argument with a variable a global setting, whose default is the variable's value. clap

@@ -18,7 +18,7 @@ use producer_server::request_id;
 use producer_telemetry::stopwatch::Part;
 use tonic::Status;
 
-use crate::body::{Encoding, Held, MessageBody, Rules};
+use crate::body::{BufferLease, Encoding, MessageBody, Rules};
 use crate::{count, status};
 
 /// Methods whose request is a stream; all others take one message.
@@ -36,9 +36,9 @@ impl RequestId {
     }
 }
 
-/// What the gate needs to know.
+/// What the admission needs to know.
 #[derive(Clone)]
-pub(crate) struct Gate {
+pub(crate) struct Admission {
     pub(crate) requests: Requests,
     pub(crate) budget: Budget,
     pub(crate) in_hand: Budget,
@@ -51,18 +51,23 @@ pub(crate) struct Gate {
 }
 
 /// Lets a call through, and its answer out.
-pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let id = RequestId(request_id::of(request.headers()));
-    let context = producer_server::request::begin(request.headers(), &id.0, gate.slow_request);
+pub(crate) async fn pass(
+    State(admission): State<Admission>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let id = RequestId(request_id::from_headers(request.headers()));
+    let context = producer_server::request::begin(request.headers(), &id.0, admission.slow_request);
     let path = request.uri().path();
     if is_stream(path) {
         context.is_long();
     }
-    let route = Some(path).filter(|path| gate.requests.knows(path));
+    let route = Some(path).filter(|path| admission.requests.knows(path));
     let method = request.method().as_str();
-    let in_flight = gate.requests.begin(route, method, Some(Arc::clone(&context)));
+    let in_flight = admission.requests.begin(route, method, Some(Arc::clone(&context)));
     context.enter(Part::Body);
-    let admitted = gate.enter(path, &id).and_then(|lease| Ok((lease, gate.admit(request, &id)?)));
+    let admitted =
+        admission.enter(path, &id).and_then(|lease| Ok((lease, admission.admit(request, &id)?)));
     let mut response = match admitted {
         Ok((_in_hand, request)) => context.scope(answer(request, next, &id)).await,
         Err(refusal) => *refusal,
@@ -71,7 +76,7 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     count::until_the_end(response, in_flight)
 }
 
-impl Gate {
+impl Admission {
     /// Takes a call in hand, for as long as the lease is there; `None` where it isn't counted.
     fn enter(&self, path: &str, id: &RequestId) -> Result<Option<Lease>, Box<Response>> {
         if !COUNTED.iter().any(|method| path.ends_with(method)) {
@@ -79,7 +84,7 @@ impl Gate {
         }
         self.in_hand.one().map(Some).ok_or_else(|| {
             let problem = Problem::new(ProblemKind::Overloaded, budget::TOO_MANY);
-            Box::new(status::of_problem(&problem, id).into_http())
+            Box::new(status::from_problem(&problem, id).into_http())
         })
     }
 
@@ -88,17 +93,17 @@ impl Gate {
         if !is_grpc(request.headers()) {
             let detail = "the content type must be application/grpc";
             let problem = Problem::new(ProblemKind::MediaType, detail);
-            let mut refusal: Response = status::of_problem(&problem, id).into_http();
+            let mut refusal: Response = status::from_problem(&problem, id).into_http();
             *refusal.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(Box::new(refusal));
         }
-        let encoding = Encoding::of(request.headers()).map_err(|problem| {
-            let mut refusal: Response = status::of_problem(&problem, id).into_http();
+        let encoding = Encoding::from_headers(request.headers()).map_err(|problem| {
+            let mut refusal: Response = status::from_problem(&problem, id).into_http();
             let taken = HeaderValue::from_static("gzip,zstd,identity");
             refusal.headers_mut().insert("grpc-accept-encoding", taken);
             Box::new(refusal)
         })?;
-        let held = Held::new(self.budget.lease());
+        let lease = BufferLease::new(self.budget.lease());
         let (mut parts, body) = request.into_parts();
         let rules = Rules {
             max_message: self.max_message,
@@ -111,9 +116,9 @@ impl Gate {
         parts.headers.remove("grpc-encoding");
         parts.extensions.insert(id.clone());
         if !rules.is_stream {
-            parts.extensions.insert(held.clone());
+            parts.extensions.insert(lease.clone());
         }
-        let body = axum::body::Body::new(MessageBody::new(body, rules, held));
+        let body = axum::body::Body::new(MessageBody::new(body, rules, lease));
         Ok(Request::from_parts(parts, body))
     }
 }
@@ -123,7 +128,7 @@ async fn answer(request: Request, next: Next, id: &RequestId) -> Response {
     let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await else {
         let problem =
             Problem::new(ProblemKind::Internal, "the call failed because of a defect here");
-        return status::of_problem(&problem, id).into_http();
+        return status::from_problem(&problem, id).into_http();
     };
     match Status::from_header_map(response.headers()) {
         Some(status) if status.code() != tonic::Code::Ok && status.details().is_empty() => {
