@@ -5,8 +5,17 @@ BEGIN
     END IF;
 END
 $$;
+
 DROP FUNCTION car_entities_create_view();
+
 DROP FUNCTION car_entities_refuse_write();
+
+DROP TABLE event_log_epoch;
+
+DROP TABLE event_log_times;
+
 DROP TABLE event_log;
+
 DROP SEQUENCE event_log_position;
+
 DROP TABLE entities;

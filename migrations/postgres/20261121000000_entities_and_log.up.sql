@@ -1,47 +1,75 @@
+-- Each statement ends with a semicolon before an empty line: it is sent by itself.
+
 -- Current state of every entity. Keys compare bytewise (collation C): cheaper, and the same order
--- in which writers lock rows.
+-- in which writers lock rows. Every unique key holds the entity's key, so that the table can be
+-- sharded by it.
 CREATE TABLE entities (
     entity_type text COLLATE "C" NOT NULL,
     entity_id   text COLLATE "C" NOT NULL,
     version     bigint      NOT NULL,
-    -- upper bound of the document's bytes as compact UTF-8 with its numbers written out
+    -- upper bound of the document's bytes as compact UTF-8 with its numbers written out; of a
+    -- deleted entity 2147483647, so that the fast path's size condition leaves the row out
     size        integer     NOT NULL,
+    -- a deleted entity keeps its row, with the document {}, until its log is pruned
+    deleted     boolean     NOT NULL DEFAULT false,
     data        jsonb       NOT NULL,
     created_at  timestamptz NOT NULL,
     updated_at  timestamptz NOT NULL,
     PRIMARY KEY (entity_type, entity_id)
 );
 
-CREATE SEQUENCE event_log_position;
+-- Positions must rise in the order in which they are drawn: no cache.
+CREATE SEQUENCE event_log_position CACHE 1;
 
 -- A row for each entity update, append-only, written with the state in one transaction.
--- Commit order: read rows with txid < pg_snapshot_xmin(pg_current_snapshot()), in windows of txid,
--- each window ordered by position. A position is drawn while the entity's row is locked, so within
--- such a window it orders the updates of every entity.
+-- Order of commits: position. It is drawn while the entity's row is locked, so it is also the order
+-- of versions. A reader takes the sequence's last value, waits until the transactions that then
+-- hold RowExclusiveLock on this table (pg_locks) have ended, and reads up to that value: every
+-- position up to it is committed by then, or never will be.
 CREATE TABLE event_log (
     position     bigint      NOT NULL DEFAULT nextval('event_log_position'),
-    txid         bigint      NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
     event_uuid   uuid        NOT NULL,
     ordinal      smallint    NOT NULL, -- the update's place in its event, from 0
-    kind         smallint    NOT NULL DEFAULT 0, -- 0 event, 1 adopted, 2 base (what pruning leaves)
-    attempt_id   integer     NOT NULL DEFAULT 0, -- the writer's attempt that stored it
+    kind         smallint    NOT NULL DEFAULT 0, -- 0 event, 1 adopted, 2 checkpoint, 3 detached update
+    attempt_id   integer     NOT NULL DEFAULT 0, -- which attempt of a writer stored the row
     version      bigint      NOT NULL,
     created_at   timestamptz,          -- createdDate
-    saved_at     timestamptz,          -- savedDate; null: committed_at stands for it
+    saved_at     timestamptz,          -- savedDate; null: committed_at counts as it
     committed_at timestamptz NOT NULL,
+    operation    smallint    NOT NULL DEFAULT 0, -- 0 merge, 1 replace, 2 delete
+    created      boolean     NOT NULL, -- whether the entity did not exist just before
     entity_type  text COLLATE "C" NOT NULL,
     entity_id    text COLLATE "C" NOT NULL,
     event_name   text COLLATE "C" NOT NULL,
     event_type   text COLLATE "C",
+    event_source text COLLATE "C",     -- the system that sent the event
+    event_actor  text COLLATE "C",     -- who caused it
     patch        json        NOT NULL, -- as sent
     CONSTRAINT event_log_uuid PRIMARY KEY (event_uuid, ordinal),
     CONSTRAINT event_log_version UNIQUE (entity_type, entity_id, version)
 );
 
-CREATE INDEX event_log_txid ON event_log USING brin (txid) WITH (pages_per_range = 16);
+CREATE INDEX event_log_by_position ON event_log (position);
 
--- Values of more than some 2 kB are compressed: by LZ4, several times faster than the default, where
--- the server was built with it.
+-- Where positions were at some moments, so that a reader can begin at a time without an index on
+-- committed_at.
+CREATE TABLE event_log_times (
+    position  bigint      PRIMARY KEY,
+    marked_at timestamptz NOT NULL
+);
+
+-- One row. A position means something only together with the epoch: another database, or one that
+-- was restored to an earlier time, has another. Up to floor the log may have been pruned.
+CREATE TABLE event_log_epoch (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    epoch    uuid    NOT NULL DEFAULT gen_random_uuid(),
+    floor    bigint  NOT NULL DEFAULT 0
+);
+
+INSERT INTO event_log_epoch DEFAULT VALUES;
+
+-- Values of more than about 2 kB are compressed: by LZ4, several times faster than the default,
+-- where the server was built with it.
 DO $$
 BEGIN
     ALTER TABLE entities ALTER COLUMN data SET COMPRESSION lz4;
@@ -51,9 +79,9 @@ EXCEPTION
 END
 $$;
 
--- Old dashboards and scripts read car_entities; where a relation of that name stands already, it
--- stays until `migrate adopt`, which calls the same function. The view refuses writes: PostgreSQL
--- would hand them on to entities, past the log.
+-- Old dashboards and scripts read car_entities. Where a relation of that name exists already, it
+-- is kept until `migrate adopt`, which calls the same function. The view refuses writes: PostgreSQL
+-- would apply them to entities, past the log.
 CREATE FUNCTION car_entities_refuse_write() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'car_entities is a view of producer''s entities: send events instead'
@@ -64,7 +92,8 @@ $$;
 CREATE FUNCTION car_entities_create_view() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     CREATE VIEW car_entities AS
-    SELECT entity_id AS id, entity_type, created_at, updated_at, data FROM entities;
+    SELECT entity_id AS id, entity_type, created_at, updated_at, data
+    FROM entities WHERE NOT deleted;
     CREATE TRIGGER car_entities_refuse_write
         INSTEAD OF INSERT OR UPDATE OR DELETE ON car_entities
         FOR EACH ROW EXECUTE FUNCTION car_entities_refuse_write();

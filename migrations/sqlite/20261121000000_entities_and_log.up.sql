@@ -3,8 +3,10 @@ CREATE TABLE entities (
     entity_type TEXT    NOT NULL,
     entity_id   TEXT    NOT NULL,
     version     INTEGER NOT NULL,
-    -- bytes of the document as compact UTF-8 with its numbers written out
+    -- upper bound of the document's bytes as compact UTF-8 with its numbers written out
     size        INTEGER NOT NULL,
+    -- a deleted entity keeps its row, with the document {}, until its log is pruned
+    deleted     INTEGER NOT NULL DEFAULT 0,
     data        TEXT    NOT NULL,
     created_at  INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL,
@@ -12,31 +14,53 @@ CREATE TABLE entities (
 ) STRICT;
 
 -- A row for each entity update, append-only, written with the state in one transaction. SQLite has
--- one writer at a time, so position is commit order.
+-- one writer at a time, so position is the order of commits. With AUTOINCREMENT no position is used
+-- again after pruning.
 CREATE TABLE event_log (
-    position     INTEGER PRIMARY KEY,
+    position     INTEGER PRIMARY KEY AUTOINCREMENT,
     event_uuid   BLOB    NOT NULL,
     ordinal      INTEGER NOT NULL, -- the update's place in its event, from 0
-    kind         INTEGER NOT NULL DEFAULT 0, -- 0 event, 1 adopted, 2 base (what pruning leaves)
-    attempt_id   INTEGER NOT NULL DEFAULT 0, -- the writer's attempt that stored it
+    kind         INTEGER NOT NULL DEFAULT 0, -- 0 event, 1 adopted, 2 checkpoint, 3 detached update
+    attempt_id   INTEGER NOT NULL DEFAULT 0, -- which attempt of a writer stored the row
     version      INTEGER NOT NULL,
     created_at   INTEGER,          -- createdDate
-    saved_at     INTEGER,          -- savedDate; null: committed_at stands for it
+    saved_at     INTEGER,          -- savedDate; null: committed_at counts as it
     committed_at INTEGER NOT NULL,
+    operation    INTEGER NOT NULL DEFAULT 0, -- 0 merge, 1 replace, 2 delete
+    created      INTEGER NOT NULL, -- whether the entity did not exist just before
     entity_type  TEXT    NOT NULL,
     entity_id    TEXT    NOT NULL,
     event_name   TEXT    NOT NULL,
     event_type   TEXT,
+    event_source TEXT,             -- the system that sent the event
+    event_actor  TEXT,             -- who caused it
     patch        TEXT    NOT NULL  -- as sent
 ) STRICT;
 
 CREATE UNIQUE INDEX event_log_uuid ON event_log (event_uuid, ordinal);
 CREATE UNIQUE INDEX event_log_version ON event_log (entity_type, entity_id, version);
 
--- Old dashboards and scripts read car_entities; a table of that name stays until `migrate adopt`.
+-- Where positions were at some moments, so that a reader can begin at a time without an index on
+-- committed_at.
+CREATE TABLE event_log_times (
+    position  INTEGER PRIMARY KEY,
+    marked_at INTEGER NOT NULL
+) STRICT;
+
+-- One row. A position means something only together with the epoch: another file, or one that was
+-- restored to an earlier time, has another. Up to floor the log may have been pruned.
+CREATE TABLE event_log_epoch (
+    only_row INTEGER PRIMARY KEY DEFAULT 1 CHECK (only_row = 1),
+    epoch    BLOB    NOT NULL,
+    floor    INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+INSERT INTO event_log_epoch (epoch) VALUES (randomblob(16));
+
+-- Old dashboards and scripts read car_entities; a table of that name is kept until `migrate adopt`.
 CREATE VIEW IF NOT EXISTS car_entities AS
 SELECT entity_id AS id, entity_type,
        strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000000.0, 'unixepoch') AS created_at,
        strftime('%Y-%m-%dT%H:%M:%fZ', updated_at / 1000000.0, 'unixepoch') AS updated_at,
        data
-FROM entities;
+FROM entities WHERE NOT deleted;

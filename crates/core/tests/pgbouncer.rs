@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use producer_core::Clock;
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict};
-use producer_core::store::{DatabaseUrl, Pooler, Store, connect};
+use producer_core::store::{DatabaseSettings, DatabaseUrl, Pooler, Store, connect};
 use producer_maintenance::{Database, MaintenanceError, adopt, migrate, prune, rebuild};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
@@ -68,11 +68,17 @@ async fn every_transaction_is_set_up_whatever_the_server_defaults_to() {
     assert_eq!(seen, ["on 2s 100ms 4s read committed off"]);
 }
 
+/// On a busy machine a row may be locked for longer than the default allows, which is not tested here.
+fn unhurried(settings: &mut DatabaseSettings) {
+    settings.statement_timeout = Duration::from_secs(30);
+    settings.lock_timeout = Duration::from_secs(10);
+}
+
 /// Four processes, each with writers and readers, over two sessions of the server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_connections_share_few_sessions_and_lose_nothing() {
     const BATCHES: u128 = 40;
-    let db = Db::pgbouncer(|settings| settings.statement_timeout = Duration::from_secs(30)).await;
+    let db = Db::pgbouncer(unhurried).await;
     direct(&db).await.execute(NOTE_SESSIONS).await.unwrap();
     let producers = (0..4_u128).map(|producer| {
         let store = db.again(START);
@@ -87,7 +93,7 @@ async fn many_connections_share_few_sessions_and_lose_nothing() {
     assert_eq!(u128::from(shared.version), 8 * BATCHES);
     assert_eq!(shared.data.matches(": 1").count() as u128, 8 * BATCHES);
     let sessions = noted(&db, "SELECT DISTINCT pid::text FROM noted").await;
-    assert_eq!(sessions.len(), 2, "eight writers took write_lock: {sessions:?}");
+    assert_eq!(sessions.len(), 2, "eight writers shared them: {sessions:?}");
 }
 
 /// Sends flat and deep events, each one twice, and reads between them.

@@ -98,7 +98,8 @@ async fn atomic_stores_nothing_while_others_hold_a_row() {
 async fn a_key_that_others_are_inserting_splits_the_batch() {
     let db = Db::postgres(default).await;
     let mut foreign = session(&db).await;
-    let insert = "BEGIN; INSERT INTO entities VALUES ('Car', 'new', 1, 2, '{}', now(), now())";
+    let insert =
+        "BEGIN; INSERT INTO entities VALUES ('Car', 'new', 1, 2, false, '{}', now(), now())";
     foreign.execute(insert).await.unwrap();
     let mut writer = db.store.writer();
     let batch = [car(1, "new", r#"{"a":1}"#), car(2, "free", "{}")];

@@ -30,7 +30,7 @@ const ATTEMPTS: u32 = 10;
 const TABLE_IS_TAKEN: &str = "a table car_entities_adopted is there already: rename it first";
 
 const CHANGED: &str =
-    "it has changed since it was adopted: what it adds was added, what differs was left";
+    "it has changed since it was adopted: what it adds was added, what differs was not changed";
 
 /// What an adoption did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub struct Summary {
     pub found: bool,
     /// Rows that became an entity, or a version of one, now or in a run before.
     pub adopted: u64,
-    /// Rows that were listed and left.
-    pub left: u64,
+    /// Rows that were listed and skipped.
+    pub skipped: u64,
 }
 
 /// Takes the table over. Migrates first.
@@ -89,13 +89,13 @@ struct Adoption<'c> {
     max_entity_bytes: usize,
     clock: &'c Clock,
     summary: Summary,
-    left: Vec<String>,
+    skipped: Vec<String>,
 }
 
 /// What became of a row.
 enum RowOutcome {
     Adopted,
-    Left(String),
+    Skipped(String),
 }
 
 /// What of a row an existing entity takes over.
@@ -114,7 +114,7 @@ impl<'c> Adoption<'c> {
         reader.wait_briefly().await?;
         work.wait_briefly().await?;
         let summary = Summary { found: true, ..Summary::default() };
-        Ok(Self { reader, work, max_entity_bytes, clock, summary, left: Vec::new() })
+        Ok(Self { reader, work, max_entity_bytes, clock, summary, skipped: Vec::new() })
     }
 
     async fn run(
@@ -131,7 +131,7 @@ impl<'c> Adoption<'c> {
             // nothing held the table: what was written meanwhile is found under the write lock
             self.work.begin(Access::Write).await?;
             self.summary = Summary { found: true, ..Summary::default() };
-            self.left.clear();
+            self.skipped.clear();
             self.pass_under_lock().await?;
             self.work.replace_old_table().await?;
             self.work.commit().await?;
@@ -139,7 +139,7 @@ impl<'c> Adoption<'c> {
             self.reader.replace_old_table().await?;
             self.reader.commit().await?;
         }
-        for line in self.left {
+        for line in self.skipped {
             progress(Progress::Line(line));
         }
         Ok(self.summary)
@@ -156,7 +156,7 @@ impl<'c> Adoption<'c> {
             last = Some(end.id.clone());
             let outcomes = self.batch(&batch).await?;
             self.count(&batch, outcomes);
-            progress(Progress::Done(self.summary.adopted + self.summary.left));
+            progress(Progress::Done(self.summary.adopted + self.summary.skipped));
         }
     }
 
@@ -175,9 +175,9 @@ impl<'c> Adoption<'c> {
         for (row, outcome) in batch.iter().zip(outcomes) {
             match outcome {
                 RowOutcome::Adopted => self.summary.adopted += 1,
-                RowOutcome::Left(reason) => {
-                    self.summary.left += 1;
-                    self.left.push(format!("{:?} left: {reason}", row.id));
+                RowOutcome::Skipped(reason) => {
+                    self.summary.skipped += 1;
+                    self.skipped.push(format!("{:?} skipped: {reason}", row.id));
                 }
             }
         }
@@ -211,7 +211,7 @@ impl<'c> Adoption<'c> {
         for at in order {
             outcomes[at] = match &checked[at] {
                 Ok(row) => self.row(row, now).await?,
-                Err(reason) => RowOutcome::Left(reason.clone()),
+                Err(reason) => RowOutcome::Skipped(reason.clone()),
             };
         }
         Ok(outcomes)
@@ -271,13 +271,13 @@ impl<'c> Adoption<'c> {
         let (Ok(mut then), Ok(data), Ok(adopted)) =
             (Document::parse(&before.state), Document::parse(&row.data), Document::parse(patch))
         else {
-            return Ok(RowOutcome::Left("its log can't be read".into()));
+            return Ok(RowOutcome::Skipped("its log can't be read".into()));
         };
         if same_value(&then.lacking(&data).to_json(), patch) {
             return Ok(RowOutcome::Adopted);
         }
         let Some(stored) = stored else {
-            return Ok(RowOutcome::Left(
+            return Ok(RowOutcome::Skipped(
                 "it has changed since it was adopted, and its entity is gone: `rebuild --write`"
                     .into(),
             ));
@@ -286,12 +286,12 @@ impl<'c> Adoption<'c> {
         let (added, uuid) =
             (then.lacking(&data).to_json(), derived_uuid(&row.key, Some(&row.data)));
         if self.work.logged_update(uuid).await?.is_none()
-            && let RowOutcome::Left(reason) =
+            && let RowOutcome::Skipped(reason) =
                 self.complete(row, &added, Take::WhatItLacks, uuid, &stored, now).await?
         {
-            return Ok(RowOutcome::Left(reason));
+            return Ok(RowOutcome::Skipped(reason));
         }
-        Ok(RowOutcome::Left(CHANGED.into()))
+        Ok(RowOutcome::Skipped(CHANGED.into()))
     }
 
     async fn create(
@@ -323,7 +323,7 @@ impl<'c> Adoption<'c> {
     ) -> Result<RowOutcome, MaintenanceError> {
         let (Ok(mut document), Ok(data)) = (Document::parse(&stored.data), Document::parse(data))
         else {
-            return Ok(RowOutcome::Left("the entity of that key can't be read".into()));
+            return Ok(RowOutcome::Skipped("the entity of that key can't be read".into()));
         };
         let added = match take {
             Take::WhatItLacks => document.lacking(&data),
@@ -332,7 +332,7 @@ impl<'c> Adoption<'c> {
         let patch = added.to_json();
         document.merge(added);
         if document.size() > self.max_entity_bytes {
-            return Ok(RowOutcome::Left(
+            return Ok(RowOutcome::Skipped(
                 "with its members the entity would pass MAX_ENTITY_BYTES".into(),
             ));
         }
@@ -367,6 +367,7 @@ fn adopted(
         kind: Kind::Adopted,
         name: "Adopted",
         version,
+        created: version == 1,
         created_at,
         saved_at: Some(saved_at),
         committed_at,

@@ -22,6 +22,9 @@ pub enum MaintenanceError {
 
 impl From<sqlx::Error> for MaintenanceError {
     fn from(error: sqlx::Error) -> Self {
+        if let sqlx::Error::Decode(reason) = &error {
+            return Self::Refused(reason.to_string());
+        }
         let text = error.to_string().replace('\n', " ");
         let code = match &error {
             sqlx::Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),

@@ -53,7 +53,7 @@ pub struct Summary {
     /// Entities whose log begins with a new base entry.
     pub checkpointed: u64,
     /// Entities with old entries that their log can't explain; theirs are kept.
-    pub left: u64,
+    pub skipped: u64,
 }
 
 /// Deletes every log entry of events committed more than `age` ago.
@@ -133,8 +133,8 @@ impl Run {
             // an entity of many steps counts once
             self.summary.checkpointed += u64::from(self.checkpointed.insert(prune.key.clone()));
         }
-        self.summary.left += step.left.len() as u64;
-        for (key, reason) in &step.left {
+        self.summary.skipped += step.skipped.len() as u64;
+        for (key, reason) in &step.skipped {
             let (entity_type, id) = (key.entity_type(), key.entity_id());
             progress(Progress::Line(format!("{entity_type} {id}: {reason}; its entries are kept")));
         }
@@ -226,7 +226,7 @@ impl Run {
 struct Step {
     prunes: Vec<EntityPrune>,
     /// Entities whose log is broken, and how.
-    left: Vec<(EntityKey, String)>,
+    skipped: Vec<(EntityKey, String)>,
     /// Entities that may have more to prune.
     unfinished: Vec<EntityKey>,
 }
@@ -249,7 +249,7 @@ impl Step {
             (&fold.broken, fold.created_at, fold.updated_at)
         else {
             self.unfinished.retain(|unfinished| *unfinished != key);
-            self.left.push((key, fold.broken.unwrap_or_default()));
+            self.skipped.push((key, fold.broken.unwrap_or_default()));
             return;
         };
         let events = rows.iter().filter(|row| row.kind == Kind::Event);
@@ -291,6 +291,7 @@ impl EntityPrune {
             kind: Kind::Checkpoint,
             name: "Checkpoint",
             version: self.version,
+            created: false,
             created_at: self.created_at,
             saved_at: None,
             committed_at: self.updated_at,

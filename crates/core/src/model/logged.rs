@@ -46,6 +46,8 @@ pub struct LoggedUpdate {
     pub key: EntityKey,
     /// The version that it made.
     pub version: u64,
+    /// Whether the entity did not exist just before.
+    pub created: bool,
     /// The patch as it was sent, a JSON object.
     pub patch: String,
 }

@@ -9,12 +9,13 @@ pub(crate) struct LogRecord {
     pub(crate) uuid: Uuid,
     pub(crate) name: String,
     pub(crate) event_type: Option<String>,
-    pub(crate) created: Option<Timestamp>,
-    pub(crate) saved: Option<Timestamp>,
+    pub(crate) created_date: Option<Timestamp>,
+    pub(crate) saved_date: Option<Timestamp>,
     pub(crate) committed: Timestamp,
     pub(crate) attempt: AttemptId,
     pub(crate) key: EntityKey,
     pub(crate) version: u64,
+    pub(crate) created: bool,
     pub(crate) patch: String,
 }
 
@@ -26,11 +27,16 @@ pub(crate) struct EventAssembler(Option<LoggedEvent>);
 impl EventAssembler {
     /// Takes the next row; returns the event before it, where that is whole now.
     pub(crate) fn add(&mut self, row: LogRecord) -> Option<LoggedEvent> {
-        let update = LoggedUpdate { key: row.key, version: row.version, patch: row.patch };
+        let update = LoggedUpdate {
+            key: row.key,
+            version: row.version,
+            created: row.created,
+            patch: row.patch,
+        };
         if let Some(event) = self.0.as_mut().filter(|event| event.uuid == row.uuid) {
             // an entity whose last change lies ahead of the clock has its row a little later
             event.committed = event.committed.max(row.committed);
-            event.saved = row.saved.unwrap_or(event.committed);
+            event.saved = row.saved_date.unwrap_or(event.committed);
             event.updates.push(update);
             return None;
         }
@@ -38,8 +44,8 @@ impl EventAssembler {
             uuid: row.uuid,
             name: row.name,
             event_type: row.event_type,
-            created: row.created,
-            saved: row.saved.unwrap_or(row.committed),
+            created: row.created_date,
+            saved: row.saved_date.unwrap_or(row.committed),
             committed: row.committed,
             attempt: row.attempt,
             updates: vec![update],

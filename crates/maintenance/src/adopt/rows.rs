@@ -200,7 +200,7 @@ impl Connection {
                         strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000000.0, 'unixepoch') AS created_at,
                         strftime('%Y-%m-%dT%H:%M:%fZ', updated_at / 1000000.0, 'unixepoch') AS updated_at,
                         data
-                 FROM entities"
+                 FROM entities WHERE NOT deleted"
             }
         })
         .await

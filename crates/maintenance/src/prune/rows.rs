@@ -111,7 +111,7 @@ impl Connection {
         Ok(found.into_iter().collect())
     }
 
-    /// Deletes rows of the log.
+    /// Deletes rows of the log, and raises the floor of positions to the highest of them.
     pub(super) async fn delete_rows(&mut self, rows: &[Position]) -> Result<(), MaintenanceError> {
         match self {
             Self::Postgres(c) => {
@@ -119,46 +119,65 @@ impl Connection {
                 let ids: Vec<&str> = rows.iter().map(|row| row.1.as_str()).collect();
                 let versions: Vec<i64> = rows.iter().map(|row| row.2).collect();
                 let query = sqlx::query(
-                    "DELETE FROM event_log l
-                     USING unnest($1::text[], $2::text[], $3::int8[])
-                         AS r (entity_type, entity_id, version)
-                     WHERE l.entity_type = r.entity_type AND l.entity_id = r.entity_id
-                         AND l.version = r.version",
+                    "WITH deleted AS (
+                         DELETE FROM event_log l
+                         USING unnest($1::text[], $2::text[], $3::int8[])
+                             AS r (entity_type, entity_id, version)
+                         WHERE l.entity_type = r.entity_type AND l.entity_id = r.entity_id
+                             AND l.version = r.version
+                         RETURNING l.position)
+                     UPDATE event_log_epoch
+                     SET floor = greatest(floor, (SELECT max(position) FROM deleted))",
                 );
                 query.bind(types).bind(ids).bind(versions).execute(c).await.map(|_| ())?;
             }
             Self::Sqlite(c) => {
                 let query = sqlx::query(
-                    "DELETE FROM event_log WHERE rowid IN (
-                         SELECT l.rowid FROM json_each($1) AS r CROSS JOIN event_log AS l
+                    "UPDATE event_log_epoch SET floor = max(floor, coalesce((
+                         SELECT max(l.position) FROM json_each(?) AS r CROSS JOIN event_log AS l
+                         ON l.entity_type = r.value->>0 AND l.entity_id = r.value->>1
+                             AND l.version = r.value->>2), 0));
+                     DELETE FROM event_log WHERE position IN (
+                         SELECT l.position FROM json_each(?) AS r CROSS JOIN event_log AS l
                          ON l.entity_type = r.value->>0 AND l.entity_id = r.value->>1
                              AND l.version = r.value->>2)",
                 );
-                query.bind(json(&rows)?).execute(c).await.map(|_| ())?;
+                let rows = json(&rows)?;
+                query.bind(&rows).bind(&rows).execute(c).await.map(|_| ())?;
             }
         }
         Ok(())
     }
 
-    /// Takes what is left of these events from their uuids.
+    /// Detaches the updates that are still there of these events from their uuids: they only
+    /// count for their entity's fold then. No reader meets them any more, so that the floor of
+    /// positions is raised to the highest of them.
     pub(super) async fn detach_updates(&mut self, uuids: &[Uuid]) -> Result<(), MaintenanceError> {
         match self {
             Self::Postgres(c) => sqlx::query(
-                "UPDATE event_log SET event_uuid = gen_random_uuid(), ordinal = -1, kind = 3
-                 WHERE event_uuid = ANY($1) AND ordinal >= 0",
+                "WITH detached AS (
+                     UPDATE event_log SET event_uuid = gen_random_uuid(), ordinal = -1, kind = 3
+                     WHERE event_uuid = ANY($1) AND ordinal >= 0
+                     RETURNING position)
+                 UPDATE event_log_epoch
+                 SET floor = greatest(floor, (SELECT max(position) FROM detached))",
             )
             .bind(uuids)
             .execute(c)
             .await
             .map(|_| ())?,
-            Self::Sqlite(c) => sqlx::query(
-                "UPDATE event_log SET event_uuid = randomblob(16), ordinal = -1, kind = 3
-                 WHERE event_uuid IN (SELECT unhex(value) FROM json_each($1)) AND ordinal >= 0",
-            )
-            .bind(json(&hex(uuids))?)
-            .execute(c)
-            .await
-            .map(|_| ())?,
+            Self::Sqlite(c) => {
+                let query = sqlx::query(
+                    "UPDATE event_log_epoch SET floor = max(floor, coalesce((
+                         SELECT max(position) FROM event_log
+                         WHERE event_uuid IN (SELECT unhex(value) FROM json_each(?))
+                             AND ordinal >= 0), 0));
+                     UPDATE event_log SET event_uuid = randomblob(16), ordinal = -1, kind = 3
+                     WHERE event_uuid IN (SELECT unhex(value) FROM json_each(?)) AND ordinal >= 0",
+                );
+                let uuids = json(&hex(uuids))?;
+                query.bind(&uuids).bind(&uuids).execute(c).await.map(|_| ())?;
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The log's rows.
 
 use chrono::{DateTime, Utc};
-use futures_util::TryStreamExt;
+use futures_util::StreamExt;
 use producer_core::store::numbers::{bigint, count};
 use producer_core::store::postgres::{from_pg, to_pg};
 use producer_core::{EntityKey, Timestamp};
@@ -36,15 +36,25 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) fn from_column(column: i32) -> Self {
+    /// # Errors
+    /// A kind that a newer release has written: what it means for the fold is not known here.
+    fn from_column(column: i32) -> Result<Self, UnknownKind> {
         match column {
-            1 => Self::Adopted,
-            2 => Self::Checkpoint,
-            3 => Self::DetachedUpdate,
-            _ => Self::Event,
+            0 => Ok(Self::Event),
+            1 => Ok(Self::Adopted),
+            2 => Ok(Self::Checkpoint),
+            3 => Ok(Self::DetachedUpdate),
+            unknown => Err(UnknownKind(unknown)),
         }
     }
 }
+
+/// A value of the column `kind` that this release does not know.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the log has an entry of kind {0}, which this release does not know: use the release that wrote it"
+)]
+struct UnknownKind(i32);
 
 /// A log entry that no event makes.
 #[derive(Debug)]
@@ -55,6 +65,8 @@ pub(crate) struct NewEntry<'s> {
     pub(crate) kind: Kind,
     pub(crate) name: &'static str,
     pub(crate) version: u64,
+    /// Whether the entity did not exist just before.
+    pub(crate) created: bool,
     pub(crate) created_at: Timestamp,
     pub(crate) saved_at: Option<Timestamp>,
     pub(crate) committed_at: Timestamp,
@@ -116,12 +128,16 @@ impl Connection {
             Self::Postgres(c) => {
                 let query = sqlx::query_as::<_, LogRow<DateTime<Utc>>>(query);
                 let query = query.bind(entity_type).bind(id).bind(version).bind(rows);
-                page(query.fetch(c).map_ok(|row| logged(row, from_pg)), |e| e.patch.len()).await?
+                page(query.fetch(c).map(|row| row.and_then(|row| logged(row, from_pg))), |e| {
+                    e.patch.len()
+                })
+                .await?
             }
             Self::Sqlite(c) => {
                 let query = sqlx::query_as::<_, LogRow<i64>>(query);
                 let query = query.bind(entity_type).bind(id).bind(version).bind(rows);
-                let rows = query.fetch(c).map_ok(|row| logged(row, Timestamp::from_micros));
+                let rows = query.fetch(c);
+                let rows = rows.map(|row| row.and_then(|row| logged(row, Timestamp::from_micros)));
                 page(rows, |e| e.patch.len()).await?
             }
         })
@@ -150,8 +166,8 @@ impl Connection {
         match self {
             Self::Postgres(c) => sqlx::query(
                 "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
-                     committed_at, entity_type, entity_id, event_name, patch)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::json)",
+                     committed_at, entity_type, entity_id, event_name, patch, created)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::json, $12)",
             )
             .bind(entry.uuid)
             .bind(entry.ordinal)
@@ -164,13 +180,14 @@ impl Connection {
             .bind(key.entity_id())
             .bind(entry.name)
             .bind(entry.patch)
+            .bind(entry.created)
             .execute(c)
             .await
             .map(|_| ())?,
             Self::Sqlite(c) => sqlx::query(
                 "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
-                     committed_at, entity_type, entity_id, event_name, patch)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                     committed_at, entity_type, entity_id, event_name, patch, created)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
             )
             .bind(entry.uuid)
             .bind(entry.ordinal)
@@ -183,6 +200,7 @@ impl Connection {
             .bind(key.entity_id())
             .bind(entry.name)
             .bind(entry.patch)
+            .bind(entry.created)
             .execute(c)
             .await
             .map(|_| ())?,
@@ -194,14 +212,15 @@ impl Connection {
 fn logged<T>(
     (uuid, entity_type, entity_id, version, kind, created, committed, patch): LogRow<T>,
     moment: impl Fn(T) -> Timestamp,
-) -> Logged {
-    Logged {
+) -> Result<Logged, sqlx::Error> {
+    let kind = Kind::from_column(kind).map_err(|unknown| sqlx::Error::Decode(unknown.into()))?;
+    Ok(Logged {
         uuid,
         key: EntityKey::new_unchecked(entity_type, entity_id),
         version: count(version),
-        kind: Kind::from_column(kind),
+        kind,
         created_at: created.map(&moment),
         committed_at: moment(committed),
         patch,
-    }
+    })
 }

@@ -118,10 +118,10 @@ impl Bench {
         let uuid = self.uuid(uuid);
         let time = self.time(year);
         self.run(&format!(
-            "INSERT INTO event_log (event_uuid, ordinal, kind, version, committed_at, entity_type,
-                 entity_id, event_name, patch)
-             VALUES ({uuid}, {ordinal}, {kind}, {version}, {time}, 'Car', '{id}', 'Test',
-                 '{patch}')"
+            "INSERT INTO event_log (event_uuid, ordinal, kind, version, committed_at, created,
+                 entity_type, entity_id, event_name, patch)
+             VALUES ({uuid}, {ordinal}, {kind}, {version}, {time}, {version} = 1, 'Car', '{id}',
+                 'Test', '{patch}')"
         ))
         .await;
     }
@@ -149,6 +149,7 @@ impl Bench {
         let size = data.len();
         self.run(&format!(
             "INSERT INTO entities
+                 (entity_type, entity_id, version, size, data, created_at, updated_at)
              VALUES ('Car', '{id}', {version}, {size}, '{data}', {created}, {updated})"
         ))
         .await;
@@ -175,6 +176,10 @@ impl Bench {
         let (clock, mut lines) = (Clock::from_fn(|| NOW), Vec::new());
         let summary = prune::prune(&self.database(), age, &clock, &mut listing(&mut lines)).await;
         (summary.expect("pruned"), lines)
+    }
+
+    pub(crate) async fn try_rebuild(&self) -> Result<rebuild::Summary, MaintenanceError> {
+        rebuild::rebuild(&self.database(), false, &mut |_| {}).await
     }
 
     pub(crate) async fn rebuild(&self, write: bool) -> (rebuild::Summary, Vec<String>) {

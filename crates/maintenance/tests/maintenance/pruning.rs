@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::bench::Bench;
 
-fn summary(deleted: u64, checkpointed: u64, left: u64) -> prune::Summary {
-    prune::Summary { deleted, checkpointed, left }
+fn summary(deleted: u64, checkpointed: u64, skipped: u64) -> prune::Summary {
+    prune::Summary { deleted, checkpointed, skipped }
 }
 
 /// The log as `id version kind`, in order.
@@ -161,10 +161,10 @@ async fn a_long_log_goes_in_steps_and_two_runs_take_turns() {
         let uuid = bench.sql("gen_random_uuid()", "randomblob(16)");
         let patch = bench.sql("('{\"x\":' || n || '}')::json", "'{\"x\":' || n || '}'");
         let insert = "INSERT INTO event_log (event_uuid, ordinal, version, committed_at,
-                          entity_type, entity_id, event_name, patch)";
-        let long = format!("SELECT {uuid}, 0, n, {time}, 'Car', 'long', 'Test', {patch}");
+                          created, entity_type, entity_id, event_name, patch)";
+        let long = format!("SELECT {uuid}, 0, n, {time}, n = 1, 'Car', 'long', 'Test', {patch}");
         bench.run(&format!("{insert} {long} FROM {}", series(1700))).await;
-        let many = format!("SELECT {uuid}, 0, 1, {time}, 'Car', 'one' || n, 'Test', {patch}");
+        let many = format!("SELECT {uuid}, 0, 1, {time}, true, 'Car', 'one' || n, 'Test', {patch}");
         bench.run(&format!("{insert} {many} FROM {}", series(1100))).await;
         assert_eq!(bench.rebuild(true).await.0.repaired, 1101);
 
@@ -175,6 +175,50 @@ async fn a_long_log_goes_in_steps_and_two_runs_take_turns() {
         assert_eq!(bench.text("SELECT count(*) FROM event_log").await, "1101");
         is_clean(&bench).await;
         assert_eq!(bench.entity("long").await, ("1700".to_owned(), json!({"x": 1700})));
+    }
+}
+
+/// A reader whose position lies below the floor would miss what was deleted or detached.
+#[tokio::test]
+async fn the_floor_is_the_highest_position_that_readers_can_no_longer_read() {
+    for bench in Bench::both_migrated().await {
+        let text = async |query| bench.text(query).await;
+        let floor = "SELECT CAST(floor AS text) FROM event_log_epoch";
+        // position 1 is deleted, 3 belongs to the same event and is detached, 2 and 4 are kept
+        for (id, version, uuid, ordinal, year) in
+            [("a", 1, 1, 0, 2024), ("a", 2, 2, 0, 2028), ("b", 1, 1, 1, 2024), ("c", 1, 3, 0, 2028)]
+        {
+            bench.row(id, version, (uuid, ordinal, 0), year, r#"{"x":1}"#).await;
+        }
+        bench.rebuild(true).await;
+        bench.prune(2026).await;
+        assert_eq!(text(floor).await, "3");
+        bench.prune(2026).await;
+        assert_eq!(text(floor).await, "3", "a checkpoint's own position counts only once deleted");
+        is_clean(&bench).await;
+    }
+}
+
+/// A position that was used again would hide the new row from a reader that is beyond it.
+#[tokio::test]
+async fn positions_are_not_used_again_after_pruning() {
+    for bench in Bench::both_migrated().await {
+        let highest = "SELECT CAST(max(position) AS text) FROM event_log";
+        bench.row("a", 1, (1, 0, 0), 2024, "{}").await;
+        bench.row("a", 2, (2, 0, 0), 2024, "{}").await;
+        bench.run("DELETE FROM event_log WHERE position = 2").await;
+        bench.row("a", 2, (3, 0, 0), 2024, "{}").await;
+        assert_eq!(bench.text(highest).await, "3");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_of_an_unknown_kind_is_refused_and_not_taken_for_an_event() {
+    for bench in Bench::both_migrated().await {
+        bench.row("a", 1, (1, 0, 9), 2024, "{}").await;
+        let refused = bench.try_rebuild().await.expect_err("an unknown kind");
+        assert!(refused.to_string().contains("kind 9"), "{refused}");
+        assert!(!refused.may_pass());
     }
 }
 

@@ -67,9 +67,9 @@ async fn a_log_of_many_pages_folds() {
         let patch = bench.sql("('{\"x\":' || n || '}')::json", "'{\"x\":' || n || '}'");
         bench
             .run(&format!(
-                "INSERT INTO event_log (event_uuid, ordinal, version, committed_at, entity_type,
-                     entity_id, event_name, patch)
-                 SELECT {uuid}, 0, n, {time}, 'Car', 'long', 'Test', {patch} FROM {series}"
+                "INSERT INTO event_log (event_uuid, ordinal, version, committed_at, created,
+                     entity_type, entity_id, event_name, patch)
+                 SELECT {uuid}, 0, n, {time}, n = 1, 'Car', 'long', 'Test', {patch} FROM {series}"
             ))
             .await;
         bench.log("next", 1, 0, r#"{"x":1}"#).await;

@@ -15,8 +15,8 @@ use crate::settings::Settings;
 /// The exit status where differences were found and not repaired.
 const DIFFERS: u8 = 1;
 
-/// The exit status where something was left alone.
-const LEFT: u8 = 3;
+/// The exit status where something was skipped.
+const SKIPPED: u8 = 3;
 
 /// How often progress is told where there is no terminal.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -69,9 +69,9 @@ async fn adopt(database: &Database, max_entity_bytes: usize) -> Result<ExitCode,
         println!("there is no table car_entities to adopt");
         return Ok(ExitCode::SUCCESS);
     }
-    let adopt::Summary { adopted, left, .. } = summary;
-    println!("{adopted} rows adopted, {left} left; the table is now car_entities_adopted");
-    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::from(LEFT) })
+    let adopt::Summary { adopted, skipped, .. } = summary;
+    println!("{adopted} rows adopted, {skipped} skipped; the table is now car_entities_adopted");
+    Ok(if skipped == 0 { ExitCode::SUCCESS } else { ExitCode::from(SKIPPED) })
 }
 
 pub(super) async fn rebuild(database: &Database, write: bool) -> Result<ExitCode, ExitError> {
@@ -84,7 +84,7 @@ pub(super) async fn rebuild(database: &Database, write: bool) -> Result<ExitCode
         "{entities} entities, {differing} differ, {repaired} repaired, {unexplained} unexplained"
     );
     Ok(match summary {
-        _ if unexplained > 0 => ExitCode::from(LEFT),
+        _ if unexplained > 0 => ExitCode::from(SKIPPED),
         _ if differing > repaired => ExitCode::from(DIFFERS),
         _ => ExitCode::SUCCESS,
     })
@@ -98,11 +98,11 @@ pub(super) async fn prune(
     let report = &mut |progress| reporter.report(progress);
     let summary = prune::prune(database, older_than, &Clock::system(), report).await?;
     reporter.finish();
-    let prune::Summary { deleted, checkpointed, left } = summary;
+    let prune::Summary { deleted, checkpointed, skipped } = summary;
     println!(
-        "{deleted} log entries deleted, {checkpointed} entities got a base entry, {left} left"
+        "{deleted} log entries deleted, {checkpointed} entities got a checkpoint, {skipped} skipped"
     );
-    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::from(LEFT) })
+    Ok(if skipped == 0 { ExitCode::SUCCESS } else { ExitCode::from(SKIPPED) })
 }
 
 /// A bar on a terminal, else a line now and then on standard error. What is listed goes to standard

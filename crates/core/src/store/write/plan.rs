@@ -69,6 +69,8 @@ pub(crate) struct LogRow<'a> {
     pub(crate) ordinal: usize,
     pub(crate) update: &'a EntityUpdate,
     pub(crate) version: u64,
+    /// Whether the entity did not exist just before.
+    pub(crate) created: bool,
     pub(crate) committed: Timestamp,
 }
 
@@ -263,7 +265,8 @@ impl<'a> Planner<'a> {
         state.version += 1;
         state.updated = state.updated.max(self.rules.now);
         let (version, committed) = (state.version, state.updated);
-        self.log.push(LogRow { event, ordinal, update, version, committed });
+        let created = version == 1;
+        self.log.push(LogRow { event, ordinal, update, version, created, committed });
         Ok(())
     }
 
@@ -328,6 +331,7 @@ fn as_logged(event: &Event, versions: &[u64], Rules { now, attempt, .. }: Rules)
     let updates = event.updates().iter().zip(versions).map(|(update, &version)| LoggedUpdate {
         key: update.key().clone(),
         version,
+        created: version == 1,
         patch: update.patch().text().to_owned(),
     });
     LoggedEvent {

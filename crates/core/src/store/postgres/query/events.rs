@@ -13,8 +13,8 @@ use crate::store::postgres::time::from_pg;
 
 // Below 0 stands what pruning leaves, which is no event.
 const LOGGED: &str = r"
-SELECT event_uuid, version, created_at, saved_at, committed_at, attempt_id, entity_type, entity_id,
-       event_name, event_type, patch::text
+SELECT event_uuid, version, created_at, saved_at, committed_at, attempt_id, created, entity_type,
+       entity_id, event_name, event_type, patch::text
 FROM event_log WHERE event_uuid = ANY($1) AND ordinal >= 0 ORDER BY event_uuid, ordinal";
 
 /// One event of the log.
@@ -55,6 +55,7 @@ struct LogRow {
     saved_at: Option<DateTime<Utc>>,
     committed_at: DateTime<Utc>,
     attempt_id: i32,
+    created: bool,
     entity_type: String,
     entity_id: String,
     event_name: String,
@@ -68,12 +69,13 @@ impl From<LogRow> for LogRecord {
             uuid: row.event_uuid,
             name: row.event_name,
             event_type: row.event_type,
-            created: row.created_at.map(from_pg),
-            saved: row.saved_at.map(from_pg),
+            created_date: row.created_at.map(from_pg),
+            saved_date: row.saved_at.map(from_pg),
             committed: from_pg(row.committed_at),
             attempt: AttemptId(row.attempt_id),
             key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
             version: count(row.version),
+            created: row.created,
             patch: row.patch,
         }
     }

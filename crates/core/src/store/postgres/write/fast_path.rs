@@ -43,10 +43,11 @@ WITH changed AS (
     HAVING count(*) = cardinality($1)
 ), logged AS (
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                           entity_type, entity_id, event_name, event_type, patch, attempt_id)
+                           created, entity_type, entity_id, event_name, event_type, patch,
+                           attempt_id)
     SELECT event_uuid, ordinal, ((SELECT versions FROM made))[place] - behind, created_at, saved_at,
-           ((SELECT times FROM made))[place], entity_type, entity_id, event_name, event_type,
-           patch::json, $19::int4
+           ((SELECT times FROM made))[place], ((SELECT versions FROM made))[place] - behind = 1,
+           entity_type, entity_id, event_name, event_type, patch::json, $19::int4
     FROM (SELECT unnest($8::text[]) AS entity_type, unnest($9::text[]) AS entity_id,
                  unnest($10::uuid[]) AS event_uuid, unnest($11::int2[]) AS ordinal,
                  unnest($12::int4[]) AS place, unnest($13::int8[]) AS behind,
@@ -72,9 +73,9 @@ WITH changed AS (
     WHERE e.size::int8 + excluded.size <= $6
     RETURNING version, updated_at
 )
-INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
+INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at, created,
                        entity_type, entity_id, event_name, event_type, patch, attempt_id)
-SELECT $7, 0, version, $8, $9, updated_at, $1, $2, $10, $11, $12::text::json, $13
+SELECT $7, 0, version, $8, $9, updated_at, version = 1, $1, $2, $10, $11, $12::text::json, $13
 FROM changed
 RETURNING version";
 

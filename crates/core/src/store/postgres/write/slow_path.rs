@@ -62,13 +62,15 @@ WITH change AS NOT MATERIALIZED (
     RETURNING 1
 ), logged AS (
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                           entity_type, entity_id, event_name, event_type, patch, attempt_id)
-    SELECT event_uuid, ordinal, version, created_at, saved_at, committed_at,
-           entity_type, entity_id, event_name, event_type, patch::json, $19::int4
+                           created, entity_type, entity_id, event_name, event_type, patch,
+                           attempt_id)
+    SELECT event_uuid, ordinal, version, created_at, saved_at, committed_at, created,
+           entity_type, entity_id, event_name, event_type, patch::json, $20::int4
     FROM unnest($8::text[], $9::text[], $10::uuid[], $11::int2[], $12::int8[], $13::timestamptz[],
-                $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::text[])
+                $14::timestamptz[], $15::timestamptz[], $16::bool[], $17::text[], $18::text[],
+                $19::text[])
         AS l (entity_type, entity_id, event_uuid, ordinal, version, created_at, saved_at,
-              committed_at, event_name, event_type, patch)
+              committed_at, created, event_name, event_type, patch)
 )
 SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted)";
 
@@ -320,6 +322,7 @@ async fn write_part(
         rows.push(row.event, row.ordinal, row.update);
     }
     let versions: Vec<i64> = log.iter().map(|row| bigint(row.version)).collect();
+    let created: Vec<bool> = log.iter().map(|row| row.created).collect();
     let committed: Vec<_> = log.iter().map(|row| to_pg(row.committed)).collect();
     let statement = sqlx::query_scalar::<_, i64>(WRITE)
         .bind(states.types)
@@ -337,6 +340,7 @@ async fn write_part(
         .bind(rows.created)
         .bind(rows.saved)
         .bind(committed)
+        .bind(created)
         .bind(rows.names)
         .bind(rows.event_types)
         .bind(rows.patches)

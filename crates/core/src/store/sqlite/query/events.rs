@@ -16,8 +16,8 @@ use crate::store::pool::MeasuredPool;
 
 // Below 0 stands what pruning leaves, which is no event.
 pub(in crate::store::sqlite) const LOGGED: &str = r"
-SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.attempt_id, l.entity_type,
-       l.entity_id, l.event_name, l.event_type, l.patch
+SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.attempt_id, l.created,
+       l.entity_type, l.entity_id, l.event_name, l.event_type, l.patch
 FROM json_each(?) AS wanted CROSS JOIN event_log AS l ON l.event_uuid = unhex(wanted.value)
     AND l.ordinal >= 0
 ORDER BY l.event_uuid, l.ordinal";
@@ -69,6 +69,7 @@ struct LogRow {
     saved_at: Option<i64>,
     committed_at: i64,
     attempt_id: i32,
+    created: bool,
     entity_type: String,
     entity_id: String,
     event_name: String,
@@ -82,12 +83,13 @@ impl From<LogRow> for LogRecord {
             uuid: row.event_uuid,
             name: row.event_name,
             event_type: row.event_type,
-            created: row.created_at.map(Timestamp::from_micros),
-            saved: row.saved_at.map(Timestamp::from_micros),
+            created_date: row.created_at.map(Timestamp::from_micros),
+            saved_date: row.saved_at.map(Timestamp::from_micros),
             committed: Timestamp::from_micros(row.committed_at),
             attempt: AttemptId(row.attempt_id),
             key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
             version: count(row.version),
+            created: row.created,
             patch: row.patch,
         }
     }

@@ -41,9 +41,9 @@ ON CONFLICT (entity_type, entity_id) DO UPDATE SET
 pub(super) static LOG: LazyLock<Inserts> = LazyLock::new(|| {
     let into = r"
 INSERT OR FAIL INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                       entity_type, entity_id, event_name, event_type, patch, attempt_id)
+                       created, entity_type, entity_id, event_name, event_type, patch, attempt_id)
 SELECT *";
-    Inserts::new(into, 12, "")
+    Inserts::new(into, 13, "")
 });
 
 /// Writes states and log, and commits.
@@ -107,6 +107,7 @@ pub(super) fn bind_log<'q>(
         .bind(event.created().map(Timestamp::micros))
         .bind(event.saved().map(Timestamp::micros))
         .bind(row.committed.micros())
+        .bind(row.created)
         .bind(key.entity_type())
         .bind(key.entity_id())
         .bind(event.name())
