@@ -176,7 +176,7 @@ fn the_rules_for_all_json_hold_in_ignored_fields_too() {
         (r#"["\ude00\ud83d"]"#.to_owned(), "/0", "must not contain a lone surrogate"),
         ("1e400".to_owned(), "", "must not need more than 400 digits when written out"),
         ("[0,-1e-400]".to_owned(), "/1", "must not need more than 400 digits when written out"),
-        (r#"{"a":1,"b":2,"\u0061":3}"#.to_owned(), "/a", "must not stand twice in one object"),
+        (r#"{"a":1,"b":2,"\u0061":3}"#.to_owned(), "/a", "must not occur twice in one object"),
         (deep(65), &"/0".repeat(64), "must not be nested deeper than 64 levels"),
     ];
     for (value, inner, rule) in cases {
@@ -241,7 +241,7 @@ fn all_breaches_are_found_in_document_order() {
             "/eventBody/entities/1 must be a JSON object",
             "/eventBody/entities/2/entityId is required",
             "/eventBody/entities/2/updatedAttributes is required",
-            "/eventBody/x/y must not stand twice in one object",
+            "/eventBody/x/y must not occur twice in one object",
             "/eventHeader/eventType must be a string",
             "/eventHeader/createdDate must be an RFC 3339 date and time or Unix milliseconds",
             "/eventHeader/eventName is required",
@@ -260,7 +260,7 @@ fn places_in_a_list_that_stands_twice_are_those_of_its_own_items() {
             "/eventBody/entities/1/entityType must not be . or ..",
             "/eventBody/entities/1/entityId is required",
             "/eventBody/entities/1/updatedAttributes is required",
-            "/eventBody/entities must not stand twice in one object",
+            "/eventBody/entities must not occur twice in one object",
             "/eventBody/entities/0/entityType must not be . or ..",
         ],
     );

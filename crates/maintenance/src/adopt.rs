@@ -1,10 +1,10 @@
-//! Takes the older services' table `car_entities` over: its rows become entities, each with a log
-//! entry, the table is kept as `car_entities_adopted`, and the view takes its place.
+//! Adopts the older services' table `car_entities`: its rows become entities, each with a log entry;
+//! the table is renamed to `car_entities_adopted`, and the view replaces it.
 //!
-//! It goes in batches, each a transaction of its own, and may be interrupted and run again: the
-//! uuid of a row's log entry is derived from its type and id. On PostgreSQL a second connection
-//! holds the table against writers meanwhile, so that what older services write waits. SQLite has
-//! no such lock: what they wrote meanwhile is found by a second pass, which holds the whole file.
+//! It works in batches, each a transaction of its own, and may be interrupted and run again: the uuid
+//! of a row's log entry is derived from its type and id. On PostgreSQL a second connection locks the
+//! table against writers meanwhile, so that writes of older services wait. SQLite has no such lock:
+//! what they wrote meanwhile is found by a second pass, which locks the whole file.
 
 mod rows;
 
@@ -20,10 +20,10 @@ use crate::migrate;
 use crate::progress::Progress;
 use crate::tables::{Access, Kind, NewEntry, State, Stored};
 
-/// Of the uuids of adopted rows (UUID version 5, RFC 9562). Never to be changed.
+/// The namespace of the uuids of adopted rows (UUID version 5, RFC 9562). Never to be changed.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f5c_2f0e_8d5b_4c1a_9b57_7f0d_3a51_c4e2);
 
-/// How often a transaction that lost against another one is tried, and how often a lock is waited
+/// How often a transaction that lost against another one is attempted, and how often a lock is waited
 /// for, each time as long as [`Connection::wait_briefly`] says.
 const ATTEMPTS: u32 = 10;
 
@@ -32,7 +32,7 @@ const TABLE_IS_TAKEN: &str = "a table car_entities_adopted is there already: ren
 const CHANGED: &str =
     "it has changed since it was adopted: what it adds was added, what differs was not changed";
 
-/// What an adoption did.
+/// The result of an adoption.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Whether there was a table to adopt.
@@ -43,11 +43,11 @@ pub struct Summary {
     pub skipped: u64,
 }
 
-/// Takes the table over. Migrates first.
+/// Adopts the table. Migrates first.
 ///
 /// # Errors
 /// The database can't be reached, or fails, or another session keeps the table locked; what was
-/// adopted stays, and the next run goes on.
+/// adopted is kept, and the next run continues.
 pub async fn adopt(
     database: &Database,
     max_entity_bytes: usize,
@@ -63,8 +63,8 @@ pub async fn adopt(
         }
         let run = Adoption::new(database, max_entity_bytes, clock).await?;
         match run.run(progress).await {
-            // an older service had read and now wants to write: it has to end before the rename;
-            // and who waits for a lock lets nobody past, so that it is given up now and then
+            // an older service has read and now wants to write: it has to finish before the rename;
+            // and a waiting lock request blocks all later ones, so that it is released in between
             Err(MaintenanceError::Contended(_) | MaintenanceError::Locked(_))
                 if attempt < ATTEMPTS =>
             {
@@ -73,7 +73,7 @@ pub async fn adopt(
             Err(MaintenanceError::Locked(text)) => {
                 let holders = database.connect().await?.holders_of_old_table().await?;
                 return Err(MaintenanceError::Locked(format!(
-                    "{text}{holders}; let it end and run `migrate adopt` again, it goes on"
+                    "{text}{holders}; end it and run `migrate adopt` again, which continues"
                 )));
             }
             ended => return ended,
@@ -82,7 +82,7 @@ pub async fn adopt(
 }
 
 struct Adoption<'c> {
-    /// Reads the table, and holds it where the database can.
+    /// Reads the table, and locks it where the database can.
     reader: Connection,
     /// Writes entities and log.
     work: Connection,
@@ -92,16 +92,16 @@ struct Adoption<'c> {
     skipped: Vec<String>,
 }
 
-/// What became of a row.
+/// What was done with a row.
 enum RowOutcome {
     Adopted,
     Skipped(String),
 }
 
-/// What of a row an existing entity takes over.
-enum Take {
-    WhatItLacks,
-    Everything,
+/// Which members of a row are merged into an existing entity.
+enum Members {
+    Missing,
+    All,
 }
 
 impl<'c> Adoption<'c> {
@@ -128,7 +128,7 @@ impl<'c> Adoption<'c> {
         progress(Progress::Total(self.reader.count("SELECT count(*) FROM car_entities").await?));
         self.pass(progress).await?;
         if let Connection::Sqlite(_) = self.work {
-            // nothing held the table: what was written meanwhile is found under the write lock
+            // nothing locked the table: what was written meanwhile is found under the write lock
             self.work.begin(Access::Write).await?;
             self.summary = Summary { found: true, ..Summary::default() };
             self.skipped.clear();
@@ -200,8 +200,7 @@ impl<'c> Adoption<'c> {
         }
     }
 
-    /// Adopts rows in the order of their keys, in which writers lock too, so that neither waits for
-    /// the other in a circle.
+    /// Adopts rows in the order of their keys, in which writers lock too, so that they can't deadlock.
     async fn rows(&mut self, batch: &[OldRow]) -> Result<Vec<RowOutcome>, MaintenanceError> {
         let now = self.clock.now();
         let checked: Vec<_> = batch.iter().map(|row| row.check(self.max_entity_bytes)).collect();
@@ -224,7 +223,7 @@ impl<'c> Adoption<'c> {
             if let Some((version, patch)) = self.work.logged_update(uuid).await? {
                 return match stored {
                     Some(stored) if self.work.is_only_adopted(&row.key).await? => {
-                        self.follow(row, &stored, now).await
+                        self.update_unchanged(row, &stored, now).await
                     }
                     stored => self.adopted_before(row, stored, (version, &patch), now).await,
                 };
@@ -232,17 +231,18 @@ impl<'c> Adoption<'c> {
             match stored {
                 Some(stored) => {
                     return self
-                        .complete(row, &row.data, Take::WhatItLacks, uuid, &stored, now)
+                        .complete(row, &row.data, Members::Missing, uuid, &stored, now)
                         .await;
                 }
                 None if self.create(row, uuid, now).await? => return Ok(RowOutcome::Adopted),
-                None => {} // a running service made it in this instant
+                None => {} // a running service inserted it at this very moment
             }
         }
     }
 
-    /// A row of an earlier pass whose entity no event has touched: it becomes what the row is now.
-    async fn follow(
+    /// A row of an earlier pass whose entity no event has changed: the entity gets the row's present
+    /// document.
+    async fn update_unchanged(
         &mut self,
         row: &Checked,
         stored: &Stored,
@@ -251,15 +251,15 @@ impl<'c> Adoption<'c> {
         if same_value(&stored.data, &row.data) {
             return Ok(RowOutcome::Adopted);
         }
-        // a row may change to and fro
+        // a row may change back and forth
         let state = format!("{}\0{}", stored.version, row.data);
         let uuid = derived_uuid(&row.key, Some(&state));
-        self.complete(row, &row.data, Take::Everything, uuid, stored, now).await
+        self.complete(row, &row.data, Members::All, uuid, stored, now).await
     }
 
-    /// A row of an earlier pass whose entity events have touched. Where it has changed since, what
-    /// it adds to what was adopted then becomes a further version; what events have removed meanwhile
-    /// stays removed.
+    /// A row of an earlier pass whose entity events have changed. If the row has changed since, what it
+    /// adds to what was adopted then becomes a further version; what events have removed meanwhile is
+    /// not added again.
     async fn adopted_before(
         &mut self,
         row: &Checked,
@@ -287,7 +287,7 @@ impl<'c> Adoption<'c> {
             (then.lacking(&data).to_json(), derived_uuid(&row.key, Some(&row.data)));
         if self.work.logged_update(uuid).await?.is_none()
             && let RowOutcome::Skipped(reason) =
-                self.complete(row, &added, Take::WhatItLacks, uuid, &stored, now).await?
+                self.complete(row, &added, Members::Missing, uuid, &stored, now).await?
         {
             return Ok(RowOutcome::Skipped(reason));
         }
@@ -311,12 +311,12 @@ impl<'c> Adoption<'c> {
         Ok(created)
     }
 
-    /// Takes `data` over into an existing entity, as a further version.
+    /// Merges `data` into an existing entity, as a further version.
     async fn complete(
         &mut self,
         row: &Checked,
         data: &str,
-        take: Take,
+        members: Members,
         uuid: Uuid,
         stored: &Stored,
         now: Timestamp,
@@ -325,15 +325,15 @@ impl<'c> Adoption<'c> {
         else {
             return Ok(RowOutcome::Skipped("the entity of that key can't be read".into()));
         };
-        let added = match take {
-            Take::WhatItLacks => document.lacking(&data),
-            Take::Everything => document.patch_to(&data),
+        let added = match members {
+            Members::Missing => document.lacking(&data),
+            Members::All => document.patch_to(&data),
         };
         let patch = added.to_json();
         document.merge(added);
         if document.size() > self.max_entity_bytes {
             return Ok(RowOutcome::Skipped(
-                "with its members the entity would pass MAX_ENTITY_BYTES".into(),
+                "with its members the entity would exceed MAX_ENTITY_BYTES".into(),
             ));
         }
         let committed_at = now.max(stored.updated_at);

@@ -105,7 +105,7 @@ impl Database {
         }
         // whoever makes the file a WAL database must be alone, as when a service opens it; where no
         // turn can be had, SQLite itself says why
-        let _guard = WriteLock::beside(file).take().await.ok();
+        let _guard = WriteLock::beside(file).acquire().await.ok();
         connect_sqlite(file, true).await.map(Connection::Sqlite)
     }
 

@@ -7,7 +7,7 @@ use crate::connection::Connection;
 use crate::error::MaintenanceError;
 use crate::tables::{Access, Kind, Logged, PAGE_ROWS, Stored};
 
-/// What a log says about its entity, as far as it was read.
+/// The state of an entity by its log, as far as it was read.
 #[derive(Debug)]
 pub(crate) struct Fold {
     pub(crate) state: String,
@@ -15,7 +15,7 @@ pub(crate) struct Fold {
     pub(crate) version: u64,
     pub(crate) created_at: Option<Timestamp>,
     pub(crate) updated_at: Option<Timestamp>,
-    /// Why the log explains nothing, where it doesn't.
+    /// Why the log can't be folded, where it can't.
     pub(crate) broken: Option<String>,
 }
 
@@ -72,7 +72,7 @@ impl Fold {
         if self.version != stored.version {
             let (is, ends) = (stored.version, self.version);
             let what = format!("it is stored at version {is}, its log ends at {ends}");
-            // versions beyond the log's end are lost from the log, and would be from the state
+            // versions beyond the log's end are missing in the log; repairing would lose them in the state too
             return Some(Difference { what, explained: is <= ends });
         }
         if !same_value(&self.state, &stored.data) {
@@ -98,8 +98,8 @@ impl Fold {
         if stored.created_at != created_at {
             return Some(differs("createdAt", stored.created_at, created_at));
         }
-        // the entity's next event takes a time ahead into the log; mending it would let time run
-        // backwards for those who have read it
+        // the entity's next event writes a time ahead into the log; repairing it would make time run
+        // backwards for readers who have seen it
         let explained = stored.updated_at < updated_at;
         let difference = differs("updatedAt", stored.updated_at, updated_at);
         (stored.updated_at != updated_at).then_some(Difference { explained, ..difference })
@@ -111,7 +111,7 @@ impl Fold {
 pub(crate) struct Difference {
     /// A sentence for the operator.
     pub(crate) what: String,
-    /// Whether the log knows better.
+    /// Whether the state can be repaired from the log.
     pub(crate) explained: bool,
 }
 
@@ -141,7 +141,7 @@ impl Connection {
         }
     }
 
-    /// One entity and the fold of its log, of the same moment.
+    /// One entity and the fold of its log, from the same snapshot.
     pub(crate) async fn both(
         &mut self,
         key: &EntityKey,

@@ -1,12 +1,12 @@
-//! What a long run reports while it goes on.
+//! The progress of a long run.
 
-/// What a long piece of work tells while it goes.
+/// What a long run reports while it works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// How much there is to do, roughly.
+    /// How much there is to do, approximately.
     Total(u64),
     /// How much is done.
     Done(u64),
-    /// Something to list.
+    /// A line for the operator.
     Line(String),
 }

@@ -1,14 +1,14 @@
-//! Deletes what is older than a given age from the log. Each entity that loses entries gets a base
-//! entry, its whole state at the last version lost, from which `rebuild` starts.
+//! Deletes what is older than a given age from the log. Each entity that loses entries gets a
+//! checkpoint, its whole state at the last version deleted, from which `rebuild` starts.
 //!
-//! An event is pruned wholly: when its first row goes, its rows of other entities are made
-//! *remnants*, which are found by no uuid and only count for their entity's fold, until that
-//! entity's turn comes. So a step needs no more than a few entities, however many one event ties
-//! together. Checkpoint entries and remnants have the ordinal -1, which no event's row has: no uuid that
-//! a client may choose collides with theirs.
+//! An event is pruned as a whole: when its first row is deleted, its rows of other entities are
+//! *detached*: they have no uuid any more and only count for their entity's fold, until that entity is
+//! pruned up to them. So a step touches only a few entities, however many one event connects.
+//! Checkpoints and detached updates have the ordinal -1, which no event's row has: no uuid that a
+//! client may choose collides with theirs.
 //!
-//! It may be interrupted at any moment and run again, by several at once, beside services: each
-//! step is one short transaction, and after it comes a rest that is longer than the step.
+//! It may be interrupted at any moment and run again, also several at the same time and beside
+//! services: each step is one short transaction, followed by a pause that is longer than the step.
 
 mod rows;
 
@@ -27,11 +27,11 @@ use crate::fold::Fold;
 use crate::progress::Progress;
 use crate::tables::{Access, Kind, Logged, NewEntry, before_all};
 
-/// Of the uuids of base entries (UUID version 5, RFC 9562). Never to be changed.
+/// The namespace of the uuids of checkpoints (UUID version 5, RFC 9562). Never to be changed.
 const NAMESPACE: Uuid = Uuid::from_u128(0xb0a1_7f3c_52d9_4e0b_8c66_1e94_7ad0_35f1);
 
-/// Entities whose oldest entry is looked at in one statement.
-const LOOKED_AT: i64 = 500;
+/// Entities whose oldest entry is read in one statement.
+const ENTITIES_PER_PAGE: i64 = 500;
 
 /// Log rows of one step: it takes milliseconds.
 const STEP_ROWS: usize = 500;
@@ -39,20 +39,20 @@ const STEP_ROWS: usize = 500;
 /// Bytes of patches of one step, about.
 const STEP_BYTES: usize = 1 << 20;
 
-/// How much longer than a step the rest after it is, so that services keep the database.
-const REST: u32 = 3;
+/// How much longer than a step the pause after it is, so that services keep most of the database.
+const PAUSE_FACTOR: u32 = 3;
 
-/// How often a step is tried that lost against another transaction.
+/// How often a step is attempted that lost against another transaction.
 const ATTEMPTS: u32 = 10;
 
-/// What a run of pruning did.
+/// The result of pruning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Log entries deleted, base entries of earlier runs not counted.
+    /// Log entries deleted, checkpoints of earlier runs not counted.
     pub deleted: u64,
-    /// Entities whose log begins with a new base entry.
+    /// Entities whose log begins with a new checkpoint.
     pub checkpointed: u64,
-    /// Entities with old entries that their log can't explain; theirs are kept.
+    /// Entities with old entries that their log can't explain; those are kept.
     pub skipped: u64,
 }
 
@@ -77,23 +77,23 @@ pub async fn prune(
         summary: Summary::default(),
         checkpointed: HashSet::new(),
     };
-    run.connection.leave_checkpoints_to_us().await?;
+    run.connection.disable_automatic_checkpoints().await?;
     progress(Progress::Total(run.connection.count("SELECT count(*) FROM entities").await?));
-    let (mut looked_at, mut last) = (0, before_all());
+    let (mut entities, mut last) = (0, before_all());
     loop {
         let started = Instant::now();
-        let page = run.connection.oldest_entries(&last, LOOKED_AT).await?;
+        let page = run.connection.oldest_entries(&last, ENTITIES_PER_PAGE).await?;
         let Some((end, _)) = page.last() else { return Ok(run.summary) };
         last = end.clone();
-        looked_at += page.len() as u64;
-        rest_after(started.elapsed()).await;
+        entities += page.len() as u64;
+        pause_after(started.elapsed()).await;
         run.entities(page, progress).await?;
-        progress(Progress::Done(looked_at));
+        progress(Progress::Done(entities));
     }
 }
 
-async fn rest_after(work: Duration) {
-    tokio::time::sleep(work * REST).await;
+async fn pause_after(work: Duration) {
+    tokio::time::sleep(work * PAUSE_FACTOR).await;
 }
 
 struct Run {
@@ -102,7 +102,7 @@ struct Run {
     write_lock: Option<WriteLock>,
     before: Timestamp,
     summary: Summary,
-    /// Entities of this page that have a new base entry.
+    /// Entities of this page that have a new checkpoint.
     checkpointed: HashSet<EntityKey>,
 }
 
@@ -119,10 +119,10 @@ impl Run {
         while !due.is_empty() {
             let started = Instant::now();
             let step = self.step(due).await?;
-            self.connection.checkpoint().await?;
+            self.connection.checkpoint_wal().await?;
             self.count(&step, progress);
             due = step.unfinished;
-            rest_after(started.elapsed()).await;
+            pause_after(started.elapsed()).await;
         }
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Run {
     fn count(&mut self, step: &Step, progress: &mut (dyn FnMut(Progress) + Send)) {
         for prune in &step.prunes {
             self.summary.deleted += prune.deleted;
-            // an entity of many steps counts once
+            // an entity of several steps counts once
             self.summary.checkpointed += u64::from(self.checkpointed.insert(prune.key.clone()));
         }
         self.summary.skipped += step.skipped.len() as u64;
@@ -140,7 +140,7 @@ impl Run {
         }
     }
 
-    /// One transaction, tried again where another one was in the way.
+    /// One transaction, retried where it lost against another one.
     async fn step(&mut self, due: Vec<EntityKey>) -> Result<Step, MaintenanceError> {
         let mut attempt = 1;
         loop {
@@ -150,12 +150,12 @@ impl Run {
                 ended => return ended,
             }
             self.connection.rollback().await?;
-            rest_after(started.elapsed()).await;
+            pause_after(started.elapsed()).await;
         }
     }
 
     async fn transaction(&mut self, due: &[EntityKey]) -> Result<Step, MaintenanceError> {
-        let _guard = self.turn().await?;
+        let _guard = self.write_lock().await?;
         self.connection.begin(Access::Write).await?;
         self.connection.prune_alone().await?;
         let step = self.plan(due).await?;
@@ -164,18 +164,18 @@ impl Run {
         self.connection.delete_rows(&rows).await?;
         self.connection.detach_updates(&uuids).await?;
         for prune in &step.prunes {
-            self.connection.append(&prune.key, &prune.base()).await?;
+            self.connection.append(&prune.key, &prune.checkpoint()).await?;
         }
         self.connection.commit().await?;
         Ok(step)
     }
 
-    /// The right to write an SQLite file, in turn with the services that do.
-    async fn turn(&self) -> Result<Option<WriteLockGuard>, MaintenanceError> {
+    /// The write lock of an SQLite file, shared fairly with the services.
+    async fn write_lock(&self) -> Result<Option<WriteLockGuard>, MaintenanceError> {
         let Some(write_lock) = &self.write_lock else { return Ok(None) };
         let started = Instant::now();
         loop {
-            match write_lock.take().await {
+            match write_lock.acquire().await {
                 Ok(turn) => return Ok(Some(turn)),
                 Err(error) if started.elapsed() > SQLITE_LOCK_TIMEOUT => {
                     return Err(MaintenanceError::Unreachable(error.to_string()));
@@ -185,7 +185,7 @@ impl Run {
         }
     }
 
-    /// What is to go of these entities, as far as a step reaches.
+    /// What is to be deleted of these entities, within the limits of one step.
     async fn plan(&mut self, due: &[EntityKey]) -> Result<Step, MaintenanceError> {
         let adopting = self.connection.has_older_table().await?;
         let mut pages = Vec::new();
@@ -204,7 +204,7 @@ impl Run {
         let rows = pages.iter().flat_map(|page| &page.rows);
         let uuids: Vec<Uuid> = rows.filter(|row| is_old(row)).map(|row| row.uuid).collect();
         let younger = self.connection.events_since(&uuids, self.before).await?;
-        let goes = |row: &Logged| match row.kind {
+        let is_deletable = |row: &Logged| match row.kind {
             Kind::Checkpoint => true,
             Kind::DetachedUpdate => is_old(row),
             Kind::Event => is_old(row) && !younger.contains(&row.uuid),
@@ -213,9 +213,9 @@ impl Run {
         };
         let mut step = Step::default();
         for page in pages {
-            step.add(page, goes);
+            step.add(page, is_deletable);
         }
-        // behind those that are half done, so that these begin the next step and have all its room
+        // after those that are half done, so that these begin the next step and have its whole limit
         step.unfinished.extend(due.cloned());
         Ok(step)
     }
@@ -232,12 +232,12 @@ struct Step {
 }
 
 impl Step {
-    /// Adds what goes of one entity: everything before the first entry that stays.
-    fn add(&mut self, Page { mut rows, more }: Page, goes: impl Fn(&Logged) -> bool) {
-        let stays = rows.iter().position(|row| !goes(row));
-        rows.truncate(stays.unwrap_or(rows.len()));
+    /// Adds what is deleted of one entity: everything before the first entry that is kept.
+    fn add(&mut self, Page { mut rows, more }: Page, is_deletable: impl Fn(&Logged) -> bool) {
+        let kept = rows.iter().position(|row| !is_deletable(row));
+        rows.truncate(kept.unwrap_or(rows.len()));
         let Some(key) = rows.last().map(|row| row.key.clone()) else { return };
-        if more && stays.is_none() {
+        if more && kept.is_none() {
             self.unfinished.push(key.clone());
         }
         if rows.iter().all(|row| row.kind == Kind::Checkpoint) {
@@ -266,12 +266,12 @@ impl Step {
     }
 }
 
-/// What goes of one entity's log, and its state there.
+/// What is deleted of one entity's log, and the entity's state there.
 struct EntityPrune {
     key: EntityKey,
     rows: Vec<Position>,
     events: Vec<Uuid>,
-    /// Rows but earlier base entries.
+    /// Rows, earlier checkpoints not counted.
     deleted: u64,
     version: u64,
     state: String,
@@ -280,8 +280,8 @@ struct EntityPrune {
 }
 
 impl EntityPrune {
-    /// What takes the rows' place.
-    fn base(&self) -> NewEntry<'_> {
+    /// The entry that replaces the rows.
+    fn checkpoint(&self) -> NewEntry<'_> {
         // no id holds a NUL, so that no two keys make one name
         let (entity_type, id) = (self.key.entity_type(), self.key.entity_id());
         let name = format!("{entity_type}\0{id}\0{}", self.version);

@@ -1,5 +1,5 @@
-//! Folds the log into entity state, compares with what is stored, and mends what the log can
-//! explain. It works while services run: what looks different is looked at again, in a transaction.
+//! Folds the log into entity state, compares with what is stored, and repairs what the log can
+//! explain. It works while services run: what looks different is compared again in a transaction.
 
 use std::collections::VecDeque;
 
@@ -15,13 +15,13 @@ use crate::tables::{Access, Logged, PAGE_ROWS, State, Stored, before_all};
 /// What a rebuild found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Entities looked at.
+    /// Entities compared.
     pub entities: u64,
     /// Those that differ from their log, repaired or not, and can be explained by it.
     pub differing: u64,
     /// Those of them that were repaired.
     pub repaired: u64,
-    /// Those whose log can't explain them; they are left alone.
+    /// Those whose log can't explain them; they are not changed.
     pub unexplained: u64,
 }
 
@@ -47,7 +47,7 @@ pub async fn rebuild(
         let stored = entities.take(&key);
         if !agrees(fold.as_ref(), stored.as_ref()) {
             let access = if write { Access::Write } else { Access::Snapshot };
-            judge(&mut connection, &key, access, &mut summary, progress).await?;
+            compare_again(&mut connection, &key, access, &mut summary, progress).await?;
         }
         summary.entities += 1;
         progress(Progress::Done(summary.entities));
@@ -60,8 +60,8 @@ fn agrees(fold: Option<&Fold>, stored: Option<&Stored>) -> bool {
     fold.broken.is_none() && fold.difference(stored).is_none()
 }
 
-/// Looks at one entity again, in one transaction, counts, reports and mends.
-async fn judge(
+/// Compares one entity again, in one transaction; counts, reports and repairs.
+async fn compare_again(
     connection: &mut Connection,
     key: &EntityKey,
     access: Access,
@@ -86,7 +86,7 @@ async fn judge(
             connection.rollback().await?;
             summary.unexplained += 1;
             progress(Progress::Line(format!(
-                "{name}: {what}; the log can't explain it: left alone"
+                "{name}: {what}; the log can't explain it: not changed"
             )));
             break;
         }
@@ -108,7 +108,7 @@ async fn judge(
     Ok(())
 }
 
-/// Stores the fold; false where a running service was faster.
+/// Stores the fold; false if a running service inserted the entity first.
 async fn repair(
     connection: &mut Connection,
     key: &EntityKey,

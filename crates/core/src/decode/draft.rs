@@ -1,5 +1,4 @@
-//! The door of the core: an event in the making, which both transports fill, so that both give the
-//! same verdict.
+//! The builder of events. Both transports fill it, so that both give the same verdict.
 
 use std::borrow::Cow;
 
@@ -58,7 +57,7 @@ pub struct Header<'a> {
     pub event_type: Field<'a>,
 }
 
-/// A required value on its way.
+/// A required value.
 #[derive(Debug, Default)]
 enum Slot<T> {
     #[default]
@@ -78,8 +77,8 @@ impl<T> Slot<T> {
     }
 }
 
-/// An event in the making. It takes fields as they come, notes every broken rule in that order, and
-/// becomes an [`Event`] if there is none.
+/// A builder of an [`Event`]. It takes fields in any order, reports every broken rule in that order, and
+/// yields the event if there is none.
 ///
 /// ```
 /// # use producer_core::{Clock, Draft, Field, Header, Patch};
@@ -120,7 +119,7 @@ struct EntityDraft {
 }
 
 impl Draft {
-    /// A draft without anything.
+    /// An empty draft.
     pub fn new() -> Self {
         Self::default()
     }
@@ -192,8 +191,8 @@ impl Draft {
         }
     }
 
-    /// What was no event at all, and is reported as such: then nothing in it is missed.
-    pub(crate) fn without_shape(mut self) -> Self {
+    /// For a value that is no event at all and reported as such: no member is reported as missing.
+    pub(crate) fn without_required_members(mut self) -> Self {
         (self.has_header, self.has_body) = (true, true);
         self
     }
@@ -273,7 +272,7 @@ impl Draft {
 
     pub(crate) fn begin_entities(&mut self) {
         self.has_entities = true;
-        self.entities_begun = 0; // places in a list that stands twice count from its own begin
+        self.entities_begun = 0; // if the list occurs twice, locations count from the start of each
     }
 
     pub(crate) fn begin_entity(&mut self) {

@@ -1,15 +1,15 @@
-//! The shape of an event in JSON: which member goes where in a [`Draft`]. The depth is fixed, so
-//! plain functions inside each other are enough.
+//! The members of an event in JSON, read into a [`Draft`]. The depth is fixed, so plain nested functions
+//! are enough.
 
 use super::draft::{Draft, Field};
 use crate::json::{Kind, Malformed, Patch, Scanner, decode};
 
 const NO_OBJECT: &str = "must be a JSON object";
 
-/// Reads one event from where the scanner stands.
+/// Reads one event from the scanner's position.
 pub(super) fn read(scan: &mut Scanner<'_>) -> Result<Draft, Malformed> {
     let mut reader = Reader { scan, draft: Draft::new() };
-    if reader.event()? { Ok(reader.draft) } else { Ok(reader.draft.without_shape()) }
+    if reader.event()? { Ok(reader.draft) } else { Ok(reader.draft.without_required_members()) }
 }
 
 struct Reader<'s, 'a> {
@@ -137,7 +137,7 @@ impl<'a> Reader<'_, 'a> {
                 number => Field::Number(number.raw),
             },
             _ => {
-                // its type is reported where it begins, before what is wrong inside it
+                // its type is reported at its start, before violations inside it
                 take(&mut self.draft, Field::Other);
                 return self.ignored();
             }
@@ -154,7 +154,7 @@ impl<'a> Reader<'_, 'a> {
         self.scan.next_member(self.draft.violations_mut())
     }
 
-    /// Enters the object that comes next. Another value is reported and read over: false.
+    /// Enters the next object. Another value is reported and skipped: false.
     fn enters_object(&mut self) -> Result<bool, Malformed> {
         if self.scan.next_kind()? != Kind::Object {
             self.wrong_type(NO_OBJECT)?;

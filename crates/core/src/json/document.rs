@@ -1,5 +1,5 @@
-//! RFC 7396 (JSON Merge Patch) over documents of which only the objects are opened: every scalar
-//! and array keeps its text, so that no digit is lost. Pure; nothing here knows a database.
+//! RFC 7396 (JSON Merge Patch) over documents of which only the objects are parsed: every scalar and
+//! array keeps its text, so that no digit is lost.
 //!
 //! Recursion is bounded: no document is nested deeper than 64 levels.
 
@@ -13,7 +13,7 @@ use super::scanner::{Kind, MAX_DEPTH, Scanner};
 use super::text::{string_len, write_string};
 use super::violation::Violations;
 
-/// A JSON object that can be merged. It borrows from the texts that it was made of.
+/// A JSON object that can be merged. It borrows from the texts that it was parsed from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Document<'a> {
     members: Members<'a>,
@@ -48,7 +48,7 @@ impl PartialEq for Node<'_> {
     }
 }
 
-/// A text that is no JSON object by the contract's rules. It tells the log why.
+/// Why a text is no JSON object by the contract's rules; for the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a document: {0}")]
 pub struct DocumentError(Cow<'static, str>);
@@ -65,7 +65,7 @@ impl<'a> Document<'a> {
         Self::default()
     }
 
-    /// Opens a stored document or the text of a patch. Members that are null stay.
+    /// Parses a stored document or the text of a patch. Members that are null are kept.
     ///
     /// # Errors
     /// The text is no JSON object, or one that breaks a rule for attributes.
@@ -75,7 +75,7 @@ impl<'a> Document<'a> {
             return Err(DocumentError(Cow::Borrowed("not an object")));
         }
         let mut violations = Violations::default();
-        let members = open(&mut scan, &mut violations, 1)?;
+        let members = parse_object(&mut scan, &mut violations, 1)?;
         scan.lexer.end()?;
         match violations.listed().first() {
             None => Ok(Self { members }),
@@ -89,7 +89,7 @@ impl<'a> Document<'a> {
         self.merge(patch);
     }
 
-    /// Like [`Document::apply`], with a patch that is opened already.
+    /// Like [`Document::apply`], with a patch that is parsed already.
     pub fn merge(&mut self, patch: Self) {
         merge(&mut self.members, patch.members);
     }
@@ -101,7 +101,7 @@ impl<'a> Document<'a> {
         Self { members: lacking(&self.members, &other.members) }
     }
 
-    /// The patch that write_lock this document into `other`; neither holds a null.
+    /// The patch that turns this document into `other`; neither holds a null.
     #[must_use]
     pub fn patch_to(&self, other: &Self) -> Self {
         Self { members: changes(&self.members, &other.members) }
@@ -125,8 +125,8 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Opens the object that comes next, which stands at `level`.
-fn open<'a>(
+/// Parses the next object, which is at `level`.
+fn parse_object<'a>(
     scan: &mut Scanner<'a>,
     violations: &mut Violations,
     level: usize,
@@ -139,7 +139,7 @@ fn open<'a>(
     while scan.next_member(violations)? {
         let key = scan.current_key().clone();
         let node = if scan.next_kind()? == Kind::Object {
-            Node::Object(open(scan, violations, level + 1)?)
+            Node::Object(parse_object(scan, violations, level + 1)?)
         } else {
             let leaf = scan.value(violations)?;
             Node::Leaf { raw: leaf.raw, size: leaf.size }
@@ -160,7 +160,7 @@ fn merge<'a>(target: &mut Members<'a>, patch: Members<'a>) {
     }
 }
 
-/// What a patch's value makes where there is no object to merge with.
+/// The result of a patch's value where there is no object to merge with.
 fn without_nulls(node: Node<'_>) -> Node<'_> {
     match node {
         Node::Object(members) => Node::Object(
@@ -285,12 +285,12 @@ fn collect_members<'a>(
     members: &mut BTreeMap<Cow<'a, str>, &'a str>,
 ) -> Result<(), Malformed> {
     let mut scan = Scanner::new(text);
-    let mut unheard = Violations::default();
+    let mut ignored = Violations::default();
     scan.next_kind()?;
     scan.enter_object();
-    while scan.next_member(&mut unheard)? {
+    while scan.next_member(&mut ignored)? {
         let key = scan.current_key().clone();
-        members.insert(key, scan.value(&mut unheard)?.raw);
+        members.insert(key, scan.value(&mut ignored)?.raw);
     }
     Ok(())
 }

@@ -29,15 +29,15 @@ pub fn same_value(a: &str, b: &str) -> bool {
 }
 
 fn read(text: &str) -> Option<Value<'_>> {
-    let mut reader = Reader { scan: Scanner::new(text), unheard: Violations::default() };
+    let mut reader = Reader { scan: Scanner::new(text), violations: Violations::default() };
     let value = reader.value(0).ok().flatten()?;
     reader.scan.lexer.end().ok()?;
-    reader.unheard.is_empty().then_some(value)
+    reader.violations.is_empty().then_some(value)
 }
 
 struct Reader<'a> {
     scan: Scanner<'a>,
-    unheard: Violations,
+    violations: Violations,
 }
 
 impl<'a> Reader<'a> {
@@ -47,16 +47,18 @@ impl<'a> Reader<'a> {
             Kind::Object | Kind::Array if depth == MAX_DEPTH => return Ok(None),
             Kind::Object => return self.object(depth),
             Kind::Array => return self.array(depth),
-            Kind::String => Value::String(decode(self.scan.string(&mut self.unheard)?.raw)),
-            Kind::Number => Value::Number(Decimal::new(self.scan.number(&mut self.unheard)?.raw)),
-            Kind::Null | Kind::Bool => Value::Word(self.scan.value(&mut self.unheard)?.raw),
+            Kind::String => Value::String(decode(self.scan.string(&mut self.violations)?.raw)),
+            Kind::Number => {
+                Value::Number(Decimal::new(self.scan.number(&mut self.violations)?.raw))
+            }
+            Kind::Null | Kind::Bool => Value::Word(self.scan.value(&mut self.violations)?.raw),
         }))
     }
 
     fn object(&mut self, depth: usize) -> Result<Option<Value<'a>>, Malformed> {
         let mut members = Vec::new();
         self.scan.enter_object();
-        while self.scan.next_member(&mut self.unheard)? {
+        while self.scan.next_member(&mut self.violations)? {
             let key = self.scan.current_key().clone();
             let Some(value) = self.value(depth + 1)? else {
                 return Ok(None);

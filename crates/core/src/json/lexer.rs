@@ -1,6 +1,5 @@
-//! The tokens of a JSON text (RFC 8259), byte by byte. Keeps account of how much longer or shorter
-//! the text would be as compact UTF-8 with its numbers written out; for the usual compact text
-//! that account is never touched.
+//! The tokens of a JSON text (RFC 8259), byte by byte. Counts how much longer or shorter the text would
+//! be as compact UTF-8 with its numbers written out; for the usual compact text the count stays 0.
 
 use std::fmt;
 
@@ -37,7 +36,7 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// What JSON allows in a string and the contract does not.
+/// A character that JSON allows in a string and the contract does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
     /// `\u0000`
@@ -46,7 +45,7 @@ pub(crate) enum Flaw {
     LoneSurrogate,
 }
 
-/// A string: what stands between its quotes.
+/// A string: the text between its quotes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Text<'a> {
     pub(crate) raw: &'a str,
@@ -92,7 +91,7 @@ impl<'a> Lexer<'a> {
         self.growth
     }
 
-    /// The failure that `what` was not found here.
+    /// The error that `what` was not found here.
     #[cold]
     pub(crate) fn malformed(&self, what: &'static str) -> Malformed {
         self.malformed_at(self.at, what)

@@ -1,7 +1,7 @@
-//! Numbers by their text: how long one is when written out without exponent (as PostgreSQL's jsonb
-//! writes it), and what its exact value is. Never a float.
+//! Numbers by their text: their length when written out without exponent (as PostgreSQL's jsonb writes
+//! them), and their exact value. Never a float.
 
-/// Exponents beyond this are held to it: far more than any text is long, far below overflow.
+/// Exponents are clamped to this: far more than any text is long, far below overflow.
 const EXPONENT_CAP: i64 = 1 << 40;
 
 /// Digits that a number may need when it is written out.

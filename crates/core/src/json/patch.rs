@@ -28,7 +28,7 @@ impl Patch {
         }
     }
 
-    /// Reads the object that comes next. The patch is valid only if no violation was added.
+    /// Reads the next object. The patch is valid only if no violation was added.
     pub(crate) fn read(
         scan: &mut Scanner<'_>,
         violations: &mut Violations,
@@ -51,13 +51,13 @@ impl Patch {
     }
 
     /// No member's value is an object or null, so that `jsonb || jsonb` and a shallow overwrite are
-    /// exactly RFC 7396. What stands inside arrays doesn't matter.
+    /// exactly RFC 7396. The contents of arrays don't matter.
     pub fn is_flat(&self) -> bool {
         self.flat
     }
 
-    /// Whether every document that it is merged into has more than `bytes` bytes then: all members
-    /// of a flat patch stay. Of others their size proves nothing, since nulls remove.
+    /// Whether every document that it is merged into exceeds `bytes` bytes: all members of a flat patch
+    /// are kept. The size of others proves nothing, since nulls remove.
     pub(crate) fn makes_more_than(&self, bytes: usize) -> bool {
         self.flat && self.size > bytes
     }

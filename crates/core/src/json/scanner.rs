@@ -1,6 +1,6 @@
-//! Walks a JSON text by objects, arrays and whole values, and notes every breach of the rules that
-//! hold for all JSON of the contract: duplicate keys, depth, long numbers, `\u0000`, lone
-//! surrogates. An explicit stack instead of recursion; a place is only spelled out for a breach.
+//! Walks a JSON text by objects, arrays and whole values, and reports every violation of the rules for
+//! all JSON of the contract: duplicate keys, depth, long numbers, `\u0000`, lone surrogates. An explicit
+//! stack instead of recursion; a location is only built for a violation.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -9,29 +9,29 @@ use super::lexer::{Flaw, Lexer, Malformed, Number, Text};
 use super::text::decode;
 use super::violation::{Location, Step, Violations};
 
-/// Containers that may stand inside each other.
+/// How deep containers may be nested.
 pub(crate) const MAX_DEPTH: usize = 64;
 /// Keys of one object that are compared one by one; more are hashed.
 const FEW_KEYS: usize = 32;
-/// Bytes of keys that a place shows in full; what is beyond is clipped, so that a list of places
-/// stays small whatever the keys are.
+/// Bytes of keys that a location shows in full; longer ones are clipped, so that a list of locations
+/// stays small.
 const LOCATION_BYTES: usize = 1024;
-/// Bytes that any key of a place may show.
+/// Bytes that a clipped key of a location shows.
 const CLIPPED_KEY_BYTES: usize = 16;
 
-/// The end of the sentence for a NUL, wherever it is found.
+/// The message for a NUL, wherever it is found.
 pub(crate) const HAS_NUL: &str = "must not contain the character U+0000";
 const HAS_LONE_SURROGATE: &str = "must not contain a lone surrogate";
 const TOO_LONG: &str = "must not need more than 400 digits when written out";
 const TOO_DEEP: &str = "must not be nested deeper than 64 levels";
-const REPEATED: &str = "must not stand twice in one object";
+const REPEATED: &str = "must not occur twice in one object";
 
 /// An open container.
 #[derive(Debug)]
 enum Frame<'a> {
     /// Its keys are `keys[first..]`, as long as they are few.
     Object { first: usize, many: Option<HashSet<Cow<'a, str>>> },
-    /// The index of the element that comes next.
+    /// The index of the next element.
     Array { next: usize },
 }
 
@@ -39,7 +39,7 @@ enum Frame<'a> {
 #[derive(Debug)]
 struct Key<'a> {
     /// Unequal for most unequal keys: saves most comparisons.
-    print: u64,
+    fingerprint: u64,
     text: Cow<'a, str>,
 }
 
@@ -53,11 +53,11 @@ impl<'a> Key<'a> {
             }
             _ => bytes.iter().fold(0, |print, &b| print << 8 | u64::from(b)),
         };
-        Self { print: ends ^ length << 56, text }
+        Self { fingerprint: ends ^ length << 56, text }
     }
 }
 
-/// The kinds of JSON value that the contract tells apart.
+/// The kinds of JSON value that the contract distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Object,
@@ -68,7 +68,7 @@ pub(crate) enum Kind {
     Bool,
 }
 
-/// A value that was read over.
+/// A value that was skipped over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Value<'a> {
     pub(crate) raw: &'a str,
@@ -92,7 +92,7 @@ impl<'a> Scanner<'a> {
         Self { lexer: Lexer::new(text), frames, keys }
     }
 
-    /// The kind of the value that comes next, by its first byte.
+    /// The kind of the next value, by its first byte.
     #[inline]
     pub(crate) fn next_kind(&mut self) -> Result<Kind, Malformed> {
         match self.lexer.peek() {
@@ -106,21 +106,21 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Goes into the object that comes next; [`Scanner::next_member`] goes on from there.
+    /// Enters the next object; [`Scanner::next_member`] continues from there.
     #[inline]
     pub(crate) fn enter_object(&mut self) {
         self.lexer.bump();
         self.frames.push(Frame::Object { first: self.keys.len(), many: None });
     }
 
-    /// Goes into the array that comes next; [`Scanner::next_element`] goes on from there.
+    /// Enters the next array; [`Scanner::next_element`] continues from there.
     #[inline]
     pub(crate) fn enter_array(&mut self) {
         self.lexer.bump();
         self.frames.push(Frame::Array { next: 0 });
     }
 
-    /// Goes to the value of the next member of the object that is open; false: it is left.
+    /// Moves to the value of the next member of the open object; false: the object has ended.
     #[inline]
     pub(crate) fn next_member(&mut self, sink: &mut Violations) -> Result<bool, Malformed> {
         let Some(Frame::Object { first, many }) = self.frames.last() else {
@@ -142,7 +142,7 @@ impl<'a> Scanner<'a> {
         Ok(true)
     }
 
-    /// Goes to the next element of the array that is open; false: it is left.
+    /// Moves to the next element of the open array; false: the array has ended.
     #[inline]
     pub(crate) fn next_element(&mut self) -> Result<bool, Malformed> {
         let Some(Frame::Array { next }) = self.frames.last_mut() else {
@@ -163,7 +163,7 @@ impl<'a> Scanner<'a> {
         Ok(true)
     }
 
-    /// The key of the member that [`Scanner::next_member`] went to.
+    /// The key of the member that [`Scanner::next_member`] moved to.
     pub(crate) fn current_key(&self) -> &Cow<'a, str> {
         const NONE: &Cow<'static, str> = &Cow::Borrowed("");
         self.keys.last().map_or(NONE, |key| &key.text)
@@ -174,7 +174,7 @@ impl<'a> Scanner<'a> {
         let key = Key::new(decode(text.raw));
         let repeated = self.is_repeated(&key);
         self.keys.push(key);
-        self.note_flaw(text.flaw, sink);
+        self.report_flaw(text.flaw, sink);
         if repeated {
             sink.add(|| self.location(), REPEATED);
         }
@@ -194,8 +194,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// Whether the open object has this key already. Few keys are compared one by one; many are
-    /// hashed (with a random seed, so nobody can prepare collisions), and of them only the first
-    /// few and the last stay in `keys`.
+    /// hashed (with a random seed, so that collisions can't be prepared), and of them only the first
+    /// few and the last are kept in `keys`.
     #[inline]
     fn is_repeated(&mut self, key: &Key<'a>) -> bool {
         let Some(Frame::Object { first, many }) = self.frames.last_mut() else {
@@ -203,7 +203,7 @@ impl<'a> Scanner<'a> {
         };
         let earlier = &self.keys[*first..];
         if earlier.len() < FEW_KEYS {
-            return earlier.iter().any(|e| e.print == key.print && e.text == key.text);
+            return earlier.iter().any(|e| e.fingerprint == key.fingerprint && e.text == key.text);
         }
         let many = many
             .get_or_insert_with(|| earlier.iter().map(|earlier| earlier.text.clone()).collect());
@@ -211,9 +211,9 @@ impl<'a> Scanner<'a> {
         !many.insert(key.text.clone())
     }
 
-    /// Reads over the value that comes next, whatever it holds.
+    /// Skips over the next value, whatever it holds.
     pub(crate) fn value(&mut self, sink: &mut Violations) -> Result<Value<'a>, Malformed> {
-        self.next_kind()?; // now nothing but the value itself is measured
+        self.next_kind()?; // skips white space: only the value itself is measured
         let (start, growth) = (self.lexer.at(), self.lexer.growth());
         let base = self.frames.len();
         let mut flat = true;
@@ -230,7 +230,7 @@ impl<'a> Scanner<'a> {
         Ok(Value { raw, size, flat })
     }
 
-    /// Goes over a scalar, into a container, or over one that is too deep.
+    /// Skips a scalar, enters a container, or skips one that is too deep.
     #[inline]
     fn value_or_entrance(
         &mut self,
@@ -250,7 +250,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Goes over a value that is neither object nor array.
+    /// Skips a value that is neither object nor array.
     #[inline]
     fn scalar(&mut self, kind: Kind, sink: &mut Violations) -> Result<(), Malformed> {
         match kind {
@@ -262,8 +262,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Goes on to where the next value stands, leaving containers that end; false: the outermost
-    /// value has ended.
+    /// Moves to the next value, leaving containers that end; false: the outermost value has ended.
     #[inline]
     fn next_place(&mut self, base: usize, sink: &mut Violations) -> Result<bool, Malformed> {
         while self.frames.len() > base {
@@ -278,11 +277,11 @@ impl<'a> Scanner<'a> {
         Ok(false)
     }
 
-    /// Reads over a container that is too deep, with a byte of memory for each level. It is refused
-    /// already, so only its syntax is checked.
+    /// Skips a container that is too deep, with a byte of memory for each level. It is refused already,
+    /// so only its syntax is checked.
     fn skip_deep(&mut self) -> Result<(), Malformed> {
         let mut closers = Vec::new();
-        let mut unheard = Violations::default();
+        let mut ignored = Violations::default();
         loop {
             let kind = self.next_kind()?;
             if matches!(kind, Kind::Object | Kind::Array) {
@@ -293,7 +292,7 @@ impl<'a> Scanner<'a> {
                     continue;
                 }
             } else {
-                self.scalar(kind, &mut unheard)?;
+                self.scalar(kind, &mut ignored)?;
             }
             while self.closes(&mut closers) {}
             if closers.is_empty() {
@@ -323,15 +322,15 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// The string that comes next; its flaw is noted.
+    /// The next string; its flaw is reported.
     #[inline]
     pub(crate) fn string(&mut self, sink: &mut Violations) -> Result<Text<'a>, Malformed> {
         let text = self.lexer.string()?;
-        self.note_flaw(text.flaw, sink);
+        self.report_flaw(text.flaw, sink);
         Ok(text)
     }
 
-    /// The number that comes next.
+    /// The next number.
     #[inline]
     pub(crate) fn number(&mut self, sink: &mut Violations) -> Result<Number<'a>, Malformed> {
         let number = self.lexer.number()?;
@@ -342,7 +341,7 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn note_flaw(&self, flaw: Option<Flaw>, sink: &mut Violations) {
+    fn report_flaw(&self, flaw: Option<Flaw>, sink: &mut Violations) {
         match flaw {
             None => {}
             Some(Flaw::Nul) => sink.add(|| self.location(), HAS_NUL),
@@ -350,7 +349,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Where the scanner stands: the key or index of every open container.
+    /// The scanner's location: the key or index of every open container.
     #[cold]
     pub(crate) fn location(&self) -> Location {
         let mut room = LOCATION_BYTES;

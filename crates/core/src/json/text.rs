@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Decodes what stands between the quotes of a string that the lexer has passed. A surrogate
-/// without its partner becomes U+FFFD.
+/// Decodes the text between the quotes of a string that the lexer has accepted. A surrogate without
+/// its partner becomes U+FFFD.
 pub(crate) fn decode(raw: &str) -> Cow<'_, str> {
     let Some(first) = raw.find('\\') else {
         return Cow::Borrowed(raw);
@@ -23,7 +23,7 @@ pub(crate) fn decode(raw: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The character that an escape at the start of `text` stands for, and the bytes it takes.
+/// The character of the escape at the start of `text`, and the escape's length in bytes.
 fn decode_escape(text: &str) -> (char, usize) {
     let simple = match text.as_bytes().get(1) {
         Some(b'b') => '\u{8}',
@@ -58,7 +58,7 @@ pub(crate) fn code_unit(bytes: &[u8]) -> Option<u16> {
     })
 }
 
-/// The character that two surrogates make.
+/// The character that two surrogates encode.
 pub(crate) fn pair(high: u16, low: u16) -> Option<char> {
     let is_pair = (0xD800..0xDC00).contains(&high) && (0xDC00..0xE000).contains(&low);
     let (high, low) = (u32::from(high), u32::from(low));

@@ -1,4 +1,4 @@
-//! Broken rules of a JSON value, and where in it they are.
+//! Broken rules of a JSON value, and their locations in it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -36,7 +36,7 @@ impl Location {
         out
     }
 
-    /// The same place, seen from an array in which the event stands at `index`.
+    /// The same location, from the root of an array that has the event at `index`.
     #[must_use]
     pub fn below_index(mut self, index: usize) -> Self {
         self.0.insert(0, Step::Index(index));
@@ -71,7 +71,7 @@ pub struct Violations {
 }
 
 impl Violations {
-    /// Counts one more, and lists it while there is room. `location` is only asked for then.
+    /// Counts one more, and lists it up to the limit. `location` is only called then.
     pub fn add(
         &mut self,
         location: impl FnOnce() -> Location,
@@ -90,7 +90,7 @@ impl Violations {
         violations
     }
 
-    /// Appends those that come later in the same event, as far as there is room.
+    /// Appends later violations of the same event, up to the limit.
     pub fn append(&mut self, later: Self) {
         self.append_up_to(later, LISTED_VIOLATIONS);
     }
@@ -102,7 +102,7 @@ impl Violations {
         self.listed.extend(later.listed.into_iter().take(room));
     }
 
-    /// The same, seen from a value in which theirs stands at `place`.
+    /// The same, from the root of a value that has theirs at `place`.
     #[must_use]
     pub fn below(mut self, place: &Location) -> Self {
         for violation in &mut self.listed {
@@ -111,7 +111,7 @@ impl Violations {
         self
     }
 
-    /// The same, seen from an array in which the event stands at `index`.
+    /// The same, from the root of an array that has the event at `index`.
     #[must_use]
     pub fn below_index(mut self, index: usize) -> Self {
         for violation in &mut self.listed {

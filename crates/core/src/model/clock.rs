@@ -1,4 +1,4 @@
-//! The one place where time and new ids come from, so that tests can set both.
+//! The only source of time and new ids, so that tests can set both.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use uuid::{NoContext, Uuid};
 
 use super::timestamp::Timestamp;
 
-/// Tells the time and makes event ids. Cheap to clone.
+/// Returns the time and makes event ids. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
@@ -20,7 +20,7 @@ impl Clock {
         })
     }
 
-    /// A clock that tells what `now` returns.
+    /// A clock that returns what `now` returns.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }

@@ -40,17 +40,17 @@ impl Event {
         self.created
     }
 
-    /// `savedDate`; without it the time of the commit stands for it.
+    /// `savedDate`; absent: the time of the commit counts as it.
     pub fn saved(&self) -> Option<Timestamp> {
         self.saved
     }
 
-    /// The updates in their order; one entity may stand there more than once.
+    /// The updates in their order; one entity may occur more than once.
     pub fn updates(&self) -> &[EntityUpdate] {
         &self.updates
     }
 
-    /// Whether the log has this event's content: what of it counts for idempotency, by value.
+    /// Whether the log has this event's content: the parts that count for idempotency, by value.
     pub fn same_content(&self, logged: &LoggedEvent) -> bool {
         self.name == logged.name
             && self.event_type == logged.event_type

@@ -64,7 +64,7 @@ pub(crate) fn check_name(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// `.` and `..` can't stand in a path: clients resolve them before they send it.
+/// `.` and `..` can't be path segments: clients resolve them before they send a path.
 pub(crate) fn check_id(text: &str) -> Result<(), &'static str> {
     if matches!(text, "." | "..") { Err("must not be . or ..") } else { check_name(text) }
 }

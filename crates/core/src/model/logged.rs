@@ -5,13 +5,14 @@ use uuid::Uuid;
 use super::key::EntityKey;
 use super::timestamp::Timestamp;
 
-/// Marks in the log what one try to apply a batch wrote, so that a sender whose try ended with
-/// [`ApplyError::Unknown`] can be told whether it was that try that stored the event, or another's.
+/// Identifies one attempt to apply a batch, in the log's rows that it wrote. So a sender whose attempt
+/// ended with an unknown outcome learns whether that very attempt stored the event, or an earlier one
+/// (then it is a duplicate).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttemptId(pub i32);
 
 impl AttemptId {
-    /// One that no other try has, but for one in four billion.
+    /// A random one: two are equal once in four billion.
     pub(crate) fn random() -> Self {
         let [a, b, c, d, ..] = *Uuid::new_v4().as_bytes();
         Self(i32::from_ne_bytes([a, b, c, d]))
@@ -33,7 +34,7 @@ pub struct LoggedEvent {
     pub saved: Timestamp,
     /// When it was committed.
     pub committed: Timestamp,
-    /// The try that stored it.
+    /// The attempt that stored it.
     pub attempt: AttemptId,
     /// The updates in their order.
     pub updates: Vec<LoggedUpdate>,

@@ -1,4 +1,4 @@
-//! What can go wrong for a client, once for both APIs: [`ProblemKind`] owns the REST and the gRPC
+//! What can fail for a client, once for both APIs: [`ProblemKind`] owns the REST and the gRPC
 //! status, so the two can't disagree. The numbers are plain, core knows neither transport.
 
 use std::borrow::Cow;

@@ -5,10 +5,10 @@ use uuid::Uuid;
 use super::key::EntityKey;
 use super::problem::Problem;
 
-/// What became of one event: stored (now or before), or why not.
+/// The outcome of one event: stored (now or before), or why not.
 pub type Outcome = Result<Receipt, Problem>;
 
-/// What the sender of an applied event is told.
+/// The answer to the sender of an applied event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The event's uuid.

@@ -13,7 +13,8 @@ use crate::model::Clock;
 /// as soon as it is back.
 ///
 /// # Errors
-/// An unusable URL, a PostgreSQL that is too old, a pooler that isn't named, an SQLite file that can't be opened.
+/// An invalid URL, a PostgreSQL that is too old, a pooler that `DATABASE_POOLER` does not name, an
+/// SQLite file that can't be opened.
 pub async fn connect(settings: &DatabaseSettings) -> Result<Arc<dyn Store>, ConnectError> {
     match DatabaseUrl::parse(settings.url.as_deref()).map_err(ConnectError)? {
         DatabaseUrl::Postgres(base) => {

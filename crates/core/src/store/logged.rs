@@ -19,13 +19,13 @@ pub(crate) struct LogRecord {
     pub(crate) patch: String,
 }
 
-/// Puts events together again, one at a time: the rows of one event come behind each other, in the
-/// order of their ordinals.
+/// Assembles events from the log's rows: those of one event follow each other, in the order of their
+/// ordinals.
 #[derive(Default)]
 pub(crate) struct EventAssembler(Option<LoggedEvent>);
 
 impl EventAssembler {
-    /// Takes the next row; returns the event before it, where that is whole now.
+    /// Takes the next row; returns the event before it once that is complete.
     pub(crate) fn add(&mut self, row: LogRecord) -> Option<LoggedEvent> {
         let update = LoggedUpdate {
             key: row.key,
@@ -34,7 +34,7 @@ impl EventAssembler {
             patch: row.patch,
         };
         if let Some(event) = self.0.as_mut().filter(|event| event.uuid == row.uuid) {
-            // an entity whose last change lies ahead of the clock has its row a little later
+            // an entity whose last change is ahead of the clock has a later time in its row
             event.committed = event.committed.max(row.committed);
             event.saved = row.saved_date.unwrap_or(event.committed);
             event.updates.push(update);

@@ -1,4 +1,4 @@
-//! A pool of connections that tells how it is used.
+//! A connection pool with usage figures.
 
 use producer_telemetry::metrics::{Metrics, SECONDS};
 use prometheus::Histogram;
@@ -11,22 +11,22 @@ use tokio::time::Instant;
 pub struct PoolUse {
     /// Connections that the pool may open at most.
     pub max: u32,
-    /// Those that are open.
+    /// Open connections.
     pub open: u32,
-    /// Those of the open ones that nobody uses.
+    /// Open connections that are idle.
     pub idle: u32,
-    /// How long borrowers waited for a connection, the failed ones too.
+    /// How long callers waited for a connection, failed attempts included.
     pub waits: Histogram,
 }
 
 impl PoolUse {
-    /// Connections that are borrowed now.
+    /// Connections in use.
     pub fn in_use(&self) -> u32 {
         self.open.saturating_sub(self.idle)
     }
 }
 
-/// A pool whose borrowers' waits are measured.
+/// A pool that measures how long its callers wait.
 pub(crate) struct MeasuredPool<DB: Database> {
     pool: Pool<DB>,
     waits: Histogram,
@@ -42,7 +42,7 @@ impl<DB: Database> MeasuredPool<DB> {
         Self { pool, waits }
     }
 
-    /// Borrows a connection.
+    /// Waits for a connection.
     pub(crate) async fn acquire(&self) -> Result<PoolConnection<DB>, sqlx::Error> {
         let since = Instant::now();
         let acquired = self.pool.acquire().await;

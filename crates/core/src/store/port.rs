@@ -6,7 +6,7 @@ use super::pool::PoolUse;
 use crate::ingest::WriteStore;
 use crate::query::{ReadError, ReadStore};
 
-/// Why the store can't be used at all: one line, for whoever starts the program.
+/// Why the store can't be used at all: one line for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConnectError(pub String);

@@ -52,12 +52,12 @@ impl fmt::Debug for DatabaseSettings {
     }
 }
 
-/// What `DATABASE_URL` leads through on its way to PostgreSQL.
+/// What is between `DATABASE_URL` and PostgreSQL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Pooler {
-    /// Nothing that keeps sessions apart from connections.
+    /// Nothing: a connection is a session.
     #[default]
     None,
-    /// PgBouncer, or its like, that lends a session of the server for one transaction alone.
+    /// PgBouncer or the like, which assigns a session of the server for one transaction only.
     Transaction,
 }

@@ -1,4 +1,4 @@
-//! The older services' rows: how they are read, and which may become entities.
+//! The older services' rows: how they are read, and which can become entities.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::TryStreamExt;
@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::error::MaintenanceError;
 use crate::tables::page;
 
-/// A row as it is.
+/// A row as stored.
 #[derive(Debug)]
 pub(super) struct OldRow {
     pub(super) id: String,
@@ -20,7 +20,7 @@ pub(super) struct OldRow {
     updated_at: Option<Timestamp>,
 }
 
-/// A row that may become an entity.
+/// A row that can become an entity.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) key: EntityKey,
@@ -32,7 +32,7 @@ pub(super) struct Checked {
 }
 
 impl OldRow {
-    /// Holds the row against the contract; the error is the reason why it is left.
+    /// Checks the row against the contract; the error is the reason why it is skipped.
     pub(super) fn check(&self, max_entity_bytes: usize) -> Result<Checked, String> {
         let entity_type = self.entity_type.as_deref().unwrap_or_default();
         check_id("entity_type", entity_type)?;
@@ -208,7 +208,7 @@ impl Connection {
 }
 
 /// SQLite has no type for times: RFC 3339, its own `YYYY-MM-DD HH:MM:SS`, or Unix seconds or
-/// milliseconds. One beyond the years that we can tell counts as missing.
+/// milliseconds. One beyond the years 0001 to 9999 counts as missing.
 fn sqlite_time(text: &str) -> Option<Timestamp> {
     if let Ok(number) = text.parse::<i64>() {
         let is_millis = number.unsigned_abs() >= 100_000_000_000;

@@ -13,7 +13,7 @@ use crate::connection::Connection;
 use crate::error::MaintenanceError;
 use crate::tables::{Logged, PAGE_BYTES};
 
-/// Where a log row is.
+/// The key of a log row.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Position(String, String, i64);
 
@@ -27,15 +27,15 @@ impl Position {
 /// The oldest entries of one entity.
 pub(super) struct Page {
     pub(super) rows: Vec<Logged>,
-    /// Whether the entity may have others behind them.
+    /// Whether the entity may have more entries after them.
     pub(super) more: bool,
 }
 
 type Oldest<T> = (String, String, Option<T>);
 
 impl Connection {
-    /// The entities behind `key` and when the oldest entry of each was committed, base entries
-    /// apart: one page.
+    /// The entities after `key` and when the oldest entry of each was committed, checkpoints
+    /// excepted: one page.
     pub(super) async fn oldest_entries(
         &mut self,
         key: &EntityKey,
@@ -182,7 +182,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets other runs of pruning wait until this transaction ends, so that none meets another's
+    /// Makes other runs of pruning wait until this transaction ends, so that none reads another's
     /// half-done step.
     pub(super) async fn prune_alone(&mut self) -> Result<(), MaintenanceError> {
         match self {
@@ -194,16 +194,16 @@ impl Connection {
         }
     }
 
-    /// Within a turn a checkpoint would keep the services waiting.
-    pub(super) async fn leave_checkpoints_to_us(&mut self) -> Result<(), MaintenanceError> {
+    /// A checkpoint while the write lock is held would keep the services waiting.
+    pub(super) async fn disable_automatic_checkpoints(&mut self) -> Result<(), MaintenanceError> {
         match self {
             Self::Postgres(_) => Ok(()),
             Self::Sqlite(_) => self.run("PRAGMA wal_autocheckpoint = 0").await,
         }
     }
 
-    /// Copies SQLite's log into the file, as far as that disturbs no one.
-    pub(super) async fn checkpoint(&mut self) -> Result<(), MaintenanceError> {
+    /// Copies SQLite's write-ahead log into the file, as far as no reader or writer is disturbed.
+    pub(super) async fn checkpoint_wal(&mut self) -> Result<(), MaintenanceError> {
         match self {
             Self::Postgres(_) => Ok(()),
             Self::Sqlite(_) => self.run("PRAGMA wal_checkpoint(PASSIVE)").await,

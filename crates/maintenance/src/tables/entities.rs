@@ -69,7 +69,7 @@ impl Connection {
         Ok(row.map(stored))
     }
 
-    /// The entities behind `key`, in the order of their keys: one page.
+    /// The entities after `key`, in the order of their keys: one page.
     pub(crate) async fn entities_after(
         &mut self,
         key: &EntityKey,
@@ -99,7 +99,7 @@ impl Connection {
         Ok(rows)
     }
 
-    /// Inserts an entity; false where another process was faster.
+    /// Inserts an entity; false if another process inserted it first.
     pub(crate) async fn insert_entity(
         &mut self,
         key: &EntityKey,
@@ -210,7 +210,7 @@ fn from_sqlite(
     (t, id, version, size, data, created, updated)
 }
 
-/// A key before every entity's.
+/// A key that is ordered before every entity's.
 pub(crate) fn before_all() -> EntityKey {
     EntityKey::new_unchecked("", "")
 }

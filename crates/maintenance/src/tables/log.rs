@@ -23,15 +23,15 @@ pub(crate) struct Logged {
     pub(crate) patch: String,
 }
 
-/// What made a log entry: the column `kind`.
+/// The kind of a log entry: the column `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i16)]
 pub(crate) enum Kind {
     Event = 0,
     Adopted = 1,
-    /// The whole state at its version: what pruning leaves.
+    /// The whole state at its version: pruning writes it in place of what it deletes.
     Checkpoint = 2,
-    /// An update whose event is pruned, until its entity's turn comes; it still counts.
+    /// An update of a pruned event, until its own entity is pruned up to it. It still counts for the fold.
     DetachedUpdate = 3,
 }
 
@@ -52,15 +52,15 @@ impl Kind {
 /// A value of the column `kind` that this release does not know.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the log has an entry of kind {0}, which this release does not know: use the release that wrote it"
+    "the log has an entry of kind {0}, which this release does not know: use the newer release that wrote it"
 )]
 struct UnknownKind(i32);
 
-/// A log entry that no event makes.
+/// A log entry that is not of an event.
 #[derive(Debug)]
 pub(crate) struct NewEntry<'s> {
     pub(crate) uuid: Uuid,
-    /// 0 where it may be found by its uuid, below where not.
+    /// 0 if it may be found by its uuid, negative if not.
     pub(crate) ordinal: i16,
     pub(crate) kind: Kind,
     pub(crate) name: &'static str,
@@ -88,7 +88,7 @@ macro_rules! logged_where {
 }
 
 impl Connection {
-    /// The log behind `version` of `key`, in the order of keys and versions: one page
+    /// The log after `version` of `key`, in the order of keys and versions: one page
     /// of at most `rows`.
     pub(crate) async fn log_after(
         &mut self,
@@ -103,7 +103,7 @@ impl Connection {
         self.log_page(QUERY, key, version, rows).await
     }
 
-    /// The log of one entity behind `version`, in the order of versions: one page of at most `rows`.
+    /// The log of one entity after `version`, in the order of versions: one page of at most `rows`.
     pub(crate) async fn log_of(
         &mut self,
         key: &EntityKey,

@@ -2,7 +2,7 @@
 
 use futures_util::TryStreamExt;
 
-/// Log rows fetched at once: at most so many, and about so many bytes, so that memory is bounded
+/// Log rows of one page: at most so many, and about so many bytes, so that memory is bounded
 /// however long the log is.
 pub(crate) const PAGE_ROWS: i64 = 500;
 pub(crate) const PAGE_BYTES: usize = 8 << 20;

@@ -9,7 +9,7 @@ use crate::error::MaintenanceError;
 /// How a transaction begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Access {
-    /// Every statement sees the same moment.
+    /// Every statement sees the same snapshot.
     Snapshot,
     /// Rows are locked as they are read.
     Write,

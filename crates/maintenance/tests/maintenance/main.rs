@@ -1,7 +1,7 @@
 //! Migrations, adoption, rebuild and pruning, each on both databases.
 
 mod adoption;
-mod bench;
+mod fixture;
 mod migrations;
 mod pruning;
 mod rebuilding;

@@ -7,16 +7,17 @@ use crate::ingest::ApplyError;
 use crate::model::AttemptId;
 use crate::query::ReadError;
 
-/// How a statement failed.
+/// Why a statement failed.
 #[derive(Debug)]
 pub(super) enum StatementError {
-    /// The connection broke or went silent: whether the statement took effect is not known.
+    /// The connection broke, or the server does not respond: whether the statement took effect is
+    /// unknown.
     ConnectionLost(String),
-    /// The server can't do its work now; the statement had no effect.
+    /// The server can't execute it now; the statement had no effect.
     Unavailable(String),
-    /// Someone else holds a lock for longer than we wait (55P03).
+    /// Another session holds a lock for longer than `lock_timeout` (55P03).
     LockTimeout(String),
-    /// A deadlock, or a race with another writer that a second try settles.
+    /// A deadlock or a race with another writer: retrying helps.
     Contention(String),
     /// A row of that key exists (23505).
     UniqueViolation(String),
@@ -25,7 +26,7 @@ pub(super) enum StatementError {
 }
 
 impl StatementError {
-    /// A statement of which nothing can be stored yet, or any more.
+    /// The error of a statement before the commit: nothing is stored.
     pub(super) fn before_commit(self) -> ApplyError {
         match self {
             Self::ConnectionLost(text) | Self::Unavailable(text) => ApplyError::Unavailable(text),
@@ -36,7 +37,7 @@ impl StatementError {
         }
     }
 
-    /// A statement that commits.
+    /// The error of a statement that commits.
     fn at_commit(self, attempt: AttemptId) -> ApplyError {
         match self {
             Self::ConnectionLost(reason) => ApplyError::Unknown { reason, attempt },
@@ -45,7 +46,7 @@ impl StatementError {
     }
 }
 
-/// How a transaction failed.
+/// Why a transaction failed.
 pub(super) struct TransactionError {
     pub(super) error: StatementError,
     /// Whether the commit may have been under way.

@@ -1,4 +1,4 @@
-//! Connections of the pool, lent to reads.
+//! The pool of connections for reads.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use super::session::{SLACK, Transactions};
 use crate::store::pool::{MeasuredPool, PoolUse};
 use crate::store::settings::DatabaseSettings;
 
-/// A connection that stood still for longer is looked at before it is lent: what stands between us
-/// and the server may have forgotten it, without a word.
-const LOOK_AFTER: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is tested before use: a firewall or NAT in between may have
+/// dropped it silently.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
 
 /// The pool that reads take their connections from.
 pub(super) struct ReadPool {
@@ -36,21 +36,24 @@ impl ReadPool {
             .max_lifetime(settings.max_lifetime)
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
-                Box::pin(async move { Ok(meta.idle_for < LOOK_AFTER || answers(connection).await) })
+                Box::pin(
+                    async move { Ok(meta.idle_for < TEST_AFTER_IDLE || answers(connection).await) },
+                )
             })
             .connect_lazy_with(options);
         Self { pool: MeasuredPool::new(pool), transactions }
     }
 
-    /// Lends a connection, behind a pooler with a transaction begun.
+    /// Waits for a connection. Behind a pooler a transaction is begun on it.
     pub(super) async fn acquire(&self) -> Result<ReadConnection, sqlx::Error> {
         let in_transaction = self.transactions.always;
-        let mut lent = ReadConnection { connection: self.pool.acquire().await?, in_transaction };
+        let mut connection =
+            ReadConnection { connection: self.pool.acquire().await?, in_transaction };
         if in_transaction {
             let begin = self.transactions.begin.clone();
-            sqlx::raw_sql(begin).execute(&mut *lent.connection).await?;
+            sqlx::raw_sql(begin).execute(&mut *connection.connection).await?;
         }
-        Ok(lent)
+        Ok(connection)
     }
 
     /// Whether prepared statements may stay in the server's session.
@@ -67,13 +70,13 @@ impl ReadPool {
     }
 }
 
-/// A server that lives answers at once.
+/// Whether the server answers a ping in time.
 async fn answers(connection: &mut PgConnection) -> bool {
     timeout(SLACK, connection.ping()).await.is_ok_and(|pong| pong.is_ok())
 }
 
-/// A connection while it is lent. A read may be dropped half-way: then a transaction may be open,
-/// and the connection is closed instead of going back to the pool.
+/// A connection in use by a read. A read may be dropped half-way: then a transaction may be open, and
+/// the connection is closed instead of returned to the pool.
 pub(super) struct ReadConnection {
     pub(super) connection: PoolConnection<Postgres>,
     in_transaction: bool,

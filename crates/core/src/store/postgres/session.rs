@@ -1,5 +1,5 @@
-//! How sessions of the server are set up: by options of the connection, or, where a pooler lends a
-//! session for one transaction alone, at the head of each transaction.
+//! How sessions of the server are set up: by options of the connection or, behind a pooler that assigns
+//! a session for one transaction only, at the start of each transaction.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ fn session_settings(settings: &DatabaseSettings) -> [(&'static str, String); 7] 
     [
         ("statement_timeout", millis(settings.statement_timeout)),
         ("lock_timeout", millis(settings.lock_timeout)),
-        // a writer that stands still between two statements is stuck
+        // a writer that is idle within a transaction is stuck
         ("idle_in_transaction_session_timeout", millis(settings.statement_timeout * 2)),
         // an acknowledged event is on disk, whatever the server's default says
         ("synchronous_commit", "on".to_owned()),
-        // every statement looks rows up by their keys; a plan made when a table was small must not
-        // scan it for ever
+        // every statement looks rows up by their keys; a plan cached when a table was small must not
+        // go on scanning it
         ("enable_seqscan", "off".to_owned()),
         ("enable_hashjoin", "off".to_owned()),
         ("enable_mergejoin", "off".to_owned()),
@@ -37,20 +37,20 @@ pub(super) fn options(base: PgConnectOptions, settings: &DatabaseSettings) -> Pg
         Pooler::None => options
             .options(session_settings(settings))
             .options([("default_transaction_isolation", "read committed"), pooler::MARK]),
-        // a pooler refuses what it can't carry from one session to the next
+        // a pooler refuses options that it can't keep per session
         Pooler::Transaction => options.extra_float_digits(None),
     }
 }
 
-/// How transactions begin, and what a statement may leave behind in its session.
+/// How transactions begin, and whether statements may stay prepared in their session.
 #[derive(Debug, Clone)]
 pub(super) struct Transactions {
-    /// The session is ours for one transaction alone: even a statement that would be its own
-    /// transaction stands in one, since preparing and running it are two messages.
+    /// A session lasts for one transaction only: even a single statement needs a transaction, since
+    /// preparing and executing it are two messages.
     pub(super) always: bool,
     pub(super) begin: SqlStr,
-    /// Waits for no row lock; what can't be skipped (a key that another session is just inserting,
-    /// and a lock on the table) is waited for a little.
+    /// Locked rows are skipped; what can't be skipped (a key that another session is inserting, a lock
+    /// on the table) is waited for briefly.
     pub(super) begin_skip_locked: SqlStr,
 }
 
@@ -65,7 +65,7 @@ impl Transactions {
             }
         }
         let begin_skip_locked = format!("{begin}; SET LOCAL lock_timeout = '10ms'");
-        // made of numbers and names of our own
+        // built from our own numbers and names only
         let sql = |text| AssertSqlSafe(text).into_sql_str();
         Self { always, begin: sql(begin), begin_skip_locked: sql(begin_skip_locked) }
     }

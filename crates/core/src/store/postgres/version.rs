@@ -1,13 +1,13 @@
-//! Which servers the statements run on.
+//! Which versions of PostgreSQL are supported.
 
 /// PostgreSQL 14.
 const OLDEST: u32 = 140_000;
 
-/// Holds a server's `server_version_num` against the oldest release; a server that doesn't tell is
-/// taken at its word.
+/// Checks a server's `server_version_num` against the oldest supported release. A server that does
+/// not report it is accepted.
 ///
 /// # Errors
-/// One line for whoever starts the program.
+/// One line that names both versions.
 pub fn check(server_version_num: Option<u32>) -> Result<(), String> {
     match server_version_num {
         Some(number) if number < OLDEST => Err(format!(

@@ -1,6 +1,6 @@
-//! Checkpoints off the writer's way: a task of its own copies the write-ahead log back into the
-//! file while the writer goes on. Under load it never catches up that way, and SQLite begins the
-//! log anew only once all of it is copied: so the task copies the rest within a turn of its own.
+//! Checkpoints in a task of their own: it copies the write-ahead log back into the file while the
+//! writer goes on. Under load that alone never catches up, and SQLite restarts the log only once all
+//! of it is copied: so the task copies the rest while it holds the write lock.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +13,10 @@ use tokio::task::JoinHandle;
 use super::disk::beside;
 use super::write_lock::WriteLock;
 
-/// Bytes of log (about 1,000 pages, as SQLite does it by default) that make a checkpoint worth it.
-/// They are also what is left of the file when the log begins anew: writing over them spares the file
-/// system an allocation in each commit.
-pub(super) const WORTH_IT: u64 = 4 << 20;
+/// Bytes of log (about 1,000 pages, SQLite's own default) from which on a checkpoint is run. The log's
+/// file also keeps this size when the log restarts: overwriting it saves the file system an allocation
+/// in each commit.
+pub(super) const CHECKPOINT_BYTES: u64 = 4 << 20;
 
 /// Runs checkpoints in the background.
 pub(super) struct Checkpointer {
@@ -25,8 +25,8 @@ pub(super) struct Checkpointer {
     task: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
 
-/// The write-ahead log's file. It is cut to [`WORTH_IT`] when SQLite begins it anew
-/// (`journal_size_limit`), so that its length tells what there is to do.
+/// The write-ahead log's file. SQLite truncates it to [`CHECKPOINT_BYTES`] when it restarts the log
+/// (`journal_size_limit`), so its length shows whether a checkpoint is due.
 #[derive(Debug)]
 struct Log(PathBuf);
 
@@ -35,8 +35,8 @@ impl Log {
         Self(beside(file, "-wal"))
     }
 
-    fn is_worth_it(&self) -> bool {
-        std::fs::metadata(&self.0).is_ok_and(|log| log.len() > WORTH_IT)
+    fn is_due(&self) -> bool {
+        std::fs::metadata(&self.0).is_ok_and(|log| log.len() > CHECKPOINT_BYTES)
     }
 }
 
@@ -51,9 +51,9 @@ impl Checkpointer {
         Self { log, wanted, task: Mutex::new(Some((stop, task))) }
     }
 
-    /// To be called after a commit: asks for a checkpoint where the log has grown.
+    /// To be called after a commit: requests a checkpoint where the log has grown.
     pub(super) fn committed(&self) {
-        if self.log.is_worth_it() {
+        if self.log.is_due() {
             self.wanted.notify_one();
         }
     }
@@ -89,9 +89,9 @@ impl Worker {
 
     async fn catch_up(&mut self) {
         self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await;
-        match self.write_lock.take().await {
+        match self.write_lock.acquire().await {
             Ok(_guard) => self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await,
-            Err(error) => tracing::warn!(%error, "no turn for a checkpoint"),
+            Err(error) => tracing::warn!(%error, "no write lock for a checkpoint"),
         }
     }
 

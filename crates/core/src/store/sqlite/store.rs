@@ -28,7 +28,7 @@ use crate::store::settings::DatabaseSettings;
 /// Connections for reads; each is a thread.
 const READERS: u32 = 4;
 
-/// The net below the write_lock: how long SQLite itself waits for a lock.
+/// How long SQLite itself waits for a lock; the fair write lock is taken first.
 const BUSY: Duration = Duration::from_secs(2);
 
 /// An SQLite file.
@@ -38,8 +38,8 @@ pub struct SqliteStore {
     checkpointer: Arc<Checkpointer>,
 }
 
-/// How a connection that writes is set up, from its first statement on. Checkpoints are another's
-/// work: on this connection they would be the slowest commits.
+/// How a connection that writes is set up, from its first statement on. Checkpoints run on another
+/// connection: here they would be the slowest commits.
 pub fn options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
@@ -50,17 +50,17 @@ pub fn options(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .pragma("wal_autocheckpoint", "0")
-        // the pages that a statement changes are copied, to take it back alone: not into a file
+        // copies of pages that a statement changes (to undo it alone) stay in memory
         .pragma("temp_store", "memory")
-        .pragma("journal_size_limit", checkpoint::WORTH_IT.to_string())
+        .pragma("journal_size_limit", checkpoint::CHECKPOINT_BYTES.to_string())
         .disable_statement_logging()
 }
 
 impl SqliteStore {
-    /// Opens the file; it and its folder are made if they aren't there.
+    /// Opens the file; it and its folder are created if absent.
     ///
     /// # Errors
-    /// One line: the folder can't be made, the file is no database, or it lies on a network.
+    /// One line: the folder can't be created, the file is no database, or is on a network file system.
     pub async fn open(
         file: &Path,
         settings: &DatabaseSettings,
@@ -71,7 +71,7 @@ impl SqliteStore {
         let options = options(file);
         {
             // the first connection makes the file a WAL database, for which it must be alone
-            let _guard = write_lock.take().await.map_err(|error| cannot_open(file, &error))?;
+            let _guard = write_lock.acquire().await.map_err(|error| cannot_open(file, &error))?;
             let first = options.connect().await.map_err(|error| cannot_open(file, &error))?;
             first.close().await.map_err(|error| cannot_open(file, &error))?;
         }

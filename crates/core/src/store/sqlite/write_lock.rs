@@ -1,6 +1,7 @@
-//! WriteLock of the processes that write one file. SQLite's busy handler is no queue: of two that
-//! commit back to back, one waits for seconds. Two locks are: whoever wants to write holds `turn`
-//! while it waits for `write`, so that the next in line gets it, not the one that just had it.
+//! A fair write lock between the processes that write one file. SQLite's busy handler is no queue: of
+//! two that commit back to back, one waits for seconds. Two file locks make a queue: a process holds
+//! `turn` while it waits for `write`, so that the next in line gets it and not the one that just had
+//! it.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -12,10 +13,11 @@ use tokio::sync::Semaphore;
 
 use super::disk::beside;
 
-/// How long a turn is waited for. Whoever takes longer stands still.
+/// How long the lock is waited for. A process that holds it for longer is stuck.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Threads that wait at once: more than there are writers, so that a few may be given up.
+/// Threads that wait at the same time: more than there are writers, since waits that timed out may
+/// still occupy a few.
 const WAITERS: usize = 4;
 
 /// The lock files beside a database.
@@ -26,8 +28,8 @@ pub struct WriteLock {
     waiters: Arc<Semaphore>,
 }
 
-/// The right to write; dropping it gives it up. The lock belongs to the open file, so that the
-/// system gives it up too when the process dies.
+/// Releases the lock when dropped. The lock belongs to the open file, so the system releases it too
+/// when the process dies.
 #[derive(Debug)]
 pub struct WriteLockGuard {
     _write: File,
@@ -41,8 +43,8 @@ impl WriteLock {
         Self { turn: with("-turn"), write: with("-write"), waiters }
     }
 
-    /// Waits for the right to write, off the runtime where it isn't free at once.
-    pub async fn take(&self) -> io::Result<WriteLockGuard> {
+    /// Waits for the lock, on a blocking thread where it isn't free immediately.
+    pub async fn acquire(&self) -> io::Result<WriteLockGuard> {
         let turn = open(&self.turn)?;
         let write = open(&self.write)?;
         let first = try_lock(&turn)?;
@@ -59,21 +61,26 @@ impl WriteLock {
         self.wait(lock).await
     }
 
-    /// Should the caller be gone when the thread has its lock, it is given up at once. Threads that
-    /// were given up on are bounded, however long another process stands still.
+    /// If the caller is gone when the thread gets the lock, it is released immediately. The number of
+    /// such threads is bounded, however long another process is stuck.
     async fn wait(
         &self,
         lock: impl FnOnce() -> io::Result<WriteLockGuard> + Send + 'static,
     ) -> io::Result<WriteLockGuard> {
-        let too_long = || io::Error::new(io::ErrorKind::TimedOut, "another process keeps the file");
+        let too_long = || {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                "another process holds the write lock of the file",
+            )
+        };
         let permit = Arc::clone(&self.waiters).try_acquire_owned().map_err(|_| too_long())?;
         let waiting = tokio::task::spawn_blocking(move || {
-            let turn = lock();
+            let guard = lock();
             drop(permit);
-            turn
+            guard
         });
-        let turn = tokio::time::timeout(LOCK_TIMEOUT, waiting).await.map_err(|_| too_long())?;
-        turn.map_err(io::Error::other)?
+        let guard = tokio::time::timeout(LOCK_TIMEOUT, waiting).await.map_err(|_| too_long())?;
+        guard.map_err(io::Error::other)?
     }
 }
 

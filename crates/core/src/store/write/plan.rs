@@ -1,5 +1,5 @@
-//! What a batch does to the entities that it touches, worked out in memory: the careful road, which
-//! both adapters share. Pure: the adapter reads first, writes what the plan says afterwards.
+//! What a batch does to its entities, computed in memory: the slow path, which both adapters share.
+//! Pure: the adapter reads first, and writes what the plan says afterwards.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -12,7 +12,7 @@ use crate::model::{
     AttemptId, EntityKey, EntityUpdate, Event, LoggedEvent, LoggedUpdate, Timestamp,
 };
 
-/// What the database has of a batch's uuids and entities.
+/// What the database holds of a batch's uuids and entities.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// The verdicts on those events of the batch, by their places, whose uuid is taken.
@@ -31,7 +31,7 @@ pub(crate) struct Stored {
     pub(crate) data: String,
 }
 
-/// What a plan follows besides the batch and the database.
+/// What a plan depends on besides the batch and the database.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     /// `MAX_ENTITY_BYTES`
@@ -74,9 +74,9 @@ pub(crate) struct LogRow<'a> {
     pub(crate) committed: Timestamp,
 }
 
-/// Plans `batch`; a verdict for each event, in order. `held` are the keys that foreign sessions hold;
-/// an event that touches one waits, and so must later events on its other entities, to stay behind
-/// it: their keys are added.
+/// Plans `batch`; a verdict for each event, in order. `held` are the keys that other sessions have locked;
+/// an event that touches one is `Locked`, and so are later events on its other entities, to keep
+/// their order: those keys are added.
 ///
 /// # Errors
 /// A stored document that is no JSON object, as a sentence for the log.
@@ -122,7 +122,7 @@ struct Planner<'a> {
     log: Vec<LogRow<'a>>,
 }
 
-/// An entity while the batch goes over it.
+/// The state of an entity while the batch is planned.
 #[derive(Clone)]
 struct State<'a> {
     document: Document<'a>,
@@ -229,7 +229,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Whether even the sum of all sizes is within the limit, so that nothing need be measured.
+    /// Whether even the sum of all sizes is within the limit, so that no document need be measured.
     fn surely_fits(&self, event: &Event) -> bool {
         let added: usize = event.updates().iter().map(|update| update.patch().size()).sum();
         let largest =
@@ -248,7 +248,7 @@ impl<'a> Planner<'a> {
         ordinal: usize,
         update: &'a EntityUpdate,
     ) -> Result<(), TooLarge> {
-        // without opening it, which takes long where it is far too large
+        // before parsing it, which takes long where it is far too large
         if update.patch().makes_more_than(self.rules.max_entity_bytes) {
             return Err(TooLarge);
         }
@@ -277,7 +277,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The document would pass `MAX_ENTITY_BYTES`.
+/// The document would exceed `MAX_ENTITY_BYTES`.
 struct TooLarge;
 
 impl<'a> State<'a> {

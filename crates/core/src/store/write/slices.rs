@@ -1,13 +1,13 @@
-//! A batch cut into what fits in memory: what is read and planned at once, and what one statement
-//! writes.
+//! Splits a batch into slices that fit in memory: what is read and planned together, and what one
+//! statement writes.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::model::{EntityKey, EntityUpdate, Event};
 
-/// Bytes of stored documents that a transaction holds in memory at once. A document of small members
-/// takes up to fifteen times its size while it is open.
+/// Bytes of stored documents that a transaction holds in memory at once. A parsed document of small
+/// members takes up to fifteen times its size.
 const SLICE_BYTES: usize = 8 << 20;
 
 /// What a transaction reads, plans and writes at once.

@@ -16,14 +16,14 @@ pub(in crate::store::postgres) async fn entity(
     read_pool: &ReadPool,
     key: &EntityKey,
 ) -> Result<Option<Entity>, sqlx::Error> {
-    let mut lent = read_pool.acquire().await?;
+    let mut connection = read_pool.acquire().await?;
     let row: Option<(i64, DateTime<Utc>, DateTime<Utc>, String)> = sqlx::query_as(ENTITY)
         .bind(key.entity_type())
         .bind(key.entity_id())
         .persistent(read_pool.keeps_statements())
-        .fetch_optional(&mut *lent.connection)
+        .fetch_optional(&mut *connection.connection)
         .await?;
-    lent.release().await?;
+    connection.release().await?;
     Ok(row.map(|(version, created, updated, data)| Entity {
         key: key.clone(),
         version: count(version),

@@ -11,7 +11,7 @@ use crate::store::numbers::count;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::from_pg;
 
-// Below 0 stands what pruning leaves, which is no event.
+// Ordinals below 0 are checkpoints and detached updates, which belong to no event.
 const LOGGED: &str = r"
 SELECT event_uuid, version, created_at, saved_at, committed_at, attempt_id, created, entity_type,
        entity_id, event_name, event_type, patch::text
@@ -22,15 +22,15 @@ pub(in crate::store::postgres) async fn event(
     read_pool: &ReadPool,
     uuid: Uuid,
 ) -> Result<Option<LoggedEvent>, sqlx::Error> {
-    let mut lent = read_pool.acquire().await?;
+    let mut connection = read_pool.acquire().await?;
     let mut event = None;
     let found = |logged| event = Some(logged);
-    logged(&mut lent.connection, &[uuid], read_pool.keeps_statements(), found).await?;
-    lent.release().await?;
+    logged(&mut connection.connection, &[uuid], read_pool.keeps_statements(), found).await?;
+    connection.release().await?;
     Ok(event)
 }
 
-/// Hands over those of `uuids` that are in the log, one by one: together they may be large.
+/// Calls `found` with each of `uuids` that is in the log, one at a time: together they may be large.
 pub(in crate::store::postgres) async fn logged(
     connection: &mut PgConnection,
     uuids: &[Uuid],

@@ -4,8 +4,8 @@ use crate::store::postgres::read_pool::ReadPool;
 
 /// Whether the server answers.
 pub(in crate::store::postgres) async fn ping(read_pool: &ReadPool) -> Result<(), sqlx::Error> {
-    let mut lent = read_pool.acquire().await?;
+    let mut connection = read_pool.acquire().await?;
     let statement = sqlx::query("SELECT 1").persistent(read_pool.keeps_statements());
-    statement.execute(&mut *lent.connection).await?;
-    lent.release().await
+    statement.execute(&mut *connection.connection).await?;
+    connection.release().await
 }

@@ -1,4 +1,4 @@
-//! Reads outlive broken connections of the pool.
+//! Retries reads that meet a broken connection of the pool.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::query::ReadError;
 use crate::store::postgres::error::StatementError;
 
-/// Runs `read`, and again while the pooled connection write_lock out broken, up to `broken` times: the
-/// pool doesn't look at a connection before it lends it, which would cost a round trip each time. A
-/// server that restarted has broken every idle one.
+/// Runs `read`, and again while its pooled connection is broken, up to `broken` times: the pool does
+/// not test a connection each time, which would cost a round trip, and a server that restarted has
+/// broken every idle one.
 pub(in crate::store::postgres) async fn with_retry<T, F>(
     deadline: Duration,
     broken: u32,

@@ -22,7 +22,7 @@ pub(super) async fn apply(
             StatementError::ConnectionLost(_) | StatementError::Unavailable(_) => {
                 return Err(failure.into_error(session.attempt));
             }
-            // the lock was waited for once; what others hold is now left aside
+            // the lock was waited for once; rows that others have locked are now skipped
             StatementError::LockTimeout(_) => skip_locked = true,
             StatementError::UniqueViolation(_)
             | StatementError::Contention(_)
@@ -32,7 +32,8 @@ pub(super) async fn apply(
     slow_path::apply(session, batch, skip_locked, mode == ApplyMode::Atomic).await
 }
 
-/// The fast road, whose one statement commits by itself; behind a pooler it stands in a transaction.
+/// The fast path, whose one statement commits by itself; behind a pooler it is wrapped in a
+/// transaction.
 async fn fast(
     session: &mut Session<'_>,
     batch: &[Event],

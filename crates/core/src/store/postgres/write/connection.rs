@@ -1,4 +1,5 @@
-//! A writer's connection between two batches.
+//! A writer's connection between two batches. Not sqlx's pool, which pings each connection when it is
+//! returned: a round trip more for each batch.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::store::postgres::session::SLACK;
 
-/// How long a connection is slot_guard.
+/// How long a connection is kept open.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store::postgres) struct ConnectionLifetime {
     /// `DATABASE_IDLE_TIMEOUT`
@@ -18,7 +19,7 @@ pub(in crate::store::postgres) struct ConnectionLifetime {
     pub(in crate::store::postgres) max: Duration,
 }
 
-/// A connection that is whole: no transaction, nothing under way.
+/// A connection without a transaction or a statement in progress.
 pub(super) struct OpenConnection {
     pub(super) connection: PgConnection,
     opened: Instant,
@@ -35,17 +36,17 @@ impl OpenConnection {
         self.used.elapsed()
     }
 
-    /// When it has been slot_guard for long enough.
+    /// When it is to be closed.
     fn due(&self, lifetime: ConnectionLifetime) -> Instant {
         (self.used + lifetime.idle).min(self.opened + lifetime.max)
     }
 }
 
-/// Where a writer leaves its connection. One that isn't fetched in time is closed.
+/// Keeps a writer's connection. One that isn't taken in time is closed.
 pub(super) struct WriterConnection {
     lifetime: ConnectionLifetime,
     slot: Arc<Mutex<Option<OpenConnection>>>,
-    /// Whether the task runs that closes it.
+    /// Whether the task is running that closes it.
     watched: bool,
 }
 
@@ -54,7 +55,7 @@ impl WriterConnection {
         Self { lifetime, slot: Arc::default(), watched: false }
     }
 
-    /// Takes it out, unless it is too old.
+    /// Takes the connection, unless it is too old.
     pub(super) fn take(&self) -> Option<OpenConnection> {
         let open = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         if open.opened.elapsed() < self.lifetime.max {
@@ -75,7 +76,7 @@ impl WriterConnection {
     }
 }
 
-/// Closes what has been slot_guard for long enough, as long as there is a writer.
+/// Closes the connection when it is due, as long as the writer exists.
 async fn watch(slot: Weak<Mutex<Option<OpenConnection>>>, lifetime: ConnectionLifetime) {
     let mut next = Instant::now() + lifetime.idle.min(lifetime.max);
     loop {
@@ -85,20 +86,20 @@ async fn watch(slot: Weak<Mutex<Option<OpenConnection>>>, lifetime: ConnectionLi
     }
 }
 
-/// Returns when to look again.
+/// Closes the connection if it is due; returns when to check again.
 fn close_due(slot: &Mutex<Option<OpenConnection>>, lifetime: ConnectionLifetime) -> Instant {
-    let mut slot_guard = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
-    match slot_guard.as_ref().map(|open| open.due(lifetime)) {
+    match kept.as_ref().map(|open| open.due(lifetime)) {
         Some(due) if due > now => return due,
-        Some(_) => drop(slot_guard.take().map(|open| tokio::spawn(close(open)))),
+        Some(_) => drop(kept.take().map(|open| tokio::spawn(close(open)))),
         None => {}
     }
-    // what isn't there now can't be due before
+    // a connection that is put back from now on can't be due earlier
     now + lifetime.idle.min(lifetime.max)
 }
 
-/// Takes leave of the server, which may be gone.
+/// Closes a connection properly, if the server still responds.
 async fn close(open: OpenConnection) {
     let _gone = timeout(SLACK, open.connection.close()).await;
 }

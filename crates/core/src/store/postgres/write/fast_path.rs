@@ -1,5 +1,6 @@
-//! The fast road: a batch of flat patches in one statement that commits by itself. The patches of
-//! one entity are folded, the database merges with `||`, and the log is written from what came back.
+//! The fast path: a batch of flat patches in one statement that commits by itself. The patches of
+//! one entity are folded, the database merges with `||`, and the log's rows get the versions that the
+//! upsert returns.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,10 +13,10 @@ use crate::store::numbers::{bigint, count};
 use crate::store::postgres::error::StatementError;
 use crate::store::postgres::time::to_pg;
 
-/// The upsert finds the current row whoever wrote it last, so no update is lost. A row that would
+/// The upsert merges into the current row, whichever writer wrote it last, so no update is lost. A row that would
 /// grow past the limit isn't returned: then `made` is empty, the log's rows get no version, which
-/// the table refuses (23502), and the statement leaves nothing behind. So does a uuid that is in the
-/// log (23505).
+/// the table refuses (23502), and the statement fails as a whole. So it does for a uuid that is in the log
+/// (23505).
 ///
 /// No join: the updates name the place of their entity among the groups, which are sorted as `made`
 /// is. Set-returning functions in the select list are streamed, those in FROM materialized one by
@@ -57,8 +58,8 @@ WITH changed AS (
 )
 SELECT versions FROM made";
 
-/// The same for a single update, without arrays: half of the database's work for a lone event, and
-/// with it the latency of a service that has little to do. A row that would grow past the limit gives
+/// The same for a single update, without arrays: half of the database's work for a single event, and
+/// so the latency of a service under low load. A row that would grow past the limit gives
 /// no row here, and nothing is written.
 const APPLY_ONE: &str = r"
 WITH changed AS (
@@ -88,8 +89,8 @@ struct Group<'a> {
     size: usize,
 }
 
-/// The batch for this road; `None` where it isn't exact: a patch that isn't flat, a uuid twice, an
-/// entity that alone may pass the limit.
+/// The batch folded for this path; `None` where folding is not exact: a patch that isn't flat, a uuid
+/// twice, an entity that may exceed the limit by this batch alone.
 pub(super) fn fold(batch: &[Event], max_entity_bytes: usize) -> Option<Folded<'_>> {
     let mut uuids = HashSet::with_capacity(batch.len());
     let mut groups = BTreeMap::<_, Group<'_>>::new();
@@ -109,7 +110,7 @@ pub(super) fn fold(batch: &[Event], max_entity_bytes: usize) -> Option<Folded<'_
     Some(Folded(groups))
 }
 
-/// Applies the batch, all of it or, with any error but [`StatementError::ConnectionLost`], nothing.
+/// Applies the batch: all of it or, with any error but [`StatementError::ConnectionLost`], nothing.
 pub(super) async fn apply(
     session: &mut Session<'_>,
     batch: &[Event],
@@ -147,7 +148,7 @@ async fn apply_one(
     let made = Session::with_timeout(settings.statement_deadline, statement).await?;
     match made.as_slice() {
         [version] => Ok(vec![Verdict::Applied(vec![count(*version)])]),
-        _ => Err(StatementError::Refused("the document may grow past its limit".to_owned())),
+        _ => Err(StatementError::Refused("the document may exceed its limit".to_owned())),
     }
 }
 
@@ -180,7 +181,7 @@ async fn apply_many(
         .bind(log.patches)
         .bind(session.attempt.0)
         .persistent(session.keep_statements())
-        // the whole answer: what ends a stream early leaves the commit's own error unread
+        // all rows: ending the stream early would leave an error of the commit unread
         .fetch_all(&mut *session.connection);
     let made = Session::with_timeout(settings.statement_deadline, statement).await?;
     match made.first() {
@@ -221,7 +222,7 @@ impl<'a> States<'a> {
     }
 }
 
-/// Where each update stands, in the order of the log's rows.
+/// The place of each update, in the order of the log's rows.
 #[derive(Default)]
 struct Ranks {
     /// The place of its entity among the folded states, from 1.

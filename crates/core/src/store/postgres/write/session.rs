@@ -22,8 +22,8 @@ pub(in crate::store::postgres) struct WriterSettings {
     pub(in crate::store::postgres) lifetime: ConnectionLifetime,
     /// How long opening a connection may take.
     pub(in crate::store::postgres) connect_deadline: Duration,
-    /// How long one statement's way there and back may take: longer than the server's own timeout,
-    /// so that passing it means silence.
+    /// How long the round trip of one statement may take: longer than the server's own timeout, so that
+    /// passing it means that the server does not respond.
     pub(in crate::store::postgres) statement_deadline: Duration,
     pub(in crate::store::postgres) max_entity_bytes: usize,
     pub(in crate::store::postgres) clock: Clock,
@@ -32,7 +32,7 @@ pub(in crate::store::postgres) struct WriterSettings {
 /// Why there is no connection.
 #[derive(Debug)]
 pub(in crate::store::postgres) enum OpenError {
-    /// It never will be, with these settings and this server.
+    /// Retrying does not help: these settings do not work with this server.
     Unfit(String),
     Unavailable(String),
 }
@@ -43,7 +43,7 @@ pub(in crate::store::postgres) async fn open(
 ) -> Result<PgConnection, OpenError> {
     match tokio::time::timeout(settings.connect_deadline, connect(settings)).await {
         Ok(opened) => opened,
-        Err(_) => Err(OpenError::Unavailable("the server doesn't answer".to_owned())),
+        Err(_) => Err(OpenError::Unavailable("the server does not respond".to_owned())),
     }
 }
 
@@ -67,24 +67,25 @@ async fn connect(settings: &WriterSettings) -> Result<PgConnection, OpenError> {
 pub(in crate::store::postgres) struct Session<'s> {
     pub(in crate::store::postgres) connection: &'s mut PgConnection,
     pub(in crate::store::postgres) settings: &'s WriterSettings,
-    /// What this try writes into the log.
+    /// The attempt that is noted in the log's rows.
     pub(in crate::store::postgres) attempt: AttemptId,
 }
 
 impl Session<'_> {
-    /// Waits for one statement, as long as a server that lives could need.
+    /// Waits for one statement. The deadline is longer than the server's own timeout, so passing it means
+    /// that the server does not respond.
     pub(in crate::store::postgres) async fn with_timeout<T>(
         deadline: Duration,
         statement: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StatementError> {
         match tokio::time::timeout(deadline, statement).await {
             Ok(result) => Ok(result?),
-            Err(_) => Err(StatementError::ConnectionLost("the server went silent".to_owned())),
+            Err(_) => Err(StatementError::ConnectionLost("the server does not respond".to_owned())),
         }
     }
 
-    /// Begins a transaction; a skip_locked one waits for no row lock. Behind a pooler this is when a
-    /// connection to the server is waited for.
+    /// Begins a transaction; with `skip_locked` its lock timeout is short. Behind a pooler this is when
+    /// a connection to the server is waited for.
     pub(in crate::store::postgres) async fn begin(
         &mut self,
         skip_locked: bool,

@@ -1,5 +1,5 @@
-//! The careful road, which every batch can take: lock the entities, read them, plan in memory,
-//! write, commit.
+//! The slow path, which every batch can take: lock the entities, read them, plan in memory, write,
+//! commit.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -19,8 +19,8 @@ use crate::store::postgres::time::{from_pg, to_pg};
 use crate::store::write::plan::{Known, LogRow, Rules, Stored, Writes, plan, plan_part, seen};
 use crate::store::write::slices::{Slice, parts, slices};
 
-/// How often a batch is tried again that lost a race against another writer.
-const RACES: u32 = 5;
+/// How often a batch is retried that lost a race against another writer.
+const RETRIES: u32 = 5;
 
 // In the order of the keys, as every writer locks; NO KEY UPDATE is what an upsert takes.
 const LOCK: &str = r"
@@ -74,14 +74,14 @@ WITH change AS NOT MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted)";
 
-/// Applies the batch, and again where a race or a lock stopped it.
+/// Applies the batch, and again after a race or a lock timeout.
 pub(super) async fn apply(
     session: &mut Session<'_>,
     batch: &[Event],
     mut skip_locked: bool,
     atomic: bool,
 ) -> Result<Vec<Verdict>, ApplyError> {
-    let mut races = 0;
+    let mut retries = 0;
     loop {
         let failure = match transaction(session, batch, skip_locked, atomic).await {
             Ok(verdicts) => return Ok(verdicts),
@@ -95,16 +95,16 @@ pub(super) async fn apply(
                 session.run("ROLLBACK").await.map_err(StatementError::before_commit)?;
                 match error {
                     StatementError::LockTimeout(_) if !skip_locked => skip_locked = true,
-                    // some entity's key is being inserted elsewhere; which one, only a batch of
-                    // one can tell
+                    // another session is inserting a key of the batch; which one shows only in a
+                    // batch of one event
                     StatementError::LockTimeout(_) if atomic || batch.len() == 1 => {
                         return Ok(vec![Verdict::Locked; batch.len()]);
                     }
                     StatementError::Contention(_) | StatementError::UniqueViolation(_)
-                        if races < RACES =>
+                        if retries < RETRIES =>
                     {
-                        races += 1;
-                        tokio::time::sleep(jitter(races)).await;
+                        retries += 1;
+                        tokio::time::sleep(jitter(retries)).await;
                     }
                     error => return Err(error.before_commit()),
                 }
@@ -113,10 +113,10 @@ pub(super) async fn apply(
     }
 }
 
-/// Up to 4 ms after the first race, up to 64 ms after the fifth.
-fn jitter(races: u32) -> Duration {
+/// A random pause: up to 4 ms before the first retry, up to 64 ms before the fifth.
+fn jitter(retries: u32) -> Duration {
     let random = u64::from(Uuid::new_v4().as_bytes()[0]);
-    Duration::from_micros((random << races) * 8)
+    Duration::from_micros((random << retries) * 8)
 }
 
 async fn transaction(
@@ -146,9 +146,9 @@ async fn transaction(
 
 /// Which entities may be written.
 struct Locks {
-    /// Those that we have locked or made.
+    /// Those that this transaction has locked or inserted.
     ours: HashSet<EntityKey>,
-    /// Those that others hold, and those that have to wait behind them.
+    /// Those that other sessions have locked, and those that must not be written before them.
     held: HashSet<EntityKey>,
     skip_locked: bool,
 }
@@ -159,8 +159,8 @@ impl Locks {
     }
 }
 
-/// Locks the entities of the batch that exist; returns their sizes. A skip_locked one leaves out those
-/// that others hold.
+/// Locks the entities of the batch that exist; returns their sizes. With `skip_locked`, those that other
+/// sessions have locked are left out.
 async fn lock(
     session: &mut Session<'_>,
     batch: &[Event],
@@ -194,7 +194,8 @@ async fn seen_before(
     Ok(verdicts)
 }
 
-/// The entities of the updates that exist and are ours; those that aren't are held by others.
+/// The entities of the updates that exist and are locked by this transaction; the others are added
+/// to `held`.
 async fn entities<'u>(
     session: &mut Session<'_>,
     updates: impl IntoIterator<Item = &'u EntityUpdate>,
@@ -241,8 +242,8 @@ async fn whole(
     Ok(verdicts)
 }
 
-/// An event whose documents don't fit in memory together; where a part is refused it goes back to
-/// where the event began.
+/// An event whose documents don't fit in memory together; if a part is refused, the event is rolled
+/// back to its savepoint.
 async fn in_parts(
     session: &mut Session<'_>,
     event: &Event,

@@ -1,4 +1,4 @@
-//! A writer: takes its connection out, applies a batch, puts it back.
+//! A writer: takes its connection, applies a batch, puts the connection back.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::ingest::{ApplyError, ApplyMode, Verdict, Writer};
 use crate::model::{AttemptId, Event};
 use crate::store::postgres::error::StatementError;
 
-/// A connection that stood still for longer is looked at before a batch goes over it: one that the
-/// server has closed meanwhile would leave the batch's outcome unknown, where nothing was stored.
-const IDLE: Duration = Duration::from_millis(20);
+/// A connection that was idle for longer is tested before a batch is sent over it: if the server had
+/// closed it, the batch's outcome would be unknown though nothing was stored.
+const TEST_AFTER_IDLE: Duration = Duration::from_millis(20);
 
 /// Applies batches over one connection.
 pub(in crate::store::postgres) struct PgWriter {
     settings: WriterSettings,
-    /// Taken out while a batch runs and put back only when its transaction is surely over: an error
-    /// or a dropped future closes it, so no one ever meets a half-done transaction.
+    /// Taken while a batch runs and put back only when its transaction has surely ended: an error or a
+    /// dropped future closes it, so no later batch meets an open transaction.
     connection: WriterConnection,
 }
 
@@ -30,16 +30,17 @@ impl PgWriter {
         Self { settings, connection }
     }
 
-    /// A connection that works, or none within the time that opening one may take.
+    /// A connection that was used a moment ago, was tested, or is new; an error within the time that
+    /// opening one may take.
     async fn checked_connection(&mut self) -> Result<OpenConnection, OpenError> {
         if let Some(mut open) = self.connection.take() {
-            if open.idle() < IDLE {
+            if open.idle() < TEST_AFTER_IDLE {
                 return Ok(open);
             }
             let deadline = self.settings.connect_deadline;
             match Session::with_timeout(deadline, open.connection.ping()).await {
                 Ok(()) => return Ok(open),
-                // silence will not be less on another connection
+                // another connection would not be answered either
                 Err(StatementError::ConnectionLost(text)) if open.idle() >= deadline => {
                     return Err(OpenError::Unavailable(text));
                 }

@@ -14,7 +14,7 @@ use crate::store::logged::{EventAssembler, LogRecord};
 use crate::store::numbers::count;
 use crate::store::pool::MeasuredPool;
 
-// Below 0 stands what pruning leaves, which is no event.
+// Ordinals below 0 are checkpoints and detached updates, which belong to no event.
 pub(in crate::store::sqlite) const LOGGED: &str = r"
 SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.attempt_id, l.created,
        l.entity_type, l.entity_id, l.event_name, l.event_type, l.patch
@@ -34,7 +34,7 @@ pub(in crate::store::sqlite) async fn event(
     Ok(event)
 }
 
-/// Hands over those of `uuids` that are in the log, one by one: together they may be large.
+/// Calls `found` with each of `uuids` that is in the log, one at a time: together they may be large.
 pub(in crate::store::sqlite) async fn logged(
     executor: impl SqliteExecutor<'_>,
     uuids: impl Iterator<Item = Uuid>,
@@ -49,9 +49,9 @@ pub(in crate::store::sqlite) async fn logged(
     Ok(())
 }
 
-/// What [`LOGGED`] asks for.
+/// The parameter of [`LOGGED`].
 pub(in crate::store::sqlite) fn wanted(uuids: impl Iterator<Item = Uuid>) -> String {
-    // Each once: a uuid that stands twice here would join its rows twice.
+    // each once: a duplicate uuid would join its rows twice
     let uuids: BTreeSet<Uuid> = uuids.collect();
     serde_json::Value::from_iter(uuids.iter().map(|uuid| uuid.simple().to_string())).to_string()
 }

@@ -1,11 +1,11 @@
 //! Statements that write many rows at once. Rows as parameters cost a third of what they cost as one
-//! JSON document, which SQLite takes apart anew for every column.
+//! JSON document, which SQLite parses again for every column.
 
 /// Rows that one statement takes at most; SQLite allows 32,766 parameters.
 pub(super) const MOST: usize = 512;
 
-/// One INSERT in as many lengths as there are powers of two up to [`MOST`], so that each is prepared
-/// once. What isn't bound is NULL, and a row that begins with NULL is left out.
+/// One INSERT for each number of rows that is a power of two up to [`MOST`], so that few statements are
+/// prepared. Parameters that aren't bound are NULL, and a row that begins with NULL is left out.
 pub(super) struct Inserts {
     lengths: Vec<String>,
 }

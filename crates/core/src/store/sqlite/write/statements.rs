@@ -1,4 +1,4 @@
-//! The writer's statements: their text, what is bound to them and the rows that come back.
+//! The writer's statements: their text, their parameters and their rows.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use crate::store::numbers::{bigint, count};
 use crate::store::sqlite::query;
 use crate::store::write::plan::{Change, LogRow, Stored};
 
-/// The entities of some keys, which come as one JSON array; documents above a size are left out. CROSS
+/// The entities of the keys in a JSON array; documents above a size are left out. CROSS
 /// JOIN keeps SQLite from scanning the table and searching the array.
 pub(super) const STATES: &str = r"
 SELECT e.entity_type, e.entity_id, e.version, e.size, e.updated_at,
@@ -20,7 +20,7 @@ SELECT e.entity_type, e.entity_id, e.version, e.size, e.updated_at,
 FROM json_each(?) AS k CROSS JOIN entities AS e
 ON e.entity_type = k.value->>0 AND e.entity_id = k.value->>1";
 
-/// Begins a transaction and reads what most need: states, then logged events.
+/// Begins a transaction and reads what most batches need: states, then logged events.
 pub(super) static BEGIN: LazyLock<String> =
     LazyLock::new(|| format!("BEGIN IMMEDIATE;{STATES};{}", query::LOGGED));
 
@@ -36,8 +36,8 @@ ON CONFLICT (entity_type, entity_id) DO UPDATE SET
     Inserts::new(into, BOUND_OF_STATE, on_conflict)
 });
 
-/// Writes the log. A row that fails ends the transaction, so nothing has to take back its statement
-/// alone: without OR FAIL, SQLite first copies each page that the statement changes.
+/// Writes the log. A row that fails ends the transaction, so the statement alone need not be undone:
+/// without OR FAIL, SQLite first copies each page that the statement changes.
 pub(super) static LOG: LazyLock<Inserts> = LazyLock::new(|| {
     let into = r"
 INSERT OR FAIL INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
@@ -57,11 +57,11 @@ pub(super) struct StateRow {
     pub(super) version: i64,
     pub(super) size: i64,
     pub(super) updated_at: i64,
-    /// None where it is larger than asked for.
+    /// `None` where it is larger than asked for.
     pub(super) data: Option<String>,
 }
 
-/// How a row of [`STATES`] is told from one of the log.
+/// Distinguishes a row of [`STATES`] from one of the log.
 pub(super) const STATE_COLUMNS: usize = 6;
 
 impl StateRow {

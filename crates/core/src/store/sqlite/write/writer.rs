@@ -1,4 +1,4 @@
-//! A writer: its turn, one transaction, the careful road.
+//! A writer: takes the write lock, applies the batch in one transaction by the slow path's plan.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -25,7 +25,7 @@ use crate::store::sqlite::write_lock::WriteLock;
 use crate::store::write::plan::{Known, Rules, Stored, Writes, plan, plan_part, seen};
 use crate::store::write::slices::{Slice, parts, slices};
 
-/// Documents that come with the begin of a transaction, in bytes for all of its entities.
+/// Bytes of documents that are read together with the begin of a transaction.
 const SMALL_BYTES: usize = 8 << 20;
 
 /// What a writer works with.
@@ -47,8 +47,8 @@ impl WriterSettings {
 /// Applies batches over one connection.
 pub(in crate::store::sqlite) struct SqliteWriter {
     settings: WriterSettings,
-    /// Taken out while a batch runs: after an error, or when the future is dropped, it is closed,
-    /// which rolls back.
+    /// Taken while a batch runs: after an error, or when the future is dropped, it is closed, which rolls
+    /// back.
     connection: Option<SqliteConnection>,
 }
 
@@ -65,11 +65,11 @@ impl SqliteWriter {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let turn = self.settings.write_lock.take().await;
-        let _guard = turn.map_err(|error| ApplyError::Unavailable(error.to_string()))?;
+        let guard = self.settings.write_lock.acquire().await;
+        let _guard = guard.map_err(|error| ApplyError::Unavailable(error.to_string()))?;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.settings.options.connect().await.map_err(fault)?,
+            None => self.settings.options.connect().await.map_err(classify)?,
         };
         match transaction(&mut connection, &self.settings, batch, mode).await {
             Ok(verdicts) => {
@@ -78,7 +78,7 @@ impl SqliteWriter {
                 Ok(verdicts)
             }
             Err(error) => {
-                // closed before the turn ends: the next writer finds no lock of ours
+                // closed before the write lock is released: the next writer meets no lock of ours
                 drop(sqlx::Connection::close_hard(connection).await);
                 Err(error)
             }
@@ -96,9 +96,9 @@ impl Writer for SqliteWriter {
     }
 }
 
-/// Every flight is a way to SQLite's thread and back, so most transactions are two: what begins it
-/// reads all it needs, what writes also commits. No session can hold a row here, so that no event is
-/// ever locked and the modes but `Atomic` are one.
+/// Every statement is a round trip to SQLite's thread, so most transactions are two texts: the one that
+/// begins also reads, the one that writes also commits. SQLite has no row locks, so no event is ever
+/// locked, and `Normal` and `SkipLocked` are the same.
 async fn transaction(
     connection: &mut SqliteConnection,
     settings: &WriterSettings,
@@ -148,10 +148,10 @@ async fn begin(connection: &mut SqliteConnection, batch: &[Event]) -> Result<Beg
     let mut states = Vec::new();
     let mut verdicts = HashMap::new();
     let mut log = EventAssembler::default();
-    while let Some(row) = rows.try_next().await.map_err(fault)? {
+    while let Some(row) = rows.try_next().await.map_err(classify)? {
         if row.len() == STATE_COLUMNS {
-            states.push(StateRow::from_row(&row).map_err(fault)?);
-        } else if let Some(logged) = log.add(query::record(&row).map_err(fault)?) {
+            states.push(StateRow::from_row(&row).map_err(classify)?);
+        } else if let Some(logged) = log.add(query::record(&row).map_err(classify)?) {
             verdicts.extend(seen(batch, &logged));
         }
     }
@@ -165,7 +165,7 @@ async fn begin(connection: &mut SqliteConnection, batch: &[Event]) -> Result<Beg
     })
 }
 
-/// The whole batch, and the commit with it.
+/// Plans and writes the batch, and commits.
 async fn at_once(
     connection: &mut SqliteConnection,
     rules: Rules,
@@ -190,9 +190,9 @@ async fn at_once(
     Ok(verdicts)
 }
 
-/// A COMMIT that SQLite refuses has stored nothing, but for an I/O error: then its last frame may
-/// be in the log all the same, and a crash would replay it. Without a code of SQLite's it wasn't
-/// even heard of.
+/// A COMMIT that SQLite refuses has stored nothing, except after an I/O error: then its last frame may
+/// be in the write-ahead log, and a crash would replay it. An error without SQLite's code is no answer
+/// of SQLite at all.
 async fn commit(connection: &mut SqliteConnection, attempt: AttemptId) -> Result<(), ApplyError> {
     let committed = sqlx::query("COMMIT").execute(connection).await;
     committed.map(drop).map_err(|error| at_commit(error, attempt))
@@ -201,7 +201,7 @@ async fn commit(connection: &mut SqliteConnection, attempt: AttemptId) -> Result
 fn at_commit(error: sqlx::Error, attempt: AttemptId) -> ApplyError {
     match primary_code(&error) {
         Some(IOERR) | None => ApplyError::Unknown { reason: error.to_string(), attempt },
-        Some(_) => fault(error),
+        Some(_) => classify(error),
     }
 }
 
@@ -232,8 +232,8 @@ async fn apply_whole(
     Ok(verdicts)
 }
 
-/// An event whose documents don't fit in memory together; where a part is refused it goes back to
-/// where the event began.
+/// An event whose documents don't fit in memory together; if a part is refused, the event is rolled
+/// back to its savepoint.
 async fn apply_in_parts(
     connection: &mut SqliteConnection,
     rules: Rules,
@@ -261,7 +261,7 @@ async fn apply_in_parts(
 }
 
 async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), ApplyError> {
-    sqlx::query(sql).execute(connection).await.map(drop).map_err(fault)
+    sqlx::query(sql).execute(connection).await.map(drop).map_err(classify)
 }
 
 /// The verdicts on those of the events, by their places, whose uuid is taken.
@@ -271,7 +271,7 @@ async fn seen_before(
 ) -> Result<HashMap<usize, Verdict>, ApplyError> {
     let mut verdicts = HashMap::new();
     let found = |logged| verdicts.extend(seen(events, &logged));
-    query::logged(connection, events.iter().map(Event::uuid), found).await.map_err(fault)?;
+    query::logged(connection, events.iter().map(Event::uuid), found).await.map_err(classify)?;
     Ok(verdicts)
 }
 
@@ -285,7 +285,7 @@ async fn entities<'u>(
         .bind(json(&keys_of(updates))?)
         .fetch_all(connection)
         .await
-        .map_err(fault)?;
+        .map_err(classify)?;
     Ok(rows.into_iter().map(StateRow::into_key_and_state).collect())
 }
 
@@ -297,7 +297,7 @@ async fn write(
     for part in parts(&changes, |change| change.data.len()) {
         for rows in part.chunks(insert::MOST) {
             let insert = rows.iter().fold(sqlx::query(WRITE.taking(rows.len())), bind_state);
-            insert.execute(&mut *connection).await.map_err(fault)?;
+            insert.execute(&mut *connection).await.map_err(classify)?;
         }
     }
     drop(changes);
@@ -305,13 +305,13 @@ async fn write(
         for rows in part.chunks(insert::MOST) {
             let insert = sqlx::query(LOG.taking(rows.len()));
             let insert = rows.iter().fold(insert, |insert, row| bind_log(insert, row, attempt));
-            insert.execute(&mut *connection).await.map_err(fault)?;
+            insert.execute(&mut *connection).await.map_err(classify)?;
         }
     }
     Ok(())
 }
 
-/// All of it in one flight; there are [`insert::MOST`] updates at most, and so states.
+/// Writes and commits in one round trip; there are [`insert::MOST`] updates at most, and so states.
 async fn write_and_commit(
     connection: &mut SqliteConnection,
     Writes { changes, log }: &Writes<'_>,
@@ -337,7 +337,7 @@ fn json(rows: &impl Serialize) -> Result<String, ApplyError> {
 /// BUSY 5, LOCKED 6, NOMEM 7, READONLY 8, IOERR 10, CORRUPT 11, FULL 13, CANTOPEN 14, PROTOCOL 15,
 /// SCHEMA 17, AUTH 23, NOTADB 26, and 1 for a table that isn't there (yet): the file can't be
 /// written now. Others (TOOBIG 18, CONSTRAINT 19, MISMATCH 20) are the batch's own.
-fn fault(error: sqlx::Error) -> ApplyError {
+fn classify(error: sqlx::Error) -> ApplyError {
     match primary_code(&error) {
         Some(18..=20) => ApplyError::Refused(error.to_string()),
         _ => ApplyError::Unavailable(error.to_string()),

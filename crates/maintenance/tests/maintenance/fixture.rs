@@ -14,12 +14,12 @@ pub(crate) const MAX_ENTITY_BYTES: usize = 1 << 20;
 /// 2030-01-01T00:00:00Z
 const NOW: Timestamp = Timestamp::from_micros(1_893_456_000_000_000);
 
-pub(crate) enum Bench {
+pub(crate) enum Fixture {
     Postgres(test_support::Database<'static>),
     Sqlite(test_support::SqliteFile),
 }
 
-impl Bench {
+impl Fixture {
     /// One of each kind, empty.
     pub(crate) async fn both() -> [Self; 2] {
         [
@@ -30,8 +30,8 @@ impl Bench {
 
     pub(crate) async fn both_migrated() -> [Self; 2] {
         let both = Self::both().await;
-        for bench in &both {
-            migrate::up(&bench.database()).await.expect("migrated");
+        for fixture in &both {
+            migrate::up(&fixture.database()).await.expect("migrated");
         }
         both
     }
@@ -185,7 +185,7 @@ impl Bench {
     pub(crate) async fn rebuild(&self, write: bool) -> (rebuild::Summary, Vec<String>) {
         let mut lines = Vec::new();
         let summary = rebuild::rebuild(&self.database(), write, &mut listing(&mut lines)).await;
-        (summary.expect("looked through"), lines)
+        (summary.expect("compared"), lines)
     }
 }
 
