@@ -1,5 +1,5 @@
-//! What senders are told when PostgreSQL commits and its answer is lost: a proxy stands between,
-//! which hands everything on until it is told to swallow the answer to one message.
+//! What senders are answered when PostgreSQL commits and its answer is lost: a proxy in between
+//! forwards everything until it is asked to drop the answer to one message.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;
@@ -26,11 +26,11 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let swallow = Arc::<Mutex<Option<&'static str>>>::default();
-        let told = Arc::clone(&swallow);
+        let swallow_next = Arc::clone(&swallow);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect((server.0.as_str(), server.1)).await.unwrap();
-                tokio::spawn(hand_on(client, server, Arc::clone(&told)));
+                tokio::spawn(forward(client, server, Arc::clone(&swallow_next)));
             }
         });
         Self { port, swallow }
@@ -41,8 +41,8 @@ impl Proxy {
     }
 }
 
-/// What a client sends at once is small here, so that one read has it whole.
-async fn hand_on(
+/// What a client sends is small here, so that one read returns all of it.
+async fn forward(
     mut client: TcpStream,
     mut server: TcpStream,
     swallow: Arc<Mutex<Option<&'static str>>>,
@@ -84,7 +84,7 @@ async fn behind_a_proxy(db: &Db) -> (Ingest, Proxy) {
     (Ingest::start(store, limits, &Handle::current()), proxy)
 }
 
-fn told(receipt: &Receipt) -> (bool, Vec<u64>) {
+fn summary(receipt: &Receipt) -> (bool, Vec<u64>) {
     (receipt.duplicate, receipt.entities.iter().map(|entity| entity.version).collect())
 }
 
@@ -99,9 +99,9 @@ async fn an_event_whose_answer_was_lost_is_no_duplicate_of_itself() {
         proxy.swallow_the_answer_to(message);
         let receipt = ingest.submit(car(n, "a", patch)).await.unwrap();
         assert_eq!(*proxy.swallow.lock().unwrap(), None, "the answer was lost");
-        assert_eq!(told(&receipt), (false, vec![version]));
+        assert_eq!(summary(&receipt), (false, vec![version]));
         let again = ingest.submit(car(n, "a", patch)).await.unwrap();
-        assert_eq!(told(&again), (true, vec![version]));
+        assert_eq!(summary(&again), (true, vec![version]));
     }
 }
 
@@ -115,7 +115,8 @@ async fn a_duplicate_in_a_batch_whose_answer_was_lost_stays_one() {
     proxy.swallow_the_answer_to("COMMIT");
     let outcomes = ingest.submit_atomic(vec![old, new.clone(), new]).await.unwrap();
     assert_eq!(*proxy.swallow.lock().unwrap(), None, "the answer was lost");
-    let told: Vec<_> = outcomes.iter().map(|outcome| told(outcome.as_ref().unwrap())).collect();
-    assert_eq!(told, [(true, vec![1]), (false, vec![2, 1]), (true, vec![2, 1])]);
+    let summaries: Vec<_> =
+        outcomes.iter().map(|outcome| summary(outcome.as_ref().unwrap())).collect();
+    assert_eq!(summaries, [(true, vec![1]), (false, vec![2, 1]), (true, vec![2, 1])]);
     assert_eq!(db.entity("Car", "a").await.unwrap().version, 2);
 }

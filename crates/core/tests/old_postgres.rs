@@ -1,5 +1,5 @@
 //! A PostgreSQL that is too old. None can be had here, so this one knows no more of the protocol
-//! than how a session begins, in which a server tells its release.
+//! than how a session begins, in which a server reports its release.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;
@@ -44,11 +44,12 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_server_that_is_too_old_ends_the_start_with_one_line() {
-    for (release, told) in [("13.14 (Debian 13.14-1.pgdg120+2)", "13.14"), ("9.6.24", "9.6.24")] {
+    for (release, reported) in [("13.14 (Debian 13.14-1.pgdg120+2)", "13.14"), ("9.6.24", "9.6.24")]
+    {
         let url = server_of_release(release).await;
         let Err(error) = connect(&settings(&url, default)).await else { panic!("it was taken") };
         let expected =
-            format!("DATABASE_URL: PostgreSQL 14 or newer is needed, the server is {told}");
+            format!("DATABASE_URL: PostgreSQL 14 or newer is needed, the server is {reported}");
         assert_eq!(error.0, expected);
         let database = Database::from(DatabaseUrl::parse(Some(&url)).unwrap());
         let error = migrate::up(&database).await.unwrap_err();

@@ -241,11 +241,11 @@ async fn what_needs_a_session_of_its_own_says_so() {
     let bouncer = PgBouncer::before(Postgres::shared(), &[]);
     let database = through(&bouncer, "postgres");
     let (clock, day) = (Clock::system(), Duration::from_secs(86_400));
-    let news = &mut |_| {};
+    let ignore = &mut |_| {};
     let errors = [
-        rebuild::rebuild(&database, false, news).await.unwrap_err(),
-        prune::prune(&database, day, &clock, news).await.unwrap_err(),
-        adopt::adopt(&database, 1 << 20, &clock, news).await.unwrap_err(),
+        rebuild::rebuild(&database, false, ignore).await.unwrap_err(),
+        prune::prune(&database, day, &clock, ignore).await.unwrap_err(),
+        adopt::adopt(&database, 1 << 20, &clock, ignore).await.unwrap_err(),
     ];
     for error in errors {
         let MaintenanceError::Refused(line) = error else { panic!("{error}") };

@@ -137,14 +137,14 @@ async fn a_deadlock_with_a_foreign_session_is_settled() {
 
 /// Waits until a session of ours waits for a lock.
 async fn wait_for_lock(db: &Db) {
-    let mut looker = session(db).await;
+    let mut admin = session(db).await;
     let started = Instant::now();
     loop {
         let waiting: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'producer'
              AND datname = current_database() AND wait_event_type = 'Lock')",
         )
-        .fetch_one(&mut looker)
+        .fetch_one(&mut admin)
         .await
         .unwrap();
         if waiting {
@@ -276,7 +276,7 @@ async fn migrated<'s>(server: &'s Postgres) -> test_support::Database<'s> {
     database
 }
 
-/// Lets a writer's connection stand still long enough to be looked at before it is used.
+/// Lets a writer's connection be idle for long enough to be tested before it is used.
 async fn idle() {
     let since = Instant::now();
     while since.elapsed() < Duration::from_millis(30) {
@@ -324,7 +324,7 @@ async fn a_server_that_freezes_leaves_the_outcome_unknown_and_a_second_try_settl
     }
 }
 
-/// Nothing was sent over the connection that write_lock out silent: no outcome is unknown.
+/// Nothing was sent over the connection that does not respond: no outcome is unknown.
 #[tokio::test]
 async fn a_server_that_froze_while_idle_is_unavailable() {
     let server = Postgres::own();

@@ -26,8 +26,8 @@ fn a_commit_that_the_disk_refuses_is_told_truly() {
     let mut child = Command::new("sh");
     child.args(["-c", ignoring]).arg(std::env::current_exe().unwrap());
     let output = child.args(["--exact", NAME, "--nocapture"]).env(CHILD, "1").output().unwrap();
-    let told = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&told));
+    let output_text = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output_text));
 }
 
 /// From now on no file of this process grows past `bytes`.

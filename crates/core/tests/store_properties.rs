@@ -20,7 +20,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use support::{Db, START, default, event};
 
-/// RFC 7396, section 2, as it stands there.
+/// RFC 7396, section 2, literally.
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
@@ -125,8 +125,8 @@ fn duplicate_of(versions: Vec<u64>) -> Verdict {
     Verdict::Duplicate { versions, attempt: AttemptId(0) }
 }
 
-/// The model knows no stamps.
-fn unstamped(verdict: Verdict) -> Verdict {
+/// The model knows no attempts.
+fn without_attempt(verdict: Verdict) -> Verdict {
     match verdict {
         Verdict::Duplicate { versions, .. } => duplicate_of(versions),
         other => other,
@@ -147,7 +147,7 @@ async fn holds(db: &Db, steps: &[Step]) {
         let events: Vec<Event> = step.batch.iter().map(to_event).collect();
         let expected: Vec<Verdict> = step.batch.iter().map(|sketch| model.apply(sketch)).collect();
         let mode = if step.skip_locked { ApplyMode::SkipLocked } else { ApplyMode::Normal };
-        let verdicts = writer.apply(&events, mode).await.unwrap().into_iter().map(unstamped);
+        let verdicts = writer.apply(&events, mode).await.unwrap().into_iter().map(without_attempt);
         assert_eq!(verdicts.collect::<Vec<_>>(), expected);
         if let Some(keep) = step.keep {
             prune_but(db, keep, now).await;

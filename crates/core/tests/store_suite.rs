@@ -1,5 +1,5 @@
 //! One suite for both adapters, and for PostgreSQL behind PgBouncer: what holds for the store port
-//! whichever database stands behind it.
+//! whichever database is behind it.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;
@@ -233,7 +233,7 @@ async fn an_event_of_more_documents_than_memory_should_hold_is_one_event(db: Db)
     let Verdict::Invalid(violations) = &verdicts[0] else { panic!("{:?}", verdicts[0]) };
     let place = violations.listed()[0].location.pointer();
     assert_eq!(place, "/eventBody/entities/13/updatedAttributes");
-    assert_eq!(verdicts[1], Verdict::Applied(vec![1]), "nothing of the refused one stands");
+    assert_eq!(verdicts[1], Verdict::Applied(vec![1]), "nothing of the refused one is stored");
     assert_eq!(db.entity("Car", "full0").await.unwrap().version, 3);
     assert_eq!(db.entity("Car", "full11").await.unwrap().version, 2);
     assert_eq!(db.store.event(uuid(102)).await.unwrap(), None);

@@ -122,6 +122,7 @@ impl Settings {
             statement_timeout: self.database_statement_timeout,
             lock_timeout: self.database_lock_timeout,
             max_entity_bytes: self.max_entity_bytes,
+            ..DatabaseSettings::default()
         }
     }
 

@@ -18,6 +18,9 @@ pub struct DatabaseSettings {
     pub max_lifetime: Duration,
     /// `DATABASE_POOLER`
     pub pooler: Pooler,
+    /// A connection of the pool that was idle for longer is tested before use: a firewall or NAT in
+    /// between may have dropped it silently.
+    pub test_after_idle: Duration,
     /// `DATABASE_STATEMENT_TIMEOUT`
     pub statement_timeout: Duration,
     /// `DATABASE_LOCK_TIMEOUT`
@@ -35,6 +38,7 @@ impl Default for DatabaseSettings {
             idle_timeout: Duration::from_secs(10 * 60),
             max_lifetime: Duration::from_secs(30 * 60),
             pooler: Pooler::None,
+            test_after_idle: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(2),
             lock_timeout: Duration::from_millis(100),
             max_entity_bytes: 1 << 20,

@@ -5,7 +5,7 @@ use producer_core::{Clock, Patch, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-/// A clock that stands still.
+/// A clock that is stopped.
 pub(crate) fn clock() -> Clock {
     Clock::from_fn(|| Timestamp::from_micros(1_705_314_605_000_000))
 }

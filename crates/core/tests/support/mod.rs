@@ -149,7 +149,7 @@ pub(crate) async fn apply_through(writer: &mut dyn Writer, batch: &[Event]) -> V
     }
 }
 
-/// The versions that a duplicate was told.
+/// The versions that a duplicate was answered.
 pub(crate) fn duplicate(verdict: &Verdict) -> &[u64] {
     let Verdict::Duplicate { versions, .. } = verdict else { panic!("{verdict:?}") };
     versions

@@ -1,7 +1,5 @@
 //! The pool of connections for reads.
 
-use std::time::Duration;
-
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, Postgres};
@@ -10,10 +8,6 @@ use tokio::time::timeout;
 use super::session::{SLACK, Transactions};
 use crate::store::pool::{MeasuredPool, PoolUse};
 use crate::store::settings::DatabaseSettings;
-
-/// A connection that was idle for longer is tested before use: a firewall or NAT in between may have
-/// dropped it silently.
-const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
 
 /// The pool that reads take their connections from.
 pub(super) struct ReadPool {
@@ -29,15 +23,16 @@ impl ReadPool {
         max_connections: u32,
         transactions: Transactions,
     ) -> Self {
+        let test_after_idle = settings.test_after_idle;
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(settings.acquire_timeout)
             .idle_timeout(settings.idle_timeout)
             .max_lifetime(settings.max_lifetime)
             .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
+            .before_acquire(move |connection, meta| {
                 Box::pin(
-                    async move { Ok(meta.idle_for < TEST_AFTER_IDLE || answers(connection).await) },
+                    async move { Ok(meta.idle_for < test_after_idle || answers(connection).await) },
                 )
             })
             .connect_lazy_with(options);
@@ -65,8 +60,10 @@ impl ReadPool {
         self.pool.usage()
     }
 
+    /// Closes every connection, as far as the server still responds: the pool waits for a dead one
+    /// for ever.
     pub(super) async fn close(&self) {
-        self.pool.close().await;
+        let _elapsed = timeout(SLACK, self.pool.close()).await;
     }
 }
 
