@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn configure() -> tonic_prost_build::Builder {
     tonic_prost_build::configure()
         .build_transport(false)
-        .codec_path("crate::codec::StrictCodec")
+        .codec_path("crate::wire::codec::StrictCodec")
         .emit_rerun_if_changed(false)
 }
 
@@ -55,10 +55,10 @@ fn servers() -> tonic_prost_build::Builder {
     ["producer.v1", "com.example.grpc"].iter().fold(builder, |builder, package| {
         builder
             .extern_path(format!(".{package}"), "crate::proto::v1")
-            .extern_path(format!(".{package}.EventRequest"), "crate::message::EventMessage")
+            .extern_path(format!(".{package}.EventRequest"), "crate::wire::event::EventMessage")
             .extern_path(
                 format!(".{package}.ProcessEventsRequest"),
-                "crate::message::EventsMessage",
+                "crate::wire::event::EventsMessage",
             )
     })
 }

@@ -1,4 +1,4 @@
-//! The table of verdicts that drives both APIs, the attributes as `attributes_json`.
+//! The table of cases that both APIs are tested with, the attributes as `attributes_json`.
 
 mod common;
 
@@ -41,7 +41,7 @@ struct Entity {
     updated_attributes: Box<RawValue>,
 }
 
-/// What the case says, in protobuf.
+/// The event of the case in protobuf.
 fn message(case: &Case) -> EventRequest {
     let event: Event = serde_json::from_str(&case.event).expect(case.name);
     let header = event.event_header;

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Service, error_info, event, of_updates, on_both};
+use common::{Service, error_info, event, event_of, on_both};
 use producer_grpc::proto::legacy::event_service_client::EventServiceClient as LegacyClient;
 use producer_grpc::proto::v1::{
     EntityUpdate, EntityView, EventRequest, EventStatus, GetEntityRequest, GetEventRequest,
@@ -22,7 +22,7 @@ fn number(number: f64) -> Value {
 }
 
 #[tokio::test]
-async fn an_event_is_applied_once_and_told_again() {
+async fn an_event_is_applied_once_and_answered_again() {
     on_both(|service| async move {
         let mut client = service.client().await;
         let first = client.process_event(event(UUID, "1", r#"{"a":1.0}"#)).await;
@@ -38,7 +38,7 @@ async fn an_event_is_applied_once_and_told_again() {
             attributes: Some(Struct { fields: BTreeMap::from([("a".into(), number(1.0))]) }),
             ..EntityUpdate::default()
         };
-        let again = of_updates(&UUID.replace('-', "").to_uppercase(), vec![typed]);
+        let again = event_of(&UUID.replace('-', "").to_uppercase(), vec![typed]);
         let again = client.process_event(again).await.expect("a receipt").into_inner();
         assert!(again.duplicate);
         assert_eq!((again.event_id.as_str(), &again.entities), (UUID, &first.entities));
@@ -53,7 +53,7 @@ async fn an_event_is_applied_once_and_told_again() {
 }
 
 #[tokio::test]
-async fn the_existing_path_speaks_the_same_messages() {
+async fn the_legacy_path_has_the_same_messages() {
     let service = Service::start().await;
     let mut client = LegacyClient::new(service.channel().await);
     let update = EntityUpdate {
@@ -62,7 +62,7 @@ async fn the_existing_path_speaks_the_same_messages() {
         updated_attributes: [("balance".to_owned(), "1.0".to_owned())].into(),
         ..EntityUpdate::default()
     };
-    let answer = client.process_event(of_updates(UUID, vec![update])).await.expect("a receipt");
+    let answer = client.process_event(event_of(UUID, vec![update])).await.expect("a receipt");
     assert_eq!(answer.into_inner().event_id, UUID);
     let stored = service.entity("Loan", "1").await;
     assert_eq!(stored, Some((1, r#"{"balance":"1.0"}"#.into())), "a string stays one");
@@ -71,7 +71,7 @@ async fn the_existing_path_speaks_the_same_messages() {
 }
 
 #[tokio::test]
-async fn broken_rules_are_told_with_their_proto_paths() {
+async fn violations_have_their_proto_paths() {
     let service = Service::start().await;
     let mut broken = event("no", "", r#"{"a":{"b":1e400}}"#);
     let map = [("x".to_owned(), "1".to_owned())].into();
@@ -100,7 +100,7 @@ async fn broken_rules_are_told_with_their_proto_paths() {
 }
 
 #[tokio::test]
-async fn a_bulk_call_tells_each_item() {
+async fn a_bulk_call_has_a_result_for_each_item() {
     on_both(|service| async move {
         let mut client = service.client().await;
         let events = vec![
@@ -142,7 +142,7 @@ async fn an_atomic_call_is_all_or_nothing() {
 }
 
 #[tokio::test]
-async fn no_event_and_too_many_are_refused() {
+async fn a_call_of_no_events_or_of_too_many_is_refused() {
     let service = Service::start().await;
     for count in [0, 10_001] {
         let events = vec![EventRequest::default(); count];
@@ -153,9 +153,9 @@ async fn no_event_and_too_many_are_refused() {
 }
 
 #[tokio::test]
-async fn a_call_lists_a_thousand_broken_rules_at_most() {
+async fn a_call_lists_a_thousand_violations_at_most() {
     let service = Service::start().await;
-    let bad = of_updates("", vec![EntityUpdate::default(); 60]);
+    let bad = event_of("", vec![EntityUpdate::default(); 60]);
     let call = ProcessEventsRequest { events: vec![bad; 20], atomic: false };
     let answer = service.client().await.process_events(call).await.expect("200").into_inner();
     let listed: usize = answer.results.iter().map(|result| result.violations.len()).sum();
@@ -164,7 +164,7 @@ async fn a_call_lists_a_thousand_broken_rules_at_most() {
 }
 
 #[tokio::test]
-async fn an_entity_is_told_in_the_view_that_was_asked_for() {
+async fn an_entity_comes_in_the_requested_view() {
     let service = Service::start().await;
     let mut client = service.client().await;
     let deep = format!("{}1{}", r#"{"a":"#.repeat(31), "}".repeat(31));
@@ -181,7 +181,7 @@ async fn an_entity_is_told_in_the_view_that_was_asked_for() {
     assert!(plain.attributes_json.is_empty());
     assert_eq!(plain.attributes.expect("a Struct").fields.len(), 1);
     for id in ["deep", "big"] {
-        let status = view(id).await.expect_err("no Struct can carry it");
+        let status = view(id).await.expect_err("it can't be a Struct");
         assert_eq!(status.code(), Code::FailedPrecondition);
         assert!(status.message().contains("ENTITY_VIEW_JSON"));
     }
@@ -190,18 +190,18 @@ async fn an_entity_is_told_in_the_view_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn an_event_is_told_as_the_log_has_it() {
+async fn an_event_comes_as_the_log_has_it() {
     on_both(|service| async move {
         let mut client = service.client().await;
         let mut sent = event(UUID, "1", r#"{"a":9007199254740993}"#);
         sent.event_header.as_mut().expect("a header").created_date = "1705314600000".into();
         client.process_event(sent).await.expect("a receipt");
-        let told = client.get_event(GetEventRequest { uuid: UUID.into() }).await;
-        let told = told.expect("200").into_inner();
-        let header = told.event_header.expect("a header");
+        let logged = client.get_event(GetEventRequest { uuid: UUID.into() }).await;
+        let logged = logged.expect("200").into_inner();
+        let header = logged.event_header.expect("a header");
         assert_eq!(header.created_date, "2024-01-15T10:30:00Z");
-        assert!(!header.saved_date.is_empty() && told.committed_at.is_some());
-        assert_eq!(told.entities[0].attributes_json, r#"{"a":9007199254740993}"#);
+        assert!(!header.saved_date.is_empty() && logged.committed_at.is_some());
+        assert_eq!(logged.entities[0].attributes_json, r#"{"a":9007199254740993}"#);
 
         let uuid = UUID.replace('0', "1");
         let status = client.get_event(GetEventRequest { uuid }).await.expect_err("404");

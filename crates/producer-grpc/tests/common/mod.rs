@@ -29,7 +29,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt};
 
 #[derive(Debug, Parser)]
-struct Line {
+struct CommandLine {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -64,8 +64,8 @@ impl Service {
     /// With a clock of the test's own.
     pub(crate) async fn with_clock(clock: Clock, url: &str, flags: &[&str]) -> Self {
         let line = ["test", "--database-url", url].into_iter().chain(flags.iter().copied());
-        let Line { settings, args } = Line::parse_from(line);
-        let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a usable URL"));
+        let CommandLine { settings, args } = CommandLine::parse_from(line);
+        let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a valid URL"));
         migrate::up(&database).await.expect("a migrated database");
         let store = store::connect(&settings.database()).await.expect("a store");
         let ingest = Ingest::start(store.clone(), settings.limits(), &Handle::current());
@@ -75,7 +75,7 @@ impl Service {
             store,
             clock,
             budget: Budget::new(settings.body_buffer_bytes),
-            in_hand: Budget::new(settings.max_concurrent_requests),
+            request_slots: Budget::new(settings.max_concurrent_requests),
             shutdown: CancellationToken::new(),
             settings,
             args,
@@ -94,7 +94,7 @@ impl Service {
         EventServiceClient::new(self.channel().await)
     }
 
-    /// The document of an entity and its version.
+    /// The version of an entity and its document.
     pub(crate) async fn entity(&self, entity_type: &str, entity_id: &str) -> Option<(u64, String)> {
         let request = GetEntityRequest {
             entity_type: entity_type.into(),
@@ -113,7 +113,7 @@ impl Service {
         }
     }
 
-    /// Stops it as a signal would.
+    /// Shuts down as on a signal.
     pub(crate) fn drain(&self) {
         self.app.shutdown.cancel();
         self.app.ingest.drain();
@@ -139,10 +139,10 @@ pub(crate) fn event(uuid: &str, entity_id: &str, attributes_json: &str) -> Event
         attributes_json: Some(attributes_json.into()),
         ..EntityUpdate::default()
     };
-    of_updates(uuid, vec![update])
+    event_of(uuid, vec![update])
 }
 
-pub(crate) fn of_updates(uuid: &str, entities: Vec<EntityUpdate>) -> EventRequest {
+pub(crate) fn event_of(uuid: &str, entities: Vec<EntityUpdate>) -> EventRequest {
     EventRequest {
         event_header: Some(EventHeader {
             uuid: uuid.into(),
@@ -153,7 +153,7 @@ pub(crate) fn of_updates(uuid: &str, entities: Vec<EntityUpdate>) -> EventReques
     }
 }
 
-/// Our `ErrorInfo`, which every error of ours carries.
+/// Our `ErrorInfo`, which every error of ours has.
 pub(crate) fn error_info(status: &Status) -> ErrorInfo {
     let info = status.get_details_error_info().expect("an ErrorInfo");
     assert_eq!(info.domain, "producer");
@@ -171,8 +171,8 @@ pub(crate) async fn client_of(address: SocketAddr) -> EventServiceClient<Channel
     EventServiceClient::new(channel_to(address).await)
 }
 
-/// Sends events until the service takes no more of them, or `most` are sent. That it takes no more
-/// shows in the calls of another client that it answers meanwhile.
+/// Sends events until the service reads no more of them, or `most` are sent. It reads no more if it
+/// answers many calls of another client meanwhile.
 pub(crate) async fn send_until_no_room(
     sender: &mpsc::Sender<EventRequest>,
     other: &EventServiceClient<Channel>,
@@ -180,7 +180,7 @@ pub(crate) async fn send_until_no_room(
     most: usize,
 ) -> usize {
     const ANSWERS: usize = 200;
-    // asked to its end: a client that resets its calls is turned out
+    // each until its answer: a client that resets calls is disconnected
     let ask = async |mut other: EventServiceClient<Channel>| {
         other.health_check(HealthRequest::default()).await.expect("an answer");
     };

@@ -103,7 +103,7 @@ impl TestApp {
             ingest: ingest.clone(),
             clock,
             budget: Budget::new(settings.body_buffer_bytes),
-            in_hand: Budget::new(settings.max_concurrent_requests),
+            request_slots: Budget::new(settings.max_concurrent_requests),
             shutdown: shutdown.clone(),
             settings,
         };
