@@ -78,13 +78,14 @@ struct Head {
     results_omitted: Option<u64>,
 }
 
-/// The body of a bulk answer, only for the document: [`Report`] writes it piece by piece.
+// For the document only: `Report` writes it piece by piece.
+/// The answer to a bulk call: counts, and the results of its items.
 #[derive(Debug, ToSchema)]
 #[schema(as = BulkAnswer)]
 #[expect(dead_code, reason = "describes what Report writes")]
 pub(crate) struct BulkBody {
     #[schema(inline)]
-    /// Whether all items are stored
+    /// Whether everything that was sent is stored
     success: bool,
     message: String,
     #[schema(rename = "processedCount")]
@@ -96,7 +97,7 @@ pub(crate) struct BulkBody {
     #[schema(rename = "processingTimeMs")]
     processing_time_ms: u64,
     #[schema(rename = "resultsOmitted")]
-    /// The number of results beyond the limits of an answer, if there are any
+    /// The number of results left out because of the limits of an answer, if there are any
     results_omitted: Option<u64>,
     results: Vec<ItemBody<'static>>,
 }
