@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// The messages that both services speak.
+/// The messages of both services.
 const LEGACY_MESSAGES: [&str; 7] = [
     "EventRequest",
     "EventHeader",
@@ -41,7 +41,7 @@ fn configure() -> tonic_prost_build::Builder {
         .emit_rerun_if_changed(false)
 }
 
-/// What clients speak, and what we answer.
+/// All messages, and the clients.
 fn messages_and_clients() -> tonic_prost_build::Builder {
     LEGACY_MESSAGES.iter().fold(configure().build_server(false), |builder, message| {
         let ours = format!("crate::proto::v1::{message}");
@@ -49,7 +49,7 @@ fn messages_and_clients() -> tonic_prost_build::Builder {
     })
 }
 
-/// The services, for which messages with events are no structs of prost's.
+/// The services, which get messages with events undecoded.
 fn servers() -> tonic_prost_build::Builder {
     let builder = configure().build_client(false);
     ["producer.v1", "com.example.grpc"].iter().fold(builder, |builder, package| {

@@ -30,7 +30,7 @@ pub(crate) enum AttributesField {
     Json,
 }
 
-// the fields of our .proto file
+// field numbers of our .proto file
 const EVENT_HEADER: u32 = 1;
 const EVENT_BODY: u32 = 2;
 const ENTITIES: u32 = 1;
@@ -251,7 +251,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_event_is_what_was_sent(name in "[a-z]{1,9}", id in "\\PC{1,9}", value: String) {
+        fn an_event_has_the_content_that_was_sent(name in "[a-z]{1,9}", id in "\\PC{1,9}", value: String) {
             prop_assume!(!matches!(id.as_str(), "." | "..") && !value.contains('\0'));
             let update = EntityUpdate {
                 entity_type: "Loan".into(),

@@ -316,7 +316,7 @@ mod tests {
             fields in prop::collection::btree_map(any::<String>(), any_value(), 0..5)
         ) {
             let given = Struct { fields };
-            let text = to_json(&given).expect("nothing to refuse");
+            let text = to_json(&given).expect("no violations");
             prop_assert_eq!(from_json(&text), Ok(given));
         }
     }
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_come_in_pieces_merge_as_protobuf_wants_it() {
+    fn values_that_come_in_pieces_merge_as_protobuf_specifies() {
         let struct_of = |key: &str| {
             let fields = [(key.to_owned(), value(Kind::BoolValue(true)))].into();
             value(Kind::StructValue(Struct { fields })).encode_to_vec()
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_value_replaces_must_be_readable_too() {
+    fn what_a_later_value_replaces_must_be_valid_too() {
         let bad_text = field(5, &entry(&field(2, &field(3, &[0xff]))));
         let good = field(3, b"good");
         assert!(read(&entry(&field(2, &good))).is_ok());
@@ -389,12 +389,12 @@ mod tests {
         }
     }
 
-    fn of(kind: Option<Kind>) -> Struct {
+    fn struct_with(kind: Option<Kind>) -> Struct {
         Struct { fields: [("a/b".to_owned(), Value { kind })].into() }
     }
 
     fn nested(levels: usize) -> Struct {
-        (1..levels).fold(Struct::default(), |inner, _| of(Some(Kind::StructValue(inner))))
+        (1..levels).fold(Struct::default(), |inner, _| struct_with(Some(Kind::StructValue(inner))))
     }
 
     #[test]
@@ -408,22 +408,22 @@ mod tests {
             (1e21, "1e21"),
             (5e-324, "5e-324"),
         ] {
-            let json = to_json(&of(Some(Kind::NumberValue(number)))).expect("a number");
+            let json = to_json(&struct_with(Some(Kind::NumberValue(number)))).expect("a number");
             assert_eq!(json, format!(r#"{{"a/b":{text}}}"#));
         }
     }
 
     #[test]
-    fn what_json_has_not_is_refused_with_its_place() {
+    fn values_that_json_lacks_are_violations_with_their_location() {
         let bad = [None, Some(Kind::NumberValue(f64::NAN)), Some(Kind::NumberValue(f64::INFINITY))];
         for kind in bad {
-            let violations = to_json(&of(kind)).expect_err("no JSON");
+            let violations = to_json(&struct_with(kind)).expect_err("no JSON");
             assert_eq!(violations.listed()[0].location.pointer(), "/a~1b");
         }
     }
 
     #[test]
-    fn thirty_levels_pass_both_ways_and_one_more_does_not() {
+    fn thirty_levels_convert_both_ways_and_one_more_does_not() {
         let text = to_json(&nested(MAX_LEVELS)).expect("30 levels");
         assert_eq!(from_json(&text), Ok(nested(MAX_LEVELS)));
         assert_eq!(to_json(&nested(MAX_LEVELS + 1)).expect_err("31 levels").count(), 1);

@@ -1,19 +1,13 @@
 //! Requests on the wire: bytes that can't be decoded, limits, compression, metadata.
 
-mod common;
-
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use common::raw::{PROCESS, STREAM, answered_call, exchange, framed, raw, unframed};
-use common::{Service, error_info, event, event_of};
 use futures_util::future::{Either, select};
 use futures_util::stream::{iter, once};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use producer_grpc::Grpc;
 use producer_grpc::proto::v1::{EntityUpdate, EventBody, EventRequest, EventResult, EventStatus};
-use producer_server::{Api, Connection};
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
@@ -24,6 +18,9 @@ use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+
+use crate::app::{Service, error_info, event, event_of};
+use crate::raw::{PROCESS, STREAM, answered_call, exchange, framed, raw, unframed};
 
 #[tokio::test]
 async fn bytes_that_cannot_be_decoded_are_the_clients_error() {
@@ -247,30 +244,6 @@ async fn the_request_id_is_the_clients_if_it_is_valid() {
     let id = &error_info(&status).metadata["request_id"];
     assert_ne!(id, "not mine");
     assert_eq!(status.metadata().get("x-request-id").map(|id| id.as_bytes()), Some(id.as_bytes()));
-}
-
-#[tokio::test]
-async fn health_follows_readiness() {
-    let service = Service::start().await;
-    let mut client = HealthClient::new(service.channel().await);
-    for name in ["", "producer.v1.EventService", "com.example.grpc.EventService"] {
-        let answer = client.check(HealthCheckRequest { service: name.into() }).await;
-        assert_eq!(answer.expect("known").get_ref().status(), ServingStatus::Serving);
-    }
-    let unknown = client.check(HealthCheckRequest { service: "no".into() }).await;
-    assert_eq!(unknown.expect_err("unknown").code(), Code::NotFound);
-    let stream = tokio::net::TcpStream::connect(service.address).await.expect("a connection");
-    let healthy = Grpc::healthcheck(service.address, Connection::Left(stream)).await;
-    assert_eq!(healthy, Ok(()));
-
-    let watch = client.watch(HealthCheckRequest::default()).await.expect("a watch");
-    let mut watch = watch.into_inner();
-    let mut next = async || watch.next().await.map(|answer| answer.expect("a status").status());
-    assert_eq!(next().await, Some(ServingStatus::Serving));
-    service.drain();
-    assert_eq!(next().await, Some(ServingStatus::NotServing));
-    assert_eq!(next().await, None, "a watcher doesn't delay the shutdown");
-    service.stopped().await;
 }
 
 #[tokio::test]

@@ -1,9 +1,5 @@
 //! A service on a real socket and a real database, and clients of it.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
-pub(crate) mod raw;
-
 use std::net::SocketAddr;
 
 use clap::Parser;
@@ -41,7 +37,7 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) app: App<Args>,
     task: JoinHandle<std::io::Result<()>>,
-    file: Option<SqliteFile>,
+    _file: Option<SqliteFile>,
 }
 
 impl Service {
@@ -54,7 +50,7 @@ impl Service {
     pub(crate) async fn start_with(flags: &[&str]) -> Self {
         let file = sqlite_file();
         let service = Self::on(&file.url(), flags).await;
-        Self { file: Some(file), ..service }
+        Self { _file: Some(file), ..service }
     }
 
     pub(crate) async fn on(url: &str, flags: &[&str]) -> Self {
@@ -83,7 +79,7 @@ impl Service {
         let listener = producer_server::serve::bind(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.local_addr().expect("an address");
         let task = tokio::spawn(Grpc::serve(app.clone(), listener.into()));
-        Self { address, app, task, file: None }
+        Self { address, app, task, _file: None }
     }
 
     pub(crate) async fn channel(&self) -> Channel {

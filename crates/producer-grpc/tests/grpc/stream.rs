@@ -1,10 +1,7 @@
 //! `StreamEvents`: order, flow control, and how it ends.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Service, error_info, event, on_both, send_until_no_room};
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use producer_grpc::proto::v1::{EventRequest, EventStatus};
 use tokio::sync::mpsc;
@@ -13,6 +10,8 @@ use tokio_stream::iter;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
+
+use crate::app::{Service, error_info, event, on_both, send_until_no_room};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -1,13 +1,9 @@
 //! Memory that the largest messages take: the peak of the binary's process, as Linux counts it.
 
-mod common;
-
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use common::raw::{PROCESS, exchange, framed, raw};
-use common::{client_of, error_info, event, send_until_no_room};
 use producer_grpc::proto::v1::EventStatus;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use tempfile::TempDir;
@@ -15,6 +11,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use tonic_types::StatusExt;
+
+use crate::app::{client_of, error_info, event, send_until_no_room};
+use crate::raw::{PROCESS, exchange, framed, raw};
 
 const PROCESS_MANY: &str = "/producer.v1.EventService/ProcessEvents";
 /// Less than the default, so that the tests are short.

@@ -1,13 +1,12 @@
 //! The service's metrics.
 
-mod common;
-
-use common::{Service, event};
 use producer_grpc::proto::legacy::event_service_client::EventServiceClient as Legacy;
 use producer_grpc::proto::v1;
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use tonic::codegen::tokio_stream::{self, StreamExt};
 use tonic::transport::Channel;
+
+use crate::app::{Service, event};
 
 const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
 

@@ -1,8 +1,5 @@
 //! The table of cases that both APIs are tested with, the attributes as `attributes_json`.
 
-mod common;
-
-use common::{Service, on_both};
 use producer_grpc::proto::v1::{
     EntityUpdate, EventBody, EventHeader, EventRequest, EventStatus, ProcessEventsRequest,
 };
@@ -10,6 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use test_support::cases::{Case, Expect, cases};
 use tonic::Code;
+
+use crate::app::{Service, on_both};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,13 +1,9 @@
 //! Faults: a defect of ours, a database that stops, clients that stall or disconnect.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::raw::{PROCESS, STREAM, endless, framed, send, stalled, unframed};
-use common::{Service, client_of, error_info, event, event_of};
 use producer_core::Clock;
 use producer_grpc::proto::v1::{
     EntityUpdate, EventRequest, EventResult, EventStatus, HealthRequest,
@@ -19,6 +15,9 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt;
+
+use crate::app::{Service, client_of, error_info, event, event_of};
+use crate::raw::{PROCESS, STREAM, endless, framed, send, stalled, unframed};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// What an answer may take beyond its deadline.

@@ -1,7 +1,5 @@
 //! Calls whose bytes no client library would send.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
