@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// The messages that both services speak.
+/// The messages of both services.
 const LEGACY_MESSAGES: [&str; 7] = [
     "EventRequest",
     "EventHeader",
@@ -37,11 +37,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn configure() -> tonic_prost_build::Builder {
     tonic_prost_build::configure()
         .build_transport(false)
-        .codec_path("crate::codec::StrictCodec")
+        .codec_path("crate::wire::codec::StrictCodec")
         .emit_rerun_if_changed(false)
 }
 
-/// What clients speak, and what we answer.
+/// All messages, and the clients.
 fn messages_and_clients() -> tonic_prost_build::Builder {
     LEGACY_MESSAGES.iter().fold(configure().build_server(false), |builder, message| {
         let ours = format!("crate::proto::v1::{message}");
@@ -49,16 +49,16 @@ fn messages_and_clients() -> tonic_prost_build::Builder {
     })
 }
 
-/// The services, for which messages with events are no structs of prost's.
+/// The services, which get messages with events undecoded.
 fn servers() -> tonic_prost_build::Builder {
     let builder = configure().build_client(false);
     ["producer.v1", "com.example.grpc"].iter().fold(builder, |builder, package| {
         builder
             .extern_path(format!(".{package}"), "crate::proto::v1")
-            .extern_path(format!(".{package}.EventRequest"), "crate::message::EventMessage")
+            .extern_path(format!(".{package}.EventRequest"), "crate::wire::event::EventMessage")
             .extern_path(
                 format!(".{package}.ProcessEventsRequest"),
-                "crate::message::EventsMessage",
+                "crate::wire::event::EventsMessage",
             )
     })
 }

@@ -63,7 +63,7 @@ async fn serve_api<A: Api>(line: Line<A::Args>) -> Result<()> {
         store,
         clock: Clock::system(),
         budget: Budget::new(line.settings.body_buffer_bytes),
-        in_hand: Budget::new(line.settings.max_concurrent_requests),
+        request_slots: Budget::new(line.settings.max_concurrent_requests),
         shutdown: shutdown.clone(),
         settings: line.settings,
         args: line.args,

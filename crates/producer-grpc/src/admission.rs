@@ -14,34 +14,29 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use producer_core::{Problem, ProblemKind};
 use producer_server::budget::{self, Budget, Lease};
 use producer_server::metrics::Requests;
-use producer_server::request_id;
+use producer_server::request_id as id_header;
 use producer_telemetry::stopwatch::Part;
-use tonic::Status;
+use tonic::{Code, Status};
 
-use crate::body::{BufferLease, Encoding, MessageBody, Rules};
+use crate::body::{BodyLimits, BufferLease, Encoding, MessageBody};
+use crate::request_id::RequestId;
 use crate::{count, status};
 
 /// Methods whose request is a stream; all others take one message.
 const STREAMS: [&str; 2] = ["/StreamEvents", "/ServerReflectionInfo"];
-/// Methods that `MAX_CONCURRENT_REQUESTS` counts.
-const COUNTED: [&str; 4] = ["/ProcessEvent", "/ProcessEvents", "/GetEntity", "/GetEvent"];
+/// Methods that `MAX_CONCURRENT_REQUESTS` limits.
+const LIMITED: [&str; 4] = ["/ProcessEvent", "/ProcessEvents", "/GetEntity", "/GetEvent"];
 
-/// Tells one call in logs, metadata and error details.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestId(HeaderValue);
+/// The services (health, reflection) whose code comes from libraries. Their codec reports messages
+/// that can't be decoded as `INTERNAL`, which no handler of theirs returns.
+const PROST_CODEC: &str = "/grpc.";
 
-impl RequestId {
-    pub(crate) fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
-    }
-}
-
-/// What the admission needs to know.
+/// What calls are checked and counted with. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Admission {
     pub(crate) requests: Requests,
     pub(crate) budget: Budget,
-    pub(crate) in_hand: Budget,
+    pub(crate) request_slots: Budget,
     /// `MAX_BODY_BYTES`
     pub(crate) max_message: usize,
     /// `BODY_TIMEOUT`
@@ -50,13 +45,13 @@ pub(crate) struct Admission {
     pub(crate) slow_request: Duration,
 }
 
-/// Lets a call through, and its answer out.
-pub(crate) async fn pass(
+/// Admits a call to its handler and completes the answer.
+pub(crate) async fn admit(
     State(admission): State<Admission>,
     request: Request,
     next: Next,
 ) -> Response {
-    let id = RequestId(request_id::from_headers(request.headers()));
+    let id = RequestId(id_header::from_headers(request.headers()));
     let context = producer_server::request::begin(request.headers(), &id.0, admission.slow_request);
     let path = request.uri().path();
     if is_stream(path) {
@@ -66,30 +61,32 @@ pub(crate) async fn pass(
     let method = request.method().as_str();
     let in_flight = admission.requests.begin(route, method, Some(Arc::clone(&context)));
     context.enter(Part::Body);
-    let admitted =
-        admission.enter(path, &id).and_then(|lease| Ok((lease, admission.admit(request, &id)?)));
+    let admitted = admission
+        .acquire_slot(path, &id)
+        .and_then(|slot| Ok((slot, admission.check(request, &id)?)));
     let mut response = match admitted {
-        Ok((_in_hand, request)) => context.scope(answer(request, next, &id)).await,
+        Ok((_slot, request)) => context.scope(answer(request, next, &id)).await,
         Err(refusal) => *refusal,
     };
-    response.headers_mut().insert(request_id::HEADER, id.0);
-    count::until_the_end(response, in_flight)
+    response.headers_mut().insert(id_header::HEADER, id.0);
+    count::count_at_end(response, in_flight)
 }
 
 impl Admission {
-    /// Takes a call in hand, for as long as the lease is there; `None` where it isn't counted.
-    fn enter(&self, path: &str, id: &RequestId) -> Result<Option<Lease>, Box<Response>> {
-        if !COUNTED.iter().any(|method| path.ends_with(method)) {
+    /// Counts a call towards `MAX_CONCURRENT_REQUESTS` until the lease is dropped; `None` where its
+    /// method isn't limited.
+    fn acquire_slot(&self, path: &str, id: &RequestId) -> Result<Option<Lease>, Box<Response>> {
+        if !LIMITED.iter().any(|method| path.ends_with(method)) {
             return Ok(None);
         }
-        self.in_hand.one().map(Some).ok_or_else(|| {
+        self.request_slots.acquire_one().map(Some).ok_or_else(|| {
             let problem = Problem::new(ProblemKind::Overloaded, budget::TOO_MANY);
             Box::new(status::from_problem(&problem, id).into_http())
         })
     }
 
     /// Checks the head and wraps the body.
-    fn admit(&self, request: Request, id: &RequestId) -> Result<Request, Box<Response>> {
+    fn check(&self, request: Request, id: &RequestId) -> Result<Request, Box<Response>> {
         if !is_grpc(request.headers()) {
             let detail = "the content type must be application/grpc";
             let problem = Problem::new(ProblemKind::MediaType, detail);
@@ -99,40 +96,42 @@ impl Admission {
         }
         let encoding = Encoding::from_headers(request.headers()).map_err(|problem| {
             let mut refusal: Response = status::from_problem(&problem, id).into_http();
-            let taken = HeaderValue::from_static("gzip,zstd,identity");
-            refusal.headers_mut().insert("grpc-accept-encoding", taken);
+            let supported = HeaderValue::from_static("gzip,zstd,identity");
+            refusal.headers_mut().insert("grpc-accept-encoding", supported);
             Box::new(refusal)
         })?;
         let lease = BufferLease::new(self.budget.lease());
         let (mut parts, body) = request.into_parts();
-        let rules = Rules {
+        let limits = BodyLimits {
             max_message: self.max_message,
             timeout: self.body_timeout,
             encoding,
             is_stream: is_stream(parts.uri.path()),
-            request: id.clone(),
         };
-        // tonic gets messages inflated
+        // tonic gets decompressed messages
         parts.headers.remove("grpc-encoding");
         parts.extensions.insert(id.clone());
-        if !rules.is_stream {
+        if !limits.is_stream {
             parts.extensions.insert(lease.clone());
         }
-        let body = axum::body::Body::new(MessageBody::new(body, rules, lease));
+        let body = axum::body::Body::new(MessageBody::new(body, limits, lease, id.clone()));
         Ok(Request::from_parts(parts, body))
     }
 }
 
 /// The handler's answer, with details where tonic made it an error; `INTERNAL` where it panicked.
 async fn answer(request: Request, next: Next, id: &RequestId) -> Response {
+    let has_prost_codec = request.uri().path().starts_with(PROST_CODEC);
     let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await else {
-        let problem =
-            Problem::new(ProblemKind::Internal, "the call failed because of a defect here");
-        return status::from_problem(&problem, id).into_http();
+        return status::internal(id).into_http();
     };
     match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() != tonic::Code::Ok && status.details().is_empty() => {
-            status::completed(&status, id).into_http()
+        Some(status) if status.code() == Code::Internal && has_prost_codec => {
+            let status = Status::invalid_argument(status.message());
+            status::with_details(&status, id).into_http()
+        }
+        Some(status) if status.code() != Code::Ok && status.details().is_empty() => {
+            status::with_details(&status, id).into_http()
         }
         _ => response,
     }

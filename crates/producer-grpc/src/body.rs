@@ -1,6 +1,5 @@
-//! A request's body on its way to tonic: messages are measured, inflated and counted here, so that
-//! every limit of the contract holds before tonic gathers a byte, and every breach of one is told
-//! with our details.
+//! A request's body on its way to tonic. Messages are checked, decompressed and counted here, so
+//! that every limit holds before tonic buffers a byte, and every error has our details.
 
 use std::io::Read;
 use std::pin::Pin;
@@ -15,13 +14,14 @@ use producer_core::{Problem, ProblemKind};
 use producer_server::budget::Lease;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::admission::RequestId;
+use crate::request_id::RequestId;
 use crate::status;
 
-/// Each message has a byte that says whether it is compressed, and its length in four.
+/// Before each message: a byte that says whether it is compressed, and four with its length.
 const HEADER: usize = 5;
-const INFLATE_STEP: usize = 64 << 10;
-/// zstd's window, as a power of two: what RFC 9659 asks decoders of HTTP to take.
+/// Bytes that are decompressed before the limits are checked again.
+const DECOMPRESS_STEP: usize = 64 << 10;
+/// The largest zstd window, as a power of two: 8 MiB (RFC 9659).
 const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// How a request's messages are compressed.
@@ -32,7 +32,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// From `grpc-encoding`; `None` where messages come as they are.
+    /// From `grpc-encoding`; `None` without compression.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         match headers.get("grpc-encoding").map(http::HeaderValue::as_bytes) {
             None | Some(b"identity") => Ok(None),
@@ -46,21 +46,21 @@ impl Encoding {
     }
 }
 
-/// What a body is lease to.
-#[derive(Debug, Clone)]
-pub(crate) struct Rules {
-    /// `MAX_BODY_BYTES`, compressed and not.
+/// Limits of one body, and how it is encoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimits {
+    /// `MAX_BODY_BYTES`, of a message compressed and decompressed.
     pub(crate) max_message: usize,
-    /// `BODY_TIMEOUT`, from byte to byte.
+    /// `BODY_TIMEOUT`, from chunk to chunk.
     pub(crate) timeout: Duration,
     pub(crate) encoding: Option<Encoding>,
     /// A stream may idle between messages and have any number of them.
     pub(crate) is_stream: bool,
-    pub(crate) request: RequestId,
 }
 
-/// Bytes read and not yet queued. A stream's body gives them back itself; those of a unary call are
-/// lease until its handler drops this, which it finds among the request's extensions.
+/// The share of `BODY_BUFFER_BYTES` that a call's bytes take until they are queued. The body of a
+/// stream returns it by itself; a unary call's handler finds this among the request's extensions,
+/// and the bytes are returned when both have dropped it.
 #[derive(Debug, Clone)]
 pub(crate) struct BufferLease(Arc<Mutex<Lease>>);
 
@@ -70,10 +70,12 @@ impl BufferLease {
     }
 
     fn grow(&self, bytes: usize) -> Result<(), Problem> {
-        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).grow(bytes);
-        let full =
-            || Problem::new(ProblemKind::Overloaded, "too many bytes of requests are on their way");
-        taken.then_some(()).ok_or_else(full)
+        let fits = self.0.lock().unwrap_or_else(PoisonError::into_inner).grow(bytes);
+        let exhausted = || {
+            let detail = "too many bytes of requests are buffered; try again later";
+            Problem::new(ProblemKind::Overloaded, detail)
+        };
+        fits.then_some(()).ok_or_else(exhausted)
     }
 
     fn shrink(&self, bytes: usize) {
@@ -84,19 +86,20 @@ impl BufferLease {
 /// The body that tonic reads.
 pub(crate) struct MessageBody<B> {
     inner: B,
-    rules: Rules,
+    limits: BodyLimits,
     lease: BufferLease,
+    request: RequestId,
     state: State,
     messages: usize,
-    /// Bytes given to tonic in whole messages: it asks for more only when their handler has taken
-    /// them.
-    handed_out: usize,
-    /// Bytes lease for a message that is not whole yet.
+    /// Leased bytes of complete messages that tonic has: it polls for more only when their handler
+    /// has taken them.
+    delivered: usize,
+    /// Leased bytes of a message that is still incomplete.
     partial: usize,
     deadline: Pin<Box<Sleep>>,
     is_armed: bool,
-    /// Told when what came before it is handed out.
-    failure: Option<Problem>,
+    /// Returned by the next poll, after the messages that came before it.
+    error: Option<Problem>,
     is_over: bool,
 }
 
@@ -106,13 +109,13 @@ enum State {
         bytes: [u8; HEADER],
         have: usize,
     },
-    /// A message that goes on as it is.
-    Plain {
+    /// Within a message that is passed through.
+    Uncompressed {
         left: usize,
     },
-    /// A message that is gathered to be inflated.
-    Packed {
-        wire: BytesMut,
+    /// Within a message that is buffered to be decompressed.
+    Compressed {
+        bytes: BytesMut,
         len: usize,
     },
 }
@@ -120,19 +123,25 @@ enum State {
 const NEW_MESSAGE: State = State::Header { bytes: [0; HEADER], have: 0 };
 
 impl<B> MessageBody<B> {
-    pub(crate) fn new(inner: B, rules: Rules, lease: BufferLease) -> Self {
-        let deadline = Box::pin(sleep(rules.timeout));
+    pub(crate) fn new(
+        inner: B,
+        limits: BodyLimits,
+        lease: BufferLease,
+        request: RequestId,
+    ) -> Self {
+        let deadline = Box::pin(sleep(limits.timeout));
         Self {
             inner,
-            rules,
+            limits,
             lease,
+            request,
             state: NEW_MESSAGE,
             messages: 0,
-            handed_out: 0,
+            delivered: 0,
             partial: 0,
             deadline,
             is_armed: false,
-            failure: None,
+            error: None,
             is_over: false,
         }
     }
@@ -141,33 +150,33 @@ impl<B> MessageBody<B> {
         matches!(self.state, State::Header { have: 0, .. })
     }
 
-    /// Takes a chunk of the wire and returns what tonic gets of it: where it fails, the whole
-    /// messages before that.
+    /// Takes a chunk as it was received and returns what tonic gets of it: after an error, the
+    /// complete messages before it.
     fn take(&mut self, chunk: Bytes) -> Bytes {
         if let Err(problem) = self.lease.grow(chunk.len()) {
-            self.failure = Some(problem);
+            self.error = Some(problem);
             return Bytes::new();
         }
-        // bodies without compression go on as they are
-        let mut out = self.rules.encoding.map(|_| BytesMut::with_capacity(chunk.len()));
+        // bodies without compression are passed through
+        let mut out = self.limits.encoding.map(|_| BytesMut::with_capacity(chunk.len()));
         let mut rest = &chunk[..];
-        let (mut whole_read, mut whole_written) = (0, 0);
-        while !rest.is_empty() && self.failure.is_none() {
-            self.failure = self.step(&mut rest, &mut out).err();
+        let (mut complete_read, mut complete_written) = (0, 0);
+        while !rest.is_empty() && self.error.is_none() {
+            self.error = self.step(&mut rest, &mut out).err();
             if self.is_between_messages() {
-                whole_read = chunk.len() - rest.len();
-                whole_written = out.as_ref().map_or(0, BytesMut::len);
+                complete_read = chunk.len() - rest.len();
+                complete_written = out.as_ref().map_or(0, BytesMut::len);
             }
         }
-        match (out, &self.failure) {
+        match (out, &self.error) {
             (None, None) => chunk,
-            (None, Some(_)) => chunk.slice(..whole_read),
+            (None, Some(_)) => chunk.slice(..complete_read),
             (Some(out), None) => out.freeze(),
-            (Some(out), Some(_)) => out.freeze().slice(..whole_written),
+            (Some(out), Some(_)) => out.freeze().slice(..complete_written),
         }
     }
 
-    /// Takes what the present state wants of `chunk`.
+    /// Takes from `chunk` what the current state needs.
     fn step(&mut self, chunk: &mut &[u8], out: &mut Option<BytesMut>) -> Result<(), Problem> {
         let used = match &mut self.state {
             State::Header { bytes, have } => {
@@ -176,15 +185,15 @@ impl<B> MessageBody<B> {
                 *have += used;
                 used
             }
-            State::Plain { left } => {
+            State::Uncompressed { left } => {
                 let used = chunk.len().min(*left);
                 put(out, &chunk[..used]);
                 *left -= used;
                 used
             }
-            State::Packed { wire, len } => {
-                let used = chunk.len().min(*len - wire.len());
-                wire.extend_from_slice(&chunk[..used]);
+            State::Compressed { bytes, len } => {
+                let used = chunk.len().min(*len - bytes.len());
+                bytes.extend_from_slice(&chunk[..used]);
                 used
             }
         };
@@ -193,19 +202,19 @@ impl<B> MessageBody<B> {
         self.advance(out)
     }
 
-    /// Goes on to the next state where the present one has all its bytes.
+    /// Goes to the next state if the current one has all its bytes.
     fn advance(&mut self, out: &mut Option<BytesMut>) -> Result<(), Problem> {
         if let State::Header { bytes, have: HEADER } = self.state {
             self.state = self.begin_message(bytes)?;
-            if matches!(self.state, State::Plain { .. }) {
+            if matches!(self.state, State::Uncompressed { .. }) {
                 put(out, &bytes);
             }
         }
         match &mut self.state {
-            State::Plain { left: 0 } => self.end_message(),
-            State::Packed { wire, len } if wire.len() == *len => {
-                let wire = std::mem::take(wire);
-                self.inflate(&wire, out)?;
+            State::Uncompressed { left: 0 } => self.end_message(),
+            State::Compressed { bytes, len } if bytes.len() == *len => {
+                let bytes = std::mem::take(bytes);
+                self.decompress(&bytes, out)?;
                 self.end_message();
             }
             _ => {}
@@ -215,46 +224,50 @@ impl<B> MessageBody<B> {
 
     fn begin_message(&mut self, [flag, len @ ..]: [u8; HEADER]) -> Result<State, Problem> {
         self.messages += 1;
-        if self.messages > 1 && !self.rules.is_stream {
+        if self.messages > 1 && !self.limits.is_stream {
             return Err(malformed("the call takes one message"));
         }
         let len = u32::from_be_bytes(len) as usize;
-        if len > self.rules.max_message {
+        if len > self.limits.max_message {
             return Err(self.too_large());
         }
-        match (flag, self.rules.encoding) {
-            (0, _) => Ok(State::Plain { left: len }),
-            (1, Some(_)) => Ok(State::Packed { wire: BytesMut::new(), len }),
+        match (flag, self.limits.encoding) {
+            (0, _) => Ok(State::Uncompressed { left: len }),
+            (1, Some(_)) => Ok(State::Compressed { bytes: BytesMut::new(), len }),
             (1, None) => Err(malformed("a message is compressed, but there is no grpc-encoding")),
             _ => Err(malformed("a message's first byte must be 0 or 1")),
         }
     }
 
     fn end_message(&mut self) {
-        self.handed_out += std::mem::take(&mut self.partial);
+        self.delivered += std::mem::take(&mut self.partial);
         self.state = NEW_MESSAGE;
     }
 
-    fn inflate(&mut self, wire: &[u8], out: &mut Option<BytesMut>) -> Result<(), Problem> {
-        let broken = |_| malformed("a compressed message can't be decoded");
-        let mut decoder: Box<dyn Read + '_> = match self.rules.encoding {
+    fn decompress(&mut self, bytes: &[u8], out: &mut Option<BytesMut>) -> Result<(), Problem> {
+        let invalid = |_| malformed("a compressed message can't be decompressed");
+        let mut decoder: Box<dyn Read + '_> = match self.limits.encoding {
             Some(Encoding::Zstd) => {
-                let mut decoder = zstd::Decoder::with_buffer(wire).map_err(broken)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(broken)?;
+                let mut decoder = zstd::Decoder::with_buffer(bytes).map_err(invalid)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(invalid)?;
                 Box::new(decoder)
             }
-            _ => Box::new(flate2::read::GzDecoder::new(wire)),
+            _ => Box::new(flate2::read::GzDecoder::new(bytes)),
         };
         let mut message = Vec::new();
         loop {
             let before = message.len();
-            decoder.by_ref().take(INFLATE_STEP as u64).read_to_end(&mut message).map_err(broken)?;
+            decoder
+                .by_ref()
+                .take(DECOMPRESS_STEP as u64)
+                .read_to_end(&mut message)
+                .map_err(invalid)?;
             if message.len() == before {
                 break;
             }
             self.lease.grow(message.len() - before)?;
             self.partial += message.len() - before;
-            if message.len() > self.rules.max_message {
+            if message.len() > self.limits.max_message {
                 return Err(self.too_large());
             }
         }
@@ -268,28 +281,28 @@ impl<B> MessageBody<B> {
     fn too_large(&self) -> Problem {
         Problem::new(
             ProblemKind::TooLarge,
-            format!("a message may have at most {} bytes", self.rules.max_message),
+            format!("a message may have at most {} bytes", self.limits.max_message),
         )
     }
 
-    fn at_end(&self) -> Result<(), Problem> {
+    fn check_end(&self) -> Result<(), Problem> {
         if !self.is_between_messages() {
             Err(malformed("the body ends in the middle of a message"))
-        } else if self.messages == 0 && !self.rules.is_stream {
+        } else if self.messages == 0 && !self.limits.is_stream {
             Err(malformed("the call has no message"))
         } else {
             Ok(())
         }
     }
 
-    /// Ready when the client took too long for the next byte of what it has begun.
+    /// Ready when the client took too long for the next chunk of a message that it has begun.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Problem> {
-        if self.rules.is_stream && self.is_between_messages() {
+        if self.limits.is_stream && self.is_between_messages() {
             return Poll::Pending;
         }
         if !self.is_armed {
             self.is_armed = true;
-            self.deadline.as_mut().reset(Instant::now() + self.rules.timeout);
+            self.deadline.as_mut().reset(Instant::now() + self.limits.timeout);
         }
         ready!(self.deadline.as_mut().poll(cx));
         Poll::Ready(Problem::new(ProblemKind::Timeout, "a message came too slowly"))
@@ -299,7 +312,6 @@ impl<B> MessageBody<B> {
 impl<B> Body for MessageBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<tonic::codegen::StdError>,
 {
     type Data = Bytes;
     type Error = tonic::codegen::StdError;
@@ -312,32 +324,34 @@ where
         if this.is_over {
             return Poll::Ready(None);
         }
-        if this.rules.is_stream {
-            this.lease.shrink(std::mem::take(&mut this.handed_out));
+        if this.limits.is_stream {
+            this.lease.shrink(std::mem::take(&mut this.delivered));
         }
         loop {
-            if let Some(problem) = this.failure.take() {
+            if let Some(problem) = this.error.take() {
                 this.is_over = true;
-                let status = status::from_problem(&problem, &this.rules.request);
+                let status = status::from_problem(&problem, &this.request);
                 return Poll::Ready(Some(Err(status.into())));
             }
             let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) else {
-                this.failure = Some(ready!(this.poll_deadline(cx)));
+                this.error = Some(ready!(this.poll_deadline(cx)));
                 continue;
             };
             this.is_armed = false;
-            match next.transpose().map_err(Into::into)?.map(Frame::into_data) {
-                Some(Ok(chunk)) => {
+            match next.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(chunk))) => {
                     let chunk = this.take(chunk);
-                    // empty while a compressed message is being gathered
+                    // empty while a compressed message is incomplete
                     if !chunk.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(chunk))));
                     }
                 }
-                Some(Err(other)) => return Poll::Ready(Some(Ok(other))),
-                None => match this.at_end() {
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                // tonic would take some of these for the end of the body, others for INTERNAL
+                Some(Err(_)) => this.error = Some(malformed("the body broke off")),
+                None => match this.check_end() {
                     Ok(()) => return Poll::Ready(None),
-                    Err(problem) => this.failure = Some(problem),
+                    Err(problem) => this.error = Some(problem),
                 },
             }
         }

@@ -1,7 +1,8 @@
 //! From the core's types to the messages of the .proto files.
 
+use producer_core::ingest::bulk::ItemStatus;
 use producer_core::model::{Entity, LoggedEvent, LoggedUpdate};
-use producer_core::{Receipt, Timestamp, Violations};
+use producer_core::{Outcome, Receipt, Timestamp, Violations};
 
 use crate::proto::v1;
 
@@ -16,8 +17,8 @@ pub(crate) fn response(receipt: Receipt) -> v1::EventResponse {
     }
 }
 
-/// What an event made of its entities.
-pub(crate) fn versions(receipt: Receipt) -> Vec<v1::EntityVersion> {
+/// The versions that an event made of its entities.
+fn versions(receipt: Receipt) -> Vec<v1::EntityVersion> {
     let version = |made: producer_core::EntityVersion| v1::EntityVersion {
         entity_type: made.key.entity_type().into(),
         entity_id: made.key.entity_id().into(),
@@ -27,8 +28,37 @@ pub(crate) fn versions(receipt: Receipt) -> Vec<v1::EntityVersion> {
     receipt.entities.into_iter().map(version).collect()
 }
 
-/// Broken rules with their JSON Pointers.
-pub(crate) fn violations(violations: &Violations) -> Vec<v1::Violation> {
+/// The result of the event at `index` of a call of many.
+pub(crate) fn result(index: u64, outcome: Outcome) -> v1::EventResult {
+    let mut result = v1::EventResult { index, ..v1::EventResult::default() };
+    result.set_status(status(ItemStatus::from_outcome(&outcome)));
+    match outcome {
+        Ok(receipt) => {
+            result.event_id = receipt.event_id.to_string();
+            result.entities = versions(receipt);
+        }
+        Err(problem) => {
+            result.event_id = problem.event_id.map(|uuid| uuid.to_string()).unwrap_or_default();
+            result.violations = violations(&problem.violations);
+            result.message = problem.detail.into_owned();
+        }
+    }
+    result
+}
+
+fn status(status: ItemStatus) -> v1::EventStatus {
+    match status {
+        ItemStatus::Processed => v1::EventStatus::Processed,
+        ItemStatus::Duplicate => v1::EventStatus::Duplicate,
+        ItemStatus::Invalid => v1::EventStatus::Invalid,
+        ItemStatus::Conflict => v1::EventStatus::Conflict,
+        ItemStatus::Unavailable => v1::EventStatus::Unavailable,
+        ItemStatus::Unknown => v1::EventStatus::Unknown,
+    }
+}
+
+/// Violations with their JSON Pointers.
+fn violations(violations: &Violations) -> Vec<v1::Violation> {
     let violation = |violation: &producer_core::Violation| v1::Violation {
         pointer: violation.location.pointer(),
         description: violation.detail.to_string(),
@@ -49,7 +79,7 @@ pub(crate) fn entity_head(entity: &Entity) -> v1::Entity {
     }
 }
 
-/// An event as the log has it.
+/// An event as the log keeps it.
 pub(crate) fn logged(event: LoggedEvent) -> v1::Event {
     v1::Event {
         event_header: Some(v1::EventHeader {

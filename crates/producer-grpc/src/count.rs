@@ -1,5 +1,5 @@
-//! Counts calls by the status that they end with. It stands in the answer's trailers, so a call
-//! isn't over before its body is.
+//! Counts calls by the status that they end with. It is in the answer's trailers, so a call isn't
+//! over before its body is.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,8 +13,8 @@ use tonic::Code;
 
 const GRPC_STATUS: &str = "grpc-status";
 
-/// The answer, whose status is counted when all of it is sent.
-pub(crate) fn until_the_end(response: Response, in_flight: InFlight) -> Response {
+/// Counts the answer's status: at once if its head has it, else when the body ends.
+pub(crate) fn count_at_end(response: Response, in_flight: InFlight) -> Response {
     if let Some(status) = status_of(response.headers()) {
         in_flight.answered(status);
         return response;
@@ -62,7 +62,7 @@ impl HttpBody for CountedBody {
     }
 }
 
-/// The name of the status, as the specification writes it.
+/// The name of the status, as gRPC's specification has it.
 fn status_of(headers: &HeaderMap) -> Option<&'static str> {
     Some(match Code::from_bytes(headers.get(GRPC_STATUS)?.as_bytes()) {
         Code::Ok => "OK",

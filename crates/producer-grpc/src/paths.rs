@@ -1,22 +1,101 @@
-//! Which of its three fields carried an entity's attributes: a broken rule is reported at that one.
+//! From places in an event's JSON form to field paths of its protobuf message: rules of the core
+//! are about the first, error details on gRPC name the second.
 
-use crate::message::AttributesField;
+use producer_core::{Location, Step};
 
-/// The fields of one event's entities, or of many events'.
+use crate::wire::event::AttributesField;
+
+/// The field that carries the attributes, of each entity of each event of a request. An entity that
+/// is not listed counts as one with `updated_attributes`.
 #[derive(Debug, Default)]
-pub(crate) struct Paths(pub(crate) Vec<Vec<AttributesField>>);
+pub(crate) struct FieldPaths(pub(crate) Vec<Vec<AttributesField>>);
 
-impl Paths {
-    /// The proto field of an entity's JSON member, where it is the attributes.
-    pub(crate) fn field(&self, event: usize, entity: usize, name: &str) -> Option<&'static str> {
-        if name != "updatedAttributes" {
-            return None;
+impl FieldPaths {
+    /// The field path of a location, such as `event_body.entities[0].entity_id`.
+    pub(crate) fn path(&self, location: &Location) -> String {
+        let mut path = String::new();
+        let (event, steps) = match location.0.split_first() {
+            Some((Step::Index(event), steps)) => {
+                path.push_str(&format!("events[{event}]"));
+                (*event, steps)
+            }
+            _ => (0, location.0.as_slice()),
+        };
+        let mut entity = 0;
+        for (depth, step) in steps.iter().enumerate() {
+            match step {
+                Step::Index(index) => {
+                    entity = if depth == 2 { *index } else { entity };
+                    path.push_str(&format!("[{index}]"));
+                }
+                Step::Key(key) => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    let field = match (depth, &**key) {
+                        (3, "updatedAttributes") => Some(self.attributes(event, entity)),
+                        (..=3, key) => proto_name(key),
+                        // inside the attributes the names are the client's
+                        _ => None,
+                    };
+                    path.push_str(field.unwrap_or(key));
+                }
+            }
         }
-        let field = self.0.get(event).and_then(|fields| fields.get(entity));
-        Some(match field {
+        path
+    }
+
+    fn attributes(&self, event: usize, entity: usize) -> &'static str {
+        match self.0.get(event).and_then(|fields| fields.get(entity)) {
             None | Some(AttributesField::Map) => "updated_attributes",
             Some(AttributesField::Struct) => "attributes",
             Some(AttributesField::Json) => "attributes_json",
-        })
+        }
+    }
+}
+
+fn proto_name(json_name: &str) -> Option<&'static str> {
+    Some(match json_name {
+        "eventHeader" => "event_header",
+        "eventBody" => "event_body",
+        "eventName" => "event_name",
+        "eventType" => "event_type",
+        "createdDate" => "created_date",
+        "savedDate" => "saved_date",
+        "entityType" => "entity_type",
+        "entityId" => "entity_id",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(steps: &[Step]) -> String {
+        FieldPaths(vec![vec![], vec![AttributesField::Map, AttributesField::Json]])
+            .path(&Location(steps.to_vec()))
+    }
+
+    fn key(name: &'static str) -> Step {
+        Step::Key(name.into())
+    }
+
+    #[test]
+    fn a_location_becomes_the_path_of_a_field() {
+        assert_eq!(path(&[key("eventHeader"), key("eventName")]), "event_header.event_name");
+        assert_eq!(path(&[key("entityId")]), "entity_id");
+        let entity = [Step::Index(1), key("eventBody"), key("entities"), Step::Index(1)];
+        let within = |steps: &[Step]| path(&[&entity, steps].concat());
+        assert_eq!(within(&[key("entityType")]), "events[1].event_body.entities[1].entity_type");
+        let attributes = within(&[key("updatedAttributes")]);
+        assert_eq!(attributes, "events[1].event_body.entities[1].attributes_json");
+    }
+
+    #[test]
+    fn names_of_attributes_are_not_translated() {
+        let entity = [key("eventBody"), key("entities"), Step::Index(0)];
+        let attribute = [&entity[..], &[key("updatedAttributes"), key("eventName")]].concat();
+        assert_eq!(path(&attribute), "event_body.entities[0].updated_attributes.eventName");
     }
 }

@@ -1,5 +1,5 @@
-//! A bound on the broken rules of a stream whose results its client hasn't taken yet: one bad event
-//! may list a hundred places of a kilobyte each.
+//! A limit on the memory that violations of one stream take until the client has received them: one
+//! invalid event may list a hundred locations of a kilobyte each.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,47 +7,48 @@ use std::sync::{Arc, Mutex, PoisonError};
 use producer_core::{Problem, Step, Violation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes that the broken rules of one stream may take.
-const ROOM: u32 = 2 << 20;
+/// Bytes that the pending violations of one stream may take.
+const MAX_BYTES: u32 = 2 << 20;
 
-/// Shared by a stream's two ends: the one that reads events, and the one that gives results out.
+/// Shared by the task that reads a stream's events and the stream of its results.
 #[derive(Debug, Clone)]
-pub(crate) struct Pending {
-    room: Arc<Semaphore>,
-    lease: Arc<Mutex<VecDeque<(u64, OwnedSemaphorePermit)>>>,
+pub(crate) struct PendingViolations {
+    bytes: Arc<Semaphore>,
+    /// In the order of the events' indexes.
+    permits: Arc<Mutex<VecDeque<(u64, OwnedSemaphorePermit)>>>,
 }
 
-impl Pending {
+impl PendingViolations {
     pub(crate) fn new() -> Self {
-        Self { room: Arc::new(Semaphore::new(ROOM as usize)), lease: Arc::default() }
+        Self { bytes: Arc::new(Semaphore::new(MAX_BYTES as usize)), permits: Arc::default() }
     }
 
-    /// Waits until there is room for the broken rules of the event at `index`, or nobody is there
-    /// any more to take results.
-    pub(crate) async fn take(&self, index: u64, problem: &Problem) {
-        let bytes: usize = problem.violations.listed().iter().map(weight).sum();
-        let bytes = u32::try_from(bytes).unwrap_or(ROOM).min(ROOM);
-        if let Ok(permit) = Arc::clone(&self.room).acquire_many_owned(bytes).await {
-            self.lease.lock().unwrap_or_else(PoisonError::into_inner).push_back((index, permit));
+    /// Waits until there is room for the violations of the event at `index`, or results are not
+    /// sent any more.
+    pub(crate) async fn reserve(&self, index: u64, problem: &Problem) {
+        let bytes: usize = problem.violations.listed().iter().map(size).sum();
+        let bytes = u32::try_from(bytes).unwrap_or(MAX_BYTES).min(MAX_BYTES);
+        if let Ok(permit) = Arc::clone(&self.bytes).acquire_many_owned(bytes).await {
+            self.permits.lock().unwrap_or_else(PoisonError::into_inner).push_back((index, permit));
         }
     }
 
-    /// The result at `index` is given out.
-    pub(crate) fn give_back(&self, index: u64) {
-        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        if lease.front().is_some_and(|(first, _)| *first == index) {
-            lease.pop_front();
+    /// The result of the event at `index` is sent.
+    pub(crate) fn release(&self, index: u64) {
+        let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        if permits.front().is_some_and(|(first, _)| *first == index) {
+            permits.pop_front();
         }
     }
 
-    /// No results are given out any more.
+    /// Results are not sent any more.
     pub(crate) fn close(&self) {
-        self.room.close();
+        self.bytes.close();
     }
 }
 
-/// Bytes that a violation holds, roughly.
-fn weight(violation: &Violation) -> usize {
+/// Bytes of memory that a violation takes, roughly.
+fn size(violation: &Violation) -> usize {
     let key = |step: &Step| match step {
         Step::Key(key) => key.len(),
         Step::Index(_) => 0,
@@ -72,21 +73,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_waits_until_earlier_ones_are_given_out() {
-        let pending = Pending::new();
-        let half = problem(ROOM as usize / 2);
-        pending.take(0, &half).await;
-        pending.take(1, &Problem::new(ProblemKind::Validation, "no places")).await;
-        assert!(pending.take(5, &half).now_or_never().is_none());
-        pending.give_back(0);
-        pending.take(5, &half).await;
-        assert!(pending.take(6, &half).now_or_never().is_none());
+    async fn violations_wait_until_earlier_ones_are_sent() {
+        let pending = PendingViolations::new();
+        let half = problem(MAX_BYTES as usize / 2);
+        pending.reserve(0, &half).await;
+        pending.reserve(1, &Problem::new(ProblemKind::Validation, "no violations")).await;
+        assert!(pending.reserve(5, &half).now_or_never().is_none());
+        pending.release(0);
+        pending.reserve(5, &half).await;
+        assert!(pending.reserve(6, &half).now_or_never().is_none());
         for index in 1..=5 {
-            pending.give_back(index);
+            pending.release(index);
         }
-        // larger than all of it, and still taken once it is alone
-        pending.take(6, &problem(2 * ROOM as usize)).await;
+        // over the limit, and still accepted when nothing else is pending
+        pending.reserve(6, &problem(2 * MAX_BYTES as usize)).await;
         pending.close();
-        pending.take(7, &half).await;
+        pending.reserve(7, &half).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What the build makes of the .proto files: messages, clients and servers.
+//! Generated from the .proto files: messages, clients and servers.
 
 #![expect(missing_docs, reason = "generated; the .proto files document it")]
 #![expect(clippy::allow_attributes_without_reason, reason = "generated")]
@@ -13,12 +13,12 @@ pub mod v1 {
     tonic::include_proto!("producer.v1");
 }
 
-/// Package `com.example.grpc`: the service alone, its messages are those of [`v1`].
+/// Package `com.example.grpc`: only the service, its messages are those of [`v1`].
 pub mod legacy {
     tonic::include_proto!("com.example.grpc");
 }
 
-/// Both services as we serve them: messages with events come as [`crate::message`] reads them.
+/// Both services with undecoded events: see [`crate::wire`].
 #[expect(unreachable_pub, reason = "generated")]
 pub(crate) mod server {
     /// Package `producer.v1`.
@@ -32,10 +32,10 @@ pub(crate) mod server {
     }
 }
 
-/// What reflection shows: our .proto files and what they import.
+/// What reflection returns: our .proto files and their imports.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// The path of every rpc: those of our files, of health and of reflection.
+/// The paths of all rpcs: of our services, health and reflection.
 pub(crate) fn rpcs() -> Result<Vec<String>, DecodeError> {
     let sets = [
         DESCRIPTORS,
@@ -57,13 +57,13 @@ pub(crate) fn rpcs() -> Result<Vec<String>, DecodeError> {
     Ok(paths)
 }
 
-/// Adds server reflection in both versions: clients differ in which they speak.
+/// Adds server reflection in both versions, since clients support one or the other.
 pub(crate) fn with_reflection(routes: Routes) -> Result<Routes, Error> {
     let builder = || {
         Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // so that clients can show the details of errors
+            // lets clients decode the details of errors
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))

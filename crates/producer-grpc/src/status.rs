@@ -2,52 +2,70 @@
 
 use std::collections::HashMap;
 
-use producer_core::{Location, Problem, ProblemKind, Step, Violation};
+use producer_core::{Location, Problem, ProblemKind, Violation};
 use prost::Message;
 use prost_types::Any;
 use tonic::{Code, Status};
 use tonic_types::pb::bad_request::FieldViolation;
 use tonic_types::pb::{BadRequest, ErrorInfo, RetryInfo, Status as RichStatus};
 
-use crate::admission::RequestId;
-use crate::paths::Paths;
+use crate::paths::FieldPaths;
+use crate::request_id::RequestId;
 
 /// Message and details as sent, percent- and base64-encoded: `grpcio` gives up at 8 KiB of
 /// metadata, and its keys and the other headers need room too.
 const MAX_SENT: usize = 4000;
-/// Of that the message, which is in the details once more.
+/// Of that the message, which the details repeat.
 const MAX_MESSAGE: usize = 600;
 /// One description or field of a violation.
 const MAX_TEXT: usize = 256;
 
-/// A problem whose violations, if any, are not about fields of a request.
+/// All that clients learn about a defect; the log has the rest.
+const INTERNAL: &str = "internal error; the log has the details under this request id";
+
+/// A problem of a request that has no attributes.
 pub(crate) fn from_problem(problem: &Problem, request: &RequestId) -> Status {
-    with_fields(problem, request, |location| proto_path(location, &Paths::default()))
+    with_paths(problem, request, &FieldPaths::default())
 }
 
-/// A problem of an event; `paths` tell which field carried its attributes.
-pub(crate) fn from_event_problem(problem: &Problem, request: &RequestId, paths: &Paths) -> Status {
+/// A problem of an event; `paths` names the field that carried its attributes.
+pub(crate) fn from_event_problem(
+    problem: &Problem,
+    request: &RequestId,
+    paths: &FieldPaths,
+) -> Status {
     if problem.kind == ProblemKind::Internal {
         let event = problem.event_id.map(tracing::field::display);
         tracing::error!(event, detail = %problem.detail, "internal error answered");
     }
-    with_fields(problem, request, |location| proto_path(location, paths))
+    with_paths(problem, request, paths)
 }
 
-/// `FAILED_PRECONDITION`, which REST has no need of.
+/// A defect that the log has already.
+pub(crate) fn internal(request: &RequestId) -> Status {
+    from_problem(&Problem::new(ProblemKind::Internal, INTERNAL), request)
+}
+
+/// `FAILED_PRECONDITION`, which has no counterpart in REST.
 pub(crate) fn failed_precondition(message: &str, request: &RequestId) -> Status {
     let info = error_info("FAILED_PRECONDITION", None, request);
     rich(Code::FailedPrecondition, message, vec![any("google.rpc.ErrorInfo", &info)])
 }
 
-/// A status that tonic or the codec made, with the details that ours have.
-pub(crate) fn completed(status: &Status, request: &RequestId) -> Status {
+/// A status without details, which tonic or the codec made, with the details that ours have.
+///
+/// `INTERNAL` among them is a defect of ours: the body's framing was checked before tonic read it,
+/// and `StrictCodec` reports messages that can't be decoded as `INVALID_ARGUMENT`.
+pub(crate) fn with_details(status: &Status, request: &RequestId) -> Status {
     if !status.details().is_empty() {
         return status.clone();
     }
     let (code, reason) = match status.code() {
-        // ours have details; tonic says so of bytes that it can't read
-        Code::Internal | Code::InvalidArgument => (Code::InvalidArgument, "MALFORMED"),
+        Code::Internal => {
+            tracing::error!(detail = status.message(), "internal error answered");
+            return internal(request);
+        }
+        Code::InvalidArgument => (Code::InvalidArgument, "MALFORMED"),
         Code::OutOfRange | Code::ResourceExhausted => (Code::OutOfRange, "TOO_LARGE"),
         Code::Unimplemented => (Code::Unimplemented, "METHOD"),
         Code::NotFound => (Code::NotFound, "NOT_FOUND"),
@@ -60,11 +78,7 @@ pub(crate) fn completed(status: &Status, request: &RequestId) -> Status {
     rich(code, message, vec![any("google.rpc.ErrorInfo", &error_info(reason, None, request))])
 }
 
-fn with_fields(
-    problem: &Problem,
-    request: &RequestId,
-    field: impl Fn(&Location) -> String,
-) -> Status {
+fn with_paths(problem: &Problem, request: &RequestId, paths: &FieldPaths) -> Status {
     let event_id = problem.event_id.map(|uuid| uuid.to_string());
     let info = error_info(&reason(problem.kind), event_id, request);
     let mut details = vec![any("google.rpc.ErrorInfo", &info)];
@@ -75,14 +89,14 @@ fn with_fields(
     let code = Code::from_i32(i32::from(problem.kind.grpc_code()));
     let message = clipped_message(&problem.detail);
     let room = room_for_violations(code, &message, &details);
-    let violations = fitting(problem.violations.listed(), room, field);
+    let violations = fitting(problem.violations.listed(), room, |location| paths.path(location));
     if !violations.is_empty() {
         details.push(any("google.rpc.BadRequest", &BadRequest { field_violations: violations }));
     }
     rich(code, &message, details)
 }
 
-/// The word of the REST table in capitals.
+/// The word behind REST's `urn:producer:problem:`, in capitals.
 fn reason(kind: ProblemKind) -> String {
     kind.as_str().to_ascii_uppercase().replace('-', "_")
 }
@@ -103,10 +117,11 @@ fn rich(code: Code, message: &str, details: Vec<Any>) -> Status {
     Status::with_details(code, message, rich.encode_to_vec().into())
 }
 
-/// Bytes of protobuf that violations may take, so that all of it stays within [`MAX_SENT`].
+/// Bytes of protobuf that violations may take, so that message and details stay within
+/// [`MAX_SENT`].
 fn room_for_violations(code: Code, message: &str, details: &[Any]) -> usize {
     let rich = RichStatus { code: code.into(), message: message.into(), details: details.to_vec() };
-    // base64 makes four characters of three bytes; 64 for the type's name and the lengths
+    // base64 encodes three bytes as four characters; 64 bytes for the type's name and lengths
     let in_bytes = MAX_SENT.saturating_sub(percent_encoded_len(message)) / 4 * 3;
     in_bytes.saturating_sub(rich.encoded_len() + 64)
 }
@@ -117,21 +132,21 @@ fn fitting(
     field: impl Fn(&Location) -> String,
 ) -> Vec<FieldViolation> {
     let mut used = 0;
-    let in_wire_form = violations.iter().map(|violation| FieldViolation {
+    let encoded = violations.iter().map(|violation| FieldViolation {
         field: clipped(&field(&violation.location), MAX_TEXT),
         description: clipped(&violation.detail, MAX_TEXT),
         ..FieldViolation::default()
     });
-    in_wire_form
+    encoded
         .take_while(|violation| {
-            // a key and a length of up to two bytes stand before each
+            // each is preceded by a key and a length of up to two bytes
             used += violation.encoded_len() + 3;
             used <= room
         })
         .collect()
 }
 
-/// The start of `text` in at most `max` bytes, at a character's border, with an ellipsis.
+/// The start of `text` in at most `max` bytes, cut between characters, with an ellipsis.
 fn clipped(text: &str, max: usize) -> String {
     if text.len() <= max {
         return text.into();
@@ -139,7 +154,7 @@ fn clipped(text: &str, max: usize) -> String {
     format!("{}…", &text[..text.floor_char_boundary(max.saturating_sub('…'.len_utf8()))])
 }
 
-/// The start of `text` whose percent-encoded form has at most [`MAX_MESSAGE`] bytes.
+/// The start of `text` that takes at most [`MAX_MESSAGE`] bytes percent-encoded.
 fn clipped_message(text: &str) -> String {
     let mut max = MAX_MESSAGE;
     let mut message = clipped(text, max);
@@ -160,45 +175,36 @@ fn percent_encoded_len(text: &str) -> usize {
     text.bytes().map(len).sum()
 }
 
-/// `event_body.entities[0].entity_id`: the place in the request's message.
-fn proto_path(location: &Location, paths: &Paths) -> String {
-    let mut path = String::new();
-    let (event, steps) = match location.0.split_first() {
-        Some((Step::Index(event), steps)) => {
-            path.push_str(&format!("events[{event}]"));
-            (*event, steps)
-        }
-        _ => (0, location.0.as_slice()),
-    };
-    let mut entity = 0;
-    for (depth, step) in steps.iter().enumerate() {
-        match step {
-            Step::Index(index) => {
-                entity = if depth == 2 { *index } else { entity };
-                path.push_str(&format!("[{index}]"));
-            }
-            Step::Key(key) => {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                let field = if depth == 3 { paths.field(event, entity, key) } else { None };
-                path.push_str(field.or_else(|| proto_name(key)).unwrap_or(key));
-            }
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    fn completed(status: &Status) -> (Code, String, String) {
+        let status = with_details(status, &RequestId(HeaderValue::from_static("mine")));
+        let info = status.get_details_error_info().expect("an ErrorInfo");
+        assert_eq!(info.metadata["request_id"], "mine");
+        (status.code(), info.reason, status.message().to_owned())
+    }
+
+    #[test]
+    fn a_status_of_a_defect_is_internal_without_internals() {
+        let (code, reason, message) = completed(&Status::internal("a secret"));
+        assert_eq!((code, reason.as_str()), (Code::Internal, "INTERNAL"));
+        assert!(!message.contains("secret"), "{message}");
+    }
+
+    #[test]
+    fn a_status_of_the_clients_error_keeps_its_message() {
+        for (status, code, reason) in [
+            (Status::invalid_argument("why"), Code::InvalidArgument, "MALFORMED"),
+            (Status::out_of_range("why"), Code::OutOfRange, "TOO_LARGE"),
+            (Status::unimplemented("why"), Code::Unimplemented, "METHOD"),
+            (Status::not_found("why"), Code::NotFound, "NOT_FOUND"),
+        ] {
+            assert_eq!(completed(&status), (code, reason.to_owned(), "why".to_owned()));
         }
     }
-    path
-}
-
-fn proto_name(json_name: &str) -> Option<&'static str> {
-    Some(match json_name {
-        "eventHeader" => "event_header",
-        "eventBody" => "event_body",
-        "eventName" => "event_name",
-        "eventType" => "event_type",
-        "createdDate" => "created_date",
-        "savedDate" => "saved_date",
-        "entityType" => "entity_type",
-        "entityId" => "entity_id",
-        _ => return None,
-    })
 }

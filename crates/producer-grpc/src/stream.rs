@@ -1,4 +1,4 @@
-//! `StreamEvents`: one task reads, the answer's stream tells the outcomes in their order.
+//! `StreamEvents`: one task reads the events, the stream of the answer returns the results in order.
 
 use futures_util::{Stream, stream};
 use producer_core::ingest::bulk::ItemStatus;
@@ -9,35 +9,35 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use crate::admission::RequestId;
-use crate::message::EventMessage;
-use crate::pending::Pending;
+use crate::pending::PendingViolations;
 use crate::proto::v1;
-use crate::{bulk, status};
+use crate::request_id::RequestId;
+use crate::wire::event::EventMessage;
+use crate::{convert, status};
 
-/// Why no more is read.
+/// Why no more events are read.
 enum End {
     /// The client has sent everything, or is gone.
-    Done,
+    Complete,
     /// An item came back unavailable or unknown.
     Broken,
     Draining,
-    /// What came is no message, or broke a limit.
+    /// A message can't be decoded or exceeds a limit.
     Failed(Status),
 }
 
-/// The end of a stream that events come in at.
+/// Reads the events of one call.
 struct Reader {
     events: Streaming<EventMessage>,
     sender: CallSender,
-    pending: Pending,
+    pending: PendingViolations,
     clock: Clock,
     shutdown: CancellationToken,
     index: u64,
 }
 
 impl Reader {
-    /// Reads until something ends it. What was read is queued, and answered whatever comes later.
+    /// Reads until something ends it. What was read is queued, and gets its result in any case.
     async fn read(mut self) -> End {
         loop {
             let next = tokio::select! {
@@ -48,7 +48,7 @@ impl Reader {
             };
             let message = match next {
                 Ok(Some(message)) => message,
-                Ok(None) => return End::Done,
+                Ok(None) => return End::Complete,
                 Err(status) => return End::Failed(status),
             };
             let draft = message.draft(|_| {});
@@ -67,7 +67,7 @@ impl Reader {
     async fn send(&mut self, item: Result<Event, Problem>) -> bool {
         if let Err(problem) = &item {
             tokio::select! {
-                () = self.pending.take(self.index, problem) => {}
+                () = self.pending.reserve(self.index, problem) => {}
                 () = self.sender.broken() => {}
             }
         }
@@ -76,43 +76,44 @@ impl Reader {
     }
 }
 
-struct Answers {
-    results: CallResults,
+/// The results of one call.
+struct Results {
+    outcomes: CallResults,
     reader: Option<JoinHandle<End>>,
-    pending: Pending,
+    pending: PendingViolations,
     request: RequestId,
     index: u64,
     /// The problem that ends the stream: the first unknown outcome, else the first unavailable.
     broken: Option<Problem>,
 }
 
-impl Drop for Answers {
+impl Drop for Results {
     fn drop(&mut self) {
         self.pending.close();
     }
 }
 
-/// The results of the call, and the status that it ends with where that isn't OK.
-pub(crate) fn answers(
+/// The results of the call, then the status that it ends with unless that is OK.
+pub(crate) fn results(
     events: Streaming<EventMessage>,
-    (sender, results): (CallSender, CallResults),
+    (sender, outcomes): (CallSender, CallResults),
     clock: Clock,
     shutdown: CancellationToken,
     request: RequestId,
 ) -> impl Stream<Item = Result<v1::EventResult, Status>> + Send {
-    let pending = Pending::new();
+    let pending = PendingViolations::new();
     let reader = Reader { events, sender, pending: pending.clone(), clock, shutdown, index: 0 };
     let reader = Some(tokio::spawn(telemetry::carried(reader.read())));
-    let answers = Answers { results, reader, pending, request, index: 0, broken: None };
-    stream::unfold(answers, |mut answers| async move {
-        let item = answers.next().await?;
-        Some((item, answers))
+    let results = Results { outcomes, reader, pending, request, index: 0, broken: None };
+    stream::unfold(results, |mut results| async move {
+        let item = results.next().await?;
+        Some((item, results))
     })
 }
 
-impl Answers {
+impl Results {
     async fn next(&mut self) -> Option<Result<v1::EventResult, Status>> {
-        let Some(outcome) = self.results.next().await else {
+        let Some(outcome) = self.outcomes.next().await else {
             return self.end().await.map(Err);
         };
         if let Err(problem) = &outcome {
@@ -120,10 +121,11 @@ impl Answers {
         }
         let index = self.index;
         self.index += 1;
-        self.pending.give_back(index);
-        Some(Ok(bulk::result(index, outcome)))
+        self.pending.release(index);
+        Some(Ok(convert::result(index, outcome)))
     }
 
+    /// Keeps the problem if the stream has to end with it.
     fn note(&mut self, problem: &Problem) {
         let is_unknown = |problem: &Problem| problem.kind == ProblemKind::OutcomeUnknown;
         match ItemStatus::from_outcome(&Err(problem.clone())) {
@@ -144,22 +146,14 @@ impl Answers {
             return Some(status::from_problem(problem, &self.request));
         }
         match end {
-            Ok(End::Done) => None,
-            Ok(End::Failed(status)) => Some(status::completed(&status, &self.request)),
+            Ok(End::Complete) => None,
+            Ok(End::Failed(status)) => Some(status::with_details(&status, &self.request)),
             Ok(End::Draining | End::Broken) => {
                 let detail = "the service is stopping; events without a result were not stored";
-                Some(status::from_problem(
-                    &Problem::new(ProblemKind::Unavailable, detail),
-                    &self.request,
-                ))
+                let problem = Problem::new(ProblemKind::Unavailable, detail);
+                Some(status::from_problem(&problem, &self.request))
             }
-            Err(_panicked) => {
-                let detail = "the call failed because of a defect here";
-                Some(status::from_problem(
-                    &Problem::new(ProblemKind::Internal, detail),
-                    &self.request,
-                ))
-            }
+            Err(_panicked) => Some(status::internal(&self.request)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the client accepts: 406 where the API can answer none of it, and never for an encoding.
+//! `Accept` and `Accept-Encoding`: 406 for a client that excludes JSON, and never for an encoding.
 
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
@@ -12,25 +12,25 @@ use tower::{Layer, Service};
 
 use crate::problem::ProblemResponse;
 
-/// Lets requests through whose `Accept` doesn't exclude JSON.
+/// Makes [`AcceptJsonService`]s.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct JsonLayer;
+pub(crate) struct AcceptJsonLayer;
 
-impl<S> Layer<S> for JsonLayer {
-    type Service = JsonOnly<S>;
+impl<S> Layer<S> for AcceptJsonLayer {
+    type Service = AcceptJsonService<S>;
 
-    fn layer(&self, inner: S) -> JsonOnly<S> {
-        JsonOnly { inner }
+    fn layer(&self, inner: S) -> AcceptJsonService<S> {
+        AcceptJsonService { inner }
     }
 }
 
-/// What [`JsonLayer`] makes.
+/// Answers 406 to requests whose `Accept` excludes JSON.
 #[derive(Debug, Clone)]
-pub(crate) struct JsonOnly<S> {
+pub(crate) struct AcceptJsonService<S> {
     inner: S,
 }
 
-impl<S> Service<Request> for JsonOnly<S>
+impl<S> Service<Request> for AcceptJsonService<S>
 where
     S: Service<Request, Response = Response>,
 {
@@ -43,7 +43,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        if takes_json(request.headers()) {
+        if accepts_json(request.headers()) {
             return Either::Left(self.inner.call(request));
         }
         let detail = "the answers are application/json and application/problem+json";
@@ -52,14 +52,14 @@ where
     }
 }
 
-/// Makes identity the last choice of a client that refuses it. The compression layer would answer
-/// 406 otherwise, after the handler ran: an event that is stored would look refused. RFC 9110
-/// (12.5.3) leaves it to us to answer unencoded.
+/// Makes identity the last choice of a client that refuses it. Else the compression layer would
+/// answer 406 after the handler ran, and a stored event would look refused. RFC 9110 (12.5.3) allows
+/// to answer unencoded.
 pub(crate) fn put_identity_last(headers: &mut HeaderMap) {
     if refuses_identity(headers) {
-        let named: Vec<_> = headers.get_all(header::ACCEPT_ENCODING).iter().cloned().collect();
+        let given: Vec<_> = headers.get_all(header::ACCEPT_ENCODING).iter().cloned().collect();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity;q=0.001"));
-        for value in named {
+        for value in given {
             headers.append(header::ACCEPT_ENCODING, value);
         }
     }
@@ -75,7 +75,7 @@ fn refuses_identity(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether the parameters of a range say that its quality is 0.
+/// Whether the parameters of a range set its quality to 0.
 fn is_refused(parameters: &str) -> bool {
     parameters.split(';').map(str::trim).any(|parameter| {
         let quality = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="));
@@ -85,24 +85,24 @@ fn is_refused(parameters: &str) -> bool {
 
 /// The most specific range that covers JSON decides (RFC 9110, 12.5.1). An empty one excludes
 /// nothing.
-fn takes_json(headers: &HeaderMap) -> bool {
+fn accepts_json(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT).iter();
     let ranges = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
     let mut is_absent = true;
     let best = ranges.inspect(|_| is_absent = false).filter_map(json_range).max();
-    is_absent || best.is_some_and(|(_, takes)| takes)
+    is_absent || best.is_some_and(|(_, accepted)| accepted)
 }
 
-/// How specific a media range that covers JSON is, and whether it takes it.
+/// How specific a media range that covers JSON is, and whether it accepts it.
 fn json_range(range: &str) -> Option<(u8, bool)> {
     let (media, parameters) = range.split_once(';').unwrap_or((range, ""));
-    let specific = match media.trim().to_ascii_lowercase().as_str() {
+    let specificity = match media.trim().to_ascii_lowercase().as_str() {
         "" | "*/*" => 0,
         "application/*" => 1,
         "application/json" | "application/problem+json" => 2,
         _ => return None,
     };
-    Some((specific, !is_refused(parameters)))
+    Some((specificity, !is_refused(parameters)))
 }
 
 #[cfg(test)]
@@ -110,13 +110,13 @@ mod tests {
     use super::json_range;
 
     #[test]
-    fn ranges_that_cover_json_take_it() {
-        let takes = |range| json_range(range).is_some_and(|(_, takes)| takes);
+    fn ranges_that_cover_json_accept_it() {
+        let accepts = |range| json_range(range).is_some_and(|(_, accepted)| accepted);
         for range in ["*/*", "application/*;q=0.1", " Application/JSON; charset=utf-8", ""] {
-            assert!(takes(range), "{range}");
+            assert!(accepts(range), "{range}");
         }
         for range in ["text/html", "application/json;q=0", "*/*; q=0.0", "application/xml"] {
-            assert!(!takes(range), "{range}");
+            assert!(!accepts(range), "{range}");
         }
     }
 }

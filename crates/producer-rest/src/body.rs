@@ -1,4 +1,4 @@
-//! Request bodies: what is taken, how much, how fast, and how encoded.
+//! Request bodies: media types, encodings, and limits of size and time.
 
 use std::io;
 use std::pin::Pin;
@@ -17,15 +17,15 @@ use tokio::io::AsyncRead;
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-/// Largest zstd window, 8 MiB (RFC 9659).
+/// The largest zstd window, as a power of two: 8 MiB (RFC 9659).
 const ZSTD_WINDOW_LOG: u32 = 23;
-/// Decoded bytes are taken in pieces of this size.
+/// The size of decoded chunks.
 const DECODED_CHUNK: usize = 16 << 10;
 
 /// The media types that a body may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Media {
-    /// `application/json`, or none said.
+pub(crate) enum MediaType {
+    /// `application/json`, or no content type.
     Json,
     /// `application/x-ndjson` or `application/jsonl`.
     Ndjson,
@@ -35,60 +35,63 @@ pub(crate) enum Media {
 ///
 /// # Errors
 /// `MediaType` for any other.
-pub(crate) fn media(headers: &HeaderMap) -> Result<Media, Problem> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Media::Json) };
+pub(crate) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(MediaType::Json) };
     let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     match essence.to_ascii_lowercase().as_str() {
-        "" | "application/json" => Ok(Media::Json),
-        "application/x-ndjson" | "application/jsonl" => Ok(Media::Ndjson),
+        "" | "application/json" => Ok(MediaType::Json),
+        "application/x-ndjson" | "application/jsonl" => Ok(MediaType::Ndjson),
         _ => {
-            Err(wrong_media("application/json (bulk also application/x-ndjson, application/jsonl)"))
+            Err(unsupported("application/json (bulk also application/x-ndjson, application/jsonl)"))
         }
     }
 }
 
-/// For routes that take JSON alone.
+/// For routes that take only JSON.
 ///
 /// # Errors
 /// `MediaType` for any other.
-pub(crate) fn only_json(headers: &HeaderMap) -> Result<(), Problem> {
-    match media(headers) {
-        Ok(Media::Json) => Ok(()),
-        _ => Err(wrong_media("application/json")),
+pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    match media_type(headers) {
+        Ok(MediaType::Json) => Ok(()),
+        _ => Err(unsupported("application/json")),
     }
 }
 
-fn wrong_media(taken: &str) -> Problem {
-    Problem::new(ProblemKind::MediaType, format!("the content type is not taken; taken is {taken}"))
+fn unsupported(supported: &str) -> Problem {
+    let detail = format!("the content type is not supported; supported is {supported}");
+    Problem::new(ProblemKind::MediaType, detail)
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Coding {
+enum ContentCoding {
     Identity,
     Gzip,
     Zstd,
 }
 
-fn coding(headers: &HeaderMap) -> Result<Coding, Problem> {
-    let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(Coding::Identity) };
+fn coding(headers: &HeaderMap) -> Result<ContentCoding, Problem> {
+    let Some(value) = headers.get(header::CONTENT_ENCODING) else {
+        return Ok(ContentCoding::Identity);
+    };
     match value.to_str().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "" | "identity" => Ok(Coding::Identity),
-        "gzip" | "x-gzip" => Ok(Coding::Gzip),
-        "zstd" => Ok(Coding::Zstd),
+        "" | "identity" => Ok(ContentCoding::Identity),
+        "gzip" | "x-gzip" => Ok(ContentCoding::Gzip),
+        "zstd" => Ok(ContentCoding::Zstd),
         _ => Err(Problem::new(
             ProblemKind::MediaType,
-            "the content encoding is not taken; taken are gzip, zstd and identity",
+            "the content encoding is not supported; supported are gzip, zstd and identity",
         )),
     }
 }
 
-/// What `BODY_TIMEOUT` counts from.
+/// What `BODY_TIMEOUT` and `MAX_BODY_BYTES` limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// From the start to the end.
-    Whole,
-    /// From byte to byte, and only while we wait for one.
-    ByteToByte,
+enum Scope {
+    /// The whole body.
+    Body,
+    /// The wait for each chunk; the reader limits sizes.
+    Chunk,
 }
 
 /// Limits of one body.
@@ -109,30 +112,31 @@ fn too_large(limit: usize) -> Problem {
 }
 
 /// `BODY_BUFFER_BYTES` is used up.
-pub(crate) fn no_room() -> Problem {
-    Problem::new(ProblemKind::Overloaded, "too many bytes of requests wait; send it again later")
+pub(crate) fn buffer_exhausted() -> Problem {
+    let detail = "too many bytes of requests are buffered; try again later";
+    Problem::new(ProblemKind::Overloaded, detail)
 }
 
-/// The decoded bytes of a body, chunk by chunk.
-pub(crate) enum Source {
-    /// As they came.
-    Plain(BodyStream),
+/// The bytes of a body without its content encoding, chunk by chunk.
+pub(crate) enum DecodedBody {
+    /// The body has no encoding.
+    Identity(BodyStream),
     /// Through a decoder.
     Decoded(ReaderStream<Pin<Box<dyn AsyncRead + Send>>>),
 }
 
-impl Source {
-    fn new(coding: Coding, wire: BodyStream) -> Self {
+impl DecodedBody {
+    fn new(coding: ContentCoding, body: BodyStream) -> Self {
         let decoder: Pin<Box<dyn AsyncRead + Send>> = match coding {
-            Coding::Identity => return Self::Plain(wire),
-            Coding::Gzip => {
-                let mut decoder = GzipDecoder::new(StreamReader::new(wire));
+            ContentCoding::Identity => return Self::Identity(body),
+            ContentCoding::Gzip => {
+                let mut decoder = GzipDecoder::new(StreamReader::new(body));
                 decoder.multiple_members(true);
                 Box::pin(decoder)
             }
-            Coding::Zstd => {
+            ContentCoding::Zstd => {
                 let window = [DParameter::window_log_max(ZSTD_WINDOW_LOG)];
-                let mut decoder = ZstdDecoder::with_params(StreamReader::new(wire), &window);
+                let mut decoder = ZstdDecoder::with_params(StreamReader::new(body), &window);
                 decoder.multiple_members(true);
                 Box::pin(decoder)
             }
@@ -140,33 +144,34 @@ impl Source {
         Self::Decoded(ReaderStream::with_capacity(decoder, DECODED_CHUNK))
     }
 
-    /// The next chunk; dropping the future loses nothing.
+    /// The next chunk. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Problem>> {
         let chunk = match self {
-            Self::Plain(wire) => wire.next().await,
+            Self::Identity(body) => body.next().await,
             Self::Decoded(reader) => {
-                // a few bytes may decode to gibibytes, always ready: others get their turn between
+                // a few bytes may decode to gibibytes without a wait: let other tasks run between
                 tokio::task::coop::consume_budget().await;
                 reader.next().await
             }
         };
-        chunk.map(|chunk| chunk.map_err(problem_of))
+        chunk.map(|chunk| chunk.map_err(into_problem))
     }
 }
 
-/// Our own problems travel through the decoder inside its errors; any other is the decoder's.
-fn problem_of(error: io::Error) -> Problem {
+/// Our own problems pass through the decoder inside its errors; any other error is the decoder's.
+fn into_problem(error: io::Error) -> Problem {
     error.downcast::<Problem>().unwrap_or_else(|_| {
         Problem::new(ProblemKind::Malformed, "the body can't be decoded by its content encoding")
     })
 }
 
-/// The bytes on the wire.
+/// The bytes of a body as they are received.
 pub(crate) struct BodyStream {
+    /// `None` after its end.
     body: Option<BodyDataStream>,
-    pace: Pace,
+    scope: Scope,
     limits: BodyLimits,
-    seen: usize,
+    received: usize,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -174,14 +179,14 @@ impl BodyStream {
     /// The body of a request.
     pub(crate) fn new(body: Body, limits: BodyLimits) -> Self {
         let body = Some(body.into_data_stream());
-        Self { body, pace: Pace::Whole, limits, seen: 0, timer: None }
+        Self { body, scope: Scope::Body, limits, received: 0, timer: None }
     }
 
-    /// Reads it as a whole. The lease holds its bytes in the budget.
+    /// Reads and decodes all of it. The lease is of its bytes.
     ///
     /// # Errors
-    /// `MediaType`, `TooLarge`, `Timeout`, `Overloaded`, or `Malformed` where it breaks off.
-    pub(crate) async fn whole(
+    /// `MediaType`, `TooLarge`, `Timeout`, `Overloaded`; `Malformed` if it breaks off.
+    pub(crate) async fn read_all(
         self,
         headers: &HeaderMap,
         budget: &Budget,
@@ -190,19 +195,19 @@ impl BodyStream {
         if declared_length(headers).is_some_and(|length| length > limit) {
             return Err(too_large(limit));
         }
-        let mut source = Source::new(coding(headers)?, self);
+        let mut body = DecodedBody::new(coding(headers)?, self);
         let mut lease = budget.lease();
         let mut read = BytesMut::new();
-        while let Some(chunk) = source.next().await {
+        while let Some(chunk) = body.next().await {
             let chunk = chunk?;
             if read.len() + chunk.len() > limit {
                 return Err(too_large(limit));
             }
             if !lease.grow(chunk.len()) {
-                return Err(no_room());
+                return Err(buffer_exhausted());
             }
             if read.is_empty() {
-                // The usual body is one chunk, which this takes over without a copy.
+                // usually the body is one chunk, which this takes without a copy
                 read = chunk.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
             } else {
                 read.extend_from_slice(&chunk);
@@ -211,23 +216,23 @@ impl BodyStream {
         Ok((read.freeze(), lease))
     }
 
-    /// Reads it as it comes, however long it is.
+    /// Decodes it as it is received, of any length.
     ///
     /// # Errors
-    /// `MediaType` for an encoding that isn't taken.
-    pub(crate) fn endless(mut self, headers: &HeaderMap) -> Result<Source, Problem> {
-        self.pace = Pace::ByteToByte;
-        Ok(Source::new(coding(headers)?, self))
+    /// `MediaType` for an encoding that isn't supported.
+    pub(crate) fn decoded(mut self, headers: &HeaderMap) -> Result<DecodedBody, Problem> {
+        self.scope = Scope::Chunk;
+        Ok(DecodedBody::new(coding(headers)?, self))
     }
 
-    fn accept(&mut self, chunk: Bytes) -> io::Result<Bytes> {
-        self.seen += chunk.len();
-        match self.pace {
-            Pace::ByteToByte => self.timer = None,
-            Pace::Whole if self.seen > self.limits.bytes => {
+    fn check(&mut self, chunk: Bytes) -> io::Result<Bytes> {
+        self.received += chunk.len();
+        match self.scope {
+            Scope::Chunk => self.timer = None,
+            Scope::Body if self.received > self.limits.bytes => {
                 return Err(io::Error::other(too_large(self.limits.bytes)));
             }
-            Pace::Whole => {}
+            Scope::Body => {}
         }
         Ok(chunk)
     }
@@ -248,7 +253,7 @@ impl Stream for BodyStream {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         match body.poll_next_unpin(cx) {
             Poll::Pending => self.poll_timer(cx),
-            Poll::Ready(Some(Ok(chunk))) => Poll::Ready(Some(self.accept(chunk))),
+            Poll::Ready(Some(Ok(chunk))) => Poll::Ready(Some(self.check(chunk))),
             Poll::Ready(Some(Err(_))) => {
                 self.body = None;
                 let problem = Problem::new(ProblemKind::Malformed, "the body broke off");

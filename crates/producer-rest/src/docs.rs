@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::problem::ProblemBody;
 
-/// An event, as it is sent. Unknown fields are ignored.
+/// An event as clients send it. Unknown fields are ignored.
 #[derive(Debug, ToSchema)]
 #[schema(as = Event, example = json!({
     "eventHeader": {
@@ -39,7 +39,7 @@ pub(crate) struct EventDoc {
 #[schema(as = EventHeader, rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what core's scanner reads")]
 struct EventHeaderDoc {
-    /// The idempotency key; the server makes one where it is absent
+    /// The idempotency key; if it is absent, the server makes one
     uuid: Option<uuid::Uuid>,
     #[schema(min_length = 1, max_length = 255)]
     event_name: String,
@@ -56,7 +56,7 @@ fn created_date() -> Schema {
 }
 
 fn saved_date() -> Schema {
-    date("As createdDate; the time of the commit where it is absent")
+    date("As createdDate; if it is absent, the time of the commit")
 }
 
 fn date(description: &str) -> Schema {
@@ -97,7 +97,7 @@ struct EntityUpdateDoc {
     updated_attributes: serde_json::Value,
 }
 
-/// The events of a bulk call, each on its own.
+/// The events of a bulk call.
 #[derive(Debug, ToSchema)]
 #[schema(as = Events, min_items = 1, max_items = 10_000)]
 #[expect(dead_code, reason = "describes what core's scanner reads")]
@@ -121,10 +121,10 @@ pub(crate) enum IngestProblems {
     /// not-acceptable
     #[response(status = 406, content_type = "application/problem+json")]
     NotAcceptable(ProblemBody<'static>),
-    /// timeout: the body came too slowly, nothing of it was applied
+    /// timeout: the body came too slowly, nothing was applied
     #[response(status = 408, content_type = "application/problem+json")]
     Timeout(ProblemBody<'static>),
-    /// conflict: the uuid is used with other content (in bulk with mode=atomic alone)
+    /// conflict: the uuid is used with other content (in bulk only with mode=atomic)
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(ProblemBody<'static>),
     /// too-large
@@ -136,7 +136,7 @@ pub(crate) enum IngestProblems {
     /// validation
     #[response(status = 422, content_type = "application/problem+json")]
     Validation(ProblemBody<'static>),
-    /// internal: a defect
+    /// internal: a defect of the service
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(ProblemBody<'static>),
     /// overloaded, unavailable: nothing was stored
@@ -147,11 +147,11 @@ pub(crate) enum IngestProblems {
     Unavailable(ProblemBody<'static>),
 }
 
-/// Errors of the routes that tell what is stored.
+/// Errors of the routes that return what is stored.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "describes what ProblemLayer writes")]
 pub(crate) enum ReadProblems {
-    /// malformed: a path value breaks its rule
+    /// malformed: a path value breaks a rule
     #[response(status = 400, content_type = "application/problem+json")]
     Malformed(ProblemBody<'static>),
     /// not-found
@@ -160,7 +160,7 @@ pub(crate) enum ReadProblems {
     /// not-acceptable
     #[response(status = 406, content_type = "application/problem+json")]
     NotAcceptable(ProblemBody<'static>),
-    /// internal: a defect
+    /// internal: a defect of the service
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(ProblemBody<'static>),
     /// unavailable
@@ -171,14 +171,14 @@ pub(crate) enum ReadProblems {
     Unavailable(ProblemBody<'static>),
 }
 
-/// Errors of the routes that tell of the service itself.
+/// Errors of the routes about the service itself.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "describes what ProblemLayer writes")]
 pub(crate) enum HealthProblems {
     /// not-acceptable
     #[response(status = 406, content_type = "application/problem+json")]
     NotAcceptable(ProblemBody<'static>),
-    /// internal: a defect
+    /// internal: a defect of the service
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(ProblemBody<'static>),
 }
@@ -200,13 +200,13 @@ fn description() -> String {
         "Merges change events of producers into the current state of entities, exactly once.\n\n\
          ## Problem types\n\
          Every error is `application/problem+json` (RFC 9457); its `type` is \
-         `urn:producer:problem:` and the word.\n\n\
-         | status | word | when | what to do |\n|---|---|---|---|\n",
+         `urn:producer:problem:` and the name.\n\n\
+         | status | name | when | what to do |\n|---|---|---|---|\n",
     );
     for kind in ProblemKind::ALL {
         let (when, remedy) = explain(kind);
-        let (status, word) = (kind.http_status(), kind.as_str());
-        let _ = writeln!(text, "| {status} | `{word}` | {when} | {remedy} |");
+        let (status, name) = (kind.http_status(), kind.as_str());
+        let _ = writeln!(text, "| {status} | `{name}` | {when} | {remedy} |");
     }
     text
 }
@@ -215,41 +215,43 @@ fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
     match kind {
         ProblemKind::Malformed => (
             "not JSON (with line and column), not UTF-8, truncated, a bad query parameter or path value",
-            "mend the request",
+            "fix the request",
         ),
         ProblemKind::NotFound => ("no such route, entity or event", "check the path"),
-        ProblemKind::Method => ("the route doesn't take this method", "use one that `Allow` names"),
+        ProblemKind::Method => {
+            ("the route doesn't support this method", "use one that `Allow` lists")
+        }
         ProblemKind::NotAcceptable => {
             ("`Accept` excludes JSON", "accept `application/json`, or send no `Accept`")
         }
         ProblemKind::Timeout => (
-            "the body came slower than `BODY_TIMEOUT`; nothing was applied",
+            "the body took longer than `BODY_TIMEOUT`; nothing was applied",
             "send it again, faster or in smaller parts",
         ),
         ProblemKind::Conflict => (
-            "the uuid is used with other content; the first stands",
-            "send other content under a uuid of its own",
+            "the uuid is used with other content; the first one stays",
+            "send other content with another uuid",
         ),
         ProblemKind::TooLarge => ("the body is over `MAX_BODY_BYTES`", "split it, or use NDJSON"),
         ProblemKind::MediaType => {
-            ("a content type or encoding that isn't taken", "use one that `detail` names")
+            ("a content type or encoding that isn't supported", "use one that `detail` names")
         }
         ProblemKind::Validation => {
-            ("JSON, but it breaks a rule; `errors` says where", "mend the event")
+            ("JSON that breaks a rule; `errors` says where", "fix the event")
         }
         ProblemKind::Internal => {
-            ("a defect here", "report it with `requestId`; the log has the rest")
+            ("a defect of the service", "report it with `requestId`; the log has the details")
         }
         ProblemKind::Overloaded => (
-            "the queue is full, or the entry grew too old; nothing was stored",
+            "the queue is full, or the event waited too long in it; nothing was stored",
             "send it again after `Retry-After`",
         ),
         ProblemKind::Unavailable => (
-            "draining, or the database is out of reach; nothing was stored",
+            "the service is draining, or the database can't be reached; nothing was stored",
             "send it again after `Retry-After`",
         ),
         ProblemKind::OutcomeUnknown => (
-            "the database went while the commit was under way: it may or may not be stored",
+            "the database was lost during the commit: the event may or may not be stored",
             "send it again with `eventId` as its uuid: that is always safe",
         ),
     }

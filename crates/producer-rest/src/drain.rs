@@ -1,5 +1,5 @@
-//! What a request still sends after its answer is made. Closing on it would reset the connection,
-//! and a client that still sends would see that instead of its answer.
+//! Reads the rest of a request's body that nobody wants. To close the connection instead would reset
+//! it, and a client that is still sending would see that and not its answer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,37 +14,37 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-/// Sees to it that the request's body, dropped before its end, is still read and thrown away for up
-/// to `patience`.
-pub(crate) fn drained<B: Incoming>(request: http::Request<B>, patience: Duration) -> Request {
+/// A request whose body, when it is dropped before its end, is read and discarded for up to
+/// `limit`.
+pub(crate) fn drain_on_drop<B: RequestBody>(request: http::Request<B>, limit: Duration) -> Request {
     if request.body().is_end_stream() {
         return request.map(|_| Body::empty());
     }
-    let may_not_come = request.headers().contains_key(header::EXPECT);
-    request.map(|body| Body::new(Drained { body: Some(body), patience, may_not_come }))
+    let expects_continue = request.headers().contains_key(header::EXPECT);
+    request.map(|body| Body::new(DrainOnDrop { body: Some(body), limit, expects_continue }))
 }
 
-/// A request's body as the server hands it over.
-pub(crate) trait Incoming:
+/// A request's body as the server provides it.
+pub(crate) trait RequestBody:
     http_body::Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + Unpin + 'static
 {
 }
 
-impl<B> Incoming for B where
+impl<B> RequestBody for B where
     B: http_body::Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + Unpin + 'static
 {
 }
 
-struct Drained<B: Incoming> {
+struct DrainOnDrop<B: RequestBody> {
     /// `None` after its end.
     body: Option<B>,
-    patience: Duration,
-    /// The client waits for `100 Continue`, which the first read sends, and sends nothing if the
-    /// answer comes first.
-    may_not_come: bool,
+    limit: Duration,
+    /// The client waits for `100 Continue`, which the first read sends. If the answer comes first,
+    /// it sends no body.
+    expects_continue: bool,
 }
 
-impl<B: Incoming> http_body::Body for Drained<B> {
+impl<B: RequestBody> http_body::Body for DrainOnDrop<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -52,7 +52,7 @@ impl<B: Incoming> http_body::Body for Drained<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        self.may_not_come = false;
+        self.expects_continue = false;
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(body).poll_frame(cx));
         if !matches!(frame, Some(Ok(_))) {
@@ -70,13 +70,13 @@ impl<B: Incoming> http_body::Body for Drained<B> {
     }
 }
 
-impl<B: Incoming> Drop for Drained<B> {
+impl<B: RequestBody> Drop for DrainOnDrop<B> {
     fn drop(&mut self) {
         let Some(mut body) = self.body.take() else { return };
-        if self.may_not_come || body.is_end_stream() {
+        if self.expects_continue || body.is_end_stream() {
             return;
         }
         let drain = async move { while let Some(Ok(_)) = body.frame().await {} };
-        tokio::spawn(timeout(self.patience, drain));
+        tokio::spawn(timeout(self.limit, drain));
     }
 }

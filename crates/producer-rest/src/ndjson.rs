@@ -5,67 +5,72 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use producer_core::{Problem, ProblemKind};
 use producer_server::budget::Lease;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout_at};
 
-use crate::body::{Source, no_room};
+use crate::body::{DecodedBody, buffer_exhausted};
 
-/// Bytes of an unfinished line that count for nothing, so that small lines never wait for budget.
+/// Bytes of an incomplete line that are not counted, so that short lines never wait for the budget.
 const FREE_BYTES: usize = 64 << 10;
-/// Pause before the budget is asked again.
-const BUDGET_PAUSE: Duration = Duration::from_millis(10);
 
-/// What comes next.
+/// The next part of a body.
 #[derive(Debug)]
 pub(crate) enum Line {
     /// A line that isn't blank, without its end.
     Text(Bytes),
     /// A line over `MAX_BODY_BYTES`; it was skipped.
     TooLong,
-    /// The body ends here, and not as it should.
+    /// The body ends here with an error.
     Broken(Problem),
 }
 
-/// Splits a [`Source`] into lines.
+/// Splits a [`DecodedBody`] into lines.
 pub(crate) struct Lines {
-    source: Source,
+    body: DecodedBody,
+    /// Of the bytes of `partial`.
     lease: Lease,
     max_line: usize,
-    patience: Duration,
-    /// Read and not looked at.
+    budget_timeout: Duration,
+    /// Received and not split yet.
     chunk: Bytes,
-    /// The begin of a line whose end isn't read yet.
+    /// The beginning of a line whose end isn't received yet.
     partial: BytesMut,
     skipping: bool,
-    starved_since: Option<Instant>,
+    /// When the present wait for the budget fails.
+    budget_deadline: Option<Instant>,
     ended: bool,
 }
 
 enum Step {
     Line(Line),
     Read,
-    AwaitBudget,
+    /// Wait until the budget has room for so many bytes.
+    AwaitBudget(usize),
 }
 
 impl Lines {
-    /// Lines of at most `max_line` bytes; one that waits for the budget longer than `patience` ends
-    /// the body.
-    pub(crate) fn new(source: Source, lease: Lease, max_line: usize, patience: Duration) -> Self {
+    /// Lines of at most `max_line` bytes. A wait for the budget longer than `budget_timeout` ends the
+    /// body.
+    pub(crate) fn new(
+        body: DecodedBody,
+        lease: Lease,
+        max_line: usize,
+        budget_timeout: Duration,
+    ) -> Self {
         Self {
-            source,
+            body,
             lease,
             max_line,
-            patience,
+            budget_timeout,
             chunk: Bytes::new(),
             partial: BytesMut::new(),
             skipping: false,
-            starved_since: None,
+            budget_deadline: None,
             ended: false,
         }
     }
 
-    /// The next line that isn't blank; `None` after the last. Dropping the future loses nothing.
-    /// The bytes of a line stay in the budget until the next one is asked for: its event takes
-    /// their place until it is queued.
+    /// The next line that isn't blank; `None` after the last. Cancel safe. The bytes of a line stay
+    /// in the budget until the next call: its event takes their place until it is queued.
     pub(crate) async fn next(&mut self) -> Option<Line> {
         if self.partial.is_empty() {
             self.lease.shrink(usize::MAX);
@@ -75,17 +80,16 @@ impl Lines {
                 Step::Line(Line::Text(text)) if is_blank(&text) => {}
                 Step::Line(line) => return Some(line),
                 Step::Read if self.ended => return self.last(),
-                Step::Read => match self.source.next().await {
+                Step::Read => match self.body.next().await {
                     Some(Ok(chunk)) => self.chunk = chunk,
                     Some(Err(problem)) => return Some(self.broken(problem)),
                     None => self.ended = true,
                 },
-                Step::AwaitBudget => {
-                    let since = *self.starved_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= self.patience {
-                        return Some(self.broken(no_room()));
+                Step::AwaitBudget(more) => {
+                    let deadline = self.budget_deadline();
+                    if timeout_at(deadline, self.lease.grow_when_free(more)).await.is_err() {
+                        return Some(self.broken(buffer_exhausted()));
                     }
-                    sleep(BUDGET_PAUSE).await;
                 }
             }
         }
@@ -100,10 +104,13 @@ impl Lines {
         self.skipping |= self.partial.len() + length > self.max_line + 1; // one for a CR
         if self.skipping {
             self.forget_partial();
-        } else if (end.is_none() || !self.partial.is_empty()) && !self.afford(length) {
-            return Step::AwaitBudget;
+        } else if end.is_none() || !self.partial.is_empty() {
+            let more = self.missing_budget(length);
+            if more > 0 && !self.lease.grow(more) {
+                return Step::AwaitBudget(more);
+            }
         }
-        self.starved_since = None;
+        self.budget_deadline = None;
         let part = self.chunk.split_to(length);
         if end.is_none() {
             if !self.skipping {
@@ -115,10 +122,15 @@ impl Lines {
         Step::Line(self.finish(part))
     }
 
-    fn afford(&mut self, more: usize) -> bool {
-        let after = (self.partial.len() + more).saturating_sub(FREE_BYTES);
-        let now = self.partial.len().saturating_sub(FREE_BYTES);
-        after == now || self.lease.grow(after - now)
+    /// Bytes to lease before the incomplete line may grow by `more`.
+    fn missing_budget(&self, more: usize) -> usize {
+        let counted = (self.partial.len() + more).saturating_sub(FREE_BYTES);
+        counted.saturating_sub(self.lease.held())
+    }
+
+    fn budget_deadline(&mut self) -> Instant {
+        let timeout = self.budget_timeout;
+        *self.budget_deadline.get_or_insert_with(|| Instant::now() + timeout)
     }
 
     fn finish(&mut self, part: Bytes) -> Line {
@@ -141,7 +153,7 @@ impl Lines {
         self.lease.shrink(usize::MAX);
     }
 
-    /// What stands behind the last line end.
+    /// What follows the last line end.
     fn last(&mut self) -> Option<Line> {
         if self.partial.is_empty() && !self.skipping {
             return None;
@@ -174,26 +186,62 @@ pub(crate) fn line_too_long(max_line: usize) -> Problem {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use futures_util::stream;
+    use futures_util::{FutureExt, stream};
     use http::HeaderMap;
     use producer_server::budget::Budget;
 
     use super::*;
     use crate::body::{BodyLimits, BodyStream};
 
+    const LIMITS: BodyLimits = BodyLimits { bytes: 1 << 20, timeout: Duration::from_secs(20) };
+
+    /// Lines of a body that comes in these chunks.
+    fn lines<const N: usize>(chunks: [Bytes; N], budget: &Budget, timeout: Duration) -> Lines {
+        let chunks = stream::iter(chunks.map(Ok::<_, std::io::Error>));
+        let body = BodyStream::new(Body::from_stream(chunks), LIMITS);
+        let Ok(body) = body.decoded(&HeaderMap::new()) else { panic!("it has no encoding") };
+        Lines::new(body, budget.lease(), LIMITS.bytes, timeout)
+    }
+
     #[tokio::test]
-    async fn a_line_stays_in_the_budget_until_the_next_is_asked_for() {
-        let begin = Bytes::from(vec![b'x'; 200 << 10]);
-        let chunks = [begin, Bytes::from_static(b"x\nnext\n")].map(Ok::<_, std::io::Error>);
-        let limits = BodyLimits { bytes: 1 << 20, timeout: Duration::from_secs(20) };
-        let wire = BodyStream::new(Body::from_stream(stream::iter(chunks)), limits);
-        let Ok(source) = wire.endless(&HeaderMap::new()) else { panic!("no encoding is named") };
+    async fn a_line_stays_in_the_budget_until_the_next_call() {
         let budget = Budget::new(200 << 10);
-        let mut lines = Lines::new(source, budget.lease(), 1 << 20, limits.timeout);
+        let begin = Bytes::from(vec![b'x'; 200 << 10]);
+        let chunks = [begin, Bytes::from_static(b"x\nnext\n")];
+        let mut lines = lines(chunks, &budget, LIMITS.timeout);
         for (length, is_free) in [((200 << 10) + 1, false), (4, true)] {
             let line = lines.next().await;
             assert!(matches!(line, Some(Line::Text(text)) if text.len() == length));
             assert_eq!(budget.lease().grow(200 << 10), is_free);
         }
+    }
+
+    #[tokio::test]
+    async fn a_line_goes_on_as_soon_as_the_budget_has_room() {
+        let budget = Budget::new(200 << 10);
+        let mut other = budget.lease();
+        assert!(other.grow(200 << 10));
+        let chunks = [Bytes::from(vec![b'x'; 100 << 10]), Bytes::from_static(b"\n")];
+        let mut lines = lines(chunks, &budget, LIMITS.timeout);
+        let mut next = Box::pin(lines.next());
+        assert!((&mut next).now_or_never().is_none());
+        drop(other);
+        let line = next.now_or_never().expect("it waits for nothing else");
+        assert!(matches!(line, Some(Line::Text(text)) if text.len() == 100 << 10));
+    }
+
+    #[tokio::test]
+    async fn a_wait_for_the_budget_ends_at_its_timeout() {
+        let budget = Budget::new(200 << 10);
+        let mut other = budget.lease();
+        assert!(other.grow(200 << 10));
+        let chunks = [Bytes::from(vec![b'x'; 100 << 10]), Bytes::from_static(b"\nnext\n")];
+        let mut lines = lines(chunks, &budget, Duration::from_millis(20));
+        let line = lines.next().await;
+        assert!(
+            matches!(&line, Some(Line::Broken(problem)) if problem.kind == ProblemKind::Overloaded),
+            "{line:?}"
+        );
+        assert!(lines.next().await.is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! The answer to a bulk call: counts, and as many results as its limits let through.
+//! The answer to a bulk call: counts, and as many results as its limits allow.
 
 use std::time::Instant;
 
@@ -12,16 +12,16 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::answers::EntityVersionBody;
 use crate::problem::{BrokenRule, broken_rules};
-use crate::routes::events::EntityVersionBody;
 
-/// Results that an answer lists at most.
-const LISTED_RESULTS: usize = 10_000;
+/// The maximum number of results in an answer.
+const MAX_RESULTS: usize = 10_000;
 
-/// `?results=`: what an answer lists. Unknown items are listed always.
+/// `?results=`: which results an answer has. Those of unknown items are always there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ToSchema)]
 #[schema(rename_all = "lowercase")]
-pub(crate) enum Listing {
+pub(crate) enum ResultsFilter {
     /// Every item.
     #[default]
     All,
@@ -31,8 +31,8 @@ pub(crate) enum Listing {
     None,
 }
 
-impl Listing {
-    fn wants(self, status: ItemStatus) -> bool {
+impl ResultsFilter {
+    fn includes(self, status: ItemStatus) -> bool {
         match self {
             Self::All => true,
             Self::Failed => !status.is_stored(),
@@ -45,18 +45,18 @@ impl Listing {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ItemBody<'a> {
-    /// Its place in what was sent, from 0
+    /// The item's position in the request, from 0
     index: u64,
-    /// Its uuid, where it is known
+    /// The event's uuid, if it is known
     #[serde(skip_serializing_if = "Option::is_none")]
     event_id: Option<Uuid>,
     /// `processed`, `duplicate`, `invalid`, `conflict`, `unavailable` or `unknown`
     #[schema(pattern = "^(processed|duplicate|invalid|conflict|unavailable|unknown)$")]
     status: &'static str,
-    /// The versions that it made, where it is stored
+    /// The versions that the event made, if it is stored
     #[serde(skip_serializing_if = "Option::is_none")]
     entities: Option<Vec<EntityVersionBody<'a>>>,
-    /// Why it is not stored
+    /// Why the event is not stored
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     /// The broken rules, with pointers relative to the item
@@ -78,13 +78,14 @@ struct Head {
     results_omitted: Option<u64>,
 }
 
-/// The body of a bulk answer, for the document only: [`Report`] writes it without holding it.
+// For the document only: `Report` writes it piece by piece.
+/// The answer to a bulk call: counts, and the results of its items.
 #[derive(Debug, ToSchema)]
 #[schema(as = BulkAnswer)]
 #[expect(dead_code, reason = "describes what Report writes")]
 pub(crate) struct BulkBody {
     #[schema(inline)]
-    #[doc = "Whether everything that was sent is stored"]
+    /// Whether everything that was sent is stored
     success: bool,
     message: String,
     #[schema(rename = "processedCount")]
@@ -96,12 +97,12 @@ pub(crate) struct BulkBody {
     #[schema(rename = "processingTimeMs")]
     processing_time_ms: u64,
     #[schema(rename = "resultsOmitted")]
-    /// Results that the limits of an answer left out, where there are any
+    /// The number of results left out because of the limits of an answer, if there are any
     results_omitted: Option<u64>,
     results: Vec<ItemBody<'static>>,
 }
 
-/// How much a result matters where not all can be listed.
+/// Which results to prefer if not all can be listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Stored,
@@ -121,34 +122,34 @@ impl Rank {
     }
 }
 
-/// Gathers outcomes in their order. Keeps a result as its JSON text, within the limits.
+/// Collects outcomes in order. Keeps results as JSON text, within the limits.
 pub(crate) struct Report {
     summary: BatchSummary,
-    listing: Listing,
+    filter: ResultsFilter,
     max_bytes: usize,
     started: Instant,
-    /// Of each rank the earliest, with their index.
-    kept: [Vec<(u64, Vec<u8>)>; 3],
-    kept_count: usize,
-    kept_bytes: usize,
-    rules_left: usize,
+    /// The earliest of each rank, with their indexes.
+    listed: [Vec<(u64, Vec<u8>)>; 3],
+    listed_count: usize,
+    listed_bytes: usize,
+    violations_left: usize,
     omitted: u64,
-    /// The highest rank of which one was omitted: no later one of it may be listed.
+    /// The highest rank with an omitted result: later ones of it may not be listed.
     closed: Option<Rank>,
 }
 
 impl Report {
-    /// An empty report whose results take `max_bytes` at most.
-    pub(crate) fn new(listing: Listing, max_bytes: usize) -> Self {
+    /// An empty report with at most `max_bytes` of results.
+    pub(crate) fn new(filter: ResultsFilter, max_bytes: usize) -> Self {
         Self {
             summary: BatchSummary::default(),
-            listing,
+            filter,
             max_bytes,
             started: Instant::now(),
-            kept: Default::default(),
-            kept_count: 0,
-            kept_bytes: 0,
-            rules_left: CALL_VIOLATIONS,
+            listed: Default::default(),
+            listed_count: 0,
+            listed_bytes: 0,
+            violations_left: CALL_VIOLATIONS,
             omitted: 0,
             closed: None,
         }
@@ -159,11 +160,11 @@ impl Report {
         &mut self.summary
     }
 
-    /// Takes the next outcome.
+    /// Adds the next outcome.
     pub(crate) fn add(&mut self, outcome: &Outcome) {
         let index = self.summary.total();
         let status = self.summary.count(outcome);
-        if !self.listing.wants(status) {
+        if !self.filter.includes(status) {
             return;
         }
         let rank = Rank::from_status(status);
@@ -173,9 +174,9 @@ impl Report {
         }
         let json = self.item(index, status, outcome);
         if self.make_room(rank, json.len()) {
-            self.kept_count += 1;
-            self.kept_bytes += json.len();
-            self.kept[rank as usize].push((index, json));
+            self.listed_count += 1;
+            self.listed_bytes += json.len();
+            self.listed[rank as usize].push((index, json));
         } else {
             self.omit(rank);
         }
@@ -198,29 +199,30 @@ impl Report {
             Err(problem) => {
                 body.event_id = problem.event_id;
                 body.error = Some(&problem.detail);
-                body.errors = broken_rules(problem, self.rules_left);
+                body.errors = broken_rules(problem, self.violations_left);
             }
         }
-        self.rules_left -= body.errors.len();
+        self.violations_left -= body.errors.len();
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
-    /// Whether a result fits, after the latest of lower ranks made way. They stay where that would
-    /// not help.
+    /// Whether a result fits, if need be after the latest results of lower ranks are removed. Nothing
+    /// is removed if that isn't enough.
     fn make_room(&mut self, rank: Rank, bytes: usize) -> bool {
         if self.fits(bytes) {
             return true;
         }
-        let staying = self.kept[rank as usize..].iter().flatten();
-        let (count, held) = staying.fold((0, 0), |(n, held), (_, json)| (n + 1, held + json.len()));
-        if count >= LISTED_RESULTS || held + bytes > self.max_bytes {
+        let remaining = self.listed[rank as usize..].iter().flatten();
+        let (count, size) =
+            remaining.fold((0, 0), |(count, size), (_, json)| (count + 1, size + json.len()));
+        if count >= MAX_RESULTS || size + bytes > self.max_bytes {
             return false;
         }
         for lower in Rank::ALL.into_iter().take_while(|&lower| lower < rank) {
             while !self.fits(bytes) {
-                let Some((_, json)) = self.kept[lower as usize].pop() else { break };
-                self.kept_count -= 1;
-                self.kept_bytes -= json.len();
+                let Some((_, json)) = self.listed[lower as usize].pop() else { break };
+                self.listed_count -= 1;
+                self.listed_bytes -= json.len();
                 self.omit(lower);
             }
         }
@@ -228,7 +230,7 @@ impl Report {
     }
 
     fn fits(&self, bytes: usize) -> bool {
-        self.kept_count < LISTED_RESULTS && self.kept_bytes + bytes <= self.max_bytes
+        self.listed_count < MAX_RESULTS && self.listed_bytes + bytes <= self.max_bytes
     }
 
     fn omit(&mut self, rank: Rank) {
@@ -250,7 +252,7 @@ impl Report {
         let mut body = serde_json::to_vec(&head).unwrap_or_default();
         body.pop();
         body.extend_from_slice(b",\"results\":[");
-        let mut listed: Vec<_> = self.kept.into_iter().flatten().collect();
+        let mut listed: Vec<_> = self.listed.into_iter().flatten().collect();
         listed.sort_unstable_by_key(|&(index, _)| index);
         for (position, (_, json)) in listed.iter().enumerate() {
             if position > 0 {
@@ -273,12 +275,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_too_large_to_list_throws_no_result_out() {
-        let mut report = Report::new(Listing::All, 400);
+    fn a_failure_too_large_to_list_removes_no_result() {
+        let mut report = Report::new(ResultsFilter::All, 400);
         let receipt = Receipt { event_id: Uuid::nil(), duplicate: false, entities: Vec::new() };
         report.add(&Ok(receipt.clone()));
         report.add(&Err(Problem::new(ProblemKind::Validation, "x".repeat(1000))));
         report.add(&Err(Problem::new(ProblemKind::Validation, "small")));
-        assert_eq!((report.kept_count, report.omitted), (1, 2));
+        assert_eq!((report.listed_count, report.omitted), (1, 2));
     }
 }

@@ -1,4 +1,4 @@
-//! The routes of the API, one file for each group.
+//! The routes, one file a capability, and what they share.
 
 pub(crate) mod bulk;
 pub(crate) mod entities;
@@ -18,9 +18,9 @@ use serde_json::value::RawValue;
 use crate::problem::ProblemResponse;
 
 /// Percent-decoded path values.
-pub(crate) struct Decoded<T>(pub T);
+pub(crate) struct DecodedPath<T>(pub T);
 
-impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Decoded<T> {
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for DecodedPath<T> {
     type Rejection = ProblemResponse;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemResponse> {
@@ -38,7 +38,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Decoded
     }
 }
 
-/// Whether a `%` stands without two hexadecimal digits, which the decoder would let through.
+/// Whether a `%` is not followed by two hexadecimal digits, which the decoder would accept.
 fn has_bare_percent(path: &str) -> bool {
     path.split('%').skip(1).any(|after| {
         let digits = after.bytes().take(2).filter(u8::is_ascii_hexdigit).count();
@@ -46,7 +46,7 @@ fn has_bare_percent(path: &str) -> bool {
     })
 }
 
-/// The query's parameters in their order.
+/// The query's parameters in order.
 pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, ProblemResponse> {
     if uri.query().is_none() {
         return Ok(Vec::new());
@@ -57,13 +57,13 @@ pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, ProblemRes
         .map_err(|_| ProblemResponse::new(ProblemKind::Malformed, "bad query"))
 }
 
-/// JSON that the database gave, passed through as it is.
+/// Stored JSON, passed through unchanged.
 pub(crate) fn json_text(text: String) -> Result<Box<RawValue>, ProblemResponse> {
     RawValue::from_string(text)
-        .map_err(|_| ProblemResponse::new(ProblemKind::Internal, "stored text is no JSON"))
+        .map_err(|_| ProblemResponse::new(ProblemKind::Internal, "stored text is not JSON"))
 }
 
-/// A read found no database.
+/// A read couldn't reach the database.
 pub(crate) fn unreachable(error: ReadError) -> ProblemResponse {
     tracing::warn!(%error, "read failed");
     ProblemResponse::new(ProblemKind::Unavailable, "the database can't be reached; try again later")

@@ -73,10 +73,10 @@ pub struct App<A> {
     pub ingest: Ingest,
     /// Time and ids.
     pub clock: Clock,
-    /// Bytes that requests may hold before they are queued.
+    /// `BODY_BUFFER_BYTES`: what requests have read and not queued yet.
     pub budget: budget::Budget,
-    /// Requests in hand.
-    pub in_hand: budget::Budget,
+    /// `MAX_CONCURRENT_REQUESTS`, one for each request under way.
+    pub request_slots: budget::Budget,
     /// What is counted.
     pub metrics: metrics::ServiceMetrics,
     /// Cancelled when the service is told to stop: not ready at once, no new work.

@@ -11,15 +11,16 @@ use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 
 use super::query_pairs;
-use crate::body::{self, BodyStream, Media};
+use crate::body::{self, BodyStream, MediaType};
+use crate::docs;
 use crate::ndjson::{Line, Lines, line_too_long};
 use crate::problem::ProblemResponse;
-use crate::report::{BulkBody, Listing, Report};
-use crate::{AppState, docs};
+use crate::report::{BulkBody, Report, ResultsFilter};
+use crate::state::AppState;
 
 #[derive(Debug, Default)]
 struct Options {
-    listing: Listing,
+    results: ResultsFilter,
     atomic: bool,
 }
 
@@ -28,14 +29,16 @@ impl Options {
         let mut options = Self::default();
         for (name, value) in query_pairs(uri)? {
             match (name.as_str(), value.as_str()) {
-                ("results", "all") => options.listing = Listing::All,
-                ("results", "failed") => options.listing = Listing::Failed,
-                ("results", "none") => options.listing = Listing::None,
+                ("results", "all") => options.results = ResultsFilter::All,
+                ("results", "failed") => options.results = ResultsFilter::Failed,
+                ("results", "none") => options.results = ResultsFilter::None,
                 ("mode", "atomic") => options.atomic = true,
                 ("results", _) => {
-                    return Err(bad("the query parameter results may be all, failed or none"));
+                    return Err(malformed(
+                        "the query parameter results must be all, failed or none",
+                    ));
                 }
-                ("mode", _) => return Err(bad("the query parameter mode may be atomic")),
+                ("mode", _) => return Err(malformed("the query parameter mode must be atomic")),
                 _ => {}
             }
         }
@@ -43,17 +46,17 @@ impl Options {
     }
 }
 
-fn bad(detail: &'static str) -> ProblemResponse {
+fn malformed(detail: &'static str) -> ProblemResponse {
     ProblemResponse::new(ProblemKind::Malformed, detail)
 }
 
-/// Takes many events: a JSON array of 1 to 10,000, or NDJSON of any length, read as it comes.
-/// Items are applied in their order and independently of each other.
+/// Applies many events: a JSON array of 1 to 10,000, or NDJSON of any length, read as it is received.
+/// Items are applied in order and independently of each other.
 #[utoipa::path(
     post, path = "/api/v1/events/bulk", operation_id = "postEvents", tag = "events",
     params(
-        ("results" = inline(Option<Listing>), Query, description = "`all` (default), `failed` or `none`: which items are listed; `unknown` ones always are"),
-        ("mode" = inline(Option<docs::ModeDoc>), Query, description = "`atomic`: all or nothing, arrays only"),
+        ("results" = inline(Option<ResultsFilter>), Query, description = "`all` (default), `failed` or `none`: which results the answer has; those of `unknown` items are always there"),
+        ("mode" = inline(Option<docs::ModeDoc>), Query, description = "`atomic`: all or none, arrays only"),
     ),
     request_body(content(
         (docs::EventsDoc = "application/json"),
@@ -61,7 +64,7 @@ fn bad(detail: &'static str) -> ProblemResponse {
         (docs::EventDoc = "application/jsonl"),
     )),
     responses(
-        (status = 200, description = "What became of each item", body = BulkBody),
+        (status = 200, description = "The result of each item", body = BulkBody),
         docs::IngestProblems,
     ),
 )]
@@ -71,13 +74,15 @@ pub(crate) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ProblemResponse> {
-    let _in_hand = app.enter()?;
+    let _slot = app.acquire_slot()?;
     let body = BodyStream::new(body, app.body_limits());
     let options = Options::from_query(&uri)?;
-    match body::media(&headers)? {
-        Media::Json => array(&app, &options, &headers, body).await,
-        Media::Ndjson if options.atomic => Err(bad("mode=atomic takes a JSON array, no NDJSON")),
-        Media::Ndjson => ndjson(&app, &options, &headers, body).await,
+    match body::media_type(&headers)? {
+        MediaType::Json => array(&app, &options, &headers, body).await,
+        MediaType::Ndjson if options.atomic => {
+            Err(malformed("mode=atomic needs a JSON array, not NDJSON"))
+        }
+        MediaType::Ndjson => ndjson(&app, &options, &headers, body).await,
     }
 }
 
@@ -87,8 +92,8 @@ async fn array(
     headers: &HeaderMap,
     body: BodyStream,
 ) -> Result<Response, ProblemResponse> {
-    let mut report = app.report(options.listing);
-    let read = body.whole(headers, &app.budget);
+    let mut report = app.report(options.results);
+    let read = body.read_all(headers, &app.budget);
     let (bytes, lease) = request::during(Part::Body, read).await?;
     let items = decode::events(&bytes, &app.clock)?;
     drop(bytes);
@@ -97,7 +102,7 @@ async fn array(
     } else {
         app.ingest.submit_each(items).await?
     };
-    drop(lease); // the events took the bytes' place until they were queued
+    drop(lease); // until here: the events took the place of the bytes until they were queued
     outcomes.iter().for_each(|outcome| report.add(outcome));
     answer(app, report)
 }
@@ -109,18 +114,18 @@ async fn ndjson(
     body: BodyStream,
 ) -> Result<Response, ProblemResponse> {
     request::is_long();
-    let source = body.endless(headers)?;
+    let body = body.decoded(headers)?;
     let settings = &app.settings;
-    let patience = settings.request_timeout;
-    let lines = Lines::new(source, app.budget.lease(), settings.max_body_bytes, patience);
+    let (max_line, timeout) = (settings.max_body_bytes, settings.request_timeout);
+    let lines = Lines::new(body, app.budget.lease(), max_line, timeout);
     let (sender, results) = app.ingest.open_call()?;
-    let mut report = app.report(options.listing);
-    let (end, ()) = tokio::join!(feed(app, lines, sender), collect(results, &mut report));
+    let mut report = app.report(options.results);
+    let (end, ()) = tokio::join!(send(app, lines, sender), collect(results, &mut report));
     if end == End::Cut {
         report.summary().cut();
     }
     if report.summary().total() == 0 {
-        return Err(nothing_in_it(end));
+        return Err(no_items(end));
     }
     answer(app, report)
 }
@@ -128,14 +133,14 @@ async fn ndjson(
 /// Why no more is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// There is no more.
+    /// The body ended.
     Body,
     /// The call is broken, or the service is draining.
     Cut,
 }
 
-async fn feed(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
-    let mut listed = CALL_VIOLATIONS;
+async fn send(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
+    let mut violations_left = CALL_VIOLATIONS;
     loop {
         let line = tokio::select! {
             biased;
@@ -149,7 +154,7 @@ async fn feed(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
             Some(Line::TooLong) => Err(line_too_long(app.settings.max_body_bytes)),
             Some(Line::Broken(problem)) => Err(problem),
         };
-        let item = item.map_err(|problem| problem.list_at_most(&mut listed));
+        let item = item.map_err(|problem| problem.list_at_most(&mut violations_left));
         if !sender.send(item).await {
             return End::Cut;
         }
@@ -162,7 +167,7 @@ async fn collect(mut results: CallResults, report: &mut Report) {
     }
 }
 
-fn nothing_in_it(end: End) -> ProblemResponse {
+fn no_items(end: End) -> ProblemResponse {
     match end {
         End::Body => ProblemResponse::new(ProblemKind::Validation, "must have at least one event"),
         End::Cut => ProblemResponse::new(ProblemKind::Unavailable, "the service is draining"),

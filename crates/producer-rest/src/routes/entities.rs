@@ -1,4 +1,4 @@
-//! The current state of an entity.
+//! The current state of entities.
 
 use axum::Json;
 use axum::extract::State;
@@ -13,9 +13,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{Decoded, json_text, unreachable};
+use super::{DecodedPath, json_text, unreachable};
+use crate::docs;
 use crate::problem::ProblemResponse;
-use crate::{AppState, docs};
+use crate::state::AppState;
 
 /// The current state of an entity.
 #[derive(Debug, Serialize, ToSchema)]
@@ -69,11 +70,12 @@ impl TryFrom<Entity> for EntityBody {
 )]
 pub(crate) async fn get(
     State(app): State<AppState>,
-    Decoded((entity_type, entity_id)): Decoded<(String, String)>,
+    DecodedPath((entity_type, entity_id)): DecodedPath<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ProblemResponse> {
-    let _in_hand = app.enter()?;
-    let key = EntityKey::new(&entity_type, &entity_id).map_err(|v| bad_key(&v))?;
+    let _slot = app.acquire_slot()?;
+    let key =
+        EntityKey::new(&entity_type, &entity_id).map_err(|violations| invalid_key(&violations))?;
     let read = request::during(Part::Database, app.store.entity(&key));
     let entity = read.await.map_err(unreachable)?;
     let entity =
@@ -90,13 +92,13 @@ pub(crate) async fn get(
 pub(crate) async fn no_id() -> ProblemResponse {
     ProblemResponse::new(
         ProblemKind::Malformed,
-        "a path value breaks its rule: /entityId must not be empty",
+        "a path value breaks a rule: /entityId must not be empty",
     )
 }
 
-fn bad_key(violations: &Violations) -> ProblemResponse {
+fn invalid_key(violations: &Violations) -> ProblemResponse {
     let detail = violations.listed().first().map_or_else(String::new, ToString::to_string);
-    ProblemResponse::new(ProblemKind::Malformed, format!("a path value breaks its rule: {detail}"))
+    ProblemResponse::new(ProblemKind::Malformed, format!("a path value breaks a rule: {detail}"))
 }
 
 fn validators(etag: &str, updated_at: Timestamp) -> Result<HeaderMap, ProblemResponse> {

@@ -1,10 +1,10 @@
-//! One event: in by POST, and out as the log has it.
+//! One event: in by POST, out as the log keeps it.
 
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use producer_core::model::{LoggedEvent, LoggedUpdate};
-use producer_core::{EntityVersion, ProblemKind, Receipt, decode};
+use producer_core::{ProblemKind, Receipt, decode};
 use producer_telemetry::request as telemetry;
 use producer_telemetry::stopwatch::Part;
 use serde::Serialize;
@@ -12,36 +12,11 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Decoded, json_text, unreachable};
+use super::{DecodedPath, json_text, unreachable};
+use crate::answers::EntityVersionBody;
 use crate::problem::{ProblemBody, ProblemResponse};
-use crate::{AppState, body, docs};
-
-/// The version that an event made of an entity.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = EntityVersion)]
-pub(crate) struct EntityVersionBody<'a> {
-    #[schema(example = "Loan")]
-    entity_type: &'a str,
-    #[schema(example = "loan-12345")]
-    entity_id: &'a str,
-    /// From 1
-    #[schema(example = 2)]
-    version: u64,
-    /// Whether the event made the entity
-    created: bool,
-}
-
-impl<'a> From<&'a EntityVersion> for EntityVersionBody<'a> {
-    fn from(made: &'a EntityVersion) -> Self {
-        Self {
-            entity_type: made.key.entity_type(),
-            entity_id: made.key.entity_id(),
-            version: made.version,
-            created: made.created(),
-        }
-    }
-}
+use crate::state::AppState;
+use crate::{body, docs};
 
 /// The answer to an event that is stored.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,7 +27,7 @@ pub(crate) struct ReceiptBody<'a> {
     #[schema(example = "Event processed successfully")]
     message: &'static str,
     event_id: Uuid,
-    /// Whether it was stored before; then nothing changed now
+    /// Whether it had been stored before, so that nothing changed now
     duplicate: bool,
     entities: Vec<EntityVersionBody<'a>>,
 }
@@ -69,7 +44,7 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
     }
 }
 
-/// Takes one event. 200 is sent after it is committed, durably; the same uuid again with the same
+/// Applies one event. 200 is sent after it is committed durably. The same uuid again with the same
 /// content changes nothing.
 #[utoipa::path(
     post, path = "/api/v1/events", operation_id = "postEvent", tag = "events",
@@ -96,11 +71,11 @@ pub(crate) async fn post(
     State(app): State<AppState>,
     request: Request,
 ) -> Result<Response, ProblemResponse> {
-    let _in_hand = app.enter()?;
+    let _slot = app.acquire_slot()?;
     let (parts, body) = request.into_parts();
     let body = body::BodyStream::new(body, app.body_limits());
-    body::only_json(&parts.headers)?;
-    let read = body.whole(&parts.headers, &app.budget);
+    body::require_json(&parts.headers)?;
+    let read = body.read_all(&parts.headers, &app.budget);
     let (bytes, lease) = telemetry::during(Part::Body, read).await?;
     let event = decode::event(&bytes, &app.clock);
     drop((bytes, lease));
@@ -108,7 +83,7 @@ pub(crate) async fn post(
     Ok(Json(ReceiptBody::from(&receipt)).into_response())
 }
 
-/// An event as the log has it.
+/// An event as the log keeps it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = LoggedEvent)]
@@ -182,7 +157,7 @@ impl TryFrom<LoggedEvent> for LoggedBody {
     }
 }
 
-/// The event as the log has it.
+/// The event as the log keeps it.
 #[utoipa::path(
     get, path = "/api/v1/events/{uuid}", operation_id = "getEvent", tag = "events",
     params(("uuid" = Uuid, Path, description = "The event's uuid")),
@@ -193,11 +168,11 @@ impl TryFrom<LoggedEvent> for LoggedBody {
 )]
 pub(crate) async fn get(
     State(app): State<AppState>,
-    Decoded(uuid): Decoded<String>,
+    DecodedPath(uuid): DecodedPath<String>,
 ) -> Result<Json<LoggedBody>, ProblemResponse> {
-    let _in_hand = app.enter()?;
+    let _slot = app.acquire_slot()?;
     let uuid = decode::uuid(&uuid).ok_or_else(|| {
-        ProblemResponse::new(ProblemKind::Malformed, "the path value uuid is no UUID")
+        ProblemResponse::new(ProblemKind::Malformed, "the path value uuid is not a UUID")
     })?;
     let read = telemetry::during(Part::Database, app.store.event(uuid));
     let event = read.await.map_err(unreachable)?;

@@ -8,7 +8,8 @@ use producer_telemetry::stopwatch::Part;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{AppState, docs};
+use crate::docs;
+use crate::state::AppState;
 
 /// How the service is.
 #[derive(Debug, Serialize, ToSchema)]

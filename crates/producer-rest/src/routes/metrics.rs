@@ -1,14 +1,14 @@
-//! What the process counts, for Prometheus; here only where `ADMIN_PORT` isn't set.
+//! Metrics for Prometheus, unless `ADMIN_PORT` serves them.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use producer_server::metrics::TEXT;
 
-use crate::AppState;
+use crate::state::AppState;
 
-/// Counters, gauges and histograms of this process as Prometheus' text. Served here unless
-/// `ADMIN_PORT` is set; then there.
+/// Counters, gauges and histograms of this process in Prometheus' text format. If `ADMIN_PORT` is
+/// set, they are served there instead.
 #[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "metrics", responses(
     (status = 200, description = "Prometheus' text format 0.0.4", body = String, content_type = "text/plain"),
 ))]

@@ -1,4 +1,4 @@
-//! A service of the test's own, and words for what tests do with it.
+//! A service for a test, and helpers for what tests do with it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -21,22 +21,22 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How long a test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for something that must happen.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Parser)]
-struct Line {
+struct CommandLine {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
     args: RestArgs,
 }
 
-/// Keeps a test's database as long as the test.
-enum Kept {
+/// The database of a test, dropped with it.
+enum TestDatabase {
     File(#[expect(dead_code, reason = "held for its drop")] SqliteFile),
     Database(#[expect(dead_code, reason = "held for its drop")] test_support::Database<'static>),
-    Nothing,
+    Foreign,
 }
 
 /// The service under test.
@@ -46,7 +46,7 @@ pub(crate) struct TestApp {
     pub(crate) ingest: Ingest,
     pub(crate) server: JoinHandle<std::io::Result<()>>,
     client: Client,
-    _kept: Kept,
+    _database: TestDatabase,
 }
 
 impl TestApp {
@@ -59,7 +59,7 @@ impl TestApp {
     pub(crate) async fn sqlite_with(flags: &[&str]) -> Self {
         let file = test_support::sqlite_file();
         let url = file.url();
-        Self::start(&url, flags, Kept::File(file)).await
+        Self::start(&url, flags, TestDatabase::File(file)).await
     }
 
     /// On PostgreSQL.
@@ -67,30 +67,34 @@ impl TestApp {
         let server = tokio::task::spawn_blocking(Postgres::shared).await.unwrap();
         let database = server.fresh_database().await;
         let url = database.url().to_owned();
-        Self::start(&url, &[], Kept::Database(database)).await
+        Self::start(&url, &[], TestDatabase::Database(database)).await
     }
 
-    /// On a PostgreSQL that the test has for itself.
+    /// On a PostgreSQL server of the test's own.
     pub(crate) async fn on(url: &str) -> Self {
-        Self::start(url, &[], Kept::Nothing).await
+        Self::start(url, &[], TestDatabase::Foreign).await
     }
 
     /// On SQLite, with a clock of the test's own.
     pub(crate) async fn sqlite_with_clock(clock: Clock) -> Self {
         let file = test_support::sqlite_file();
         let url = file.url();
-        Self::start_with_clock(clock, &url, &[], Kept::File(file)).await
+        Self::start_with_clock(clock, &url, &[], TestDatabase::File(file)).await
     }
 
-    async fn start(url: &str, flags: &[&str], kept: Kept) -> Self {
-        Self::start_with_clock(Clock::system(), url, flags, kept).await
+    async fn start(url: &str, flags: &[&str], database: TestDatabase) -> Self {
+        Self::start_with_clock(Clock::system(), url, flags, database).await
     }
 
-    async fn start_with_clock(clock: Clock, url: &str, flags: &[&str], kept: Kept) -> Self {
+    async fn start_with_clock(
+        clock: Clock,
+        url: &str,
+        flags: &[&str],
+        database: TestDatabase,
+    ) -> Self {
         let line = ["test", "--database-url", url].into_iter().chain(flags.iter().copied());
-        let Line { settings, args } = Line::try_parse_from(line).unwrap();
-        let database = Database::from(DatabaseUrl::parse(Some(url)).unwrap());
-        migrate::up(&database).await.unwrap();
+        let CommandLine { settings, args } = CommandLine::try_parse_from(line).unwrap();
+        migrate::up(&Database::from(DatabaseUrl::parse(Some(url)).unwrap())).await.unwrap();
         let store = store::connect(&settings.database()).await.unwrap();
         let ingest = Ingest::start(store.clone(), settings.limits(), &Handle::current());
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -103,12 +107,12 @@ impl TestApp {
             ingest: ingest.clone(),
             clock,
             budget: Budget::new(settings.body_buffer_bytes),
-            in_hand: Budget::new(settings.max_concurrent_requests),
+            request_slots: Budget::new(settings.max_concurrent_requests),
             shutdown: shutdown.clone(),
             settings,
         };
         let server = tokio::spawn(Rest::serve(app, listener.into()));
-        Self { address, shutdown, ingest, server, client: Client::new(), _kept: kept }
+        Self { address, shutdown, ingest, server, client: Client::new(), _database: database }
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
@@ -142,7 +146,7 @@ impl TestApp {
 
     /// Waits until a car has these attributes.
     pub(crate) async fn until_car(&self, id: &str, attributes: Value) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.car(id).await != attributes {
             assert!(Instant::now() < deadline, "{id} never becomes {attributes}");
         }
@@ -154,23 +158,23 @@ impl TestApp {
     }
 }
 
-/// A connection that says what a client library would not.
+/// A connection for requests that a client library would not send.
 pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
-    pub(crate) async fn say(&mut self, text: impl AsRef<[u8]>) {
+    pub(crate) async fn write(&mut self, text: impl AsRef<[u8]>) {
         self.0.write_all(text.as_ref()).await.unwrap();
     }
 
-    /// All that comes until the server closes.
-    pub(crate) async fn rest(&mut self) -> String {
+    /// Everything until the server closes the connection.
+    pub(crate) async fn read_to_end(&mut self) -> String {
         let mut all = Vec::new();
         self.0.read_to_end(&mut all).await.unwrap();
         String::from_utf8_lossy(&all).into_owned()
     }
 
-    /// What comes until the answer holds `end`.
-    pub(crate) async fn until(&mut self, end: &str) -> String {
+    /// Everything until the answer contains `end`.
+    pub(crate) async fn read_until(&mut self, end: &str) -> String {
         let mut all = Vec::new();
         while !String::from_utf8_lossy(&all).contains(end) {
             let read = self.0.read_buf(&mut all).await.unwrap();
@@ -178,12 +182,10 @@ impl Raw {
         }
         String::from_utf8_lossy(&all).into_owned()
     }
-}
 
-impl Raw {
-    /// The body of a 200, read as far as its length says.
-    pub(crate) async fn success(&mut self) -> Value {
-        let mut all = self.until("\r\n\r\n").await;
+    /// The body of a 200, as long as its `content-length`.
+    pub(crate) async fn read_success(&mut self) -> Value {
+        let mut all = self.read_until("\r\n\r\n").await;
         assert!(all.starts_with("HTTP/1.1 200"), "{all}");
         let head = all.find("\r\n\r\n").unwrap() + 4;
         let length = all[..head].lines().find_map(|line| line.strip_prefix("content-length: "));
@@ -208,7 +210,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The word behind `urn:producer:problem:`.
+    /// The name behind `urn:producer:problem:`.
     pub(crate) fn problem(&self) -> &str {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         assert_eq!(self.body["status"], self.status);
@@ -230,7 +232,7 @@ impl Answer {
     }
 }
 
-/// Sends a request and reads its answer.
+/// Sends a request and reads the answer.
 pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     read(request.send().await.unwrap()).await
 }
@@ -252,8 +254,8 @@ pub(crate) fn car_event(id: &str, attributes: Value) -> Value {
     })
 }
 
-/// The same under a uuid.
-pub(crate) fn car_event_of(uuid: &str, id: &str, attributes: Value) -> Value {
+/// The same with a uuid.
+pub(crate) fn car_event_with_uuid(uuid: &str, id: &str, attributes: Value) -> Value {
     let mut event = car_event(id, attributes);
     event["eventHeader"]["uuid"] = uuid.into();
     event

@@ -1,4 +1,4 @@
-//! Bodies that are too large, too slow, cut off, or not what they say.
+//! Bodies that are too large, too slow, truncated, or encoded otherwise than declared.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn send_coded(app: &TestApp, coding: &str, body: Vec<u8>) -> Answer {
 }
 
 #[tokio::test]
-async fn gzip_and_zstd_are_taken() {
+async fn gzip_and_zstd_are_accepted() {
     let app = TestApp::sqlite().await;
     let event = car_event("c1", json!({"a": 1})).to_string();
     assert_eq!(send_coded(&app, "gzip", gzip(event.as_bytes()).await).await.status, 200);
@@ -60,7 +60,7 @@ async fn bombs_end_at_the_limit() {
         let refused = send_coded(&app, coding, bomb).await;
         assert_eq!((refused.status, refused.problem()), (413, "too-large"), "{coding}");
     }
-    // frames that make no output are bounded by their bytes on the wire
+    // frames without output are limited by their encoded bytes
     let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 0xf8, 0xff, 0x0f, 0x00][..], &[0; 0xffff8]].concat();
     let refused = send_coded(&app, "zstd", [skippable.clone(), skippable].concat()).await;
     assert_eq!((refused.status, refused.problem()), (413, "too-large"));
@@ -82,16 +82,17 @@ async fn a_body_over_the_limit_is_refused_and_its_sender_gets_the_answer() {
     let refused = app.send(&large).await;
     assert_eq!((refused.status, refused.problem()), (413, "too-large"));
     let mut raw = app.connect().await;
-    raw.say("POST /api/v1/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    raw.write("POST /api/v1/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
     for _ in 0..64 {
-        raw.say(format!("8000\r\n{}\r\n", " ".repeat(0x8000))).await;
+        raw.write(format!("8000\r\n{}\r\n", " ".repeat(0x8000))).await;
     }
-    raw.say("0\r\n\r\n").await;
-    assert!(raw.until("too-large").await.starts_with("HTTP/1.1 413"));
+    raw.write("0\r\n\r\n").await;
+    assert!(raw.read_until("too-large").await.starts_with("HTTP/1.1 413"));
 }
 
 #[tokio::test]
-async fn an_upload_that_no_route_takes_gets_its_answer() {
+async fn an_upload_that_no_route_accepts_gets_its_answer() {
     let app = TestApp::sqlite().await;
     for (target, accept, status) in [
         ("POST /nope", "*/*", "404"),
@@ -99,18 +100,18 @@ async fn an_upload_that_no_route_takes_gets_its_answer() {
         ("POST /api/v1/events", "text/html", "406"),
     ] {
         let mut raw = app.connect().await;
-        raw.say(format!(
+        raw.write(format!(
             "{target} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\ncontent-length: {}\r\n\r\n",
             12 << 20
         ))
         .await;
-        raw.say(vec![b' '; 12 << 20]).await;
-        let told = raw.until("requestId").await;
-        assert!(told.starts_with(&format!("HTTP/1.1 {status}")), "{told}");
+        raw.write(vec![b' '; 12 << 20]).await;
+        let answered = raw.read_until("requestId").await;
+        assert!(answered.starts_with(&format!("HTTP/1.1 {status}")), "{answered}");
     }
 }
 
-/// Neither where the answer waits for the body nor where it comes before it.
+/// Neither if the answer waits for the body nor if it comes before it.
 #[tokio::test]
 async fn a_body_may_take_longer_than_a_head() {
     let app = TestApp::sqlite_with(&["--header-timeout", "200ms"]).await;
@@ -118,32 +119,32 @@ async fn a_body_may_take_longer_than_a_head() {
     let event = car_event("c1", json!({})).to_string();
     for (target, answer) in [("/nope", "not-found"), ("/api/v1/events", "eventId")] {
         let length = event.len();
-        raw.say(format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"))
+        raw.write(format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"))
             .await;
         let (begin, end) = event.split_at(length / 2);
         for part in [begin, end] {
             sleep(Duration::from_millis(500)).await;
-            raw.say(part).await;
+            raw.write(part).await;
         }
-        raw.until(answer).await;
-        // between requests the head's deadline doesn't count either
+        raw.read_until(answer).await;
+        // nor does the head's deadline apply between requests
         sleep(Duration::from_millis(500)).await;
     }
-    raw.say("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(raw.rest().await.starts_with("HTTP/1.1 200"));
+    raw.write("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(raw.read_to_end().await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
 async fn a_slow_body_times_out_with_nothing_applied() {
     let app = TestApp::sqlite_with(&["--body-timeout", "200ms"]).await;
     let mut raw = app.connect().await;
-    raw.say("POST /api/v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{").await;
-    let told = raw.until("problem:timeout").await;
-    assert!(told.starts_with("HTTP/1.1 408"), "{told}");
+    raw.write("POST /api/v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{").await;
+    let answered = raw.read_until("problem:timeout").await;
+    assert!(answered.starts_with("HTTP/1.1 408"), "{answered}");
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_midway_leaves_nothing_behind() {
+async fn a_client_that_disconnects_midway_stores_nothing() {
     let app = TestApp::sqlite().await;
     let event = car_event("c1", json!({"a": 1})).to_string();
     let mut raw = app.connect().await;
@@ -151,14 +152,14 @@ async fn a_client_that_leaves_midway_leaves_nothing_behind() {
         "POST /api/v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
         event.len()
     );
-    raw.say(head + &event[..event.len() - 1]).await;
+    raw.write(head + &event[..event.len() - 1]).await;
     drop(raw);
     assert_eq!(app.send(&car_event("c2", json!({}))).await.status, 200);
     assert_eq!(answer(app.get("/api/v1/entities/Car/c1")).await.status, 404);
 }
 
 #[tokio::test]
-async fn a_type_that_is_not_taken_is_named() {
+async fn the_answer_to_an_unsupported_media_type_names_supported_ones() {
     let app = TestApp::sqlite().await;
     let event = car_event("c1", json!({})).to_string();
     for media in ["text/plain", "application/x-ndjson", "application/xml", "nonsense"] {
@@ -174,7 +175,7 @@ async fn a_type_that_is_not_taken_is_named() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_shared_budget_is_overloaded() {
+async fn a_body_over_the_shared_budget_is_overloaded() {
     let app = TestApp::sqlite_with(&["--body-buffer-bytes", "1KiB"]).await;
     let refused = app.send(&car_event("c1", json!({"a": "x".repeat(2000)}))).await;
     assert_eq!((refused.status, refused.problem()), (503, "overloaded"));
@@ -182,7 +183,7 @@ async fn a_body_beyond_the_shared_budget_is_overloaded() {
 }
 
 #[tokio::test]
-async fn a_request_beyond_those_in_hand_is_overloaded_and_health_answers_all_the_same() {
+async fn a_request_over_the_concurrency_limit_is_overloaded_and_health_still_answers() {
     let app = TestApp::sqlite_with(&["--max-concurrent-requests", "1"]).await;
     let event = car_event("c1", json!({})).to_string();
     let mut raw = app.connect().await;
@@ -191,8 +192,8 @@ async fn a_request_beyond_those_in_hand_is_overloaded_and_health_answers_all_the
          expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
         event.len()
     );
-    raw.say(head).await;
-    raw.until("100 Continue\r\n\r\n").await;
+    raw.write(head).await;
+    raw.read_until("100 Continue\r\n\r\n").await;
     let refused = app.send(&car_event("c2", json!({}))).await;
     assert_eq!((refused.status, refused.problem()), (503, "overloaded"));
     assert_eq!(refused.header("retry-after"), "1");
@@ -202,7 +203,7 @@ async fn a_request_beyond_those_in_hand_is_overloaded_and_health_answers_all_the
     for path in ["/livez", "/readyz", "/api/v1/events/health", "/metrics"] {
         assert_eq!(app.get(path).send().await.unwrap().status(), 200, "{path}");
     }
-    raw.say(&event).await;
-    assert_eq!(raw.success().await["success"], true, "who is in hand is served");
-    assert_eq!(app.send(&car_event("c2", json!({}))).await.status, 200, "its place is free");
+    raw.write(&event).await;
+    assert_eq!(raw.read_success().await["success"], true, "the admitted request is served");
+    assert_eq!(app.send(&car_event("c2", json!({}))).await.status, 200, "its slot is free");
 }

@@ -4,18 +4,18 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, TestApp, answer, car_event, car_event_of};
+use crate::app::{TIMEOUT, TestApp, answer, car_event, car_event_with_uuid};
 
 const JSON: &str = "application/json";
 const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
 
 async fn items_are_applied_in_order_and_independently(app: TestApp) {
     let items = json!([
-        car_event_of(UUID, "c1", json!({"n": 1})),
+        car_event_with_uuid(UUID, "c1", json!({"n": 1})),
         car_event("", json!({})),
         car_event("c1", json!({"n": 2})),
-        car_event_of(UUID, "c1", json!({"n": 1})),
-        car_event_of(UUID, "c1", json!({"n": 9})),
+        car_event_with_uuid(UUID, "c1", json!({"n": 1})),
+        car_event_with_uuid(UUID, "c1", json!({"n": 9})),
         7,
     ]);
     let answered = app.bulk("", JSON, items.to_string()).await;
@@ -62,7 +62,7 @@ async fn results_can_be_narrowed() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_array_of_1_to_10_000_applies_nothing() {
+async fn a_body_other_than_an_array_of_1_to_10_000_applies_nothing() {
     let app = TestApp::sqlite().await;
     let event = car_event("c1", json!({})).to_string();
     let many = format!("[{}]", vec![event.as_str(); 10_001].join(","));
@@ -76,7 +76,7 @@ async fn a_body_that_is_no_array_of_1_to_10_000_applies_nothing() {
 }
 
 async fn atomic_is_all_or_nothing(app: TestApp) {
-    let good = car_event_of(UUID, "c1", json!({"n": 1}));
+    let good = car_event_with_uuid(UUID, "c1", json!({"n": 1}));
     let all = app.bulk("?mode=atomic", JSON, json!([good, car_event("c2", json!({}))]).to_string());
     assert_eq!(all.await.statuses(), ["processed", "processed"]);
     let again = app.bulk("?mode=atomic", JSON, json!([good]).to_string()).await;
@@ -87,7 +87,7 @@ async fn atomic_is_all_or_nothing(app: TestApp) {
     let refused = app.bulk("?mode=atomic", JSON, invalid).await;
     assert_eq!((refused.status, refused.problem()), (422, "validation"));
     assert_eq!(refused.pointers(), ["/1/eventBody/entities/0/entityId"]);
-    let conflict = json!([third, car_event_of(UUID, "c1", json!({"n": 9}))]).to_string();
+    let conflict = json!([third, car_event_with_uuid(UUID, "c1", json!({"n": 9}))]).to_string();
     let refused = app.bulk("?mode=atomic", JSON, conflict).await;
     assert_eq!((refused.status, refused.problem()), (409, "conflict"));
     assert_eq!(app.car("c3").await, Value::Null);
@@ -104,7 +104,7 @@ async fn atomic_is_all_or_nothing_on_postgres() {
 }
 
 #[tokio::test]
-async fn a_bulk_answer_lists_a_thousand_broken_rules_at_most() {
+async fn a_bulk_answer_lists_a_thousand_violations_at_most() {
     let app = TestApp::sqlite().await;
     let bad = json!({"eventHeader": {"eventName": ""},
         "eventBody": {"entities": vec![json!({}); 60]}});
@@ -116,36 +116,36 @@ async fn a_bulk_answer_lists_a_thousand_broken_rules_at_most() {
 }
 
 #[tokio::test]
-async fn a_refused_atomic_array_lists_a_thousand_broken_rules_at_most() {
+async fn a_refused_atomic_array_lists_a_thousand_violations_at_most() {
     let app = TestApp::sqlite().await;
     let bad = json!({"eventHeader": {"eventName": ""},
         "eventBody": {"entities": vec![json!({}); 60]}});
     let refused = app.bulk("?mode=atomic", JSON, json!(vec![&bad; 20]).to_string()).await;
     assert_eq!((refused.status, refused.problem()), (422, "validation"));
     assert_eq!(refused.pointers().len(), 1000);
-    // a name, and of each entity its type, id and attributes
+    // the name, and type, id and attributes of each entity
     assert_eq!(refused.body["errorCount"], 20 * (1 + 60 * 3), "all are counted");
     let alone = app.send(&bad).await;
     assert_eq!((alone.pointers().len(), &alone.body["errorCount"]), (100, &json!(181)));
 }
 
 #[tokio::test]
-async fn an_array_holds_its_bytes_in_the_shared_budget() {
+async fn an_array_takes_its_bytes_from_the_shared_budget() {
     let app = TestApp::sqlite_with(&["--body-buffer-bytes", "64KiB"]).await;
     let array = |id| json!([car_event(id, json!({"a": "x".repeat(40 << 10)}))]).to_string();
     let beyond = format!("[{}]", vec![car_event("c0", json!({})).to_string(); 600].join(","));
     let refused = app.bulk("", JSON, beyond).await;
     assert_eq!((refused.status, refused.problem()), (503, "overloaded"));
 
-    // one that is on its way leaves no room for another
+    // while one is being received there is no room for another
     let first = array("c1");
     let mut raw = app.connect().await;
     let head = format!(
         "POST /api/v1/events/bulk HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
         first.len()
     );
-    raw.say(head + &first[..first.len() - 1]).await;
-    let deadline = Instant::now() + PATIENCE;
+    raw.write(head + &first[..first.len() - 1]).await;
+    let deadline = Instant::now() + TIMEOUT;
     let refused = loop {
         let answered = app.bulk("", JSON, array("c2")).await;
         if answered.status != 200 {
@@ -155,8 +155,8 @@ async fn an_array_holds_its_bytes_in_the_shared_budget() {
     };
     assert_eq!((refused.status, refused.problem()), (503, "overloaded"));
     assert_eq!(refused.header("retry-after"), "1");
-    raw.say(&first[first.len() - 1..]).await;
-    assert_eq!(raw.success().await["processedCount"], 1);
-    assert_eq!(app.bulk("", JSON, array("c2")).await.status, 200, "its bytes are given back");
+    raw.write(&first[first.len() - 1..]).await;
+    assert_eq!(raw.read_success().await["processedCount"], 1);
+    assert_eq!(app.bulk("", JSON, array("c2")).await.status, 200, "its bytes are returned");
     assert_eq!(app.car("c0").await, Value::Null);
 }

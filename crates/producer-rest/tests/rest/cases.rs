@@ -1,4 +1,4 @@
-//! The table of verdicts that drives both APIs.
+//! The table of cases that both APIs are tested with.
 
 use test_support::cases::{Expect, cases};
 
@@ -11,9 +11,9 @@ async fn every_case_gets_its_verdict(app: TestApp) {
         let verdict = match got.status {
             200 => Expect::Stored,
             _ => {
-                let word = if got.problem() == "malformed" { "malformed" } else { "validation" };
-                assert_eq!(got.problem(), word);
-                Expect::Refused(word, got.pointers())
+                let name = if got.problem() == "malformed" { "malformed" } else { "validation" };
+                assert_eq!(got.problem(), name);
+                Expect::Refused(name, got.pointers())
             }
         };
         if verdict != case.expect {

@@ -29,7 +29,7 @@ async fn the_document_names_every_route_and_every_problem() {
 }
 
 #[tokio::test]
-async fn dates_are_strings_or_numbers_or_null_and_may_be_absent() {
+async fn dates_are_strings_numbers_or_null_and_optional() {
     let app = TestApp::sqlite().await;
     let document = answer(app.get("/openapi.json")).await.body;
     let header = &document["components"]["schemas"]["EventHeader"];
@@ -86,7 +86,7 @@ async fn the_example_of_an_event_works() {
 }
 
 #[tokio::test]
-async fn the_page_loads_nothing_from_elsewhere() {
+async fn the_page_loads_nothing_from_other_hosts() {
     let app = TestApp::sqlite().await;
     let page = app.get("/docs/").header("accept", "text/html").send().await.unwrap();
     assert_eq!(page.status(), 200);

@@ -83,12 +83,12 @@ async fn path_values_obey_the_rules_of_ids() {
         assert_eq!((bad.status, bad.problem()), (400, "malformed"), "{path}");
     }
     let mut raw = app.connect().await;
-    raw.say("GET /api/v1/entities/Car/%zz HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert!(raw.until("malformed").await.starts_with("HTTP/1.1 400"));
+    raw.write("GET /api/v1/entities/Car/%zz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(raw.read_until("malformed").await.starts_with("HTTP/1.1 400"));
     let mut raw = app.connect().await;
-    raw.say("GET /api/v1/entities/Car/%2E%2E HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    raw.write("GET /api/v1/entities/Car/%2E%2E HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         .await;
-    assert!(raw.rest().await.starts_with("HTTP/1.1 400"));
+    assert!(raw.read_to_end().await.starts_with("HTTP/1.1 400"));
     let none = answer(app.get("/api/v1/entities/Car/none")).await;
     assert_eq!((none.status, none.problem()), (404, "not-found"));
 }

@@ -1,4 +1,4 @@
-//! Errors that no route makes, and what every answer has.
+//! Errors outside of the routes, and what every answer has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ async fn unknown_routes_and_methods_are_problems() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_json_is_told() {
+async fn a_client_that_excludes_json_gets_406() {
     let app = TestApp::sqlite().await;
     let refused = answer(app.get("/livez").header("accept", "text/html")).await;
     assert_eq!((refused.status, refused.problem()), (406, "not-acceptable"));
@@ -32,7 +32,7 @@ async fn a_client_that_takes_no_json_is_told() {
 }
 
 #[tokio::test]
-async fn the_most_specific_range_says_whether_json_is_taken() {
+async fn the_most_specific_range_decides_whether_json_is_accepted() {
     let app = TestApp::sqlite().await;
     for (accept, status) in [
         ("application/json;q=0, */*", 406),
@@ -46,7 +46,7 @@ async fn the_most_specific_range_says_whether_json_is_taken() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_encoding_is_answered_unencoded() {
+async fn a_client_that_refuses_all_encodings_is_answered_unencoded() {
     let app = TestApp::sqlite().await;
     let event = car_event("c1", json!({"text": "x".repeat(5000)}));
     for (accept, encoding) in [
@@ -67,7 +67,7 @@ async fn a_client_that_takes_no_encoding_is_answered_unencoded() {
 }
 
 #[tokio::test]
-async fn a_usable_request_id_comes_back_and_another_is_replaced() {
+async fn a_valid_request_id_is_returned_and_an_invalid_one_replaced() {
     let app = TestApp::sqlite().await;
     let kept = answer(app.get("/nowhere").header("x-request-id", "mine-1")).await;
     assert_eq!((kept.problem(), kept.header("x-request-id")), ("not-found", "mine-1"));
@@ -90,7 +90,7 @@ async fn scripts_may_call_and_read_our_headers() {
 }
 
 #[tokio::test]
-async fn named_origins_alone_may_call() {
+async fn only_listed_origins_may_call() {
     let flags = ["--cors-allowed-origins", "https://a.example,https://b.example"];
     let app = TestApp::sqlite_with(&flags).await;
     for (origin, allowed) in [("https://b.example", "https://b.example"), ("https://c.example", "")]
@@ -100,7 +100,7 @@ async fn named_origins_alone_may_call() {
     }
 }
 
-/// A clock that panics once after it was told to: an event without a uuid asks it for one.
+/// A clock that panics once after it is armed. It is asked for the uuid of an event without one.
 fn defective() -> (Clock, Arc<AtomicBool>) {
     let armed = Arc::new(AtomicBool::new(false));
     let (system, trigger) = (Clock::system(), Arc::clone(&armed));
@@ -125,17 +125,21 @@ async fn a_defect_is_a_problem_without_internals_and_the_connection_goes_on() {
             body.len()
         );
         armed.store(true, Ordering::SeqCst);
-        raw.say(&request).await;
-        let told = raw.until("}").await;
-        assert!(told.starts_with("HTTP/1.1 500"), "{told}");
-        assert!(told.contains("x-request-id: mine") && told.contains(r#""requestId":"mine""#));
-        assert!(told.contains("application/problem+json") && told.contains("problem:internal"));
+        raw.write(&request).await;
+        let answered = raw.read_until("}").await;
+        assert!(answered.starts_with("HTTP/1.1 500"), "{answered}");
+        assert!(
+            answered.contains("x-request-id: mine") && answered.contains(r#""requestId":"mine""#)
+        );
+        assert!(
+            answered.contains("application/problem+json") && answered.contains("problem:internal")
+        );
         for internals in ["secret", "panic", ".rs"] {
-            assert!(!told.contains(internals), "{told}");
+            assert!(!answered.contains(internals), "{answered}");
         }
         // the same connection, the same request
-        raw.say(&request).await;
-        assert_eq!(raw.success().await["success"], true);
+        raw.write(&request).await;
+        assert_eq!(raw.read_success().await["success"], true);
         assert_eq!(app.car("c1").await, json!({"path": path}));
     }
 }

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use crate::app::{TestApp, answer, car_event, car_event_of};
+use crate::app::{TestApp, answer, car_event, car_event_with_uuid};
 
 const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
 
 async fn an_event_is_applied_once_and_read_back(app: TestApp) {
-    let event = car_event_of(UUID, "c1", json!({"color": "red", "km": 1.50}));
+    let event = car_event_with_uuid(UUID, "c1", json!({"color": "red", "km": 1.50}));
     let first = app.send(&event).await;
     assert_eq!(first.status, 200);
     let made = json!([{"entityType": "Car", "entityId": "c1", "version": 1, "created": true}]);
@@ -19,7 +19,7 @@ async fn an_event_is_applied_once_and_read_back(app: TestApp) {
     let again = app.send(&event).await;
     assert_eq!((again.status, &again.body["duplicate"]), (200, &json!(true)));
     assert_eq!(again.body["entities"], made);
-    let other = app.send(&car_event_of(UUID, "c1", json!({"color": "blue"}))).await;
+    let other = app.send(&car_event_with_uuid(UUID, "c1", json!({"color": "blue"}))).await;
     assert_eq!((other.status, other.problem()), (409, "conflict"));
     assert_eq!(app.car("c1").await, json!({"color": "red", "km": 1.5}));
 
@@ -44,7 +44,7 @@ async fn an_event_is_applied_once_and_read_back_on_postgres() {
 }
 
 #[tokio::test]
-async fn the_server_makes_a_uuid_where_none_is_given() {
+async fn the_server_makes_a_uuid_if_none_is_given() {
     let app = TestApp::sqlite().await;
     let made = app.send(&car_event("c1", json!({}))).await;
     let uuid = made.body["eventId"].as_str().unwrap();
@@ -53,7 +53,7 @@ async fn the_server_makes_a_uuid_where_none_is_given() {
 }
 
 #[tokio::test]
-async fn a_broken_rule_is_listed_with_its_place() {
+async fn a_broken_rule_is_listed_with_its_pointer() {
     let app = TestApp::sqlite().await;
     let refused = app.send(&car_event("", json!({}))).await;
     assert_eq!((refused.status, refused.problem()), (422, "validation"));
@@ -74,7 +74,7 @@ async fn an_unknown_event_is_not_found_and_a_bad_uuid_malformed() {
 async fn draining_refuses_events_and_names_them() {
     let app = TestApp::sqlite().await;
     app.ingest.drain();
-    let refused = app.send(&car_event_of(UUID, "c1", json!({}))).await;
+    let refused = app.send(&car_event_with_uuid(UUID, "c1", json!({}))).await;
     assert_eq!((refused.status, refused.problem()), (503, "unavailable"));
     assert_eq!(refused.body["eventId"], UUID);
     assert!(!refused.header("retry-after").is_empty());

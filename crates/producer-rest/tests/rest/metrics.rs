@@ -1,8 +1,8 @@
-//! What the service tells of itself.
+//! The service's metrics.
 
 use serde_json::json;
 
-use crate::app::{TestApp, answer, car_event, car_event_of};
+use crate::app::{TestApp, answer, car_event, car_event_with_uuid};
 
 /// The value of a series, which must be there.
 #[track_caller]
@@ -32,13 +32,13 @@ async fn metrics(app: &TestApp) -> String {
 }
 
 #[tokio::test]
-async fn events_are_counted_by_what_their_senders_were_told() {
+async fn events_are_counted_by_the_result_that_their_sender_got() {
     let app = TestApp::sqlite().await;
     let uuid = "550e8400-e29b-41d4-a716-446655440000";
-    app.send(&car_event_of(uuid, "c1", json!({"km": 1}))).await;
+    app.send(&car_event_with_uuid(uuid, "c1", json!({"km": 1}))).await;
     app.send(&car_event("c1", json!({"km": 2}))).await;
-    app.send(&car_event_of(uuid, "c1", json!({"km": 1}))).await;
-    app.send(&car_event_of(uuid, "c1", json!({"km": 9}))).await;
+    app.send(&car_event_with_uuid(uuid, "c1", json!({"km": 1}))).await;
+    app.send(&car_event_with_uuid(uuid, "c1", json!({"km": 9}))).await;
     app.send(&car_event("", json!({}))).await;
     let lines = format!("{}\nno json\n", car_event("c2", json!({})));
     app.bulk("", "application/x-ndjson", lines).await;
@@ -48,8 +48,8 @@ async fn events_are_counted_by_what_their_senders_were_told() {
     app.send(&car_event("c1", json!({}))).await;
 
     let text = metrics(&app).await;
-    let told = ["created", "updated", "duplicate", "conflict", "invalid", "refused", "unknown"];
-    let counts = told.map(|result| events(&text, result));
+    let results = ["created", "updated", "duplicate", "conflict", "invalid", "refused", "unknown"];
+    let counts = results.map(|result| events(&text, result));
     assert_eq!(counts, [2.0, 1.0, 1.0, 1.0, 4.0, 1.0, 0.0], "{text}");
     assert_eq!(value(&text, "producer_entity_updates_total"), 3.0);
     assert_eq!(value(&text, "producer_ingest_queue_events"), 0.0);
@@ -87,7 +87,7 @@ async fn requests_are_counted_by_route_method_and_status() {
     assert!(!text.contains("c1") && !text.contains("at-all"), "no ids as labels: {text}");
 }
 
-async fn the_pool_and_the_process_are_told(app: TestApp, max: f64) {
+async fn pool_and_process_have_their_metrics(app: TestApp, max: f64) {
     answer(app.get("/api/v1/entities/Car/c1")).await;
     let text = metrics(&app).await;
     assert_eq!(value(&text, "producer_database_pool_max_connections"), max);
@@ -104,17 +104,17 @@ async fn the_pool_and_the_process_are_told(app: TestApp, max: f64) {
 }
 
 #[tokio::test]
-async fn the_pool_and_the_process_are_told_on_sqlite() {
-    the_pool_and_the_process_are_told(TestApp::sqlite().await, 4.0).await;
+async fn pool_and_process_have_their_metrics_on_sqlite() {
+    pool_and_process_have_their_metrics(TestApp::sqlite().await, 4.0).await;
 }
 
 #[tokio::test]
-async fn the_pool_and_the_process_are_told_on_postgres() {
-    the_pool_and_the_process_are_told(TestApp::postgres().await, 8.0).await;
+async fn pool_and_process_have_their_metrics_on_postgres() {
+    pool_and_process_have_their_metrics(TestApp::postgres().await, 8.0).await;
 }
 
 #[tokio::test]
-async fn where_operators_have_a_port_clients_do_not_see_metrics() {
+async fn with_an_admin_port_clients_see_no_metrics() {
     let app = TestApp::sqlite_with(&["--admin-port", "0"]).await;
     let hidden = answer(app.get("/metrics")).await;
     assert_eq!((hidden.status, hidden.problem()), (404, "not-found"));

@@ -14,7 +14,7 @@ fn chunk(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn lines_are_items_and_empty_ones_none() {
+async fn lines_are_items_and_empty_ones_are_skipped() {
     let app = TestApp::sqlite().await;
     let line = |n: u64| car_event("c1", json!({"n": n})).to_string();
     let body = format!("{}\r\n\n\r\n \t \n{}\nnonsense\n{}\n ", line(1), line(2), line(3));
@@ -27,7 +27,7 @@ async fn lines_are_items_and_empty_ones_none() {
 }
 
 #[tokio::test]
-async fn a_bad_line_harms_no_other() {
+async fn an_invalid_line_affects_no_other() {
     let app = TestApp::sqlite_with(&["--max-body-bytes", "200KiB"]).await;
     let good = car_event("c1", json!({})).to_string();
     let long = " ".repeat(300 << 10);
@@ -38,7 +38,7 @@ async fn a_bad_line_harms_no_other() {
 }
 
 #[tokio::test]
-async fn nothing_in_it_is_422_and_atomic_400() {
+async fn a_body_without_lines_is_422_and_atomic_400() {
     let app = TestApp::sqlite().await;
     let empty = app.bulk("", NDJSON, "\n\r\n").await;
     assert_eq!((empty.status, empty.problem()), (422, "validation"));
@@ -50,25 +50,25 @@ async fn nothing_in_it_is_422_and_atomic_400() {
 async fn events_are_applied_while_the_client_keeps_sending() {
     let app = TestApp::sqlite().await;
     let mut raw = app.connect().await;
-    raw.say(HEAD).await;
-    raw.say(chunk(&format!("{}\n", car_event("early", json!({"here": true}))))).await;
+    raw.write(HEAD).await;
+    raw.write(chunk(&format!("{}\n", car_event("early", json!({"here": true}))))).await;
     app.until_car("early", json!({"here": true})).await;
-    raw.say(chunk(&car_event("late", json!({})).to_string())).await;
-    raw.say("0\r\n\r\n").await;
-    assert!(raw.until("\"results\":[").await.contains("\"processedCount\":2"));
+    raw.write(chunk(&car_event("late", json!({})).to_string())).await;
+    raw.write("0\r\n\r\n").await;
+    assert!(raw.read_until("\"results\":[").await.contains("\"processedCount\":2"));
 }
 
 #[tokio::test]
 async fn a_stalled_body_ends_there_and_what_came_before_stands() {
     let app = TestApp::sqlite_with(&["--body-timeout", "200ms"]).await;
     let mut raw = app.connect().await;
-    raw.say(HEAD).await;
+    raw.write(HEAD).await;
     let event = car_event("c1", json!({"n": 1}));
-    raw.say(chunk(&format!("{event}\n{{\"eventHeader\""))).await;
-    let told = raw.success().await;
-    assert_eq!(told["success"], false);
-    assert_eq!(told["results"][1]["status"], "invalid");
-    assert_eq!((&told["processedCount"], &told["failedCount"]), (&json!(1), &json!(1)));
+    raw.write(chunk(&format!("{event}\n{{\"eventHeader\""))).await;
+    let answered = raw.read_success().await;
+    assert_eq!(answered["success"], false);
+    assert_eq!(answered["results"][1]["status"], "invalid");
+    assert_eq!((&answered["processedCount"], &answered["failedCount"]), (&json!(1), &json!(1)));
     assert_eq!(app.car("c1").await, json!({"n": 1}));
 }
 
@@ -99,7 +99,7 @@ async fn more_than_ten_thousand_results_keep_the_failures() {
 }
 
 #[tokio::test]
-async fn all_lines_together_list_a_thousand_broken_rules_at_most() {
+async fn all_lines_together_list_a_thousand_violations_at_most() {
     let app = TestApp::sqlite().await;
     let bad = json!({"eventHeader": {"eventName": ""},
         "eventBody": {"entities": vec![json!({}); 60]}});
@@ -116,54 +116,58 @@ async fn all_lines_together_list_a_thousand_broken_rules_at_most() {
 async fn draining_answers_what_was_read() {
     let app = TestApp::sqlite().await;
     let mut raw = app.connect().await;
-    raw.say(HEAD).await;
-    raw.say(chunk(&format!("{}\n", car_event("c1", json!({"n": 1}))))).await;
+    raw.write(HEAD).await;
+    raw.write(chunk(&format!("{}\n", car_event("c1", json!({"n": 1}))))).await;
     app.until_car("c1", json!({"n": 1})).await;
     app.shutdown.cancel();
     app.ingest.drain();
-    let told = raw.success().await;
-    assert_eq!((&told["success"], &told["processedCount"]), (&json!(false), &json!(1)));
-    raw.say("0\r\n\r\n").await;
+    let answered = raw.read_success().await;
+    assert_eq!((&answered["success"], &answered["processedCount"]), (&json!(false), &json!(1)));
+    raw.write("0\r\n\r\n").await;
     app.server.await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_body_far_beyond_every_limit_streams_through() {
+async fn a_body_far_over_every_limit_streams_through() {
     let limits = ["--max-body-bytes", "300KiB", "--body-buffer-bytes", "1MiB"];
-    // how fast it goes is not asked here
-    let patient = ["--request-timeout", "60s"];
-    let app = TestApp::sqlite_with(&[&limits[..], &patient].concat()).await;
+    // speed isn't tested here
+    let timeout = ["--request-timeout", "60s"];
+    let app = TestApp::sqlite_with(&[&limits[..], &timeout].concat()).await;
     let line = format!("{}\n", car_event("c1", json!({"text": "x".repeat(200 << 10)})));
     let mut raw = app.connect().await;
-    raw.say(HEAD).await;
+    raw.write(HEAD).await;
     for _ in 0..100 {
-        raw.say(chunk(&line)).await;
+        raw.write(chunk(&line)).await;
     }
-    raw.say("0\r\n\r\n").await;
-    let told = raw.success().await;
-    assert_eq!((&told["success"], &told["processedCount"]), (&json!(true), &json!(100)), "{told}");
+    raw.write("0\r\n\r\n").await;
+    let answered = raw.read_success().await;
+    assert_eq!(
+        (&answered["success"], &answered["processedCount"]),
+        (&json!(true), &json!(100)),
+        "{answered}"
+    );
 }
 
 #[tokio::test]
-async fn a_database_that_goes_midway_is_told_at_once() {
+async fn a_database_that_stops_midway_is_answered_at_once() {
     let server = tokio::task::spawn_blocking(Postgres::own).await.unwrap();
     let database = server.fresh_database().await;
     let app = TestApp::on(database.url()).await;
     let mut raw = app.connect().await;
-    raw.say(HEAD).await;
-    raw.say(chunk(&format!("{}\n", car_event("c1", json!({"n": 1}))))).await;
+    raw.write(HEAD).await;
+    raw.write(chunk(&format!("{}\n", car_event("c1", json!({"n": 1}))))).await;
     app.until_car("c1", json!({"n": 1})).await;
     server.stop();
-    raw.say(chunk(&format!("{}\n", car_event("c1", json!({"n": 2}))))).await;
-    // no end of the body is sent, and still the answer comes
-    let told = raw.success().await;
-    assert_eq!((&told["success"], &told["processedCount"]), (&json!(false), &json!(1)));
-    let second = &told["results"][1];
-    assert!(second["status"] == "unavailable" || second["status"] == "unknown", "{told}");
+    raw.write(chunk(&format!("{}\n", car_event("c1", json!({"n": 2}))))).await;
+    // the answer comes although the body hasn't ended
+    let answered = raw.read_success().await;
+    assert_eq!((&answered["success"], &answered["processedCount"]), (&json!(false), &json!(1)));
+    let second = &answered["results"][1];
+    assert!(second["status"] == "unavailable" || second["status"] == "unknown", "{answered}");
     assert!(second["eventId"].is_string());
-    // what still comes is read and dropped
-    raw.say(chunk(&format!("{}\n", car_event("c1", json!({"n": 3}))))).await;
-    raw.say("0\r\n\r\n").await;
+    // the rest of the body is read and dropped
+    raw.write(chunk(&format!("{}\n", car_event("c1", json!({"n": 3}))))).await;
+    raw.write("0\r\n\r\n").await;
     let again = app.bulk("", NDJSON, car_event("c1", json!({})).to_string()).await;
     assert_eq!(again.status, 503, "{again:?}");
 }

@@ -160,7 +160,7 @@ fn app<A: Api>(
         store: Arc::clone(&started.store),
         clock: Clock::system(),
         budget: Budget::new(settings.body_buffer_bytes),
-        in_hand: Budget::new(settings.max_concurrent_requests),
+        request_slots: Budget::new(settings.max_concurrent_requests),
         shutdown: CancellationToken::new(),
         settings,
         args,

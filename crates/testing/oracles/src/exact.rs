@@ -1,5 +1,5 @@
-//! JSON as another parser reads it, by the contract's rules for all JSON, with exact numbers: level
-//! by level through `serde_json`'s raw values, so that no float and no recursion limit comes in.
+//! JSON as `serde_json` reads it, by the contract's rules for all JSON, with exact numbers: level by
+//! level through raw values, so that neither floats nor a recursion limit interfere.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 const MAX_DEPTH: usize = 64;
 const MAX_DIGITS: usize = 400;
-/// Larger exponents stand on more digits than any input has.
+/// With a larger exponent a number has more digits than any input.
 const LARGEST_EXPONENT: i64 = 1 << 20;
 
 /// A JSON value that breaks no rule.
@@ -24,7 +24,7 @@ pub(crate) enum Exact {
 }
 
 impl Exact {
-    /// `None` where a rule is broken. `text` is JSON.
+    /// `None` if a rule is broken. `text` is JSON.
     pub(crate) fn read(text: &str) -> Option<Self> {
         Self::at_level(text.trim(), 1)
     }
@@ -104,7 +104,7 @@ impl Exact {
 pub(crate) struct Number(pub(crate) String);
 
 impl Number {
-    /// `None` where it needs too many digits.
+    /// `None` if it needs too many digits.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let unsigned = text.trim_start_matches('-');
         let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
@@ -120,7 +120,7 @@ impl Number {
         }
         let mut digits = format!("{int}{frac}");
         point += i64::try_from(int.len()).ok()?;
-        // so many zeros that the point stands between two digits
+        // so many zeros that the point is between two digits
         digits.insert_str(0, &"0".repeat(usize::try_from(1 - point).unwrap_or(0)));
         let point = usize::try_from(point.max(1)).ok()?;
         digits.push_str(&"0".repeat(point.saturating_sub(digits.len())));
@@ -139,7 +139,7 @@ impl Number {
         }
     }
 
-    /// Its value, where it is whole.
+    /// Its value, if it is an integer.
     pub(crate) fn whole(&self) -> Option<&str> {
         Some(self.value()).filter(|value| !value.contains('.'))
     }
@@ -151,12 +151,12 @@ impl PartialEq for Number {
     }
 }
 
-/// Whether another parser takes `bytes` as JSON, whatever it holds.
+/// Whether `serde_json` accepts `bytes` as JSON, by no other rules.
 pub(crate) fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<&RawValue>(bytes).is_ok()
 }
 
-/// The members of an object; `None` where it is none, or a key breaks a rule or stands twice.
+/// The members of an object; `None` if it is none, or a key breaks a rule or is duplicate.
 pub(crate) fn members(object: &str) -> Option<BTreeMap<String, &str>> {
     let all = all_members(object)?;
     let count = all.len();
@@ -164,20 +164,19 @@ pub(crate) fn members(object: &str) -> Option<BTreeMap<String, &str>> {
     (members.len() == count && !members.keys().any(|key| key.contains('\0'))).then_some(members)
 }
 
-/// The members of an object, also those that stand there twice; `None` where it is none, or a key
-/// is no text.
+/// The members of an object with duplicates; `None` if it is none, or a key is not text.
 pub(crate) fn all_members(object: &str) -> Option<Vec<(String, &str)>> {
     let Members(members) = serde_json::from_str(object).ok()?;
     Some(members.into_iter().map(|(key, value)| (key, value.get())).collect())
 }
 
-/// The elements of an array; `None` where it is none.
+/// The elements of an array; `None` if it is none.
 pub(crate) fn elements(array: &str) -> Option<Vec<&str>> {
     let elements: Vec<&RawValue> = serde_json::from_str(array).ok()?;
     Some(elements.into_iter().map(RawValue::get).collect())
 }
 
-/// A string; `None` where it is none or breaks a rule.
+/// A string; `None` if it is none or breaks a rule.
 pub(crate) fn string(text: &str) -> Option<String> {
     serde_json::from_str::<String>(text).ok().filter(|text| !text.contains('\0'))
 }

@@ -1,46 +1,49 @@
-//! Events read in place from protobuf against `prost`, and against the same event as REST's JSON.
+//! Events read in place from protobuf, compared with `prost`, and with the same event as REST's JSON.
 
 use bytes::Bytes;
 use producer_core::{Draft, Event, Problem, decode};
 use producer_grpc::proto::v1::{EntityUpdate, EventRequest, ProcessEventsRequest};
 use producer_grpc::{read_event, read_events};
 use prost::Message;
-use prost_types::value::Kind;
+use prost_types::value::Kind as ValueKind;
 use prost_types::{Struct, Value};
 use serde_json::value::RawValue;
 use serde_json::{Map, json, to_string};
 
-use crate::clock;
+use crate::clock::clock;
+use crate::map_wire_type::{Message as Kind, has_map_of_other_type};
 
 /// Levels that a Struct may have.
 const MAX_LEVELS: usize = 30;
 
-/// The same bytes are an event or a bulk call, and the same one.
+/// The same bytes are an event or a bulk call, with the same content.
 pub(crate) fn oracle(bytes: &[u8]) {
     let ours = |bytes: &[u8]| read_event(Bytes::copy_from_slice(bytes));
-    if let Some((ours, theirs)) = same_reading::<EventRequest, _>(bytes, ours) {
+    if let Some((ours, theirs)) = read_by_both::<EventRequest, _>(Kind::Event, bytes, ours) {
         same_event(ours, &theirs);
     }
     let ours = |bytes: &[u8]| read_events(Bytes::copy_from_slice(bytes));
-    if let Some(((atomic, ours), theirs)) = same_reading::<ProcessEventsRequest, _>(bytes, ours) {
-        assert_eq!((atomic, ours.len()), (theirs.atomic, theirs.events.len()));
-        ours.into_iter().zip(&theirs.events).for_each(|(ours, theirs)| same_event(ours, theirs));
+    if let Some((ours, theirs)) = read_by_both::<ProcessEventsRequest, _>(Kind::Call, bytes, ours) {
+        let (atomic, events) = ours;
+        assert_eq!((atomic, events.len()), (theirs.atomic, theirs.events.len()));
+        events.into_iter().zip(&theirs.events).for_each(|(ours, theirs)| same_event(ours, theirs));
     }
 }
 
-/// What both read, if both do. They agree on that but for two things: prost gives up on the depth of
-/// what nobody looks at, and it doesn't look at the wire type of maps; then ours must read the same
-/// message as prost writes it.
-fn same_reading<M: Message + Default, O: std::fmt::Debug>(
+/// What both read, if both can. They may differ in two points only. Prost limits the depth also of
+/// groups in unknown fields, which ours skips. And it accepts maps of another wire type: of such a
+/// message, ours must read what prost encodes after reading it.
+fn read_by_both<M: Message + Default, O: std::fmt::Debug>(
+    kind: Kind,
     bytes: &[u8],
     read: impl Fn(&[u8]) -> Result<O, Problem>,
 ) -> Option<(O, M)> {
     match (read(bytes), M::decode(bytes)) {
         (Ok(ours), Ok(theirs)) => Some((ours, theirs)),
-        (Err(refusal), Ok(theirs)) => {
-            let ours = read(&theirs.encode_to_vec());
-            assert!(ours.is_ok(), "{refusal}, {ours:?}");
-            None
+        (Err(error), Ok(theirs)) => {
+            assert!(has_map_of_other_type(kind, bytes), "only prost reads it: {error}");
+            let ours = read(&theirs.encode_to_vec()).expect("what prost encodes");
+            Some((ours, theirs))
         }
         (Ok(_), Err(error)) => {
             assert!(error.to_string().contains("recursion limit reached"), "{error}");
@@ -72,13 +75,25 @@ fn same_event(ours: Draft, theirs: &EventRequest) {
                 assert!(producer_core::json::same_value(ours, theirs), "{ours} {theirs}");
             }
         }
-        (Err(_), None | Some(Err(_))) => {}
-        (ours, theirs) => unreachable!("two verdicts: {ours:?} {theirs:?}"),
+        (Err(_), None) => {}
+        (Err(ours), Some(Err(theirs))) => assert_eq!(locations(&ours), locations(&theirs)),
+        (ours, theirs) => unreachable!("they differ: {ours:?} {theirs:?}"),
     }
 }
 
-/// The event as a REST client would send it; `None` where no JSON can say it, or the contract
-/// refuses it on gRPC alone.
+/// Where rules are broken. Order isn't compared, since our JSON has the header's members sorted; so
+/// of more violations than are listed, only the number is.
+fn locations(problem: &Problem) -> (usize, Vec<String>) {
+    let violations = &problem.violations;
+    let all =
+        violations.listed().iter().filter(|_| violations.listed().len() == violations.count());
+    let mut locations: Vec<_> = all.map(|violation| violation.location.pointer()).collect();
+    locations.sort_unstable();
+    (violations.count(), locations)
+}
+
+/// The event as a REST client would send it; `None` if it has no JSON form, or if the contract refuses
+/// it only on gRPC.
 fn as_json(event: &EventRequest) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(header) = &event.event_header {
@@ -115,7 +130,7 @@ fn attributes(entity: &EntityUpdate) -> Option<String> {
         given.push(to_string(&entity.updated_attributes).ok());
     }
     if let Some(object) = entity.attributes.as_ref().filter(|object| !object.fields.is_empty()) {
-        given.push(of_struct(object, 1));
+        given.push(struct_to_json(object, 1));
     }
     if let Some(text) = entity.attributes_json.as_deref().filter(|text| !text.is_empty()) {
         given.push(serde_json::from_str::<&RawValue>(text).ok().map(|json| json.get().to_owned()));
@@ -127,29 +142,212 @@ fn attributes(entity: &EntityUpdate) -> Option<String> {
     }
 }
 
-fn of_struct(object: &Struct, level: usize) -> Option<String> {
+fn struct_to_json(object: &Struct, level: usize) -> Option<String> {
     let member = |(key, value): (&String, &Value)| {
-        Some(format!("{}:{}", to_string(key).ok()?, of_value(value, level)?))
+        Some(format!("{}:{}", to_string(key).ok()?, value_to_json(value, level)?))
     };
     let members: Vec<_> = object.fields.iter().map(member).collect::<Option<_>>()?;
     (level <= MAX_LEVELS).then(|| format!("{{{}}}", members.join(",")))
 }
 
-fn of_value(value: &Value, level: usize) -> Option<String> {
+fn value_to_json(value: &Value, level: usize) -> Option<String> {
     match value.kind.as_ref()? {
-        Kind::NullValue(_) => Some("null".into()),
-        Kind::BoolValue(value) => Some(value.to_string()),
+        ValueKind::NullValue(_) => Some("null".into()),
+        ValueKind::BoolValue(value) => Some(value.to_string()),
         // Debug, since Display writes no exponents
-        Kind::NumberValue(number) => number.is_finite().then(|| format!("{number:?}")),
-        Kind::StringValue(text) => to_string(text).ok(),
-        Kind::StructValue(object) => of_struct(object, level + 1),
-        Kind::ListValue(list) => {
+        ValueKind::NumberValue(number) => number.is_finite().then(|| format!("{number:?}")),
+        ValueKind::StringValue(text) => to_string(text).ok(),
+        ValueKind::StructValue(object) => struct_to_json(object, level + 1),
+        ValueKind::ListValue(list) => {
             let values: Vec<_> = list
                 .values
                 .iter()
-                .map(|value| of_value(value, level + 1))
+                .map(|value| value_to_json(value, level + 1))
                 .collect::<Option<_>>()?;
             (level < MAX_LEVELS).then(|| format!("[{}]", values.join(",")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use producer_grpc::proto::v1::{EventBody, EventHeader};
+    use proptest::collection::{btree_map, hash_map, vec};
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+    use prost_types::ListValue;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(ValueKind::NullValue(0)),
+            any::<bool>().prop_map(ValueKind::BoolValue),
+            any::<i32>().prop_map(|number| ValueKind::NumberValue(number.into())),
+            "[a-z]{0,3}".prop_map(ValueKind::StringValue),
+        ];
+        let value = |kind| Value { kind: Some(kind) };
+        leaf.prop_map(value).prop_recursive(3, 10, 3, move |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..3)
+                    .prop_map(move |values| value(ValueKind::ListValue(ListValue { values }))),
+                btree_map("[a-z]{1,2}", inner, 0..3)
+                    .prop_map(move |fields| value(ValueKind::StructValue(Struct { fields }))),
+            ]
+        })
+    }
+
+    fn entity() -> impl Strategy<Value = EntityUpdate> {
+        let attributes = prop_oneof![
+            hash_map("[a-z]{1,2}", "[a-z]{0,2}", 0..3).prop_map(|updated_attributes| {
+                EntityUpdate { updated_attributes, ..EntityUpdate::default() }
+            }),
+            btree_map("[a-z]{1,2}", value(), 0..3).prop_map(|fields| {
+                EntityUpdate { attributes: Some(Struct { fields }), ..EntityUpdate::default() }
+            }),
+            r#"\{"a":[0-9]\}"#.prop_map(|json| {
+                EntityUpdate { attributes_json: Some(json), ..EntityUpdate::default() }
+            }),
+        ];
+        ("[A-Z]{1,3}", "[a-z]{1,3}", attributes).prop_map(|(entity_type, entity_id, attributes)| {
+            EntityUpdate { entity_type, entity_id, ..attributes }
+        })
+    }
+
+    /// A valid event.
+    fn event() -> impl Strategy<Value = EventRequest> {
+        ("[A-Z]{1,3}", "[A-Z]{0,3}", vec(entity(), 1..4)).prop_map(
+            |(event_name, event_type, entities)| EventRequest {
+                event_header: Some(EventHeader {
+                    event_name,
+                    event_type,
+                    ..EventHeader::default()
+                }),
+                event_body: Some(EventBody { entities }),
+            },
+        )
+    }
+
+    /// A varint in more bytes than it needs.
+    fn put_varint(out: &mut Vec<u8>, mut value: u64, padding: usize) {
+        while value > 0x7f {
+            out.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        out.push(value.to_le_bytes()[0]);
+        for _ in 0..padding {
+            *out.last_mut().expect("the last byte") |= 0x80;
+            out.push(0);
+        }
+    }
+
+    fn put_field(out: &mut Vec<u8>, number: u32, content: &[u8], padding: usize) {
+        put_varint(out, u64::from(number << 3 | 2), padding);
+        put_varint(out, content.len() as u64, padding);
+        out.extend_from_slice(content);
+    }
+
+    /// Whether several fields of this number merge instead of being several messages.
+    fn merges(kind: Kind, number: u32) -> bool {
+        let is_repeated = [(Kind::Call, 1), (Kind::Body, 1), (Kind::Struct, 1), (Kind::List, 1)];
+        !is_repeated.contains(&(kind, number))
+    }
+
+    /// The same message in an encoding that no library would choose: varints with padding, unknown
+    /// fields, messages in two pieces, each as `choices` say.
+    fn unusual(kind: Kind, mut bytes: &[u8], choices: &mut impl Iterator<Item = u8>) -> Vec<u8> {
+        let mut out = Vec::new();
+        while !bytes.is_empty() {
+            let choice = choices.next().unwrap_or_default();
+            let padding = usize::from(choice & 3);
+            match choice >> 2 & 3 {
+                1 => put_field(&mut out, 15, b"unknown", padding),
+                2 => out.extend([0x7b, 0x08, 0x01, 0x7c]), // a group with a field
+                _ => {}
+            }
+            let whole = bytes;
+            let (number, wire_type) = decode_key(&mut bytes).expect("a key");
+            if wire_type != WireType::LengthDelimited {
+                skip_field(wire_type, number, &mut bytes, DecodeContext::default())
+                    .expect("a field");
+                out.extend_from_slice(&whole[..whole.len() - bytes.len()]);
+                continue;
+            }
+            let len = usize::try_from(decode_varint(&mut bytes).expect("a length")).expect("short");
+            let (content, rest) = bytes.split_at(len);
+            bytes = rest;
+            let Some(child) = kind.child(number) else {
+                put_field(&mut out, number, content, padding);
+                continue;
+            };
+            let content = unusual(child, content, choices);
+            if choice >> 4 & 1 == 1 && merges(kind, number) {
+                let (first, second) = content.split_at(first_field(&content));
+                put_field(&mut out, number, first, padding);
+                put_field(&mut out, number, second, 0);
+            } else {
+                put_field(&mut out, number, &content, padding);
+            }
+        }
+        out
+    }
+
+    /// The length of the first field of a message.
+    fn first_field(message: &[u8]) -> usize {
+        let mut rest = message;
+        if !rest.is_empty() {
+            let (number, wire_type) = decode_key(&mut rest).expect("a key");
+            skip_field(wire_type, number, &mut rest, DecodeContext::default()).expect("a field");
+        }
+        message.len() - rest.len()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn an_unusual_encoding_of_an_event_is_that_event(
+            event in event(),
+            choices in vec(any::<u8>(), 0..60),
+        ) {
+            let bytes = unusual(Kind::Event, &event.encode_to_vec(), &mut choices.into_iter());
+            prop_assert_eq!(EventRequest::decode(&*bytes).expect("valid protobuf"), event);
+            prop_assert!(read_event(Bytes::copy_from_slice(&bytes)).is_ok());
+            oracle(&bytes);
+            let mut call = Vec::new();
+            put_field(&mut call, 1, &bytes, 1);
+            put_field(&mut call, 1, &bytes, 0);
+            oracle(&call);
+        }
+
+        #[test]
+        fn any_bytes_are_read_as_prost_reads_them(
+            event in event(),
+            choices in vec(any::<u8>(), 0..60),
+            changes in vec((any::<Index>(), any::<u8>()), 1..4),
+        ) {
+            let mut bytes = unusual(Kind::Event, &event.encode_to_vec(), &mut choices.into_iter());
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            oracle(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_map_of_another_wire_type_is_the_only_exception() {
+        let map = [("a".to_owned(), "b".to_owned())].into();
+        let entity = EntityUpdate { updated_attributes: map, ..EntityUpdate::default() };
+        let body = EventBody { entities: vec![entity] };
+        let event = EventRequest { event_header: None, event_body: Some(body) }.encode_to_vec();
+        assert!(!has_map_of_other_type(Kind::Event, &event));
+        let tag = |wire_type: u8| 3 << 3 | wire_type;
+        let other = event.iter().map(|&byte| if byte == tag(2) { tag(5) } else { byte });
+        let other: Vec<u8> = other.collect();
+        assert!(EventRequest::decode(&*other).is_ok());
+        assert!(has_map_of_other_type(Kind::Event, &other));
+        assert!(read_event(other.into()).is_err());
     }
 }

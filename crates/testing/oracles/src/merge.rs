@@ -1,12 +1,12 @@
-//! Both roads of the merge against RFC 7396.
+//! Both ways to merge, compared with RFC 7396.
 
 use producer_core::Patch;
 use producer_core::json::{Document, fold_flat, same_value};
 
 use crate::exact::Exact;
 
-/// Lines are patches, one after the other; those that are none are passed over. The document, a
-/// fold of the flat ones and the reference agree after each of them.
+/// Each line is a patch; lines that are none are skipped. The document, a fold of the flat patches
+/// and the reference agree after each of them.
 pub(crate) fn oracle(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let patches: Vec<Patch> =
@@ -51,7 +51,7 @@ fn twice_is_once(once: &Document<'_>, patch: &Patch) {
     assert_eq!(twice.to_json(), once.to_json());
 }
 
-/// What `rebuild` and `adopt` make of two documents.
+/// The patches between two documents, as `rebuild` and `adopt` compute them.
 fn paths_between(before: &Exact, after: &Exact) {
     let (from, to) = (before.written(), after.written());
     let (from, to) = (document(&from), document(&to));
@@ -61,7 +61,7 @@ fn paths_between(before: &Exact, after: &Exact) {
     assert_eq!(before.clone().merge_patch(&lacking), after.clone().merge_patch(before));
 }
 
-/// The fast road: patches folded into one, which `jsonb || jsonb` merges one level deep.
+/// As the fast path does: patches folded into one, which `jsonb || jsonb` merges one level deep.
 fn flat_patches_fold(patches: &[Patch]) {
     let mut expected = empty();
     let Some((first, rest)) = patches.split_first() else { return };

@@ -1,4 +1,4 @@
-//! The splitting of bodies into lines against a plain split.
+//! Bodies split into lines, compared with a plain split.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, header};
 use producer_rest::{NdjsonLine, ndjson_lines};
 
 /// The first byte says how long a line may be, the second seeds how the body is cut into chunks.
-/// Every way of cutting, and of compressing, gives the lines of a plain split.
+/// However it is cut, compressed or not, the lines are those of a plain split.
 pub(crate) fn oracle(bytes: &[u8]) {
     let [max_line, seed, body @ ..] = bytes else { return };
     let max_line = usize::from(*max_line);
@@ -21,15 +21,15 @@ pub(crate) fn oracle(bytes: &[u8]) {
         assert_eq!(lines(body, max_line, chunk, seed, &HeaderMap::new()), expected);
     }
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    let packed = gzip.write_all(body).and_then(|()| gzip.finish()).expect("into memory");
+    let compressed = gzip.write_all(body).and_then(|()| gzip.finish()).expect("into memory");
     let headers =
         HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
-    assert_eq!(lines(&packed, max_line, 5, *seed, &headers), expected);
-    // taken as if it were compressed, it may break off, but never harm
+    assert_eq!(lines(&compressed, max_line, 5, *seed, &headers), expected);
+    // read as if it were compressed it may break off, but not panic
     lines(body, max_line, 7, *seed, &headers);
 }
 
-/// What stands between two line feeds, without a CR before the second; blank ones are skipped.
+/// What is between two line feeds, without a CR before the second; blank lines are skipped.
 fn expected(body: &[u8], max_line: usize) -> Vec<NdjsonLine> {
     let lines = body.split(|&byte| byte == b'\n');
     let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));

@@ -6,10 +6,10 @@ use producer_core::{
 };
 use uuid::Uuid;
 
-use crate::clock;
+use crate::clock::clock;
 use crate::exact::{Exact, Number, all_members, elements, is_json, members, string};
 
-/// Our parse takes the same bytes as JSON, the same JSON as an event, and reads it the same.
+/// Our parser accepts the same bytes as JSON and the same JSON as an event, with the same content.
 pub(crate) fn oracle(bytes: &[u8]) {
     let verdict = decode::event(bytes, &clock());
     assert_eq!(!is_malformed(&verdict), is_json(bytes), "{verdict:?}");
@@ -20,7 +20,7 @@ pub(crate) fn oracle(bytes: &[u8]) {
     };
     assert!(!is_malformed(&bulk));
     attributes_agree(text);
-    an_item_gets_the_same_verdict(text, &verdict);
+    an_item_has_the_same_result(text, &verdict);
     let expected = expected_event(text);
     assert_eq!(verdict.is_ok(), expected.is_some(), "{verdict:?}");
     match (verdict, expected) {
@@ -28,7 +28,7 @@ pub(crate) fn oracle(bytes: &[u8]) {
             assert!(expected.is(&event), "{event:?}");
             assert_eq!(decode::event(to_json(&event).as_bytes(), &clock()), Ok(event));
         }
-        (Err(problem), _) => every_breach_has_its_place(text, &problem),
+        (Err(problem), _) => every_violation_has_its_location(text, &problem),
         _ => {}
     }
 }
@@ -49,7 +49,7 @@ fn attributes_agree(text: &str) {
     }
 }
 
-fn an_item_gets_the_same_verdict(text: &str, alone: &Result<Event, Problem>) {
+fn an_item_has_the_same_result(text: &str, alone: &Result<Event, Problem>) {
     let items = decode::events(format!("[{text},\n{text} ]").as_bytes(), &clock());
     let items = items.expect("an array of two");
     assert_eq!(items.len(), 2);
@@ -57,7 +57,7 @@ fn an_item_gets_the_same_verdict(text: &str, alone: &Result<Event, Problem>) {
         match (item, alone) {
             (Ok(item), Ok(alone)) => assert_eq!(item.updates(), alone.updates()),
             (Err(item), Err(alone)) => assert_eq!(item.violations, alone.violations),
-            _ => unreachable!("two verdicts: {item:?}, {alone:?}"),
+            _ => unreachable!("they differ: {item:?}, {alone:?}"),
         }
     }
 }
@@ -90,7 +90,7 @@ fn is_update(both: (&(String, String, Exact), &EntityUpdate)) -> bool {
         && Exact::read(update.patch().text()).as_ref() == Some(attributes)
 }
 
-/// The contract's table of fields; `None` where a rule is broken.
+/// The contract's table of fields; `None` if a rule is broken.
 fn expected_event(text: &str) -> Option<Expected> {
     let [header, body] = fields(text, ["eventHeader", "eventBody"])?;
     let [uuid, name, event_type, created, saved] =
@@ -118,7 +118,7 @@ fn update(text: &str) -> Option<(String, String, Exact)> {
     Some((id(entity_type?)?, id(entity_id?)?, attributes))
 }
 
-/// The members of these names, null and absent being one; the others must break no rule.
+/// The members of these names; null counts as absent. The others must break no rule.
 fn fields<'a, const N: usize>(object: &'a str, names: [&str; N]) -> Option<[Option<&'a str>; N]> {
     let mut members = members(object)?;
     let found = names.map(|name| members.remove(name).filter(|text| *text != "null"));
@@ -173,30 +173,30 @@ fn to_json(event: &Event) -> String {
     )
 }
 
-fn every_breach_has_its_place(text: &str, problem: &Problem) {
+fn every_violation_has_its_location(text: &str, problem: &Problem) {
     let listed = problem.violations.listed();
     assert_eq!(listed.len(), problem.violations.count().min(100));
     assert!(!listed.is_empty());
     for violation in listed {
-        assert!(leads_somewhere(text, &violation.location.0, violation), "{violation} in {text}");
+        assert!(exists(text, &violation.location.0, violation), "{violation} in {text}");
     }
 }
 
-/// Whether the place is one of the text. What is missed has only a parent there.
-fn leads_somewhere(text: &str, steps: &[Step], violation: &Violation) -> bool {
+/// Whether the location exists in the text. Of a required member that is missing, the parent does.
+fn exists(text: &str, steps: &[Step], violation: &Violation) -> bool {
     let Some((step, rest)) = steps.split_first() else { return true };
     match step {
         Step::Index(index) => elements(text)
             .and_then(|elements| elements.get(*index).copied())
-            .is_some_and(|element| leads_somewhere(element, rest, violation)),
-        // clipped, or no text that the reference could read
+            .is_some_and(|element| exists(element, rest, violation)),
+        // clipped, or not readable for the reference
         Step::Key(key) if key.ends_with('…') || key.contains('\u{fffd}') => true,
         Step::Key(key) => match all_members(text) {
             None => text.trim_start().starts_with('{'),
             Some(members) => {
-                let missed = rest.is_empty() && violation.detail == "is required";
+                let is_missing = rest.is_empty() && violation.detail == "is required";
                 let mut same = members.iter().filter(|(name, _)| name == key);
-                missed || same.any(|(_, value)| leads_somewhere(value, rest, violation))
+                is_missing || same.any(|(_, value)| exists(value, rest, violation))
             }
         },
     }

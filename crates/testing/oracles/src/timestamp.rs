@@ -1,4 +1,4 @@
-//! Dates against `chrono` and plain arithmetic.
+//! Dates, compared with `chrono` and plain arithmetic.
 
 use chrono::{DateTime, Utc};
 use producer_core::Timestamp;
@@ -8,7 +8,7 @@ use crate::exact::{Number, is_json};
 const YEARS_1_TO_9999: std::ops::RangeInclusive<i128> =
     -62_135_596_800_000_000..=253_402_300_799_999_999;
 
-/// The same texts and numbers are moments, and the same ones.
+/// The same texts and numbers are valid, and mean the same time.
 pub(crate) fn oracle(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let moment = Timestamp::from_text(text).ok();
@@ -18,10 +18,10 @@ pub(crate) fn oracle(bytes: &[u8]) {
         assert_eq!(Timestamp::from(DateTime::<Utc>::from(moment)), moment);
     }
     if is_json(bytes) && text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-        // what the reference can't write out is refused before it is read as a date
+        // a number that the reference can't write out is refused before it is read as a date
         if let Some(number) = Number::read(text.trim_end()) {
             let moment = Timestamp::from_number(text.trim_end()).ok();
-            assert_eq!(moment.map(micros), number.whole().and_then(of_millis), "{text}");
+            assert_eq!(moment.map(micros), number.whole().and_then(from_millis), "{text}");
         }
     }
 }
@@ -33,7 +33,7 @@ fn micros(moment: Timestamp) -> i128 {
 fn expected(text: &str) -> Option<i128> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
-        return of_millis(text);
+        return from_millis(text);
     }
     let moment = DateTime::parse_from_rfc3339(&strict(text)?).ok()?;
     let is_leap_second = text.get(17..19) == Some("60");
@@ -42,7 +42,7 @@ fn expected(text: &str) -> Option<i128> {
     (!is_leap_second && YEARS_1_TO_9999.contains(&micros)).then_some(micros)
 }
 
-fn of_millis(digits: &str) -> Option<i128> {
+fn from_millis(digits: &str) -> Option<i128> {
     let negative = digits.starts_with('-');
     let significant = digits.trim_start_matches('-').trim_start_matches('0');
     let millis = if significant.is_empty() { 0 } else { significant.parse::<i128>().ok()? };
@@ -50,8 +50,8 @@ fn of_millis(digits: &str) -> Option<i128> {
     YEARS_1_TO_9999.contains(&micros).then_some(micros)
 }
 
-/// The text without the liberties that the contract takes beyond RFC 3339: with an offset, and a
-/// colon in it. `None`: a sign that only chrono takes.
+/// The text in strict RFC 3339, which wants an offset with a colon where the contract doesn't.
+/// `None`: a sign that only chrono accepts.
 fn strict(text: &str) -> Option<String> {
     if !text.is_ascii() {
         return None;

@@ -1,11 +1,11 @@
-//! What fuzzing has kept, again: every input of the corpus through its oracle, and mutations of it.
+//! Every oracle on its corpus, which fuzzing has collected, and on mutations of it.
 
 use std::fs;
 use std::path::Path;
 
 use oracles::{ALL, check};
 
-/// Mutations of each target's corpus; `ORACLE_CASES` sets another number.
+/// The number of mutations for each oracle; `ORACLE_CASES` overrides it.
 const CASES: usize = 1000;
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {

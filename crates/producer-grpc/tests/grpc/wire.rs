@@ -1,19 +1,13 @@
-//! What the wire may bring: bytes that are no message, limits, compression, metadata.
-
-mod common;
+//! Requests on the wire: bytes that can't be decoded, limits, compression, metadata.
 
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use common::raw::{PROCESS, STREAM, answered_call, exchange, framed, raw, unframed};
-use common::{Service, error_info, event, of_updates};
 use futures_util::future::{Either, select};
 use futures_util::stream::{iter, once};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use producer_grpc::Grpc;
 use producer_grpc::proto::v1::{EntityUpdate, EventBody, EventRequest, EventResult, EventStatus};
-use producer_server::{Api, Connection};
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
@@ -25,8 +19,11 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::app::{Service, error_info, event, event_of};
+use crate::raw::{PROCESS, STREAM, answered_call, exchange, framed, raw, unframed};
+
 #[tokio::test]
-async fn bytes_that_are_no_message_are_the_clients_fault() {
+async fn bytes_that_cannot_be_decoded_are_the_clients_error() {
     let service = Service::start().await;
     let bad_utf8 = [0x0a, 0x03, 0x12, 0x01, 0xff];
     let bodies = [
@@ -43,6 +40,12 @@ async fn bytes_that_are_no_message_are_the_clients_fault() {
         assert_eq!(status.code(), Code::InvalidArgument, "{body:?} {status}");
         assert_eq!(error_info(&status).reason, reason);
     }
+    // also where the codec isn't ours
+    for path in ["/producer.v1.EventService/GetEvent", "/grpc.health.v1.Health/Check"] {
+        let status = raw(service.address, path, &[], framed(0, &[0xff; 9])).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{path} {status}");
+        assert_eq!(error_info(&status).reason, "MALFORMED");
+    }
 }
 
 /// An event whose attributes are a Struct of so many levels.
@@ -57,12 +60,12 @@ fn nested(levels: usize) -> EventRequest {
 }
 
 #[tokio::test]
-async fn a_struct_too_deep_to_store_is_no_event_and_one_too_deep_to_read_no_message() {
+async fn a_struct_too_deep_to_store_is_invalid_and_one_too_deep_to_decode_malformed() {
     let service = Service::start().await;
     for (levels, reason) in [(31, "VALIDATION"), (33, "VALIDATION"), (34, "MALFORMED")] {
         let status = service.client().await.process_event(nested(levels)).await.expect_err("400");
-        let told = (status.code(), error_info(&status).reason);
-        assert_eq!(told, (Code::InvalidArgument, reason.to_owned()), "{levels} levels");
+        let got = (status.code(), error_info(&status).reason);
+        assert_eq!(got, (Code::InvalidArgument, reason.to_owned()), "{levels} levels");
     }
 }
 
@@ -75,17 +78,17 @@ async fn fields_that_come_in_parts_are_merged_and_the_last_value_counts() {
         updated_attributes: [(key.to_owned(), value.to_owned())].into(),
         ..EntityUpdate::default()
     };
-    // of an entity in two parts: its id, and a key of its map, twice
+    // an entity in parts: its id and a key of its map occur twice
     let parts = [update("1", "a", "1"), update("2", "a", "2"), update("2", "b", "3")];
     let entity = parts.iter().flat_map(Message::encode_to_vec).collect::<Vec<_>>();
     let entity = [&[0x0a][..], &[u8::try_from(entity.len()).expect("short")], &entity].concat();
     let body = |bytes: &[u8]| [&[0x12, u8::try_from(bytes.len()).expect("short")], bytes].concat();
     let other = EventBody { entities: vec![update("3", "c", "4")] }.encode_to_vec();
-    let header = of_updates("", vec![])
+    let header = event_of("", vec![])
         .event_header
         .map(|header| EventRequest { event_header: Some(header), event_body: None });
     let header = header.expect("a header").encode_to_vec();
-    // and of an event in two parts: its body, which comes before the header
+    // and an event in parts: its body, partly before the header
     let message = [body(&entity), header, body(&other)].concat();
     let status = raw(service.address, PROCESS, &[], framed(0, &message)).await;
     assert_eq!(status.code(), Code::Ok, "{status}");
@@ -106,13 +109,13 @@ async fn a_stream_ends_with_garbage_after_the_results_of_what_came_before() {
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         assert_eq!(error_info(&status).reason, "MALFORMED");
         let results = unframed::<EventResult>(results);
-        let told: Vec<_> = results.iter().map(|result| (result.index, result.status())).collect();
-        assert_eq!(told, [(0, EventStatus::Processed), (1, EventStatus::Processed)]);
+        let got: Vec<_> = results.iter().map(|result| (result.index, result.status())).collect();
+        assert_eq!(got, [(0, EventStatus::Processed), (1, EventStatus::Processed)]);
     }
 }
 
 #[tokio::test]
-async fn what_is_no_grpc_or_no_method_is_told_so() {
+async fn unknown_encodings_and_methods_have_their_status() {
     let service = Service::start().await;
     let status = raw(service.address, PROCESS, &[("grpc-encoding", "br")], framed(0, b"")).await;
     assert_eq!(error_info(&status).reason, "MEDIA_TYPE");
@@ -123,14 +126,14 @@ async fn what_is_no_grpc_or_no_method_is_told_so() {
     );
     let status = raw(service.address, "/", &[], vec![]).await;
     assert_eq!(status.code(), Code::Unimplemented);
-    // an unreadable deadline of the client's is no reason to refuse its event
+    // an invalid deadline is no reason to refuse the event
     let body = framed(0, &event("", "1", "{}").encode_to_vec());
     let status = raw(service.address, PROCESS, &[("grpc-timeout", "soon")], body).await;
     assert_eq!(status.code(), Code::Ok);
 }
 
 #[tokio::test]
-async fn compressed_messages_are_taken_within_the_limit() {
+async fn compressed_messages_are_accepted_within_the_limit() {
     let service = Service::start_with(&["--max-body-bytes", "64KiB"]).await;
     for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
         let mut client = service.client().await.send_compressed(encoding);
@@ -159,7 +162,7 @@ async fn a_message_over_the_limit_is_out_of_range() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_budget_is_refused_and_the_next_one_taken() {
+async fn a_body_over_the_budget_is_refused_and_the_next_one_accepted() {
     let service = Service::start_with(&["--body-buffer-bytes", "64KiB"]).await;
     let mut client = service.client().await;
     let large = event("", "1", &format!(r#"{{"a":"{}"}}"#, "x".repeat(70_000)));
@@ -170,12 +173,12 @@ async fn a_body_over_the_budget_is_refused_and_the_next_one_taken() {
     );
     for _ in 0..4 {
         let event = event("", "1", &format!(r#"{{"a":"{}"}}"#, "x".repeat(30_000)));
-        client.process_event(event).await.expect("what was lease is given back");
+        client.process_event(event).await.expect("the leased bytes are returned");
     }
 }
 
 #[tokio::test]
-async fn a_call_beyond_those_in_hand_is_refused_and_health_answers_all_the_same() {
+async fn a_call_over_the_concurrency_limit_is_refused_and_health_still_answers() {
     let service = Service::start_with(&["--max-concurrent-requests", "1"]).await;
     let message = Bytes::from(framed(0, &event("", "1", "{}").encode_to_vec()));
     let call = || {
@@ -186,9 +189,9 @@ async fn a_call_beyond_those_in_hand_is_refused_and_health_answers_all_the_same(
         (go_on, Box::pin(answered_call(service.address, PROCESS, body)))
     };
     let ((go_on, call), (other_go_on, other_call)) = (call(), call());
-    let (refused, in_hand, go_on) = match select(call, other_call).await {
-        Either::Left(((status, _), in_hand)) => (status, in_hand, other_go_on),
-        Either::Right(((status, _), in_hand)) => (status, in_hand, go_on),
+    let (refused, admitted, go_on) = match select(call, other_call).await {
+        Either::Left(((status, _), admitted)) => (status, admitted, other_go_on),
+        Either::Right(((status, _), admitted)) => (status, admitted, go_on),
     };
     assert_eq!(
         (refused.code(), error_info(&refused).reason.as_str()),
@@ -198,9 +201,9 @@ async fn a_call_beyond_those_in_hand_is_refused_and_health_answers_all_the_same(
     let answer = health.check(HealthCheckRequest::default()).await;
     assert_eq!(answer.expect("an answer").get_ref().status(), ServingStatus::Serving);
     go_on.send(message.slice(7..)).expect("the call goes on");
-    assert_eq!(in_hand.await.0.code(), Code::Ok, "who is in hand is served");
+    assert_eq!(admitted.await.0.code(), Code::Ok, "the admitted call is served");
     let next = service.client().await.process_event(event("", "1", "{}")).await;
-    next.expect("its place is free");
+    next.expect("its slot is free");
 }
 
 #[tokio::test]
@@ -215,7 +218,7 @@ async fn an_error_stays_below_four_kib_as_sent() {
     let status = service
         .client()
         .await
-        .process_event(of_updates(&long, vec![update; 100]))
+        .process_event(event_of(&long, vec![update; 100]))
         .await
         .expect_err("many broken rules");
     let headers = status.into_http::<()>().headers().clone();
@@ -227,7 +230,7 @@ async fn an_error_stays_below_four_kib_as_sent() {
 }
 
 #[tokio::test]
-async fn the_request_id_is_the_clients_where_it_is_fine() {
+async fn the_request_id_is_the_clients_if_it_is_valid() {
     let service = Service::start().await;
     let mut client = service.client().await;
     let mut call = Request::new(event("", "1", "{}"));
@@ -241,30 +244,6 @@ async fn the_request_id_is_the_clients_where_it_is_fine() {
     let id = &error_info(&status).metadata["request_id"];
     assert_ne!(id, "not mine");
     assert_eq!(status.metadata().get("x-request-id").map(|id| id.as_bytes()), Some(id.as_bytes()));
-}
-
-#[tokio::test]
-async fn health_follows_readiness() {
-    let service = Service::start().await;
-    let mut client = HealthClient::new(service.channel().await);
-    for name in ["", "producer.v1.EventService", "com.example.grpc.EventService"] {
-        let answer = client.check(HealthCheckRequest { service: name.into() }).await;
-        assert_eq!(answer.expect("known").get_ref().status(), ServingStatus::Serving);
-    }
-    let unknown = client.check(HealthCheckRequest { service: "no".into() }).await;
-    assert_eq!(unknown.expect_err("unknown").code(), Code::NotFound);
-    let stream = tokio::net::TcpStream::connect(service.address).await.expect("a connection");
-    let healthy = Grpc::healthcheck(service.address, Connection::Left(stream)).await;
-    assert_eq!(healthy, Ok(()));
-
-    let watch = client.watch(HealthCheckRequest::default()).await.expect("a watch");
-    let mut watch = watch.into_inner();
-    let mut next = async || watch.next().await.map(|answer| answer.expect("a status").status());
-    assert_eq!(next().await, Some(ServingStatus::Serving));
-    service.drain();
-    assert_eq!(next().await, Some(ServingStatus::NotServing));
-    assert_eq!(next().await, None, "a watcher doesn't hold the stop up");
-    service.stopped().await;
 }
 
 #[tokio::test]

@@ -1,9 +1,5 @@
 //! A service on a real socket and a real database, and clients of it.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
-pub(crate) mod raw;
-
 use std::net::SocketAddr;
 
 use clap::Parser;
@@ -29,7 +25,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt};
 
 #[derive(Debug, Parser)]
-struct Line {
+struct CommandLine {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -41,7 +37,7 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) app: App<Args>,
     task: JoinHandle<std::io::Result<()>>,
-    file: Option<SqliteFile>,
+    _file: Option<SqliteFile>,
 }
 
 impl Service {
@@ -54,7 +50,7 @@ impl Service {
     pub(crate) async fn start_with(flags: &[&str]) -> Self {
         let file = sqlite_file();
         let service = Self::on(&file.url(), flags).await;
-        Self { file: Some(file), ..service }
+        Self { _file: Some(file), ..service }
     }
 
     pub(crate) async fn on(url: &str, flags: &[&str]) -> Self {
@@ -64,8 +60,8 @@ impl Service {
     /// With a clock of the test's own.
     pub(crate) async fn with_clock(clock: Clock, url: &str, flags: &[&str]) -> Self {
         let line = ["test", "--database-url", url].into_iter().chain(flags.iter().copied());
-        let Line { settings, args } = Line::parse_from(line);
-        let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a usable URL"));
+        let CommandLine { settings, args } = CommandLine::parse_from(line);
+        let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a valid URL"));
         migrate::up(&database).await.expect("a migrated database");
         let store = store::connect(&settings.database()).await.expect("a store");
         let ingest = Ingest::start(store.clone(), settings.limits(), &Handle::current());
@@ -75,7 +71,7 @@ impl Service {
             store,
             clock,
             budget: Budget::new(settings.body_buffer_bytes),
-            in_hand: Budget::new(settings.max_concurrent_requests),
+            request_slots: Budget::new(settings.max_concurrent_requests),
             shutdown: CancellationToken::new(),
             settings,
             args,
@@ -83,7 +79,7 @@ impl Service {
         let listener = producer_server::serve::bind(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.local_addr().expect("an address");
         let task = tokio::spawn(Grpc::serve(app.clone(), listener.into()));
-        Self { address, app, task, file: None }
+        Self { address, app, task, _file: None }
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -94,7 +90,7 @@ impl Service {
         EventServiceClient::new(self.channel().await)
     }
 
-    /// The document of an entity and its version.
+    /// The version of an entity and its document.
     pub(crate) async fn entity(&self, entity_type: &str, entity_id: &str) -> Option<(u64, String)> {
         let request = GetEntityRequest {
             entity_type: entity_type.into(),
@@ -113,7 +109,7 @@ impl Service {
         }
     }
 
-    /// Stops it as a signal would.
+    /// Shuts down as on a signal.
     pub(crate) fn drain(&self) {
         self.app.shutdown.cancel();
         self.app.ingest.drain();
@@ -139,10 +135,10 @@ pub(crate) fn event(uuid: &str, entity_id: &str, attributes_json: &str) -> Event
         attributes_json: Some(attributes_json.into()),
         ..EntityUpdate::default()
     };
-    of_updates(uuid, vec![update])
+    event_of(uuid, vec![update])
 }
 
-pub(crate) fn of_updates(uuid: &str, entities: Vec<EntityUpdate>) -> EventRequest {
+pub(crate) fn event_of(uuid: &str, entities: Vec<EntityUpdate>) -> EventRequest {
     EventRequest {
         event_header: Some(EventHeader {
             uuid: uuid.into(),
@@ -153,7 +149,7 @@ pub(crate) fn of_updates(uuid: &str, entities: Vec<EntityUpdate>) -> EventReques
     }
 }
 
-/// Our `ErrorInfo`, which every error of ours carries.
+/// Our `ErrorInfo`, which every error of ours has.
 pub(crate) fn error_info(status: &Status) -> ErrorInfo {
     let info = status.get_details_error_info().expect("an ErrorInfo");
     assert_eq!(info.domain, "producer");
@@ -171,8 +167,8 @@ pub(crate) async fn client_of(address: SocketAddr) -> EventServiceClient<Channel
     EventServiceClient::new(channel_to(address).await)
 }
 
-/// Sends events until the service takes no more of them, or `most` are sent. That it takes no more
-/// shows in the calls of another client that it answers meanwhile.
+/// Sends events until the service reads no more of them, or `most` are sent. It reads no more if it
+/// answers many calls of another client meanwhile.
 pub(crate) async fn send_until_no_room(
     sender: &mpsc::Sender<EventRequest>,
     other: &EventServiceClient<Channel>,
@@ -180,7 +176,7 @@ pub(crate) async fn send_until_no_room(
     most: usize,
 ) -> usize {
     const ANSWERS: usize = 200;
-    // asked to its end: a client that resets its calls is turned out
+    // each until its answer: a client that resets calls is disconnected
     let ask = async |mut other: EventServiceClient<Channel>| {
         other.health_check(HealthRequest::default()).await.expect("an answer");
     };

@@ -1,10 +1,7 @@
-//! `StreamEvents`: order, flow, and how it ends.
-
-mod common;
+//! `StreamEvents`: order, flow control, and how it ends.
 
 use std::time::Duration;
 
-use common::{Service, error_info, event, on_both, send_until_no_room};
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use producer_grpc::proto::v1::{EventRequest, EventStatus};
 use tokio::sync::mpsc;
@@ -14,10 +11,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
+use crate::app::{Service, error_info, event, on_both, send_until_no_room};
+
 const DEADLINE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn results_come_in_order_with_bad_events_among_them() {
+async fn results_come_in_order_also_of_invalid_events() {
     on_both(|service| async move {
         let events = (0..3000).map(|i| match i % 7 {
             3 => EventRequest::default(),
@@ -76,33 +75,33 @@ async fn a_stream_may_idle_between_messages() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_is_read_from_no_more() {
+async fn a_client_that_reads_no_results_is_not_read_from() {
     let service = Service::start().await;
     let (sender, events) = mpsc::channel(1);
     let endpoint = Channel::from_shared(format!("http://{}", service.address)).expect("a URL");
-    // results that nobody reads may fill this much on the client's side
+    // results that nobody reads fill at most this on the client's side
     let endpoint = endpoint.initial_stream_window_size(65_535);
     let mut client = EventServiceClient::new(endpoint.connect().await.expect("a connection"));
     let call = tokio::spawn(async move { client.stream_events(ReceiverStream::new(events)).await });
     let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(1000));
     let entities: Vec<_> = (0..1000).map(|i| event("", &i.to_string(), &long)).collect();
-    // far more than windows and the call's share of the queue can hold
+    // far more than flow control and the call's share of the queue let through
     let most = 100_000;
     let next = |sent: usize| entities[sent % 1000].clone();
     let sent = send_until_no_room(&sender, &service.client().await, next, most).await;
     assert!(sent < most, "the server must stop reading");
     drop(sender);
     let mut results = call.await.expect("no panic").expect("a stream").into_inner();
-    let mut told = 0;
+    let mut received = 0;
     while let Some(result) = results.message().await.expect("no error") {
         assert_eq!(result.status(), EventStatus::Processed);
-        told += 1;
+        received += 1;
     }
-    assert!(told >= sent, "{told} of {sent}");
+    assert!(received >= sent, "{received} of {sent}");
 }
 
 #[tokio::test]
-async fn a_stream_ends_after_the_results_of_what_came_before_too_large_an_event() {
+async fn an_event_that_is_too_large_ends_a_stream_after_the_results_before_it() {
     let service = Service::start_with(&["--max-body-bytes", "64KiB"]).await;
     let large = event("", "1", &format!(r#"{{"a":"{}"}}"#, "x".repeat(70_000)));
     let events = iter([event("", "1", "{}"), event("", "2", "{}"), large, event("", "3", "{}")]);
@@ -122,7 +121,7 @@ async fn a_stream_ends_after_the_results_of_what_came_before_too_large_an_event(
 }
 
 #[tokio::test]
-async fn a_draining_service_answers_what_it_read_and_ends_the_stream() {
+async fn a_draining_service_sends_the_results_of_what_it_read_and_ends_the_stream() {
     let service = Service::start().await;
     let (sender, events) = mpsc::channel(10);
     let mut client = service.client().await;
@@ -139,5 +138,5 @@ async fn a_draining_service_answers_what_it_read_and_ends_the_stream() {
     );
 
     drop((results, client, sender));
-    timeout(DEADLINE, service.stopped()).await.expect("the stop is not lease up");
+    timeout(DEADLINE, service.stopped()).await.expect("the shutdown isn't delayed");
 }

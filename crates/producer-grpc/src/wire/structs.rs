@@ -1,4 +1,4 @@
-//! `google.protobuf.Struct` to the text of a JSON object, from the wire, and back.
+//! `google.protobuf.Struct`, read from the wire as the text of a JSON object, and back.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,13 +7,13 @@ use producer_core::{Location, Step, Violations, json};
 use prost_types::value::Kind as ProstKind;
 use prost_types::{ListValue, Struct, Value};
 
-use crate::wire::{DecodeError, messages, parts};
+use super::fields::{DecodeError, fields, messages};
 
-/// Levels that a Struct may have, itself the first.
+/// Levels that a Struct may have. Its own is the first.
 pub(crate) const MAX_LEVELS: usize = 30;
-/// Messages inside each other that protobuf's parsers read at all.
+/// Levels of messages that protobuf's parsers accept.
 const READ_DEPTH: usize = 100;
-/// Of them the Struct itself, in an `EventRequest`: behind its body and its entity.
+/// The level of a Struct in an `EventRequest`, below the event's body and the entity.
 const STRUCT_DEPTH: usize = 3;
 
 const FIELDS: u32 = 1;
@@ -21,16 +21,16 @@ const KEY: u32 = 1;
 const VALUE: u32 = 2;
 const VALUES: u32 = 1;
 
-/// The entries of a Struct as they stand on the wire: of a key that stands twice the last.
+/// The undecoded entries of a Struct by key; the last one of a duplicate key.
 type Members<'a> = BTreeMap<&'a str, &'a [u8]>;
 
-/// A message may come in pieces, which merge.
+/// A message may come in several pieces, which merge.
 type Pieces<'a> = Vec<&'a [u8]>;
 
-/// What a `Value` is.
+/// The kind of a `Value`.
 #[derive(Debug, Clone)]
 enum Kind<'a> {
-    Nothing,
+    Absent,
     Null,
     Number(f64),
     Text(&'a str),
@@ -39,7 +39,7 @@ enum Kind<'a> {
     List(Pieces<'a>),
 }
 
-/// Whether a Struct has any member.
+/// Whether a Struct has any field.
 pub(crate) fn has_fields(object: &[u8]) -> bool {
     messages(object, FIELDS).next().is_some()
 }
@@ -48,8 +48,8 @@ pub(crate) fn has_fields(object: &[u8]) -> bool {
 /// back as the same double.
 ///
 /// # Errors
-/// Where it is no Struct, also in what a later value replaces. Inside: every value without a kind,
-/// number that JSON doesn't have, and value too deep, with its place.
+/// Outer: the bytes are no Struct, even where a later value replaces them. Inner: the locations of
+/// values without a kind, of numbers that JSON doesn't have, and of values that are too deep.
 pub(crate) fn to_json<'a>(
     object: impl Iterator<Item = Result<&'a [u8], DecodeError>>,
 ) -> Result<Result<String, Violations>, DecodeError> {
@@ -58,7 +58,7 @@ pub(crate) fn to_json<'a>(
     Ok(if writer.violations.is_empty() { Ok(writer.text) } else { Err(writer.violations) })
 }
 
-/// `depth` is the Struct's, here and below that of the message that is read.
+/// `depth` is the level of the message in question, here and in the functions below.
 fn members<'a>(object: &[&'a [u8]], depth: usize) -> Result<Members<'a>, DecodeError> {
     let mut members = Members::new();
     for piece in object {
@@ -74,38 +74,38 @@ fn members<'a>(object: &[&'a [u8]], depth: usize) -> Result<Members<'a>, DecodeE
 
 fn key(entry: &[u8]) -> Result<&str, DecodeError> {
     let mut key = "";
-    for part in parts(entry) {
-        let part = part?;
-        match part.number {
-            KEY => key = part.text()?,
-            VALUE => _ = part.message()?,
+    for field in fields(entry) {
+        let field = field?;
+        match field.number {
+            KEY => key = field.text()?,
+            VALUE => _ = field.message()?,
             _ => {}
         }
     }
     Ok(key)
 }
 
-/// Of several kinds the last; pieces of a Struct or list that follow each other are one.
+/// The last one of several kinds. Successive pieces of a Struct or list count as one.
 fn kind<'a>(
     value: impl Iterator<Item = Result<&'a [u8], DecodeError>>,
     depth: usize,
 ) -> Result<Kind<'a>, DecodeError> {
-    let mut kind = Kind::Nothing;
+    let mut kind = Kind::Absent;
     for piece in value {
         check_depth(depth)?;
-        for part in parts(piece?) {
-            let part = part?;
-            let next = match (part.number, &mut kind) {
-                (1, _) => part.varint().map(|_| Kind::Null)?,
-                (2, _) => Kind::Number(part.double()?),
-                (3, _) => Kind::Text(part.text()?),
-                (4, _) => Kind::Bool(part.varint()? != 0),
+        for field in fields(piece?) {
+            let field = field?;
+            let next = match (field.number, &mut kind) {
+                (1, _) => field.varint().map(|_| Kind::Null)?,
+                (2, _) => Kind::Number(field.double()?),
+                (3, _) => Kind::Text(field.text()?),
+                (4, _) => Kind::Bool(field.varint()? != 0),
                 (5, Kind::Struct(pieces)) | (6, Kind::List(pieces)) => {
-                    pieces.push(part.message()?);
+                    pieces.push(field.message()?);
                     continue;
                 }
-                (5, _) => Kind::Struct(vec![part.message()?]),
-                (6, _) => Kind::List(vec![part.message()?]),
+                (5, _) => Kind::Struct(vec![field.message()?]),
+                (6, _) => Kind::List(vec![field.message()?]),
                 _ => continue,
             };
             check(&std::mem::replace(&mut kind, next), depth)?;
@@ -117,7 +117,7 @@ fn kind<'a>(
     Ok(kind)
 }
 
-/// Whether a value that nobody looks at can be read.
+/// Checks that a value that isn't used can be decoded.
 fn check(value: &Kind<'_>, depth: usize) -> Result<(), DecodeError> {
     match value {
         Kind::Struct(object) => {
@@ -136,7 +136,7 @@ fn check_entry(entry: &[u8], depth: usize) -> Result<(), DecodeError> {
 }
 
 fn check_depth(depth: usize) -> Result<(), DecodeError> {
-    if depth > READ_DEPTH { Err(DecodeError::new("it is nested too deep")) } else { Ok(()) }
+    if depth > READ_DEPTH { Err(DecodeError::new("it is nested too deeply")) } else { Ok(()) }
 }
 
 /// The messages in the field of this number, over all pieces.
@@ -188,14 +188,14 @@ impl Writer {
 
     fn value(&mut self, value: Kind<'_>, level: usize, depth: usize) -> Result<(), DecodeError> {
         match &value {
-            Kind::Nothing => self.refuse("must have a kind"),
+            Kind::Absent => self.violation("must have a kind"),
             Kind::Null => self.text.push_str("null"),
             Kind::Bool(value) => self.text.push_str(if *value { "true" } else { "false" }),
             Kind::Number(number) if number.is_finite() => push_number(&mut self.text, *number),
-            Kind::Number(_) => self.refuse("must be a finite number"),
+            Kind::Number(_) => self.violation("must be a finite number"),
             Kind::Text(text) => json::write_string(&mut self.text, text),
             Kind::Struct(_) | Kind::List(_) if level == MAX_LEVELS => {
-                self.refuse("must not be nested deeper than 30 levels");
+                self.violation("must not be nested deeper than 30 levels");
                 return check(&value, depth);
             }
             Kind::Struct(object) => return self.object(object, level + 1, depth + 1),
@@ -204,13 +204,13 @@ impl Writer {
         Ok(())
     }
 
-    fn refuse(&mut self, detail: &'static str) {
+    fn violation(&mut self, detail: &'static str) {
         self.violations.add(|| Location(self.place.clone()), detail);
     }
 }
 
-/// Rust's own notations are the shortest that read back the same; the one without exponent writes
-/// all zeros out.
+/// Rust's notations are the shortest that read back the same, but the one without exponent writes
+/// all zeros.
 fn push_number(text: &mut String, number: f64) {
     let size = number.abs();
     let written = if size != 0.0 && !(1e-6..1e21).contains(&size) {
@@ -221,7 +221,7 @@ fn push_number(text: &mut String, number: f64) {
     debug_assert!(written.is_ok(), "a String takes everything");
 }
 
-/// Why a document can't be told as a Struct.
+/// Why a document can't be represented as a Struct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StructError {
     /// More levels than [`MAX_LEVELS`].
@@ -232,8 +232,8 @@ pub(crate) enum StructError {
 
 /// Reads a stored document into a Struct.
 pub(crate) fn from_json(text: &str) -> Result<Struct, StructError> {
-    // what is stored is JSON that the scanner passed: nothing but a number can be wrong with it,
-    // and its depth of 64 is within serde_json's 128
+    // stored documents are valid JSON of at most 64 levels, within serde_json's limit of 128: only a
+    // number can be out of range
     let document: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(text).map_err(|_| StructError::Number)?;
     from_object(document, 1)
@@ -316,7 +316,7 @@ mod tests {
             fields in prop::collection::btree_map(any::<String>(), any_value(), 0..5)
         ) {
             let given = Struct { fields };
-            let text = to_json(&given).expect("nothing to refuse");
+            let text = to_json(&given).expect("no violations");
             prop_assert_eq!(from_json(&text), Ok(given));
         }
     }
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_come_in_pieces_merge_as_protobuf_wants_it() {
+    fn values_that_come_in_pieces_merge_as_protobuf_specifies() {
         let struct_of = |key: &str| {
             let fields = [(key.to_owned(), value(Kind::BoolValue(true)))].into();
             value(Kind::StructValue(Struct { fields })).encode_to_vec()
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_value_replaces_must_be_readable_too() {
+    fn what_a_later_value_replaces_must_be_valid_too() {
         let bad_text = field(5, &entry(&field(2, &field(3, &[0xff]))));
         let good = field(3, b"good");
         assert!(read(&entry(&field(2, &good))).is_ok());
@@ -389,12 +389,12 @@ mod tests {
         }
     }
 
-    fn of(kind: Option<Kind>) -> Struct {
+    fn struct_with(kind: Option<Kind>) -> Struct {
         Struct { fields: [("a/b".to_owned(), Value { kind })].into() }
     }
 
     fn nested(levels: usize) -> Struct {
-        (1..levels).fold(Struct::default(), |inner, _| of(Some(Kind::StructValue(inner))))
+        (1..levels).fold(Struct::default(), |inner, _| struct_with(Some(Kind::StructValue(inner))))
     }
 
     #[test]
@@ -408,22 +408,22 @@ mod tests {
             (1e21, "1e21"),
             (5e-324, "5e-324"),
         ] {
-            let json = to_json(&of(Some(Kind::NumberValue(number)))).expect("a number");
+            let json = to_json(&struct_with(Some(Kind::NumberValue(number)))).expect("a number");
             assert_eq!(json, format!(r#"{{"a/b":{text}}}"#));
         }
     }
 
     #[test]
-    fn what_json_has_not_is_refused_with_its_place() {
+    fn values_that_json_lacks_are_violations_with_their_location() {
         let bad = [None, Some(Kind::NumberValue(f64::NAN)), Some(Kind::NumberValue(f64::INFINITY))];
         for kind in bad {
-            let violations = to_json(&of(kind)).expect_err("no JSON");
+            let violations = to_json(&struct_with(kind)).expect_err("no JSON");
             assert_eq!(violations.listed()[0].location.pointer(), "/a~1b");
         }
     }
 
     #[test]
-    fn thirty_levels_pass_both_ways_and_one_more_does_not() {
+    fn thirty_levels_convert_both_ways_and_one_more_does_not() {
         let text = to_json(&nested(MAX_LEVELS)).expect("30 levels");
         assert_eq!(from_json(&text), Ok(nested(MAX_LEVELS)));
         assert_eq!(to_json(&nested(MAX_LEVELS + 1)).expect_err("31 levels").count(), 1);

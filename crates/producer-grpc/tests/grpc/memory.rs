@@ -1,13 +1,9 @@
-//! What the largest messages cost in memory: the binary as a process, its peak as Linux counts it.
-
-mod common;
+//! Memory that the largest messages take: the peak of the binary's process, as Linux counts it.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use common::raw::{PROCESS, exchange, framed, raw};
-use common::{client_of, error_info, event, send_until_no_room};
 use producer_grpc::proto::v1::EventStatus;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use tempfile::TempDir;
@@ -16,20 +12,23 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use tonic_types::StatusExt;
 
+use crate::app::{client_of, error_info, event, send_until_no_room};
+use crate::raw::{PROCESS, exchange, framed, raw};
+
 const PROCESS_MANY: &str = "/producer.v1.EventService/ProcessEvents";
-/// Less than by default, so that the tests are soon through.
+/// Less than the default, so that the tests are short.
 const MAX_BODY_BYTES: &str = "4MiB";
-/// The same, with room for what stands around the part that fills it.
+/// The same, less room for what surrounds the part that fills it.
 const LARGEST: usize = (4 << 20) - 1024;
-/// What any one message may cost beside the process as it starts: a small multiple of the message.
-/// Built by prost it would be a hundred times its size.
+/// What one message may add to the process as it starts: a small multiple of the message. Decoded by
+/// prost it would be a hundred times its size.
 const MEMORY: u64 = 104 << 20;
 
 /// The binary, killed when dropped.
 struct Process {
     child: Child,
     address: SocketAddr,
-    /// Its peak when it had just started.
+    /// Its peak just after the start.
     at_start: u64,
     _folder: TempDir,
 }
@@ -89,15 +88,15 @@ fn field(number: u32, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// An event with these attributes of its only entity. It has no name, so that it is refused when it
-/// is read, and what is measured is the reading.
-fn of_entity(attributes: &[u8]) -> Vec<u8> {
+/// An event with these attributes of its only entity. It has no name, so that it is refused as soon
+/// as it is read: only the reading is measured.
+fn event_with(attributes: &[u8]) -> Vec<u8> {
     let entity = [field(1, b"Loan"), field(2, b"1"), attributes.to_vec()].concat();
     [field(1, b""), field(2, &field(1, &entity))].concat()
 }
 
 #[tokio::test]
-async fn a_message_of_nothing_but_empty_entities_stays_small() {
+async fn a_message_of_empty_entities_stays_small() {
     let service = Process::start();
     let body = field(2, &field(1, b"").repeat(LARGEST / 2));
     let status = raw(service.address, PROCESS, &[], framed(0, &body)).await;
@@ -106,19 +105,19 @@ async fn a_message_of_nothing_but_empty_entities_stays_small() {
         (status.code(), error_info(&status).reason.as_str()),
         (Code::InvalidArgument, "VALIDATION")
     );
-    let told = status.get_details_bad_request().expect("a BadRequest");
-    assert!(!told.field_violations.is_empty());
+    let details = status.get_details_bad_request().expect("a BadRequest");
+    assert!(!details.field_violations.is_empty());
 }
 
 #[tokio::test]
-async fn a_call_of_nothing_but_empty_events_stays_small() {
+async fn a_call_of_empty_events_stays_small() {
     let service = Process::start();
     let body = field(1, b"").repeat(LARGEST / 2);
     let status = raw(service.address, PROCESS_MANY, &[], framed(0, &body)).await;
     service.is_small("empty events");
-    let told = status.get_details_bad_request().expect("a BadRequest");
-    assert_eq!(told.field_violations[0].field, "events");
-    assert_eq!(told.field_violations[0].description, "must have at most 10,000 items");
+    let details = status.get_details_bad_request().expect("a BadRequest");
+    assert_eq!(details.field_violations[0].field, "events");
+    assert_eq!(details.field_violations[0].description, "must have at most 10,000 items");
 }
 
 #[tokio::test]
@@ -132,11 +131,11 @@ async fn a_call_of_many_events_of_many_empty_entities_stays_small() {
 }
 
 #[tokio::test]
-async fn a_struct_of_nothing_but_empty_values_stays_small() {
+async fn a_struct_of_empty_values_stays_small() {
     let service = Process::start();
     let list = field(6, &field(1, b"").repeat(LARGEST / 2));
     let entry = field(1, &[field(1, b"a"), field(2, &list)].concat());
-    let body = of_entity(&field(4, &entry));
+    let body = event_with(&field(4, &entry));
     let status = raw(service.address, PROCESS, &[], framed(0, &body)).await;
     assert_eq!(
         (status.code(), error_info(&status).reason.as_str()),
@@ -146,11 +145,11 @@ async fn a_struct_of_nothing_but_empty_values_stays_small() {
 }
 
 #[tokio::test]
-async fn a_struct_of_nothing_but_nulls_stays_small() {
+async fn a_struct_of_nulls_stays_small() {
     let service = Process::start();
     let list = field(6, &field(1, &[8, 0]).repeat(LARGEST / 4));
     let entry = field(1, &[field(1, b"a"), field(2, &list)].concat());
-    let body = of_entity(&field(4, &entry));
+    let body = event_with(&field(4, &entry));
     let status = raw(service.address, PROCESS, &[], framed(0, &body)).await;
     assert_eq!(
         (status.code(), error_info(&status).reason.as_str()),
@@ -160,7 +159,7 @@ async fn a_struct_of_nothing_but_nulls_stays_small() {
 }
 
 #[tokio::test]
-async fn maps_of_nothing_but_short_keys_stay_small() {
+async fn maps_of_short_keys_stay_small() {
     for (what, number) in [("a map", 3), ("a Struct", 4)] {
         let service = Process::start();
         let mut entries = Vec::new();
@@ -174,7 +173,7 @@ async fn maps_of_nothing_but_short_keys_stay_small() {
             }
         }
         let attributes = if number == 3 { entries } else { field(4, &entries) };
-        let body = framed(0, &of_entity(&attributes));
+        let body = framed(0, &event_with(&attributes));
         let status = raw(service.address, PROCESS, &[], body).await;
         assert_eq!(error_info(&status).reason, "VALIDATION");
         service.is_small(what);
@@ -195,10 +194,10 @@ async fn results_that_nobody_reads_stay_small() {
     service.is_small(&format!("results of {sent} events that nobody reads"));
     drop(sender);
     let mut results = call.await.expect("no panic").expect("a stream").into_inner();
-    let mut told = 0;
+    let mut received = 0;
     while let Some(result) = results.message().await.expect("no error") {
         assert_eq!((result.status(), result.violations.len()), (EventStatus::Invalid, 100));
-        told += 1;
+        received += 1;
     }
-    assert_eq!(told, sent, "each is told, and all of it");
+    assert_eq!(received, sent, "each has its result");
 }

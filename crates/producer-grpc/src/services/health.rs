@@ -1,4 +1,4 @@
-//! Readiness, for `HealthCheck` and `grpc.health.v1`.
+//! Readiness, by `HealthCheck` and by `grpc.health.v1`.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,18 +10,17 @@ use producer_server::{App, Connection};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 use tokio::time::timeout;
-use tonic::server::NamedService;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::Args;
+use crate::args::Args;
 use crate::proto::server::{legacy, v1};
-use crate::service::EventService;
+use crate::proto::v1::HealthResponse;
 
-/// How often a watcher's state is looked at.
+/// How often the status is checked for each watcher.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Whether events can be taken; the error says why not.
@@ -38,6 +37,16 @@ pub(crate) async fn ready(app: &App<Args>) -> Result<(), &'static str> {
         }
         Err(_elapsed) => Err("the database can't be reached"),
     }
+}
+
+/// `HealthCheck`.
+pub(crate) async fn health_check(app: &App<Args>) -> Response<HealthResponse> {
+    let ready = ready(app).await;
+    let message = match ready {
+        Ok(()) => "Producer gRPC API is healthy".into(),
+        Err(reason) => format!("Producer gRPC API is unhealthy: {reason}"),
+    };
+    Response::new(HealthResponse { healthy: ready.is_ok(), message })
 }
 
 /// `grpc.health.v1.Health`: the status follows readiness.
@@ -57,7 +66,7 @@ impl HealthService {
         }
     }
 
-    /// Waits until the status is another one than `known`.
+    /// Waits until the status differs from `known`.
     async fn changed(&self, service: &str, known: Option<ServingStatus>) -> ServingStatus {
         loop {
             let status = self.status(service).await;
@@ -72,14 +81,10 @@ impl HealthService {
     }
 }
 
-/// The empty name is the server as a whole.
+/// The empty name means the server as a whole.
 fn is_known(service: &str) -> bool {
-    [
-        "",
-        v1::event_service_server::EventServiceServer::<EventService>::NAME,
-        legacy::event_service_server::EventServiceServer::<EventService>::NAME,
-    ]
-    .contains(&service)
+    ["", v1::event_service_server::SERVICE_NAME, legacy::event_service_server::SERVICE_NAME]
+        .contains(&service)
 }
 
 fn response(status: ServingStatus) -> HealthCheckResponse {
@@ -107,7 +112,7 @@ impl Health for HealthService {
         let service = request.into_inner().service;
         let state = (self.clone(), service, None);
         let statuses = stream::unfold(state, |(health, service, known)| async move {
-            // a watcher must not hold up a stop: it is told, and then its stream ends
+            // a watcher must not delay a shutdown: after NOT_SERVING its stream ends
             if known == Some(ServingStatus::NotServing) && health.app.shutdown.is_cancelled() {
                 return None;
             }
@@ -120,24 +125,25 @@ impl Health for HealthService {
 
 /// Asks the service at `address` over its health service; the error says why it is not ready.
 pub(crate) async fn ask(address: SocketAddr, connection: Connection) -> Result<(), String> {
-    let cannot = |error: &dyn std::fmt::Display| format!("{address} can't be asked: {error}");
+    let failed =
+        |error: &dyn std::fmt::Display| format!("the health check of {address} failed: {error}");
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(connection))
             .await
-            .map_err(|error| cannot(&error))?;
+            .map_err(|error| failed(&error))?;
     let connection = tokio::spawn(connection);
     let transport = tower::service_fn(move |request| {
         let mut sender = sender.clone();
         async move { sender.send_request(request).await }
     });
     let origin = http::Uri::builder().scheme("http").authority(address.to_string());
-    let origin = origin.path_and_query("/").build().map_err(|error| cannot(&error))?;
+    let origin = origin.path_and_query("/").build().map_err(|error| failed(&error))?;
     let answer =
         HealthClient::with_origin(transport, origin).check(HealthCheckRequest::default()).await;
     connection.abort();
     match answer {
         Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Ok(()),
         Ok(answer) => Err(format!("{address} answers {}", answer.get_ref().status().as_str_name())),
-        Err(status) => Err(cannot(&status)),
+        Err(status) => Err(failed(&status)),
     }
 }

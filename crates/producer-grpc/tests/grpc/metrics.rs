@@ -1,13 +1,12 @@
-//! What the service counts.
+//! The service's metrics.
 
-mod common;
-
-use common::{Service, event};
 use producer_grpc::proto::legacy::event_service_client::EventServiceClient as Legacy;
 use producer_grpc::proto::v1;
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use tonic::codegen::tokio_stream::{self, StreamExt};
 use tonic::transport::Channel;
+
+use crate::app::{Service, event};
 
 const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
 
@@ -18,7 +17,7 @@ fn requests(service: &str, rpc: &str, status: &str) -> String {
 }
 
 #[tokio::test]
-async fn calls_are_counted_by_rpc_and_the_status_that_they_end_with() {
+async fn calls_are_counted_by_rpc_and_final_status() {
     let service = Service::start().await;
     let mut client = service.client().await;
     client.process_event(event(UUID, "l1", "{}")).await.expect("stored");
@@ -37,7 +36,7 @@ async fn calls_are_counted_by_rpc_and_the_status_that_they_end_with() {
     raw.unary(unknown, path, codec).await.expect_err("no such method");
 
     let text = service.app.metrics.text().await;
-    let told = [
+    let expected = [
         (requests("producer.v1.EventService", "ProcessEvent", "OK"), 1),
         (requests("producer.v1.EventService", "ProcessEvent", "ALREADY_EXISTS"), 1),
         (requests("producer.v1.EventService", "StreamEvents", "OK"), 1),
@@ -48,15 +47,15 @@ async fn calls_are_counted_by_rpc_and_the_status_that_they_end_with() {
         ("producer_events_total{result=\"invalid\"}".into(), 1),
         ("producer_requests_in_flight".into(), 0),
     ];
-    for (series, count) in told {
+    for (series, count) in expected {
         assert!(text.contains(&format!("{series} {count}\n")), "{series} {count} in {text}");
     }
     assert!(text.contains("route=\"other\",status=\"UNIMPLEMENTED\"} 1\n"), "{text}");
     assert!(!text.contains("no.Such"), "a client can't make series: {text}");
 }
 
-/// Opens a stream that never ends, waits for its first result and goes, its connection with it.
-fn leave_a_stream(address: std::net::SocketAddr) {
+/// Opens a stream that never ends, waits for its first result and closes the connection.
+fn abandon_a_stream(address: std::net::SocketAddr) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let endpoint = Channel::from_shared(format!("http://{address}")).expect("a URL");
@@ -69,10 +68,10 @@ fn leave_a_stream(address: std::net::SocketAddr) {
 }
 
 #[tokio::test]
-async fn a_stream_that_the_client_leaves_is_counted() {
+async fn a_stream_that_the_client_abandons_is_counted() {
     let service = Service::start().await;
     let address = service.address;
-    tokio::task::spawn_blocking(move || leave_a_stream(address)).await.expect("no panic");
+    tokio::task::spawn_blocking(move || abandon_a_stream(address)).await.expect("no panic");
     let left = requests("producer.v1.EventService", "StreamEvents", "CANCELLED");
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
     while !service.app.metrics.text().await.contains(&format!("{left} 1\n")) {

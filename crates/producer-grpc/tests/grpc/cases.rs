@@ -1,8 +1,5 @@
-//! The table of verdicts that drives both APIs, the attributes as `attributes_json`.
+//! The table of cases that both APIs are tested with, the attributes as `attributes_json`.
 
-mod common;
-
-use common::{Service, on_both};
 use producer_grpc::proto::v1::{
     EntityUpdate, EventBody, EventHeader, EventRequest, EventStatus, ProcessEventsRequest,
 };
@@ -10,6 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use test_support::cases::{Case, Expect, cases};
 use tonic::Code;
+
+use crate::app::{Service, on_both};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,7 +40,7 @@ struct Entity {
     updated_attributes: Box<RawValue>,
 }
 
-/// What the case says, in protobuf.
+/// The event of the case in protobuf.
 fn message(case: &Case) -> EventRequest {
     let event: Event = serde_json::from_str(&case.event).expect(case.name);
     let header = event.event_header;

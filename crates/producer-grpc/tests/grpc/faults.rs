@@ -1,13 +1,9 @@
-//! What goes wrong on the way: a defect of ours, a database that goes, clients that stall or leave.
-
-mod common;
+//! Faults: a defect of ours, a database that stops, clients that stall or disconnect.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::raw::{PROCESS, STREAM, endless, framed, send, stalled, unframed};
-use common::{Service, client_of, error_info, event, of_updates};
 use producer_core::Clock;
 use producer_grpc::proto::v1::{
     EntityUpdate, EventRequest, EventResult, EventStatus, HealthRequest,
@@ -20,12 +16,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt;
 
+use crate::app::{Service, client_of, error_info, event, event_of};
+use crate::raw::{PROCESS, STREAM, endless, framed, send, stalled, unframed};
+
 const DEADLINE: Duration = Duration::from_secs(30);
-/// What an answer may take beyond the deadline that it has.
+/// What an answer may take beyond its deadline.
 const SLACK: Duration = Duration::from_secs(2);
 const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
 
-/// A clock that panics once after it was told to: an event without a uuid asks it for one.
+/// A clock that panics once after it is armed. It is asked for the uuid of an event without one.
 fn defective() -> (Clock, Arc<AtomicBool>) {
     let armed = Arc::new(AtomicBool::new(false));
     let (system, trigger) = (Clock::system(), Arc::clone(&armed));
@@ -53,7 +52,7 @@ async fn next(results: &mut Streaming<EventResult>) -> Result<Option<EventResult
 }
 
 #[tokio::test]
-async fn a_defect_is_internal_and_its_neighbours_go_on() {
+async fn a_defect_is_internal_and_affects_no_other_call() {
     let (clock, armed) = defective();
     let file = sqlite_file();
     let service = Service::with_clock(clock, &file.url(), &[]).await;
@@ -78,7 +77,7 @@ async fn a_defect_is_internal_and_its_neighbours_go_on() {
 }
 
 #[tokio::test]
-async fn a_defect_ends_a_stream_after_the_results_of_what_came_before() {
+async fn a_defect_ends_a_stream_after_the_results_before_it() {
     let (clock, armed) = defective();
     let file = sqlite_file();
     let service = Service::with_clock(clock, &file.url(), &[]).await;
@@ -97,7 +96,7 @@ async fn a_defect_ends_a_stream_after_the_results_of_what_came_before() {
 }
 
 #[tokio::test]
-async fn a_database_that_goes_ends_a_stream_after_the_results_of_what_was_read() {
+async fn a_database_that_stops_ends_a_stream_after_the_results_of_what_was_read() {
     let server = tokio::task::spawn_blocking(Postgres::own).await.expect("a server");
     let database = server.fresh_database().await;
     let service = Service::on(database.url(), &[]).await;
@@ -117,22 +116,22 @@ async fn a_database_that_goes_ends_a_stream_after_the_results_of_what_was_read()
         // it may have ended already
         let _ = sender.send(event.clone()).await;
     }
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     let end = loop {
         match next(&mut results).await {
-            Ok(Some(result)) => told.push(result),
+            Ok(Some(result)) => received.push(result),
             Ok(None) => panic!("no status at the end"),
             Err(status) => break status,
         }
     };
     assert!(stopped.elapsed() < Duration::from_secs(3) + SLACK, "{:?}", stopped.elapsed());
-    assert!(!told.is_empty());
-    for (result, index) in told.iter().zip(1..) {
+    assert!(!received.is_empty());
+    for (result, index) in received.iter().zip(1..) {
         assert_eq!(result.index, index);
         assert!(matches!(result.status(), EventStatus::Unavailable | EventStatus::Unknown));
         assert!(!result.event_id.is_empty());
     }
-    let is_unknown = told.iter().any(|result| result.status() == EventStatus::Unknown);
+    let is_unknown = received.iter().any(|result| result.status() == EventStatus::Unknown);
     let (code, reason) = match is_unknown {
         true => (Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
         false => (Code::Unavailable, "UNAVAILABLE"),
@@ -159,8 +158,8 @@ async fn a_message_that_stops_midway_times_out_with_nothing_applied() {
     let half = &whole[..whole.len() - 1];
     let started = Instant::now();
     let (status, _) = stalled(service.address, PROCESS, half.to_vec()).await;
-    let told = (status.code(), error_info(&status).reason);
-    assert_eq!(told, (Code::Unavailable, "TIMEOUT".to_owned()));
+    let got = (status.code(), error_info(&status).reason);
+    assert_eq!(got, (Code::Unavailable, "TIMEOUT".to_owned()));
     assert!(status.get_details_retry_info().is_some());
     assert_eq!(service.entity("Loan", "1").await, None);
 
@@ -179,10 +178,10 @@ fn pair(n: u64) -> EventRequest {
         ..EntityUpdate::default()
     };
     let uuid = format!("550e8400-e29b-41d4-a716-{n:012}");
-    of_updates(&uuid, vec![update(format!("{n}-a")), update(format!("{n}-b"))])
+    event_of(&uuid, vec![update(format!("{n}-a")), update(format!("{n}-b"))])
 }
 
-async fn clients_that_leave(service: Service) {
+async fn clients_that_disconnect(service: Service) {
     let whole = framed(0, &pair(0).encode_to_vec());
     let half = endless(whole[..whole.len() - 1].to_vec());
     let mut other = service.client().await;
@@ -194,9 +193,9 @@ async fn clients_that_leave(service: Service) {
         assert_eq!(service.entity("Pair", id).await, None);
     }
 
-    // leave after more and more answers to another client
+    // disconnect after more and more answers to another client
     for n in 1..40 {
-        let mut leaving = client_of(service.address).await;
+        let mut client = client_of(service.address).await;
         let answers = async {
             for _ in 0..n / 4 {
                 other.health_check(HealthRequest::default()).await.expect("an answer");
@@ -204,13 +203,13 @@ async fn clients_that_leave(service: Service) {
         };
         tokio::select! {
             biased;
-            _ = leaving.process_event(pair(n)) => {}
+            _ = client.process_event(pair(n)) => {}
             () = answers => {}
         }
     }
     for n in 1..40 {
         let ids = [format!("{n}-a"), format!("{n}-b")];
-        // whatever became of it, it may be sent again and takes effect once
+        // stored or not, it may be sent again and takes effect once
         let receipt = other.process_event(pair(n)).await.expect("a receipt").into_inner();
         assert!(receipt.entities.iter().all(|made| made.version == 1), "{receipt:?}");
         for id in ids {
@@ -220,14 +219,16 @@ async fn clients_that_leave(service: Service) {
 }
 
 #[tokio::test]
-async fn clients_that_leave_tear_nothing_on_sqlite() {
-    clients_that_leave(Service::start().await).await;
+async fn clients_that_disconnect_leave_no_partial_event_on_sqlite() {
+    clients_that_disconnect(Service::start().await).await;
 }
 
 #[tokio::test]
-async fn clients_that_leave_tear_nothing_on_postgres() {
+async fn clients_that_disconnect_leave_no_partial_event_on_postgres() {
     let database = Postgres::shared().fresh_database().await;
-    // a connection that one of them poisoned would be met again at once
-    clients_that_leave(Service::on(database.url(), &["--database-max-connections", "2"]).await)
-        .await;
+    // so few connections that a poisoned one would be used again at once
+    clients_that_disconnect(
+        Service::on(database.url(), &["--database-max-connections", "2"]).await,
+    )
+    .await;
 }

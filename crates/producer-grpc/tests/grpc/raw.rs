@@ -1,7 +1,5 @@
 //! Calls whose bytes no client library would send.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
@@ -36,7 +34,7 @@ pub(crate) async fn raw(
     exchange(address, path, head, body).await.0
 }
 
-/// The same, and the answer's messages as they came.
+/// The same, and the undecoded messages of the answer.
 pub(crate) async fn exchange(
     address: SocketAddr,
     path: &str,
@@ -46,7 +44,7 @@ pub(crate) async fn exchange(
     answered(send(address, path, head, Full::new(Bytes::from(body))).await).await
 }
 
-/// Sends a body that comes as it likes.
+/// Sends a streaming body.
 pub(crate) async fn answered_call<B>(address: SocketAddr, path: &str, body: B) -> (Status, Bytes)
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,

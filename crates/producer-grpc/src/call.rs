@@ -1,0 +1,43 @@
+//! What unary rpcs share: the parts of a call, and errors that any of them may have.
+
+use producer_core::query::ReadError;
+use producer_core::{Problem, ProblemKind, Violations};
+use producer_telemetry::request;
+use producer_telemetry::stopwatch::Part;
+use tonic::{Extensions, Request, Status};
+
+use crate::body::BufferLease;
+use crate::request_id::RequestId;
+
+/// The parts of a unary call.
+pub(crate) struct Call<T> {
+    pub(crate) id: RequestId,
+    /// The message's bytes in the shared budget. To be dropped when the message is queued.
+    pub(crate) lease: Option<BufferLease>,
+    pub(crate) message: T,
+}
+
+impl<T> Call<T> {
+    pub(crate) fn new(request: Request<T>) -> Result<Self, Status> {
+        request::enter(Part::Rest);
+        let (_, mut extensions, message) = request.into_parts();
+        let lease = extensions.remove::<BufferLease>();
+        Ok(Self { id: request_id(&extensions)?, lease, message })
+    }
+}
+
+/// The id that the admission gave to the call.
+pub(crate) fn request_id(extensions: &Extensions) -> Result<RequestId, Status> {
+    extensions.get().cloned().ok_or_else(|| Status::internal("the call bypassed the admission"))
+}
+
+/// A field of a read request breaks a rule.
+pub(crate) fn malformed(violations: Violations) -> Problem {
+    Problem { kind: ProblemKind::Malformed, ..Problem::validation(violations) }
+}
+
+/// A read couldn't reach the database.
+pub(crate) fn unreachable(error: &ReadError) -> Problem {
+    tracing::warn!(%error, "a read failed");
+    Problem::new(ProblemKind::Unavailable, "the database can't be reached")
+}

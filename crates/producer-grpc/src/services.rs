@@ -1,0 +1,90 @@
+//! The services: one file a capability, each with the rpcs that do it. The trait implementations
+//! here only delegate.
+
+pub(crate) mod bulk;
+pub(crate) mod entities;
+pub(crate) mod events;
+pub(crate) mod health;
+
+use producer_server::App;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::args::Args;
+use crate::proto::{server, v1};
+use crate::wire::event::{EventMessage, EventsMessage};
+
+/// Both event services: the legacy one has two of the same rpcs.
+#[derive(Clone)]
+pub(crate) struct EventService {
+    app: App<Args>,
+}
+
+impl EventService {
+    pub(crate) fn new(app: App<Args>) -> Self {
+        Self { app }
+    }
+}
+
+#[tonic::async_trait]
+impl server::v1::event_service_server::EventService for EventService {
+    async fn process_event(
+        &self,
+        request: Request<EventMessage>,
+    ) -> Result<Response<v1::EventResponse>, Status> {
+        events::process_event(&self.app, request).await
+    }
+
+    async fn process_events(
+        &self,
+        request: Request<EventsMessage>,
+    ) -> Result<Response<v1::ProcessEventsResponse>, Status> {
+        bulk::process_events(&self.app, request).await
+    }
+
+    type StreamEventsStream = bulk::ResultStream;
+
+    async fn stream_events(
+        &self,
+        request: Request<Streaming<EventMessage>>,
+    ) -> Result<Response<bulk::ResultStream>, Status> {
+        bulk::stream_events(&self.app, request)
+    }
+
+    async fn get_entity(
+        &self,
+        request: Request<v1::GetEntityRequest>,
+    ) -> Result<Response<v1::Entity>, Status> {
+        entities::get_entity(&self.app, request).await
+    }
+
+    async fn get_event(
+        &self,
+        request: Request<v1::GetEventRequest>,
+    ) -> Result<Response<v1::Event>, Status> {
+        events::get_event(&self.app, request).await
+    }
+
+    async fn health_check(
+        &self,
+        _request: Request<v1::HealthRequest>,
+    ) -> Result<Response<v1::HealthResponse>, Status> {
+        Ok(health::health_check(&self.app).await)
+    }
+}
+
+#[tonic::async_trait]
+impl server::legacy::event_service_server::EventService for EventService {
+    async fn process_event(
+        &self,
+        request: Request<EventMessage>,
+    ) -> Result<Response<v1::EventResponse>, Status> {
+        events::process_event(&self.app, request).await
+    }
+
+    async fn health_check(
+        &self,
+        _request: Request<v1::HealthRequest>,
+    ) -> Result<Response<v1::HealthResponse>, Status> {
+        Ok(health::health_check(&self.app).await)
+    }
+}

@@ -1,0 +1,57 @@
+//! The current state of entities: `GetEntity`.
+
+use producer_core::model::Entity;
+use producer_core::{EntityKey, Problem, ProblemKind};
+use producer_server::App;
+use producer_telemetry::request;
+use producer_telemetry::stopwatch::Part;
+use tonic::{Request, Response, Status};
+
+use crate::args::Args;
+use crate::call::{Call, malformed, unreachable};
+use crate::proto::v1;
+use crate::request_id::RequestId;
+use crate::wire::structs::{self, StructError};
+use crate::{convert, status};
+
+/// `GetEntity`.
+pub(crate) async fn get_entity(
+    app: &App<Args>,
+    request: Request<v1::GetEntityRequest>,
+) -> Result<Response<v1::Entity>, Status> {
+    let Call { id, message, .. } = Call::new(request)?;
+    let entity = read(app, &message).await;
+    let entity = entity.map_err(|problem| status::from_problem(&problem, &id))?;
+    in_view(entity, message.view(), &id).map(Response::new)
+}
+
+async fn read(app: &App<Args>, request: &v1::GetEntityRequest) -> Result<Entity, Problem> {
+    let key = EntityKey::new(&request.entity_type, &request.entity_id).map_err(malformed)?;
+    let found = request::during(Part::Database, app.store.entity(&key)).await;
+    found
+        .map_err(|error| unreachable(&error))?
+        .ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such entity"))
+}
+
+/// An entity with its document in the form that was asked for.
+fn in_view(entity: Entity, view: v1::EntityView, id: &RequestId) -> Result<v1::Entity, Status> {
+    let mut message = convert::entity_head(&entity);
+    match view {
+        v1::EntityView::Unspecified | v1::EntityView::Json => message.attributes_json = entity.data,
+        v1::EntityView::Struct => {
+            let attributes = structs::from_json(&entity.data);
+            message.attributes = Some(attributes.map_err(|error| no_struct(error, id))?);
+        }
+    }
+    Ok(message)
+}
+
+fn no_struct(error: StructError, id: &RequestId) -> Status {
+    let message = match error {
+        StructError::TooDeep => "the document is deeper than 30 levels; ask for ENTITY_VIEW_JSON",
+        StructError::Number => {
+            "the document has a number beyond a double's range; ask for ENTITY_VIEW_JSON"
+        }
+    };
+    status::failed_precondition(message, id)
+}

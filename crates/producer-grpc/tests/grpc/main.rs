@@ -1,0 +1,14 @@
+//! The gRPC API over real sockets and real databases. The files mirror the services.
+
+mod app;
+mod bulk;
+mod cases;
+mod entities;
+mod events;
+mod faults;
+mod health;
+mod memory;
+mod metrics;
+mod raw;
+mod stream;
+mod wire;
