@@ -1,0 +1,168 @@
+//! The report of an overload measurement.
+
+use super::steps::{self, CONNECTIONS, Rounds, Step, api_name};
+use crate::cells::Interface;
+use crate::report::{
+    Block, Cell, Chart, ChartKind, Document, Section, Series, Table, number, thousands,
+};
+use crate::results::{Measurement, Results};
+
+const MIB: f64 = (1 << 20) as f64;
+
+const METHOD: [&str; 5] = [
+    "Each load starts with new tables in PostgreSQL, after a checkpoint, and a new service process; \
+     it sends single events of 400 B with new keys. Saturated is the lowest number of connections \
+     (gRPC: concurrent calls) that reaches 95 % of the highest throughput. Values are medians of \
+     the rounds.",
+    "Closed loop: every connection sends its next request when it has its response. Open loop: \
+     requests are due at a constant rate, whether responses come or not; one that finds no free \
+     connection within 100 ms is counted as not sent.",
+    "Latencies of the admitted requests are measured from when the request was sent and from when \
+     it was due; the latter includes the wait for a connection. The targets use the former, because \
+     that wait is the generator's.",
+    "Refused: 503 or UNAVAILABLE, which say that nothing was stored. Any other response, an unknown \
+     outcome too, fails the measurement; so does a log with fewer events than were admitted.",
+    "Load generator, service and database share the machine: CPU spent on sending and refusing is \
+     missing elsewhere. Cores are CPU seconds per second, user and system.",
+];
+
+/// The report of these results.
+pub(super) fn document(results: &Results) -> Document {
+    let is_measured = |interface: &Interface| {
+        results.measurements.iter().any(|one| one.cell.starts_with(api_name(*interface)))
+    };
+    let interfaces: Vec<_> =
+        [Interface::Single, Interface::Unary].into_iter().filter(is_measured).collect();
+    let mut sections = vec![
+        Section::new("Targets", [Block::Table(steps::table(results))]),
+        Section::new("Loads", [Block::Table(loads(results, &interfaces))]),
+        Section::new("CPU", [Block::Chart(cores(results, &interfaces))]),
+    ];
+    sections.extend(saturation(results, &interfaces));
+    sections.extend(errors(results));
+    sections.push(Section::new("Method", METHOD.map(|text| Block::Text(text.to_owned()))));
+    Document {
+        title: "producer under overload".to_owned(),
+        summary: summary(results),
+        facts: results.facts.clone(),
+        sections,
+    }
+}
+
+fn summary(results: &Results) -> String {
+    let rate = |step| Rounds::new(results, Interface::Single, step).rate();
+    let (Some(saturated), Some(connections), Some(offered)) =
+        (rate(Step::Saturated), rate(Step::MoreConnections), rate(Step::MoreRate))
+    else {
+        return String::new();
+    };
+    format!(
+        "REST takes {} single events/s at saturation, {} with three times the connections, and {} \
+         at three times the offered rate.",
+        number(saturated),
+        number(connections),
+        number(offered)
+    )
+}
+
+/// The measured steps of each interface.
+fn steps(interfaces: &[Interface]) -> impl Iterator<Item = (Interface, Step)> {
+    let steps = |&interface: &Interface| Step::AFTER_SATURATION.map(|step| (interface, step));
+    interfaces.iter().flat_map(steps)
+}
+
+fn loads(results: &Results, interfaces: &[Interface]) -> Table {
+    let mut table = Table::new([
+        "",
+        "connections",
+        "offered/s",
+        "not sent/s",
+        "refused/s",
+        "admitted/s",
+        "p50 ms",
+        "p99 ms",
+        "p99 ms since due",
+        "refusals: p50 ms",
+        "p99 ms",
+        "peak MiB",
+    ]);
+    table.rows =
+        steps(interfaces).map(|(interface, step)| load(results, interface, step)).collect();
+    table
+}
+
+fn load(results: &Results, interface: Interface, step: Step) -> Vec<Cell> {
+    let rounds = Rounds::new(results, interface, step);
+    let whole = |value: Option<f64>| Cell::from(value.map(thousands).unwrap_or_default());
+    let short = |value: Option<f64>| Cell::from(value.map(number).unwrap_or_default());
+    let refusals = |measured: &Measurement| measured.admission.as_ref()?.refusal_us;
+    let since_due = |measured: &Measurement| measured.admission.as_ref()?.since_due_us;
+    vec![
+        step.name(interface).into(),
+        whole(rounds.median(|measured| Some(measured.connections? as f64))),
+        whole(rounds.median(|measured| measured.offered_per_second)),
+        whole(rounds.median(|m| Some(m.admission.as_ref()?.unsent as f64 / m.seconds))),
+        whole(rounds.median(|m| Some(m.admission.as_ref()?.refused as f64 / m.seconds))),
+        whole(rounds.rate()),
+        short(rounds.median(|measured| Some(measured.latency_us?.p50 / 1e3))),
+        short(rounds.p99()),
+        short(rounds.median(|measured| Some(since_due(measured)?.p99 / 1e3))),
+        short(rounds.median(|measured| Some(refusals(measured)?.p50 / 1e3))),
+        short(rounds.median(|measured| Some(refusals(measured)?.p99 / 1e3))),
+        short(rounds.median(|measured| Some(measured.peak_memory_bytes? as f64 / MIB))),
+    ]
+}
+
+fn cores(results: &Results, interfaces: &[Interface]) -> Chart {
+    let series = |name: &str, cpu_us: fn(&Measurement) -> Option<f64>| {
+        let cores = |(interface, step)| {
+            let cores = |m: &Measurement| Some(cpu_us(m)? * m.events_per_second / 1e6);
+            Rounds::new(results, interface, step).median(cores)
+        };
+        Series::new(name, steps(interfaces).map(cores))
+    };
+    Chart {
+        title: "Cores used by process".to_owned(),
+        kind: ChartKind::StackedBars,
+        axis: String::new(),
+        unit: "cores".to_owned(),
+        categories: steps(interfaces).map(|(interface, step)| step.name(interface)).collect(),
+        series: vec![
+            series("database", |measured| measured.cpu_us.database),
+            series("service", |measured| measured.cpu_us.service),
+            series("generator", |measured| measured.cpu_us.generator),
+        ],
+    }
+}
+
+/// The search for saturation; `None` where it was skipped.
+fn saturation(results: &Results, interfaces: &[Interface]) -> Option<Section> {
+    let chart = |title: &str, unit: &str, value: fn(&Rounds<'_>) -> Option<f64>| {
+        let series = |&interface: &Interface| {
+            let value = |count| value(&Rounds::new(results, interface, Step::Search(count)));
+            Series::new(api_name(interface), CONNECTIONS.map(value))
+        };
+        Chart {
+            title: title.to_owned(),
+            kind: ChartKind::Lines,
+            axis: "connections, or concurrent calls".to_owned(),
+            unit: unit.to_owned(),
+            categories: CONNECTIONS.map(|count| thousands(count as f64)).into(),
+            series: interfaces.iter().map(series).collect(),
+        }
+    };
+    let rate = chart("Single events per second", "events/s", |rounds| rounds.rate());
+    let p99 = chart("Latency, p99", "ms", |rounds| rounds.p99());
+    let searched = rate.series.iter().any(|series| series.values.iter().flatten().count() > 1);
+    searched.then(|| Section::new("Saturation", [rate, p99].map(Block::Chart)))
+}
+
+fn errors(results: &Results) -> Option<Section> {
+    let mut table = Table::new(["load", "error"]);
+    for measured in &results.measurements {
+        if let Some(error) = &measured.error {
+            table.rows.push(vec![measured.cell.clone().into(), error.replace('\n', " ").into()]);
+        }
+    }
+    (!table.rows.is_empty()).then(|| Section::new("Errors", [Block::Table(table)]))
+}
