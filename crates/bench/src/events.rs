@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+use fastrand::Rng;
+use uuid::Builder;
+
 #[cfg(test)]
 mod tests;
 
@@ -94,14 +97,14 @@ pub(crate) fn attributes(size: Size) -> String {
         }
     }
     .to_owned();
-    let mut random = Random::new(1);
+    let mut random = Rng::with_seed(1);
     let mut field = 0;
     while length - text.len() > 120 {
-        text.push_str(&format!(r#","field{field}":"{}""#, random.text(40)));
+        text.push_str(&format!(r#","field{field}":"{}""#, random_text(&mut random, 40)));
         field += 1;
     }
     let left = length - text.len() - r#","note":""}"#.len();
-    text.push_str(&format!(r#","note":"{}"}}"#, random.text(left)));
+    text.push_str(&format!(r#","note":"{}"}}"#, random_text(&mut random, left)));
     text
 }
 
@@ -112,7 +115,7 @@ pub(crate) struct Template {
     uuids: Vec<usize>,
     key_numbers: Vec<usize>,
     keys: Keys,
-    random: Random,
+    random: Rng,
 }
 
 impl Template {
@@ -122,7 +125,7 @@ impl Template {
         let prefix = KEY_PREFIX.len();
         let key_numbers = positions(&bytes, key_placeholder(keys).as_bytes());
         let key_numbers = key_numbers.into_iter().map(|position| position + prefix).collect();
-        Self { bytes, uuids, key_numbers, keys, random: Random::new(seed) }
+        Self { bytes, uuids, key_numbers, keys, random: Rng::with_seed(seed) }
     }
 
     /// The number of events.
@@ -133,45 +136,22 @@ impl Template {
     /// The bytes with new uuids and keys.
     pub(crate) fn next(&mut self) -> &[u8] {
         for &position in &self.uuids {
-            let uuid = [self.random.next(), self.random.next()];
-            write_uuid(&mut self.bytes[position..position + UUID.len()], uuid);
+            let uuid = Builder::from_random_bytes(self.random.u128(..).to_be_bytes()).into_uuid();
+            uuid.hyphenated().encode_lower(&mut self.bytes[position..position + UUID.len()]);
         }
         let numbers = self.keys.numbers();
-        let (span, digits) = (numbers.end - numbers.start, self.keys.digits());
+        let digits = self.keys.digits();
         for &position in &self.key_numbers {
-            let number = numbers.start + self.random.next() % span;
+            let number = self.random.u64(numbers.clone());
             write_number(&mut self.bytes[position..position + digits], number);
         }
         &self.bytes
     }
 }
 
-fn positions(bytes: &[u8], what: &[u8]) -> Vec<usize> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(part) = bytes.get(at..at + what.len()) {
-        if part == what {
-            found.push(at);
-            at += what.len();
-        } else {
-            at += 1;
-        }
-    }
-    found
-}
-
-/// Writes a random uuid (version 4).
-fn write_uuid(place: &mut [u8], random: [u64; 2]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bits = (u128::from(random[0]) << 64) | u128::from(random[1]);
-    let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let mut bytes = bits.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    for (at, letter) in place.iter_mut().enumerate() {
-        *letter = match at {
-            8 | 13 | 18 | 23 => b'-',
-            _ => bytes.next().map_or(b'0', |nibble| HEX[usize::from(nibble)]),
-        };
-    }
+fn positions(bytes: &[u8], placeholder: &[u8]) -> Vec<usize> {
+    let windows = bytes.windows(placeholder.len()).enumerate();
+    windows.filter(|(_, window)| *window == placeholder).map(|(at, _)| at).collect()
 }
 
 fn write_number(place: &mut [u8], mut number: u64) {
@@ -181,30 +161,10 @@ fn write_number(place: &mut [u8], mut number: u64) {
     }
 }
 
-/// Pseudo-random numbers (SplitMix64): cheap, and the same in every run.
-#[derive(Debug, Clone)]
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        let mut random = Self(seed);
-        random.0 = random.next();
-        random
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn text(&mut self, length: usize) -> String {
-        const LETTERS: &[u8; 64] =
-            b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
-        (0..length).map(|_| char::from(LETTERS[(self.next() >> 58) as usize])).collect()
-    }
+/// Text that hardly compresses.
+fn random_text(random: &mut Rng, length: usize) -> String {
+    const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
+    (0..length).map(|_| char::from(LETTERS[random.usize(..LETTERS.len())])).collect()
 }
 
 /// An HTTP/1.1 request with this body.

@@ -14,7 +14,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) use args::Args;
-use args::{file_name, title};
 use databases::Databases;
 use drive::Process;
 use k6::{Call, K6};
@@ -56,8 +55,8 @@ async fn drive(
     api: Api,
     folder: &Path,
 ) -> Result<Run> {
-    let name = file_name(api);
-    println!("\n{} over {} on {}", args.mode_name(), title(api), args.database_name());
+    let name = api.name();
+    println!("\n{} over {} on {}", args.mode_name(), api.title(), args.database_name());
     let database = databases.fresh(name).await?;
     let service = match args.service {
         Some(_) => None,

@@ -153,7 +153,6 @@ impl Bench {
         let clients = generator::start(cell, service.address(), meter).await?;
         let process = service.process()?;
         let mut measurement = self.window(meter, Some(process)).await?;
-        measurement.memory_bytes = Some(procfs::memory(process)?);
         drop(clients);
         measurement.peak_memory_bytes = Some(procfs::peak_memory(process)?);
         service.stop().await?;
@@ -232,10 +231,7 @@ impl Bench {
             return Service::start(api, &database.url(), &settings.collect::<Vec<_>>()).await;
         }
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("ceiling").arg(match api {
-            Api::Rest => "rest",
-            Api::Grpc => "grpc",
-        });
+        command.arg("ceiling").arg(api.name());
         Service::start_command(api, command).await
     }
 

@@ -61,12 +61,10 @@ pub(crate) struct Admission {
 /// Latencies of requests, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Latency {
-    pub(crate) mean: f64,
     pub(crate) p50: f64,
     pub(crate) p90: f64,
     pub(crate) p99: f64,
     pub(crate) p999: f64,
-    pub(crate) max: f64,
 }
 
 impl Meter {
@@ -197,12 +195,10 @@ impl Latency {
     fn from_histogram(latencies: &Histogram<u64>) -> Option<Self> {
         let at = |quantile| latencies.value_at_quantile(quantile) as f64;
         (!latencies.is_empty()).then(|| Self {
-            mean: latencies.mean(),
             p50: at(0.5),
             p90: at(0.9),
             p99: at(0.99),
             p999: at(0.999),
-            max: latencies.max() as f64,
         })
     }
 }

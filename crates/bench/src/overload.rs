@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use producer_core::Clock;
 use steps::{CONNECTIONS, Step};
 
@@ -17,6 +16,7 @@ use crate::measure::{Bench, Times};
 use crate::process::{raise_open_files, until_stopped};
 use crate::report::{number, thousands};
 use crate::results::{Measurement, Results};
+use crate::service::{Api, Apis};
 use crate::{Result, machine};
 
 /// The share of the highest throughput from which on a service counts as saturated.
@@ -51,24 +51,6 @@ pub(crate) struct Args {
     output: PathBuf,
 }
 
-/// Which APIs.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Apis {
-    Rest,
-    Grpc,
-    Both,
-}
-
-impl Apis {
-    fn interfaces(self) -> &'static [Interface] {
-        match self {
-            Self::Rest => &[Interface::Single],
-            Self::Grpc => &[Interface::Unary],
-            Self::Both => &[Interface::Single, Interface::Unary],
-        }
-    }
-}
-
 impl Args {
     fn candidates(&self) -> Vec<usize> {
         self.saturated_by.map_or_else(|| CONNECTIONS.into(), |connections| vec![connections])
@@ -89,12 +71,12 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 
 async fn measure_all(args: &Args) -> Result<ExitCode> {
     let mut run = Run::start(args).await?;
-    for &interface in args.apis.interfaces() {
-        let (connections, rate) = run.saturate(interface, &args.candidates()).await?;
+    for &api in args.apis.list() {
+        let (connections, rate) = run.saturate(api, &args.candidates()).await?;
         for round in 1..=args.rounds {
             for step in Step::AFTER_SATURATION {
-                let load = load(interface, step, connections, rate, args.bound);
-                run.measure(round, step, &load).await?;
+                let load = load(api, step, connections, rate, args.bound);
+                run.measure(round, api, step, &load).await?;
             }
         }
     }
@@ -105,20 +87,24 @@ async fn measure_all(args: &Args) -> Result<ExitCode> {
 
 /// Renders the report of existing results again.
 pub(crate) fn render(path: &Path) -> Result<()> {
-    let results = Results::read(path);
-    if results.measurements.is_empty() {
-        return Err(format!("{} has no results", path.display()).into());
+    Results::render(path, report::document)
+}
+
+/// Single events, by API.
+fn interface(api: Api) -> Interface {
+    match api {
+        Api::Rest => Interface::Single,
+        Api::Grpc => Interface::Unary,
     }
-    results.write(&path.with_extension(""), &report::document(&results))
 }
 
 /// The load of a step, where this many connections saturate the service at that rate.
-fn load(interface: Interface, step: Step, connections: usize, rate: f64, bound: u16) -> Cell {
-    let at_a_rate = |rate| Cell { rate: Some(rate), ..cell(interface, usize::from(bound)) };
+fn load(api: Api, step: Step, connections: usize, rate: f64, bound: u16) -> Cell {
+    let at_a_rate = |rate| Cell { rate: Some(rate), ..cell(interface(api), usize::from(bound)) };
     match step {
-        Step::Search(connections) => cell(interface, connections),
-        Step::Saturated => cell(interface, connections),
-        Step::MoreConnections => cell(interface, connections * OVERLOAD_FACTOR),
+        Step::Search(connections) => cell(interface(api), connections),
+        Step::Saturated => cell(interface(api), connections),
+        Step::MoreConnections => cell(interface(api), connections * OVERLOAD_FACTOR),
         Step::Rate => at_a_rate(rate),
         Step::MoreRate => at_a_rate(rate * OVERLOAD_FACTOR as f64),
     }
@@ -147,21 +133,17 @@ impl Run {
         facts.insert(0, ("run".to_owned(), what));
         facts.extend(args.settings.iter().map(|(name, value)| (name.clone(), value.clone())));
         let per_api = args.candidates().len() + Step::AFTER_SATURATION.len() * args.rounds as usize;
-        let all = per_api * args.apis.interfaces().len();
+        let all = per_api * args.apis.list().len();
         let results = Results { facts, measurements: Vec::new() };
         Ok(Self { bench, results, begun, path: args.output.join("overload"), done: 0, all })
     }
 
     /// The lowest number of connections that saturates, and its throughput.
-    async fn saturate(
-        &mut self,
-        interface: Interface,
-        candidates: &[usize],
-    ) -> Result<(usize, f64)> {
+    async fn saturate(&mut self, api: Api, candidates: &[usize]) -> Result<(usize, f64)> {
         let mut measured = Vec::new();
         for &connections in candidates {
             let step = Step::Search(connections);
-            let rate = self.measure(1, step, &cell(interface, connections)).await?;
+            let rate = self.measure(1, api, step, &cell(interface(api), connections)).await?;
             measured.push((connections, rate));
         }
         let highest = measured.iter().map(|&(_, rate)| rate).fold(0.0, f64::max);
@@ -170,7 +152,7 @@ impl Run {
     }
 
     /// Measures one load, prints and writes it, and returns its events per second.
-    async fn measure(&mut self, round: u32, step: Step, load: &Cell) -> Result<f64> {
+    async fn measure(&mut self, round: u32, api: Api, step: Step, load: &Cell) -> Result<f64> {
         let measurement = self.bench.measure(load).await;
         self.done += 1;
         println!(
@@ -181,7 +163,7 @@ impl Run {
             outcome(&measurement)
         );
         let rate = measurement.events_per_second;
-        let (cell, run) = (step.name(load.interface), self.begun.clone());
+        let (cell, run) = (step.name(api), self.begun.clone());
         let measurement = Measurement {
             cell,
             run,

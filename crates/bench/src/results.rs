@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::meter::{Admission, Latency};
-use crate::report::{Document, to_html, to_markdown};
+use crate::report::{Block, Document, Section, Table, to_html, to_markdown};
 
 #[cfg(test)]
 mod tests;
@@ -45,8 +45,6 @@ pub(crate) struct Measurement {
     pub(crate) slowdown: Option<f64>,
     /// The service's peak memory since its start.
     pub(crate) peak_memory_bytes: Option<u64>,
-    /// The service's memory at the end of the measured time, under load.
-    pub(crate) memory_bytes: Option<u64>,
     /// Overload only: connections, or concurrent calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<usize>,
@@ -100,6 +98,31 @@ impl Results {
         write_atomically(&path.with_extension("html"), to_html(report)?.as_bytes())
     }
 
+    /// Renders the report of existing results again.
+    ///
+    /// # Errors
+    /// There are none at `path`, or the report can't be written.
+    pub(crate) fn render(path: &Path, report: impl Fn(&Self) -> Document) -> Result<()> {
+        let results = Self::read(path);
+        if results.measurements.is_empty() {
+            return Err(format!("{} has no results", path.display()).into());
+        }
+        results.write(&path.with_extension(""), &report(&results))
+    }
+
+    /// A section with the errors; `None` where there are none.
+    pub(crate) fn errors(&self) -> Option<Section> {
+        let mut table = Table::new(["cell", "error"]);
+        for measured in &self.measurements {
+            if let Some(error) = &measured.error {
+                table
+                    .rows
+                    .push(vec![measured.cell.clone().into(), error.replace('\n', " ").into()]);
+            }
+        }
+        (!table.rows.is_empty()).then(|| Section::new("Errors", [Block::Table(table)]))
+    }
+
     /// Whether a measurement failed.
     pub(crate) fn has_errors(&self) -> bool {
         self.measurements.iter().any(|measurement| measurement.error.is_some())
@@ -130,12 +153,10 @@ fn summary(rounds: &[&Measurement]) -> Summary {
         |value: &dyn Fn(&Latency) -> f64| median_of(&|round| round.latency_us.as_ref().map(value));
     let latencies = || {
         Some(Latency {
-            mean: latency(&|l| l.mean)?,
             p50: latency(&|l| l.p50)?,
             p90: latency(&|l| l.p90)?,
             p99: latency(&|l| l.p99)?,
             p999: latency(&|l| l.p999)?,
-            max: latency(&|l| l.max)?,
         })
     };
     let mut runs: Vec<_> = rounds.iter().map(|round| round.run.clone()).collect();

@@ -147,11 +147,7 @@ fn finish(plan: &Plan, results: &Results) -> ExitCode {
 
 /// Renders the report of existing results again.
 pub(crate) fn render(path: &Path) -> Result<()> {
-    let results = Results::read(path);
-    if results.measurements.is_empty() {
-        return Err(format!("{} has no results", path.display()).into());
-    }
-    results.write(&path.with_extension(""), &report::document(&results))
+    Results::render(path, report::document)
 }
 
 /// Prints the progress of a run.

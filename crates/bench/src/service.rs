@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use producer_grpc::Grpc;
 use producer_rest::Rest;
 use producer_server::{Api as _, Connection};
@@ -29,22 +30,47 @@ pub(crate) enum Api {
     Grpc,
 }
 
-impl Api {
-    /// The setting for its port.
-    fn port_setting(self) -> &'static str {
+/// The services that a command drives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Apis {
+    Rest,
+    Grpc,
+    Both,
+}
+
+impl Apis {
+    /// One after the other.
+    pub(crate) fn list(self) -> &'static [Api] {
         match self {
-            Self::Rest => "SERVER_PORT",
-            Self::Grpc => "GRPC_SERVER_PORT",
+            Self::Rest => &[Api::Rest],
+            Self::Grpc => &[Api::Grpc],
+            Self::Both => &[Api::Rest, Api::Grpc],
         }
+    }
+}
+
+impl Api {
+    /// The name in commands and file names, the name in reports, and the setting for the port.
+    const fn names(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Rest => ("rest", "REST", "SERVER_PORT"),
+            Self::Grpc => ("grpc", "gRPC", "GRPC_SERVER_PORT"),
+        }
+    }
+
+    /// The name in commands and file names.
+    pub(crate) const fn name(self) -> &'static str {
+        self.names().0
+    }
+
+    /// The name in reports.
+    pub(crate) const fn title(self) -> &'static str {
+        self.names().1
     }
 
     /// Its binary, without arguments.
     pub(crate) fn command(self) -> Result<Command> {
-        let name = match self {
-            Self::Rest => "producer-rest",
-            Self::Grpc => "producer-grpc",
-        };
-        Ok(Command::new(sibling_binary(name)?))
+        Ok(Command::new(sibling_binary(&format!("producer-{}", self.name()))?))
     }
 
     async fn is_ready(self, address: SocketAddr) -> bool {
@@ -97,7 +123,7 @@ impl Service {
         let log = File::create(folder.path().join("service.log"))?;
         clear_inherited_env(&mut command);
         let child = command
-            .env(api.port_setting(), address.port().to_string())
+            .env(api.names().2, address.port().to_string())
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

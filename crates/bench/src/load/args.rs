@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use crate::Result;
-use crate::service::Api;
+use crate::service::{Api, Apis};
 
 /// k6 drives the services. The exit status is 1 if a threshold is crossed or the check of the
 /// database fails.
@@ -46,13 +46,6 @@ pub(super) enum Mode {
     Soak,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Apis {
-    Rest,
-    Grpc,
-    Both,
-}
-
 /// A kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Kind {
@@ -63,12 +56,10 @@ pub(super) enum Kind {
 impl Args {
     /// The APIs to drive, one after the other.
     pub(super) fn apis(&self) -> Result<&'static [Api]> {
-        match self.apis {
-            Apis::Rest => Ok(&[Api::Rest]),
-            Apis::Grpc => Ok(&[Api::Grpc]),
-            Apis::Both if self.service.is_some() => Err("--service needs rest or grpc".into()),
-            Apis::Both => Ok(&[Api::Rest, Api::Grpc]),
+        if self.service.is_some() && self.apis == Apis::Both {
+            return Err("--service needs rest or grpc".into());
         }
+        Ok(self.apis.list())
     }
 
     /// The mode's name in `config.js`.
@@ -99,21 +90,5 @@ impl Args {
             Kind::Postgres => "postgres",
         };
         self.results.join(format!("{}-{database}", self.mode_name()))
-    }
-}
-
-/// The API's name in file names.
-pub(super) fn file_name(api: Api) -> &'static str {
-    match api {
-        Api::Rest => "rest",
-        Api::Grpc => "grpc",
-    }
-}
-
-/// The API's name in the report.
-pub(super) fn title(api: Api) -> &'static str {
-    match api {
-        Api::Rest => "REST",
-        Api::Grpc => "gRPC",
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 
-use super::args::{Args, file_name, title};
+use super::args::Args;
 use super::drive::Usage;
 use super::summary::{Phase, Summary};
 use super::verify::Check;
@@ -64,7 +64,7 @@ fn summary(runs: &[Run]) -> String {
     let mut sentences = Vec::new();
     for run in runs {
         let Some(best) = run.best() else { continue };
-        let (name, events) = (title(run.api), number(best.throughput()));
+        let (name, events) = (run.api.title(), number(best.throughput()));
         let (label, p99) = (best.label(), number(best.p99));
         let mut text = format!("{name} took {events} events/s with {label} (p99 {p99} ms)");
         if let Some(phase) = run.saturation().filter(|phase| phase.name != best.name) {
@@ -92,7 +92,7 @@ fn results(runs: &[Run]) -> Section {
         let (total, check) = (&run.summary.total, &run.check);
         let count = |count: u64| Cell::from(thousands(count as f64));
         table.rows.push(vec![
-            title(run.api).into(),
+            run.api.title().into(),
             passed,
             count(total.sent),
             count(check.accepted),
@@ -100,10 +100,10 @@ fn results(runs: &[Run]) -> Section {
             count(total.duplicate),
         ]);
         for rule in &run.summary.crossed {
-            blocks.push(Block::Text(format!("{}: threshold crossed: {rule}", title(run.api))));
+            blocks.push(Block::Text(format!("{}: threshold crossed: {rule}", run.api.title())));
         }
         for problem in &check.problems {
-            blocks.push(Block::Text(format!("{}: {problem}", title(run.api))));
+            blocks.push(Block::Text(format!("{}: {problem}", run.api.title())));
         }
     }
     blocks.insert(0, Block::Table(table));
@@ -152,16 +152,10 @@ fn usage(runs: &[Run]) -> Section {
 }
 
 fn sizes(runs: &[Run]) -> Section {
-    let bars = |title: &str, unit: &str, value: Value<'_>| Chart {
-        title: title.to_owned(),
-        kind: ChartKind::Bars,
-        axis: "payload".to_owned(),
-        unit: unit.to_owned(),
-        categories: runs
-            .first()
-            .map(|run| run.sizes().map(Phase::label).collect())
-            .unwrap_or_default(),
-        series: runs.iter().map(|run| series(run, run.sizes(), value)).collect(),
+    let labels = || runs.first().into_iter().flat_map(|run| run.sizes().map(Phase::label));
+    let bars = |title: &str, unit: &str, value: Value<'_>| {
+        let chart = Chart::new(ChartKind::Bars, title, "payload", unit, labels());
+        chart.with(runs.iter().map(|run| series(run, run.sizes(), value)))
     };
     let charts = [
         bars("Throughput by payload size", "events/s", &|_, phase| Some(phase.throughput())),
@@ -197,8 +191,8 @@ fn errors(runs: &[Run]) -> Section {
 /// k6's own pages: everything over time.
 fn dashboards(runs: &[Run]) -> Option<Section> {
     let page = |run: &Run| Block::Page {
-        title: format!("{} over time (k6)", title(run.api)),
-        file: format!("{}-k6.html", file_name(run.api)),
+        title: format!("{} over time (k6)", run.api.title()),
+        file: format!("{}-k6.html", run.api.name()),
     };
     let pages: Vec<_> = runs.iter().filter(|run| run.has_dashboard).map(page).collect();
     (!pages.is_empty()).then(|| Section::new("Over time", pages))
@@ -207,18 +201,13 @@ fn dashboards(runs: &[Run]) -> Option<Section> {
 /// A chart over the phases by load; `None` where there are fewer than two.
 fn by_load(runs: &[Run], title: &str, unit: &str, value: Value<'_>) -> Option<Chart> {
     let categories: Vec<String> = runs.first()?.loads().map(Phase::label).collect();
-    (categories.len() > 1).then(|| Chart {
-        title: title.to_owned(),
-        kind: ChartKind::Lines,
-        axis: "phase".to_owned(),
-        unit: unit.to_owned(),
-        categories,
-        series: runs.iter().map(|run| series(run, run.loads(), value)).collect(),
-    })
+    let series = runs.iter().map(|run| series(run, run.loads(), value));
+    (categories.len() > 1)
+        .then(|| Chart::new(ChartKind::Lines, title, "phase", unit, categories).with(series))
 }
 
 fn series<'r>(run: &'r Run, phases: impl Iterator<Item = &'r Phase>, value: Value<'_>) -> Series {
-    Series::new(title(run.api), phases.map(|phase| value(run, phase)))
+    Series::new(run.api.title(), phases.map(|phase| value(run, phase)))
 }
 
 /// Accepted events per CPU second of service and database.
@@ -237,7 +226,7 @@ fn all_phases(runs: &[Run]) -> Vec<(&Run, &Phase)> {
 }
 
 fn row(run: &Run, phase: &Phase, cells: impl IntoIterator<Item = Cell>) -> Vec<Cell> {
-    [phase.label().into(), title(run.api).into()].into_iter().chain(cells).collect()
+    [phase.label().into(), run.api.title().into()].into_iter().chain(cells).collect()
 }
 
 impl Run {

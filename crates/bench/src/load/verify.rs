@@ -8,20 +8,19 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use super::summary::Counts;
 use crate::Result;
 
-/// For both databases, with one number as the result; `kind` 0 is an event.
-const QUERIES: [&str; 4] = [
-    "SELECT count(DISTINCT event_uuid) FROM event_log WHERE kind = 0",
-    "SELECT count(*) FROM event_log WHERE kind = 0",
-    "SELECT CAST(coalesce(sum(version), 0) AS bigint) FROM entities",
-    "SELECT count(*) FROM entities AS e LEFT JOIN \
-     (SELECT entity_type, entity_id, count(*) AS updates FROM event_log \
-      GROUP BY entity_type, entity_id) AS l \
-     ON l.entity_type = e.entity_type AND l.entity_id = e.entity_id \
-     WHERE e.version <> coalesce(l.updates, 0)",
-];
+/// For both databases; `kind` 0 is an event.
+const COUNTS: &str = "SELECT \
+    (SELECT count(DISTINCT event_uuid) FROM event_log WHERE kind = 0) AS events, \
+    (SELECT count(*) FROM event_log WHERE kind = 0) AS updates, \
+    (SELECT CAST(coalesce(sum(version), 0) AS bigint) FROM entities) AS versions, \
+    (SELECT count(*) FROM entities AS e LEFT JOIN \
+        (SELECT entity_type, entity_id, count(*) AS updates FROM event_log \
+         GROUP BY entity_type, entity_id) AS l \
+        ON l.entity_type = e.entity_type AND l.entity_id = e.entity_id \
+        WHERE e.version <> coalesce(l.updates, 0)) AS inconsistent";
 
 /// Counts of the rows of a database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
 pub(super) struct StoredRows {
     /// Distinct events in the log.
     events: i64,
@@ -35,33 +34,13 @@ pub(super) struct StoredRows {
 
 impl StoredRows {
     pub(super) async fn read(url: &str) -> Result<Self> {
-        let [events, updates, versions, inconsistent] = if url.starts_with("sqlite:") {
-            read_sqlite(url).await?
-        } else {
-            read_postgres(url).await?
-        };
-        Ok(Self { events, updates, versions, inconsistent })
+        if url.starts_with("sqlite:") {
+            let mut connection = SqliteConnectOptions::from_str(url)?.connect().await?;
+            return Ok(sqlx::query_as(COUNTS).fetch_one(&mut connection).await?);
+        }
+        let mut connection = PgConnection::connect(url).await?;
+        Ok(sqlx::query_as(COUNTS).fetch_one(&mut connection).await?)
     }
-}
-
-async fn read_postgres(url: &str) -> Result<[i64; 4]> {
-    let mut connection = PgConnection::connect(url).await?;
-    let mut counts = [0; 4];
-    for (count, query) in counts.iter_mut().zip(QUERIES) {
-        *count = sqlx::query_scalar(query).fetch_one(&mut connection).await?;
-    }
-    connection.close().await?;
-    Ok(counts)
-}
-
-async fn read_sqlite(url: &str) -> Result<[i64; 4]> {
-    let mut connection = SqliteConnectOptions::from_str(url)?.connect().await?;
-    let mut counts = [0; 4];
-    for (count, query) in counts.iter_mut().zip(QUERIES) {
-        *count = sqlx::query_scalar(query).fetch_one(&mut connection).await?;
-    }
-    connection.close().await?;
-    Ok(counts)
 }
 
 /// k6's counts compared with the rows of the database.

@@ -1,11 +1,11 @@
 //! The report of an overload measurement.
 
-use super::steps::{self, CONNECTIONS, Rounds, Step, api_name};
-use crate::cells::Interface;
+use super::steps::{self, CONNECTIONS, Rounds, Step};
 use crate::report::{
     Block, Cell, Chart, ChartKind, Document, Section, Series, Table, number, thousands,
 };
 use crate::results::{Measurement, Results};
+use crate::service::{Api, Apis};
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -28,18 +28,16 @@ const METHOD: [&str; 5] = [
 
 /// The report of these results.
 pub(super) fn document(results: &Results) -> Document {
-    let is_measured = |interface: &Interface| {
-        results.measurements.iter().any(|one| one.cell.starts_with(api_name(*interface)))
-    };
-    let interfaces: Vec<_> =
-        [Interface::Single, Interface::Unary].into_iter().filter(is_measured).collect();
+    let is_measured =
+        |api: &Api| results.measurements.iter().any(|one| one.cell.starts_with(api.title()));
+    let apis: Vec<_> = Apis::Both.list().iter().copied().filter(is_measured).collect();
     let mut sections = vec![
         Section::new("Targets", [Block::Table(steps::table(results))]),
-        Section::new("Loads", [Block::Table(loads(results, &interfaces))]),
-        Section::new("CPU", [Block::Chart(cores(results, &interfaces))]),
+        Section::new("Loads", [Block::Table(loads(results, &apis))]),
+        Section::new("CPU", [Block::Chart(cores(results, &apis))]),
     ];
-    sections.extend(saturation(results, &interfaces));
-    sections.extend(errors(results));
+    sections.extend(saturation(results, &apis));
+    sections.extend(results.errors());
     sections.push(Section::new("Method", METHOD.map(|text| Block::Text(text.to_owned()))));
     Document {
         title: "producer under overload".to_owned(),
@@ -50,7 +48,7 @@ pub(super) fn document(results: &Results) -> Document {
 }
 
 fn summary(results: &Results) -> String {
-    let rate = |step| Rounds::new(results, Interface::Single, step).rate();
+    let rate = |step| Rounds::new(results, Api::Rest, step).rate();
     let (Some(saturated), Some(connections), Some(offered)) =
         (rate(Step::Saturated), rate(Step::MoreConnections), rate(Step::MoreRate))
     else {
@@ -65,13 +63,13 @@ fn summary(results: &Results) -> String {
     )
 }
 
-/// The measured steps of each interface.
-fn steps(interfaces: &[Interface]) -> impl Iterator<Item = (Interface, Step)> {
-    let steps = |&interface: &Interface| Step::AFTER_SATURATION.map(|step| (interface, step));
-    interfaces.iter().flat_map(steps)
+/// The measured steps of each API.
+fn steps(apis: &[Api]) -> impl Iterator<Item = (Api, Step)> {
+    let steps = |&api: &Api| Step::AFTER_SATURATION.map(|step| (api, step));
+    apis.iter().flat_map(steps)
 }
 
-fn loads(results: &Results, interfaces: &[Interface]) -> Table {
+fn loads(results: &Results, apis: &[Api]) -> Table {
     let mut table = Table::new([
         "",
         "connections",
@@ -86,19 +84,18 @@ fn loads(results: &Results, interfaces: &[Interface]) -> Table {
         "p99 ms",
         "peak MiB",
     ]);
-    table.rows =
-        steps(interfaces).map(|(interface, step)| load(results, interface, step)).collect();
+    table.rows = steps(apis).map(|(api, step)| load(results, api, step)).collect();
     table
 }
 
-fn load(results: &Results, interface: Interface, step: Step) -> Vec<Cell> {
-    let rounds = Rounds::new(results, interface, step);
+fn load(results: &Results, api: Api, step: Step) -> Vec<Cell> {
+    let rounds = Rounds::new(results, api, step);
     let whole = |value: Option<f64>| Cell::from(value.map(thousands).unwrap_or_default());
     let short = |value: Option<f64>| Cell::from(value.map(number).unwrap_or_default());
     let refusals = |measured: &Measurement| measured.admission.as_ref()?.refusal_us;
     let since_due = |measured: &Measurement| measured.admission.as_ref()?.since_due_us;
     vec![
-        step.name(interface).into(),
+        step.name(api).into(),
         whole(rounds.median(|measured| Some(measured.connections? as f64))),
         whole(rounds.median(|measured| measured.offered_per_second)),
         whole(rounds.median(|m| Some(m.admission.as_ref()?.unsent as f64 / m.seconds))),
@@ -113,56 +110,35 @@ fn load(results: &Results, interface: Interface, step: Step) -> Vec<Cell> {
     ]
 }
 
-fn cores(results: &Results, interfaces: &[Interface]) -> Chart {
+fn cores(results: &Results, apis: &[Api]) -> Chart {
     let series = |name: &str, cpu_us: fn(&Measurement) -> Option<f64>| {
-        let cores = |(interface, step)| {
+        let cores = |(api, step)| {
             let cores = |m: &Measurement| Some(cpu_us(m)? * m.events_per_second / 1e6);
-            Rounds::new(results, interface, step).median(cores)
+            Rounds::new(results, api, step).median(cores)
         };
-        Series::new(name, steps(interfaces).map(cores))
+        Series::new(name, steps(apis).map(cores))
     };
-    Chart {
-        title: "Cores used by process".to_owned(),
-        kind: ChartKind::StackedBars,
-        axis: String::new(),
-        unit: "cores".to_owned(),
-        categories: steps(interfaces).map(|(interface, step)| step.name(interface)).collect(),
-        series: vec![
-            series("database", |measured| measured.cpu_us.database),
-            series("service", |measured| measured.cpu_us.service),
-            series("generator", |measured| measured.cpu_us.generator),
-        ],
-    }
+    let loads = steps(apis).map(|(api, step)| step.name(api));
+    Chart::new(ChartKind::StackedBars, "Cores used by process", "", "cores", loads).with([
+        series("database", |measured| measured.cpu_us.database),
+        series("service", |measured| measured.cpu_us.service),
+        series("generator", |measured| measured.cpu_us.generator),
+    ])
 }
 
 /// The search for saturation; `None` where it was skipped.
-fn saturation(results: &Results, interfaces: &[Interface]) -> Option<Section> {
+fn saturation(results: &Results, apis: &[Api]) -> Option<Section> {
     let chart = |title: &str, unit: &str, value: fn(&Rounds<'_>) -> Option<f64>| {
-        let series = |&interface: &Interface| {
-            let value = |count| value(&Rounds::new(results, interface, Step::Search(count)));
-            Series::new(api_name(interface), CONNECTIONS.map(value))
+        let series = |&api: &Api| {
+            let value = |count| value(&Rounds::new(results, api, Step::Search(count)));
+            Series::new(api.title(), CONNECTIONS.map(value))
         };
-        Chart {
-            title: title.to_owned(),
-            kind: ChartKind::Lines,
-            axis: "connections, or concurrent calls".to_owned(),
-            unit: unit.to_owned(),
-            categories: CONNECTIONS.map(|count| thousands(count as f64)).into(),
-            series: interfaces.iter().map(series).collect(),
-        }
+        let categories = CONNECTIONS.map(|count| thousands(count as f64));
+        let axis = "connections, or concurrent calls";
+        Chart::new(ChartKind::Lines, title, axis, unit, categories).with(apis.iter().map(series))
     };
     let rate = chart("Single events per second", "events/s", |rounds| rounds.rate());
     let p99 = chart("Latency, p99", "ms", |rounds| rounds.p99());
     let searched = rate.series.iter().any(|series| series.values.iter().flatten().count() > 1);
     searched.then(|| Section::new("Saturation", [rate, p99].map(Block::Chart)))
-}
-
-fn errors(results: &Results) -> Option<Section> {
-    let mut table = Table::new(["load", "error"]);
-    for measured in &results.measurements {
-        if let Some(error) = &measured.error {
-            table.rows.push(vec![measured.cell.clone().into(), error.replace('\n', " ").into()]);
-        }
-    }
-    (!table.rows.is_empty()).then(|| Section::new("Errors", [Block::Table(table)]))
 }

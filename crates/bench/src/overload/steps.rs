@@ -1,8 +1,8 @@
 //! The loads of an overload measurement, and the targets.
 
-use crate::cells::Interface;
 use crate::report::{Cell, Table, Tone, number};
 use crate::results::{Measurement, Results, median};
+use crate::service::{Api, Apis};
 
 /// The connections among which saturation is looked for.
 pub(super) const CONNECTIONS: [usize; 5] = [16, 64, 256, 512, 1024];
@@ -28,8 +28,8 @@ impl Step {
         [Self::Saturated, Self::MoreConnections, Self::Rate, Self::MoreRate];
 
     /// The name in the results.
-    pub(super) fn name(self, interface: Interface) -> String {
-        let api = api_name(interface);
+    pub(super) fn name(self, api: Api) -> String {
+        let api = api.title();
         match self {
             Self::Search(connections) => format!("{api}, {connections} connections"),
             Self::Saturated => format!("{api}, saturated"),
@@ -40,17 +40,12 @@ impl Step {
     }
 }
 
-/// The name of the API in the report.
-pub(super) fn api_name(interface: Interface) -> &'static str {
-    if interface == Interface::Unary { "gRPC" } else { "REST" }
-}
-
 /// The valid measurements of a step.
 pub(super) struct Rounds<'r>(Vec<&'r Measurement>);
 
 impl<'r> Rounds<'r> {
-    pub(super) fn new(results: &'r Results, interface: Interface, step: Step) -> Self {
-        let name = step.name(interface);
+    pub(super) fn new(results: &'r Results, api: Api, step: Step) -> Self {
+        let name = step.name(api);
         let matches = |one: &&Measurement| one.cell == name && one.error.is_none();
         Self(results.measurements.iter().filter(matches).collect())
     }
@@ -82,8 +77,8 @@ struct Target {
 /// The targets of both APIs, where they were measured.
 pub(super) fn table(results: &Results) -> Table {
     let mut table = Table::new(["", "required", "measured", "result"]);
-    for interface in [Interface::Single, Interface::Unary] {
-        table.rows.extend(targets(results, interface).into_iter().flatten().map(Target::row));
+    for &api in Apis::Both.list() {
+        table.rows.extend(targets(results, api).into_iter().flatten().map(Target::row));
     }
     table
 }
@@ -97,12 +92,12 @@ pub(super) fn to_text(results: &Results) -> String {
     table(results).rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn targets(results: &Results, interface: Interface) -> [Option<Target>; 4] {
-    let rounds = |step| Rounds::new(results, interface, step);
+fn targets(results: &Results, api: Api) -> [Option<Target>; 4] {
+    let rounds = |step| Rounds::new(results, api, step);
     let saturated = rounds(Step::Saturated);
     let throughput = |step: Step, required, is_reached| {
         Some(Target {
-            name: format!("{}: admitted, of the throughput at saturation", step.name(interface)),
+            name: format!("{}: admitted, of the throughput at saturation", step.name(api)),
             required,
             measured: quotient(rounds(step).rate()?, saturated.rate()?)?,
             is_reached,
@@ -110,7 +105,7 @@ fn targets(results: &Results, interface: Interface) -> [Option<Target>; 4] {
     };
     let latency = |step: Step| {
         Some(Target {
-            name: format!("{}: p99 of the admitted, of that at saturation", step.name(interface)),
+            name: format!("{}: p99 of the admitted, of that at saturation", step.name(api)),
             required: "< 4×",
             measured: quotient(rounds(step).p99()?, saturated.p99()?)?,
             is_reached: |measured| measured < 4.0,

@@ -146,6 +146,26 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
+impl Chart {
+    /// A chart without series.
+    pub(crate) fn new(
+        kind: ChartKind,
+        title: &str,
+        axis: &str,
+        unit: &str,
+        categories: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let [title, axis, unit] = [title, axis, unit].map(str::to_owned);
+        let categories = categories.into_iter().collect();
+        Self { title, kind, axis, unit, categories, series: Vec::new() }
+    }
+
+    /// The chart with these series.
+    pub(crate) fn with(self, series: impl IntoIterator<Item = Series>) -> Self {
+        Self { series: series.into_iter().collect(), ..self }
+    }
+}
+
 impl Series {
     /// A series of these values.
     pub(crate) fn new(name: &str, values: impl IntoIterator<Item = Option<f64>>) -> Self {

@@ -62,7 +62,7 @@ pub(super) fn document(results: &Results) -> Document {
         cpu(&cells),
         Section::new("All cells", [Block::Table(all_cells(&cells))]),
     ];
-    sections.extend(errors(&cells));
+    sections.extend(results.errors());
     sections.push(Section::new("Method", METHOD.map(|text| Block::Text(text.to_owned()))));
     Document {
         title: "producer beside PostgreSQL used directly".to_owned(),
@@ -88,21 +88,15 @@ fn summary(cells: &Summaries<'_>) -> String {
 
 fn throughput(cells: &Summaries<'_>) -> Section {
     let rate = |cell: &Summary| (cell.rounds > 0).then_some(cell.events_per_second);
-    let series = |name: &str, prefix: &str| by_connections(cells, name, prefix, rate);
-    let lines = Chart {
-        title: "Single events per second by connections (new keys, 400 B)".to_owned(),
-        kind: ChartKind::Lines,
-        axis: "connections".to_owned(),
-        unit: "events/s".to_owned(),
-        categories: CONNECTIONS.iter().map(|&count| thousands(count.into())).collect(),
-        series: vec![
-            series("REST on PostgreSQL", "rest-"),
-            series("REST on SQLite", "sqlite-rest-"),
-            series("gRPC unary on PostgreSQL", "unary-"),
-            series("REST, nothing stored", "ceiling-rest-"),
-            Series::new("pgbench's best, same work", CONNECTIONS.map(|_| best_pgbench(cells, ""))),
-        ],
-    };
+    let series = |name: &str, prefix: &str| connections_series(cells, name, prefix, rate);
+    let title = "Single events per second by connections (new keys, 400 B)";
+    let lines = by_connections(ChartKind::Lines, title, "events/s").with([
+        series("REST on PostgreSQL", "rest-"),
+        series("REST on SQLite", "sqlite-rest-"),
+        series("gRPC unary on PostgreSQL", "unary-"),
+        series("REST, nothing stored", "ceiling-rest-"),
+        Series::new("pgbench's best, same work", CONNECTIONS.map(|_| best_pgbench(cells, ""))),
+    ]);
     let values = |cell: &Summary| vec![rate(cell)];
     let bars =
         bars(cells, "Events per second by cell (COPY: rows)", "events/s", &["events"], values);
@@ -127,8 +121,14 @@ fn comparable(mut chart: Chart) -> Option<Chart> {
     (used.len() > 1).then_some(chart)
 }
 
+/// A chart over [`CONNECTIONS`].
+fn by_connections(kind: ChartKind, title: &str, unit: &str) -> Chart {
+    let categories = CONNECTIONS.map(|count| thousands(count.into()));
+    Chart::new(kind, title, "connections", unit, categories)
+}
+
 /// A value of the cells with this prefix for each of [`CONNECTIONS`].
-fn by_connections(
+fn connections_series(
     cells: &Summaries<'_>,
     name: &str,
     prefix: &str,
@@ -149,14 +149,8 @@ fn bars(
     let value = |name: &str, part: usize| values(cells.get(name)?)[part];
     let series =
         |(at, &part): (usize, &&str)| Series::new(part, CHARTED.iter().map(|name| value(name, at)));
-    Chart {
-        title: title.to_owned(),
-        kind: ChartKind::Bars,
-        axis: String::new(),
-        unit: unit.to_owned(),
-        categories: CHARTED.map(str::to_owned).into(),
-        series: parts.iter().enumerate().map(series).collect(),
-    }
+    let chart = Chart::new(ChartKind::Bars, title, "", unit, CHARTED.map(str::to_owned));
+    chart.with(parts.iter().enumerate().map(series))
 }
 
 fn milliseconds(cell: &Summary, value: fn(&Latency) -> f64) -> Option<f64> {
@@ -165,21 +159,15 @@ fn milliseconds(cell: &Summary, value: fn(&Latency) -> f64) -> Option<f64> {
 
 fn latency(cells: &Summaries<'_>) -> Section {
     let series = |name: &str, value: fn(&Latency) -> f64| {
-        by_connections(cells, name, "rest-", |cell| milliseconds(cell, value))
+        connections_series(cells, name, "rest-", |cell| milliseconds(cell, value))
     };
-    let lines = Chart {
-        title: "Latency of single REST events on PostgreSQL by connections".to_owned(),
-        kind: ChartKind::LogLines,
-        axis: "connections".to_owned(),
-        unit: "ms".to_owned(),
-        categories: CONNECTIONS.iter().map(|&count| thousands(count.into())).collect(),
-        series: vec![
-            series("p50", |latency| latency.p50),
-            series("p90", |latency| latency.p90),
-            series("p99", |latency| latency.p99),
-            series("p99.9", |latency| latency.p999),
-        ],
-    };
+    let title = "Latency of single REST events on PostgreSQL by connections";
+    let lines = by_connections(ChartKind::LogLines, title, "ms").with([
+        series("p50", |latency| latency.p50),
+        series("p90", |latency| latency.p90),
+        series("p99", |latency| latency.p99),
+        series("p99.9", |latency| latency.p999),
+    ]);
     let values =
         |cell: &Summary| vec![milliseconds(cell, |l| l.p50), milliseconds(cell, |l| l.p99)];
     let bars = bars(cells, "Latency of a request by cell", "ms", &["p50", "p99"], values);
@@ -249,14 +237,4 @@ fn row(name: &str, cell: &Summary) -> Vec<Cell> {
         cell.slowdown.map(|slowdown| format!("{slowdown:.2}")).unwrap_or_default().into(),
         cell.rounds.to_string().into(),
     ]
-}
-
-fn errors(cells: &Summaries<'_>) -> Option<Section> {
-    let mut table = Table::new(["cell", "error"]);
-    for (&name, cell) in cells {
-        if let Some(error) = &cell.error {
-            table.rows.push(vec![name.into(), error.replace('\n', " ").into()]);
-        }
-    }
-    (!table.rows.is_empty()).then(|| Section::new("Errors", [Block::Table(table)]))
 }
