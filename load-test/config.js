@@ -3,7 +3,7 @@
 //   PORT           its port                                 (the service's own, below)
 //   TEST_MODE      smoke, full, saturation, arrival or soak (smoke)
 //   PHASE_SECONDS  length of a phase                        (120; smoke: 30)
-//   PAYLOAD_SIZE   400, 4KiB, 8KiB, 32KiB, 64KiB or mixed   (what the mode says)
+//   PAYLOAD_SIZE   400, 4KiB, 8KiB, 32KiB, 64KiB or mixed   (default of the mode)
 //   EVENT_MIX      weights, as new:45,update:40,hot:10,repeat:5,LoanCreated:0
 //   RATE           events a second of `arrival`             (500)
 //   ATTRIBUTES     json, map or struct: how gRPC carries attributes (json)

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use clap::ValueEnum;
+
 use crate::events::{Keys, Size};
 use crate::service::Api;
 
@@ -51,13 +53,14 @@ pub(crate) enum Interface {
 }
 
 /// Where events are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Store {
     /// In PostgreSQL.
     Postgres,
     /// In an SQLite file.
     Sqlite,
     /// Nowhere: the ceiling of the transport.
+    #[value(skip)]
     Null,
 }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use producer_core::Clock;
 
 use crate::cells::{Cell, Selection, Store};
@@ -34,17 +33,10 @@ pub(crate) struct Args {
     seconds: Option<u64>,
     /// Only cells on this database
     #[arg(long, value_name = "DATABASE")]
-    database: Option<DatabaseArg>,
+    database: Option<Store>,
     /// The folder of the results
     #[arg(long, value_name = "FOLDER", default_value = "bench/results")]
     output: PathBuf,
-}
-
-/// One of the databases.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum DatabaseArg {
-    Postgres,
-    Sqlite,
 }
 
 /// What a run will do.
@@ -62,11 +54,8 @@ struct Plan {
 
 impl Args {
     fn plan(&self) -> Result<Plan> {
-        let store = self.database.map(|database| match database {
-            DatabaseArg::Postgres => Store::Postgres,
-            DatabaseArg::Sqlite => Store::Sqlite,
-        });
-        let selection = Selection { quick: self.quick, only: self.only.clone(), store };
+        let selection =
+            Selection { quick: self.quick, only: self.only.clone(), store: self.database };
         let (rounds, warm_up, seconds, limit) =
             if self.quick { (2, 500, 2, 170) } else { (3, 1000, 5, 29 * 60) };
         let measured = Duration::from_secs(self.seconds.unwrap_or(seconds));

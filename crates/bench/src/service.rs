@@ -74,14 +74,14 @@ impl Api {
     }
 
     async fn is_ready(self, address: SocketAddr) -> bool {
-        let answer = async {
+        let ready = async {
             let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
             match self {
                 Self::Rest => Rest::healthcheck(address, Connection::Left(stream)).await,
                 Self::Grpc => Grpc::healthcheck(address, Connection::Left(stream)).await,
             }
         };
-        matches!(timeout(Duration::from_secs(1), answer).await, Ok(Ok(())))
+        matches!(timeout(Duration::from_secs(1), ready).await, Ok(Ok(())))
     }
 }
 

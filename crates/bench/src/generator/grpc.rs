@@ -139,16 +139,16 @@ async fn call(connection: SendRequest<Bytes>, message: &[u8]) -> Result<CallResu
     let (response, mut body) = connection.send_request(request(UNARY)?, false)?;
     body.send_data(Bytes::copy_from_slice(message), true)?;
     let (head, mut body) = response.await?.into_parts();
-    let mut answer = Vec::new();
+    let mut message = Vec::new();
     while let Some(chunk) = next_chunk(&mut body).await? {
-        answer.extend_from_slice(&chunk);
+        message.extend_from_slice(&chunk);
     }
     let trailers = body.trailers().await?;
     if let Some(status) = Status::unless_ok(trailers.as_ref().unwrap_or(&head.headers)) {
         return Ok(CallResult::Status(status));
     }
     // `success`, the first field
-    match answer.get(PREFIX..PREFIX + 2) {
+    match message.get(PREFIX..PREFIX + 2) {
         Some([0x08, 1]) => Ok(CallResult::Success),
         _ => Err("a response without success".into()),
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use crate::Result;
+use crate::cells::Store;
 use crate::service::{Api, Apis};
 
 /// k6 drives the services. The exit status is 1 if a threshold is crossed or the check of the
@@ -19,7 +20,7 @@ pub(crate) struct Args {
     apis: Apis,
     /// The database of the services
     #[arg(default_value = "postgres")]
-    pub(super) database: Kind,
+    pub(super) database: Store,
     /// Drive a running service with the database of --database-url instead of starting one
     #[arg(long, requires = "database_url", value_name = "ADDRESS:PORT")]
     pub(super) service: Option<SocketAddr>,
@@ -46,13 +47,6 @@ pub(super) enum Mode {
     Soak,
 }
 
-/// A kind of database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Kind {
-    Sqlite,
-    Postgres,
-}
-
 impl Args {
     /// The APIs to drive, one after the other.
     pub(super) fn apis(&self) -> Result<&'static [Api]> {
@@ -63,22 +57,17 @@ impl Args {
     }
 
     /// The mode's name in `config.js`.
-    pub(super) fn mode_name(&self) -> &'static str {
-        match self.mode {
-            Mode::Smoke => "smoke",
-            Mode::Full => "full",
-            Mode::Saturation => "saturation",
-            Mode::Arrival => "arrival",
-            Mode::Soak => "soak",
-        }
+    pub(super) fn mode_name(&self) -> String {
+        let value = self.mode.to_possible_value();
+        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// The database's name in the report.
     pub(super) fn database_name(&self) -> &'static str {
         match self.database {
             _ if self.database_url.is_some() => "a given database",
-            Kind::Sqlite => "SQLite",
-            Kind::Postgres => "PostgreSQL",
+            Store::Sqlite => "SQLite",
+            _ => "PostgreSQL",
         }
     }
 
@@ -86,8 +75,8 @@ impl Args {
     pub(super) fn folder(&self) -> PathBuf {
         let database = match self.database {
             _ if self.database_url.is_some() => "given",
-            Kind::Sqlite => "sqlite",
-            Kind::Postgres => "postgres",
+            Store::Sqlite => "sqlite",
+            _ => "postgres",
         };
         self.results.join(format!("{}-{database}", self.mode_name()))
     }

@@ -2,8 +2,9 @@
 
 use tempfile::TempDir;
 
-use super::args::{Args, Kind};
+use super::args::Args;
 use crate::Result;
+use crate::cells::Store;
 use crate::postgres::{self, Postgres};
 
 /// The source of databases.
@@ -24,10 +25,10 @@ impl Databases {
     pub(super) fn prepare(args: &Args) -> Result<Self> {
         Ok(match (&args.database_url, args.database) {
             (Some(url), _) => Self::Given(url.clone()),
-            (None, Kind::Postgres) => Self::Postgres(Postgres::start()?),
-            (None, Kind::Sqlite) => {
+            (None, Store::Sqlite) => {
                 Self::Sqlite(tempfile::Builder::new().prefix("producer-load-").tempdir()?)
             }
+            (None, _) => Self::Postgres(Postgres::start()?),
         })
     }
 

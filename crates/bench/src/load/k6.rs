@@ -23,7 +23,7 @@ pub(super) struct K6(PathBuf);
 /// A run of a script.
 pub(super) struct Call {
     pub(super) script: PathBuf,
-    pub(super) mode: &'static str,
+    pub(super) mode: String,
     /// The service to drive.
     pub(super) address: SocketAddr,
     /// The file for the script's summary.
@@ -74,7 +74,7 @@ impl K6 {
             .env("K6_WEB_DASHBOARD_PORT", "-1") // no server
             .env("HOST", call.address.ip().to_string())
             .env("PORT", call.address.port().to_string())
-            .env("TEST_MODE", call.mode)
+            .env("TEST_MODE", &call.mode)
             .env("SUMMARY_FILE", &call.summary)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())

@@ -90,17 +90,17 @@ fn loads(results: &Results, apis: &[Api]) -> Table {
 
 fn load(results: &Results, api: Api, step: Step) -> Vec<Cell> {
     let rounds = Rounds::new(results, api, step);
-    let whole = |value: Option<f64>| Cell::from(value.map(thousands).unwrap_or_default());
+    let integer = |value: Option<f64>| Cell::from(value.map(thousands).unwrap_or_default());
     let short = |value: Option<f64>| Cell::from(value.map(number).unwrap_or_default());
     let refusals = |measured: &Measurement| measured.admission.as_ref()?.refusal_us;
     let since_due = |measured: &Measurement| measured.admission.as_ref()?.since_due_us;
     vec![
         step.name(api).into(),
-        whole(rounds.median(|measured| Some(measured.connections? as f64))),
-        whole(rounds.median(|measured| measured.offered_per_second)),
-        whole(rounds.median(|m| Some(m.admission.as_ref()?.unsent as f64 / m.seconds))),
-        whole(rounds.median(|m| Some(m.admission.as_ref()?.refused as f64 / m.seconds))),
-        whole(rounds.rate()),
+        integer(rounds.median(|measured| Some(measured.connections? as f64))),
+        integer(rounds.median(|measured| measured.offered_per_second)),
+        integer(rounds.median(|m| Some(m.admission.as_ref()?.unsent as f64 / m.seconds))),
+        integer(rounds.median(|m| Some(m.admission.as_ref()?.refused as f64 / m.seconds))),
+        integer(rounds.rate()),
         short(rounds.median(|measured| Some(measured.latency_us?.p50 / 1e3))),
         short(rounds.p99()),
         short(rounds.median(|measured| Some(since_due(measured)?.p99 / 1e3))),

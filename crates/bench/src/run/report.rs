@@ -62,6 +62,7 @@ pub(super) fn document(results: &Results) -> Document {
         cpu(&cells),
         Section::new("All cells", [Block::Table(all_cells(&cells))]),
     ];
+    sections.retain(|section| !section.blocks.is_empty());
     sections.extend(results.errors());
     sections.push(Section::new("Method", METHOD.map(|text| Block::Text(text.to_owned()))));
     Document {
@@ -90,12 +91,15 @@ fn throughput(cells: &Summaries<'_>) -> Section {
     let rate = |cell: &Summary| (cell.rounds > 0).then_some(cell.events_per_second);
     let series = |name: &str, prefix: &str| connections_series(cells, name, prefix, rate);
     let title = "Single events per second by connections (new keys, 400 B)";
+    let rest = series("REST on PostgreSQL", "rest-");
+    let pgbench = rest.values.iter().map(|rest| rest.and(best_pgbench(cells, "")));
+    let pgbench = Series::new("pgbench's best, same work", pgbench);
     let lines = by_connections(ChartKind::Lines, title, "events/s").with([
-        series("REST on PostgreSQL", "rest-"),
+        rest,
         series("REST on SQLite", "sqlite-rest-"),
         series("gRPC unary on PostgreSQL", "unary-"),
         series("REST, nothing stored", "ceiling-rest-"),
-        Series::new("pgbench's best, same work", CONNECTIONS.map(|_| best_pgbench(cells, ""))),
+        pgbench,
     ]);
     let values = |cell: &Summary| vec![rate(cell)];
     let bars =
@@ -182,7 +186,9 @@ fn cpu(cells: &Summaries<'_>) -> Section {
     bars.kind = ChartKind::StackedBars;
     let mut section = section("CPU", [bars]);
     let note = "User and system time. SQLite runs inside the service; pgbench and COPY have none.";
-    section.blocks.push(Block::Text(note.to_owned()));
+    if !section.blocks.is_empty() {
+        section.blocks.push(Block::Text(note.to_owned()));
+    }
     section
 }
 

@@ -140,7 +140,7 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// A client with connections of its own.
+    /// A client with its own connections.
     pub fn new(address: SocketAddr) -> Self {
         let http = reqwest::Client::builder().timeout(CLIENT_TIMEOUT).no_proxy().build();
         Self { http: http.expect("a client without TLS"), base: format!("http://{address}") }
@@ -198,7 +198,7 @@ impl Rest {
 
 async fn read(answer: reqwest::Response) -> (u16, Value) {
     let status = answer.status().as_u16();
-    let text = answer.text().await.expect("a whole answer");
+    let text = answer.text().await.expect("a complete response");
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 

@@ -241,7 +241,7 @@ async fn execute(url: &str, sql: &str) {
     let options: PgConnectOptions = url.parse().expect("a URL of PostgreSQL");
     let mut connection = options.connect().await.expect("PostgreSQL for the tests answers");
     let sql = sqlx::AssertSqlSafe(sql.to_owned());
-    sqlx::raw_sql(sql).execute(&mut connection).await.expect("a database of our own");
+    sqlx::raw_sql(sql).execute(&mut connection).await.expect("the statement succeeds");
     connection.close().await.expect("the connection closes");
 }
 
