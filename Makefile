@@ -89,17 +89,17 @@ bench: build ## measure beside PostgreSQL used directly, into bench/results; 25 
 	target/release/producer-bench run $(addprefix --only ,$(ONLY))
 
 .PHONY: bench-quick
-bench-quick: build ## the same in its quick form, below 3 minutes
+bench-quick: build ## fewer cells in less than 3 minutes
 	$(CARGO) build --release --package producer-bench
 	target/release/producer-bench run --quick $(addprefix --only ,$(ONLY))
 
 .PHONY: bench-overload
-bench-overload: build ## ask for three times what the services carry, on PostgreSQL; below 5 min, into bench/results
+bench-overload: build ## offer three times the load of saturation, on PostgreSQL, into bench/results; below 5 min
 	$(CARGO) build --release --package producer-bench
 	target/release/producer-bench overload
 
 .PHONY: load-smoke load-full load-saturation
-load-smoke: ## k6 against both APIs on PostgreSQL: 10 users, half a minute each
+load-smoke: ## load test with k6, both APIs on PostgreSQL: 10 users, half a minute each
 	./load-test/run.sh smoke
 load-full: ## the same with 10, 50 and 100 users; PHASE_SECONDS=20 shortens the phases of 2 minutes
 	./load-test/run.sh full

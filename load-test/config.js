@@ -3,13 +3,12 @@
 //   PORT           its port                                 (the service's own, below)
 //   TEST_MODE      smoke, full, saturation, arrival or soak (smoke)
 //   PHASE_SECONDS  length of a phase                        (120; smoke: 30)
-//   PAYLOAD_SIZE   400, 4KiB, 8KiB, 32KiB, 64KiB or mixed   (what the mode says)
+//   PAYLOAD_SIZE   400, 4KiB, 8KiB, 32KiB, 64KiB or mixed   (default of the mode)
 //   EVENT_MIX      weights, as new:45,update:40,hot:10,repeat:5,LoanCreated:0
 //   RATE           events a second of `arrival`             (500)
 //   ATTRIBUTES     json, map or struct: how gRPC carries attributes (json)
 
-// A further service is one entry here and one script that says how to call it. `proto` is found
-// below ../proto.
+// To add a service, add an entry here and a script that calls it. `proto` is below ../proto.
 export const services = {
   rest: { port: 9083, path: '/api/v1/events' },
   grpc: {
@@ -27,8 +26,8 @@ export const events = {
   ServiceDone: { entityType: 'ServiceRecord', weight: 20 },
 };
 
-// What an event meets, and the weights: a new entity, one of the working set, one of a few that
-// everybody changes, or an event that was accepted before, sent again with its uuid.
+// The target of an event, and the weights: a new entity, one of the working set, one of a few hot
+// ones, or an accepted event sent again with its uuid.
 export const kinds = { new: 45, update: 40, hot: 10, repeat: 5 };
 export const workingSet = 1000;
 export const hotKeys = 10;
@@ -42,8 +41,8 @@ export const sizes = {
   '64KiB': { bytes: 65536, weight: 1 },
 };
 
-// `users` are k6's virtual users, a phase each. With `sizes`, a short phase for each payload size
-// follows. `errors` is the share of events that may fail.
+// `users` are k6's virtual users, one phase for each number. With `sizes`, a short phase for each
+// payload size follows. `errors` is the share of events that may fail.
 export const modes = {
   smoke: { users: [10], seconds: 30, payload: 'mixed', errors: 0.001 },
   full: { users: [10, 50, 100], payload: '400', sizes: true, errors: 0.05 },
@@ -54,8 +53,8 @@ export const modes = {
 export const phaseSeconds = 120;
 export const sizeUsers = 50;
 
-// A request that takes longer counts as failed. The service answers within REQUEST_TIMEOUT (3 s).
+// A request that takes longer has failed. The service responds within REQUEST_TIMEOUT (3 s).
 export const timeout = '10s';
-// After each phase, time for its last answers; k6 then has the users free for the next one.
+// A pause after each phase for its last responses, so that the users are free for the next one.
 export const pauseSeconds = 5;
 export const limits = { p95: 2000, p99: 5000 }; // milliseconds

@@ -2,7 +2,7 @@
 import grpc from 'k6/net/grpc';
 import { services, timeout } from './config.js';
 import { nextEvent } from './lib/events.js';
-import { judge, sending } from './lib/outcomes.js';
+import { checkResponse, countSent } from './lib/outcomes.js';
 import * as plan from './lib/phases.js';
 import { host, port } from './lib/settings.js';
 import { summarize } from './lib/summary.js';
@@ -17,11 +17,11 @@ export const options = plan.options(LATENCY);
 
 const client = new grpc.Client();
 client.load(['../proto'], services.grpc.proto);
-let connected = false; // once for each user, for all its phases
+let connected = false; // once per user, for all its phases
 
 export function sendEvent() {
   const event = nextEvent(__ENV.SIZE);
-  sending();
+  countSent();
   let response;
   try {
     connect();
@@ -29,7 +29,7 @@ export function sendEvent() {
   } catch (error) {
     response = { status: null, error: { message: String(error) } };
   }
-  judge(event, {
+  checkResponse(event, {
     answer: response.status === grpc.StatusOK ? answerOf(response.message) : null,
     stored: !refusedByService(response),
     text: () => `${response.status} ${JSON.stringify(response.error || response.message).slice(0, 500)}`,
@@ -73,17 +73,17 @@ const attributesOf = {
 }[__ENV.ATTRIBUTES || 'json'];
 
 if (attributesOf === undefined) {
-  throw new Error(`ATTRIBUTES: '${__ENV.ATTRIBUTES}' is none of json, map, struct`);
+  throw new Error(`ATTRIBUTES: '${__ENV.ATTRIBUTES}' must be json, map or struct`);
 }
 
-// uint64 comes as text.
+// uint64 is text in JSON.
 function answerOf(answer) {
   const entities = answer.entities
     .map(({ entityId, version, created }) => ({ id: entityId, version: Number(version), created }));
   return { success: answer.success, eventId: answer.eventId, duplicate: answer.duplicate, entities };
 }
 
-// UNAVAILABLE in the service's own words; without its ErrorInfo nobody knows what was stored.
+// UNAVAILABLE from the service itself; without its ErrorInfo the outcome is unknown.
 function refusedByService(response) {
   return response.status === grpc.StatusUnavailable
     && JSON.stringify(response.error || {}).includes('"producer"');

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Drives the services with k6 and draws a report:
+# Drives the services with k6 and writes a report:
 #   ./load-test/run.sh smoke|full|saturation|arrival|soak [rest|grpc|both] [sqlite|postgres]
-# Builds what it needs with cargo first (PROFILE=dev for a quick build), or takes the binaries in
-# BIN_DIR. Settings of the test itself (PHASE_SECONDS, PAYLOAD_SIZE, …) are in config.js.
+# Builds the binaries with cargo first (PROFILE=dev for a quick build), or uses those in BIN_DIR.
+# config.js documents the settings of the test itself (PHASE_SECONDS, PAYLOAD_SIZE, …).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

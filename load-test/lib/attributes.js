@@ -1,7 +1,7 @@
-// Believable attributes for each event, brought to the wished size.
+// Realistic attributes for each event, of the requested size.
 import { sizes } from '../config.js';
 
-// What a request has besides: header, names, ids.
+// The rest of a request: header, names, ids.
 const ENVELOPE_BYTES = 305;
 
 const core = {
@@ -11,8 +11,8 @@ const core = {
   ServiceDone: { odometer: 48210, workshop: { id: 'ws-17', bay: 3 }, cost: 389.9 },
 };
 
-// The lists that make an event large, item by item: written out, since k6 takes ten times as long to
-// turn objects into text, and every user makes its own.
+// The items of the lists that make an event large, as text: serializing objects takes k6 ten times
+// as long, and every user has its own copy.
 const details = {
   CarCreated: ['equipment', (n) => `{"code":"EQ-${1000 + n}","name":"Adaptive cruise control",`
     + `"price":{"net":${410.5 + n},"currency":"EUR"},`
@@ -43,7 +43,7 @@ function text(name, bytes) {
   return `${body}}`;
 }
 
-// Bytes of a text whose letters take one or two.
+// The UTF-8 length of a text of one-byte and two-byte letters.
 function utf8(string) {
   return string.length + (string.match(/[^\x00-\x7f]/g) || []).length;
 }

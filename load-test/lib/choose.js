@@ -5,7 +5,7 @@ export function byWeight(weights) {
   const keys = Object.keys(weights).filter((key) => weights[key] > 0);
   const total = keys.reduce((sum, key) => sum + weights[key], 0);
   if (!(total > 0)) {
-    throw new Error(`nothing to choose from: ${JSON.stringify(weights)}`);
+    throw new Error(`no weight above 0: ${JSON.stringify(weights)}`);
   }
   return () => {
     let rest = Math.random() * total;

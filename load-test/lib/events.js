@@ -11,8 +11,8 @@ const chooseSize = byWeight(Object.fromEntries(Object.entries(sizes).map(([label
 let revision = 0;
 let accepted = null;
 
-// The next event. `size` is a label of config.js or 'mixed'. `expected` is what an answer must
-// say beyond the event's own ids: the whole answer's entity version where that is known.
+// The next event. `size` is a label of config.js or 'mixed'. `version` and `duplicate` are what the
+// response must have; version 0: any.
 export function nextEvent(size) {
   const kind = chooseKind();
   if (kind === 'repeat' && accepted !== null) {
@@ -28,14 +28,13 @@ export function nextEvent(size) {
     entityId: entityId(kind, uuid),
     createdDate: new Date().toISOString(),
     attributes: attributes(name, size === 'mixed' ? chooseSize() : size, revision),
-    // what is known before the answer; 0: any
     version: kind === 'new' ? 1 : 0,
     duplicate: false,
   };
 }
 
-// Keeps an event that was accepted as one to send again: its uuid, with the same content, must be
-// answered as a duplicate that made the same version.
+// Keeps an accepted event to send it again: the response to the same uuid and content must be a
+// duplicate with the same version.
 export function remember(event, version) {
   if (!event.duplicate) {
     accepted = Object.assign({}, event, { version, duplicate: true });
@@ -48,7 +47,7 @@ function entityId(kind, uuid) {
       return `known-${below(workingSet)}`;
     case 'hot':
       return `hot-${below(hotKeys)}`;
-    default: // also a repetition while there is nothing to repeat
+    default: // also a repetition while nothing has been accepted
       return `new-${uuid}`;
   }
 }

@@ -1,28 +1,28 @@
-// What became of the events: counted, so that the sum can be held against the database.
+// The outcomes of events, counted so that they can be compared with the rows of the database.
 import { check } from 'k6';
 import { Counter, Rate } from 'k6/metrics';
 import { remember } from './events.js';
 
-const sent = new Counter('events_sent'); // before the call: sent without an outcome is unknown
+const sent = new Counter('events_sent'); // counted before the call: sent without another outcome is unknown
 const created = new Counter('events_new');
 const duplicate = new Counter('events_duplicate');
 const refused = new Counter('events_refused'); // the service says that nothing was stored
-const wrong = new Counter('wrong_answers'); // it says OK, but not what it should
+const wrong = new Counter('wrong_responses'); // OK with the wrong content
 const errors = new Rate('errors');
 
-const MOST_COMPLAINTS = 3; // of a user
-let complaints = 0;
+const MAX_LOGGED = 3; // errors per user
+let logged = 0;
 
-export function sending() {
+export function countSent() {
   sent.add(1);
 }
 
-// `answer` is null where the status wasn't OK, else {success, eventId, duplicate, entities} with
-// entities of {id, version, created}. `stored` false: the answer says that nothing was stored.
-export function judge(event, { answer, stored, text }) {
+// `answer` is null if the status wasn't OK, else {success, eventId, duplicate, entities} with
+// entities of {id, version, created}. `stored` is false if the response says that nothing was stored.
+export function checkResponse(event, { answer, stored, text }) {
   const ok = check(answer, {
     'accepted': (answer) => answer !== null,
-    'the answer is right': (answer) => answer === null || isRight(event, answer),
+    'the response is correct': (answer) => answer === null || isCorrect(event, answer),
   });
   errors.add(!ok);
   if (ok) {
@@ -35,10 +35,10 @@ export function judge(event, { answer, stored, text }) {
   } else if (!stored) {
     refused.add(1);
   }
-  complain(event, text);
+  log(event, text);
 }
 
-function isRight(event, answer) {
+function isCorrect(event, answer) {
   if (answer.success !== true || answer.eventId !== event.uuid || answer.duplicate !== event.duplicate) {
     return false;
   }
@@ -50,9 +50,9 @@ function isRight(event, answer) {
     && (event.version === 0 || version === event.version);
 }
 
-function complain(event, text) {
-  if (complaints < MOST_COMPLAINTS) {
-    complaints += 1;
+function log(event, text) {
+  if (logged < MAX_LOGGED) {
+    logged += 1;
     console.error(`${event.name} ${event.uuid}${event.duplicate ? ' again' : ''}: ${text()}`);
   }
 }

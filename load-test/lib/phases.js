@@ -37,7 +37,7 @@ function scenario(phase) {
     env: { SIZE: phase.size },
   };
   if (phase.rate) {
-    const users = Math.ceil(phase.rate / 5); // enough for answers that take 200 ms
+    const users = Math.ceil(phase.rate / 5); // enough for responses that take 200 ms
     return Object.assign(common, {
       executor: 'constant-arrival-rate', rate: phase.rate, timeUnit: '1s',
       preAllocatedVUs: Math.min(users, 1000), maxVUs: Math.max(users, 2000),
@@ -46,14 +46,14 @@ function scenario(phase) {
   return Object.assign(common, { executor: 'constant-vus', vus: phase.users });
 }
 
-// Thresholds decide; they are also what makes k6 keep a metric for each phase.
+// Thresholds decide the result; they also make k6 keep a metric for each phase.
 function thresholds(latency) {
-  const all = { wrong_answers: ['count==0'], errors: [`rate<${mode.errors}`] };
+  const all = { wrong_responses: ['count==0'], errors: [`rate<${mode.errors}`] };
   for (const phase of phases) {
     const of = (metric) => `${metric}{scenario:${phase.name}}`;
     all[of(latency)] = [`p(95)<${limits.p95}`, `p(99)<${limits.p99}`];
     all[of('errors')] = [`rate<${mode.errors}`];
-    for (const count of ['events_sent', 'events_new', 'events_duplicate', 'events_refused', 'wrong_answers']) {
+    for (const count of ['events_sent', 'events_new', 'events_duplicate', 'events_refused', 'wrong_responses']) {
       all[of(count)] = ['count>=0'];
     }
     if (phase.rate) {
@@ -69,6 +69,6 @@ export function options(latency) {
     scenarios: Object.fromEntries(phases.map((phase) => [phase.name, scenario(phase)])),
     thresholds: thresholds(latency),
     summaryTrendStats: ['avg', 'min', 'med', 'p(95)', 'p(99)', 'max'],
-    systemTags: ['scenario'], // every further tag costs k6 time that the service could use
+    systemTags: ['scenario'], // every further tag costs k6 CPU
   };
 }

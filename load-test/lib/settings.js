@@ -23,7 +23,7 @@ export function port(service) {
 
 function oneOf(setting, allowed, value) {
   if (!Object.prototype.hasOwnProperty.call(allowed, value)) {
-    throw new Error(`${setting}: '${value}' is none of ${Object.keys(allowed).join(', ')}`);
+    throw new Error(`${setting}: '${value}' must be one of ${Object.keys(allowed).join(', ')}`);
   }
   return allowed[value];
 }
@@ -31,32 +31,32 @@ function oneOf(setting, allowed, value) {
 function number(setting, otherwise) {
   const value = __ENV[setting] ? Number(__ENV[setting]) : otherwise;
   if (!(value > 0)) {
-    throw new Error(`${setting}: '${__ENV[setting]}' is no number above 0`);
+    throw new Error(`${setting}: '${__ENV[setting]}' must be a number above 0`);
   }
   return value;
 }
 
-// 'new:45,LoanCreated:0' as an object; both kinds and names of events may stand there.
+// 'new:45,LoanCreated:0' as an object; the keys are kinds and names of events.
 function parseMix(text) {
   const mix = {};
   for (const part of text.split(',').filter((part) => part.trim() !== '')) {
     const [key, weight] = part.split(':').map((word) => word.trim());
     oneOf('EVENT_MIX', Object.assign({}, kinds, events), key);
     if (!(Number(weight) >= 0)) {
-      throw new Error(`EVENT_MIX: the weight of '${key}' is no number: '${weight}'`);
+      throw new Error(`EVENT_MIX: the weight of '${key}' must be a number: '${weight}'`);
     }
     mix[key] = Number(weight);
   }
   return mix;
 }
 
-// The given weights of one group, where any are given, else the usual ones.
-function pick(group, usual) {
+// The given weights of one group if there are any, else the defaults.
+function pick(group, byDefault) {
   const keys = Object.keys(group);
   const weights = {};
   const any = keys.some((key) => given[key] > 0);
   for (const key of keys) {
-    weights[key] = given[key] !== undefined ? given[key] : any ? 0 : usual(key);
+    weights[key] = given[key] !== undefined ? given[key] : any ? 0 : byDefault(key);
   }
   return weights;
 }

@@ -1,8 +1,8 @@
-// What k6 has counted, by phase: a table for people and, where SUMMARY_FILE is set, a JSON file.
+// k6's counts by phase: a table and, if SUMMARY_FILE is set, a JSON file.
 import { modeName } from './settings.js';
 import { phases } from './phases.js';
 
-// Runs once, when the users are ready and the first phase begins.
+// Runs once, when the users are initialised and the first phase begins.
 export function setup() {
   console.log(`phases begin: ${JSON.stringify(phases)}`);
   return { started: Date.now() };
@@ -13,9 +13,9 @@ export function summarize(api, latency, data) {
     api,
     mode: modeName,
     started: data.setup_data ? data.setup_data.started : null,
-    phases: phases.map((phase) => ofPhase(phase, latency, data.metrics)),
+    phases: phases.map((phase) => forPhase(phase, latency, data.metrics)),
     total: counts((metric) => data.metrics[metric]),
-    broken: broken(data.metrics),
+    crossed: crossed(data.metrics),
   };
   const outputs = { stdout: table(summary) };
   if (__ENV.SUMMARY_FILE) {
@@ -24,7 +24,7 @@ export function summarize(api, latency, data) {
   return outputs;
 }
 
-function ofPhase(phase, latency, metrics) {
+function forPhase(phase, latency, metrics) {
   const of = (metric) => metrics[`${metric}{scenario:${phase.name}}`];
   const trend = (of(latency) || { values: {} }).values;
   return Object.assign({}, phase, counts(of), {
@@ -32,7 +32,7 @@ function ofPhase(phase, latency, metrics) {
   });
 }
 
-// Events by what became of them. `unknown`: sent, and neither accepted nor truly refused.
+// Events by outcome. `unknown`: sent, and neither accepted nor refused.
 function counts(of) {
   const value = (metric) => { const found = of(metric); return found ? found.values.count || 0 : 0; };
   const sent = value('events_sent');
@@ -42,12 +42,12 @@ function counts(of) {
   return {
     sent, new: created, duplicate, refused,
     unknown: sent - created - duplicate - refused,
-    wrong: value('wrong_answers'),
+    wrong: value('wrong_responses'),
     dropped: value('dropped_iterations'),
   };
 }
 
-function broken(metrics) {
+function crossed(metrics) {
   const all = [];
   for (const [metric, { thresholds }] of Object.entries(metrics)) {
     for (const [rule, { ok }] of Object.entries(thresholds || {})) {
@@ -67,8 +67,8 @@ function table(summary) {
   rows.unshift(['phase', 'sent', 'events/s', 'p50 ms', 'p95 ms', 'p99 ms', 'failed']);
   const lines = rows.map((row) => row
     .map((cell, i) => (i === 0 ? String(cell).padEnd(16) : String(cell).padStart(10))).join(''));
-  const verdict = summary.broken.length > 0
-    ? summary.broken.map((rule) => `threshold crossed: ${rule}`).join('\n')
-    : 'every threshold holds';
-  return `${summary.api}, ${summary.mode}\n${lines.join('\n')}\n${verdict}\n`;
+  const result = summary.crossed.length > 0
+    ? summary.crossed.map((rule) => `threshold crossed: ${rule}`).join('\n')
+    : 'all thresholds passed';
+  return `${summary.api}, ${summary.mode}\n${lines.join('\n')}\n${result}\n`;
 }

@@ -1,5 +1,4 @@
-//! The transport's ceiling: the real routes over a store that keeps nothing. It lives in this tool
-//! alone.
+//! The ceiling of the transports: the real routes over a store that keeps nothing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,50 +22,50 @@ use uuid::Uuid;
 
 use crate::Result;
 
-/// Which of the services.
+/// One of the services.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ceiling {
     /// The routes of producer-rest
-    Rest(Line<producer_rest::RestArgs>),
-    /// The calls of producer-grpc
-    Grpc(Line<producer_grpc::Args>),
+    Rest(ServiceArgs<producer_rest::RestArgs>),
+    /// The rpcs of producer-grpc
+    Grpc(ServiceArgs<producer_grpc::Args>),
 }
 
 /// The settings of a service.
 #[derive(Debug, Args)]
-pub(crate) struct Line<A: Args> {
+pub(crate) struct ServiceArgs<A: Args> {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
     args: A,
 }
 
-/// Serves until the process is told to stop.
+/// Serves until SIGTERM.
 pub(crate) async fn serve(ceiling: Ceiling) -> Result<()> {
     match ceiling {
-        Ceiling::Rest(line) => serve_api::<Rest>(line).await,
-        Ceiling::Grpc(line) => serve_api::<Grpc>(line).await,
+        Ceiling::Rest(args) => serve_api::<Rest>(args).await,
+        Ceiling::Grpc(args) => serve_api::<Grpc>(args).await,
     }
 }
 
-async fn serve_api<A: Api>(line: Line<A::Args>) -> Result<()> {
-    log::init(Filter::new(line.settings.log_level, None)?)?;
-    let address = SocketAddr::new(line.settings.bind_address, A::port(&line.args));
+async fn serve_api<A: Api>(args: ServiceArgs<A::Args>) -> Result<()> {
+    log::init(Filter::new(args.settings.log_level, None)?)?;
+    let address = SocketAddr::new(args.settings.bind_address, A::port(&args.args));
     let listener = producer_server::serve::bind(address)?;
-    let store: Arc<dyn Store> = Arc::new(Nothing);
+    let store: Arc<dyn Store> = Arc::new(NullStore);
     let shutdown = CancellationToken::new();
     let writers = producer_server::writers_runtime()?;
-    let ingest = Ingest::start(store.clone(), line.settings.limits(), writers.handle());
+    let ingest = Ingest::start(store.clone(), args.settings.limits(), writers.handle());
     let app = App {
         metrics: ServiceMetrics::new(A::API, &store, &ingest),
         ingest,
         store,
         clock: Clock::system(),
-        budget: Budget::new(line.settings.body_buffer_bytes),
-        request_slots: Budget::new(line.settings.max_concurrent_requests),
+        budget: Budget::new(args.settings.body_buffer_bytes),
+        request_slots: Budget::new(args.settings.max_concurrent_requests),
         shutdown: shutdown.clone(),
-        settings: line.settings,
-        args: line.args,
+        settings: args.settings,
+        args: args.args,
     };
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let stop = async {
@@ -83,11 +82,11 @@ async fn serve_api<A: Api>(line: Line<A::Args>) -> Result<()> {
 }
 
 /// A store that keeps nothing.
-struct Nothing;
+struct NullStore;
 
-impl WriteStore for Nothing {
+impl WriteStore for NullStore {
     fn writer(&self) -> Box<dyn Writer> {
-        Box::new(Nothing)
+        Box::new(NullStore)
     }
 
     fn max_writers(&self) -> usize {
@@ -95,7 +94,7 @@ impl WriteStore for Nothing {
     }
 }
 
-impl ReadStore for Nothing {
+impl ReadStore for NullStore {
     fn entity<'a>(
         &'a self,
         _key: &'a EntityKey,
@@ -111,7 +110,7 @@ impl ReadStore for Nothing {
     }
 }
 
-impl Store for Nothing {
+impl Store for NullStore {
     fn ping(&self) -> BoxFuture<'_, std::result::Result<(), ReadError>> {
         Box::pin(std::future::ready(Ok(())))
     }
@@ -121,7 +120,7 @@ impl Store for Nothing {
     }
 }
 
-impl Writer for Nothing {
+impl Writer for NullStore {
     fn apply<'a>(
         &'a mut self,
         batch: &'a [Event],

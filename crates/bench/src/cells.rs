@@ -1,7 +1,9 @@
-//! What is measured: a cell is a contender under one load. From the base cell (new keys, 400 B,
+//! What is measured: a cell is a system under one load. From the base cell (new keys, 400 B,
 //! 64 connections) one factor varies at a time.
 
 use std::fmt;
+
+use clap::ValueEnum;
 
 use crate::events::{Keys, Size};
 use crate::service::Api;
@@ -9,60 +11,61 @@ use crate::service::Api;
 #[cfg(test)]
 mod tests;
 
-/// A contender under one load.
+/// A system under one load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Cell {
-    /// Who does the work.
-    pub(crate) way: Way,
-    /// Where it ends up.
+    /// How events are sent.
+    pub(crate) interface: Interface,
+    /// Where they are stored.
     pub(crate) store: Store,
-    /// Connections (pgbench: clients; gRPC unary: calls at once; streams: streams).
+    /// Connections (pgbench: clients; gRPC: concurrent calls or streams).
     pub(crate) connections: usize,
     /// Which entities are updated.
     pub(crate) keys: Keys,
     /// How large an event is.
     pub(crate) size: Size,
-    /// Whether ten million entities are there already.
+    /// Whether the table has ten million entities beforehand.
     pub(crate) grown: bool,
-    /// Events a second that arrive, whether answers come or not; `None`: a client that has its answer
-    /// sends the next.
+    /// Events per second of an open loop, which sends whether responses come or not. `None`: a closed
+    /// loop, in which a client sends the next request when it has its response.
     pub(crate) rate: Option<f64>,
-    /// Whether the quick form measures it.
+    /// Whether `run --quick` measures it.
     pub(crate) quick: bool,
 }
 
-/// How events get in.
+/// How events are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// The same work by hand: one statement and one commit an event.
+pub(crate) enum Interface {
+    /// The same work in SQL: one statement and one commit per event.
     Pgbench,
     /// The same rows by COPY over one connection into tables without an index.
     Copy,
-    /// REST, one event a request.
+    /// REST, one event per request.
     Single,
-    /// REST, an array of so many events a request.
+    /// REST, an array of this many events per request.
     Bulk(usize),
-    /// REST, so many lines a request.
+    /// REST, this many lines per request.
     Ndjson(usize),
-    /// gRPC, one event a call.
+    /// gRPC, one event per call.
     Unary,
-    /// gRPC, streams with so many events unanswered at most.
+    /// gRPC, streams with at most this many events in flight.
     Stream(usize),
 }
 
-/// Where events end up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where events are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Store {
     /// In PostgreSQL.
     Postgres,
     /// In an SQLite file.
     Sqlite,
-    /// Nowhere: the transport's ceiling.
-    Nothing,
+    /// Nowhere: the ceiling of the transport.
+    #[value(skip)]
+    Null,
 }
 
-impl Way {
-    /// The service that it needs.
+impl Interface {
+    /// The service that it needs, if any.
     pub(crate) fn api(self) -> Option<Api> {
         match self {
             Self::Pgbench | Self::Copy => None,
@@ -73,22 +76,22 @@ impl Way {
 }
 
 impl fmt::Display for Cell {
-    /// The name by which a cell is asked for and found in the results.
+    /// The name on the command line and in the results.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.store {
             Store::Postgres => "",
             Store::Sqlite => "sqlite-",
-            Store::Nothing => "ceiling-",
+            Store::Null => "ceiling-",
         })?;
         let connections = self.connections;
-        match self.way {
-            Way::Pgbench => write!(f, "pgbench-{connections}"),
-            Way::Copy => write!(f, "copy"),
-            Way::Single => write!(f, "rest-{connections}"),
-            Way::Bulk(items) => write!(f, "bulk-{connections}x{items}"),
-            Way::Ndjson(lines) => write!(f, "ndjson-{connections}x{lines}"),
-            Way::Unary => write!(f, "unary-{connections}"),
-            Way::Stream(open) => write!(f, "stream-{connections}x{open}"),
+        match self.interface {
+            Interface::Pgbench => write!(f, "pgbench-{connections}"),
+            Interface::Copy => write!(f, "copy"),
+            Interface::Single => write!(f, "rest-{connections}"),
+            Interface::Bulk(items) => write!(f, "bulk-{connections}x{items}"),
+            Interface::Ndjson(lines) => write!(f, "ndjson-{connections}x{lines}"),
+            Interface::Unary => write!(f, "unary-{connections}"),
+            Interface::Stream(open) => write!(f, "stream-{connections}x{open}"),
         }?;
         f.write_str(match self.keys {
             Keys::New => "",
@@ -106,9 +109,9 @@ impl fmt::Display for Cell {
 }
 
 /// A cell with the base cell's factors.
-pub(crate) const fn cell(way: Way, connections: usize) -> Cell {
+pub(crate) const fn cell(interface: Interface, connections: usize) -> Cell {
     let (store, keys, size) = (Store::Postgres, Keys::New, Size::Base);
-    Cell { way, store, connections, keys, size, grown: false, rate: None, quick: false }
+    Cell { interface, store, connections, keys, size, grown: false, rate: None, quick: false }
 }
 
 impl Cell {
@@ -133,9 +136,9 @@ impl Cell {
     }
 }
 
-/// Every cell, in the order in which a round takes them: what is compared stands close together.
+/// Every cell, in the order of a round: what is compared is measured close together.
 pub(crate) fn all() -> Vec<Cell> {
-    use Way::{Bulk, Copy, Ndjson, Pgbench, Single, Stream, Unary};
+    use Interface::{Bulk, Copy, Ndjson, Pgbench, Single, Stream, Unary};
     let postgres = [
         cell(Pgbench, 1).quick(),
         cell(Single, 1).quick(),
@@ -188,18 +191,18 @@ pub(crate) fn all() -> Vec<Cell> {
         cell(Stream(256), 4),
     ];
     let sqlite = sqlite.map(|cell| cell.store(Store::Sqlite));
-    let ceiling = ceiling.map(|cell| cell.store(Store::Nothing));
+    let ceiling = ceiling.map(|cell| cell.store(Store::Null));
     postgres.into_iter().chain(sqlite).chain(ceiling).collect()
 }
 
-/// Which cells a run takes.
+/// Which cells a run measures.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Selection {
-    /// Those of the quick form alone.
+    /// Only the quick ones.
     pub(crate) quick: bool,
-    /// These alone, by name, whatever else is asked.
+    /// Only these, by name; overrides the others.
     pub(crate) only: Vec<String>,
-    /// Those that end up there alone.
+    /// Only those with this store.
     pub(crate) store: Option<Store>,
 }
 
@@ -207,12 +210,12 @@ impl Selection {
     /// The cells, in their order.
     ///
     /// # Errors
-    /// A name that no cell has.
+    /// An unknown name.
     pub(crate) fn cells(&self) -> Result<Vec<Cell>, String> {
         let all = all();
         let names: Vec<String> = all.iter().map(Cell::to_string).collect();
         if let Some(unknown) = self.only.iter().find(|name| !names.contains(name)) {
-            return Err(format!("no cell is called {unknown:?}; there are: {}", names.join(" ")));
+            return Err(format!("unknown cell {unknown:?}; known are: {}", names.join(" ")));
         }
         let wanted = |cell: &Cell| {
             if self.only.is_empty() {

@@ -1,24 +1,27 @@
-//! The events that all contenders send, rendered once; for each request only uuids and keys are
-//! written anew, so that making events costs next to nothing.
+//! The events of all cells, rendered once: each request only gets new uuids and keys, so that
+//! generating events takes little CPU.
 
 use std::ops::Range;
+
+use fastrand::Rng;
+use uuid::Builder;
 
 #[cfg(test)]
 mod tests;
 
 /// Which entities are updated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Keys {
-    /// One that isn't there yet, each time.
+    /// A new one each time.
     New,
-    /// Any of 100,000 that are there.
+    /// One of 100,000 existing ones.
     Set,
-    /// Any of 10 that are there.
+    /// One of 10 existing ones.
     Hot,
 }
 
 impl Keys {
-    /// The numbers in the keys. All of them are equally long.
+    /// The range of the numbers in the keys; all have the same number of digits.
     pub(crate) fn numbers(self) -> Range<u64> {
         match self {
             Self::New => 1_000_000_000_000_000_000..9_000_000_000_000_000_000,
@@ -32,7 +35,7 @@ impl Keys {
     }
 }
 
-/// How large an event is, as JSON with a new key.
+/// The size of an event as JSON with a new key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     /// 400 B.
@@ -41,7 +44,7 @@ pub(crate) enum Size {
     Medium,
     /// 64 KiB.
     Large,
-    /// 400 B, with objects inside objects and a null.
+    /// 400 B, with nested objects and a null.
     Deep,
 }
 
@@ -61,32 +64,32 @@ pub(crate) const NAME: &str = "LoanPaymentSubmitted";
 pub(crate) const CREATED: &str = "2024-01-15T10:30:00Z";
 /// `entityType`.
 pub(crate) const ENTITY_TYPE: &str = "Loan";
-/// What stands before the number in `entityId`.
+/// The part of `entityId` before the number.
 pub(crate) const KEY_PREFIX: &str = "loan-";
 
-/// Stands where a uuid is to be written.
+/// The placeholder of a uuid.
 pub(crate) const UUID: &str = "uuuuuuuu-uuuu-uuuu-uuuu-uuuuuuuuuuuu";
 
-/// Stands where a key is to be written.
-pub(crate) fn key_place(keys: Keys) -> String {
+/// The placeholder of a key.
+pub(crate) fn key_placeholder(keys: Keys) -> String {
     format!("{KEY_PREFIX}{}", "k".repeat(keys.digits()))
 }
 
-/// One event as JSON, with places for its uuid and key.
+/// One event as JSON, with placeholders for its uuid and key.
 pub(crate) fn json(keys: Keys, size: Size) -> String {
-    around(&key_place(keys), &attributes(size))
+    event_json(&key_placeholder(keys), &attributes(size))
 }
 
-fn around(key: &str, attributes: &str) -> String {
+fn event_json(key: &str, attributes: &str) -> String {
     format!(
         r#"{{"eventHeader":{{"uuid":"{UUID}","eventName":"{NAME}","eventType":"{NAME}","createdDate":"{CREATED}"}},"eventBody":{{"entities":[{{"entityType":"{ENTITY_TYPE}","entityId":"{key}","updatedAttributes":{attributes}}}]}}}}"#
     )
 }
 
-/// `updatedAttributes`: as long as makes the event its size. Text that doesn't compress well, so
-/// that PostgreSQL has as much to store as it is sent.
+/// `updatedAttributes` of the length that gives the event its size. The text hardly compresses, so
+/// that PostgreSQL stores as much as it is sent.
 pub(crate) fn attributes(size: Size) -> String {
-    let length = size.bytes() - around(&key_place(Keys::New), "").len();
+    let length = size.bytes() - event_json(&key_placeholder(Keys::New), "").len();
     let mut text = match size {
         Size::Deep => r#"{"loan":{"balance":24439.75,"paid":{"on":"2024-01-15","late":null}}"#,
         Size::Base | Size::Medium | Size::Large => {
@@ -94,84 +97,61 @@ pub(crate) fn attributes(size: Size) -> String {
         }
     }
     .to_owned();
-    let mut random = Random::new(1);
+    let mut random = Rng::with_seed(1);
     let mut field = 0;
     while length - text.len() > 120 {
-        text.push_str(&format!(r#","field{field}":"{}""#, random.text(40)));
+        text.push_str(&format!(r#","field{field}":"{}""#, random_text(&mut random, 40)));
         field += 1;
     }
     let left = length - text.len() - r#","note":""}"#.len();
-    text.push_str(&format!(r#","note":"{}"}}"#, random.text(left)));
+    text.push_str(&format!(r#","note":"{}"}}"#, random_text(&mut random, left)));
     text
 }
 
-/// Bytes with events in them, whose uuids and keys can be written anew.
+/// The bytes of a request, whose uuids and keys can be replaced.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
     bytes: Vec<u8>,
     uuids: Vec<usize>,
     key_numbers: Vec<usize>,
     keys: Keys,
-    random: Random,
+    random: Rng,
 }
 
 impl Template {
-    /// Finds the places of [`UUID`] and of [`key_place`]. No two seeds give the same uuids.
+    /// Finds the placeholders. Different seeds give different uuids.
     pub(crate) fn new(bytes: Vec<u8>, keys: Keys, seed: u64) -> Self {
-        let uuids = places(&bytes, UUID.as_bytes());
+        let uuids = positions(&bytes, UUID.as_bytes());
         let prefix = KEY_PREFIX.len();
-        let key_numbers = places(&bytes, key_place(keys).as_bytes());
-        let key_numbers = key_numbers.into_iter().map(|place| place + prefix).collect();
-        Self { bytes, uuids, key_numbers, keys, random: Random::new(seed) }
+        let key_numbers = positions(&bytes, key_placeholder(keys).as_bytes());
+        let key_numbers = key_numbers.into_iter().map(|position| position + prefix).collect();
+        Self { bytes, uuids, key_numbers, keys, random: Rng::with_seed(seed) }
     }
 
-    /// How many events it holds.
+    /// The number of events.
     pub(crate) fn events(&self) -> usize {
         self.key_numbers.len()
     }
 
-    /// The bytes with other uuids and keys than before.
+    /// The bytes with new uuids and keys.
     pub(crate) fn next(&mut self) -> &[u8] {
-        for &place in &self.uuids {
-            let uuid = [self.random.next(), self.random.next()];
-            write_uuid(&mut self.bytes[place..place + UUID.len()], uuid);
+        for &position in &self.uuids {
+            let uuid = Builder::from_random_bytes(self.random.u128(..).to_be_bytes()).into_uuid();
+            uuid.hyphenated().encode_lower(&mut self.bytes[position..position + UUID.len()]);
         }
         let numbers = self.keys.numbers();
-        let (span, digits) = (numbers.end - numbers.start, self.keys.digits());
-        for &place in &self.key_numbers {
-            let number = numbers.start + self.random.next() % span;
-            write_number(&mut self.bytes[place..place + digits], number);
+        let digits = self.keys.digits();
+        for &position in &self.key_numbers {
+            let number = self.random.u64(numbers.clone());
+            write_number(&mut self.bytes[position..position + digits], number);
         }
         &self.bytes
     }
 }
 
-fn places(bytes: &[u8], what: &[u8]) -> Vec<usize> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(part) = bytes.get(at..at + what.len()) {
-        if part == what {
-            found.push(at);
-            at += what.len();
-        } else {
-            at += 1;
-        }
-    }
-    found
-}
-
-/// A random uuid (version 4), as clients make them.
-fn write_uuid(place: &mut [u8], random: [u64; 2]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bits = (u128::from(random[0]) << 64) | u128::from(random[1]);
-    let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let mut bytes = bits.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    for (at, letter) in place.iter_mut().enumerate() {
-        *letter = match at {
-            8 | 13 | 18 | 23 => b'-',
-            _ => bytes.next().map_or(b'0', |nibble| HEX[usize::from(nibble)]),
-        };
-    }
+fn positions(bytes: &[u8], placeholder: &[u8]) -> Vec<usize> {
+    let windows = bytes.windows(placeholder.len()).enumerate();
+    windows.filter(|(_, window)| *window == placeholder).map(|(at, _)| at).collect()
 }
 
 fn write_number(place: &mut [u8], mut number: u64) {
@@ -181,33 +161,13 @@ fn write_number(place: &mut [u8], mut number: u64) {
     }
 }
 
-/// Numbers that look random (splitmix64): cheap, and the same in every run.
-#[derive(Debug, Clone)]
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        let mut random = Self(seed);
-        random.0 = random.next();
-        random
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn text(&mut self, length: usize) -> String {
-        const LETTERS: &[u8; 64] =
-            b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
-        (0..length).map(|_| char::from(LETTERS[(self.next() >> 58) as usize])).collect()
-    }
+/// Text that hardly compresses.
+fn random_text(random: &mut Rng, length: usize) -> String {
+    const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
+    (0..length).map(|_| char::from(LETTERS[random.usize(..LETTERS.len())])).collect()
 }
 
-/// An HTTP/1.1 request for an event, for an array of events, or for lines of events.
+/// An HTTP/1.1 request with this body.
 pub(crate) fn request(path: &str, content_type: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     let head = format!(

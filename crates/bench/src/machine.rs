@@ -1,4 +1,4 @@
-//! Where it is measured.
+//! The machine and the programs that are measured.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use crate::postgres::{Postgres, SETTINGS};
 use crate::results::median;
 use crate::service::Api;
 
-/// The machine and the programs, as names with values.
+/// Names with values, for the head of a report.
 pub(crate) async fn facts(postgres: Option<&Postgres>) -> Result<Vec<(String, String)>> {
     let mut facts = vec![("machine", machine()), ("disk", disk()?)];
     if let Some(postgres) = postgres {
@@ -37,7 +37,7 @@ fn line_of(path: &str, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// What a durable write costs where the databases are.
+/// The cost of a durable write on the disk of the databases.
 fn disk() -> Result<String> {
     let mut file = tempfile::tempfile()?;
     let mut took = Vec::new();
@@ -48,13 +48,14 @@ fn disk() -> Result<String> {
         took.push(start.elapsed().as_secs_f64() * 1e3);
     }
     let median = median(took).unwrap_or_default();
-    Ok(format!("8 KiB written and synced in {median:.2} ms (median)"))
+    Ok(format!("{median:.2} ms to write and sync 8 KiB (median)"))
 }
 
 async fn version() -> Result<String> {
     let output = Api::Rest.command()?.arg("--version").output().await?;
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let profile = if cfg!(debug_assertions) { ", a debug build: figures mean nothing" } else { "" };
+    let profile =
+        if cfg!(debug_assertions) { ", a debug build: the figures are meaningless" } else { "" };
     Ok(format!("{version}, default settings{profile}"))
 }
 

@@ -1,27 +1,27 @@
-//! The benchmark: the same durable work through `producer` and straight onto PostgreSQL, side by
-//! side. `make bench` runs all of it, `make bench-quick` what is worth a look every day. And the
-//! load test with k6, `load-test/run.sh`.
+//! The benchmark: the same durable work through `producer` and on PostgreSQL directly, side by side.
+//! `make bench` runs all of it, `make bench-quick` the part that is worth running every day.
+//! `load-test/run.sh` runs the load test with k6.
 
+mod baselines;
 mod ceiling;
 mod cells;
-mod contenders;
 mod events;
-mod figures;
 mod generator;
 mod load;
 mod machine;
 mod measure;
 mod meter;
 mod overload;
-mod pace;
 mod postgres;
 mod prepare;
+mod process;
+mod procfs;
 mod report;
 mod results;
 mod run;
-mod sample;
 mod service;
-mod summary;
+mod slowdown;
+mod statement;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,7 +31,7 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-/// What can go wrong here ends the tool, or the cell, with its text.
+/// An error ends the command, or fails the cell, with its text.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 #[global_allocator]
@@ -40,24 +40,26 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Measures producer beside PostgreSQL used directly
 #[derive(Debug, Parser)]
 #[command(name = "producer-bench")]
-struct Line {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure, and write a Markdown table, JSON and an HTML page
-    Run(run::RunArgs),
-    /// Ask for three times what the services carry, and see what is left of it
+    /// Measure cells, and write the results as a Markdown table, JSON and an HTML page
+    Run(run::Args),
+    /// Offer three times the load that saturates the services, and measure what they still do
     Overload(overload::Args),
-    /// Let k6 drive the services, check the database afterwards, and draw a report
+    /// Drive the services with k6, check the database afterwards, and write a report
     Load(load::Args),
-    /// List the cells; those of the quick form are marked
+    /// Measure PostgreSQL's CPU per event, without HTTP: batches through the store's writer
+    Statement(statement::Args),
+    /// List the cells; those of `run --quick` are marked
     List,
-    /// Draw the report of results anew
+    /// Render the report of existing results again
     Report {
-        /// The JSON file
+        /// The JSON file: of `run`, or overload.json
         #[arg(default_value = "bench/results/bench.json")]
         results: PathBuf,
     },
@@ -67,7 +69,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match dispatch(Line::parse().command) {
+    match dispatch(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{error}");
@@ -77,37 +79,37 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command) -> Result<ExitCode> {
+    // as the services do it
+    if let Command::Ceiling(ceiling) = command {
+        let runtime = producer_server::connections_runtime()?;
+        return runtime.block_on(ceiling::serve(*ceiling)).map(|()| ExitCode::SUCCESS);
+    }
+    // one thread, so that the load generator takes as little CPU as possible from what is measured
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(LocalSet::new().run_until(execute(command)))
+}
+
+async fn execute(command: Command) -> Result<ExitCode> {
     match command {
-        // one thread, so that the load takes as little as possible from what is measured
-        Command::Run(args) => {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(LocalSet::new().run_until(run::run(&args)))
-        }
-        Command::Overload(args) => {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(LocalSet::new().run_until(overload::run(&args)))
-        }
-        Command::Load(args) => {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            let passed = runtime.block_on(load::run(&args))?;
-            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
+        Command::Run(args) => return run::run(&args).await,
+        Command::Overload(args) => return overload::run(&args).await,
+        Command::Load(args) => return load::run(&args).await,
+        Command::Statement(args) => statement::run(&args).await?,
         Command::List => {
             for cell in cells::all() {
                 println!("{cell}{}", if cell.quick { "  (quick)" } else { "" });
             }
-            Ok(ExitCode::SUCCESS)
         }
-        Command::Report { results } => run::render(&results).map(|()| ExitCode::SUCCESS),
-        // as the services do it
-        Command::Ceiling(ceiling) => {
-            let runtime = producer_server::connections_runtime()?;
-            runtime.block_on(ceiling::serve(*ceiling)).map(|()| ExitCode::SUCCESS)
+        Command::Report { results } if results.file_stem().is_some_and(|s| s == "overload") => {
+            overload::render(&results)?;
         }
+        Command::Report { results } => run::render(&results)?,
+        Command::Ceiling(_) => {}
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// No two generators of a process send the same events.
+/// A different seed for each generator of this process, so that no two send the same events.
 fn next_seed() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)

@@ -1,51 +1,51 @@
-//! One cell, once: prepare, warm up, measure, take down.
+//! Measures one cell once: prepare, warm up, measure, clean up.
 
 use std::time::{Duration, Instant};
 
 use tokio::process::Command;
 use tokio::time::sleep;
 
-use crate::cells::{Cell, Store, Way};
-use crate::contenders::copy::copy;
-use crate::contenders::pgbench::Pgbench;
+use crate::baselines::copy::copy;
+use crate::baselines::pgbench::Pgbench;
+use crate::cells::{Cell, Interface, Store};
 use crate::meter::Meter;
-use crate::pace::{Pace, SLOW};
 use crate::postgres::Postgres;
-use crate::prepare::{self, Target};
+use crate::prepare::{self, CellDatabase};
 use crate::results::{Cpu, Measurement};
 use crate::service::{Api, Service};
-use crate::{Result, generator, sample};
+use crate::slowdown::{Calibration, SLOW};
+use crate::{Result, generator, procfs};
 
-/// How long a cell may go on until anything is answered.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a cell is measured before one that a slow machine spoilt is taken as it is.
-const TRIES: usize = 3;
+/// How long a measurement may last until its first response.
+const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a cell is measured while the machine is slow.
+const ATTEMPTS: usize = 3;
 
 /// How long a cell takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
-    /// Until it counts.
+    /// Before counting.
     pub(crate) warm_up: Duration,
-    /// While it counts.
+    /// While counting.
     pub(crate) measured: Duration,
 }
 
-/// Cells are measured here.
+/// Measures cells.
 pub(crate) struct Bench {
-    /// The server, where a cell needs one.
+    /// The PostgreSQL server, where a cell needs one.
     pub(crate) postgres: Option<Postgres>,
-    /// How long each takes.
+    /// How long each cell takes.
     pub(crate) times: Times,
     /// The database with ten million entities, once it is loaded.
-    grown: Option<Target>,
-    pace: Pace,
-    /// Whether a service may refuse; else that is an error.
-    takes_refusals: bool,
-    /// Settings of the services that aren't as by default.
+    grown: Option<CellDatabase>,
+    calibration: Calibration,
+    /// Whether refusals are counted; else they are errors.
+    counts_refusals: bool,
+    /// Settings of the services that differ from the default.
     settings: Vec<(String, String)>,
 }
 
-/// What was used, up to a moment.
+/// CPU seconds used until a moment.
 struct Usage {
     at: Instant,
     service: Option<f64>,
@@ -54,7 +54,7 @@ struct Usage {
 }
 
 impl Bench {
-    /// With a server of its own where one of the cells needs it.
+    /// Starts a PostgreSQL server if one of the cells needs it.
     pub(crate) fn new(cells: &[Cell], times: Times) -> Result<Self> {
         let needed = cells.iter().any(|cell| cell.store == Store::Postgres);
         let postgres = needed.then(Postgres::start).transpose()?;
@@ -62,27 +62,27 @@ impl Bench {
             postgres,
             times,
             grown: None,
-            pace: Pace::default(),
-            takes_refusals: false,
+            calibration: Calibration::default(),
+            counts_refusals: false,
             settings: Vec::new(),
         })
     }
 
-    /// For cells that ask for more than a service can carry.
-    pub(crate) fn overloading(self, settings: Vec<(String, String)>) -> Self {
-        Self { takes_refusals: true, settings, ..self }
+    /// For overload: counts refusals, and starts the services with these settings.
+    pub(crate) fn counting_refusals(self, settings: Vec<(String, String)>) -> Self {
+        Self { counts_refusals: true, settings, ..self }
     }
 
-    /// Measures a cell, again where the machine was slow meanwhile. What goes wrong is told in the
+    /// Measures a cell, again if the machine was slow meanwhile. An error becomes part of the
     /// measurement.
     pub(crate) async fn measure(&mut self, cell: &Cell) -> Measurement {
         let mut best = self.measure_once(cell).await;
-        for _ in 1..TRIES {
-            if best.error.is_some() || best.pace.is_none_or(|pace| pace <= SLOW) {
+        for _ in 1..ATTEMPTS {
+            if best.error.is_some() || best.slowdown.is_none_or(|slowdown| slowdown <= SLOW) {
                 break;
             }
             let again = self.measure_once(cell).await;
-            if again.pace < best.pace || again.error.is_some() {
+            if again.slowdown < best.slowdown || again.error.is_some() {
                 best = again;
             }
         }
@@ -98,62 +98,81 @@ impl Bench {
 
     async fn try_measure(&mut self, cell: &Cell) -> Result<Measurement> {
         let loaded = if cell.grown { self.grown.take() } else { None };
-        let target = match loaded {
-            Some(target) => target,
-            None => prepare::target(cell, self.postgres.as_ref()).await?,
+        let database = match loaded {
+            Some(database) => database,
+            None => prepare::database(cell, self.postgres.as_ref()).await?,
         };
-        let before = target.logged().await?.unwrap_or(0);
+        let before = database.logged_events().await?.unwrap_or(0);
         let meter = Meter::new()?;
-        if self.takes_refusals {
-            meter.take_refusals();
+        if self.counts_refusals {
+            meter.count_refusals();
         }
-        let pace_before = self.pace.settle().await;
-        let mut measurement = match cell.way {
-            Way::Pgbench => self.pgbench(cell, &target, &meter).await?,
-            Way::Copy => self.copy(cell, &target, &meter).await?,
-            _ => self.service(cell, &target, &meter).await?,
+        let slowdown_before = self.calibration.wait_for_full_speed().await;
+        let mut measurement = match cell.interface {
+            Interface::Pgbench => self.pgbench(cell, &database, &meter).await?,
+            Interface::Copy => self.copy(cell, &database, &meter).await?,
+            _ => self.service(cell, &database, &meter).await?,
         };
-        measurement.pace = Some(pace_before.max(self.pace.now().await));
+        measurement.slowdown = Some(slowdown_before.max(self.calibration.slowdown().await));
         if cell.store != Store::Postgres {
             measurement.cpu_us.database = None;
         }
-        measurement.error = meter.error().or_else(|| nothing_counted(&measurement));
-        if let (Some(after), true) = (target.logged().await?, cell.way != Way::Copy) {
-            let (logged, answered) = (after - before, meter.answered());
-            if logged < answered {
-                measurement.error = Some(format!("answered {answered} events, kept {logged}"));
+        measurement.error = meter.error().or_else(|| nothing_acknowledged(&measurement));
+        if let (Some(after), true) =
+            (database.logged_events().await?, cell.interface != Interface::Copy)
+        {
+            let (logged, acknowledged) = (after - before, meter.acknowledged());
+            if logged < acknowledged {
+                measurement.error =
+                    Some(format!("{acknowledged} events acknowledged, {logged} in the log"));
             }
         }
-        self.give_back(cell, target).await?;
+        self.clean_up(cell, database).await?;
         Ok(measurement)
     }
 
-    async fn give_back(&mut self, cell: &Cell, target: Target) -> Result<()> {
+    async fn clean_up(&mut self, cell: &Cell, database: CellDatabase) -> Result<()> {
         if cell.grown {
-            self.grown = Some(target);
-        } else if let (Target::Postgres(database), Some(postgres)) = (target, &self.postgres) {
+            self.grown = Some(database);
+        } else if let (CellDatabase::Postgres(database), Some(postgres)) =
+            (database, &self.postgres)
+        {
             postgres.drop_database(database).await?;
         }
         Ok(())
     }
 
-    async fn service(&self, cell: &Cell, target: &Target, meter: &Meter) -> Result<Measurement> {
-        let api = cell.way.api().ok_or("the cell has no service")?;
-        let service = self.start(api, target).await?;
+    async fn service(
+        &self,
+        cell: &Cell,
+        database: &CellDatabase,
+        meter: &Meter,
+    ) -> Result<Measurement> {
+        let api = cell.interface.api().ok_or("the cell has no service")?;
+        let service = self.start(api, database).await?;
         let clients = generator::start(cell, service.address(), meter).await?;
         let process = service.process()?;
         let mut measurement = self.window(meter, Some(process)).await?;
-        measurement.memory_bytes = Some(sample::memory(process)?);
         drop(clients);
-        measurement.peak_memory_bytes = Some(sample::peak_memory(process)?);
+        measurement.peak_memory_bytes = Some(procfs::peak_memory(process)?);
         service.stop().await?;
         Ok(measurement)
     }
 
-    async fn copy(&self, cell: &Cell, target: &Target, meter: &Meter) -> Result<Measurement> {
-        let Target::Postgres(database) = target else { return Err("COPY needs a server".into()) };
+    async fn copy(
+        &self,
+        cell: &Cell,
+        database: &CellDatabase,
+        meter: &Meter,
+    ) -> Result<Measurement> {
+        let CellDatabase::Postgres(database) = database else {
+            return Err("COPY needs a server".into());
+        };
         tokio::select! {
-            measurement = self.window(meter, None) => measurement,
+            // a COPY of 10,000 rows is not comparable with a request
+            measurement = self.window(meter, None) => {
+                Ok(Measurement { latency_us: None, ..measurement? })
+            }
             ended = copy(database, cell, meter.clone()) => match ended {
                 Ok(()) => Err("COPY ended".into()),
                 Err(error) => Err(error),
@@ -161,18 +180,23 @@ impl Bench {
         }
     }
 
-    /// pgbench counts by itself, in whole seconds.
-    async fn pgbench(&self, cell: &Cell, target: &Target, meter: &Meter) -> Result<Measurement> {
-        let (Target::Postgres(database), Some(postgres)) = (target, &self.postgres) else {
+    /// pgbench counts and times by itself, in whole seconds.
+    async fn pgbench(
+        &self,
+        cell: &Cell,
+        database: &CellDatabase,
+        meter: &Meter,
+    ) -> Result<Measurement> {
+        let (CellDatabase::Postgres(database), Some(postgres)) = (database, &self.postgres) else {
             return Err("pgbench needs a server".into());
         };
         let pgbench = Pgbench::new(postgres, database, cell)?;
         pgbench.run(self.times.warm_up.as_secs().max(1), &Meter::new()?).await?;
         let before = self.usage(None)?;
-        let generator = sample::ended_children_cpu_seconds()?;
+        let generator = procfs::ended_children_cpu_seconds()?;
         let rate = pgbench.run(self.times.measured.as_secs().max(1), meter).await?;
         let mut measurement = self.since(&before, meter.events(), None)?;
-        let generator = sample::ended_children_cpu_seconds()? - generator;
+        let generator = procfs::ended_children_cpu_seconds()? - generator;
         measurement.cpu_us.generator = per_event(generator, measurement.events);
         measurement.events_per_second = rate;
         measurement.seconds = measurement.events as f64 / rate;
@@ -180,34 +204,34 @@ impl Bench {
         Ok(measurement)
     }
 
-    /// Lets what runs go on for the times of a cell.
+    /// Lets the running load go on for the warm-up, then counts for the measured time.
     async fn window(&self, meter: &Meter, service: Option<u32>) -> Result<Measurement> {
         sleep(self.times.warm_up).await;
         let before = self.usage(service)?;
         meter.open();
         sleep(self.times.measured).await;
-        // on a machine that does other things too, a large request may take longer than that
-        while meter.events() == 0 && meter.error().is_none() && before.at.elapsed() < PATIENCE {
+        // on a busy machine a large request may take longer
+        while meter.events() == 0
+            && meter.error().is_none()
+            && before.at.elapsed() < FIRST_RESPONSE_TIMEOUT
+        {
             sleep(Duration::from_millis(10)).await;
         }
         meter.close();
         let mut measurement = self.since(&before, meter.events(), service)?;
         measurement.latency_us = meter.latency();
-        measurement.admission = self.takes_refusals.then(|| meter.admission());
+        measurement.admission = self.counts_refusals.then(|| meter.admission());
         Ok(measurement)
     }
 
-    /// Starts the real service, or the one over a store that does nothing.
-    async fn start(&self, api: Api, target: &Target) -> Result<Service> {
-        if !matches!(target, Target::Nothing) {
+    /// Starts the real service, or the one over a store that keeps nothing.
+    async fn start(&self, api: Api, database: &CellDatabase) -> Result<Service> {
+        if !matches!(database, CellDatabase::Null) {
             let settings = self.settings.iter().map(|(name, value)| (&**name, &**value));
-            return Service::start(api, &target.url(), &settings.collect::<Vec<_>>()).await;
+            return Service::start(api, &database.url(), &settings.collect::<Vec<_>>()).await;
         }
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("ceiling").arg(match api {
-            Api::Rest => "rest",
-            Api::Grpc => "grpc",
-        });
+        command.arg("ceiling").arg(api.name());
         Service::start_command(api, command).await
     }
 
@@ -215,9 +239,9 @@ impl Bench {
         let database = self.postgres.as_ref().map(Postgres::process);
         Ok(Usage {
             at: Instant::now(),
-            service: service.map(sample::cpu_seconds).transpose()?,
-            database: database.map(sample::cpu_seconds).transpose()?,
-            generator: sample::own_cpu_seconds()?,
+            service: service.map(procfs::cpu_seconds).transpose()?,
+            database: database.map(procfs::cpu_seconds).transpose()?,
+            generator: procfs::own_cpu_seconds()?,
         })
     }
 
@@ -239,8 +263,8 @@ impl Bench {
     }
 }
 
-fn nothing_counted(measurement: &Measurement) -> Option<String> {
-    (measurement.events == 0).then(|| "no event was answered in the measured time".to_owned())
+fn nothing_acknowledged(measurement: &Measurement) -> Option<String> {
+    (measurement.events == 0).then(|| "no event was acknowledged in the measured time".to_owned())
 }
 
 fn per_event(seconds: f64, events: u64) -> Option<f64> {

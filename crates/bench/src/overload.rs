@@ -1,75 +1,54 @@
-//! Overload: first the number of connections that saturates a service, then three times as many,
-//! then requests at three times the rate that it carries. What does it still do, and how long do
-//! those wait whom it admits?
+//! `producer-bench overload`: finds the number of connections that saturates a service, then
+//! measures three times as many, and an open loop at three times the throughput of saturation.
 
-mod document;
-mod figures;
+mod report;
+mod steps;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, ValueEnum};
-use figures::Step;
 use producer_core::Clock;
+use steps::{CONNECTIONS, Step};
 
-use crate::cells::{Cell, Way, cell};
+use crate::cells::{Cell, Interface, cell};
 use crate::measure::{Bench, Times};
+use crate::process::{raise_open_files, until_stopped};
 use crate::report::{number, thousands};
 use crate::results::{Measurement, Results};
-use crate::run::{until_stopped, write_files};
+use crate::service::{Api, Apis};
 use crate::{Result, machine};
 
-/// Where saturation is looked for.
-const CONNECTIONS: [usize; 5] = [16, 64, 256, 512, 1024];
-/// The fewest connections that come so near the most saturate.
-const NEAR: f64 = 0.95;
-/// How much more is asked for than the service carries.
-const TIMES: usize = 3;
+/// The share of the highest throughput from which on a service counts as saturated.
+const SATURATION: f64 = 0.95;
+/// The offered load in multiples of saturation.
+const OVERLOAD_FACTOR: usize = 3;
 const WARM_UP: Duration = Duration::from_millis(700);
 
-/// What is run.
-#[derive(Debug, ClapArgs)]
+/// The arguments.
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which way in
+    /// Which APIs
     #[arg(default_value = "both")]
     apis: Apis,
-    /// How many times each load is measured, once saturation is found
+    /// Number of rounds, after saturation is found
     #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Seconds that each measurement takes, after its warm-up
+    /// Measured seconds per load, after the warm-up
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// The connections that saturate, where they aren't to be looked for
+    /// The number of connections that saturates, instead of searching for it
     #[arg(long, value_name = "N")]
     saturated_by: Option<usize>,
-    /// Connections (gRPC: calls at once) of the generator where requests come at a rate
+    /// Connections (gRPC: concurrent calls) of the open loop
     #[arg(long, value_name = "N", default_value = "4000", value_parser = clap::value_parser!(u16).range(1..=4000))]
     bound: u16,
-    /// A setting of the services that is not to be as by default (may be said again)
+    /// A setting for the services (repeatable)
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
-    /// Where results go
+    /// The folder of the results
     #[arg(long, value_name = "FOLDER", default_value = "bench/results")]
     output: PathBuf,
-}
-
-/// Which services.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Apis {
-    Rest,
-    Grpc,
-    Both,
-}
-
-impl Apis {
-    fn ways(self) -> &'static [Way] {
-        match self {
-            Self::Rest => &[Way::Single],
-            Self::Grpc => &[Way::Unary],
-            Self::Both => &[Way::Single, Way::Unary],
-        }
-    }
 }
 
 impl Args {
@@ -79,51 +58,65 @@ impl Args {
 }
 
 fn setting(text: &str) -> std::result::Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("NAME=VALUE")?;
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Measures and writes the report; exit status 1 where a measurement failed.
+/// Measures and writes the report. The exit status is 1 if a measurement failed.
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
+    raise_open_files()?;
     std::fs::create_dir_all(&args.output)?;
     until_stopped(measure_all(args)).await
 }
 
 async fn measure_all(args: &Args) -> Result<ExitCode> {
     let mut run = Run::start(args).await?;
-    for &way in args.apis.ways() {
-        let (connections, rate) = run.saturate(way, &args.candidates()).await?;
+    for &api in args.apis.list() {
+        let (connections, rate) = run.saturate(api, &args.candidates()).await?;
         for round in 1..=args.rounds {
-            for step in Step::after_saturation() {
-                run.measure(round, step, &load(way, step, connections, rate, args.bound)).await?;
+            for step in Step::AFTER_SATURATION {
+                let load = load(api, step, connections, rate, args.bound);
+                run.measure(round, api, step, &load).await?;
             }
         }
     }
-    println!("\n{}", figures::text(&run.results));
+    println!("\n{}", steps::to_text(&run.results));
     println!("written: {}.{{html,md,json}}", run.path.display());
-    let failed = run.results.measurements.iter().any(|measured| measured.error.is_some());
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if run.results.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What a step asks of a service that so many connections saturate at that rate.
-fn load(way: Way, step: Step, connections: usize, rate: f64, bound: u16) -> Cell {
-    let at_a_rate = |rate| Cell { rate: Some(rate), ..cell(way, usize::from(bound)) };
-    match step {
-        Step::Search(connections) => cell(way, connections),
-        Step::Saturated => cell(way, connections),
-        Step::MoreConnections => cell(way, connections * TIMES),
-        Step::Rate => at_a_rate(rate),
-        Step::MoreRate => at_a_rate(rate * TIMES as f64),
+/// Renders the report of existing results again.
+pub(crate) fn render(path: &Path) -> Result<()> {
+    Results::render(path, report::document)
+}
+
+/// Single events, by API.
+fn interface(api: Api) -> Interface {
+    match api {
+        Api::Rest => Interface::Single,
+        Api::Grpc => Interface::Unary,
     }
 }
 
-/// A run under way.
+/// The load of a step, where this many connections saturate the service at that rate.
+fn load(api: Api, step: Step, connections: usize, rate: f64, bound: u16) -> Cell {
+    let at_a_rate = |rate| Cell { rate: Some(rate), ..cell(interface(api), usize::from(bound)) };
+    match step {
+        Step::Search(connections) => cell(interface(api), connections),
+        Step::Saturated => cell(interface(api), connections),
+        Step::MoreConnections => cell(interface(api), connections * OVERLOAD_FACTOR),
+        Step::Rate => at_a_rate(rate),
+        Step::MoreRate => at_a_rate(rate * OVERLOAD_FACTOR as f64),
+    }
+}
+
+/// A measurement in progress.
 struct Run {
     bench: Bench,
     results: Results,
     /// When it began.
     begun: String,
-    /// Results without their ending.
+    /// The path of the results without an extension.
     path: PathBuf,
     done: usize,
     all: usize,
@@ -132,38 +125,45 @@ struct Run {
 impl Run {
     async fn start(args: &Args) -> Result<Self> {
         let times = Times { warm_up: WARM_UP, measured: Duration::from_secs(args.seconds) };
-        let bench = Bench::new(&[cell(Way::Single, 1)], times)?.overloading(args.settings.clone());
+        let bench = Bench::new(&[cell(Interface::Single, 1)], times)?
+            .counting_refusals(args.settings.clone());
         let begun = Clock::system().now().to_string();
         let mut facts = machine::facts(bench.postgres.as_ref()).await?;
         let what = format!("{begun}; each load {} s, {} rounds", args.seconds, args.rounds);
         facts.insert(0, ("run".to_owned(), what));
         facts.extend(args.settings.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let per_way =
-            args.candidates().len() + Step::after_saturation().len() * args.rounds as usize;
-        let all = per_way * args.apis.ways().len();
+        let per_api = args.candidates().len() + Step::AFTER_SATURATION.len() * args.rounds as usize;
+        let all = per_api * args.apis.list().len();
         let results = Results { facts, measurements: Vec::new() };
         Ok(Self { bench, results, begun, path: args.output.join("overload"), done: 0, all })
     }
 
-    /// The fewest connections that saturate, and what they reach.
-    async fn saturate(&mut self, way: Way, candidates: &[usize]) -> Result<(usize, f64)> {
-        let mut seen = Vec::new();
+    /// The lowest number of connections that saturates, and its throughput.
+    async fn saturate(&mut self, api: Api, candidates: &[usize]) -> Result<(usize, f64)> {
+        let mut measured = Vec::new();
         for &connections in candidates {
             let step = Step::Search(connections);
-            seen.push((connections, self.measure(1, step, &cell(way, connections)).await?));
+            let rate = self.measure(1, api, step, &cell(interface(api), connections)).await?;
+            measured.push((connections, rate));
         }
-        let most = seen.iter().map(|&(_, rate)| rate).fold(0.0, f64::max);
-        let near = seen.into_iter().find(|&(_, rate)| rate >= most * NEAR);
-        near.filter(|&(_, rate)| rate > 0.0).ok_or_else(|| "nothing was answered".into())
+        let highest = measured.iter().map(|&(_, rate)| rate).fold(0.0, f64::max);
+        let saturated = measured.into_iter().find(|&(_, rate)| rate >= highest * SATURATION);
+        saturated.filter(|&(_, rate)| rate > 0.0).ok_or_else(|| "no event was acknowledged".into())
     }
 
-    /// Measures one load, writes it down, tells it, and returns its events a second.
-    async fn measure(&mut self, round: u32, step: Step, load: &Cell) -> Result<f64> {
+    /// Measures one load, prints and writes it, and returns its events per second.
+    async fn measure(&mut self, round: u32, api: Api, step: Step, load: &Cell) -> Result<f64> {
         let measurement = self.bench.measure(load).await;
         self.done += 1;
-        println!("[{:>2}/{}] {:<22} {}", self.done, self.all, load.to_string(), seen(&measurement));
+        println!(
+            "[{:>2}/{}] {:<22} {}",
+            self.done,
+            self.all,
+            load.to_string(),
+            outcome(&measurement)
+        );
         let rate = measurement.events_per_second;
-        let (cell, run) = (step.name(load.way), self.begun.clone());
+        let (cell, run) = (step.name(api), self.begun.clone());
         let measurement = Measurement {
             cell,
             run,
@@ -173,12 +173,12 @@ impl Run {
             ..measurement
         };
         self.results.measurements.push(measurement);
-        write_files(&self.path, &self.results, &document::document(&self.results))?;
+        self.results.write(&self.path, &report::document(&self.results))?;
         Ok(rate)
     }
 }
 
-fn seen(measurement: &Measurement) -> String {
+fn outcome(measurement: &Measurement) -> String {
     if let Some(error) = &measurement.error {
         return format!("FAILED: {}", error.replace('\n', " "));
     }

@@ -1,5 +1,4 @@
-//! A throw-away PostgreSQL as a careful operator would run it: every commit is on disk before it is
-//! answered.
+//! A temporary PostgreSQL server with durable commits.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,12 +7,12 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::Result;
 
-/// PostgreSQL's defaults but for these. A checkpoint falls between two cells, where
-/// [`Postgres::checkpoint`] asks for it, and not into one of them by chance.
+/// Settings that differ from PostgreSQL's defaults. Checkpoints are made between cells, by
+/// [`Postgres::checkpoint`], and not within one by chance.
 pub(crate) const SETTINGS: &[&str] =
     &["fsync=on", "synchronous_commit=on", "max_wal_size=4GB", "checkpoint_timeout=1h"];
 
-/// A server of our own; it ends with this value, or with this process.
+/// A server that ends with this value, or with this process.
 pub(crate) struct Postgres {
     server: test_support::Postgres,
     postmaster: u32,
@@ -29,8 +28,7 @@ pub(crate) struct Database {
 }
 
 impl Postgres {
-    /// Starts a server, from the binaries that test-support finds (`PG_BIN_DIR`, `PATH`,
-    /// `/usr/lib/postgresql`).
+    /// Starts a server with the binaries from `PG_BIN_DIR`, the `PATH` or `/usr/lib/postgresql`.
     pub(crate) fn start() -> Result<Self> {
         let server = test_support::Postgres::with_settings(SETTINGS);
         let server = server.ok_or(
@@ -41,18 +39,18 @@ impl Postgres {
         Ok(Self { server, postmaster })
     }
 
-    /// The process that all others of the server stem from.
+    /// The process id of the postmaster, the parent of all server processes.
     pub(crate) fn process(&self) -> u32 {
         self.postmaster
     }
 
-    /// A command for one of the programs that come with PostgreSQL, `pgbench` for instance.
+    /// A command for one of PostgreSQL's programs, such as `pgbench`.
     pub(crate) fn program(&self, name: &str) -> Result<Command> {
         let path = self.server.program(name);
         Ok(Command::new(path.ok_or_else(|| format!("PostgreSQL's {name} isn't installed"))?))
     }
 
-    /// An empty database.
+    /// Creates an empty database.
     pub(crate) async fn fresh_database(&self) -> Result<Database> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("bench_{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -60,12 +58,12 @@ impl Postgres {
         Ok(Database { url: self.server.url(&name), name })
     }
 
-    /// Drops a database with everybody's connections to it.
+    /// Drops a database, and closes all connections to it.
     pub(crate) async fn drop_database(&self, database: Database) -> Result<()> {
         self.admin(&format!("DROP DATABASE {} WITH (FORCE)", database.name)).await
     }
 
-    /// Writes everything out, so that the next cell doesn't pay for this one.
+    /// Makes a checkpoint, so that the next cell doesn't pay for this one.
     pub(crate) async fn checkpoint(&self) -> Result<()> {
         self.admin("CHECKPOINT").await
     }
@@ -83,7 +81,7 @@ impl Postgres {
     }
 }
 
-/// Runs statements over a connection of their own.
+/// Executes statements on a new connection.
 pub(crate) async fn execute(url: &str, sql: &str) -> Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     connection.execute(AssertSqlSafe(sql.to_owned())).await?;

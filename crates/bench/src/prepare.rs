@@ -1,27 +1,27 @@
-//! A database for a cell: empty, or with the entities that it updates, and the disk at rest.
+//! The database of a cell: empty or with the entities that it updates, after a checkpoint.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::cells::{Cell, Store, Way};
+use crate::cells::{Cell, Interface, Store};
 use crate::events::{self, Keys, Size};
 use crate::postgres::{self, Database, Postgres};
-use crate::{Result, contenders};
+use crate::{Result, baselines};
 
-/// The entities that are there before a cell that asks for growth.
-const GROWN: u64 = 10_000_000;
+/// Entities in the table of a grown cell.
+const GROWN_ENTITIES: u64 = 10_000_000;
 
-/// Where a cell's events end up.
-pub(crate) enum Target {
+/// Where a cell's events are stored.
+pub(crate) enum CellDatabase {
     /// A database of the server.
     Postgres(Database),
-    /// A file in a folder that goes with this value.
+    /// A file in a folder that is removed with this value.
     Sqlite(TempDir),
-    /// Nothing keeps them.
-    Nothing,
+    /// Nowhere.
+    Null,
 }
 
-impl Target {
+impl CellDatabase {
     /// Its `DATABASE_URL`.
     pub(crate) fn url(&self) -> String {
         match self {
@@ -29,12 +29,12 @@ impl Target {
             Self::Sqlite(folder) => {
                 format!("sqlite://{}", folder.path().join("bench.db").display())
             }
-            Self::Nothing => String::new(),
+            Self::Null => String::new(),
         }
     }
 
-    /// How many events the log holds; `None` where none is kept.
-    pub(crate) async fn logged(&self) -> Result<Option<u64>> {
+    /// The number of events in the log; `None` where there is no log.
+    pub(crate) async fn logged_events(&self) -> Result<Option<u64>> {
         const COUNT: &str = "SELECT count(*) FROM event_log";
         let count: i64 = match self {
             Self::Postgres(database) => {
@@ -45,46 +45,46 @@ impl Target {
                 let mut connection = SqliteConnection::connect(&self.url()).await?;
                 sqlx::query_scalar(COUNT).fetch_one(&mut connection).await?
             }
-            Self::Nothing => return Ok(None),
+            Self::Null => return Ok(None),
         };
         Ok(Some(u64::try_from(count)?))
     }
 }
 
-/// Makes the database of a cell. PostgreSQL has written everything out when this returns.
-pub(crate) async fn target(cell: &Cell, postgres: Option<&Postgres>) -> Result<Target> {
+/// Creates the database of a cell, and ends with a checkpoint on PostgreSQL.
+pub(crate) async fn database(cell: &Cell, postgres: Option<&Postgres>) -> Result<CellDatabase> {
     match cell.store {
-        Store::Nothing => Ok(Target::Nothing),
+        Store::Null => Ok(CellDatabase::Null),
         Store::Sqlite => sqlite(cell).await,
         Store::Postgres => {
             let postgres = postgres.ok_or("the cell needs PostgreSQL")?;
             let database = postgres.fresh_database().await?;
-            make_tables(cell, &database).await?;
+            create_tables(cell, &database).await?;
             if let Some(fill) = fill(cell, "now()") {
                 postgres::execute(&database.url, &fill).await?;
                 postgres::execute(&database.url, "VACUUM (ANALYZE) entities").await?;
             }
             postgres.checkpoint().await?;
-            Ok(Target::Postgres(database))
+            Ok(CellDatabase::Postgres(database))
         }
     }
 }
 
-/// PostgreSQL's tables for the cell.
-async fn make_tables(cell: &Cell, database: &Database) -> Result<()> {
-    match cell.way {
-        Way::Copy => postgres::execute(&database.url, contenders::TABLES).await,
-        Way::Pgbench => {
-            postgres::execute(&database.url, contenders::TABLES).await?;
-            postgres::execute(&database.url, contenders::KEYS).await
+/// Creates the tables of the cell on PostgreSQL.
+async fn create_tables(cell: &Cell, database: &Database) -> Result<()> {
+    match cell.interface {
+        Interface::Copy => postgres::execute(&database.url, baselines::TABLES).await,
+        Interface::Pgbench => {
+            postgres::execute(&database.url, baselines::TABLES).await?;
+            postgres::execute(&database.url, baselines::KEYS).await
         }
         _ => migrate(cell, &database.url).await,
     }
 }
 
-/// Lets the service make its tables, so that they are those of the binary that is measured.
+/// Creates the tables with the binary that is measured.
 async fn migrate(cell: &Cell, url: &str) -> Result<()> {
-    let mut command = cell.way.api().ok_or("the cell has no service")?.command()?;
+    let mut command = cell.interface.api().ok_or("the cell has no service")?.command()?;
     let output = command.arg("migrate").env("DATABASE_URL", url).output().await?;
     if output.status.success() {
         return Ok(());
@@ -92,23 +92,25 @@ async fn migrate(cell: &Cell, url: &str) -> Result<()> {
     Err(format!("migrate: {}", String::from_utf8_lossy(&output.stderr)).into())
 }
 
-async fn sqlite(cell: &Cell) -> Result<Target> {
-    let target = Target::Sqlite(tempfile::tempdir()?);
-    migrate(cell, &target.url()).await?;
+async fn sqlite(cell: &Cell) -> Result<CellDatabase> {
+    let database = CellDatabase::Sqlite(tempfile::tempdir()?);
+    migrate(cell, &database.url()).await?;
     if let Some(fill) = fill(cell, "0") {
-        let mut connection = SqliteConnection::connect(&target.url()).await?;
+        let mut connection = SqliteConnection::connect(&database.url()).await?;
         connection.execute(AssertSqlSafe(fill)).await?;
         connection.close().await?;
     }
-    Ok(target)
+    Ok(database)
 }
 
-/// SQL that puts the entities there that the cell updates, or that are to be in its way.
+/// SQL that inserts the entities that the cell updates, or that make its table large.
 fn fill(cell: &Cell, now: &str) -> Option<String> {
     let numbers = cell.keys.numbers();
     let (start, step, count) = match (cell.grown, cell.keys) {
-        // spread over all that new keys may be, so that every part of the index is large
-        (true, _) => (numbers.start, (numbers.end - numbers.start) / GROWN, GROWN),
+        // spread over the range of new keys, so that every part of the index is large
+        (true, _) => {
+            (numbers.start, (numbers.end - numbers.start) / GROWN_ENTITIES, GROWN_ENTITIES)
+        }
         (false, Keys::New) => return None,
         (false, Keys::Set | Keys::Hot) => (numbers.start, 1, numbers.end - numbers.start),
     };
@@ -118,8 +120,8 @@ fn fill(cell: &Cell, now: &str) -> Option<String> {
         events::attributes(Size::Base)
     };
     let (entity_type, prefix, bytes) = (events::ENTITY_TYPE, events::KEY_PREFIX, data.len());
-    let (size_column, size) = match cell.way {
-        Way::Pgbench => ("", String::new()),
+    let (size_column, size) = match cell.interface {
+        Interface::Pgbench => ("", String::new()),
         _ => ("size, ", format!("{bytes}, ")),
     };
     Some(match cell.store {

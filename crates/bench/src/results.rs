@@ -1,4 +1,4 @@
-//! What was measured, as JSON on disk, and its medians.
+//! Measurements, as JSON on disk, and their medians.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,16 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::meter::{Admission, Latency};
+use crate::report::{Block, Document, Section, Table, to_html, to_markdown};
 
 #[cfg(test)]
 mod tests;
 
-/// Everything that runs have measured.
+/// The measurements of one or more runs.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Results {
-    /// Where and how: names with values.
+    /// Where and how it was measured: names with values.
     pub(crate) facts: Vec<(String, String)>,
-    /// One for each cell of each round, in the order in which they were taken.
+    /// One for each cell and round, in the order of time.
     pub(crate) measurements: Vec<Measurement>,
 }
 
@@ -25,41 +26,39 @@ pub(crate) struct Results {
 pub(crate) struct Measurement {
     /// The cell's name.
     pub(crate) cell: String,
-    /// When its run began: what one run measured may be compared.
+    /// When its run began. Only measurements of one run are comparable.
     pub(crate) run: String,
     /// From 1.
     pub(crate) round: u32,
-    /// Events (COPY: rows) answered in the measured time.
+    /// Events (COPY: rows) acknowledged in the measured time.
     pub(crate) events: u64,
     /// The measured time.
     pub(crate) seconds: f64,
-    /// Both in one.
+    /// Events divided by seconds.
     pub(crate) events_per_second: f64,
-    /// Of requests; of COPY none.
+    /// Of requests; COPY has none.
     pub(crate) latency_us: Option<Latency>,
-    /// CPU microseconds an event.
+    /// CPU microseconds per event.
     pub(crate) cpu_us: Cpu,
-    /// How many times as long as at its best the machine took for a fixed piece of work, before or
-    /// after the measured time.
-    pub(crate) pace: Option<f64>,
-    /// The most memory that the service held, from its start on.
+    /// How many times its best time the machine needed for a fixed piece of work, before or after
+    /// the measured time.
+    pub(crate) slowdown: Option<f64>,
+    /// The service's peak memory since its start.
     pub(crate) peak_memory_bytes: Option<u64>,
-    /// What it held at the end of the measured time, still under load.
-    pub(crate) memory_bytes: Option<u64>,
-    /// Of an overload: connections, or calls at once.
+    /// Overload only: connections, or concurrent calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<usize>,
-    /// Of an overload: the rate at which requests were due.
+    /// Overload only: the rate of the arrivals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) offered_per_second: Option<f64>,
-    /// Of an overload: what was refused.
+    /// Overload only: what was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) admission: Option<Admission>,
-    /// Why the figures are worth nothing, if they are not.
+    /// Why the measurement is invalid, where it is.
     pub(crate) error: Option<String>,
 }
 
-/// CPU microseconds an event (user and system) by who took them; SQLite's are the service's.
+/// CPU microseconds per event (user and system) by process; SQLite's are the service's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cpu {
     pub(crate) service: Option<f64>,
@@ -67,7 +66,7 @@ pub(crate) struct Cpu {
     pub(crate) generator: Option<f64>,
 }
 
-/// A cell over its rounds: medians, and the largest peak of memory.
+/// A cell over its rounds: medians, and the maximum of the memory peaks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Summary {
     pub(crate) rounds: usize,
@@ -76,29 +75,61 @@ pub(crate) struct Summary {
     pub(crate) range: (f64, f64),
     pub(crate) latency_us: Option<Latency>,
     pub(crate) cpu_us: Cpu,
-    /// The machine's pace, 1 being its best.
-    pub(crate) pace: Option<f64>,
+    /// The machine's slowdown; 1 is full speed.
+    pub(crate) slowdown: Option<f64>,
     pub(crate) peak_memory_bytes: Option<u64>,
     /// The first error of any round.
     pub(crate) error: Option<String>,
-    /// The runs that it was measured in.
+    /// The runs that measured it.
     pub(crate) runs: Vec<String>,
 }
 
 impl Results {
-    /// What is on disk; nothing if there is nothing, or if an older form stands there.
+    /// Reads a file. Empty where there is none, or one of an older format.
     pub(crate) fn read(path: &Path) -> Self {
         let text = std::fs::read(path).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    /// Writes the file anew; whoever reads it sees the old one or the new one.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        write_whole(path, &serde_json::to_vec_pretty(self)?)
+    /// Writes `path` with the extensions `json`, `md` and `html`: the measurements, and their report.
+    pub(crate) fn write(&self, path: &Path, report: &Document) -> Result<()> {
+        write_atomically(&path.with_extension("json"), &serde_json::to_vec_pretty(self)?)?;
+        write_atomically(&path.with_extension("md"), to_markdown(report).as_bytes())?;
+        write_atomically(&path.with_extension("html"), to_html(report)?.as_bytes())
     }
 
-    /// Forgets a cell, which is going to be measured again.
-    pub(crate) fn forget(&mut self, cell: &str) {
+    /// Renders the report of existing results again.
+    ///
+    /// # Errors
+    /// There are none at `path`, or the report can't be written.
+    pub(crate) fn render(path: &Path, report: impl Fn(&Self) -> Document) -> Result<()> {
+        let results = Self::read(path);
+        if results.measurements.is_empty() {
+            return Err(format!("{} has no results", path.display()).into());
+        }
+        results.write(&path.with_extension(""), &report(&results))
+    }
+
+    /// A section with the errors; `None` where there are none.
+    pub(crate) fn errors(&self) -> Option<Section> {
+        let mut table = Table::new(["cell", "error"]);
+        for measured in &self.measurements {
+            if let Some(error) = &measured.error {
+                table
+                    .rows
+                    .push(vec![measured.cell.clone().into(), error.replace('\n', " ").into()]);
+            }
+        }
+        (!table.rows.is_empty()).then(|| Section::new("Errors", [Block::Table(table)]))
+    }
+
+    /// Whether a measurement failed.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.measurements.iter().any(|measurement| measurement.error.is_some())
+    }
+
+    /// Removes a cell, before it is measured again.
+    pub(crate) fn remove(&mut self, cell: &str) {
         self.measurements.retain(|measurement| measurement.cell != cell);
     }
 
@@ -113,37 +144,35 @@ impl Results {
 }
 
 fn summary(rounds: &[&Measurement]) -> Summary {
-    let good: Vec<_> = rounds.iter().filter(|round| round.error.is_none()).collect();
-    let of = |value: &dyn Fn(&Measurement) -> Option<f64>| {
-        median(good.iter().filter_map(|round| value(round)).collect())
+    let valid: Vec<_> = rounds.iter().filter(|round| round.error.is_none()).collect();
+    let median_of = |value: &dyn Fn(&Measurement) -> Option<f64>| {
+        median(valid.iter().filter_map(|round| value(round)).collect())
     };
-    let rates = || good.iter().map(|round| round.events_per_second);
+    let rates = || valid.iter().map(|round| round.events_per_second);
     let latency =
-        |value: &dyn Fn(&Latency) -> f64| of(&|round| round.latency_us.as_ref().map(value));
+        |value: &dyn Fn(&Latency) -> f64| median_of(&|round| round.latency_us.as_ref().map(value));
     let latencies = || {
         Some(Latency {
-            mean: latency(&|l| l.mean)?,
             p50: latency(&|l| l.p50)?,
             p90: latency(&|l| l.p90)?,
             p99: latency(&|l| l.p99)?,
             p999: latency(&|l| l.p999)?,
-            max: latency(&|l| l.max)?,
         })
     };
     let mut runs: Vec<_> = rounds.iter().map(|round| round.run.clone()).collect();
     runs.dedup();
     Summary {
-        rounds: good.len(),
-        events_per_second: of(&|round| Some(round.events_per_second)).unwrap_or_default(),
+        rounds: valid.len(),
+        events_per_second: median_of(&|round| Some(round.events_per_second)).unwrap_or_default(),
         range: (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max)),
         latency_us: latencies(),
         cpu_us: Cpu {
-            service: of(&|round| round.cpu_us.service),
-            database: of(&|round| round.cpu_us.database),
-            generator: of(&|round| round.cpu_us.generator),
+            service: median_of(&|round| round.cpu_us.service),
+            database: median_of(&|round| round.cpu_us.database),
+            generator: median_of(&|round| round.cpu_us.generator),
         },
-        pace: of(&|round| round.pace),
-        peak_memory_bytes: good.iter().filter_map(|round| round.peak_memory_bytes).max(),
+        slowdown: median_of(&|round| round.slowdown),
+        peak_memory_bytes: valid.iter().filter_map(|round| round.peak_memory_bytes).max(),
         error: rounds.iter().find_map(|round| round.error.clone()),
         runs,
     }
@@ -157,8 +186,8 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
-/// Writes a file by way of another name.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes another file and renames it, so that a reader sees the old content or the new.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let new = path.with_extension("new");
     std::fs::write(&new, bytes)?;
     std::fs::rename(new, path)?;

@@ -1,70 +1,61 @@
-//! A run: rounds over the cells, each result written down at once.
+//! `producer-bench run`: measures the cells in rounds, and writes the results after each cell.
+
+mod report;
+mod targets;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
 use producer_core::Clock;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cells::{Cell, Selection, Store};
 use crate::measure::{Bench, Times};
-use crate::report::{Document, number, thousands};
-use crate::results::{Measurement, Results, write_whole};
-use crate::{Result, machine, summary};
+use crate::process::{raise_open_files, until_stopped};
+use crate::report::{number, thousands};
+use crate::results::{Measurement, Results};
+use crate::{Result, machine};
 
-/// What is run.
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    /// The quick form: fewer cells, two short rounds, below three minutes
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Fewer cells in two short rounds, less than three minutes
     #[arg(long)]
     quick: bool,
-    /// This cell alone (may be said again); its results take the place of the former ones
+    /// Only this cell (repeatable); its results replace the previous ones
     #[arg(long, value_name = "CELL")]
     only: Vec<String>,
-    /// How many times each cell is measured
+    /// Number of rounds
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Seconds that each measurement takes, after its warm-up
+    /// Measured seconds per cell, after the warm-up
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: Option<u64>,
-    /// Cells on this database alone
+    /// Only cells on this database
     #[arg(long, value_name = "DATABASE")]
-    database: Option<DatabaseArg>,
-    /// Where results go
+    database: Option<Store>,
+    /// The folder of the results
     #[arg(long, value_name = "FOLDER", default_value = "bench/results")]
     output: PathBuf,
 }
 
-/// One of the databases.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum DatabaseArg {
-    Postgres,
-    Sqlite,
-}
-
-/// What a run is going to do.
+/// What a run will do.
 struct Plan {
     cells: Vec<Cell>,
     rounds: u32,
     times: Times,
-    /// It stops before a cell that wouldn't end in time.
+    /// The time after which no further cell is started.
     limit: Duration,
-    /// Whether former results of other cells stay.
-    adds: bool,
-    /// Results without their ending.
-    results: PathBuf,
+    /// Whether the previous results of other cells are kept.
+    keeps_others: bool,
+    /// The path of the results without an extension.
+    path: PathBuf,
 }
 
-impl RunArgs {
+impl Args {
     fn plan(&self) -> Result<Plan> {
-        let store = self.database.map(|database| match database {
-            DatabaseArg::Postgres => Store::Postgres,
-            DatabaseArg::Sqlite => Store::Sqlite,
-        });
-        let selection = Selection { quick: self.quick, only: self.only.clone(), store };
+        let selection =
+            Selection { quick: self.quick, only: self.only.clone(), store: self.database };
         let (rounds, warm_up, seconds, limit) =
             if self.quick { (2, 500, 2, 170) } else { (3, 1000, 5, 29 * 60) };
         let measured = Duration::from_secs(self.seconds.unwrap_or(seconds));
@@ -73,71 +64,49 @@ impl RunArgs {
             rounds: self.rounds.unwrap_or(rounds),
             times: Times { warm_up: Duration::from_millis(warm_up), measured },
             limit: Duration::from_secs(limit),
-            adds: !self.only.is_empty(),
-            results: self.output.join(if self.quick { "bench-quick" } else { "bench" }),
+            keeps_others: !self.only.is_empty(),
+            path: self.output.join(if self.quick { "bench-quick" } else { "bench" }),
         })
     }
 }
 
-/// Runs until all is measured, or until the process is told to stop; what is finished stays.
-pub(crate) async fn run(args: &RunArgs) -> Result<ExitCode> {
+/// Measures everything, or until SIGINT or SIGTERM; completed measurements are kept.
+pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let plan = args.plan()?;
+    raise_open_files()?;
     std::fs::create_dir_all(&args.output)?;
     until_stopped(measure_all(&plan)).await
-}
-
-/// Lets measurements go on until they end or the process is told to stop.
-pub(crate) async fn until_stopped(
-    measurements: impl Future<Output = Result<ExitCode>>,
-) -> Result<ExitCode> {
-    allow_many_connections();
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        ended = measurements => ended,
-        _ = interrupt.recv() => Ok(stopped()),
-        _ = terminate.recv() => Ok(stopped()),
-    }
-}
-
-/// Thousands of connections are more files than many shells allow at first. Where the system allows no
-/// more, the cell that needs them says so.
-fn allow_many_connections() {
-    let now = getrlimit(Resource::Nofile);
-    let _refused = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, ..now });
-}
-
-fn stopped() -> ExitCode {
-    println!("stopped; what is finished is written");
-    ExitCode::from(130)
 }
 
 async fn measure_all(plan: &Plan) -> Result<ExitCode> {
     let run = Clock::system().now().to_string();
     let mut bench = Bench::new(&plan.cells, plan.times)?;
-    let mut results = first_results(plan, &bench, &run).await?;
+    let mut results = initial_results(plan, &bench, &run).await?;
     let mut progress = Progress::new(plan);
     for round in 1..=plan.rounds {
         for cell in &plan.cells {
-            if progress.is_too_late() {
-                println!("no time is left for more; this was all");
-                return finish(plan, &results);
+            if progress.is_out_of_time() {
+                println!("the time limit is reached; the remaining cells are skipped");
+                return Ok(finish(plan, &results));
             }
             let measurement = bench.measure(cell).await;
-            progress.tell(round, cell, &measurement);
+            progress.print(round, cell, &measurement);
             let (cell, run) = (cell.to_string(), run.clone());
             results.measurements.push(Measurement { cell, run, round, ..measurement });
             write(plan, &results)?;
         }
     }
-    finish(plan, &results)
+    Ok(finish(plan, &results))
 }
 
-async fn first_results(plan: &Plan, bench: &Bench, run: &str) -> Result<Results> {
-    let former = if plan.adds { Results::read(&json(plan)) } else { Results::default() };
-    let mut results = former;
+async fn initial_results(plan: &Plan, bench: &Bench, run: &str) -> Result<Results> {
+    let mut results = if plan.keeps_others {
+        Results::read(&plan.path.with_extension("json"))
+    } else {
+        Results::default()
+    };
     let what = format!(
-        "{run}; rounds: {}, each cell {} s after a warm-up of {} s",
+        "{run}; {} rounds, each cell {} s after a warm-up of {} s",
         plan.rounds,
         plan.times.measured.as_secs_f64(),
         plan.times.warm_up.as_secs_f64()
@@ -147,57 +116,30 @@ async fn first_results(plan: &Plan, bench: &Bench, run: &str) -> Result<Results>
         results.facts.insert(0, ("run".to_owned(), what));
     } else {
         let names: Vec<_> = plan.cells.iter().map(ToString::to_string).collect();
-        results.facts.push(("measured anew".to_owned(), format!("{}: {what}", names.join(" "))));
+        results.facts.push(("measured again".to_owned(), format!("{}: {what}", names.join(" "))));
     }
     for cell in &plan.cells {
-        results.forget(&cell.to_string());
+        results.remove(&cell.to_string());
     }
     Ok(results)
 }
 
-fn json(plan: &Plan) -> PathBuf {
-    plan.results.with_extension("json")
-}
-
 fn write(plan: &Plan, results: &Results) -> Result<()> {
-    write_files(&plan.results, results, &summary::document(results))
+    results.write(&plan.path, &report::document(results))
 }
 
-/// Writes results and their report beside each other.
-pub(crate) fn write_files(path: &Path, results: &Results, report: &Document) -> Result<()> {
-    results.write(&path.with_extension("json"))?;
-    write_whole(&path.with_extension("md"), report.to_markdown().as_bytes())?;
-    write_whole(&path.with_extension("html"), report.to_html().as_bytes())
+fn finish(plan: &Plan, results: &Results) -> ExitCode {
+    println!("\n{}", targets::to_text(&results.summaries()));
+    println!("written: {}.{{html,md,json}}", plan.path.display());
+    if results.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn finish(plan: &Plan, results: &Results) -> Result<ExitCode> {
-    println!("\n{}", figures_text(results));
-    println!("written: {}.{{html,md,json}}", plan.results.display());
-    let failed = results.measurements.iter().any(|measurement| measurement.error.is_some());
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// The table of figures, for the terminal.
-fn figures_text(results: &Results) -> String {
-    let table = crate::figures::table(&results.summaries());
-    let measured = table.rows.iter().filter(|row| row[4].text != "–");
-    let lines = measured.map(|row| {
-        let [name, against, asked, _, seen, verdict] = [0, 1, 2, 3, 4, 5].map(|at| &row[at].text);
-        format!("{name:<40} {against:<30} {asked:>10} {seen:>10}  {verdict}")
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// Renders the report of results that are on disk.
+/// Renders the report of existing results again.
 pub(crate) fn render(path: &Path) -> Result<()> {
-    let results = Results::read(path);
-    if results.measurements.is_empty() {
-        return Err(format!("{} holds no results", path.display()).into());
-    }
-    write_files(path, &results, &summary::document(&results))
+    Results::render(path, report::document)
 }
 
-/// Tells how far a run has come.
+/// Prints the progress of a run.
 struct Progress {
     start: Instant,
     limit: Duration,
@@ -212,18 +154,18 @@ impl Progress {
         Self { start: Instant::now(), limit: plan.limit, rounds: plan.rounds, done: 0, all }
     }
 
-    /// What a cell took up to now, on average.
-    fn pace(&self) -> Duration {
+    /// The average time per cell so far.
+    fn time_per_cell(&self) -> Duration {
         self.start.elapsed() / u32::try_from(self.done.max(1)).unwrap_or(u32::MAX)
     }
 
-    fn is_too_late(&self) -> bool {
-        self.done > 0 && self.start.elapsed() + self.pace() > self.limit
+    fn is_out_of_time(&self) -> bool {
+        self.done > 0 && self.start.elapsed() + self.time_per_cell() > self.limit
     }
 
-    fn tell(&mut self, round: u32, cell: &Cell, measurement: &Measurement) {
+    fn print(&mut self, round: u32, cell: &Cell, measurement: &Measurement) {
         self.done += 1;
-        let left = self.pace() * u32::try_from(self.all - self.done).unwrap_or(u32::MAX);
+        let left = self.time_per_cell() * u32::try_from(self.all - self.done).unwrap_or(u32::MAX);
         let left = left.min(self.limit.saturating_sub(self.start.elapsed())).as_secs();
         let cell = cell.to_string();
         println!(
@@ -231,14 +173,14 @@ impl Progress {
             self.done,
             self.all,
             self.rounds,
-            seen(measurement),
+            outcome(measurement),
             left / 60,
             left % 60
         );
     }
 }
 
-fn seen(measurement: &Measurement) -> String {
+fn outcome(measurement: &Measurement) -> String {
     if let Some(error) = &measurement.error {
         let line = error.replace('\n', " ");
         return format!("FAILED: {}", line.chars().take(200).collect::<String>());

@@ -1,4 +1,4 @@
-//! One of the two services as a process, with its default settings, and its end.
+//! One of the two services as a process.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use producer_grpc::Grpc;
 use producer_rest::Rest;
 use producer_server::{Api as _, Connection};
@@ -17,10 +18,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::Result;
 
-/// Only a service that never comes, or never goes, takes so long.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// For the start and the end of a service.
+const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Which way in.
+/// One of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Api {
     /// `producer-rest`
@@ -29,38 +30,63 @@ pub(crate) enum Api {
     Grpc,
 }
 
-impl Api {
-    /// The setting of its port.
-    fn port_setting(self) -> &'static str {
+/// The services that a command drives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Apis {
+    Rest,
+    Grpc,
+    Both,
+}
+
+impl Apis {
+    /// One after the other.
+    pub(crate) fn list(self) -> &'static [Api] {
         match self {
-            Self::Rest => "SERVER_PORT",
-            Self::Grpc => "GRPC_SERVER_PORT",
+            Self::Rest => &[Api::Rest],
+            Self::Grpc => &[Api::Grpc],
+            Self::Both => &[Api::Rest, Api::Grpc],
+        }
+    }
+}
+
+impl Api {
+    /// The name in commands and file names, the name in reports, and the setting for the port.
+    const fn names(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Rest => ("rest", "REST", "SERVER_PORT"),
+            Self::Grpc => ("grpc", "gRPC", "GRPC_SERVER_PORT"),
         }
     }
 
-    /// The real binary, without arguments.
+    /// The name in commands and file names.
+    pub(crate) const fn name(self) -> &'static str {
+        self.names().0
+    }
+
+    /// The name in reports.
+    pub(crate) const fn title(self) -> &'static str {
+        self.names().1
+    }
+
+    /// Its binary, without arguments.
     pub(crate) fn command(self) -> Result<Command> {
-        let name = match self {
-            Self::Rest => "producer-rest",
-            Self::Grpc => "producer-grpc",
-        };
-        Ok(Command::new(beside_us(name)?))
+        Ok(Command::new(sibling_binary(&format!("producer-{}", self.name()))?))
     }
 
     async fn is_ready(self, address: SocketAddr) -> bool {
-        let answer = async {
+        let ready = async {
             let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
             match self {
                 Self::Rest => Rest::healthcheck(address, Connection::Left(stream)).await,
                 Self::Grpc => Grpc::healthcheck(address, Connection::Left(stream)).await,
             }
         };
-        matches!(timeout(Duration::from_secs(1), answer).await, Ok(Ok(())))
+        matches!(timeout(Duration::from_secs(1), ready).await, Ok(Ok(())))
     }
 }
 
-/// A binary that the same build has put beside this one.
-fn beside_us(name: &str) -> Result<PathBuf> {
+/// A binary of the same build, in the folder of this one.
+fn sibling_binary(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     if path.is_file() {
         return Ok(path);
@@ -77,8 +103,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts the real binary on a database and waits until it is ready. `settings` come on top;
-    /// everything else is as by default, the log level too. The log goes into a file.
+    /// Starts the real binary on a database and waits until it is ready. All other settings have
+    /// their defaults, the log level too. The log goes into a file.
     pub(crate) async fn start(
         api: Api,
         database_url: &str,
@@ -89,15 +115,15 @@ impl Service {
         Self::start_command(api, command).await
     }
 
-    /// Starts a command that serves like one of the binaries, port setting included. It gets no
-    /// environment but what the command sets, and an empty working folder.
+    /// Starts a command that serves like one of the binaries, with the same setting for the port.
+    /// Its environment has only what the command sets, and its working folder is empty.
     pub(crate) async fn start_command(api: Api, mut command: Command) -> Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let folder = tempfile::Builder::new().prefix("producer-bench-").tempdir()?;
         let log = File::create(folder.path().join("service.log"))?;
-        keep_only_what_was_set(&mut command);
+        clear_inherited_env(&mut command);
         let child = command
-            .env(api.port_setting(), address.port().to_string())
+            .env(api.names().2, address.port().to_string())
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -114,25 +140,25 @@ impl Service {
         self.address
     }
 
-    /// Its process.
+    /// Its process id.
     pub(crate) fn process(&self) -> Result<u32> {
         Ok(self.child.id().ok_or("the service has ended")?)
     }
 
-    /// Ends it as an operator does and waits until it is gone.
+    /// Sends SIGTERM and waits for its end.
     pub(crate) async fn stop(mut self) -> Result<()> {
         let id = Pid::from_raw(self.process()?.cast_signed()).ok_or("no process id")?;
         kill_process(id, Signal::TERM)?;
-        let status = timeout(PATIENCE, self.child.wait())
-            .await
-            .map_err(|_| format!("the service doesn't end:\n{}", self.log_tail()))??;
+        let status = timeout(TIMEOUT, self.child.wait()).await.map_err(|_| {
+            format!("the service didn't end within {TIMEOUT:?}:\n{}", self.log_tail())
+        })??;
         if status.success() {
             return Ok(());
         }
         Err(format!("the service ended with {status}:\n{}", self.log_tail()).into())
     }
 
-    /// The end of what it has logged.
+    /// The end of its log.
     pub(crate) fn log_tail(&self) -> String {
         let log = std::fs::read(self.folder.path().join("service.log")).unwrap_or_default();
         String::from_utf8_lossy(&log[log.len().saturating_sub(4000)..]).into_owned()
@@ -142,10 +168,18 @@ impl Service {
         let start = Instant::now();
         while !api.is_ready(self.address).await {
             if let Some(status) = self.child.try_wait()? {
-                return Err(format!("ended at its start, {status}:\n{}", self.log_tail()).into());
+                return Err(format!(
+                    "the service ended at its start with {status}:\n{}",
+                    self.log_tail()
+                )
+                .into());
             }
-            if start.elapsed() > PATIENCE {
-                return Err(format!("isn't ready in time:\n{}", self.log_tail()).into());
+            if start.elapsed() > TIMEOUT {
+                return Err(format!(
+                    "the service wasn't ready within {TIMEOUT:?}:\n{}",
+                    self.log_tail()
+                )
+                .into());
             }
             sleep(Duration::from_millis(10)).await;
         }
@@ -153,8 +187,8 @@ impl Service {
     }
 }
 
-/// Settings that happen to be in our environment are not the service's.
-fn keep_only_what_was_set(command: &mut Command) {
+/// Settings in this process's environment must not reach the service.
+fn clear_inherited_env(command: &mut Command) {
     let set: Vec<_> = command
         .as_std()
         .get_envs()

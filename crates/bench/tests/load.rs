@@ -1,5 +1,5 @@
-//! The load test must fail where the service does: here a proxy before a real service lies now and
-//! then, and the runner has to notice.
+//! The load test must fail if the service does: here a proxy in front of a real service falsifies
+//! some responses, which the runner must detect.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{ExitStatus, Stdio};
@@ -15,33 +15,33 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-/// Every so many events the proxy lies.
-const NOW_AND_THEN: u64 = 20;
+/// The proxy falsifies the response of one in this many events.
+const INTERVAL: u64 = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lie {
-    None,
-    /// The answer names a version that the entity doesn't have.
+enum Falsify {
+    Nothing,
+    /// The response has a version that the entity doesn't have.
     WrongVersion,
-    /// The event is acknowledged, and stored nowhere.
+    /// The event is acknowledged but not stored.
     LostEvent,
 }
 
 struct Proxy {
-    lie: Lie,
+    falsify: Falsify,
     upstream: String,
     http: reqwest::Client,
     events: AtomicU64,
 }
 
 impl Proxy {
-    async fn start(service: &Service, lie: Lie) -> SocketAddr {
+    async fn start(service: &Service, falsify: Falsify) -> SocketAddr {
         let upstream = service.rest().url("/api/v1/events");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let proxy = Arc::new(Self { lie, upstream, http, events: AtomicU64::new(0) });
+        let proxy = Arc::new(Self { falsify, upstream, http, events: AtomicU64::new(0) });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let app = Router::new().fallback(pass_on).with_state(proxy);
+        let app = Router::new().fallback(forward_or_falsify).with_state(proxy);
         tokio::spawn(async { axum::serve(listener, app).await });
         address
     }
@@ -54,11 +54,11 @@ impl Proxy {
     }
 }
 
-async fn pass_on(State(proxy): State<Arc<Proxy>>, body: Bytes) -> (StatusCode, String) {
-    let honest = !proxy.events.fetch_add(1, Ordering::Relaxed).is_multiple_of(NOW_AND_THEN);
-    let (status, answer) = match proxy.lie {
-        Lie::LostEvent if !honest => (StatusCode::OK, acknowledged(&body)),
-        Lie::WrongVersion if !honest => {
+async fn forward_or_falsify(State(proxy): State<Arc<Proxy>>, body: Bytes) -> (StatusCode, String) {
+    let unchanged = !proxy.events.fetch_add(1, Ordering::Relaxed).is_multiple_of(INTERVAL);
+    let (status, answer) = match proxy.falsify {
+        Falsify::LostEvent if !unchanged => (StatusCode::OK, acknowledgement(&body)),
+        Falsify::WrongVersion if !unchanged => {
             let (status, mut answer) = proxy.forward(body).await;
             answer["entities"][0]["version"] = json!(7);
             (status, answer)
@@ -68,8 +68,8 @@ async fn pass_on(State(proxy): State<Arc<Proxy>>, body: Bytes) -> (StatusCode, S
     (status, answer.to_string())
 }
 
-/// What the service would say, had it stored the event.
-fn acknowledged(body: &[u8]) -> Value {
+/// The response of a service that has stored the event.
+fn acknowledgement(body: &[u8]) -> Value {
     let event: Value = serde_json::from_slice(body).expect("an event");
     let entity = &event["eventBody"]["entities"][0];
     json!({
@@ -86,11 +86,11 @@ fn acknowledged(body: &[u8]) -> Value {
     })
 }
 
-/// A short smoke test through the proxy: its end, what it printed, its report as Markdown.
-async fn load_test(lie: Lie) -> (ExitStatus, String, String) {
+/// A short smoke test through the proxy: its exit status, its output, its report as Markdown.
+async fn load_test(falsify: Falsify) -> (ExitStatus, String, String) {
     let database = Database::sqlite();
     let service = Service::start(Binary::Rest, &database.settings()).await;
-    let proxy = Proxy::start(&service, lie).await;
+    let proxy = Proxy::start(&service, falsify).await;
     let results = tempfile::tempdir().expect("a folder");
     let output = Command::new(env!("CARGO_BIN_EXE_producer-bench"))
         .args(["load", "smoke", "rest", "--service", &proxy.to_string()])
@@ -111,25 +111,25 @@ async fn load_test(lie: Lie) -> (ExitStatus, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_honest_service_passes() {
-    let (status, printed, report) = load_test(Lie::None).await;
+async fn a_correct_service_passes() {
+    let (status, printed, report) = load_test(Falsify::Nothing).await;
     assert!(status.success(), "{printed}");
     assert!(report.contains("| REST | passed |"), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_answer_fails_the_test() {
-    let (status, printed, report) = load_test(Lie::WrongVersion).await;
+async fn a_wrong_response_fails_the_test() {
+    let (status, printed, report) = load_test(Falsify::WrongVersion).await;
     assert_eq!(status.code(), Some(1), "{printed}");
-    assert!(printed.contains("threshold crossed: wrong_answers: count==0"), "{printed}");
+    assert!(printed.contains("threshold crossed: wrong_responses: count==0"), "{printed}");
     assert!(report.contains("| REST | failed |"), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_event_fails_the_test() {
-    let (status, printed, report) = load_test(Lie::LostEvent).await;
+    let (status, printed, report) = load_test(Falsify::LostEvent).await;
     assert_eq!(status.code(), Some(1), "{printed}");
-    assert!(printed.contains("every threshold holds"), "k6 alone can't see it: {printed}");
+    assert!(printed.contains("all thresholds passed"), "k6 can't detect it: {printed}");
     assert!(printed.contains("accepted events are not in the log"), "{printed}");
     assert!(report.contains("| REST | failed |"), "{report}");
 }

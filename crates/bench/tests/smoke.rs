@@ -7,36 +7,36 @@ fn bench(arguments: &[&str]) -> Output {
     output.expect("the tool starts")
 }
 
-/// What it printed, success or not.
-fn said(output: &Output) -> String {
+/// Its output, both streams.
+fn printed(output: &Output) -> String {
     [&output.stdout, &output.stderr]
         .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
         .concat()
 }
 
-/// Measures one cell for a second and returns what is written about it.
+/// Measures one cell for a second; returns the measurement and what was printed.
 fn measured(cell: &str) -> (serde_json::Value, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let output = folder.path().to_str().expect("UTF-8");
     let line = ["run", "--only", cell, "--rounds", "1", "--seconds", "1", "--output", output];
     let ran = bench(&line);
-    assert!(ran.status.success(), "{}", said(&ran));
-    assert!(said(&ran).contains("[  1/1] round 1 of 1"), "progress is told: {}", said(&ran));
+    assert!(ran.status.success(), "{}", printed(&ran));
+    assert!(printed(&ran).contains("[  1/1] round 1 of 1"), "progress: {}", printed(&ran));
     let read = |name| std::fs::read_to_string(folder.path().join(name)).expect(name);
     assert!(read("bench.md").contains(&format!("| {cell} |")), "{}", read("bench.md"));
     assert!(read("bench.html").ends_with("</html>\n"));
     let results: serde_json::Value = serde_json::from_str(&read("bench.json")).expect("JSON");
-    (results["measurements"][0].clone(), said(&ran))
+    (results["measurements"][0].clone(), printed(&ran))
 }
 
 #[test]
 fn rest_on_sqlite_is_measured() {
-    let (measurement, said) = measured("sqlite-rest-1");
+    let (measurement, printed) = measured("sqlite-rest-1");
     assert!(measurement["error"].is_null(), "{measurement}");
     assert!(measurement["events"].as_u64() > Some(0), "{measurement}");
     assert!(measurement["latency_us"]["p50"].as_f64() > Some(0.0), "{measurement}");
     assert!(measurement["peak_memory_bytes"].as_u64() > Some(1 << 20), "{measurement}");
-    assert!(said.contains("bench.{html,md,json}"), "it says where to look: {said}");
+    assert!(printed.contains("bench.{html,md,json}"), "the paths of the files: {printed}");
 }
 
 #[test]
@@ -54,15 +54,15 @@ fn postgresql_used_directly_is_measured() {
 }
 
 #[test]
-fn an_overload_counts_what_is_refused_and_what_is_not_sent() {
+fn an_overload_counts_refused_and_unsent_requests() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = folder.path().to_str().expect("UTF-8");
     let line = ["overload", "rest", "--rounds", "1", "--seconds", "1", "--saturated-by", "4"];
-    // a queue of one event, so that much is refused
+    // a queue of one event, so that many are refused
     let more = ["--bound", "64", "--set", "INGEST_QUEUE_EVENTS=1", "--output", output];
     let ran = bench(&[&line[..], &more].concat());
-    assert!(ran.status.success(), "{}", said(&ran));
-    assert!(said(&ran).contains("[ 5/5]"), "{}", said(&ran));
+    assert!(ran.status.success(), "{}", printed(&ran));
+    assert!(printed(&ran).contains("[ 5/5]"), "{}", printed(&ran));
     let read = |name| std::fs::read_to_string(folder.path().join(name)).expect(name);
     assert!(read("overload.html").ends_with("</html>\n"));
     assert!(read("overload.md").contains("| REST, 3 × the rate |"), "{}", read("overload.md"));
@@ -74,15 +74,25 @@ fn an_overload_counts_what_is_refused_and_what_is_not_sent() {
 }
 
 #[test]
-fn an_unknown_cell_is_refused_at_once() {
+fn the_cpu_of_the_statement_is_measured() {
+    let ran = bench(&["statement", "--rounds", "1", "--seconds", "1", "--batch", "8"]);
+    assert!(ran.status.success(), "{}", printed(&ran));
+    let printed = printed(&ran);
+    let median = printed.lines().find_map(|line| line.strip_prefix("median:")).expect("a median");
+    let cpu: f64 = median.split_whitespace().next().expect("a value").parse().expect("a number");
+    assert!(cpu > 1.0, "{printed}");
+}
+
+#[test]
+fn an_unknown_cell_is_an_error() {
     let ran = bench(&["run", "--only", "rest-65"]);
     assert!(!ran.status.success());
-    assert!(said(&ran).contains("no cell is called \"rest-65\""), "{}", said(&ran));
+    assert!(printed(&ran).contains("unknown cell \"rest-65\""), "{}", printed(&ran));
 }
 
 #[test]
 fn every_cell_is_listed() {
-    let listed = said(&bench(&["list"]));
+    let listed = printed(&bench(&["list"]));
     assert!(
         listed.contains("rest-64  (quick)\n") && listed.contains("rest-64-grown\n"),
         "{listed}"

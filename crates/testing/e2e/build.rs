@@ -1,5 +1,5 @@
-//! Makes an ordinary gRPC client from the published .proto, as any client would: none of the
-//! service's own code stands between these tests and the wire.
+//! Generates a gRPC client from the published .proto, as any client would: the tests use none of the
+//! service's own code.
 
 use std::error::Error;
 

@@ -5,7 +5,7 @@ fn names(selection: &Selection) -> Vec<String> {
 }
 
 #[test]
-fn every_cell_has_a_name_of_its_own() {
+fn names_are_unique() {
     let mut names = names(&Selection::default());
     let count = names.len();
     names.sort();
@@ -21,23 +21,23 @@ fn a_cell_is_found_by_name() {
 }
 
 #[test]
-fn an_unknown_name_is_told_with_those_that_there_are() {
+fn an_unknown_name_is_an_error_that_lists_the_known_ones() {
     let selection = Selection { only: vec!["rest-65".to_owned()], ..Selection::default() };
-    let error = selection.cells().expect_err("there is no such cell");
+    let error = selection.cells().expect_err("unknown");
     assert!(error.contains("\"rest-65\"") && error.contains("bulk-8x100 "), "{error}");
 }
 
 #[test]
-fn the_quick_form_compares_with_postgresql_used_directly() {
+fn the_quick_cells_include_postgresql_used_directly() {
     let names = names(&Selection { quick: true, ..Selection::default() });
     for name in ["pgbench-8", "pgbench-32", "copy", "rest-64", "sqlite-rest-64"] {
         assert!(names.iter().any(|there| there == name), "{name}");
     }
-    assert!(names.len() <= 16, "or it takes longer than three minutes");
+    assert!(names.len() <= 16, "more would take longer than three minutes");
 }
 
 #[test]
-fn one_database_alone_can_be_asked_for() {
+fn cells_of_one_database_can_be_selected() {
     let selection = Selection { store: Some(Store::Sqlite), ..Selection::default() };
     assert!(names(&selection).iter().all(|name| name.starts_with("sqlite-")));
 }

@@ -19,7 +19,7 @@ fn events_are_valid_and_have_their_size() {
 }
 
 #[test]
-fn each_rendering_has_its_own_uuid_and_a_key_of_the_set() {
+fn each_rendering_has_a_new_uuid_and_a_key_of_the_set() {
     let two = [json(Keys::Set, Size::Base), json(Keys::Set, Size::Base)].join("\n");
     let mut template = Template::new(two.into_bytes(), Keys::Set, 3);
     assert_eq!(template.events(), 2);

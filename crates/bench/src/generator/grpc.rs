@@ -1,4 +1,4 @@
-//! Clients of the gRPC API, straight on HTTP/2: a gRPC library would cost more than the server.
+//! Clients of the gRPC API, directly on HTTP/2: a gRPC library would take more CPU than the server.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,8 +13,8 @@ use producer_grpc::proto::v1::{EntityUpdate, EventBody, EventHeader, EventReques
 use prost::Message;
 use tokio::net::TcpStream;
 
-use super::pace::Pace;
-use super::{Clients, template};
+use super::clients::{Clients, template};
+use super::schedule::Schedule;
 use crate::Result;
 use crate::cells::Cell;
 use crate::events::{self, Template};
@@ -23,48 +23,53 @@ use crate::meter::Meter;
 const UNARY: &str = "http://127.0.0.1/producer.v1.EventService/ProcessEvent";
 const STREAM: &str = "http://127.0.0.1/producer.v1.EventService/StreamEvents";
 
-/// Unary calls at once share so many connections.
+/// Concurrent unary calls share this many connections.
 const UNARY_CONNECTIONS: usize = 4;
 
-/// Bytes before each message: a flag for compression, and its length.
+/// Bytes before each message: the compression flag and the length.
 const PREFIX: usize = 5;
 
-/// Calls one after the other, as many clients at once as the cell says.
+/// Starts clients that make one call after the other.
 pub(super) async fn start_unary(
     clients: &mut Clients,
     cell: &Cell,
     address: SocketAddr,
     meter: &Meter,
-    pace: impl FnOnce() -> Pace,
+    schedule: impl FnOnce() -> Schedule,
 ) -> Result<()> {
     let message = message(cell);
     let mut connections = Vec::new();
     for _ in 0..UNARY_CONNECTIONS.min(cell.connections) {
         connections.push(connect(clients, address).await?);
     }
-    let pace = pace();
+    let schedule = schedule();
     for connection in connections.iter().cycle().take(cell.connections) {
-        let (connection, meter, pace) = (connection.clone(), meter.clone(), pace.clone());
-        clients.add(client(connection, template(message.clone(), cell), meter, pace));
+        let (connection, meter, schedule) = (connection.clone(), meter.clone(), schedule.clone());
+        clients.spawn(client(connection, template(message.clone(), cell), meter, schedule));
     }
     Ok(())
 }
 
-async fn client(connection: SendRequest<Bytes>, mut template: Template, meter: Meter, pace: Pace) {
+async fn client(
+    connection: SendRequest<Bytes>,
+    mut template: Template,
+    meter: Meter,
+    schedule: Schedule,
+) {
     loop {
-        let turn = pace.turn().await;
+        let time = schedule.next().await;
         match call(connection.clone(), template.next()).await {
-            Ok(Answer::Done) => meter.done(turn, 1),
-            Ok(Answer::Status(status)) if status.is_refusal() => {
-                meter.refused(turn, || status.to_string());
+            Ok(CallResult::Success) => meter.success(time, 1),
+            Ok(CallResult::Status(status)) if status.is_refusal() => {
+                meter.refusal(time, || status.to_string());
             }
-            Ok(Answer::Status(status)) => meter.failed(|| status.to_string()),
-            Err(error) => return meter.failed(|| error.to_string()),
+            Ok(CallResult::Status(status)) => meter.record_error(|| status.to_string()),
+            Err(error) => return meter.record_error(|| error.to_string()),
         }
     }
 }
 
-/// Streams, each on a connection of its own, with so many events unanswered at most.
+/// Starts streams, each on its own connection, with at most `in_flight` events without a result.
 pub(super) async fn start_streams(
     clients: &mut Clients,
     cell: &Cell,
@@ -76,20 +81,20 @@ pub(super) async fn start_streams(
     for _ in 0..cell.connections {
         let connection = connect(clients, address).await?;
         let (template, meter) = (template(message.clone(), cell), meter.clone());
-        clients.add(async move {
+        clients.spawn(async move {
             if let Err(error) = stream(connection, template, in_flight, &meter).await {
-                meter.failed(|| error.to_string());
+                meter.record_error(|| error.to_string());
             }
         });
     }
     Ok(())
 }
 
-/// An event as a message with its prefix.
+/// An event as a gRPC message with its prefix.
 fn message(cell: &Cell) -> Vec<u8> {
     let update = EntityUpdate {
         entity_type: events::ENTITY_TYPE.to_owned(),
-        entity_id: events::key_place(cell.keys),
+        entity_id: events::key_placeholder(cell.keys),
         attributes_json: Some(events::attributes(cell.size)),
         ..EntityUpdate::default()
     };
@@ -115,8 +120,8 @@ async fn connect(clients: &mut Clients, address: SocketAddr) -> Result<SendReque
     let mut builder = client::Builder::new();
     builder.initial_window_size(1 << 20).initial_connection_window_size(16 << 20);
     let (sender, connection) = builder.handshake(stream).await?;
-    clients.add(async move {
-        // what breaks it, the calls on it are told
+    clients.spawn(async move {
+        // the calls on it return its error
         let _ended = connection.await;
     });
     Ok(sender)
@@ -129,23 +134,23 @@ fn request(uri: &'static str) -> Result<Request<()>> {
     Ok(request.body(())?)
 }
 
-async fn call(connection: SendRequest<Bytes>, message: &[u8]) -> Result<Answer> {
+async fn call(connection: SendRequest<Bytes>, message: &[u8]) -> Result<CallResult> {
     let mut connection = connection.ready().await?;
     let (response, mut body) = connection.send_request(request(UNARY)?, false)?;
     body.send_data(Bytes::copy_from_slice(message), true)?;
     let (head, mut body) = response.await?.into_parts();
-    let mut answer = Vec::new();
+    let mut message = Vec::new();
     while let Some(chunk) = next_chunk(&mut body).await? {
-        answer.extend_from_slice(&chunk);
+        message.extend_from_slice(&chunk);
     }
     let trailers = body.trailers().await?;
-    if let Some(status) = Status::other_than_ok(trailers.as_ref().unwrap_or(&head.headers)) {
-        return Ok(Answer::Status(status));
+    if let Some(status) = Status::unless_ok(trailers.as_ref().unwrap_or(&head.headers)) {
+        return Ok(CallResult::Status(status));
     }
     // `success`, the first field
-    match answer.get(PREFIX..PREFIX + 2) {
-        Some([0x08, 1]) => Ok(Answer::Done),
-        _ => Err("an answer without success".into()),
+    match message.get(PREFIX..PREFIX + 2) {
+        Some([0x08, 1]) => Ok(CallResult::Success),
+        _ => Err("a response without success".into()),
     }
 }
 
@@ -156,20 +161,20 @@ async fn next_chunk(body: &mut RecvStream) -> Result<Option<Bytes>> {
     Ok(Some(chunk))
 }
 
-/// What a call heard.
-enum Answer {
-    Done,
+/// The result of a call that got a response.
+enum CallResult {
+    Success,
     Status(Status),
 }
 
-/// A status that isn't OK.
+/// A status other than OK.
 struct Status {
     code: String,
     message: String,
 }
 
 impl Status {
-    fn other_than_ok(headers: &HeaderMap) -> Option<Self> {
+    fn unless_ok(headers: &HeaderMap) -> Option<Self> {
         let text = |name| {
             let value = headers.get(name).map(http::HeaderValue::as_bytes);
             String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
@@ -190,7 +195,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// Sends whenever results make room; ends with an error alone.
+/// Sends an event for each result; returns only on an error.
 async fn stream(
     connection: SendRequest<Bytes>,
     mut template: Template,
@@ -199,53 +204,49 @@ async fn stream(
 ) -> Result<()> {
     let mut connection = connection.ready().await?;
     let (response, mut requests) = connection.send_request(request(STREAM)?, false)?;
-    let mut unanswered = VecDeque::with_capacity(in_flight);
-    requests.send_data(more(&mut template, &mut unanswered, in_flight), false)?;
+    let mut pending = VecDeque::with_capacity(in_flight);
+    requests.send_data(next_messages(&mut template, &mut pending, in_flight), false)?;
     let (head, mut body) = response.await?.into_parts();
     let mut received = Vec::new();
     while let Some(chunk) = next_chunk(&mut body).await? {
         received.extend_from_slice(&chunk);
-        let used = take_results(&received, &mut unanswered, meter)?;
+        let used = take_results(&received, &mut pending, meter)?;
         received.drain(..used);
-        let room = in_flight - unanswered.len();
-        if room > 0 {
-            requests.send_data(more(&mut template, &mut unanswered, room), false)?;
+        let free = in_flight - pending.len();
+        if free > 0 {
+            requests.send_data(next_messages(&mut template, &mut pending, free), false)?;
         }
     }
     let trailers = body.trailers().await?;
-    match Status::other_than_ok(trailers.as_ref().unwrap_or(&head.headers)) {
+    match Status::unless_ok(trailers.as_ref().unwrap_or(&head.headers)) {
         Some(status) => Err(status.to_string().into()),
         None => Err("the stream ended".into()),
     }
 }
 
-/// So many messages; remembers when they were sent.
-fn more(template: &mut Template, unanswered: &mut VecDeque<Instant>, count: usize) -> Bytes {
+/// The next messages; appends the time of sending for each.
+fn next_messages(template: &mut Template, pending: &mut VecDeque<Instant>, count: usize) -> Bytes {
     let now = Instant::now();
     let mut messages = Vec::new();
     for _ in 0..count {
         messages.extend_from_slice(template.next());
-        unanswered.push_back(now);
+        pending.push_back(now);
     }
     messages.into()
 }
 
-/// Counts every whole result, and returns how many bytes they take. Results come in order.
-fn take_results(
-    received: &[u8],
-    unanswered: &mut VecDeque<Instant>,
-    meter: &Meter,
-) -> Result<usize> {
+/// Counts every complete result and returns the length of their bytes. Results are in order.
+fn take_results(received: &[u8], pending: &mut VecDeque<Instant>, meter: &Meter) -> Result<usize> {
     let mut used = 0;
     while let Some(&[_, a, b, c, d]) = received.get(used..used + PREFIX).and_then(as_prefix) {
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         let start = used + PREFIX;
         let Some(result) = received.get(start..start + length) else { break };
-        let sent = unanswered.pop_front().ok_or("more results than events")?;
+        let sent = pending.pop_front().ok_or("more results than events")?;
         if is_processed(result) {
-            meter.done(sent, 1);
+            meter.success(sent, 1);
         } else {
-            meter.failed(|| format!("a result: {}", String::from_utf8_lossy(result)));
+            meter.record_error(|| format!("result: {}", String::from_utf8_lossy(result)));
         }
         used = start + length;
     }
@@ -256,7 +257,7 @@ fn as_prefix(bytes: &[u8]) -> Option<&[u8; PREFIX]> {
     bytes.try_into().ok()
 }
 
-/// `status`, the second field, is `PROCESSED`. The first one is a number, absent where it is 0.
+/// Whether `status`, the second field, is `PROCESSED`. The first field, `index`, is absent if it is 0.
 fn is_processed(result: &[u8]) -> bool {
     let after_index = match result {
         [0x08, rest @ ..] => {
@@ -283,7 +284,7 @@ mod tests {
     #[test]
     fn results_are_counted_across_chunks() {
         let meter = Meter::new().expect("a meter");
-        let mut unanswered: VecDeque<_> = [Instant::now(); 4].into();
+        let mut pending: VecDeque<_> = [Instant::now(); 4].into();
         let all = [
             framed(0, EventStatus::Processed),
             framed(300, EventStatus::Processed),
@@ -292,10 +293,10 @@ mod tests {
         ]
         .concat();
         let cut = all.len() - 3;
-        let used = take_results(&all[..cut], &mut unanswered, &meter).expect("results");
-        assert_eq!((meter.answered(), unanswered.len()), (2, 1));
+        let used = take_results(&all[..cut], &mut pending, &meter).expect("results");
+        assert_eq!((meter.acknowledged(), pending.len()), (2, 1));
         assert!(meter.error().is_some_and(|error| error.starts_with("1 failed")));
-        let rest = take_results(&all[used..], &mut unanswered, &meter).expect("results");
-        assert_eq!((used + rest, meter.answered()), (all.len(), 3));
+        let rest = take_results(&all[used..], &mut pending, &meter).expect("results");
+        assert_eq!((used + rest, meter.acknowledged()), (all.len(), 3));
     }
 }

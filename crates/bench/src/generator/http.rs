@@ -1,4 +1,4 @@
-//! An HTTP/1.1 connection that reads of an answer no more than its status, length and body.
+//! An HTTP/1.1 connection that reads only the status, the length and the body of a response.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A connection that is kept alive.
+/// A keep-alive connection.
 pub(super) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// An answer.
-pub(super) struct Answer<'a> {
+/// A response.
+pub(super) struct Response<'a> {
     pub(super) status: u16,
     pub(super) body: &'a [u8],
 }
@@ -25,13 +25,13 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; 4096] })
     }
 
-    /// Sends a whole request and reads the whole answer.
-    pub(super) async fn call(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
+    /// Sends a request and reads its response.
+    pub(super) async fn call(&mut self, request: &[u8]) -> io::Result<Response<'_>> {
         self.stream.write_all(request).await?;
         let mut filled = 0;
         let head = loop {
             filled += self.read(filled).await?;
-            if let Some(head) = Head::of(&self.buffer[..filled])? {
+            if let Some(head) = Head::parse(&self.buffer[..filled])? {
                 break head;
             }
         };
@@ -39,7 +39,7 @@ impl Connection {
             filled += self.read(filled).await?;
         }
         let body = &self.buffer[head.body_at..head.body_at + head.length];
-        Ok(Answer { status: head.status, body })
+        Ok(Response { status: head.status, body })
     }
 
     async fn read(&mut self, filled: usize) -> io::Result<usize> {
@@ -53,7 +53,7 @@ impl Connection {
     }
 }
 
-/// What an answer's head says.
+/// The part of a response's head that is needed.
 struct Head {
     status: u16,
     body_at: usize,
@@ -61,12 +61,12 @@ struct Head {
 }
 
 impl Head {
-    /// `None` while it isn't whole.
-    fn of(answer: &[u8]) -> io::Result<Option<Self>> {
-        let Some(end) = answer.windows(4).position(|part| part == b"\r\n\r\n") else {
+    /// Returns `None` while the head is incomplete.
+    fn parse(response: &[u8]) -> io::Result<Option<Self>> {
+        let Some(end) = response.windows(4).position(|part| part == b"\r\n\r\n") else {
             return Ok(None);
         };
-        let text = std::str::from_utf8(&answer[..end]).map_err(io::Error::other)?;
+        let text = std::str::from_utf8(&response[..end]).map_err(io::Error::other)?;
         let mut lines = text.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
         let length = lines.find_map(|line| {
@@ -75,7 +75,7 @@ impl Head {
         });
         match (status, length) {
             (Some(status), Some(length)) => Ok(Some(Self { status, body_at: end + 4, length })),
-            _ => Err(io::Error::other(format!("an answer without status or length: {text}"))),
+            _ => Err(io::Error::other(format!("a response without status or length: {text}"))),
         }
     }
 }

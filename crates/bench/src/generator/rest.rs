@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::http::{Answer, Connection};
-use super::pace::Pace;
-use super::{Clients, template};
+use super::clients::{Clients, template};
+use super::http::{Connection, Response};
+use super::schedule::Schedule;
 use crate::Result;
-use crate::cells::{Cell, Way};
+use crate::cells::{Cell, Interface};
 use crate::events::{self, Template};
 use crate::meter::Meter;
 
@@ -15,17 +15,17 @@ pub(super) async fn start(
     cell: &Cell,
     address: SocketAddr,
     meter: &Meter,
-    pace: impl FnOnce() -> Pace,
+    schedule: impl FnOnce() -> Schedule,
 ) -> Result<()> {
     let request = request(cell);
     let mut connections = Vec::with_capacity(cell.connections);
     for _ in 0..cell.connections {
         connections.push(Connection::open(address).await?);
     }
-    let pace = pace();
+    let schedule = schedule();
     for connection in connections {
         let template = template(request.clone(), cell);
-        clients.add(client(connection, template, meter.clone(), pace.clone()));
+        clients.spawn(client(connection, template, meter.clone(), schedule.clone()));
     }
     Ok(())
 }
@@ -33,12 +33,12 @@ pub(super) async fn start(
 fn request(cell: &Cell) -> Vec<u8> {
     let event = events::json(cell.keys, cell.size);
     let bulk = "/api/v1/events/bulk";
-    match cell.way {
-        Way::Bulk(items) => {
+    match cell.interface {
+        Interface::Bulk(items) => {
             let array = format!("[{}]", vec![event; items].join(","));
             events::request(bulk, "application/json", &array)
         }
-        Way::Ndjson(lines) => {
+        Interface::Ndjson(lines) => {
             let lines = vec![event; lines].join("\n");
             events::request(bulk, "application/x-ndjson", &lines)
         }
@@ -46,25 +46,30 @@ fn request(cell: &Cell) -> Vec<u8> {
     }
 }
 
-async fn client(mut connection: Connection, mut template: Template, meter: Meter, pace: Pace) {
+async fn client(
+    mut connection: Connection,
+    mut template: Template,
+    meter: Meter,
+    schedule: Schedule,
+) {
     let events = template.events();
     loop {
-        let turn = pace.turn().await;
+        let time = schedule.next().await;
         match connection.call(template.next()).await {
-            Ok(answer) if is_success(&answer) => meter.done(turn, events),
-            Ok(answer) if answer.status == 503 => meter.refused(turn, || shown(&answer)),
-            Ok(answer) => meter.failed(|| shown(&answer)),
-            Err(error) => return meter.failed(|| format!("the connection broke: {error}")),
+            Ok(response) if is_success(&response) => meter.success(time, events),
+            Ok(response) if response.status == 503 => meter.refusal(time, || to_text(&response)),
+            Ok(response) => meter.record_error(|| to_text(&response)),
+            Err(error) => return meter.record_error(|| format!("connection error: {error}")),
         }
     }
 }
 
 /// Every event of the request is stored.
-fn is_success(answer: &Answer<'_>) -> bool {
-    answer.status == 200 && answer.body.starts_with(br#"{"success":true"#)
+fn is_success(response: &Response<'_>) -> bool {
+    response.status == 200 && response.body.starts_with(br#"{"success":true"#)
 }
 
-fn shown(answer: &Answer<'_>) -> String {
-    let body = String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]);
-    format!("{} {body}", answer.status)
+fn to_text(response: &Response<'_>) -> String {
+    let body = String::from_utf8_lossy(&response.body[..response.body.len().min(300)]);
+    format!("{} {body}", response.status)
 }

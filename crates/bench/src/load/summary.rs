@@ -1,4 +1,4 @@
-//! What k6 has counted, as `load-test/lib/summary.js` writes it.
+//! The counts of k6, as `load-test/lib/summary.js` writes them.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(super) struct Summary {
     /// The events of all phases.
     pub(super) total: Counts,
     /// The thresholds that were crossed.
-    pub(super) broken: Vec<String>,
+    pub(super) crossed: Vec<String>,
 }
 
 /// A phase: some users, or a rate, for some seconds.
@@ -28,11 +28,11 @@ pub(super) struct Phase {
     pub(super) rate: Option<f64>,
     /// The payload's label: `400`, `4KiB`, `mixed`.
     pub(super) size: String,
-    /// How long events were sent.
+    /// Its duration.
     pub(super) seconds: f64,
     /// When it began, in seconds from the first phase.
     pub(super) start: f64,
-    /// Whether it is there for its payload size.
+    /// Whether it varies the payload size.
     #[serde(rename = "bySize", default)]
     pub(super) by_size: bool,
     #[serde(flatten)]
@@ -44,21 +44,21 @@ pub(super) struct Phase {
     pub(super) max: f64,
 }
 
-/// Events by what became of them.
+/// Events by their outcome.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Counts {
     pub(super) sent: u64,
-    /// Accepted, and not there before.
+    /// Accepted as new.
     pub(super) new: u64,
-    /// Accepted as one that was there before.
+    /// Accepted as a duplicate.
     pub(super) duplicate: u64,
     /// The service says that nothing was stored.
     pub(super) refused: u64,
-    /// Neither accepted nor truly refused: they may be stored.
+    /// Neither accepted nor refused: they may be stored.
     pub(super) unknown: u64,
-    /// Answers that say OK, but not what they should; counted with `unknown`.
+    /// OK with the wrong content; included in `unknown`.
     pub(super) wrong: u64,
-    /// Never sent, since all users were waiting.
+    /// Not sent, because all users were waiting.
     pub(super) dropped: u64,
 }
 
@@ -69,7 +69,7 @@ impl Summary {
 }
 
 impl Phase {
-    /// What to call it in the report.
+    /// Its name in the report.
     pub(super) fn label(&self) -> String {
         match (self.users, self.rate) {
             _ if self.by_size && self.size.ends_with('B') => self.size.clone(),
@@ -82,19 +82,19 @@ impl Phase {
         }
     }
 
-    /// Events accepted in a second.
+    /// Accepted events per second.
     pub(super) fn throughput(&self) -> f64 {
         self.counts.accepted() as f64 / self.seconds
     }
 }
 
 impl Counts {
-    /// New ones and duplicates.
+    /// New events and duplicates.
     pub(super) fn accepted(&self) -> u64 {
         self.new + self.duplicate
     }
 
-    /// The share that wasn't accepted, of what was to be sent.
+    /// The share that was not accepted, of what should have been sent.
     pub(super) fn failed(&self) -> f64 {
         let wanted = self.sent + self.dropped;
         if wanted == 0 { 0.0 } else { 1.0 - self.accepted() as f64 / wanted as f64 }

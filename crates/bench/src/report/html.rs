@@ -1,105 +1,83 @@
-//! The report as a page.
+//! A document as an HTML page.
 
-use std::fmt::Write as _;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Bars, Block, Document, Lines, Section, Table, Tone, svg};
+use super::chart::to_svg;
+use super::document::{Block, Chart, Document, Table, Tone};
+use crate::Result;
 
 const STYLE: &str = include_str!("style.css");
 
-pub(super) fn page(document: &Document) -> String {
-    let title = escape(&document.title);
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <h1>{title}</h1>\n"
-    );
-    if !document.lead.is_empty() {
-        let _ = writeln!(html, "<p class=\"lead\">{}</p>", escape(&document.lead));
+/// The page: one file that opens offline. Pages that it shows are files beside it.
+///
+/// # Errors
+/// A chart that can't be drawn.
+pub(crate) fn to_html(document: &Document) -> Result<String> {
+    let mut sections = Vec::new();
+    for section in &document.sections {
+        let blocks = section.blocks.iter().map(block).collect::<Result<Vec<_>>>()?;
+        sections
+            .push(html! { section { h2 { (section.title) } @for block in blocks { (block) } } });
     }
-    facts(&mut html, &document.facts);
-    for part in &document.sections {
-        section(&mut html, part);
-    }
-    html + "</main>\n</body>\n</html>\n"
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (document.title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    h1 { (document.title) }
+                    p.summary { (document.summary) }
+                    dl {
+                        @for (name, value) in &document.facts { dt { (name) } dd { (value) } }
+                    }
+                    @for section in sections { (section) }
+                }
+            }
+        }
+    };
+    Ok(page.into_string() + "\n")
 }
 
-fn facts(html: &mut String, facts: &[(String, String)]) {
-    if facts.is_empty() {
-        return;
-    }
-    html.push_str("<dl>\n");
-    for (name, value) in facts {
-        let _ = writeln!(html, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(value));
-    }
-    html.push_str("</dl>\n");
+fn block(block: &Block) -> Result<Markup> {
+    Ok(match block {
+        Block::Text(text) => html! { p { (text) } },
+        Block::Table(one) => table(one),
+        Block::Chart(one) => chart(one)?,
+        Block::Page { title, file } => html! {
+            p { a href=(file) { (title) } }
+            iframe src=(file) title=(title) {}
+        },
+    })
 }
 
-fn section(html: &mut String, section: &Section) {
-    let _ = writeln!(html, "<section>\n<h2>{}</h2>", escape(&section.title));
-    for block in &section.blocks {
-        match block {
-            Block::Text(text) => drop(writeln!(html, "<p>{}</p>", escape(text))),
-            Block::Table(part) => table(html, part),
-            Block::Lines(chart) => lines(html, chart),
-            Block::Bars(chart) => bars(html, chart),
+fn table(table: &Table) -> Markup {
+    let class = |tone| match tone {
+        Tone::Plain => None,
+        Tone::Good => Some("good"),
+        Tone::Fair => Some("fair"),
+        Tone::Bad => Some("bad"),
+    };
+    html! {
+        div.wide {
+            table {
+                thead { tr { @for head in &table.head { th scope="col" { (head) } } } }
+                tbody {
+                    @for row in &table.rows {
+                        tr { @for cell in row { td class=[class(cell.tone)] { (cell.text) } } }
+                        "\n"
+                    }
+                }
+            }
         }
     }
-    html.push_str("</section>\n");
 }
 
-fn table(html: &mut String, table: &Table) {
-    html.push_str("<div class=\"wide\"><table>\n<thead><tr>");
-    for head in &table.head {
-        let _ = write!(html, "<th scope=\"col\">{}</th>", escape(head));
-    }
-    html.push_str("</tr></thead>\n<tbody>\n");
-    for row in &table.rows {
-        html.push_str("<tr>");
-        for cell in row {
-            let class = match cell.tone {
-                Tone::Plain => "",
-                Tone::Good => " class=\"good\"",
-                Tone::Fair => " class=\"fair\"",
-                Tone::Bad => " class=\"bad\"",
-            };
-            let _ = write!(html, "<td{class}>{}</td>", escape(&cell.text));
-        }
-        html.push_str("</tr>\n");
-    }
-    html.push_str("</tbody>\n</table></div>\n");
-}
-
-fn lines(html: &mut String, chart: &Lines) {
-    let names = chart.series.iter().map(|series| series.name.as_str());
-    figure(html, &chart.title, names, &svg::lines(chart));
-}
-
-fn bars(html: &mut String, chart: &Bars) {
-    figure(html, &chart.title, chart.parts.iter().map(String::as_str), &svg::bars(chart));
-}
-
-fn figure<'a>(html: &mut String, title: &str, names: impl Iterator<Item = &'a str>, svg: &str) {
-    let _ = writeln!(html, "<figure>\n<figcaption>{}</figcaption>", escape(title));
-    html.push_str("<p class=\"legend\">");
-    for (at, name) in names.enumerate() {
-        let (colour, name) = (svg::colour(at), escape(name));
-        let _ = write!(html, "<span><i class=\"{colour}\"></i>{name}</span>");
-    }
-    let _ = writeln!(html, "</p>\n{svg}\n</figure>");
-}
-
-/// Text as it may stand in an element or a quoted attribute.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            _ => escaped.push(letter),
-        }
-    }
-    escaped
+fn chart(chart: &Chart) -> Result<Markup> {
+    let svg = PreEscaped(to_svg(chart)?);
+    Ok(html! { figure { figcaption { (chart.title) } (svg) } })
 }

@@ -1,13 +1,15 @@
-//! The report as Markdown: charts become the tables of their values.
+//! A document as Markdown; charts become tables of their values.
 
 use std::fmt::Write as _;
 
-use super::{Bars, Block, Document, Lines, Table, exact, number};
+use super::document::{Block, Chart, Document, Table};
+use super::number::number;
 
-pub(super) fn text(document: &Document) -> String {
+/// The document as text.
+pub(crate) fn to_markdown(document: &Document) -> String {
     let mut text = format!("# {}\n", document.title);
-    if !document.lead.is_empty() {
-        let _ = writeln!(text, "{}", document.lead);
+    if !document.summary.is_empty() {
+        let _ = writeln!(text, "{}", document.summary);
     }
     if !document.facts.is_empty() {
         text.push_str("\n| measured on | |\n|---|---|\n");
@@ -31,9 +33,9 @@ pub(super) fn text(document: &Document) -> String {
 fn block(text: &mut String, block: &Block) {
     match block {
         Block::Text(paragraph) => drop(writeln!(text, "{paragraph}")),
-        Block::Table(part) => table(text, part),
-        Block::Lines(chart) => lines(text, chart),
-        Block::Bars(chart) => bars(text, chart),
+        Block::Table(one) => table(text, one),
+        Block::Chart(one) => chart(text, one),
+        Block::Page { title, file } => drop(writeln!(text, "[{title}]({file})")),
     }
 }
 
@@ -44,32 +46,16 @@ fn table(text: &mut String, table: &Table) {
     }
 }
 
-fn lines(text: &mut String, chart: &Lines) {
-    let _ = writeln!(text, "**{}** ({})\n", chart.title, chart.y.label);
-    let names = chart.series.iter().map(|series| series.name.as_str());
-    head(text, [chart.x.label.as_str()].into_iter().chain(names));
-    let mut places: Vec<f64> =
-        chart.series.iter().flat_map(|series| &series.points).map(|point| point.0).collect();
-    places.sort_by(f64::total_cmp);
-    places.dedup();
-    for place in places {
-        let at = |points: &[(f64, f64)]| points.iter().find(|point| point.0 == place).map(|p| p.1);
-        let values = chart.series.iter().map(|series| shown(at(&series.points)));
-        row(text, [exact(place)].into_iter().chain(values));
-    }
-}
-
-fn bars(text: &mut String, chart: &Bars) {
+fn chart(text: &mut String, chart: &Chart) {
     let _ = writeln!(text, "**{}** ({})\n", chart.title, chart.unit);
-    head(text, [""].into_iter().chain(chart.parts.iter().map(String::as_str)));
-    for (name, values) in &chart.rows {
-        let values = values.iter().map(|&value| shown(value));
-        row(text, [name.clone()].into_iter().chain(values));
+    let names = chart.series.iter().map(|series| series.name.as_str());
+    head(text, [chart.axis.as_str()].into_iter().chain(names));
+    for (at, category) in chart.categories.iter().enumerate() {
+        let value = |series: &super::document::Series| {
+            series.values.get(at).copied().flatten().map(number).unwrap_or_default()
+        };
+        row(text, [category.clone()].into_iter().chain(chart.series.iter().map(value)));
     }
-}
-
-fn shown(value: Option<f64>) -> String {
-    value.map(number).unwrap_or_default()
 }
 
 fn head<'a>(text: &mut String, names: impl Iterator<Item = &'a str> + Clone) {

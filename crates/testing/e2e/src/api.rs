@@ -1,4 +1,4 @@
-//! Both APIs behind one face: send an event, hear one word.
+//! Clients of both APIs with one interface: send an event, get its outcome.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::proto::event_service_client::EventServiceClient;
 use crate::proto::{self, EntityVersion, EventBody, EventHeader, EventRequest, HealthRequest};
 
-/// Longer than any answer may take: who waits so long has found a fault.
+/// Longer than any response may take.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An event as a test sends it.
@@ -29,14 +29,14 @@ impl SentEvent {
         Self { uuid: Uuid::new_v4(), updates: Vec::new() }.and(entity_type, entity_id, attributes)
     }
 
-    /// The event with one entity more.
+    /// Adds an entity.
     #[must_use]
     pub fn and(mut self, entity_type: &str, entity_id: &str, attributes: Value) -> Self {
         self.updates.push((entity_type.into(), entity_id.into(), attributes));
         self
     }
 
-    /// The document that REST takes.
+    /// The document for REST.
     pub fn json(&self) -> Value {
         let entities: Vec<_> = self
             .updates
@@ -55,7 +55,7 @@ impl SentEvent {
         })
     }
 
-    /// The message that gRPC takes.
+    /// The message for gRPC.
     pub fn message(&self) -> EventRequest {
         let updates =
             self.updates.iter().map(|(entity_type, entity_id, attributes)| proto::EntityUpdate {
@@ -75,28 +75,28 @@ impl SentEvent {
     }
 }
 
-/// What became of an event, as its sender heard it.
+/// The outcome of an event for its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// 200, OK: it is stored, and made these versions.
+    /// 200, OK: it is stored.
     Done {
-        /// An earlier call had stored it.
+        /// It was stored by an earlier request.
         duplicate: bool,
-        /// One for each entity of the event.
+        /// The version of each of its entities.
         versions: Vec<u64>,
     },
-    /// 503, `UNAVAILABLE` in our own words: nothing is stored.
+    /// 503, or `UNAVAILABLE` from the service itself: nothing is stored.
     Refused {
-        /// Whether the answer says when to come again.
+        /// Whether the response says when to retry.
         retry_after: bool,
     },
     /// 504, `DEADLINE_EXCEEDED`: it may be stored.
     Unknown,
-    /// No connection came about, so nothing was sent.
+    /// No connection, so nothing was sent.
     NotConnected,
-    /// The connection ended without an answer: it may be stored.
-    Silent(String),
-    /// An answer that no valid event should get.
+    /// The connection ended without a response: it may be stored.
+    NoResponse(String),
+    /// A response that no valid event should get.
     Unexpected(String),
 }
 
@@ -134,36 +134,36 @@ impl From<Grpc> for Api {
 /// A client of `producer-rest`.
 #[derive(Debug, Clone)]
 pub struct Rest {
-    /// For whatever the methods here don't say.
+    /// For what the methods don't cover.
     pub http: reqwest::Client,
     base: String,
 }
 
 impl Rest {
-    /// A client with connections of its own.
+    /// A client with its own connections.
     pub fn new(address: SocketAddr) -> Self {
         let http = reqwest::Client::builder().timeout(CLIENT_TIMEOUT).no_proxy().build();
         Self { http: http.expect("a client without TLS"), base: format!("http://{address}") }
     }
 
-    /// Where `path` is.
+    /// The URL of `path`.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    /// Whether `/readyz` says so.
+    /// Whether `/readyz` is 200.
     pub async fn ready(&self) -> bool {
         let answer = self.http.get(self.url("/readyz")).send().await;
         answer.is_ok_and(|answer| answer.status() == 200)
     }
 
-    /// Gets `path`: the status and the document.
+    /// Gets `path`; returns the status and the document.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         let answer = self.http.get(self.url(path)).send().await.expect("an answer");
         read(answer).await
     }
 
-    /// Posts `body` to `path`: the status and the document.
+    /// Posts `body` to `path`; returns the status and the document.
     pub async fn post(
         &self,
         path: &str,
@@ -174,7 +174,7 @@ impl Rest {
         read(request.body(body).send().await.expect("an answer")).await
     }
 
-    /// An entity's version and document; version 0 where there is none.
+    /// An entity's version and document; version 0 if it doesn't exist.
     pub async fn entity(&self, entity_type: &str, entity_id: &str) -> (u64, Value) {
         let (status, answer) =
             self.get(&format!("/api/v1/entities/{entity_type}/{entity_id}")).await;
@@ -189,25 +189,25 @@ impl Rest {
     pub async fn send(&self, event: &SentEvent) -> Outcome {
         let request = self.http.post(self.url("/api/v1/events")).json(&event.json());
         match request.send().await {
-            Ok(answer) => outcome_of_answer(answer).await,
+            Ok(answer) => outcome_from_response(answer).await,
             Err(error) if error.is_connect() => Outcome::NotConnected,
-            Err(error) => Outcome::Silent(format!("{error:?}")),
+            Err(error) => Outcome::NoResponse(format!("{error:?}")),
         }
     }
 }
 
 async fn read(answer: reqwest::Response) -> (u16, Value) {
     let status = answer.status().as_u16();
-    let text = answer.text().await.expect("a whole answer");
+    let text = answer.text().await.expect("a complete response");
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-async fn outcome_of_answer(answer: reqwest::Response) -> Outcome {
+async fn outcome_from_response(answer: reqwest::Response) -> Outcome {
     let status = answer.status().as_u16();
     let retry_after = answer.headers().contains_key("retry-after");
     let text = match answer.text().await {
         Ok(text) => text,
-        Err(error) => return Outcome::Silent(format!("{error:?}")),
+        Err(error) => return Outcome::NoResponse(format!("{error:?}")),
     };
     let document: Value = serde_json::from_str(&text).unwrap_or_default();
     match status {
@@ -227,19 +227,19 @@ async fn outcome_of_answer(answer: reqwest::Response) -> Outcome {
 /// A client of `producer-grpc`.
 #[derive(Debug, Clone)]
 pub struct Grpc {
-    /// For whatever the methods here don't say.
+    /// For what the methods don't cover.
     pub client: EventServiceClient<Channel>,
 }
 
 impl Grpc {
-    /// A client with a connection of its own, made when first needed.
+    /// A client with its own connection, which is opened when first used.
     pub fn new(address: SocketAddr) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let channel = endpoint.timeout(CLIENT_TIMEOUT).connect_lazy();
         Self { client: EventServiceClient::new(channel) }
     }
 
-    /// Whether `HealthCheck` says so.
+    /// Whether `HealthCheck` is healthy.
     pub async fn ready(&self) -> bool {
         let request = HealthRequest { service: String::new() };
         let answer = self.client.clone().health_check(request).await;
@@ -254,32 +254,32 @@ impl Grpc {
                 let versions = versions(&answer.entities);
                 Outcome::Done { duplicate: answer.duplicate, versions }
             }
-            Err(status) => outcome_of_status(&status),
+            Err(status) => outcome_from_status(&status),
         }
     }
 }
 
-/// The versions that an answer names.
+/// The versions in a response.
 fn versions(entities: &[EntityVersion]) -> Vec<u64> {
     entities.iter().map(|entity| entity.version).collect()
 }
 
-/// What a status that isn't OK tells about an event.
-pub fn outcome_of_status(status: &tonic::Status) -> Outcome {
-    // Only our own refusals carry details; what the client library says by itself has none.
-    let ours = !status.details().is_empty();
+/// The outcome of an event for a status other than OK.
+pub fn outcome_from_status(status: &tonic::Status) -> Outcome {
+    // only the service's statuses have details, not those of the client library
+    let from_service = !status.details().is_empty();
     let text = format!("{status:?}");
     match status.code() {
-        Code::Unavailable if ours => {
-            Outcome::Refused { retry_after: text_in(status.details(), "RetryInfo") }
+        Code::Unavailable if from_service => {
+            Outcome::Refused { retry_after: contains(status.details(), "RetryInfo") }
         }
-        Code::DeadlineExceeded if ours => Outcome::Unknown,
+        Code::DeadlineExceeded if from_service => Outcome::Unknown,
         _ if text.contains("ConnectError") => Outcome::NotConnected,
-        _ if ours => Outcome::Unexpected(text),
-        _ => Outcome::Silent(text),
+        _ if from_service => Outcome::Unexpected(text),
+        _ => Outcome::NoResponse(text),
     }
 }
 
-fn text_in(bytes: &[u8], text: &str) -> bool {
+fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }

@@ -1,31 +1,31 @@
-//! A database of one's own.
+//! The database of a test.
 
 use test_support::{Postgres, SqliteFile};
 
-/// A fresh, empty database, gone when dropped.
+/// A new, empty database, removed when dropped.
 #[derive(Debug)]
 pub enum Database {
-    /// A file that isn't there yet.
+    /// A file that doesn't exist yet.
     Sqlite(SqliteFile, String),
-    /// One of the server that all tests share.
+    /// On the server that all tests share.
     Postgres(test_support::Database<'static>),
 }
 
 impl Database {
-    /// A SQLite file that isn't there yet.
+    /// A new SQLite file.
     pub fn sqlite() -> Self {
         let file = test_support::sqlite_file();
         let url = file.url();
         Self::Sqlite(file, url)
     }
 
-    /// A database of the PostgreSQL server that all tests share.
+    /// A new database on the PostgreSQL server that all tests share.
     pub async fn postgres() -> Self {
         let server = tokio::task::spawn_blocking(Postgres::shared).await;
         Self::Postgres(server.expect("a PostgreSQL server").fresh_database().await)
     }
 
-    /// What to give as `DATABASE_URL`.
+    /// The value for `DATABASE_URL`.
     pub fn url(&self) -> &str {
         match self {
             Self::Sqlite(_, url) => url,
@@ -33,7 +33,7 @@ impl Database {
         }
     }
 
-    /// The settings with which a service uses it.
+    /// The settings for a service.
     pub fn settings(&self) -> [(&str, &str); 1] {
         [("DATABASE_URL", self.url())]
     }

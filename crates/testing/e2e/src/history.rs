@@ -1,4 +1,4 @@
-//! What the senders heard, and whether the service tells the same story afterwards.
+//! The outcomes of requests, and the check that the service has stored accordingly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -9,74 +9,74 @@ use serde_json::Value;
 
 use crate::{ANSWER_DEADLINE, Outcome, Rest, SentEvent, eventually};
 
-/// Reads in flight while a history is checked.
+/// Concurrent reads of a check.
 const READERS: usize = 16;
 
-/// One call and its end.
+/// One request and its outcome.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// What was sent: events whose updates each add one attribute that no other event adds.
+    /// The event; each of its updates adds one attribute that no other event adds.
     pub event: SentEvent,
-    /// What was heard.
+    /// The outcome.
     pub outcome: Outcome,
-    /// How long that took.
+    /// The duration.
     pub took: Duration,
-    /// Which sender, as numbered by [`crate::Load`].
+    /// The number of the sender, see [`crate::Load`].
     pub sender: usize,
 }
 
-/// All calls of a test so far.
+/// All requests of a test so far.
 #[derive(Debug, Default)]
 pub struct History(Mutex<Vec<Record>>);
 
 impl History {
-    /// Adds a call.
+    /// Adds a request.
     pub fn add(&self, record: Record) {
-        self.0.lock().expect("no sender panics here").push(record);
+        self.0.lock().expect("not poisoned").push(record);
     }
 
-    /// Every call so far.
+    /// Every request so far.
     pub fn records(&self) -> Vec<Record> {
-        self.0.lock().expect("no sender panics here").clone()
+        self.0.lock().expect("not poisoned").clone()
     }
 
-    /// Takes out the calls that are so.
-    pub fn take(&self, is_so: impl Fn(&Record) -> bool) -> Vec<Record> {
-        let mut records = self.0.lock().expect("no sender panics here");
-        records.extract_if(.., |record| is_so(record)).collect()
+    /// Removes and returns the requests that match.
+    pub fn take(&self, matches: impl Fn(&Record) -> bool) -> Vec<Record> {
+        let mut records = self.0.lock().expect("not poisoned");
+        records.extract_if(.., |record| matches(record)).collect()
     }
 
-    /// How many calls are so.
-    pub fn count(&self, is_so: impl Fn(&Record) -> bool) -> usize {
-        let records = self.0.lock().expect("no sender panics here");
-        records.iter().filter(|record| is_so(record)).count()
+    /// The number of requests that match.
+    pub fn count(&self, matches: impl Fn(&Record) -> bool) -> usize {
+        let records = self.0.lock().expect("not poisoned");
+        records.iter().filter(|record| matches(record)).count()
     }
 
-    /// How many events are acknowledged.
+    /// The number of acknowledged events.
     pub fn done(&self) -> usize {
         self.count(|record| matches!(record.outcome, Outcome::Done { .. }))
     }
 
-    /// Waits until so many more calls are so.
-    pub async fn more(&self, what: &str, n: usize, is_so: impl Fn(&Record) -> bool) {
-        let before = self.count(&is_so);
-        eventually(what, async || self.count(&is_so) >= before + n).await;
+    /// Waits until this many more requests match.
+    pub async fn more(&self, what: &str, n: usize, matches: impl Fn(&Record) -> bool) {
+        let before = self.count(&matches);
+        eventually(what, async || self.count(&matches) >= before + n).await;
     }
 
-    /// Waits until so many more events are acknowledged.
+    /// Waits until this many more events are acknowledged.
     pub async fn more_done(&self, n: usize) {
         let done = |record: &Record| matches!(record.outcome, Outcome::Done { .. });
         self.more("more events acknowledged", n, done).await;
     }
 
-    /// Every call was acknowledged, each as new.
+    /// Asserts that every event was acknowledged as new.
     pub fn assert_all_done(&self) {
         for record in self.records() {
             assert!(matches!(record.outcome, Outcome::Done { duplicate: false, .. }), "{record:?}");
         }
     }
 
-    /// Every call was answered, in time and in words of the contract.
+    /// Asserts that every request got a response of the contract in time.
     pub fn assert_all_answered(&self) {
         for record in self.records() {
             assert!(record.took < ANSWER_DEADLINE, "late: {record:?}");
@@ -85,12 +85,11 @@ impl History {
                 Outcome::Refused { retry_after } => retry_after,
                 _ => false,
             };
-            assert!(answered, "not an answer of the contract: {record:?}");
+            assert!(answered, "not a response of the contract: {record:?}");
         }
     }
 
-    /// As [`History::check`], where the log is pruned and every event is acknowledged: each took
-    /// effect once.
+    /// Like [`History::check`], for a pruned log: every event must be acknowledged and applied once.
     pub async fn check_states(&self, rest: &Rest) {
         self.assert_all_done();
         let records = self.records();
@@ -105,8 +104,8 @@ impl History {
         }
     }
 
-    /// What was seen, in one line: for whoever reads the test's output.
-    pub fn print_figures(&self, what: &str) {
+    /// Prints the counts in one line of the test's output.
+    pub fn print_summary(&self, what: &str) {
         let records = self.records();
         let count = |is: fn(&Outcome) -> bool| records.iter().filter(|r| is(&r.outcome)).count();
         let done = count(|outcome| matches!(outcome, Outcome::Done { .. }));
@@ -115,15 +114,15 @@ impl History {
         let longest = records.iter().map(|record| record.took).max().unwrap_or_default();
         println!(
             "FIGURES {what}: {} sent, {done} acknowledged, {refused} refused (503), {unknown} \
-             unknown (504), {} without an answer, longest wait {longest:.2?}",
+             unknown (504), {} without a response, slowest {longest:.2?}",
             records.len(),
             records.len() - done - refused - unknown,
         );
     }
 
-    /// Holds the history against what the service has now: every acknowledged event is stored, with
-    /// the versions that it was told, none that was refused is, each at most once and wholly, and
-    /// every entity's versions are the whole numbers from 1.
+    /// Compares the history with the service's state: every acknowledged event is stored with the
+    /// versions of its response, no refused one is, each is stored at most once and completely, and
+    /// every entity's versions are the numbers from 1 without a gap.
     pub async fn check(&self, rest: &Rest) {
         let records = self.records();
         let mut versions: BTreeMap<(String, String), BTreeSet<u64>> = BTreeMap::new();
@@ -131,11 +130,11 @@ impl History {
             .map(|record| async move { (record, logged_versions(rest, record).await) })
             .buffer_unordered(READERS);
         while let Some((record, logged)) = stored.next().await {
-            judge(record, logged.as_deref());
+            check_record(record, logged.as_deref());
             for (update, version) in record.event.updates.iter().zip(logged.unwrap_or_default()) {
                 let key = (update.0.clone(), update.1.clone());
                 let first = versions.entry(key).or_default().insert(version);
-                assert!(first, "version {version} was given twice: {record:?}");
+                assert!(first, "version {version} twice: {record:?}");
             }
         }
         for ((entity_type, entity_id), versions) in versions {
@@ -147,7 +146,7 @@ impl History {
     }
 }
 
-/// The versions that the log has for an event, or none where it isn't stored.
+/// The versions of an event in the log; `None` if it isn't stored.
 async fn logged_versions(rest: &Rest, record: &Record) -> Option<Vec<u64>> {
     let (status, answer) = rest.get(&format!("/api/v1/events/{}", record.event.uuid)).await;
     match status {
@@ -160,40 +159,40 @@ async fn logged_versions(rest: &Rest, record: &Record) -> Option<Vec<u64>> {
     }
 }
 
-/// Holds one call against the log.
-fn judge(record: &Record, logged: Option<&[u64]>) {
+/// Compares one request with the log.
+fn check_record(record: &Record, logged: Option<&[u64]>) {
     if let Some(logged) = logged {
-        assert_eq!(logged.len(), record.event.updates.len(), "stored in part: {record:?}");
+        assert_eq!(logged.len(), record.event.updates.len(), "stored partially: {record:?}");
     }
     match &record.outcome {
         Outcome::Done { versions, .. } => {
             assert_eq!(
                 logged,
                 Some(&**versions),
-                "acknowledged, but not so in the log: {record:?}"
+                "acknowledged, but different in the log: {record:?}"
             );
         }
         Outcome::Refused { .. } | Outcome::NotConnected => {
             assert_eq!(logged, None, "refused, but stored: {record:?}");
         }
-        Outcome::Unknown | Outcome::Silent(_) => {}
+        Outcome::Unknown | Outcome::NoResponse(_) => {}
         Outcome::Unexpected(_) => panic!("{record:?}"),
     }
 }
 
-/// The document that the stored events make: each adds a member that only it adds, so a member is
-/// there if, and only if, its event is. Events of unknown outcome are taken from `data`; that they
-/// are there once is what the versions say.
+/// The document that the stored events produce: each adds its own member, so a member exists if and
+/// only if its event is stored. Members of events of unknown outcome are taken from `data`; that
+/// they are applied once follows from the versions.
 fn expected(records: &[Record], entity_type: &str, entity_id: &str, data: &Value) -> Value {
     let mut document = serde_json::Map::new();
     for record in records {
         let updates = record.event.updates.iter();
         for (_, _, attributes) in updates.filter(|one| one.0 == entity_type && one.1 == entity_id) {
             let attributes = attributes.as_object().expect("attributes are an object");
-            let surely = matches!(record.outcome, Outcome::Done { .. });
-            let perhaps = matches!(record.outcome, Outcome::Unknown | Outcome::Silent(_));
+            let stored = matches!(record.outcome, Outcome::Done { .. });
+            let unknown = matches!(record.outcome, Outcome::Unknown | Outcome::NoResponse(_));
             for (name, value) in attributes {
-                if surely || (perhaps && data.get(name).is_some()) {
+                if stored || (unknown && data.get(name).is_some()) {
                     document.insert(name.clone(), value.clone());
                 }
             }

@@ -1,7 +1,7 @@
-//! What the end-to-end tests are made of: the real binaries as processes ([`Service`]), a database
-//! of one's own ([`Database`]), clients that tell both APIs' answers in one word ([`Api`],
-//! [`Outcome`]), a network that fails on demand ([`Proxy`]), a
-//! receiver of traces ([`Receiver`]), writers that never stop ([`Load`]) and the judge of what they saw ([`History`]).
+//! The parts of the end-to-end tests: the real binaries as processes ([`Service`]), databases
+//! ([`Database`]), clients of both APIs with one type of result ([`Api`], [`Outcome`]), a network
+//! that fails on demand ([`Proxy`]), a receiver of traces ([`Receiver`]), continuous writers
+//! ([`Load`]), and the check of what they did ([`History`]).
 #![expect(clippy::panic, reason = "for tests only: a panic is how a helper fails a test")]
 
 mod api;
@@ -15,11 +15,11 @@ mod tls;
 
 use std::time::{Duration, Instant};
 
-pub use api::{Api, Grpc, Outcome, Rest, SentEvent, outcome_of_status};
+pub use api::{Api, Grpc, Outcome, Rest, SentEvent, outcome_from_status};
 pub use database::Database;
 pub use history::{History, Record};
 pub use load::Load;
-pub use proxy::{Proxy, Weather};
+pub use proxy::{NetworkConditions, Proxy};
 pub use receiver::{Receiver, SentSpan};
 pub use service::{Binary, Service, Signal};
 pub use tls::{Certificate, CertificateFiles};
@@ -35,23 +35,24 @@ pub mod proto {
     tonic::include_proto!("producer.v1");
 }
 
-/// How long something may take that should take moments: only a failing test waits so long.
+/// The timeout for what should take moments; only a failing test waits that long.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long an answer may take when the database is gone: 3 s by contract, and slack for a machine
-/// that does other things too.
+/// The time limit of a response while the database is down: 3 s by contract, plus slack for a busy
+/// machine.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long a neighbour may wait who has nothing to do with an abuse: 1 s by contract, and slack.
+/// The time limit of a response to a client that is not part of an abuse: 1 s by contract, plus
+/// slack.
 pub const NEIGHBOUR_DEADLINE: Duration = Duration::from_secs(3);
 
-/// How long a service may need to serve again once its database is back: 5 s by contract, and slack.
+/// The time limit for a service to recover after its database does: 5 s by contract, plus slack.
 pub const RECOVERY_DEADLINE: Duration = Duration::from_secs(7);
 
-/// Asks `condition` again and again until it says yes.
+/// Polls `condition` until it is true.
 ///
 /// # Panics
-/// When [`DEADLINE`] has passed.
+/// After [`DEADLINE`].
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !condition().await {

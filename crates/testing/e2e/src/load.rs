@@ -1,4 +1,4 @@
-//! Writers that send one event after the other until they are told to stop.
+//! Writers that send one event after the other until they are stopped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,10 @@ use tokio::time::sleep;
 
 use crate::{Api, History, Outcome, Record, SentEvent};
 
-/// How long a writer rests after a failure, as a client with manners does.
-const REST: Duration = Duration::from_millis(20);
+/// The pause of a writer after an event that was not acknowledged.
+const BACKOFF: Duration = Duration::from_millis(20);
 
-/// A crowd of writers.
+/// Running writers.
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -22,8 +22,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts `writers` for each API; together they write over `entities` entities. The place of an
-    /// API in `apis` is the sender's number in the history.
+    /// Starts `writers` for each API, which together update `entities` entities. The index of an API
+    /// in `apis` is the sender's number in the history.
     pub fn start(apis: &[Api], writers: usize, entities: usize) -> Self {
         let (stop, history) = (Arc::new(AtomicBool::new(false)), Arc::new(History::default()));
         let mut set = JoinSet::new();
@@ -36,12 +36,12 @@ impl Load {
         Self { stop, writers: set, history }
     }
 
-    /// What the writers have heard so far.
+    /// The requests so far.
     pub fn history(&self) -> &History {
         &self.history
     }
 
-    /// Lets every writer hear its last answer and go.
+    /// Stops every writer after its current request.
     pub async fn stop(mut self) -> Arc<History> {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.writers.join_next().await {
@@ -67,14 +67,14 @@ impl Writer {
             let failed = !matches!(outcome, Outcome::Done { .. });
             history.add(Record { event, outcome, took: start.elapsed(), sender: self.sender });
             if failed {
-                sleep(REST).await;
+                sleep(BACKOFF).await;
             }
             n += 1;
         }
     }
 
-    /// The `n`th event of this writer: an attribute of its own for one entity, every fourth time
-    /// for two.
+    /// The `n`th event of this writer: a unique attribute for one entity, or for two in every fourth
+    /// event.
     fn event(&self, n: usize) -> SentEvent {
         let attribute = format!("s{}w{}n{n}", self.sender, self.writer);
         let id = |place: usize| format!("car-{}", place % self.entities);

@@ -10,37 +10,49 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// How the network is.
+/// The conditions of the network.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Weather {
-    /// What each piece of data takes longer, either way.
+pub struct NetworkConditions {
+    /// Added latency in each direction.
     pub latency: Duration,
-    /// Connections stay open, and nothing passes: half-open ones.
-    pub silent: bool,
+    /// Connections stay open, but no data passes.
+    pub stalled: bool,
 }
 
-/// A proxy before a server. It ends when dropped.
+impl NetworkConditions {
+    /// Only latency.
+    pub fn slow(latency: Duration) -> Self {
+        Self { latency, stalled: false }
+    }
+
+    /// No data passes.
+    pub fn stalled() -> Self {
+        Self { latency: Duration::ZERO, stalled: true }
+    }
+}
+
+/// A proxy in front of a server. It ends when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     upstream: watch::Sender<SocketAddr>,
-    weather: watch::Sender<Weather>,
+    conditions: watch::Sender<NetworkConditions>,
     resets: watch::Sender<()>,
     accepting: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// A proxy that leads to `upstream`.
+    /// A proxy for `upstream`.
     pub async fn new(upstream: SocketAddr) -> Self {
         Self::at((Ipv4Addr::LOCALHOST, 0).into(), upstream).await
     }
 
-    /// A proxy at an address of one's choice.
+    /// A proxy that listens on this address.
     pub async fn at(address: SocketAddr, upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (upstream, to) = watch::channel(upstream);
-        let (weather, network) = watch::channel(Weather::default());
+        let (conditions, network) = watch::channel(NetworkConditions::default());
         let (resets, reset) = watch::channel(());
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -48,11 +60,11 @@ impl Proxy {
                 tokio::spawn(connection(client, to, network.clone(), reset.clone()));
             }
         });
-        Self { address, upstream, weather, resets, accepting }
+        Self { address, upstream, conditions, resets, accepting }
     }
 
-    /// A proxy before the server of a database, and the database's URL through it.
-    pub async fn before(url: &str) -> (Self, String) {
+    /// A proxy for the server of a database, and the database's URL through it.
+    pub async fn for_database(url: &str) -> (Self, String) {
         let mut through = reqwest::Url::parse(url).expect("a URL of PostgreSQL");
         let (host, port) =
             (through.host_str().expect("a host").to_owned(), through.port().unwrap_or(5432));
@@ -63,19 +75,19 @@ impl Proxy {
         (proxy, through.into())
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Leads new connections elsewhere.
-    pub fn lead_to(&self, upstream: SocketAddr) {
+    /// Changes the server of new connections.
+    pub fn set_upstream(&self, upstream: SocketAddr) {
         self.upstream.send_replace(upstream);
     }
 
-    /// Changes the network.
-    pub fn set(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+    /// Changes the conditions.
+    pub fn set(&self, conditions: NetworkConditions) {
+        self.conditions.send_replace(conditions);
     }
 
     /// Resets every connection.
@@ -93,7 +105,7 @@ impl Drop for Proxy {
 async fn connection(
     mut client: TcpStream,
     upstream: SocketAddr,
-    weather: watch::Receiver<Weather>,
+    conditions: watch::Receiver<NetworkConditions>,
     mut reset: watch::Receiver<()>,
 ) {
     reset.mark_unchanged();
@@ -101,8 +113,8 @@ async fn connection(
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let up = pump(from_client, to_server, weather.clone());
-    let down = pump(from_server, to_client, weather);
+    let up = pump(from_client, to_server, conditions.clone());
+    let down = pump(from_server, to_client, conditions);
     let both = async { tokio::join!(up, down) };
     let is_reset = tokio::select! {
         _ = both => false,
@@ -113,16 +125,17 @@ async fn connection(
     }
 }
 
-/// Carries what comes; an end of one side is an end for the other.
+/// Copies the data; the end of one side ends the other.
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut weather: watch::Receiver<Weather>,
+    mut conditions: watch::Receiver<NetworkConditions>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let read = from.read(&mut buffer).await.unwrap_or(0);
-        let latency = weather.wait_for(|weather| !weather.silent).await.map(|now| now.latency);
+        let latency =
+            conditions.wait_for(|conditions| !conditions.stalled).await.map(|now| now.latency);
         sleep(latency.unwrap_or_default()).await;
         if read == 0 {
             return to.shutdown().await;

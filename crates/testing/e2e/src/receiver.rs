@@ -1,4 +1,4 @@
-//! A receiver of traces: OTLP over HTTP, as a collector takes it.
+//! A receiver of traces: OTLP over HTTP, like a collector.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,27 +16,27 @@ use tokio::task::JoinHandle;
 
 use crate::eventually;
 
-/// A span as it came, with its ids as W3C writes them.
+/// A received span, with ids in the format of W3C.
 #[derive(Debug, Clone)]
 pub struct SentSpan {
     /// `service.name` of its sender.
     pub service: String,
-    /// As it came.
+    /// The span.
     pub span: Span,
 }
 
 impl SentSpan {
-    /// Its trace and its own id.
+    /// The ids of its trace and of itself.
     pub fn id(&self) -> (String, String) {
         (hex(&self.span.trace_id), hex(&self.span.span_id))
     }
 
-    /// Its trace and its parent's id; that is empty where it has none.
+    /// The ids of its trace and of its parent, empty if it has none.
     pub fn parent(&self) -> (String, String) {
         (hex(&self.span.trace_id), hex(&self.span.parent_span_id))
     }
 
-    /// The traces and ids that it links to.
+    /// The ids of the traces and spans that it links to.
     pub fn links(&self) -> Vec<(String, String)> {
         self.span.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id))).collect()
     }
@@ -62,7 +62,7 @@ fn hex(bytes: &[u8]) -> String {
 
 type Received = Arc<Mutex<Vec<SentSpan>>>;
 
-/// The receiver; it goes when dropped.
+/// The receiver; it stops when dropped.
 #[derive(Debug)]
 pub struct Receiver {
     address: SocketAddr,
@@ -77,28 +77,28 @@ impl Receiver {
         let address = listener.local_addr().expect("an address");
         let received = Received::default();
         let routes = Router::new()
-            .route("/v1/traces", axum::routing::post(take))
+            .route("/v1/traces", axum::routing::post(receive))
             .with_state(Arc::clone(&received));
         let server = tokio::spawn(async move { drop(axum::serve(listener, routes).await) });
         Self { address, received, server }
     }
 
-    /// What to give as `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The spans that came, of one name.
+    /// The received spans of one name.
     pub fn spans(&self, name: &str) -> Vec<SentSpan> {
         let all = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter(|sent| sent.span.name == name).cloned().collect()
     }
 
-    /// Waits for the span of this name that `fits`.
-    pub async fn span(&self, name: &str, fits: impl Fn(&SentSpan) -> bool) -> SentSpan {
+    /// Waits for a span of this name that matches.
+    pub async fn span(&self, name: &str, matches: impl Fn(&SentSpan) -> bool) -> SentSpan {
         let mut found = None;
         eventually(&format!("a span {name}"), async || {
-            found = self.spans(name).into_iter().find(&fits);
+            found = self.spans(name).into_iter().find(&matches);
             found.is_some()
         })
         .await;
@@ -112,13 +112,13 @@ impl Drop for Receiver {
     }
 }
 
-async fn take(State(received): State<Received>, body: Bytes) {
+async fn receive(State(received): State<Received>, body: Bytes) {
     let sent = ExportTraceServiceRequest::decode(body).expect("OTLP");
     let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
-    for of_resource in sent.resource_spans {
-        let attributes = of_resource.resource.map(|sender| sender.attributes).unwrap_or_default();
+    for group in sent.resource_spans {
+        let attributes = group.resource.map(|sender| sender.attributes).unwrap_or_default();
         let service = attribute(&attributes, "service.name").unwrap_or_default();
-        let spans = of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans);
+        let spans = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
         received.extend(spans.map(|span| SentSpan { service: service.clone(), span }));
     }
 }

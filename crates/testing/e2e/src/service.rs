@@ -34,14 +34,14 @@ impl Binary {
         }
     }
 
-    /// Where the build has put the binary.
+    /// The path of the binary in the build's folder.
     ///
     /// # Panics
-    /// When it isn't there.
+    /// If it doesn't exist.
     pub fn path(self) -> PathBuf {
         let test = std::env::current_exe().expect("a test has a path");
         // target/PROFILE/deps/TEST
-        let profile = test.ancestors().nth(2).expect("a test stands in the target folder");
+        let profile = test.ancestors().nth(2).expect("a test is in the target folder");
         let path = profile.join(self.names().0);
         assert!(
             path.exists(),
@@ -51,12 +51,12 @@ impl Binary {
         path
     }
 
-    /// A command that runs it in `folder`, with no settings but these.
+    /// A command that runs it in `folder` with only these settings.
     pub fn command(self, folder: &Path, settings: &[(&str, &str)]) -> Command {
         in_folder(Command::new(self.path()), folder, settings)
     }
 
-    /// The same, seeing `hosts` as `/etc/hosts`.
+    /// The same, with `hosts` as `/etc/hosts`.
     fn command_with_hosts(self, hosts: &Path, folder: &Path, settings: &[(&str, &str)]) -> Command {
         const MOUNT_AND_RUN: &str = r#"mount --bind "$0" /etc/hosts && exec "$1""#;
         let mut command = Command::new("unshare");
@@ -75,7 +75,7 @@ fn in_folder(mut command: Command, folder: &Path, settings: &[(&str, &str)]) -> 
     command
 }
 
-/// A running service on a port of its own, killed when dropped.
+/// A running service on its own port, killed when dropped.
 #[derive(Debug)]
 pub struct Service {
     binary: Binary,
@@ -92,8 +92,7 @@ impl Service {
         Self::launch(binary, settings, None).await
     }
 
-    /// As [`Service::start`], in a mount namespace of its own where `hosts` stands for `/etc/hosts`,
-    /// which only root can make.
+    /// Like [`Service::start`], in a mount namespace with `hosts` as `/etc/hosts`. Needs root.
     pub async fn start_with_hosts(binary: Binary, settings: &[(&str, &str)], hosts: &Path) -> Self {
         Self::launch(binary, settings, Some(hosts.to_owned())).await
     }
@@ -107,7 +106,7 @@ impl Service {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let child = spawn(binary, &settings, hosts.as_deref(), folder.path());
         let mut service = Self { binary, settings, hosts, address, folder, child };
-        service.ready().await;
+        service.wait_until_ready().await;
         service
     }
 
@@ -117,14 +116,14 @@ impl Service {
         (rest, Self::start(Binary::Grpc, settings).await)
     }
 
-    /// Starts it once more, with the same settings, in the same folder, on the same port.
+    /// Starts it again with the same settings, folder and port.
     pub async fn restart(&mut self) {
         let hosts = self.hosts.as_deref();
         self.child = spawn(self.binary, &self.settings, hosts, self.folder.path());
-        self.ready().await;
+        self.wait_until_ready().await;
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -140,7 +139,7 @@ impl Service {
         Rest::new(self.address)
     }
 
-    /// A gRPC client for it, with a connection of its own.
+    /// A gRPC client for it, with its own connection.
     pub fn grpc(&self) -> Grpc {
         assert_eq!(self.binary, Binary::Grpc);
         Grpc::new(self.address)
@@ -156,7 +155,7 @@ impl Service {
     /// Waits for its end.
     ///
     /// # Panics
-    /// When it still runs after that time.
+    /// If it still runs after that time.
     pub async fn exit(&mut self, within: Duration) -> ExitStatus {
         match timeout(within, self.child.wait()).await {
             Ok(status) => status.expect("our own child"),
@@ -164,14 +163,14 @@ impl Service {
         }
     }
 
-    /// Ends it as an operator does, and expects it to go in peace.
+    /// Sends SIGTERM, and expects exit status 0.
     pub async fn stop(mut self) {
         self.signal(Signal::TERM);
         let status = self.exit(DEADLINE).await;
         assert!(status.success(), "{status} after SIGTERM:\n{}", self.log_tail());
     }
 
-    /// The most memory that it ever held, in bytes, as Linux counts (`VmHWM`).
+    /// Its peak memory in bytes (`VmHWM`).
     pub fn peak_memory(&self) -> u64 {
         let id = self.child.id().expect("the service still runs");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("Linux");
@@ -180,42 +179,42 @@ impl Service {
         kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("VmHWM in kB") << 10
     }
 
-    /// The connections to it that are open, as Linux counts.
+    /// The number of open connections to it, from Linux's table.
     pub fn connections(&self) -> usize {
         let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
-        let ours = format!("0100007F:{:04X}", self.address.port());
+        let address = format!("0100007F:{:04X}", self.address.port());
         let columns = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let established = |line: &Vec<&str>| line.len() > 3 && line[1] == ours && line[3] == "01";
+        let established =
+            |line: &Vec<&str>| line.len() > 3 && line[1] == address && line[3] == "01";
         columns.filter(established).count()
     }
 
-    /// The end of what it has logged.
+    /// The end of its log.
     pub fn log_tail(&self) -> String {
         let log = std::fs::read(self.folder.path().join("service.log")).unwrap_or_default();
         let start = log.len().saturating_sub(4000);
         String::from_utf8_lossy(&log[start..]).into_owned()
     }
 
-    /// Every line that it has logged, of which each must be a JSON object, with the message
-    /// `message`.
+    /// The lines of its log with this message. Every line must be a JSON object.
     pub fn logged(&self, message: &str) -> Vec<Value> {
         let log = std::fs::read_to_string(self.folder.path().join("service.log"));
         let log = log.expect("a log of text");
-        let whole = log.lines().take(log.matches('\n').count());
-        let lines = whole.map(|line| match serde_json::from_str::<Value>(line) {
+        let complete = log.lines().take(log.matches('\n').count());
+        let lines = complete.map(|line| match serde_json::from_str::<Value>(line) {
             Ok(line) => line,
             Err(error) => panic!("{error}: {line}"),
         });
         lines.filter(|line| line["message"] == message).collect()
     }
 
-    fn speaks_tls(&self) -> bool {
+    fn uses_tls(&self) -> bool {
         self.settings.iter().any(|(name, _)| name == "TLS_CERT_FILE")
     }
 
-    async fn ready(&mut self) {
+    async fn wait_until_ready(&mut self) {
         let start = Instant::now();
-        while !self.answers().await {
+        while !self.is_ready().await {
             let ended = self.child.try_wait().expect("our own child");
             assert!(ended.is_none(), "ended with {ended:?} at its start:\n{}", self.log_tail());
             assert!(start.elapsed() < DEADLINE, "not ready in time:\n{}", self.log_tail());
@@ -223,7 +222,7 @@ impl Service {
         }
     }
 
-    /// Asks it by its own `healthcheck`.
+    /// Runs its `healthcheck` command.
     pub async fn healthcheck(&self) -> Output {
         let settings: Vec<_> =
             self.settings.iter().map(|(name, value)| (&**name, &**value)).collect();
@@ -231,9 +230,9 @@ impl Service {
         command.arg("healthcheck").output().await.expect("the binary starts")
     }
 
-    async fn answers(&self) -> bool {
+    async fn is_ready(&self) -> bool {
         match self.binary {
-            _ if self.speaks_tls() => self.healthcheck().await.status.success(),
+            _ if self.uses_tls() => self.healthcheck().await.status.success(),
             Binary::Rest => self.rest().ready().await,
             Binary::Grpc => self.grpc().ready().await,
         }
@@ -265,8 +264,8 @@ fn spawn(
     command.spawn().expect("the binary starts")
 }
 
-/// A port that nobody listens on. Below those that the system gives to outgoing connections, so
-/// that a service that comes back finds its port free.
+/// A free port, below the range of outgoing connections, so that it is still free when the service
+/// is restarted.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = 20_000 + std::process::id() % 100 * 100;

@@ -12,13 +12,13 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// The name that every certificate here is for.
+/// The name in every certificate.
 const NAME: &str = "localhost";
 
-/// A certificate that vouches for itself.
+/// A self-signed certificate.
 #[derive(Debug)]
 pub struct Certificate {
-    /// As clients are given it.
+    /// In the format for clients.
     pub pem: String,
     key: String,
     der: CertificateDer<'static>,
@@ -35,10 +35,10 @@ impl Certificate {
         }
     }
 
-    /// Connects with TLS, trusting this certificate alone.
+    /// Connects with TLS, trusting only this certificate.
     ///
     /// # Errors
-    /// Those of the handshake: the service shows another certificate.
+    /// Those of the handshake, such as another certificate.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).expect("a certificate");
@@ -55,12 +55,12 @@ impl Default for Certificate {
     }
 }
 
-/// The two files that a service reads.
+/// The two files of a service.
 #[derive(Debug)]
 pub struct CertificateFiles(TempDir);
 
 impl CertificateFiles {
-    /// Files that hold this certificate.
+    /// Files with this certificate.
     pub fn new(certificate: &Certificate) -> Self {
         let files = Self(tempfile::tempdir().expect("a temporary folder"));
         files.write_cert(certificate);
@@ -68,17 +68,17 @@ impl CertificateFiles {
         files
     }
 
-    /// Replaces the certificate alone.
+    /// Replaces only the certificate.
     pub fn write_cert(&self, certificate: &Certificate) {
         replace(&self.cert(), &certificate.pem);
     }
 
-    /// Replaces the key alone.
+    /// Replaces only the key.
     pub fn write_key(&self, certificate: &Certificate) {
         replace(&self.key(), &certificate.key);
     }
 
-    /// Where the certificate is.
+    /// The path of the certificate.
     pub fn cert(&self) -> PathBuf {
         self.0.path().join("tls.crt")
     }
@@ -87,14 +87,14 @@ impl CertificateFiles {
         self.0.path().join("tls.key")
     }
 
-    /// The settings with which a service uses them.
+    /// The settings for a service.
     pub fn settings(&self) -> [(&'static str, String); 2] {
         let text = |path: PathBuf| path.display().to_string();
         [("TLS_CERT_FILE", text(self.cert())), ("TLS_KEY_FILE", text(self.key()))]
     }
 }
 
-/// At once, as renewing tools do.
+/// Atomically, as renewal tools do.
 fn replace(file: &Path, text: &str) {
     let new = file.with_extension("new");
     fs::write(&new, text).expect("written");

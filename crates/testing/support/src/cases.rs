@@ -1,36 +1,35 @@
-//! One table of verdicts on events, which drives both APIs. Plain data: an event as JSON, and what
-//! is to come of it.
+//! Test cases for both APIs: an event as JSON, and the expected result.
 
-/// What is to come of an event.
+/// The expected result of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
     /// It is stored.
     Stored,
-    /// It is refused with the problem of this word (`validation`, `malformed`), which lists exactly
-    /// these JSON Pointers, in this order.
+    /// It is refused with a problem of this type (`validation`, `malformed`) with exactly these JSON
+    /// Pointers in this order.
     Refused(&'static str, Vec<String>),
 }
 
-/// A row of the table.
+/// A test case.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// Says which rule. `json: ` begins those that protobuf can't say.
+    /// The rule. The prefix `json: ` marks cases that protobuf can't express.
     pub name: &'static str,
-    /// The event as JSON text. It names a uuid only where that is the point.
+    /// The event as JSON text, with a uuid only if the case is about it.
     pub event: String,
-    /// What is to come of it.
+    /// The expected result.
     pub expect: Expect,
 }
 
 impl Case {
-    /// Whether the event has the contract's types throughout (strings where strings belong), so
-    /// that it can be said in protobuf, the attributes as `attributes_json`.
+    /// Whether all values have the types of the contract, so that protobuf can express the event,
+    /// with the attributes as `attributes_json`.
     pub fn is_typed(&self) -> bool {
         !self.name.starts_with("json: ")
     }
 }
 
-/// Every row.
+/// All cases.
 pub fn cases() -> Vec<Case> {
     [headers(), dates(), entities(), attributes(), texts()].concat()
 }
@@ -45,7 +44,7 @@ const FIRST_TYPE: &str = "/eventBody/entities/0/entityType";
 const FIRST_ID: &str = "/eventBody/entities/0/entityId";
 const FIRST_PATCH: &str = "/eventBody/entities/0/updatedAttributes";
 const SECOND_PATCH: &str = "/eventBody/entities/1/updatedAttributes";
-/// Of an entity's document, as it is by default.
+/// Of the default limit of an entity's document.
 const TWICE_THE_LIMIT: usize = 2 << 20;
 const FIRST_A: &str = "/eventBody/entities/0/updatedAttributes/a";
 /// Four bytes in UTF-8.
@@ -95,7 +94,7 @@ fn with_attributes(attributes: &str) -> String {
 
 fn headers() -> Vec<Case> {
     let name = |text: String| header(&format!(r#"{{"eventName":"{text}"}}"#));
-    let of_type = |length: usize| named(&format!(r#""eventType":"{}""#, "t".repeat(length)));
+    let with_type = |length: usize| named(&format!(r#""eventType":"{}""#, "t".repeat(length)));
     let braced = r#""uuid":"{5f0e8400-e29b-41d4-a716-446655440000}""#;
     let urn = r#""uuid":"urn:uuid:5f0e8400-e29b-41d4-a716-446655440000""#;
     vec![
@@ -117,8 +116,8 @@ fn headers() -> Vec<Case> {
         refused("name of 256 characters", name("n".repeat(256)), &[NAME]),
         stored("type empty", named(r#""eventType":"""#)),
         stored("json: type null", named(r#""eventType":null"#)),
-        stored("type of 255 characters", of_type(255)),
-        refused("type of 256 characters", of_type(256), &[TYPE]),
+        stored("type of 255 characters", with_type(255)),
+        refused("type of 256 characters", with_type(256), &[TYPE]),
         refused("json: type an array", named(r#""eventType":[]"#), &[TYPE]),
         stored("json: unknown fields", named(r#""extra":{"deep":[1,2]}"#)),
         refused("json: a duplicate key in the header", named(r#""eventName":"Two""#), &[NAME]),

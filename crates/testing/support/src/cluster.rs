@@ -1,23 +1,22 @@
-//! Servers that a test process starts.
+//! PostgreSQL servers that a test process starts.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::is_root;
+use crate::command::run_to_success;
+use crate::user::{give_to_server, is_root, server_user};
+use crate::watcher::Watcher;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// For the start and the end of a server.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The server's settings where a test doesn't bring its own: many small databases, none of which
-/// has to outlive a crash of the machine.
+/// Settings for tests: many small databases, without durability.
 pub(crate) const FOR_TESTS: &[&str] =
     &["fsync=off", "max_connections=200", "shared_buffers=64MB", "log_min_messages=fatal"];
 
@@ -27,7 +26,7 @@ pub(crate) fn binaries() -> Option<PathBuf> {
     folders().find(server)
 }
 
-/// Where PostgreSQL's programs may lie, the best place first.
+/// The folders where PostgreSQL's programs may be, in order of preference.
 fn folders() -> impl Iterator<Item = PathBuf> {
     let named = std::env::var_os("PG_BIN_DIR").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -46,19 +45,18 @@ fn release_of(bin: &Path) -> u32 {
     release.and_then(|name| name.parse().ok()).unwrap_or(0)
 }
 
-/// A cluster in a temporary folder. A shell of its own watches a pipe from this process: when the
-/// pipe breaks, because the cluster is dropped or the process is gone in whatever way, the shell
-/// kills the server and removes the folder.
+/// A cluster in a temporary folder. Its watcher stops the server and removes the folder.
 #[derive(Debug)]
 pub(crate) struct Cluster {
+    /// The first field, so that it is dropped before the folder.
+    _watcher: Watcher,
     folder: TempDir,
     binaries: PathBuf,
     settings: &'static [&'static str],
     port: u16,
-    watcher: Mutex<Child>,
 }
 
-// QUIT first: a server that is only killed leaves its shared memory behind.
+// QUIT first: a server that is killed leaves its shared memory behind.
 const WATCH: &str = r#"
 read -r _
 pid=$(head -n 1 "$1/data/postmaster.pid") || exec rm -rf "$1"
@@ -66,33 +64,16 @@ all="$pid $(cat "/proc/$pid/task/$pid/children")"
 kill -CONT $all
 kill -QUIT "$pid"
 for _ in $(seq 100); do
-    [ -e "/proc/$pid/exe" ] || break # gone, or a zombie that no one has buried
+    [ -e "/proc/$pid/exe" ] || break # gone, or a zombie that nobody has waited for
     sleep 0.05
 done
 kill -KILL $all
 rm -rf "$1"
 "#;
 
-/// Starts a shell with `script`, which waits until this process lets its pipe go.
-pub(crate) fn watch(script: &str, what: &[&OsStr]) -> Child {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", script, "watch"]).args(what);
-    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Ctrl-C at a terminal is for this process; the watcher follows by its pipe
-    shell.process_group(0);
-    shell.spawn().expect("a shell")
-}
-
-/// Lets a watcher's pipe go, and waits for what it then does.
-pub(crate) fn end(watcher: &Mutex<Child>) {
-    let mut watcher = watcher.lock().expect("no one panicked with it");
-    drop(watcher.stdin.take());
-    watcher.wait().expect("the watcher ends");
-}
-
 impl Cluster {
-    /// A new cluster in a folder of its own below `parent`; its write-ahead log lies in `wal`, an
-    /// empty folder, where one is given.
+    /// Starts a new cluster in a folder below `parent`. Its write-ahead log is in `wal`, an empty
+    /// folder, if given.
     pub(crate) fn start(
         binaries: PathBuf,
         settings: &'static [&'static str],
@@ -106,7 +87,7 @@ impl Cluster {
             give_to_server(wal);
             initdb.arg("--wal-segsize=1").arg("--waldir").arg(wal);
         }
-        ok(initdb.arg("-D").arg(cluster.data()));
+        run_to_success(initdb.arg("-D").arg(cluster.data()));
         cluster.launch();
         cluster
     }
@@ -114,32 +95,34 @@ impl Cluster {
     fn empty(binaries: PathBuf, settings: &'static [&'static str], parent: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("producer-test-pg").tempdir_in(parent);
         let folder = folder.expect("a folder");
-        // the server's user must get to its data and its socket
+        // the server's user needs access to its data and its socket
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a data folder");
         give_to_server(&data);
-        let watcher = watch(WATCH, &[folder.path().as_os_str()]);
+        let watcher = Watcher::start(WATCH, &[folder.path().as_os_str()]);
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
             .port();
-        Self { folder, binaries, settings, port, watcher: Mutex::new(watcher) }
+        Self { _watcher: watcher, folder, binaries, settings, port }
     }
 
-    /// A cluster that follows this one, which from now on waits for it at each commit.
+    /// Starts a synchronous standby: from now on each commit waits for it.
     pub(crate) fn standby(&self) -> Self {
         let standby = Self::empty(self.binaries.clone(), self.settings, &std::env::temp_dir());
         let port = self.port.to_string();
-        ok(standby
-            .command("pg_basebackup")
-            .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast", "-R", "-D"])
-            .arg(standby.data()));
+        run_to_success(
+            standby
+                .command("pg_basebackup")
+                .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast", "-R", "-D"])
+                .arg(standby.data()),
+        );
         standby.launch();
         for statement in
             ["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"]
         {
-            ok(self.command("psql").args([
+            run_to_success(self.command("psql").args([
                 "-h",
                 "127.0.0.1",
                 "-p",
@@ -154,7 +137,7 @@ impl Cluster {
     }
 
     pub(crate) fn promote(&self) {
-        ok(self.command("pg_ctl").args(["promote", "-w", "-D"]).arg(self.data()));
+        run_to_success(self.command("pg_ctl").args(["promote", "-w", "-D"]).arg(self.data()));
     }
 
     pub(crate) fn runs(&self) -> bool {
@@ -168,7 +151,7 @@ impl Cluster {
         self.port
     }
 
-    /// Starts the server and waits until it answers.
+    /// Starts the server and waits until it accepts connections.
     pub(crate) fn launch(&self) {
         let mut options = format!(
             "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={}",
@@ -179,25 +162,26 @@ impl Cluster {
             options.push_str(" -c ");
             options.push_str(setting);
         }
-        let seconds = PATIENCE.as_secs().to_string();
-        ok(self
-            .command("pg_ctl")
-            .args(["start", "-w", "-t", &seconds, "-D"])
-            .arg(self.data())
-            .arg("-l")
-            .arg(self.data().join("server.log"))
-            .args(["-o", &options]));
+        let seconds = START_TIMEOUT.as_secs().to_string();
+        run_to_success(
+            self.command("pg_ctl")
+                .args(["start", "-w", "-t", &seconds, "-D"])
+                .arg(self.data())
+                .arg("-l")
+                .arg(self.data().join("server.log"))
+                .args(["-o", &options]),
+        );
     }
 
-    /// The process that all others of the server stem from.
+    /// The process id of the postmaster.
     pub(crate) fn postmaster(&self) -> String {
         let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).expect("it runs");
         pid_file.lines().next().expect("a pid").to_owned()
     }
 
-    /// One of PostgreSQL's programs: that of the server's release, else any.
+    /// One of PostgreSQL's programs: the one of the server's release, else any.
     pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
-        // the server's own may be links to where the others lie
+        // the server's binaries may be links into the folder of the others
         let real = self.binaries.join("postgres").canonicalize().ok();
         let real = real.and_then(|path| Some(path.parent()?.to_owned()));
         let folders = [Some(self.binaries.clone()), real].into_iter().flatten().chain(folders());
@@ -205,10 +189,12 @@ impl Cluster {
     }
 
     pub(crate) fn stop(&self) {
-        ok(self.command("pg_ctl").args(["stop", "-m", "fast", "-w", "-D"]).arg(self.data()));
+        run_to_success(
+            self.command("pg_ctl").args(["stop", "-m", "fast", "-w", "-D"]).arg(self.data()),
+        );
     }
 
-    /// Signals the postmaster first, so that it can't start others, then all of its children.
+    /// Signals the postmaster first, so that it can't start more children, then all of them.
     pub(crate) fn signal(&self, signal: &str) {
         let postmaster = self.postmaster();
         let children = children_of(&postmaster);
@@ -217,7 +203,7 @@ impl Cluster {
             kill(signal, child);
         }
         if signal == "KILL" {
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + START_TIMEOUT;
             let alive = || {
                 children.iter().chain([&postmaster]).any(|pid| {
                     let state = fs::read_to_string(format!("/proc/{pid}/stat"));
@@ -225,10 +211,10 @@ impl Cluster {
                 })
             };
             while alive() {
-                assert!(Instant::now() < deadline, "the killed server is still there");
+                assert!(Instant::now() < deadline, "the killed server still runs");
                 std::thread::yield_now();
             }
-            // where no one buries zombies they look alive to the next start
+            // zombies that nobody waits for would look alive to the next start
             for file in ["postmaster.pid".to_owned(), format!(".s.PGSQL.{}.lock", self.port)] {
                 fs::remove_file(self.data().join(file)).expect("a killed server leaves its files");
             }
@@ -239,7 +225,7 @@ impl Cluster {
         self.folder.path().join("data")
     }
 
-    /// One of PostgreSQL's programs, as a user that isn't root.
+    /// A command for one of PostgreSQL's programs, as a user other than root.
     fn command(&self, program: &str) -> Command {
         let program = self.program(program).unwrap_or_else(|| self.binaries.join(program));
         let mut command = if is_root() {
@@ -255,109 +241,12 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        end(&self.watcher);
-    }
-}
-
-/// Makes a folder the server's own.
-pub(crate) fn give_to_server(folder: &Path) {
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).expect("permissions");
-    if is_root() {
-        ok(Command::new("chown").arg(server_user()).arg(folder));
-    }
-}
-
-pub(crate) fn server_user() -> &'static str {
-    let there = Command::new("id").args(["-u", "postgres"]).output();
-    if there.is_ok_and(|output| output.status.success()) { "postgres" } else { "nobody" }
-}
-
 fn children_of(pid: &str) -> Vec<String> {
     let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     listed.split_whitespace().map(str::to_owned).collect()
 }
 
 fn kill(signal: &str, pid: &str) {
-    // a child may end by itself meanwhile
+    // a child may have ended by itself
     let _ = Command::new("kill").args(["-s", signal, pid]).stderr(Stdio::null()).status();
-}
-
-/// Runs a program; its output goes into a file, since a server that it leaves behind keeps a pipe
-/// open for ever.
-fn ok(command: &mut Command) {
-    let mut output = tempfile::tempfile().expect("a temporary file");
-    let errors = output.try_clone().expect("a second handle");
-    let stdout = output.try_clone().expect("a third handle");
-    let status = command.stdin(Stdio::null()).stdout(stdout).stderr(errors).status();
-    let status = status.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let mut text = String::new();
-    if !status.success() {
-        use std::io::{Read, Seek};
-        output.rewind().expect("the output");
-        output.read_to_string(&mut text).expect("the output");
-    }
-    assert!(status.success(), "{command:?} failed: {text}");
-}
-
-/// A server in a container, which ends as a [`Cluster`] does.
-#[derive(Debug)]
-pub(crate) struct Container {
-    id: String,
-    port: u16,
-    watcher: Mutex<Child>,
-}
-
-const WATCH_CONTAINER: &str = r#"read -r _; exec docker rm --force --volumes "$1""#;
-
-impl Container {
-    pub(crate) fn start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
-        let publish = format!("127.0.0.1:{port}:5432");
-        let output = Command::new("docker")
-            .args(["run", "--detach", "--rm=false", "--publish", &publish])
-            .args(["--env", "POSTGRES_PASSWORD=postgres", "postgres:17"])
-            .args(["-c", "fsync=off", "-c", "max_connections=200"])
-            .output()
-            .ok()
-            .filter(|output| output.status.success())?;
-        let id = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-        let watcher = Mutex::new(watch(WATCH_CONTAINER, &[id.as_ref()]));
-        let container = Self { id, port, watcher };
-        container.wait();
-        Some(container)
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    pub(crate) fn run(&self, verb: &str) {
-        ok(Command::new("docker").args([verb, &self.id]));
-        if verb == "start" {
-            self.wait();
-        }
-    }
-
-    /// Over TCP: while the image initialises, its server listens on a socket alone.
-    fn wait(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        let ready = || {
-            let ready = Command::new("docker")
-                .args(["exec", &self.id, "pg_isready", "-h", "127.0.0.1"])
-                .output();
-            ready.is_ok_and(|output| output.status.success())
-        };
-        while !ready() {
-            assert!(Instant::now() < deadline, "the container's server doesn't answer");
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        end(&self.watcher);
-    }
 }

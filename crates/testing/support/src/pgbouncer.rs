@@ -1,39 +1,40 @@
-//! PgBouncer before a server.
+//! PgBouncer in front of a server.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use tempfile::TempDir;
 
-use crate::cluster::{PATIENCE, end, give_to_server, server_user, watch};
-use crate::{Postgres, is_root};
+use crate::cluster::START_TIMEOUT;
+use crate::postgres::Postgres;
+use crate::user::{give_to_server, is_root, server_user};
+use crate::watcher::Watcher;
 
-const HOW_TO_GET_IT: &str = "this test needs PgBouncer: on the PATH or in /usr/sbin (Debian: \
+const INSTALL_HELP: &str = "this test needs PgBouncer: on the PATH or in /usr/sbin (Debian: \
     apt-get install pgbouncer)";
 
-/// Runs the rest of its arguments until the pipe breaks.
+/// Runs its arguments until the pipe is closed.
 const RUN: &str = r#""$@" & read -r _; kill -KILL $!; wait"#;
 
-/// PgBouncer in transaction mode, which leads to any database of a server. It ends when dropped.
+/// PgBouncer in transaction mode, for all databases of a server. It ends when dropped.
 #[derive(Debug)]
 pub struct PgBouncer {
+    watcher: Mutex<Option<Watcher>>,
     folder: TempDir,
     port: u16,
     user: String,
-    watcher: Mutex<Option<Mutex<Child>>>,
 }
 
 impl PgBouncer {
-    /// Starts it before `server`; `settings` are more lines of its own (`name = value`).
+    /// Starts it in front of `server`; `settings` are further lines of its file (`name = value`).
     ///
     /// # Panics
-    /// Where it isn't installed.
+    /// If it isn't installed.
     pub fn before(server: &Postgres, settings: &[&str]) -> Self {
         let url = server.url("any");
         let (user, host, port) = authority(&url);
@@ -56,33 +57,30 @@ impl PgBouncer {
             fs::write(folder.path().join(file), text).expect("its settings");
         }
         give_to_server(folder.path());
-        // the server's user must get to it
+        // the server's user needs access
         let readable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(folder.path(), readable).expect("permissions");
         let bouncer =
-            Self { folder, port: own_port, user: user.to_owned(), watcher: Mutex::default() };
+            Self { watcher: Mutex::default(), folder, port: own_port, user: user.to_owned() };
         bouncer.start();
         bouncer
     }
 
-    /// The URL of one of the server's databases, through it.
+    /// The URL of one of the server's databases through PgBouncer.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://{}@127.0.0.1:{}/{database}", self.user, self.port)
     }
 
-    /// Kills it: every connection breaks.
-    ///
-    /// # Panics
-    /// Where it doesn't end.
+    /// Kills it, which closes every connection.
     pub fn kill(&self) {
-        let watcher = self.watcher.lock().expect("no one panicked with it").take();
-        watcher.iter().for_each(end);
+        let watcher = self.watcher.lock().expect("not poisoned").take();
+        drop(watcher);
     }
 
     /// Starts it again after [`PgBouncer::kill`].
     ///
     /// # Panics
-    /// Where it doesn't come up.
+    /// If it doesn't start to listen.
     pub fn start(&self) {
         let program = program();
         let configuration = self.folder.path().join("pgbouncer.ini");
@@ -92,19 +90,13 @@ impl PgBouncer {
             command.extend(["setpriv", &user, "--clear-groups", "--"].map(OsStr::new));
         }
         command.extend([program.as_os_str(), "-q".as_ref(), configuration.as_os_str()]);
-        let watcher = watch(RUN, &command);
-        *self.watcher.lock().expect("no one panicked with it") = Some(Mutex::new(watcher));
-        let deadline = Instant::now() + PATIENCE;
+        let watcher = Watcher::start(RUN, &command);
+        *self.watcher.lock().expect("not poisoned") = Some(watcher);
+        let deadline = Instant::now() + START_TIMEOUT;
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(Instant::now() < deadline, "PgBouncer doesn't listen");
             std::thread::yield_now();
         }
-    }
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -121,5 +113,5 @@ fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_owned()]);
     let found = folders.map(|folder| folder.join("pgbouncer")).find(|file| file.is_file());
-    found.expect(HOW_TO_GET_IT)
+    found.expect(INSTALL_HELP)
 }

@@ -1,6 +1,6 @@
-//! Makes two tests of one scenario.
+//! Runs a scenario on both databases.
 
-/// Names scenarios, `async fn(&Database)`, each of which must hold on both databases.
+/// Defines two tests for each scenario, an `async fn(&Database)`.
 macro_rules! on_both_databases {
     ($($scenario:ident),+ $(,)?) => {
         mod on_sqlite {

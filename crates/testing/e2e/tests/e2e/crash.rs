@@ -1,4 +1,4 @@
-//! Services that are told to stop, and services that are shot.
+//! Services that get SIGTERM or SIGKILL.
 
 use e2e::proto::{EventRequest, EventResult, EventStatus};
 use e2e::{
@@ -17,7 +17,7 @@ use crate::rebuild_is_clean;
 
 on_both_databases!(
     killed_under_load_no_acknowledged_event_is_lost,
-    told_to_stop_under_load_everything_in_flight_is_answered,
+    terminated_under_load_every_request_in_flight_gets_a_response,
 );
 
 async fn killed_under_load_no_acknowledged_event_is_lost(database: &Database) {
@@ -35,14 +35,14 @@ async fn killed_under_load_no_acknowledged_event_is_lost(database: &Database) {
     }
     load.history().more_done(150).await;
     let history = load.stop().await;
-    history.print_figures("services killed three times");
+    history.print_summary("services killed three times");
     history.check(&rest.rest()).await;
     rest.stop().await;
     grpc.stop().await;
     rebuild_is_clean(database).await;
 }
 
-async fn told_to_stop_under_load_everything_in_flight_is_answered(database: &Database) {
+async fn terminated_under_load_every_request_in_flight_gets_a_response(database: &Database) {
     let mut rest = Service::start(Binary::Rest, &database.settings()).await;
     let mut grpc = Service::start(Binary::Grpc, &database.settings()).await;
     let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 8, 5);
@@ -54,13 +54,13 @@ async fn told_to_stop_under_load_everything_in_flight_is_answered(database: &Dat
 
     rest.signal(Signal::TERM);
     grpc.signal(Signal::TERM);
-    // The lines and messages that were read are answered though the client would send more.
+    // lines and messages that were read get a response although the request is incomplete
     let (status, answer) = lines.answer.await.unwrap();
     assert_eq!((status, &answer["processedCount"]), (200, &json!(1)), "{answer}");
     drop(lines.more);
     let end = stream.results.next().await.expect("a status, not just an end").unwrap_err();
     assert_eq!(end.code(), Code::Unavailable, "{end:?}");
-    // A request begun before is answered, by one word or the other.
+    // an incomplete request gets a response, either way
     let (status, answer) = half.finish().await;
     assert!(status == 200 || status == 503, "{status} {answer}");
     assert!(rest.exit(DEADLINE).await.success());
@@ -68,12 +68,12 @@ async fn told_to_stop_under_load_everything_in_flight_is_answered(database: &Dat
 
     let history = load.stop().await;
     rest.restart().await;
-    history.print_figures("services told to stop");
+    history.print_summary("services terminated");
     history.check(&rest.rest()).await;
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_the_wait() {
+async fn a_second_signal_ends_the_graceful_shutdown() {
     let mut rest = Service::start(Binary::Rest, &[]).await;
     let _unfinished = HalfRequest::send(&rest.rest(), "/api/v1/events", "application/json").await;
     rest.signal(Signal::TERM);
@@ -83,15 +83,15 @@ async fn a_second_signal_ends_the_wait() {
     rest.exit(ANSWER_DEADLINE).await;
 }
 
-/// A request whose first half has been taken by the service.
+/// A request of which the service has read the first half.
 struct HalfRequest {
     more: mpsc::Sender<Result<String, std::io::Error>>,
-    rest_of_it: String,
+    second_half: String,
     answer: JoinHandle<(u16, Value)>,
 }
 
 impl HalfRequest {
-    /// Sends an event and its new line, then half of a second one; of a single event its half.
+    /// Sends half of an event; for NDJSON a complete line before it.
     async fn send(rest: &Rest, path: &'static str, content_type: &'static str) -> Self {
         let (more, body) = mpsc::channel(4);
         let client = rest.clone();
@@ -107,23 +107,23 @@ impl HalfRequest {
             .await;
         }
         let second = SentEvent::new("Drained", "half", json!({"a": 1})).json().to_string();
-        let (half, rest_of_it) = second.split_at(second.len() / 2);
+        let (half, second_half) = second.split_at(second.len() / 2);
         more.send(Ok(half.to_owned())).await.unwrap();
-        // Taken out of the channel means handed to the connection.
+        // an empty channel: the data was passed to the connection
         more.reserve_many(more.max_capacity()).await.unwrap();
-        Self { more, rest_of_it: rest_of_it.to_owned(), answer }
+        Self { more, second_half: second_half.to_owned(), answer }
     }
 
-    /// Sends the other half and waits for the answer.
+    /// Sends the other half and waits for the response.
     async fn finish(self) -> (u16, Value) {
-        // The service may have answered already and hung up.
-        let _ = self.more.send(Ok(self.rest_of_it)).await;
+        // the service may have responded and closed the connection already
+        let _ = self.more.send(Ok(self.second_half)).await;
         drop(self.more);
         self.answer.await.unwrap()
     }
 }
 
-/// A stream whose first event has its result.
+/// A stream that has received the result of its first event.
 struct OpenStream {
     _more: mpsc::Sender<EventRequest>,
     results: Streaming<EventResult>,

@@ -1,4 +1,4 @@
-//! `examples/cars.py`, as the README's first minute runs it.
+//! `examples/cars.py`, as in the README's first minute.
 
 use std::path::Path;
 
@@ -8,23 +8,23 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::process::Command;
 
-/// Events that the script makes of 406 cars.
+/// Events of the script's 406 cars.
 const EVENTS: usize = 1962;
 
-/// Runs the script and returns what it printed.
+/// Runs the script and returns its output.
 async fn cars(arguments: &[&str]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/cars.py");
     let output = Command::new("python3").arg(script).args(arguments).output().await;
     let output = output.expect("python3 (3.8 or newer) runs examples/cars.py: install it");
     let printed = String::from_utf8(output.stdout).unwrap();
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}\n{printed}{complaints}", output.status);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{printed}{errors}", output.status);
     printed
 }
 
-/// Sends the cars in one way, which also checks every entity against the fold of the events; then
-/// once more, in another way, which must change nothing.
-async fn goes(way: &str, again: &str) {
+/// Sends the cars over one interface, which also checks every entity; then again over another, which
+/// must change nothing.
+async fn send(way: &str, again: &str) {
     let rest = Service::start(Binary::Rest, &[]).await;
     let url = format!("http://{}", rest.address());
     let printed = cars(&["--url", &url, "--way", way]).await;
@@ -34,23 +34,23 @@ async fn goes(way: &str, again: &str) {
 }
 
 #[tokio::test]
-async fn cars_go_as_single_posts() {
-    goes("single", "bulk").await;
+async fn cars_as_single_posts() {
+    send("single", "bulk").await;
 }
 
 #[tokio::test]
-async fn cars_go_as_bulk() {
-    goes("bulk", "ndjson").await;
+async fn cars_as_bulk() {
+    send("bulk", "ndjson").await;
 }
 
 #[tokio::test]
-async fn cars_go_as_ndjson() {
-    goes("ndjson", "single").await;
+async fn cars_as_ndjson() {
+    send("ndjson", "single").await;
 }
 
-/// The stream goes through the tests' own client, since grpcurl may be absent; the script judges.
+/// The stream is sent by the tests' client, since grpcurl may be missing; the script checks the result.
 #[tokio::test]
-async fn cars_go_as_a_grpc_stream() {
+async fn cars_as_a_grpc_stream() {
     let database = Database::sqlite();
     let (rest, grpc) = Service::start_both(&database.settings()).await;
     let lines = cars(&["--events"]).await;

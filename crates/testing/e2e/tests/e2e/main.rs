@@ -1,4 +1,4 @@
-//! The service as its users meet it: real processes, real databases, real faults.
+//! End-to-end tests: real processes, real databases, real faults.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests, and helpers that only tests call")]
 
 mod both_databases;
@@ -20,7 +20,7 @@ mod traces;
 use e2e::{Api, Binary, Database, History, Outcome, Record};
 use futures_util::{StreamExt, stream};
 
-/// Folds the log as an operator does after an accident, and expects that it explains every entity.
+/// Runs `rebuild`, and expects every entity to equal the fold of its log.
 async fn rebuild_is_clean(database: &Database) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Binary::Rest.command(folder.path(), &database.settings());
@@ -34,9 +34,9 @@ async fn rebuild_is_clean(database: &Database) {
     );
 }
 
-/// Whatever was refused, unknown or unheard may be sent again, and then is there, once.
-async fn send_again(history: &History, is_so: impl Fn(&Record) -> bool, api: &Api) {
-    let failures = history.take(is_so);
+/// Sends the matching events again; each must be acknowledged.
+async fn send_again(history: &History, matches: impl Fn(&Record) -> bool, api: &Api) {
+    let failures = history.take(matches);
     assert!(!failures.is_empty());
     let mut again = stream::iter(failures)
         .map(async |mut record| {

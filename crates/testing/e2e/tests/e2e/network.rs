@@ -1,9 +1,10 @@
-//! A bad network: between the services and PostgreSQL, and between clients and the services.
+//! A bad network between the services and PostgreSQL, and between clients and the services.
 
 use std::time::{Duration, Instant};
 
 use e2e::{
-    Api, Database, Grpc, Load, Outcome, Proxy, RECOVERY_DEADLINE, Record, Rest, Service, Weather,
+    Api, Database, Grpc, Load, NetworkConditions, Outcome, Proxy, RECOVERY_DEADLINE, Record, Rest,
+    Service,
 };
 
 use crate::send_again;
@@ -16,42 +17,42 @@ fn failed(record: &Record) -> bool {
     !done(record)
 }
 
-/// Latency, resets and half-open connections, one after the other.
+/// Latency, resets and stalled connections, one after the other.
 #[tokio::test]
 async fn a_bad_network_to_postgres_loses_nothing() {
     let database = Database::postgres().await;
-    let (proxy, url) = Proxy::before(database.url()).await;
+    let (proxy, url) = Proxy::for_database(database.url()).await;
     let settings = [("DATABASE_URL", url.as_str())];
     let (rest, grpc) = Service::start_both(&settings).await;
     let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 8, 5);
     load.history().more_done(100).await;
 
-    proxy.set(Weather { latency: Duration::from_millis(50), silent: false });
+    proxy.set(NetworkConditions::slow(Duration::from_millis(50)));
     load.history().more_done(100).await;
-    proxy.set(Weather::default());
+    proxy.set(NetworkConditions::default());
     for _ in 0..10 {
         proxy.reset();
         load.history().more_done(20).await;
     }
-    proxy.set(Weather { silent: true, ..Weather::default() });
-    load.history().more("answers though nothing passes", 40, failed).await;
-    proxy.set(Weather::default());
-    let healed = Instant::now();
+    proxy.set(NetworkConditions::stalled());
+    load.history().more("responses on a stalled network", 40, failed).await;
+    proxy.set(NetworkConditions::default());
+    let restored = Instant::now();
     for sender in [0, 1] {
         let served = |record: &Record| record.sender == sender && done(record);
-        load.history().more("events of each API after the silence", 20, served).await;
+        load.history().more("events of each API after the stall", 20, served).await;
     }
-    let recovery = healed.elapsed();
+    let recovery = restored.elapsed();
     assert!(recovery < RECOVERY_DEADLINE, "{recovery:?}");
 
     let history = load.stop().await;
-    history.print_figures(&format!("bad network to PostgreSQL, recovery {recovery:.2?}"));
+    history.print_summary(&format!("bad network to PostgreSQL, recovery {recovery:.2?}"));
     history.assert_all_answered();
     history.check(&rest.rest()).await;
 }
 
-/// Latency and resets between clients and both services. What got no answer is sent again, and then
-/// is there once: where the first try was stored, the second is told to be its duplicate.
+/// Latency and resets between clients and both services. Events without a response are sent again
+/// and are stored once: if the first attempt was stored, the second is a duplicate.
 #[tokio::test]
 async fn a_bad_network_to_the_clients_loses_nothing() {
     let database = Database::postgres().await;
@@ -62,31 +63,31 @@ async fn a_bad_network_to_the_clients_loses_nothing() {
     let load = Load::start(&apis, 8, 5);
     load.history().more_done(100).await;
 
-    let slow = Weather { latency: Duration::from_millis(30), silent: false };
+    let slow = NetworkConditions::slow(Duration::from_millis(30));
     proxies.iter().for_each(|proxy| proxy.set(slow));
     load.history().more_done(100).await;
     for round in 0..20 {
         proxies[round % 2].reset();
         load.history().more_done(20).await;
     }
-    proxies.iter().for_each(|proxy| proxy.set(Weather::default()));
+    proxies.iter().for_each(|proxy| proxy.set(NetworkConditions::default()));
     for sender in [0, 1] {
         let served = |record: &Record| record.sender == sender && done(record);
         load.history().more("events of each API after the resets", 20, served).await;
     }
 
     let history = load.stop().await;
-    history.print_figures("bad network to the clients");
-    let unheard = |record: &Record| matches!(record.outcome, Outcome::Silent(_));
+    history.print_summary("bad network to the clients");
+    let no_response = |record: &Record| matches!(record.outcome, Outcome::NoResponse(_));
     for sender in [0, 1] {
-        assert!(history.count(|record| record.sender == sender && unheard(record)) > 0);
+        assert!(history.count(|record| record.sender == sender && no_response(record)) > 0);
     }
     history.check(&rest.rest()).await;
-    send_again(&history, unheard, &rest.rest().into()).await;
+    send_again(&history, no_response, &rest.rest().into()).await;
     let stored_before =
         |record: &Record| matches!(record.outcome, Outcome::Done { duplicate: true, .. });
     let duplicates = history.count(stored_before);
-    println!("FIGURES of those without an answer {duplicates} were stored at the first try");
+    println!("FIGURES of those without a response {duplicates} were stored by the first attempt");
     assert!(duplicates > 0);
     history.check(&rest.rest()).await;
 }

@@ -1,4 +1,4 @@
-//! A PostgreSQL that goes away, and one that freezes, under load.
+//! A PostgreSQL that is stopped, killed or frozen under load.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use tokio::task::spawn_blocking;
 
 use crate::send_again;
 
-/// Events that each API must get through before the fault, and after it.
+/// Acknowledged events of each API before and after the fault.
 const SERVED: usize = 100;
-/// Refusals that each API must have given before the database comes back.
+/// Refusals of each API before the database is restored.
 const REFUSED: usize = 20;
 
 fn done(record: &Record) -> bool {
@@ -21,41 +21,41 @@ fn failed(record: &Record) -> bool {
     !done(record)
 }
 
-/// Both services under load on a server that the test may torment.
-struct Scene {
+/// Both services under load on a server of their own.
+struct Environment {
     server: Arc<Postgres>,
     rest: Service,
     grpc: Service,
     load: Load,
 }
 
-impl Scene {
+impl Environment {
     async fn new() -> Self {
         let server = Arc::new(spawn_blocking(Postgres::own).await.unwrap());
         let url = server.url("postgres");
         let (rest, grpc) = Service::start_both(&[("DATABASE_URL", &url)]).await;
         let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 8, 5);
-        let scene = Self { server, rest, grpc, load };
-        scene.each_api("events before the fault", SERVED, done).await;
-        scene
+        let environment = Self { server, rest, grpc, load };
+        environment.each_api("events before the fault", SERVED, done).await;
+        environment
     }
 
-    /// Does something to the server, off the runtime, which has a load to carry.
-    async fn torment(&self, act: fn(&Postgres)) {
+    /// Acts on the server, on a blocking thread.
+    async fn server(&self, act: fn(&Postgres)) {
         let server = Arc::clone(&self.server);
         spawn_blocking(move || act(&server)).await.unwrap();
     }
 
-    /// Waits until each API has given so many more such answers.
-    async fn each_api(&self, what: &str, n: usize, is_so: fn(&Record) -> bool) {
+    /// Waits until each API has this many more matching requests.
+    async fn each_api(&self, what: &str, n: usize, matches: fn(&Record) -> bool) {
         for sender in [0, 1] {
-            let is_so = |record: &Record| record.sender == sender && is_so(record);
-            self.load.history().more(what, n, is_so).await;
+            let matches = |record: &Record| record.sender == sender && matches(record);
+            self.load.history().more(what, n, matches).await;
         }
     }
 
-    /// Reads and health say what is so, in time.
-    async fn says_that_it_is_down(&self) {
+    /// Reads and health report the outage in time.
+    async fn assert_outage_is_reported(&self) {
         let rest = self.rest.rest();
         for path in ["/api/v1/entities/Car/car-1", "/api/v1/events/health", "/readyz"] {
             let start = std::time::Instant::now();
@@ -65,50 +65,50 @@ impl Scene {
         }
         let read = rest.http.get(rest.url("/api/v1/entities/Car/car-1")).send().await.unwrap();
         assert!(read.headers().contains_key("retry-after"));
-        assert_eq!(rest.get("/livez").await.0, 200, "the process itself is well");
+        assert_eq!(rest.get("/livez").await.0, 200, "the process itself is healthy");
         assert!(!self.grpc.grpc().ready().await);
     }
 }
 
 #[tokio::test]
 async fn postgres_stopped_and_started_under_load() {
-    let scene = Scene::new().await;
-    scene.torment(Postgres::stop).await;
-    scene.each_api("refusals", REFUSED, failed).await;
-    scene.says_that_it_is_down().await;
-    scene.torment(Postgres::start).await;
-    scene.each_api("events after the fault", SERVED, done).await;
-    let history = scene.load.stop().await;
-    history.print_figures("PostgreSQL stopped and started");
+    let environment = Environment::new().await;
+    environment.server(Postgres::stop).await;
+    environment.each_api("refusals", REFUSED, failed).await;
+    environment.assert_outage_is_reported().await;
+    environment.server(Postgres::start).await;
+    environment.each_api("events after the fault", SERVED, done).await;
+    let history = environment.load.stop().await;
+    history.print_summary("PostgreSQL stopped and started");
     history.assert_all_answered();
-    history.check(&scene.rest.rest()).await;
+    history.check(&environment.rest.rest()).await;
 }
 
 #[tokio::test]
 async fn postgres_killed_and_started_under_load() {
-    let scene = Scene::new().await;
-    scene.torment(Postgres::kill).await;
-    scene.each_api("refusals", REFUSED, failed).await;
-    scene.torment(Postgres::start).await;
-    scene.each_api("events after the fault", SERVED, done).await;
-    let history = scene.load.stop().await;
-    history.print_figures("PostgreSQL killed and started");
+    let environment = Environment::new().await;
+    environment.server(Postgres::kill).await;
+    environment.each_api("refusals", REFUSED, failed).await;
+    environment.server(Postgres::start).await;
+    environment.each_api("events after the fault", SERVED, done).await;
+    let history = environment.load.stop().await;
+    history.print_summary("PostgreSQL killed and started");
     history.assert_all_answered();
-    history.check(&scene.rest.rest()).await;
+    history.check(&environment.rest.rest()).await;
 }
 
 #[tokio::test]
 async fn postgres_frozen_and_thawed_under_load() {
-    let scene = Scene::new().await;
-    scene.torment(Postgres::freeze).await;
-    scene.each_api("answers in spite of the frost", REFUSED, failed).await;
-    scene.says_that_it_is_down().await;
-    scene.torment(Postgres::thaw).await;
-    scene.each_api("events after the fault", SERVED, done).await;
-    let history = scene.load.stop().await;
-    history.print_figures("PostgreSQL frozen and thawed");
+    let environment = Environment::new().await;
+    environment.server(Postgres::freeze).await;
+    environment.each_api("responses while frozen", REFUSED, failed).await;
+    environment.assert_outage_is_reported().await;
+    environment.server(Postgres::thaw).await;
+    environment.each_api("events after the fault", SERVED, done).await;
+    let history = environment.load.stop().await;
+    history.print_summary("PostgreSQL frozen and thawed");
     history.assert_all_answered();
-    history.check(&scene.rest.rest()).await;
-    send_again(&history, failed, &scene.rest.rest().into()).await;
-    history.check(&scene.rest.rest()).await;
+    history.check(&environment.rest.rest()).await;
+    send_again(&history, failed, &environment.rest.rest().into()).await;
+    history.check(&environment.rest.rest()).await;
 }

@@ -1,4 +1,4 @@
-//! Bad events among good ones, and more events than memory.
+//! Invalid events among valid ones, and more events than memory.
 
 use e2e::proto::EventStatus;
 use e2e::{Binary, Database, Rest, SentEvent, Service};
@@ -10,19 +10,19 @@ use crate::both_databases::on_both_databases;
 use crate::rebuild_is_clean;
 
 on_both_databases!(
-    poisoned_events_of_an_array_harm_no_neighbour,
-    poisoned_lines_harm_no_neighbour,
-    poisoned_messages_of_a_stream_harm_no_neighbour,
+    poisoned_events_of_an_array_affect_no_other,
+    poisoned_lines_affect_no_other,
+    poisoned_messages_of_a_stream_affect_no_other,
 );
 
 const NDJSON: &str = "application/x-ndjson";
 
-/// What each of [`poisoned`] gets.
+/// The status of each event of [`poisoned`].
 const STATUSES: [&str; 7] =
     ["processed", "invalid", "processed", "conflict", "duplicate", "invalid", "processed"];
 
-/// Good events on one entity with bad ones between them: an empty id, a reused uuid, a document
-/// that PostgreSQL's jsonb would refuse; and one that comes twice.
+/// Valid events for one entity and invalid ones between them: an empty id, a reused uuid, a document
+/// that jsonb would refuse; and one event twice.
 fn poisoned() -> Vec<SentEvent> {
     let good = |n: u64| SentEvent::new("Car", "car-1", json!({ format!("good{n}"): n }));
     let first = good(1);
@@ -48,13 +48,13 @@ fn statuses(answer: &Value) -> Vec<&str> {
     results.iter().map(|result| result["status"].as_str().unwrap()).collect()
 }
 
-async fn only_the_good_took_effect(rest: &Rest) {
+async fn assert_only_valid_events_applied(rest: &Rest) {
     let car = rest.entity("Car", "car-1").await;
     assert_eq!(car, (3, json!({"good1": 1, "good2": 2, "good3": 3})));
     assert_eq!(rest.entity("Loan", "loan-1").await, (1, json!({"a": {"b": 1}})));
 }
 
-async fn poisoned_events_of_an_array_harm_no_neighbour(database: &Database) {
+async fn poisoned_events_of_an_array_affect_no_other(database: &Database) {
     let rest = Service::start(Binary::Rest, &database.settings()).await;
     let events: Vec<_> = poisoned().iter().map(SentEvent::json).collect();
     let body = Value::Array(events).to_string();
@@ -62,10 +62,10 @@ async fn poisoned_events_of_an_array_harm_no_neighbour(database: &Database) {
     assert_eq!((status, statuses(&answer)), (200, STATUSES.to_vec()));
     assert_eq!(answer["success"], false);
     assert_eq!((&answer["processedCount"], &answer["failedCount"]), (&json!(4), &json!(3)));
-    only_the_good_took_effect(&rest.rest()).await;
+    assert_only_valid_events_applied(&rest.rest()).await;
 }
 
-async fn poisoned_lines_harm_no_neighbour(database: &Database) {
+async fn poisoned_lines_affect_no_other(database: &Database) {
     let rest = Service::start(Binary::Rest, &database.settings()).await;
     let mut lines: Vec<_> =
         poisoned().iter().map(|event| event.json().to_string().into_bytes()).collect();
@@ -79,11 +79,11 @@ async fn poisoned_lines_harm_no_neighbour(database: &Database) {
         rest.rest().post("/api/v1/events/bulk", NDJSON, lines.join(&b"\r\n"[..])).await;
     let expected = [&STATUSES[..], &["invalid", "invalid", "processed"]].concat();
     assert_eq!((status, statuses(&answer)), (200, expected));
-    only_the_good_took_effect(&rest.rest()).await;
+    assert_only_valid_events_applied(&rest.rest()).await;
     assert_eq!(rest.rest().entity("Car", "car-2").await, (1, json!({"last": true})));
 }
 
-async fn poisoned_messages_of_a_stream_harm_no_neighbour(database: &Database) {
+async fn poisoned_messages_of_a_stream_affect_no_other(database: &Database) {
     let (rest, grpc) = Service::start_both(&database.settings()).await;
     let messages: Vec<_> = poisoned().iter().map(SentEvent::message).collect();
     let results = grpc.grpc().client.stream_events(stream::iter(messages)).await.unwrap();
@@ -95,29 +95,29 @@ async fn poisoned_messages_of_a_stream_harm_no_neighbour(database: &Database) {
             EventStatus::Duplicate => "duplicate",
             EventStatus::Invalid => "invalid",
             EventStatus::Conflict => "conflict",
-            _ => "another",
+            _ => "other",
         })
         .collect();
     assert_eq!(words, STATUSES);
     assert!(results.iter().zip(0..).all(|(result, index)| result.index == index));
-    only_the_good_took_effect(&rest.rest()).await;
+    assert_only_valid_events_applied(&rest.rest()).await;
 }
 
-/// Lines of [`endless_lines`]: about 200 MB.
+/// About 200 MB.
 const LINES: usize = 2_000;
-/// Bytes of padding in each, in a field that the service ignores.
+/// Bytes of padding per line, in a field that the service ignores.
 const PADDING: usize = 90_000;
-/// Bytes that each adds to the log.
+/// Bytes per line that are stored in the log.
 const ATTRIBUTE: usize = 10_000;
-/// Memory that one such request may cost at most, all told.
-const MEMORY: u64 = 150 << 20;
+/// The memory limit of the service.
+const MAX_MEMORY: u64 = 150 << 20;
 
 #[tokio::test]
-async fn more_lines_than_memory_go_through_in_bounded_memory() {
+async fn more_lines_than_memory_are_processed_in_bounded_memory() {
     let database = Database::sqlite();
     let rest = Service::start(Binary::Rest, &database.settings()).await;
     let body = Body::wrap_stream(stream::iter((0..LINES).map(line)));
-    // No deadline for the whole: how fast it goes is not asked here.
+    // without a timeout: speed is not tested here
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = rest.rest().url("/api/v1/events/bulk?results=none");
     let answer = http.post(url).header("content-type", NDJSON).body(body).send().await.unwrap();
@@ -125,7 +125,7 @@ async fn more_lines_than_memory_go_through_in_bounded_memory() {
     assert_eq!(answer["processedCount"], LINES, "{answer}");
     assert_eq!(answer["success"], true, "{answer}");
     let peak = rest.peak_memory();
-    assert!(peak < MEMORY, "{} MiB at its peak", peak >> 20);
+    assert!(peak < MAX_MEMORY, "{} MiB at its peak", peak >> 20);
     let (version, _) = rest.rest().entity("Car", "car-7").await;
     assert_eq!(version, LINES as u64 / 20);
     rest.stop().await;

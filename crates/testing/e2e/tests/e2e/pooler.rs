@@ -40,14 +40,14 @@ async fn pgbouncer_restarted_under_load() {
         }
     }
     let history = load.stop().await;
-    history.print_figures("PgBouncer killed and started, three times");
+    history.print_summary("PgBouncer killed and started, three times");
     history.assert_all_answered();
     history.check(&rest.rest()).await;
     drop((rest, grpc));
-    rebuild_explains_all(database.url()).await;
+    assert_rebuild_is_clean(database.url()).await;
 }
 
-async fn rebuild_explains_all(url: &str) {
+async fn assert_rebuild_is_clean(url: &str) {
     let output = run(&["rebuild"], &[("DATABASE_URL", url)]).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
@@ -59,7 +59,7 @@ async fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
 }
 
 #[tokio::test]
-async fn the_command_line_says_what_to_do() {
+async fn errors_of_the_command_line_have_a_hint() {
     let bouncer = bouncer().await;
     let database = Postgres::shared().fresh_database().await;
     let url = bouncer.url(database.name());
@@ -71,9 +71,9 @@ async fn the_command_line_says_what_to_do() {
         (["rebuild"], &pooled[..], "leads to PostgreSQL itself"),
     ] {
         let output = run(&arguments, settings).await;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success());
-        assert!(said.contains("DATABASE_POOLER: ") && said.contains(hint), "{said}");
+        assert!(printed.contains("DATABASE_POOLER: ") && printed.contains(hint), "{printed}");
     }
     assert!(run(&["migrate"], &pooled).await.status.success());
 }

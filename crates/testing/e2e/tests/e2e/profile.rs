@@ -1,4 +1,4 @@
-//! CPU profiles, taken on the operators' port while clients write.
+//! CPU profiles, taken on the admin port under load.
 
 use std::io::Read;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::Value;
 const WRITERS: usize = 8;
 const ENTITIES: usize = 20;
 
-/// The part of pprof's `Profile` that a reader needs to name functions.
+/// The part of pprof's `Profile` with the names of functions.
 #[derive(Clone, PartialEq, Message)]
 struct Profile {
     #[prost(message, repeated, tag = "2")]
@@ -50,7 +50,7 @@ impl Profile {
     }
 }
 
-/// A service with a port for operators, on a database of its own.
+/// A service with an admin port, on its own database.
 struct Profiled {
     service: Service,
     admin: String,
@@ -75,11 +75,11 @@ impl Profiled {
         reqwest::get(url).await.unwrap()
     }
 
-    /// Asks for a minute's profile and waits until it is being made.
+    /// Requests a profile of a minute and waits until it is being taken.
     async fn begin(&self) -> tokio::task::JoinHandle<reqwest::Result<Response>> {
         let url = format!("http://{}/debug/pprof/profile?seconds=60", self.admin);
         let asked = tokio::spawn(async move {
-            // one of those that look whether it is being made may have come first
+            // one of the requests of the check below may have been first
             loop {
                 let answer = reqwest::get(&url).await?;
                 if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
@@ -87,7 +87,7 @@ impl Profiled {
                 }
             }
         });
-        eventually("a profile is being made", async || {
+        eventually("a profile is being taken", async || {
             self.profile("?seconds=1").await.status() == StatusCode::SERVICE_UNAVAILABLE
         })
         .await;
@@ -100,7 +100,7 @@ async fn a_profile_names_our_functions(binary: Binary, api: impl Fn(&Service) ->
     let load = Load::start(&[api(&profiled.service)], WRITERS, ENTITIES);
     load.history().more_done(WRITERS).await;
 
-    // a second's samples are few where the machine does other things too
+    // a second has few samples on a busy machine
     eventually("a profile that names our functions", async || {
         let answer = profiled.profile("?seconds=1").await;
         assert_eq!(answer.status(), StatusCode::OK);
@@ -125,17 +125,17 @@ async fn a_profile_names_our_functions(binary: Binary, api: impl Fn(&Service) ->
 }
 
 #[tokio::test]
-async fn a_profile_of_rest_names_our_functions_and_no_request_is_torn() {
+async fn a_profile_of_rest_names_our_functions_and_no_request_fails() {
     a_profile_names_our_functions(Binary::Rest, |service| service.rest().into()).await;
 }
 
 #[tokio::test]
-async fn a_profile_of_grpc_names_our_functions_and_no_request_is_torn() {
+async fn a_profile_of_grpc_names_our_functions_and_no_request_fails() {
     a_profile_names_our_functions(Binary::Grpc, |service| service.grpc().into()).await;
 }
 
 #[tokio::test]
-async fn one_profile_at_a_time_and_one_that_nobody_waits_for_ends() {
+async fn one_profile_at_a_time_and_an_aborted_request_ends_it() {
     let profiled = Profiled::start(Binary::Rest).await;
     let asked = profiled.begin().await;
     let refused = profiled.profile("").await;
@@ -146,7 +146,7 @@ async fn one_profile_at_a_time_and_one_that_nobody_waits_for_ends() {
     assert_eq!(problem["type"], "urn:producer:problem:unavailable");
 
     asked.abort();
-    eventually("the next profile is made", async || {
+    eventually("the next profile is taken", async || {
         profiled.profile("?seconds=1").await.status() == StatusCode::OK
     })
     .await;
@@ -158,12 +158,12 @@ async fn a_service_that_is_stopped_does_not_wait_for_a_profile() {
     let mut profiled = Profiled::start(Binary::Rest).await;
     let _asked = profiled.begin().await;
     profiled.service.signal(e2e::Signal::TERM);
-    // closing may take 2 s, and slack
+    // closing may take 2 s, plus slack
     assert!(profiled.service.exit(Duration::from_secs(4)).await.success());
 }
 
 #[tokio::test]
-async fn a_wish_that_cannot_be_granted_is_told() {
+async fn invalid_parameters_are_refused() {
     let profiled = Profiled::start(Binary::Rest).await;
     for (query, word) in [
         ("?seconds=0", "seconds"),

@@ -1,4 +1,4 @@
-//! The log pruned while services run, and while pruning is shot.
+//! Pruning under load, and pruning that is killed.
 
 use e2e::{Binary, DEADLINE, Database, Load, Outcome, Rest, SentEvent, Service, eventually};
 use serde_json::json;
@@ -9,8 +9,8 @@ use crate::both_databases::on_both_databases;
 use crate::rebuild_is_clean;
 
 on_both_databases!(
-    pruned_under_load_by_two_at_once_no_update_is_lost,
-    pruning_that_is_shot_leaves_a_log_that_explains_everything,
+    concurrent_pruning_under_load_loses_no_update,
+    killed_pruning_leaves_a_consistent_log,
 );
 
 fn prune(database: &Database, folder: &tempfile::TempDir, older_than: &str) -> Command {
@@ -19,7 +19,7 @@ fn prune(database: &Database, folder: &tempfile::TempDir, older_than: &str) -> C
     command
 }
 
-/// Prunes as an operator does, and returns what was printed.
+/// Runs `prune` and returns its output.
 async fn pruned(database: &Database, older_than: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let output = prune(database, &folder, older_than).output().await.unwrap();
@@ -29,7 +29,7 @@ async fn pruned(database: &Database, older_than: &str) -> String {
     text
 }
 
-async fn pruned_under_load_by_two_at_once_no_update_is_lost(database: &Database) {
+async fn concurrent_pruning_under_load_loses_no_update(database: &Database) {
     let (rest, grpc) = Service::start_both(&database.settings()).await;
     let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 8, 5);
     for _ in 0..4 {
@@ -37,7 +37,7 @@ async fn pruned_under_load_by_two_at_once_no_update_is_lost(database: &Database)
         tokio::join!(pruned(database, "200ms"), pruned(database, "1ms"));
     }
     let history = load.stop().await;
-    history.print_figures("pruned under load");
+    history.print_summary("pruned under load");
     history.check_states(&rest.rest()).await;
     pruned(database, "1ms").await;
     for record in history.records().iter().take(20) {
@@ -49,11 +49,11 @@ async fn pruned_under_load_by_two_at_once_no_update_is_lost(database: &Database)
     rebuild_is_clean(database).await;
 }
 
-/// Entities with as many events each, so many that pruning them takes a while.
+/// Entities, and events for each: enough that pruning takes a while.
 const ENTITIES: usize = 120;
 const EVENTS: usize = 60;
 
-async fn pruning_that_is_shot_leaves_a_log_that_explains_everything(database: &Database) {
+async fn killed_pruning_leaves_a_consistent_log(database: &Database) {
     let rest = Service::start(Binary::Rest, &database.settings()).await;
     let (first, last) = fill(&rest.rest()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -61,7 +61,7 @@ async fn pruning_that_is_shot_leaves_a_log_that_explains_everything(database: &D
     let client = rest.rest();
     eventually("the first event is pruned", async || status(&client, &first).await == 404).await;
     pruning.kill().await.unwrap();
-    assert_eq!(status(&client, &last).await, 200, "it was shot in the middle");
+    assert_eq!(status(&client, &last).await, 200, "it was killed before its end");
     rebuild_is_clean(database).await;
 
     let text = pruned(database, "1ms").await;
@@ -81,7 +81,7 @@ async fn status(rest: &Rest, event: &SentEvent) -> u16 {
     rest.get(&format!("/api/v1/events/{}", event.uuid)).await.0
 }
 
-/// Fills the log; returns events of the first and of the last entity in the order of keys.
+/// Fills the log; returns an event of the first and one of the last entity in the order of keys.
 async fn fill(rest: &Rest) -> (SentEvent, SentEvent) {
     let events: Vec<_> = (0..EVENTS * ENTITIES)
         .map(|n| {

@@ -1,4 +1,4 @@
-//! TLS of the services themselves, as clients of either API and operators meet it.
+//! TLS of the services, for clients of both APIs and for operators.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ async fn start(binary: Binary, files: &CertificateFiles) -> Service {
     Service::start(binary, &settings).await
 }
 
-/// What `/readyz` answers to a client that trusts this certificate alone.
+/// The response of `/readyz` to a client that trusts only this certificate.
 async fn readyz(address: SocketAddr, trusted: &Certificate) -> std::io::Result<String> {
     let mut connection = trusted.connect(address).await?;
     let request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -29,25 +29,25 @@ async fn readyz(address: SocketAddr, trusted: &Certificate) -> std::io::Result<S
 }
 
 #[tokio::test]
-async fn rest_serves_over_tls_and_says_so() {
+async fn rest_serves_over_tls_and_logs_it() {
     let certificate = Certificate::new();
     let files = CertificateFiles::new(&certificate);
     let service = start(Binary::Rest, &files).await;
     assert!(service.log_tail().contains(r#""scheme":"https""#), "{}", service.log_tail());
     let answer = readyz(service.address(), &certificate).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(readyz(service.address(), &Certificate::new()).await.is_err(), "not who it trusts");
+    assert!(readyz(service.address(), &Certificate::new()).await.is_err(), "another certificate");
 
     let health = service.healthcheck().await;
     assert!(health.status.success(), "{health:?}");
     service.signal(e2e::Signal::STOP);
     let health = service.healthcheck().await;
-    assert_eq!(health.status.code(), Some(1), "one that stands still isn't ready");
+    assert_eq!(health.status.code(), Some(1), "a stopped process isn't ready");
     service.signal(e2e::Signal::CONT);
     service.stop().await;
 }
 
-/// The client that everybody has, by both versions of HTTP.
+/// With both versions of HTTP.
 #[tokio::test]
 async fn curl_posts_over_tls() {
     let certificate = Certificate::new();
@@ -60,7 +60,7 @@ async fn curl_posts_over_tls() {
         curl.args(["--silent", "--show-error", flag, "--write-out", " %{http_version}"]);
         curl.arg("--cacert").arg(files.cert()).args(["--noproxy", "*", "--json", &event, &url]);
         let output = match curl.output().await {
-            // then the clients of the other tests must do
+            // not installed: the other tests have their own clients
             Err(error) if error.kind() == ErrorKind::NotFound => return,
             output => output.unwrap(),
         };
@@ -93,7 +93,7 @@ async fn grpc_serves_over_tls() {
     assert_eq!(answer.entities[0].version, 1);
     let request = HealthRequest { service: String::new() };
     assert!(client.health_check(request).await.unwrap().into_inner().healthy);
-    assert!(grpc(service.address(), &Certificate::new()).await.is_none(), "not who it trusts");
+    assert!(grpc(service.address(), &Certificate::new()).await.is_none(), "another certificate");
     let health = service.healthcheck().await;
     assert!(health.status.success(), "{health:?}");
     drop(client);
@@ -101,14 +101,14 @@ async fn grpc_serves_over_tls() {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_once_its_key_is_there() {
+async fn a_renewed_certificate_is_used_once_its_key_matches() {
     let (old, new) = (Certificate::new(), Certificate::new());
     let files = CertificateFiles::new(&old);
     let service = start(Binary::Rest, &files).await;
     let address = service.address();
     let mut open = old.connect(address).await.unwrap();
     open.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    assert_ne!(open.read_buf(&mut Vec::with_capacity(9)).await.unwrap(), 0, "an answer begins");
+    assert_ne!(open.read_buf(&mut Vec::with_capacity(9)).await.unwrap(), 0, "a response starts");
 
     files.write_cert(&new);
     let stays = "the certificate before it stays";
@@ -117,7 +117,7 @@ async fn a_renewed_certificate_is_shown_once_its_key_is_there() {
     assert!(readyz(address, &old).await.is_ok());
 
     files.write_key(&new);
-    eventually("the new one is shown", async || readyz(address, &new).await.is_ok()).await;
+    eventually("the new certificate is used", async || readyz(address, &new).await.is_ok()).await;
     assert!(readyz(address, &old).await.is_err());
     assert!(service.healthcheck().await.status.success());
 
@@ -126,12 +126,12 @@ async fn a_renewed_certificate_is_shown_once_its_key_is_there() {
     let mut answer = String::new();
     open.read_to_string(&mut answer).await.unwrap();
     let answers = answer.matches("\r\n\r\n{").count();
-    assert_eq!(answers, 2, "a connection from before goes on: {answer}");
+    assert_eq!(answers, 2, "an open connection continues: {answer}");
     service.stop().await;
 }
 
 #[tokio::test]
-async fn the_operators_port_stays_plain() {
+async fn the_admin_port_has_no_tls() {
     let files = CertificateFiles::new(&Certificate::new());
     let mut settings = files.settings().to_vec();
     settings.push(("ADMIN_PORT", "0".to_owned()));

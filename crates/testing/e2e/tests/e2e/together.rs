@@ -8,16 +8,16 @@ use crate::both_databases::on_both_databases;
 use crate::rebuild_is_clean;
 
 on_both_databases!(
-    both_apis_under_load_lose_nothing_and_starve_neither,
+    both_apis_under_load_lose_nothing_and_none_starves,
     the_same_event_through_both_apis_takes_effect_once,
     writers_in_two_processes_on_one_entity_lose_no_update,
     one_event_forty_times_at_once_takes_effect_once,
 );
 
-/// Events that each of two APIs must get through while the other one writes too.
+/// Acknowledged events of each of two APIs that write at the same time.
 const EACH: usize = 250;
 
-async fn both_apis_under_load_lose_nothing_and_starve_neither(database: &Database) {
+async fn both_apis_under_load_lose_nothing_and_none_starves(database: &Database) {
     let (rest, grpc) = Service::start_both(&database.settings()).await;
     let load = Load::start(&[rest.rest().into(), grpc.grpc().into()], 8, 5);
     for sender in [0, 1] {

@@ -1,4 +1,4 @@
-//! Clients that abuse the services, beside neighbours that are served all the while.
+//! Clients that abuse the services, while other clients must be served.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,18 +16,18 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// What a service under abuse may hold in memory.
-const MEMORY: u64 = 300 << 20;
+/// The memory limit of a service under abuse.
+const MAX_MEMORY: u64 = 300 << 20;
 
-/// Both services, and neighbours at work.
-pub(crate) struct Scene {
+/// Both services, under the load of other clients.
+pub(crate) struct Environment {
     pub(crate) rest: Service,
     pub(crate) grpc: Service,
     pub(crate) load: Load,
     _database: Database,
 }
 
-impl Scene {
+impl Environment {
     pub(crate) async fn new() -> Self {
         let database = Database::postgres().await;
         let (rest, grpc) = Service::start_both(&database.settings()).await;
@@ -36,49 +36,50 @@ impl Scene {
         Self { rest, grpc, load, _database: database }
     }
 
-    /// Nobody waited long, nothing was refused, and memory stayed within its bound.
-    pub(crate) async fn judge(self, what: &str) {
+    /// Checks that no other client waited long, no event was refused, and memory stayed below the
+    /// limit.
+    pub(crate) async fn check(self, what: &str) {
         self.load.history().more_done(40).await;
         let history = self.load.stop().await;
         let memory = [self.rest.peak_memory(), self.grpc.peak_memory()];
         let [rest, grpc] = memory.map(|bytes| bytes >> 20);
-        history.print_figures(&format!("{what} (memory at most {rest} and {grpc} MiB)"));
+        history.print_summary(&format!("{what} (memory at most {rest} and {grpc} MiB)"));
         history.assert_all_done();
         let longest = history.records().iter().map(|record| record.took).max().unwrap();
         assert!(longest < NEIGHBOUR_DEADLINE, "{longest:?}");
-        assert!(memory.into_iter().all(|bytes| bytes < MEMORY), "{rest} and {grpc} MiB");
+        assert!(memory.into_iter().all(|bytes| bytes < MAX_MEMORY), "{rest} and {grpc} MiB");
         history.check(&self.rest.rest()).await;
     }
 }
 
 const IDLE: usize = 5_000;
-const DRIBBLING: usize = 200;
+const TRICKLING: usize = 200;
 
-/// 10,000 connections that say nothing and 400 that say a byte now and then, half of them to each
+/// 10,000 connections that send nothing and 400 that send a byte now and then, half of them to each
 /// service.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_and_dribbling_connections() {
+async fn idle_and_trickling_connections() {
     let files = Some(20_000);
     setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })
         .expect("20,000 open files: root may have them");
-    let scene = Scene::new().await;
-    let (mut idle, mut dribbling) = (Vec::new(), JoinSet::new());
-    for address in [scene.rest.address(), scene.grpc.address()] {
+    let environment = Environment::new().await;
+    let (mut idle, mut trickling) = (Vec::new(), JoinSet::new());
+    for address in [environment.rest.address(), environment.grpc.address()] {
         for _ in 0..IDLE {
             idle.push(TcpStream::connect(address).await.unwrap());
         }
-        for _ in 0..DRIBBLING {
-            dribbling.spawn(dribble(address));
+        for _ in 0..TRICKLING {
+            trickling.spawn(trickle(address));
         }
     }
-    scene.load.history().more_done(100).await;
-    // until the services have cut them all off, at HEADER_TIMEOUT
-    while timeout(2 * DEADLINE, dribbling.join_next()).await.expect("it is cut off").is_some() {}
-    scene.judge("10,000 idle connections, 400 dribbling").await;
+    environment.load.history().more_done(100).await;
+    // until the services have closed them all, at HEADER_TIMEOUT
+    while timeout(2 * DEADLINE, trickling.join_next()).await.expect("it is closed").is_some() {}
+    environment.check("10,000 idle connections, 400 trickling").await;
     drop(idle);
 }
 
-async fn dribble(address: SocketAddr) {
+async fn trickle(address: SocketAddr) {
     let mut connection = TcpStream::connect(address).await.unwrap();
     loop {
         if connection.write_all(b"G").await.is_err() {
@@ -88,21 +89,21 @@ async fn dribble(address: SocketAddr) {
     }
 }
 
-/// HTTP/2 streams opened and reset at once, as fast as they go, over connection after connection.
+/// HTTP/2 streams that are opened and reset immediately, at full speed, on many connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http2_reset_floods() {
-    let scene = Scene::new().await;
+    let environment = Environment::new().await;
     let mut floods = JoinSet::new();
-    for address in [scene.rest.address(), scene.grpc.address()] {
+    for address in [environment.rest.address(), environment.grpc.address()] {
         for _ in 0..10 {
             floods.spawn(flood(address));
         }
     }
     let resets: usize = floods.join_all().await.into_iter().sum();
-    scene.judge(&format!("{resets} HTTP/2 streams reset")).await;
+    environment.check(&format!("{resets} HTTP/2 streams reset")).await;
 }
 
-/// Returns how many streams the service took before it ended the connection.
+/// Returns the number of streams until the service closed the connection.
 async fn flood(address: SocketAddr) -> usize {
     let socket = TcpStream::connect(address).await.unwrap();
     let Ok((mut client, connection)) = h2::client::handshake(socket).await else { return 0 };
@@ -121,32 +122,32 @@ async fn flood(address: SocketAddr) -> usize {
     resets
 }
 
-/// Clients that ask for far more than they read: nothing.
+/// Clients that request much and read nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_read_nothing() {
     const CLIENTS: usize = 100;
-    const ASKED: usize = 10;
+    const REQUESTS: usize = 10;
     const SIZE: usize = 900_000;
-    let scene = Scene::new().await;
+    let environment = Environment::new().await;
     let large = SentEvent::new("Large", "one", json!({"text": "x".repeat(SIZE)}));
-    assert!(matches!(scene.rest.rest().send(&large).await, Outcome::Done { .. }));
+    assert!(matches!(environment.rest.rest().send(&large).await, Outcome::Done { .. }));
     let request = "GET /api/v1/entities/Large/one HTTP/1.1\r\nhost: test\r\n\r\n";
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        let mut client = TcpStream::connect(scene.rest.address()).await.unwrap();
-        client.write_all(request.repeat(ASKED).as_bytes()).await.unwrap();
+        let mut client = TcpStream::connect(environment.rest.address()).await.unwrap();
+        client.write_all(request.repeat(REQUESTS).as_bytes()).await.unwrap();
         clients.push(client);
     }
-    scene.load.history().more_done(100).await;
-    let asked = CLIENTS * ASKED * SIZE >> 20;
-    // what they still wait for would keep the judge's own reads waiting
+    environment.load.history().more_done(100).await;
+    let requested = CLIENTS * REQUESTS * SIZE >> 20;
+    // their pending responses would delay the reads of the check
     drop(clients);
-    scene.judge(&format!("{CLIENTS} clients ask for {asked} MiB and read nothing")).await;
+    environment.check(&format!("{CLIENTS} clients request {requested} MiB and read nothing")).await;
 }
 
 const MIB: usize = 1 << 20;
 
-/// So many mebibytes of zeros as gzip: the same deflate block again and again.
+/// Mebibytes of zeros as gzip: one deflate block repeated.
 fn gzip_bomb(mib: usize) -> Bytes {
     let mut bomb = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     let mut block = Vec::with_capacity(64 << 10);
@@ -157,7 +158,7 @@ fn gzip_bomb(mib: usize) -> Bytes {
     bomb.into()
 }
 
-/// The same as zstd: blocks of one byte that is to be repeated (RFC 8878, 3.1.1).
+/// The same as zstd: RLE blocks (RFC 8878, 3.1.1).
 fn zstd_bomb(mib: usize) -> Bytes {
     const BLOCK: u32 = 128 << 10;
     let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0x68];
@@ -168,8 +169,8 @@ fn zstd_bomb(mib: usize) -> Bytes {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bombs_nesting_and_endless_lines() {
-    let scene = Scene::new().await;
-    let rest = scene.rest.rest();
+    let environment = Environment::new().await;
+    let rest = environment.rest.rest();
     let bombs: [(&str, fn(usize) -> Bytes); 2] = [("gzip", gzip_bomb), ("zstd", zstd_bomb)];
     let single = ("/api/v1/events", "application/json");
     let lines = ("/api/v1/events/bulk", "application/x-ndjson");
@@ -184,7 +185,7 @@ async fn bombs_nesting_and_endless_lines() {
         for status in join_all(singles).await {
             assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{encoding}");
         }
-        // read to its end, since a line that is too long is an item
+        // read to the end, because a line that is too long is an item
         let line = bomb(128);
         let bulks = (0..4).map(|_| send(lines, encoding, line.clone().into()));
         for status in join_all(bulks).await {
@@ -200,5 +201,5 @@ async fn bombs_nesting_and_endless_lines() {
     for status in join_all((0..4).map(|_| send(lines, "identity", long()))).await {
         assert_eq!(status, StatusCode::OK);
     }
-    scene.judge("gzip and zstd bombs of 1 GiB, nesting, lines of 64 MiB").await;
+    environment.check("gzip and zstd bombs of 1 GiB, nesting, lines of 64 MiB").await;
 }

@@ -1,4 +1,4 @@
-//! Disks that are full.
+//! Full disks.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use test_support::Postgres;
 use tokio::task::spawn_blocking;
 
-use crate::{failed, judge, recovery};
+use crate::{failed, recovery, stop_and_check};
 
-/// A small disk, gone when dropped.
+/// A small disk, unmounted when dropped.
 struct Disk(TempDir);
 
 impl Disk {
@@ -36,13 +36,13 @@ impl Disk {
         self.path().join("ballast")
     }
 
-    /// Takes all the space that is left.
+    /// Uses all free space.
     fn fill(&self) {
         let mut file = File::create(self.ballast()).unwrap();
         while file.write_all(&[0; 4096]).is_ok() {}
     }
 
-    fn make_room(&self) {
+    fn free(&self) {
         fs::remove_file(self.ballast()).unwrap();
     }
 }
@@ -67,20 +67,21 @@ async fn sqlite_on_a_full_disk_refuses_reads_on_and_recovers() {
     let (version, _) = rest.rest().entity("Car", "car-1").await;
     assert!(version > 0, "reads go on");
     assert_eq!(rest.rest().get("/livez").await.0, 200);
-    disk.make_room();
+    disk.free();
     let recovery = recovery(&load, 2).await;
-    judge(load, &rest.rest(), &format!("disk full under SQLite, recovery {recovery:.2?}")).await;
+    stop_and_check(load, &rest.rest(), &format!("disk full under SQLite, recovery {recovery:.2?}"))
+        .await;
     drop((rest, grpc));
 }
 
 #[tokio::test]
 async fn postgres_on_a_full_disk_refuses_and_recovers() {
     let stopped = full_disk_under_postgres(72, Postgres::own_in, false).await;
-    assert!(!stopped, "a table that can't grow is a statement's error");
+    assert!(!stopped, "only the statement fails if a table can't grow");
 }
 
 #[tokio::test]
-async fn postgres_without_room_for_its_log_stops_itself_and_is_waited_for() {
+async fn postgres_without_space_for_its_wal_stops_and_the_services_recover() {
     let with_wal_in = |disk: &Path| {
         let wal = disk.join("wal");
         fs::create_dir(&wal).unwrap();
@@ -89,7 +90,7 @@ async fn postgres_without_room_for_its_log_stops_itself_and_is_waited_for() {
     full_disk_under_postgres(24, with_wal_in, true).await;
 }
 
-/// Returns whether the server has stopped; where it is to, that is waited for.
+/// Returns whether the server has stopped. If it `stops`, waits for that.
 async fn full_disk_under_postgres(
     mib: usize,
     make: impl FnOnce(&Path) -> Postgres + Send + 'static,
@@ -108,11 +109,11 @@ async fn full_disk_under_postgres(
     disk.fill();
     load.history().more("refusals", 40, failed).await;
     if stops {
-        eventually("the server stops itself", async || !server.runs()).await;
+        eventually("the server stops", async || !server.runs()).await;
     }
     let stopped = !server.runs();
     assert_eq!(rest.rest().get("/livez").await.0, 200);
-    disk.make_room();
+    disk.free();
     if stopped {
         let server = Arc::clone(&server);
         spawn_blocking(move || server.start()).await.unwrap();
@@ -120,7 +121,7 @@ async fn full_disk_under_postgres(
     let recovery = recovery(&load, 2).await;
     let what =
         format!("disk full under PostgreSQL (stopped itself: {stopped}), recovery {recovery:.2?}");
-    judge(load, &rest.rest(), &what).await;
+    stop_and_check(load, &rest.rest(), &what).await;
     drop((rest, grpc, server));
     stopped
 }

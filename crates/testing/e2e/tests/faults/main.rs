@@ -1,4 +1,4 @@
-//! Faults that need root or minutes: `make test-faults`. What each saw is printed in one line.
+//! Faults that need root or minutes: `make test-faults`. Each test prints its results in one line.
 #![expect(clippy::unwrap_used, reason = "tests, and helpers that only tests call")]
 
 mod abuse;
@@ -19,7 +19,7 @@ fn failed(record: &Record) -> bool {
     !done(record)
 }
 
-/// Waits until every API serves again, and returns how long that took.
+/// Waits until every API acknowledges events again; returns the time that took.
 async fn recovery(load: &Load, apis: usize) -> Duration {
     let start = Instant::now();
     for sender in 0..apis {
@@ -31,10 +31,10 @@ async fn recovery(load: &Load, apis: usize) -> Duration {
     took
 }
 
-/// Ends the load and holds what was heard against what is stored.
-async fn judge(load: Load, rest: &Rest, what: &str) -> std::sync::Arc<History> {
+/// Stops the load and compares its history with what is stored.
+async fn stop_and_check(load: Load, rest: &Rest, what: &str) -> std::sync::Arc<History> {
     let history = load.stop().await;
-    history.print_figures(what);
+    history.print_summary(what);
     history.assert_all_answered();
     history.check(rest).await;
     history

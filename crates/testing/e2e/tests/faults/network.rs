@@ -1,11 +1,11 @@
-//! Clients whose network, or whose reading, is so slow that it may as well be gone.
+//! Clients that are so slow, or whose network is, that the service must give up on them.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use e2e::proto::event_service_client::EventServiceClient;
-use e2e::{DEADLINE, Database, Outcome, Proxy, SentEvent, Service, Weather};
+use e2e::{DEADLINE, Database, NetworkConditions, Outcome, Proxy, SentEvent, Service};
 use futures_util::future::join_all;
 use futures_util::stream;
 use h2::client::{ResponseFuture, SendRequest};
@@ -15,16 +15,16 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
-use crate::abuse::Scene;
+use crate::abuse::Environment;
 
 /// Half-open connections of each kind.
 const OF_EACH_KIND: usize = 25;
-/// HTTP/2's keepalive: a silent peer is asked after 20 s, and has 20 s to answer. And some slack.
-const GIVEN_UP: Duration = Duration::from_secs(45);
-/// A peer that takes nothing is dead after 60 s. And some slack.
-const DEAD: Duration = Duration::from_secs(75);
+/// HTTP/2's keepalive: a ping after 20 s, and 20 s for its response. Plus slack.
+const KEEPALIVE_DEADLINE: Duration = Duration::from_secs(45);
+/// A client that reads nothing is closed after 60 s. Plus slack.
+const WRITE_DEADLINE: Duration = Duration::from_secs(75);
 
-/// Connections in every state, behind which the network goes silent: each is given up in time.
+/// Connections in every state on a stalled network: each is closed in time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_open_connections_to_the_services() {
     let database = Database::postgres().await;
@@ -47,16 +47,16 @@ async fn half_open_connections_to_the_services() {
     let open = || (rest.connections(), grpc.connections());
     assert!(open().0 > 2 * OF_EACH_KIND && open().1 >= OF_EACH_KIND, "{:?}", open());
 
-    let silence = Weather { silent: true, ..Weather::default() };
-    to_rest.set(silence);
-    to_grpc.set(silence);
-    let silent = Instant::now();
+    let stalled = NetworkConditions::stalled();
+    to_rest.set(stalled);
+    to_grpc.set(stalled);
+    let start = Instant::now();
     while open() != (0, 0) {
-        assert!(silent.elapsed() < GIVEN_UP, "REST and gRPC still hold {:?}", open());
+        assert!(start.elapsed() < KEEPALIVE_DEADLINE, "REST and gRPC still have {:?}", open());
         sleep(Duration::from_millis(100)).await;
     }
-    let took = silent.elapsed();
-    println!("FIGURES {} half-open connections, given up within {took:.2?}", 5 * OF_EACH_KIND);
+    let took = start.elapsed();
+    println!("FIGURES {} half-open connections, closed within {took:.2?}", 5 * OF_EACH_KIND);
     for api in [rest.rest().into(), e2e::Api::from(grpc.grpc())] {
         let event = SentEvent::new("Car", "car-1", json!({}));
         assert!(matches!(api.send(&event).await, Outcome::Done { .. }));
@@ -64,10 +64,10 @@ async fn half_open_connections_to_the_services() {
     drop((http1, http2));
 }
 
-/// A connection and what keeps its stream open.
+/// A connection, and the handles that keep its stream open.
 type OpenStream = (SendRequest<Bytes>, ResponseFuture, h2::SendStream<Bytes>);
 
-/// An HTTP/2 connection with a request that has begun.
+/// Opens an HTTP/2 connection with an incomplete request.
 async fn open_stream(address: SocketAddr, path: &str) -> OpenStream {
     let socket = TcpStream::connect(address).await.unwrap();
     let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
@@ -81,19 +81,18 @@ async fn open_stream(address: SocketAddr, path: &str) -> OpenStream {
     (client, answer, body)
 }
 
-/// Clients that send a large bulk call each, half of whom read its answer drop by drop, and half
-/// nothing of it.
+/// Clients with a large bulk request each. Half of them read the response slowly, half not at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_readers_of_bulk_answers() {
+async fn slow_readers_of_bulk_responses() {
     const CLIENTS: usize = 20;
-    let scene = Scene::new().await;
+    let environment = Environment::new().await;
     let lines = "{\"eventHeader\":{},\"eventBody\":{}}\n".repeat(10_000);
     let head = "POST /api/v1/events/bulk HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson";
     let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{lines}", lines.len());
-    let neighbours = scene.rest.connections();
+    let before = environment.rest.connections();
     let (mut silent, mut slow) = (Vec::new(), JoinSet::new());
     for place in 0..CLIENTS {
-        let mut client = with_a_small_buffer(scene.rest.address()).await;
+        let mut client = with_a_small_buffer(environment.rest.address()).await;
         client.write_all(request.as_bytes()).await.unwrap();
         if place % 2 == 0 {
             silent.push(client);
@@ -105,18 +104,18 @@ async fn slow_readers_of_bulk_answers() {
         client.peek(&mut [0]).await.unwrap();
     }
     let begin = Instant::now();
-    scene.load.history().more_done(100).await;
-    // those that take drops are served on; those that take nothing are dead
-    while scene.rest.connections() > neighbours + CLIENTS / 2 {
-        assert!(begin.elapsed() < DEAD, "{} are open", scene.rest.connections());
+    environment.load.history().more_done(100).await;
+    // slow readers are still served; those that read nothing are closed
+    while environment.rest.connections() > before + CLIENTS / 2 {
+        assert!(begin.elapsed() < WRITE_DEADLINE, "{} are open", environment.rest.connections());
         sleep(Duration::from_millis(100)).await;
     }
     let ended = begin.elapsed();
     slow.shutdown().await;
     drop(silent);
-    scene
-        .judge(&format!(
-            "{CLIENTS} slow readers of bulk answers, the deadest gone after {ended:.0?}"
+    environment
+        .check(&format!(
+            "{CLIENTS} slow readers of bulk responses, those that read nothing closed after {ended:.0?}"
         ))
         .await;
 }
@@ -128,44 +127,44 @@ async fn with_a_small_buffer(address: SocketAddr) -> TcpStream {
 }
 
 async fn read_slowly(mut client: TcpStream) {
-    let mut drop_by_drop = interval(Duration::from_secs(1));
+    let mut pace = interval(Duration::from_secs(1));
     let mut buffer = [0; 1 << 10];
     while client.read(&mut buffer).await.is_ok_and(|read| read > 0) {
-        drop_by_drop.tick().await;
+        pace.tick().await;
     }
 }
 
-/// Clients that send events without end over a stream and read no result.
+/// Clients that stream events without end and read no result.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers_of_stream_results() {
     const CLIENTS: usize = 50;
-    let scene = Scene::new().await;
+    let environment = Environment::new().await;
     let mut event = SentEvent::new("Car", "car-1", json!({})).message();
     event.event_header = None;
     let mut unread = Vec::new();
     for _ in 0..CLIENTS {
-        let url = format!("http://{}", scene.grpc.address());
+        let url = format!("http://{}", environment.grpc.address());
         let mut client = EventServiceClient::connect(url).await.unwrap();
         let results = client.stream_events(stream::repeat(event.clone())).await.unwrap();
         unread.push((client, results.into_inner()));
     }
-    scene.load.history().more_done(500).await;
-    scene.judge(&format!("{CLIENTS} streams whose results nobody reads")).await;
+    environment.load.history().more_done(500).await;
+    environment.check(&format!("{CLIENTS} streams whose results nobody reads")).await;
     drop(unread);
 }
 
-/// HTTP/2 clients that ask for far more, over one connection, than they take.
+/// HTTP/2 clients that request much more on one connection than they read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_readers_of_many_answers_at_once() {
+async fn slow_readers_of_many_concurrent_responses() {
     const CLIENTS: usize = 4;
     const STREAMS: usize = 500;
     const SIZE: usize = 900_000;
-    let scene = Scene::new().await;
+    let environment = Environment::new().await;
     let large = SentEvent::new("Large", "one", json!({"text": "x".repeat(SIZE)}));
-    assert!(matches!(scene.rest.rest().send(&large).await, Outcome::Done { .. }));
+    assert!(matches!(environment.rest.rest().send(&large).await, Outcome::Done { .. }));
     let mut unread = Vec::new();
     for _ in 0..CLIENTS {
-        let address = scene.rest.address();
+        let address = environment.rest.address();
         let socket = TcpStream::connect(address).await.unwrap();
         let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
         tokio::spawn(connection);
@@ -176,11 +175,11 @@ async fn slow_readers_of_many_answers_at_once() {
             unread.push(client.send_request(request, true).unwrap().0);
         }
     }
-    let begun = timeout(DEADLINE, join_all(&mut unread)).await.is_ok();
-    assert!(begun, "every answer begins");
-    let asked = CLIENTS * STREAMS * SIZE >> 20;
+    let started = timeout(DEADLINE, join_all(&mut unread)).await.is_ok();
+    assert!(started, "every response starts");
+    let requested = CLIENTS * STREAMS * SIZE >> 20;
     drop(unread);
-    scene
-        .judge(&format!("{CLIENTS} HTTP/2 connections ask for {asked} MiB and read nothing"))
+    environment
+        .check(&format!("{CLIENTS} HTTP/2 connections request {requested} MiB and read nothing"))
         .await;
 }

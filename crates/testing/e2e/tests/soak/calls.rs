@@ -1,19 +1,19 @@
-//! Calls of many events: each one's outcome, as its sender heard it.
+//! Requests with many events, and the outcome of each event.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use e2e::proto::{EventResult, EventStatus, ProcessEventsRequest};
-use e2e::{Grpc, Outcome, Rest, SentEvent, outcome_of_status};
+use e2e::{Grpc, Outcome, Rest, SentEvent, outcome_from_status};
 use futures_util::{StreamExt, stream};
 use reqwest::Body;
 use serde_json::Value;
 use tokio::time::sleep;
 
-/// Between two lines or messages that come one by one.
-const DRIP: Duration = Duration::from_millis(2);
+/// The pause between two lines or messages.
+const SEND_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How many events go over REST.
+/// How many events are sent over REST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bulk {
     Array,
@@ -21,10 +21,10 @@ pub(crate) enum Bulk {
     Lines,
 }
 
-/// Our own refusal; the header is looked at where events go one by one.
+/// A refusal; the header is only checked for single events.
 const REFUSED: Outcome = Outcome::Refused { retry_after: true };
 
-pub(crate) async fn over_rest(rest: &Rest, events: &[SentEvent], bulk: Bulk) -> Vec<Outcome> {
+pub(crate) async fn send_bulk(rest: &Rest, events: &[SentEvent], bulk: Bulk) -> Vec<Outcome> {
     let path = match bulk {
         Bulk::Atomic => "/api/v1/events/bulk?mode=atomic",
         Bulk::Array | Bulk::Lines => "/api/v1/events/bulk",
@@ -32,41 +32,45 @@ pub(crate) async fn over_rest(rest: &Rest, events: &[SentEvent], bulk: Bulk) -> 
     let documents: Vec<Value> = events.iter().map(SentEvent::json).collect();
     let request = rest.http.post(rest.url(path));
     let request = match bulk {
-        Bulk::Lines => request.header("content-type", "application/x-ndjson").body(drip(documents)),
+        Bulk::Lines => {
+            request.header("content-type", "application/x-ndjson").body(body_by_line(documents))
+        }
         Bulk::Array | Bulk::Atomic => request.json(&documents),
     };
     let all = |outcome: Outcome| vec![outcome; events.len()];
     let answer = match request.send().await {
         Ok(answer) => answer,
         Err(error) if error.is_connect() => return all(Outcome::NotConnected),
-        Err(error) => return all(Outcome::Silent(format!("{error:?}"))),
+        Err(error) => return all(Outcome::NoResponse(format!("{error:?}"))),
     };
     let status = answer.status().as_u16();
     let text = match answer.text().await {
         Ok(text) => text,
-        Err(error) => return all(Outcome::Silent(format!("{error:?}"))),
+        Err(error) => return all(Outcome::NoResponse(format!("{error:?}"))),
     };
     match status {
-        200 => of_document(&serde_json::from_str(&text).unwrap_or_default(), events.len()),
+        200 => {
+            outcomes_from_document(&serde_json::from_str(&text).unwrap_or_default(), events.len())
+        }
         503 => all(REFUSED),
         504 => all(Outcome::Unknown),
         _ => all(Outcome::Unexpected(format!("{status} {text}"))),
     }
 }
 
-/// A line after the other.
-fn drip(documents: Vec<Value>) -> Body {
+/// Sends one line after the other.
+fn body_by_line(documents: Vec<Value>) -> Body {
     Body::wrap_stream(stream::iter(documents).then(async |document| {
-        sleep(DRIP).await;
+        sleep(SEND_INTERVAL).await;
         Ok::<_, Infallible>(format!("{document}\n"))
     }))
 }
 
-/// What was not looked at is surely not stored.
-fn of_document(document: &Value, count: usize) -> Vec<Outcome> {
-    let looked_at = ["processedCount", "failedCount"].map(|name| document[name].as_u64());
-    let looked_at = looked_at.into_iter().flatten().sum::<u64>() as usize;
-    let missing = |index: usize| match index < looked_at || looked_at == 0 {
+/// Events that were not processed are not stored.
+fn outcomes_from_document(document: &Value, count: usize) -> Vec<Outcome> {
+    let processed = ["processedCount", "failedCount"].map(|name| document[name].as_u64());
+    let processed = processed.into_iter().flatten().sum::<u64>() as usize;
+    let missing = |index: usize| match index < processed || processed == 0 {
         true => Outcome::Unexpected(format!("no result for {index}: {document}")),
         false => REFUSED,
     };
@@ -74,13 +78,13 @@ fn of_document(document: &Value, count: usize) -> Vec<Outcome> {
     for result in document["results"].as_array().into_iter().flatten() {
         let index = result["index"].as_u64().unwrap_or(u64::MAX) as usize;
         if let Some(outcome) = outcomes.get_mut(index) {
-            *outcome = of_item(result);
+            *outcome = outcome_from_item(result);
         }
     }
     outcomes
 }
 
-fn of_item(result: &Value) -> Outcome {
+fn outcome_from_item(result: &Value) -> Outcome {
     let versions = result["entities"].as_array().into_iter().flatten();
     let versions = versions.filter_map(|entity| entity["version"].as_u64()).collect();
     match result["status"].as_str() {
@@ -92,25 +96,27 @@ fn of_item(result: &Value) -> Outcome {
     }
 }
 
-pub(crate) async fn over_grpc(grpc: &Grpc, events: &[SentEvent], atomic: bool) -> Vec<Outcome> {
+pub(crate) async fn send_calls(grpc: &Grpc, events: &[SentEvent], atomic: bool) -> Vec<Outcome> {
     let events: Vec<_> = events.iter().map(SentEvent::message).collect();
     let count = events.len();
     let request = ProcessEventsRequest { events, atomic };
     let mut outcomes = vec![Outcome::Unexpected("no result".into()); count];
     match grpc.client.clone().process_events(request).await {
-        Ok(answer) => answer.into_inner().results.iter().for_each(|one| put(&mut outcomes, one)),
-        Err(status) => outcomes.fill(outcome_of_status(&status)),
+        Ok(answer) => {
+            answer.into_inner().results.iter().for_each(|one| set_outcome(&mut outcomes, one))
+        }
+        Err(status) => outcomes.fill(outcome_from_status(&status)),
     }
     outcomes
 }
 
-/// One event after the other through a stream. Where the service ended it, what has no result was
-/// not read; where it just broke, no one knows.
-pub(crate) async fn through_stream(grpc: &Grpc, events: &[SentEvent]) -> Vec<Outcome> {
+/// Sends one event after the other in a stream. Events without a result were not read if the
+/// service ended the stream, and have an unknown outcome if the connection broke.
+pub(crate) async fn send_stream(grpc: &Grpc, events: &[SentEvent]) -> Vec<Outcome> {
     let mut outcomes = vec![None; events.len()];
     let messages: Vec<_> = events.iter().map(SentEvent::message).collect();
     let messages = stream::iter(messages).then(async |message| {
-        sleep(DRIP).await;
+        sleep(SEND_INTERVAL).await;
         message
     });
     let end = match grpc.client.clone().stream_events(Box::pin(messages)).await {
@@ -118,20 +124,20 @@ pub(crate) async fn through_stream(grpc: &Grpc, events: &[SentEvent]) -> Vec<Out
             let mut results = answer.into_inner();
             loop {
                 match results.next().await {
-                    Some(Ok(result)) => put(&mut outcomes, &result),
-                    Some(Err(status)) => break outcome_of_status(&status),
-                    None => break Outcome::Unexpected("the stream ended without result".into()),
+                    Some(Ok(result)) => set_outcome(&mut outcomes, &result),
+                    Some(Err(status)) => break outcome_from_status(&status),
+                    None => break Outcome::Unexpected("the stream ended without a result".into()),
                 }
             }
         }
-        Err(status) => outcome_of_status(&status),
+        Err(status) => outcome_from_status(&status),
     };
-    // its events that were unknown have said so themselves
+    // events of unknown outcome have a result of their own
     let end = if end == Outcome::Unknown { REFUSED } else { end };
     outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| end.clone())).collect()
 }
 
-fn put<T: From<Outcome>>(outcomes: &mut [T], result: &EventResult) {
+fn set_outcome<T: From<Outcome>>(outcomes: &mut [T], result: &EventResult) {
     let versions = result.entities.iter().map(|entity| entity.version).collect();
     let outcome = match result.status() {
         EventStatus::Processed => Outcome::Done { duplicate: false, versions },

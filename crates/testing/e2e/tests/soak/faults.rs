@@ -1,69 +1,69 @@
-//! Which faults come, and when: a plan that its seed repeats.
+//! The plan of the faults, which a seed repeats.
 
 use std::fmt;
 use std::time::Duration;
 
+use crate::environment::Kind;
 use crate::random::Random;
-use crate::scene::Kind;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What is done to the database, or to the network before it, for a while.
+/// A temporary fault of the database, or of the network in front of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DatabaseFault {
-    /// Stopped as by an operator, and started again.
+    /// Stopped (fast shutdown), then started.
     Stopped,
-    /// SIGKILL to every process, started again.
+    /// SIGKILL to every process, then started.
     Killed,
     /// SIGSTOP to every process.
     Frozen,
-    /// Connections stay open, and nothing passes.
-    Silent,
-    /// Everything takes 60 ms longer, either way.
+    /// Connections stay open, but no data passes.
+    Stalled,
+    /// 60 ms of latency in each direction.
     Slow,
-    /// Every connection is reset, again and again.
+    /// Every connection is reset repeatedly.
     Resets,
-    /// The server ends every session, again and again.
+    /// Every session is terminated repeatedly.
     SessionsEnded,
-    /// A foreign session holds a row that many events are for.
-    RowHeld,
-    /// A foreign session holds the whole table.
-    TableHeld,
-    /// A foreign process holds SQLite's file.
-    FileHeld,
+    /// Another session locks a row that many events update.
+    RowLocked,
+    /// Another session locks the whole table.
+    TableLocked,
+    /// Another process locks SQLite's file.
+    FileLocked,
 }
 
 impl DatabaseFault {
-    fn of(kind: Kind) -> &'static [Self] {
+    fn for_database(kind: Kind) -> &'static [Self] {
         match kind {
             Kind::Postgres => &[
                 Self::Stopped,
                 Self::Killed,
                 Self::Frozen,
-                Self::Silent,
+                Self::Stalled,
                 Self::Slow,
                 Self::Resets,
                 Self::SessionsEnded,
-                Self::RowHeld,
-                Self::TableHeld,
+                Self::RowLocked,
+                Self::TableLocked,
             ],
-            Kind::Sqlite => &[Self::FileHeld],
+            Kind::Sqlite => &[Self::FileLocked],
         }
     }
 }
 
-/// What is done to a service.
+/// A temporary fault of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServiceFault {
-    /// SIGKILL, and started again.
+    /// SIGKILL, then started.
     Killed,
-    /// SIGTERM; it must end in peace; started again.
-    Told,
-    /// SIGSTOP for the rest of the time.
+    /// SIGTERM with exit status 0, then started.
+    Terminated,
+    /// SIGSTOP for the rest of the injection.
     Frozen,
 }
 
-/// Which services.
+/// The services of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     Rest,
@@ -71,22 +71,22 @@ pub(crate) enum Target {
     Both,
 }
 
-/// One fault or two at once.
+/// One fault, or two at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Blow {
-    /// Before it.
+pub(crate) struct Injection {
+    /// The pause before it.
     pub(crate) pause: Duration,
-    /// How long it lasts.
-    pub(crate) lasts: Duration,
+    /// Its duration.
+    pub(crate) duration: Duration,
     pub(crate) database: Option<DatabaseFault>,
     pub(crate) service: Option<(ServiceFault, Target)>,
-    /// When the service's part comes.
+    /// When the service's fault begins.
     pub(crate) service_after: Duration,
 }
 
-impl fmt::Display for Blow {
+impl fmt::Display for Injection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1} s of:", self.lasts.as_secs_f64())?;
+        write!(f, "{:.1} s of:", self.duration.as_secs_f64())?;
         if let Some(fault) = self.database {
             write!(f, " database {fault:?}")?;
         }
@@ -98,7 +98,7 @@ impl fmt::Display for Blow {
     }
 }
 
-/// The faults of a run, one after the other.
+/// The sequence of injections of a run.
 pub(crate) struct Plan {
     random: Random,
     kind: Kind,
@@ -109,22 +109,24 @@ impl Plan {
         Self { random: Random::new(seed), kind }
     }
 
-    /// Of three blows one is for the database, one for a service, one for both.
-    pub(crate) fn next_blow(&mut self) -> Blow {
+    /// A third are for the database, a third for a service, a third for both.
+    pub(crate) fn next(&mut self) -> Injection {
         let random = &mut self.random;
         let what = random.below(3);
-        let fault = random.of(DatabaseFault::of(self.kind));
-        let service = random.of(&[ServiceFault::Killed, ServiceFault::Told, ServiceFault::Frozen]);
-        let target = random.of(&[Target::Rest, Target::Grpc, Target::Both]);
-        let lasts = random.between(SECOND / 10, 5 * SECOND);
-        // a frozen service answers late, which isn't its fault
-        let lasts = if what > 0 && service == ServiceFault::Frozen { lasts / 2 } else { lasts };
-        Blow {
+        let fault = random.choose(DatabaseFault::for_database(self.kind));
+        let service =
+            random.choose(&[ServiceFault::Killed, ServiceFault::Terminated, ServiceFault::Frozen]);
+        let target = random.choose(&[Target::Rest, Target::Grpc, Target::Both]);
+        let duration = random.between(SECOND / 10, 5 * SECOND);
+        // a frozen service responds late, so it is frozen for less than the limit
+        let duration =
+            if what > 0 && service == ServiceFault::Frozen { duration / 2 } else { duration };
+        Injection {
             pause: random.between(SECOND, 5 * SECOND),
-            lasts,
+            duration,
             database: (what != 1).then_some(fault),
             service: (what != 0).then_some((service, target)),
-            service_after: random.between(Duration::ZERO, lasts),
+            service_after: random.between(Duration::ZERO, duration),
         }
     }
 }

@@ -1,16 +1,16 @@
-//! A soak: load of every kind and faults at random, and the judge of what was heard. `make soak`.
+//! Soak test: load of every kind with random faults, and a check of the stored rows. `make soak`.
 //!
 //! Settings: `SOAK_MINUTES` (30, for all databases together), `SOAK_DATABASE` (`postgres`, `sqlite`
-//! or `both`), `SOAK_SEED` (the clock's). A seed repeats the plan of the faults and what the senders
-//! make; what meets what is up to the machine.
+//! or `both`), `SOAK_SEED` (default: the clock). A seed repeats the plan of the faults and the events;
+//! their timing depends on the machine.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod calls;
+mod checker;
+mod environment;
 mod faults;
-mod judge;
-mod ledger;
+mod outcomes;
 mod random;
-mod scene;
 mod senders;
 
 use std::process::ExitCode;
@@ -18,26 +18,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use faults::{Blow, Plan};
-use ledger::{Ledger, Totals};
-use scene::{Kind, Scene};
+use environment::{Environment, Kind};
+use faults::{Injection, Plan};
+use outcomes::{OutcomeLog, Totals};
 use senders::Senders;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// After so long the load pauses, and what was heard since the last pause is held against what is
-/// stored.
-const CHAPTER: Duration = Duration::from_secs(75);
-const PROGRESS: Duration = Duration::from_secs(5);
-/// Findings that are printed.
-const SHOWN: usize = 20;
+/// How long the load runs before it is paused for a check.
+const ROUND: Duration = Duration::from_secs(75);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// How many problems are printed.
+const MAX_PRINTED: usize = 20;
 
 fn main() -> ExitCode {
     let kinds = match &*setting("SOAK_DATABASE", "both") {
         "postgres" => vec![Kind::Postgres],
         "sqlite" => vec![Kind::Sqlite],
         "both" => vec![Kind::Postgres, Kind::Sqlite],
-        other => panic!("SOAK_DATABASE: {other:?} is none of postgres, sqlite, both"),
+        other => panic!("SOAK_DATABASE: {other:?} must be postgres, sqlite or both"),
     };
     let minutes: f64 = setting("SOAK_MINUTES", "30").parse().expect("SOAK_MINUTES: a number");
     let seed = setting("SOAK_SEED", &clock_seed().to_string());
@@ -45,16 +44,18 @@ fn main() -> ExitCode {
     println!("SOAK_SEED={seed} repeats this plan of faults");
     let each = Duration::from_secs_f64(minutes * 60.0 / kinds.len() as f64);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let mut findings = Vec::new();
+    let mut problems = Vec::new();
     for kind in kinds {
-        findings.extend(runtime.block_on(soak(kind, seed, each)));
+        problems.extend(runtime.block_on(soak(kind, seed, each)));
     }
-    if findings.is_empty() {
-        println!("nothing lost, nothing twice, no gap, every state the fold of its log");
+    if problems.is_empty() {
+        println!(
+            "no event lost or applied twice, no gap in versions, every state is the fold of its log"
+        );
         return ExitCode::SUCCESS;
     }
-    println!("SOAK_SEED={seed}: {} findings", findings.len());
-    findings.iter().take(SHOWN).for_each(|finding| println!("  {finding}"));
+    println!("SOAK_SEED={seed}: {} problems", problems.len());
+    problems.iter().take(MAX_PRINTED).for_each(|problem| println!("  {problem}"));
     ExitCode::FAILURE
 }
 
@@ -62,65 +63,70 @@ fn setting(name: &str, default: &str) -> String {
     std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.into())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a seed that no earlier run had")]
+#[expect(clippy::disallowed_methods, reason = "a new seed for each run")]
 fn clock_seed() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(0, |now| now.as_secs())
 }
 
-/// Soaks both services on one database, and returns what is wrong.
-async fn soak(kind: Kind, seed: u64, lasts: Duration) -> Vec<String> {
-    println!("\n{kind}: {:.1} min", lasts.as_secs_f64() / 60.0);
+/// Tests both services on one database; returns the problems.
+async fn soak(kind: Kind, seed: u64, duration: Duration) -> Vec<String> {
+    println!("\n{kind}: {:.1} min", duration.as_secs_f64() / 60.0);
     let start = Instant::now();
     let totals = Arc::new(Totals::default());
     let progress = Progress::start(Arc::clone(&totals), start);
-    let mut scene = Scene::new(kind).await;
+    let mut environment = Environment::new(kind).await;
     let mut plan = Plan::new(seed, kind);
-    let mut findings = Vec::new();
-    let mut chapter = 0;
-    while findings.is_empty() && (chapter == 0 || start.elapsed() < lasts) {
-        let until = (start + lasts).min(Instant::now() + CHAPTER);
-        let found = one_chapter(&mut scene, &mut plan, &totals, (seed, chapter), until).await;
-        findings.extend(found);
-        chapter += 1;
+    let mut problems = Vec::new();
+    let mut round = 0;
+    while problems.is_empty() && (round == 0 || start.elapsed() < duration) {
+        let until = (start + duration).min(Instant::now() + ROUND);
+        let found = run_round(&mut environment, &mut plan, &totals, (seed, round), until).await;
+        problems.extend(found);
+        round += 1;
     }
-    findings.extend(scene.end().await);
+    problems.extend(environment.end().await);
     drop(progress);
-    println!("{kind}: {} after {}, {chapter} checks", totals.line(), minutes(start));
+    println!("{kind}: {} after {}, {round} checks", totals.summary(), minutes(start));
     println!(
-        "  longest answer {:.2?}, longest recovery {:.2?}",
-        totals.longest(),
-        totals.recovery()
+        "  slowest response {:.2?}, slowest recovery {:.2?}",
+        totals.slowest_response(),
+        totals.slowest_recovery()
     );
-    findings
+    problems
 }
 
-/// Load and faults for a while, on entities of its own; then the check.
-async fn one_chapter(
-    scene: &mut Scene,
+/// Runs load and faults on new entities, then checks.
+async fn run_round(
+    environment: &mut Environment,
     plan: &mut Plan,
     totals: &Arc<Totals>,
-    (seed, chapter): (u64, u64),
+    (seed, round): (u64, u64),
     until: Instant,
 ) -> Vec<String> {
-    let entity_type = format!("Soak{chapter}");
-    let ledger = Arc::new(Ledger::new(Arc::clone(totals)));
-    let senders = Senders::start(&scene.peers(), &entity_type, seed ^ chapter << 32, &ledger);
-    ledger.recovered("the services serve").await;
+    let entity_type = format!("Soak{round}");
+    let outcomes = Arc::new(OutcomeLog::new(Arc::clone(totals)));
+    let senders = Senders::start(&environment.peers(), &entity_type, seed ^ round << 32, &outcomes);
+    outcomes.wait_for_recovery("the start").await;
     while Instant::now() < until {
-        let blow = plan.next_blow();
-        sleep(blow.pause.min(until.saturating_duration_since(Instant::now()))).await;
-        strike(scene, &blow, &entity_type, &ledger).await;
+        let injection = plan.next();
+        sleep(injection.pause.min(until.saturating_duration_since(Instant::now()))).await;
+        inject(environment, &injection, &entity_type, &outcomes).await;
     }
     senders.stop().await;
-    judge::findings(&ledger, scene.url(), &entity_type).await
+    checker::problems(&outcomes, environment.url(), &entity_type).await
 }
 
-async fn strike(scene: &mut Scene, blow: &Blow, entity_type: &str, ledger: &Ledger) {
-    ledger.totals.faults.fetch_add(1, Ordering::Relaxed);
-    println!("          {blow}");
-    scene.suffer(blow, entity_type).await;
-    ledger.recovered(&blow.to_string()).await;
+async fn inject(
+    environment: &mut Environment,
+    injection: &Injection,
+    entity_type: &str,
+    outcomes: &OutcomeLog,
+) {
+    outcomes.totals.faults.fetch_add(1, Ordering::Relaxed);
+    println!("          {injection}");
+    environment.inject(injection, entity_type).await;
+    outcomes.wait_for_recovery(&injection.to_string()).await;
 }
 
 fn minutes(start: Instant) -> String {
@@ -128,15 +134,15 @@ fn minutes(start: Instant) -> String {
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
-/// Tells every few seconds how it stands, until it is dropped.
+/// Prints the totals every few seconds until it is dropped.
 struct Progress(JoinHandle<()>);
 
 impl Progress {
     fn start(totals: Arc<Totals>, start: Instant) -> Self {
         Self(tokio::spawn(async move {
             loop {
-                sleep(PROGRESS).await;
-                println!("[{:>6}] {}", minutes(start), totals.line());
+                sleep(PROGRESS_INTERVAL).await;
+                println!("[{:>6}] {}", minutes(start), totals.summary());
             }
         }))
     }

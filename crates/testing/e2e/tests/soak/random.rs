@@ -1,4 +1,4 @@
-//! Chance that a seed repeats (SplitMix64).
+//! Random numbers that a seed repeats (SplitMix64).
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Random {
         self.next() % end
     }
 
-    /// True in so many of a hundred cases.
+    /// True with this probability in percent.
     pub(crate) fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -33,7 +33,7 @@ impl Random {
         least + Duration::from_millis(self.below(span + 1))
     }
 
-    pub(crate) fn of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub(crate) fn choose<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len() as u64) as usize]
     }
 }

@@ -1,4 +1,4 @@
-//! Senders of every kind, who send again, now and then, what they have sent before.
+//! Senders of every kind, which repeat some of their events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,21 +10,21 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Builder;
 
-use crate::calls::{Bulk, over_grpc, over_rest, through_stream};
-use crate::ledger::{Ledger, Side};
+use crate::calls::{Bulk, send_bulk, send_calls, send_stream};
+use crate::outcomes::{ApiKind, OutcomeLog};
 use crate::random::Random;
 
-/// How the ids of entities begin that many events are for.
-pub(crate) const HOT: &str = "hot-";
+/// The prefix of the ids of entities with many events.
+pub(crate) const HOT_PREFIX: &str = "hot-";
 const HOT_ENTITIES: u64 = 5;
 const ENTITIES: u64 = 300;
-/// Senders of single events to each service.
-const SINGLES: usize = 4;
-/// Between two calls.
-const REST: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(30));
+/// Senders of single events per service.
+const SINGLE_SENDERS: usize = 4;
+/// The pause between two requests: minimum and maximum.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(30));
 
-/// On top, as a client with manners waits.
-const AFTER_A_FAILURE: Duration = Duration::from_millis(100);
+/// Added to the pause after a request that was not acknowledged.
+const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Clients of both services.
 #[derive(Clone)]
@@ -35,42 +35,48 @@ pub(crate) struct Peers {
 
 /// How a sender sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Single(Side),
+enum Method {
+    Single(ApiKind),
     Bulk(Bulk),
     Calls { atomic: bool },
     Stream,
 }
 
-/// Senders at work.
+/// Running senders.
 pub(crate) struct Senders {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<()>,
 }
 
 impl Senders {
-    pub(crate) fn start(peers: &Peers, entity_type: &str, seed: u64, ledger: &Arc<Ledger>) -> Self {
-        let singles = [Side::Rest, Side::Grpc].map(Way::Single);
-        let ways = singles.into_iter().cycle().take(2 * SINGLES).chain([
-            Way::Bulk(Bulk::Array),
-            Way::Bulk(Bulk::Atomic),
-            Way::Bulk(Bulk::Lines),
-            Way::Calls { atomic: false },
-            Way::Calls { atomic: true },
-            Way::Stream,
+    pub(crate) fn start(
+        peers: &Peers,
+        entity_type: &str,
+        seed: u64,
+        outcomes: &Arc<OutcomeLog>,
+    ) -> Self {
+        let singles = [ApiKind::Rest, ApiKind::Grpc].map(Method::Single);
+        let ways = singles.into_iter().cycle().take(2 * SINGLE_SENDERS).chain([
+            Method::Bulk(Bulk::Array),
+            Method::Bulk(Bulk::Atomic),
+            Method::Bulk(Bulk::Lines),
+            Method::Calls { atomic: false },
+            Method::Calls { atomic: true },
+            Method::Stream,
         ]);
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
-        for (number, way) in ways.enumerate() {
+        for (number, method) in ways.enumerate() {
             let random = Random::new(seed.wrapping_mul(1000) + number as u64);
-            let (peers, ledger) = (peers.clone(), Arc::clone(ledger));
-            let sender = Sender { peers, way, random, entity_type: entity_type.into(), ledger };
+            let (peers, outcomes) = (peers.clone(), Arc::clone(outcomes));
+            let sender =
+                Sender { peers, method, random, entity_type: entity_type.into(), outcomes };
             tasks.spawn(sender.send_until(Arc::clone(&stop)));
         }
         Self { stop, tasks }
     }
 
-    /// Lets every sender hear its last answer and go.
+    /// Stops every sender after its current request.
     pub(crate) async fn stop(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.tasks.join_next().await {
@@ -81,32 +87,32 @@ impl Senders {
 
 struct Sender {
     peers: Peers,
-    way: Way,
+    method: Method,
     random: Random,
     entity_type: String,
-    ledger: Arc<Ledger>,
+    outcomes: Arc<OutcomeLog>,
 }
 
 impl Sender {
     async fn send_until(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Relaxed) {
-            let done = match self.way {
-                Way::Single(side) => self.single(side).await,
-                way => self.many(way).await,
+            let done = match self.method {
+                Method::Single(api) => self.single(api).await,
+                method => self.many(method).await,
             };
-            let rest = self.random.between(REST.0, REST.1);
-            sleep(if done { rest } else { rest + AFTER_A_FAILURE }).await;
+            let pause = self.random.between(PAUSE.0, PAUSE.1);
+            sleep(if done { pause } else { pause + BACKOFF }).await;
         }
     }
 
-    /// One event, and again where its sender doesn't know, or doesn't care.
-    async fn single(&mut self, side: Side) -> bool {
+    /// Sends one event; again if the outcome is unknown, or at random.
+    async fn single(&mut self, api: ApiKind) -> bool {
         let event = self.event();
-        let outcome = self.send_one(side, &event).await;
+        let outcome = self.send_one(api, &event).await;
         let done = matches!(outcome, Outcome::Done { .. });
         if self.random.percent(if done { 5 } else { 60 }) {
-            let side = self.random.of(&[Side::Rest, Side::Grpc]);
-            self.send_one(side, &event).await;
+            let api = self.random.choose(&[ApiKind::Rest, ApiKind::Grpc]);
+            self.send_one(api, &event).await;
         }
         if done && self.random.percent(2) {
             self.contradict(&event).await;
@@ -114,65 +120,66 @@ impl Sender {
         done
     }
 
-    async fn send_one(&self, side: Side, event: &SentEvent) -> Outcome {
+    async fn send_one(&self, api: ApiKind, event: &SentEvent) -> Outcome {
         let start = Instant::now();
-        let outcome = match side {
-            Side::Rest => self.peers.rest.send(event).await,
-            Side::Grpc => self.peers.grpc.send(event).await,
+        let outcome = match api {
+            ApiKind::Rest => self.peers.rest.send(event).await,
+            ApiKind::Grpc => self.peers.grpc.send(event).await,
         };
         let took = start.elapsed();
-        self.ledger.heard(side, event, outcome.clone());
-        // who hears nothing has perhaps asked one that was dead or frozen
-        if !matches!(outcome, Outcome::Silent(_) | Outcome::NotConnected) {
-            self.ledger.took(took);
+        self.outcomes.add(api, event, outcome.clone());
+        // without a response the service may have been stopped
+        if !matches!(outcome, Outcome::NoResponse(_) | Outcome::NotConnected) {
+            self.outcomes.add_response_time(took);
             if took > 2 * ANSWER_DEADLINE {
-                self.ledger.find(format!("an answer took {took:.2?}: {outcome:?}"));
+                self.outcomes.add_problem(format!("a response took {took:.2?}: {outcome:?}"));
             }
         }
         outcome
     }
 
-    /// The uuid of an event that is stored, with other content: must never be taken.
+    /// Sends the uuid of a stored event with other content, which must be a conflict.
     async fn contradict(&mut self, stored: &SentEvent) {
         let mut other = stored.clone();
         other.updates[0].2 = json!({"contradiction": true});
         let outcome = self.peers.rest.send(&other).await;
         let conflict = matches!(&outcome, Outcome::Unexpected(text) if text.starts_with("409"));
         if !conflict && matches!(outcome, Outcome::Done { .. } | Outcome::Unexpected(_)) {
-            self.ledger.find(format!("other content under {}: {outcome:?}", stored.uuid));
+            self.outcomes.add_problem(format!("other content under {}: {outcome:?}", stored.uuid));
         }
     }
 
-    /// A call of many events, and the whole again where some of it failed, or by chance.
-    async fn many(&mut self, way: Way) -> bool {
-        let is_atomic = matches!(way, Way::Calls { atomic: true } | Way::Bulk(Bulk::Atomic));
+    /// Sends a request of many events; again if some failed, or at random.
+    async fn many(&mut self, method: Method) -> bool {
+        let is_atomic =
+            matches!(method, Method::Calls { atomic: true } | Method::Bulk(Bulk::Atomic));
         let count = 1 + self.random.below(if is_atomic { 10 } else { 60 });
         let events: Vec<_> = (0..count).map(|_| self.event()).collect();
-        self.ledger.called(format!("{way:?}"), &events, is_atomic);
-        let done = self.call(way, &events).await;
+        self.outcomes.add_call(format!("{method:?}"), &events, is_atomic);
+        let done = self.call(method, &events).await;
         if self.random.percent(if done { 5 } else { 60 }) {
-            self.call(way, &events).await;
+            self.call(method, &events).await;
         }
         done
     }
 
     /// Whether every event is acknowledged.
-    async fn call(&self, way: Way, events: &[SentEvent]) -> bool {
+    async fn call(&self, method: Method, events: &[SentEvent]) -> bool {
         let Peers { rest, grpc } = &self.peers;
-        let (side, outcomes) = match way {
-            Way::Bulk(bulk) => (Side::Rest, over_rest(rest, events, bulk).await),
-            Way::Calls { atomic } => (Side::Grpc, over_grpc(grpc, events, atomic).await),
-            Way::Stream => (Side::Grpc, through_stream(grpc, events).await),
-            Way::Single(side) => (side, Vec::new()),
+        let (api, outcomes) = match method {
+            Method::Bulk(bulk) => (ApiKind::Rest, send_bulk(rest, events, bulk).await),
+            Method::Calls { atomic } => (ApiKind::Grpc, send_calls(grpc, events, atomic).await),
+            Method::Stream => (ApiKind::Grpc, send_stream(grpc, events).await),
+            Method::Single(api) => (api, Vec::new()),
         };
         let done = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
         for (event, outcome) in events.iter().zip(outcomes) {
-            self.ledger.heard(side, event, outcome);
+            self.outcomes.add(api, event, outcome);
         }
         done
     }
 
-    /// For one entity mostly, now and then for some, one of them perhaps twice.
+    /// An event for one entity mostly, sometimes for several, which may be the same.
     fn event(&mut self) -> SentEvent {
         let entities = if self.random.percent(80) { 1 } else { 1 + self.random.below(3) };
         let uuid = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
@@ -185,18 +192,20 @@ impl Sender {
 
     fn entity_id(&mut self) -> String {
         match self.random.percent(30) {
-            true => format!("{HOT}{}", self.random.below(HOT_ENTITIES)),
+            true => format!("{HOT_PREFIX}{}", self.random.below(HOT_ENTITIES)),
             false => format!("one-{}", self.random.below(ENTITIES)),
         }
     }
 
-    /// Flat patches, deep ones, ones that remove or replace, large ones.
+    /// Flat, nested, removing, replacing and large patches.
     fn attributes(&mut self) -> Value {
         let number = self.random.below(1_000_000);
         let (field, inner) =
             (format!("a{}", self.random.below(8)), format!("k{}", self.random.below(4)));
         match self.random.below(12) {
-            0..=4 => json!({field: number, "text": format!("t{number}"), "flag": number % 2 == 0}),
+            0..=4 => {
+                json!({field: number, "text": format!("t{number}"), "flag": number.is_multiple_of(2)})
+            }
             5 => json!({field: [number, {"x": null}, "y"]}),
             6 | 7 => json!({"deep": {inner: {"v": number}}, field: number}),
             8 => json!({"deep": {inner: null}, field: null}),

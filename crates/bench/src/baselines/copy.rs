@@ -1,4 +1,4 @@
-//! The floor of what durable rows cost: the same rows by COPY over one connection.
+//! The lowest cost of durable rows: the same rows with COPY on one connection.
 
 use std::time::Instant;
 
@@ -10,14 +10,14 @@ use crate::events::{self, Template};
 use crate::meter::Meter;
 use crate::postgres::Database;
 
-/// Rows of one COPY, and so of one commit.
+/// Rows per COPY, and so per commit.
 const ROWS: usize = 10_000;
 
-/// Copies rows into [`super::TABLES`] without keys, the log's and the states' by turns, until it is
-/// dropped or fails. Counts rows.
+/// Copies rows into the log and the states alternately, without keys, until it is dropped or fails.
+/// Counts rows.
 pub(crate) async fn copy(database: &Database, cell: &Cell, meter: Meter) -> Result<()> {
     let mut connection = PgConnection::connect(&database.url).await?;
-    let (key, patch) = (events::key_place(cell.keys), events::attributes(cell.size));
+    let (key, patch) = (events::key_placeholder(cell.keys), events::attributes(cell.size));
     let (uuid, name, created) = (events::UUID, events::NAME, events::CREATED);
     let entity_type = events::ENTITY_TYPE;
     let log =
@@ -34,7 +34,7 @@ pub(crate) async fn copy(database: &Database, cell: &Cell, meter: Meter) -> Resu
             let mut copy = connection.copy_in_raw(sql).await?;
             copy.send(template.next()).await?;
             copy.finish().await?;
-            meter.done(sent, ROWS);
+            meter.success(sent, ROWS);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The same durable work by hand, as fast as PostgreSQL does it one event at a time: one prepared
-//! statement that claims the uuid, keeps the event and merges the entity, and one commit.
+//! The same durable work in SQL, one event at a time: one prepared statement that inserts the event
+//! unless its uuid exists and merges the entity, and one commit.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -13,8 +13,8 @@ use crate::meter::Meter;
 use crate::postgres::{Database, Postgres};
 use crate::{Result, events};
 
-/// Variables are sent with each execution, as a service would send them. The uuid is made by the
-/// server, which is cheaper than sending one.
+/// Variables are sent with each execution, as a service would do. The server generates the uuid,
+/// which is cheaper than sending one.
 const SCRIPT: &str = r"
 \set number random(:first, :last)
 WITH claimed AS (
@@ -30,8 +30,8 @@ ON CONFLICT (entity_type, entity_id) DO UPDATE SET
 RETURNING version;
 ";
 
-/// Transactions whose latency is written down: all of them would slow many clients.
-const SAMPLED: f64 = 0.2;
+/// The share of transactions whose latency is logged; logging all would slow many clients.
+const SAMPLING_RATE: f64 = 0.2;
 
 /// pgbench with the script of a cell.
 pub(crate) struct Pgbench<'a> {
@@ -42,7 +42,7 @@ pub(crate) struct Pgbench<'a> {
 }
 
 impl<'a> Pgbench<'a> {
-    /// pgbench on a database that has [`super::TABLES`] and [`super::KEYS`].
+    /// pgbench on a database with the tables and keys of the baseline.
     pub(crate) fn new(
         postgres: &'a Postgres,
         database: &'a Database,
@@ -53,8 +53,8 @@ impl<'a> Pgbench<'a> {
         Ok(Self { postgres, database, cell, folder })
     }
 
-    /// Runs it for so many seconds, gives the meter what it counted, and returns transactions a
-    /// second, the time for connecting left out.
+    /// Runs for this many seconds, adds its counts to the meter, and returns transactions per second
+    /// without the time for connecting.
     pub(crate) async fn run(&self, seconds: u64, meter: &Meter) -> Result<f64> {
         let mut command = self.command(seconds)?;
         let output = command.output().await?;
@@ -62,21 +62,21 @@ impl<'a> Pgbench<'a> {
             let errors = String::from_utf8_lossy(&output.stderr);
             return Err(format!("pgbench ended with {}: {errors}", output.status).into());
         }
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        if after(&said, "number of failed transactions: ").is_some_and(|failed| failed != "0") {
-            meter.failed(|| said.clone());
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        if after(&report, "number of failed transactions: ").is_some_and(|failed| failed != "0") {
+            meter.record_error(|| report.clone());
         }
-        let count = after(&said, "transactions actually processed: ");
+        let count = after(&report, "transactions actually processed: ");
         let count = count.and_then(|count| count.parse().ok());
-        meter.add(count.ok_or("pgbench told no count")?, latencies(self.folder.path())?);
-        let rate = after(&said, "tps = ").and_then(|rate| rate.parse().ok());
-        Ok(rate.ok_or("pgbench told no rate")?)
+        meter.add(count.ok_or("no count in pgbench's output")?, latencies(self.folder.path())?);
+        let rate = after(&report, "tps = ").and_then(|rate| rate.parse().ok());
+        Ok(rate.ok_or("no rate in pgbench's output")?)
     }
 
     fn command(&self, seconds: u64) -> Result<Command> {
         let numbers = self.cell.keys.numbers();
         let clients = self.cell.connections;
-        let sampled = if clients == 1 { 1.0 } else { SAMPLED };
+        let sampled = if clients == 1 { 1.0 } else { SAMPLING_RATE };
         let mut command = Command::from(self.postgres.program("pgbench")?);
         command
             .args(["--no-vacuum", "--protocol=prepared", "--file=script.sql", "--log"])
@@ -103,12 +103,12 @@ impl<'a> Pgbench<'a> {
     }
 }
 
-/// The word that follows a text.
-fn after<'t>(said: &'t str, text: &str) -> Option<&'t str> {
-    said.split_once(text)?.1.split_whitespace().next()
+/// The word after a text.
+fn after<'t>(output: &'t str, text: &str) -> Option<&'t str> {
+    output.split_once(text)?.1.split_whitespace().next()
 }
 
-/// From pgbench's logs, which are taken away: client, transaction, microseconds, …
+/// Reads and removes pgbench's logs, whose columns are client, transaction, microseconds, …
 fn latencies(folder: &Path) -> Result<impl Iterator<Item = Duration>> {
     let mut found = Vec::new();
     for file in std::fs::read_dir(folder)? {

@@ -1,37 +1,38 @@
-//! Where the services store: a PostgreSQL of our own, SQLite files, or what was given.
+//! The databases of the services: a temporary PostgreSQL server, SQLite files, or a given one.
 
 use tempfile::TempDir;
 
-use super::{Args, Kind};
+use super::args::Args;
 use crate::Result;
+use crate::cells::Store;
 use crate::postgres::{self, Postgres};
 
-/// Where databases come from.
+/// The source of databases.
 pub(super) enum Databases {
     Postgres(Postgres),
     Sqlite(TempDir),
     Given(String),
 }
 
-/// A database of a run.
+/// The database of a run.
 pub(super) enum Database {
     Postgres(postgres::Database),
     Url(String),
 }
 
 impl Databases {
-    /// Starts a server where one is needed.
+    /// Starts a server if one is needed.
     pub(super) fn prepare(args: &Args) -> Result<Self> {
         Ok(match (&args.database_url, args.database) {
             (Some(url), _) => Self::Given(url.clone()),
-            (None, Kind::Postgres) => Self::Postgres(Postgres::start()?),
-            (None, Kind::Sqlite) => {
+            (None, Store::Sqlite) => {
                 Self::Sqlite(tempfile::Builder::new().prefix("producer-load-").tempdir()?)
             }
+            (None, _) => Self::Postgres(Postgres::start()?),
         })
     }
 
-    /// An empty database, or the one that was given.
+    /// An empty database, or the given one.
     pub(super) async fn fresh(&self, name: &str) -> Result<Database> {
         Ok(match self {
             Self::Postgres(server) => Database::Postgres(server.fresh_database().await?),
@@ -43,17 +44,17 @@ impl Databases {
         })
     }
 
-    /// Gives the room of a database back.
+    /// Drops a database.
     pub(super) async fn drop(&self, database: Database) -> Result<()> {
         match (self, database) {
             (Self::Postgres(server), Database::Postgres(database)) => {
                 server.drop_database(database).await
             }
-            _ => Ok(()), // a file goes with its folder
+            _ => Ok(()), // a file is removed with its folder
         }
     }
 
-    /// The server, where it is ours.
+    /// The server that was started, if any.
     pub(super) fn server(&self) -> Option<&Postgres> {
         match self {
             Self::Postgres(server) => Some(server),

@@ -2,8 +2,7 @@ use super::*;
 use crate::meter::Latency;
 
 fn cell(rate: f64, run: &str) -> Summary {
-    let latency =
-        Latency { mean: 1.0, p50: 1000.0, p90: 2000.0, p99: 3000.0, p999: 4000.0, max: 5000.0 };
+    let latency = Latency { p50: 1000.0, p90: 2000.0, p99: 3000.0, p999: 4000.0 };
     Summary {
         rounds: 3,
         events_per_second: rate,
@@ -14,14 +13,14 @@ fn cell(rate: f64, run: &str) -> Summary {
     }
 }
 
-fn row(cells: &Cells<'_>, name: &str) -> Vec<Cell> {
+fn row(cells: &Summaries<'_>, name: &str) -> Vec<Cell> {
     let table = table(cells);
-    table.rows.into_iter().find(|row| row[0].text == name).expect("the figure is there")
+    table.rows.into_iter().find(|row| row[0].text == name).expect("a row")
 }
 
 #[test]
-fn a_ratio_is_taken_of_the_best_by_hand() {
-    let cells: Cells<'_> = [
+fn a_ratio_is_relative_to_the_best_pgbench_cell() {
+    let cells: Summaries<'_> = [
         ("pgbench-8", cell(10_000.0, "a")),
         ("pgbench-32", cell(12_000.0, "a")),
         ("rest-64", cell(24_000.0, "a")),
@@ -34,21 +33,21 @@ fn a_ratio_is_taken_of_the_best_by_hand() {
     assert_eq!(rest[2..], ["≥ 1.5×", "≥ 2.5×", "2×", "reached"]);
     assert_eq!(texts("REST bulk 8 × 100")[4..], ["3.33×", "missed by 4.76 %"]);
     let other_run = texts("REST single, new keys, 256");
-    assert_eq!(other_run[5], "reached, as striven for (cells of different runs)");
+    assert_eq!(other_run[5], "goal reached (cells of different runs)");
     assert_eq!(texts("gRPC unary, 256")[4..], ["–", "not measured"]);
 }
 
 #[test]
-fn less_is_better_for_latency_and_memory() {
-    let cells: Cells<'_> = [("rest-64", cell(1.0, "a")), ("rest-256", cell(1.0, "a"))].into();
+fn lower_is_better_for_latency_and_memory() {
+    let cells: Summaries<'_> = [("rest-64", cell(1.0, "a")), ("rest-256", cell(1.0, "a"))].into();
     assert_eq!(row(&cells, "p99 at 64 connections")[5].tone, Tone::Fair);
     let memory = row(&cells, "peak memory at 256 connections, 400 B");
     assert_eq!((memory[4].text.as_str(), memory[5].tone), ("40 MiB", Tone::Fair));
 }
 
 #[test]
-fn a_cell_that_failed_makes_no_figure() {
-    let failed = Summary { error: Some("it broke".to_owned()), ..cell(9.0, "a") };
-    let cells: Cells<'_> = [("rest-256", failed), ("rest-256-deep", cell(9.0, "a"))].into();
-    assert_eq!(row(&cells, "deep road, 256")[5].text, "not measured");
+fn a_failed_cell_is_not_used() {
+    let failed = Summary { error: Some("an error".to_owned()), ..cell(9.0, "a") };
+    let cells: Summaries<'_> = [("rest-256", failed), ("rest-256-deep", cell(9.0, "a"))].into();
+    assert_eq!(row(&cells, "nested patches, 256")[5].text, "not measured");
 }

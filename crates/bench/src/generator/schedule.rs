@@ -1,5 +1,5 @@
-//! When a client sends: as soon as it is free, or when the next arrival of a rate is due, which
-//! asks no one whether answers have come.
+//! When a client sends: in a closed loop as soon as it has its response, in an open loop when the
+//! next arrival of a constant rate is due.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-use crate::meter::{Meter, Turn};
+use crate::meter::{Meter, SendTime};
 
-/// An arrival waits so long for a free connection; then it is given up, and counted.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long an arrival waits for a free connection before it is counted as not sent.
+const CONNECTION_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Shared by the clients of a cell. Cheap to clone; for one thread.
 #[derive(Clone)]
-pub(crate) struct Pace(Option<Rc<Arrivals>>);
+pub(crate) struct Schedule(Option<Rc<Arrivals>>);
 
 /// Arrivals at a constant rate.
 struct Arrivals {
@@ -24,8 +24,8 @@ struct Arrivals {
     meter: Meter,
 }
 
-impl Pace {
-    /// Arrivals at that rate, from now on; without one every client sends when it is free.
+impl Schedule {
+    /// An open loop at that rate from now on, or a closed loop.
     pub(crate) fn new(per_second: Option<f64>, meter: &Meter) -> Self {
         Self(per_second.map(|per_second| {
             let (start, next, meter) = (Instant::now(), Cell::new(0), meter.clone());
@@ -33,23 +33,23 @@ impl Pace {
         }))
     }
 
-    /// Waits until the next request may go out.
-    pub(super) async fn turn(&self) -> Turn {
+    /// Waits until the next request may be sent.
+    pub(super) async fn next(&self) -> SendTime {
         let Some(arrivals) = &self.0 else { return Instant::now().into() };
         let due = arrivals.take(Instant::now());
-        // an own check, since even a timer that is due already costs a round through the runtime
+        // even a timer that is already due costs a round through the runtime
         if due > Instant::now() {
             sleep_until(due.into()).await;
         }
-        Turn { due: Some(due), sent: Instant::now() }
+        SendTime { due: Some(due), sent: Instant::now() }
     }
 }
 
 impl Arrivals {
-    /// When the next arrival is due that hasn't been given up by then.
+    /// The due time of the next arrival that has not been given up by now.
     fn take(&self, now: Instant) -> Instant {
         let elapsed = now.saturating_duration_since(self.start);
-        let oldest = elapsed.saturating_sub(PATIENCE).as_secs_f64() * self.per_second;
+        let oldest = elapsed.saturating_sub(CONNECTION_TIMEOUT).as_secs_f64() * self.per_second;
         let next = self.next.get();
         let taken = next.max(oldest as u64);
         self.meter.unsent(taken - next);
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrivals_that_found_no_connection_in_time_are_counted() {
+    fn arrivals_without_a_connection_in_time_are_counted() {
         let meter = Meter::new().expect("a meter");
         meter.open();
         let start = Instant::now();
@@ -72,8 +72,8 @@ mod tests {
         let after = |millis| start + Duration::from_millis(millis);
         assert_eq!([arrivals.take(start), arrivals.take(start)], [after(0), after(1)]);
         assert_eq!(meter.admission().unsent, 0);
-        assert_eq!(arrivals.take(after(50)), after(2), "one that is late waits for a connection");
-        assert_eq!(arrivals.take(after(150)), after(50), "the others were given up");
+        assert_eq!(arrivals.take(after(50)), after(2), "a late one waits for a connection");
+        assert_eq!(arrivals.take(after(150)), after(50), "earlier ones were given up");
         assert_eq!(meter.admission().unsent, 47);
     }
 }

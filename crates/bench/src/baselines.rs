@@ -1,10 +1,10 @@
-//! PostgreSQL used directly, without `producer`.
+//! PostgreSQL used directly, without `producer`: the baselines of the comparison.
 
 pub(crate) mod copy;
 pub(crate) mod pgbench;
 
-/// The tables that a team would make by hand: the state, and a log that knows every uuid. The uuid
-/// is the log's only index, where `producer` keeps the entity's history and the commit order too.
+/// The tables that a team would create itself: the state, and a log with every uuid. The uuid is the
+/// log's only index; `producer`'s log also has the entity's history and the commit order.
 pub(crate) const TABLES: &str = r#"
 CREATE TABLE entities (
     entity_type text COLLATE "C" NOT NULL,
@@ -26,7 +26,7 @@ CREATE TABLE event_log (
 );
 "#;
 
-/// What makes them safe to write to at once; COPY goes without.
+/// The keys that make concurrent writes safe. COPY writes into tables without them.
 pub(crate) const KEYS: &str = "
 ALTER TABLE entities ADD PRIMARY KEY (entity_type, entity_id);
 ALTER TABLE event_log ADD PRIMARY KEY (event_uuid);

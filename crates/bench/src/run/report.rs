@@ -1,0 +1,246 @@
+//! The report of a run.
+
+use super::targets::{self, Summaries, best_pgbench};
+use crate::cells;
+use crate::meter::Latency;
+use crate::report::{
+    Block, Cell, Chart, ChartKind, Document, Section, Series, Table, Tone, number, thousands,
+};
+use crate::results::{Results, Summary};
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// The cells of the bar charts, where they were measured.
+const CHARTED: [&str; 14] = [
+    "pgbench-8",
+    "pgbench-32",
+    "rest-64",
+    "rest-256",
+    "rest-256-deep",
+    "rest-256-hot",
+    "unary-256",
+    "stream-4x256",
+    "bulk-8x100",
+    "bulk-8x1000",
+    "ndjson-8x1000",
+    "copy",
+    "sqlite-rest-64",
+    "ceiling-rest-64",
+];
+
+/// The connections of the line charts: those of most cells, so that lines have no gaps.
+const CONNECTIONS: [u32; 4] = [1, 64, 256, 1024];
+
+const METHOD: [&str; 5] = [
+    "Each cell starts with new tables and, on PostgreSQL, after a checkpoint. A round measures all \
+     cells one after the other. Values are medians of the rounds; of peak memory the maximum.",
+    "pgbench does the same durable work in SQL, with one prepared statement and one commit per \
+     event: it inserts the event into a log unless its uuid exists, and merges the entity with ||. \
+     Its log has one index, producer's has more. COPY writes rows of the same log and of the same \
+     states into tables without an index, 10,000 rows per commit; its unit is rows.",
+    "Load generator, service and database share the machine. The services have their default \
+     settings, the log level included. Every response is checked, and afterwards the log must have \
+     at least as many events as were acknowledged; a cell with an error is excluded.",
+    "A fixed piece of work is timed before and after each measurement. If it takes more than 1.3 \
+     times its best time, the machine is slow for reasons of its own: a measurement waits for that \
+     to pass and is repeated up to twice, and the least disturbed one counts. slowdown: the median \
+     of how many times its best time the work took.",
+    "new keys: a new entity each time. set: one of 100,000 existing ones. hot: one of 10. An event \
+     has 400 B unless the name says otherwise; deep: nested objects and a null. grown: the table has \
+     10 million entities beforehand. unary and stream are gRPC. ceiling: the same service over a \
+     store that keeps nothing. N×M: N connections with M events per request, or M in flight in a \
+     stream.",
+];
+
+/// The report of these results.
+pub(super) fn document(results: &Results) -> Document {
+    let cells = results.summaries();
+    let mut sections = vec![
+        Section::new("Targets", [Block::Table(targets::table(&cells))]),
+        throughput(&cells),
+        latency(&cells),
+        cpu(&cells),
+        Section::new("All cells", [Block::Table(all_cells(&cells))]),
+    ];
+    sections.retain(|section| !section.blocks.is_empty());
+    sections.extend(results.errors());
+    sections.push(Section::new("Method", METHOD.map(|text| Block::Text(text.to_owned()))));
+    Document {
+        title: "producer beside PostgreSQL used directly".to_owned(),
+        summary: summary(&cells),
+        facts: results.facts.clone(),
+        sections,
+    }
+}
+
+fn summary(cells: &Summaries<'_>) -> String {
+    let rate = |name: &str| cells.get(name).map(|cell| cell.events_per_second);
+    match (rate("rest-64"), best_pgbench(cells, "")) {
+        (Some(rest), Some(pgbench)) if pgbench > 0.0 => format!(
+            "REST takes {} single events/s with 64 connections, {} times pgbench's best with the \
+             same durable work ({}).",
+            number(rest),
+            number(rest / pgbench),
+            number(pgbench)
+        ),
+        _ => String::new(),
+    }
+}
+
+fn throughput(cells: &Summaries<'_>) -> Section {
+    let rate = |cell: &Summary| (cell.rounds > 0).then_some(cell.events_per_second);
+    let series = |name: &str, prefix: &str| connections_series(cells, name, prefix, rate);
+    let title = "Single events per second by connections (new keys, 400 B)";
+    let rest = series("REST on PostgreSQL", "rest-");
+    let pgbench = rest.values.iter().map(|rest| rest.and(best_pgbench(cells, "")));
+    let pgbench = Series::new("pgbench's best, same work", pgbench);
+    let lines = by_connections(ChartKind::Lines, title, "events/s").with([
+        rest,
+        series("REST on SQLite", "sqlite-rest-"),
+        series("gRPC unary on PostgreSQL", "unary-"),
+        series("REST, nothing stored", "ceiling-rest-"),
+        pgbench,
+    ]);
+    let values = |cell: &Summary| vec![rate(cell)];
+    let bars =
+        bars(cells, "Events per second by cell (COPY: rows)", "events/s", &["events"], values);
+    section("Throughput", [lines, bars])
+}
+
+/// A section of the charts that have something to compare.
+fn section(title: &str, charts: impl IntoIterator<Item = Chart>) -> Section {
+    Section::new(title, charts.into_iter().filter_map(comparable).map(Block::Chart))
+}
+
+/// The chart without empty series and categories; `None` where fewer than two categories have
+/// values.
+fn comparable(mut chart: Chart) -> Option<Chart> {
+    chart.series.retain(|series| series.values.iter().any(Option::is_some));
+    let has_values = |at: usize| chart.series.iter().any(|series| series.values[at].is_some());
+    let used: Vec<usize> = (0..chart.categories.len()).filter(|&at| has_values(at)).collect();
+    for series in &mut chart.series {
+        series.values = used.iter().map(|&at| series.values[at]).collect();
+    }
+    chart.categories = used.iter().map(|&at| chart.categories[at].clone()).collect();
+    (used.len() > 1).then_some(chart)
+}
+
+/// A chart over [`CONNECTIONS`].
+fn by_connections(kind: ChartKind, title: &str, unit: &str) -> Chart {
+    let categories = CONNECTIONS.map(|count| thousands(count.into()));
+    Chart::new(kind, title, "connections", unit, categories)
+}
+
+/// A value of the cells with this prefix for each of [`CONNECTIONS`].
+fn connections_series(
+    cells: &Summaries<'_>,
+    name: &str,
+    prefix: &str,
+    value: impl Fn(&Summary) -> Option<f64>,
+) -> Series {
+    let cell = |count: &u32| cells.get(format!("{prefix}{count}").as_str());
+    Series::new(name, CONNECTIONS.iter().map(|count| value(cell(count)?)))
+}
+
+/// Bars for each of the [`CHARTED`] cells.
+fn bars(
+    cells: &Summaries<'_>,
+    title: &str,
+    unit: &str,
+    parts: &[&str],
+    values: impl Fn(&Summary) -> Vec<Option<f64>>,
+) -> Chart {
+    let value = |name: &str, part: usize| values(cells.get(name)?)[part];
+    let series =
+        |(at, &part): (usize, &&str)| Series::new(part, CHARTED.iter().map(|name| value(name, at)));
+    let chart = Chart::new(ChartKind::Bars, title, "", unit, CHARTED.map(str::to_owned));
+    chart.with(parts.iter().enumerate().map(series))
+}
+
+fn milliseconds(cell: &Summary, value: fn(&Latency) -> f64) -> Option<f64> {
+    Some(value(&cell.latency_us?) / 1e3)
+}
+
+fn latency(cells: &Summaries<'_>) -> Section {
+    let series = |name: &str, value: fn(&Latency) -> f64| {
+        connections_series(cells, name, "rest-", |cell| milliseconds(cell, value))
+    };
+    let title = "Latency of single REST events on PostgreSQL by connections";
+    let lines = by_connections(ChartKind::LogLines, title, "ms").with([
+        series("p50", |latency| latency.p50),
+        series("p90", |latency| latency.p90),
+        series("p99", |latency| latency.p99),
+        series("p99.9", |latency| latency.p999),
+    ]);
+    let values =
+        |cell: &Summary| vec![milliseconds(cell, |l| l.p50), milliseconds(cell, |l| l.p99)];
+    let bars = bars(cells, "Latency of a request by cell", "ms", &["p50", "p99"], values);
+    section("Latency", [lines, bars])
+}
+
+fn cpu(cells: &Summaries<'_>) -> Section {
+    let values =
+        |cell: &Summary| vec![cell.cpu_us.database, cell.cpu_us.service, cell.cpu_us.generator];
+    let parts = ["database", "service", "generator"];
+    let mut bars = bars(cells, "CPU per event by process", "µs/event", &parts, values);
+    bars.kind = ChartKind::StackedBars;
+    let mut section = section("CPU", [bars]);
+    let note = "User and system time. SQLite runs inside the service; pgbench and COPY have none.";
+    if !section.blocks.is_empty() {
+        section.blocks.push(Block::Text(note.to_owned()));
+    }
+    section
+}
+
+fn all_cells(cells: &Summaries<'_>) -> Table {
+    let mut table = Table::new([
+        "cell",
+        "events/s",
+        "slowest – fastest",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "CPU µs/event: database",
+        "service",
+        "generator",
+        "peak MiB",
+        "slowdown",
+        "rounds",
+    ]);
+    let order = cells::all();
+    let names = order.iter().map(ToString::to_string);
+    table.rows = names.filter_map(|name| Some(row(&name, cells.get(name.as_str())?))).collect();
+    table
+}
+
+fn row(name: &str, cell: &Summary) -> Vec<Cell> {
+    let value = |value: Option<f64>| Cell::from(value.map(number).unwrap_or_default());
+    let ms = |quantile: fn(&Latency) -> f64| value(milliseconds(cell, quantile));
+    let rate = if cell.error.is_some() {
+        Cell::new("error", Tone::Bad)
+    } else {
+        thousands(cell.events_per_second).into()
+    };
+    let (slowest, fastest) = cell.range;
+    let range = if cell.rounds > 0 {
+        format!("{} – {}", number(slowest), number(fastest))
+    } else {
+        String::new()
+    };
+    vec![
+        name.into(),
+        rate,
+        range.into(),
+        ms(|l| l.p50),
+        ms(|l| l.p90),
+        ms(|l| l.p99),
+        ms(|l| l.p999),
+        value(cell.cpu_us.database),
+        value(cell.cpu_us.service),
+        value(cell.cpu_us.generator),
+        value(cell.peak_memory_bytes.map(|bytes| bytes as f64 / MIB)),
+        cell.slowdown.map(|slowdown| format!("{slowdown:.2}")).unwrap_or_default().into(),
+        cell.rounds.to_string().into(),
+    ]
+}
