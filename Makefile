@@ -1,18 +1,18 @@
-# `make` or `make help` lists what can be done here.
+# `make` or `make help` lists the targets.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 CARGO ?= cargo
 
 .PHONY: help
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## serve REST on 127.0.0.1:9083 from an embedded SQLite file
 	$(CARGO) run --release --package producer-rest
 
 .PHONY: run-grpc
-run-grpc: ## serve gRPC on 127.0.0.1:9092, beside REST on the same file if you like
+run-grpc: ## serve gRPC on 127.0.0.1:9092; REST may use the same file at the same time
 	$(CARGO) run --release --package producer-grpc
 
 .PHONY: build
@@ -20,25 +20,25 @@ build: ## build both binaries for release, into target/release
 	$(CARGO) build --release --package producer-rest --package producer-grpc
 
 .PHONY: test
-test: ## run every test; needs PostgreSQL's server binaries, which it installs on Debian as root
+test: ## run all tests; needs PostgreSQL's server binaries, which it installs on Debian as root
 	./scripts/postgres-for-tests
 	$(CARGO) test --workspace
 
 .PHONY: test-faults
-test-faults: ## make the faults that need root or minutes (small disks, a failover, floods); see docs/reliability.md
+test-faults: ## run the fault tests that need root or minutes (full disks, failover, floods); see docs/reliability.md
 	@[ "$$(id -u)" = 0 ] || { echo "make test-faults mounts small disks: run it as root" >&2; exit 1; }
 	./scripts/postgres-for-tests
 	$(CARGO) test --workspace --no-run
 	$(CARGO) test --workspace --test faults -- --test-threads 1 --nocapture
 
 .PHONY: soak
-soak: ## load and faults at random for SOAK_MINUTES=30, SOAK_DATABASE=postgres|sqlite|both; SOAK_SEED=N repeats a plan
+soak: ## run random load and faults for SOAK_MINUTES=30, SOAK_DATABASE=postgres|sqlite|both; SOAK_SEED=N repeats a plan
 	./scripts/postgres-for-tests
 	$(CARGO) build --package producer-rest --package producer-grpc
 	$(CARGO) test --package e2e --test soak
 
 .PHONY: lint
-lint: ## what must be clean: formatting, clippy, documentation
+lint: ## check formatting, clippy and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
@@ -48,15 +48,15 @@ fmt: ## format the code
 	$(CARGO) fmt --all
 
 .PHONY: deny
-deny: ## check licences, bans and sources of the dependencies (cargo-deny); advisories where reachable
+deny: ## check licences, bans and sources of the dependencies (cargo-deny), and advisories if reachable
 	./scripts/deny
 
 .PHONY: check-ops
-check-ops: ## prove the dashboard and the alerts in ops/ with a real Prometheus, which it installs on Debian as root
+check-ops: ## test the dashboard and alerts in ops/ with a real Prometheus, which it installs on Debian as root
 	./scripts/check-ops
 
 .PHONY: check-api
-check-api: ## let schemathesis try the REST service by its own OpenAPI document; EXAMPLES=500 tries harder
+check-api: ## test the REST service against its OpenAPI document with schemathesis; EXAMPLES=500 sends more requests
 	./scripts/check-api
 
 FUZZ_SECONDS ?= 60
@@ -72,7 +72,7 @@ fuzz: ## fuzz each target for FUZZ_SECONDS (60) against its oracle; needs cargo-
 		$(FUZZ) run $(FUZZ_FLAGS) $$target -- -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/json.dict \
 			-max_len=4096 -print_final_stats=1 || exit 1; \
 	done
-fuzz-cmin: ## make the fuzz corpora small again; inputs that have a name with a hyphen stay
+fuzz-cmin: ## minimize the fuzz corpora; inputs whose name has a hyphen are kept
 	@for target in $(FUZZ_TARGETS); do \
 		named=$$(mktemp -d) && cp fuzz/corpus/$$target/*-* $$named/ && \
 		$(FUZZ) cmin $(FUZZ_FLAGS) $$target -- -use_counters=0 && \
@@ -107,7 +107,7 @@ load-saturation: ## the same with 10 to 2,000 users in seven phases; the report 
 	./load-test/run.sh saturation
 
 .PHONY: images
-images: ## build both container images; `make try-images` tries them and compose
+images: ## build both container images; `make try-images` tests them
 	for api in rest grpc; do \
 		docker build --file Dockerfile.$$api --tag producer-$$api \
 			--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1) \
@@ -115,9 +115,9 @@ images: ## build both container images; `make try-images` tries them and compose
 	done
 
 .PHONY: try-images
-try-images: ## run both images and compose with each profile, as a user would, and clean up
+try-images: ## test both images and compose with each profile, and clean up
 	./scripts/try-images
 
 .PHONY: clean
-clean: ## remove what was built
+clean: ## remove all build output
 	$(CARGO) clean

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Sends the lives of 406 real cars to a running producer, in four ways, and checks what it keeps.
+"""Sends the histories of 406 real cars to a running producer, in four ways, and checks the result.
 
 Needs Python 3.8 or newer and nothing else; the gRPC stream goes through grpcurl.
-Every event has a uuid that depends on the car and the event alone, so a second run, in whatever
-way, changes nothing: all its events are answered as duplicates.
+An event's uuid depends only on the car and the event, so a second run, in any way, changes nothing:
+all its events are answered as duplicates.
 """
 
 import argparse
@@ -21,15 +21,15 @@ from urllib.parse import quote, urlsplit
 
 DATA = Path(__file__).parent / "data" / "cars.json"
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/producer/producer/examples/cars.py")
-WORKERS = 8  # connections that the single posts share
+WORKERS = 8  # concurrent connections for single events
 BULK_SIZE = 500  # events in one array; the service takes up to 10,000
 
 
-# --- what happens to a car -----------------------------------------------------------------------
+# --- the events of a car -------------------------------------------------------------------------
 
 
 def life_of(number, car):
-    """Yields (event name, moment, updates) of one car; an update is (type, id, attributes)."""
+    """Yields (event name, time, updates) of one car; an update is (type, id, attributes)."""
     car_id, loan_id, year = f"car-{number:03}", f"loan-{number:03}", int(car["Year"][:4])
     price = 1500 + 10 * (car["Horsepower"] or 100) + number
 
@@ -38,7 +38,7 @@ def life_of(number, car):
         "year": year,
         "origin": car["Origin"],
         "price": price,
-        "milesPerGallon": car["Miles_per_Gallon"],  # null for eight cars: the member stays away
+        "milesPerGallon": car["Miles_per_Gallon"],  # null for eight cars: no such member then
         "engine": {
             "cylinders": car["Cylinders"],
             "displacement": car["Displacement"],
@@ -52,7 +52,7 @@ def life_of(number, car):
             "next": {"date": f"{year + 1}-09-12"},
         },
     })]
-    # Nested: only what is named changes, the workshop stays.
+    # Nested: only these members change, the workshop is kept.
     yield "CarServiced", f"{year + 1}-09-15T08:30:00Z", [("Car", car_id, {
         "service": {"last": {"date": f"{year + 1}-09-15", "miles": 15000 + 7 * number}},
     })]
@@ -67,7 +67,7 @@ def life_of(number, car):
 
 
 def loan_of(car_id, loan_id, year, price):
-    """Yields the events of a loan on a car; the first and the last change both, all or nothing."""
+    """Yields the events of a loan on a car; the first and the last update both entities atomically."""
     yield "LoanTaken", f"{year + 1}-10-01T10:00:00Z", [
         ("Loan", loan_id, {"car": car_id, "balance": price, "terms": {"months": 2, "rate": 0.045}}),
         ("Car", car_id, {"loan": {"id": loan_id, "state": "open"}}),
@@ -86,7 +86,7 @@ def loan_of(car_id, loan_id, year, price):
 
 
 def events_of(number, car):
-    """The life of one car as the events of the contract."""
+    """The history of one car as events in the API's format."""
     return [
         {
             "eventHeader": {
@@ -120,7 +120,7 @@ def merge(target, patch):
 
 
 def fold(lives):
-    """What the service should hold in the end: (type, id) -> (version, document)."""
+    """The expected final state: (type, id) -> (version, document)."""
     states = {}
     for event in (event for life in lives for event in life):
         for update in event["eventBody"]["entities"]:
@@ -130,11 +130,11 @@ def fold(lives):
     return states
 
 
-# --- the four ways in ----------------------------------------------------------------------------
+# --- the four ways to send -----------------------------------------------------------------------
 
 
 class Problem(Exception):
-    """Something the user should read, in one line."""
+    """An error for the user, in one line."""
 
 
 class Rest:
@@ -147,7 +147,7 @@ class Rest:
         self.connection = kind(parts.netloc, timeout=60)
 
     def call(self, method, path, body=None, content_type="application/json"):
-        """Returns the status and the decoded answer; sends again, as told, while it says 503."""
+        """Returns the status and the decoded answer; retries a 503 after its Retry-After."""
         headers = {"content-type": content_type} if body is not None else {}
         for _ in range(10):
             try:
@@ -158,7 +158,7 @@ class Rest:
                 document = json.loads(answer.read())
             except (OSError, HTTPException, ValueError) as error:
                 self.connection.close()
-                raise Problem(f"no usable answer from {self.url}: {error!r}; is it running?")
+                raise Problem(f"no valid answer from {self.url}: {error!r}; is it running?")
             if answer.status != 503 or not (body is None or isinstance(body, bytes)):
                 break
             time.sleep(int(answer.headers.get("retry-after", 1)))
@@ -166,7 +166,7 @@ class Rest:
 
 
 class Progress:
-    """Counts events; shows them on one line of a terminal."""
+    """Counts events; on a terminal it shows the count on one line."""
 
     def __init__(self, way, total):
         self.way, self.total, self.done, self.duplicates = way, total, 0, 0
@@ -191,7 +191,7 @@ class Progress:
 
 
 def send_single(options, lives, progress):
-    """One POST an event, several connections at once; one car stays on one, in its order."""
+    """One POST per event over several connections; each car uses one, which keeps its order."""
 
     def send(cars):
         rest = Rest(options.url)
@@ -205,7 +205,7 @@ def send_single(options, lives, progress):
 
 
 def in_shares(work, items):
-    """Does the work on one share of the items for each worker, at the same time."""
+    """Splits the items among the workers, which run at the same time."""
     with ThreadPoolExecutor(WORKERS) as pool:
         return list(pool.map(work, (items[start::WORKERS] for start in range(WORKERS))))
 
@@ -220,7 +220,7 @@ def send_bulk(options, lives, progress):
 
 
 def send_ndjson(options, lives, progress):
-    """One request without a length: an event a line, read by the service as it comes."""
+    """One chunked request with an event per line, which the service reads as it arrives."""
     body = (line.encode() for line in ndjson(lives))
     answer = Rest(options.url).call("POST", "/api/v1/events/bulk", body, "application/x-ndjson")
     count_results(answer, progress)
@@ -237,7 +237,7 @@ def count_results(answer, progress):
 
 
 def send_grpc(options, lives, progress):
-    """One StreamEvents call; reflection tells grpcurl the messages."""
+    """One StreamEvents call; grpcurl gets the message types by reflection."""
     tool = grpcurl(options)
     if not tool:
         raise Problem("the gRPC stream needs grpcurl: https://github.com/fullstorydev/grpcurl")
@@ -254,12 +254,12 @@ def send_grpc(options, lives, progress):
 
 
 def grpcurl(options):
-    """Where grpcurl is, or nothing."""
+    """The path of grpcurl, or None."""
     return shutil.which(options.grpcurl)
 
 
 def as_proto(event):
-    """The event as protobuf's JSON; attributes travel as text, which keeps every digit."""
+    """The event as protobuf's JSON; attributes are sent as text, which keeps every digit."""
     updates = [
         {
             "entityType": update["entityType"],
@@ -272,7 +272,7 @@ def as_proto(event):
 
 
 def each_json(text):
-    """The JSON documents that stand one after the other in a text."""
+    """The JSON documents of a text, which follow one another."""
     decoder, at = json.JSONDecoder(), 0
     while text[at:].strip():
         at += len(text[at:]) - len(text[at:].lstrip())
@@ -285,11 +285,11 @@ def ndjson(lives):
     return (json.dumps(event) + "\n" for life in lives for event in life)
 
 
-# --- what it should hold in the end --------------------------------------------------------------
+# --- the expected state --------------------------------------------------------------------------
 
 
 def verify(options, states):
-    """Reads every entity back and compares it with the fold of its events."""
+    """Reads every entity back and compares it with the merge of its events."""
 
     def differing(share):
         rest, lines = Rest(options.url), []
@@ -304,20 +304,20 @@ def verify(options, states):
     for line in wrong[:10]:
         print(line, file=sys.stderr)
     if wrong:
-        raise Problem(f"{len(wrong)} of {len(states)} entities differ from the fold of the events")
-    print(f"  state: {len(states)} entities are as their events made them", flush=True)
+        raise Problem(f"{len(wrong)} of {len(states)} entities differ from the merge of their events")
+    print(f"  state: {len(states)} entities match the merge of their events", flush=True)
 
 
 WAYS = {"single": send_single, "bulk": send_bulk, "ndjson": send_ndjson, "grpc": send_grpc}
 
 
 def chosen_ways(options):
-    """The ways to go; of `all` the gRPC stream is left out, and said so, where grpcurl is absent."""
+    """The selected ways; `all` skips the gRPC stream, with a message, if grpcurl is not installed."""
     if options.way != "all":
         return [options.way]
     if grpcurl(options):
         return list(WAYS)
-    print("   grpc: left out, it needs grpcurl: https://github.com/fullstorydev/grpcurl")
+    print("   grpc: skipped, it needs grpcurl: https://github.com/fullstorydev/grpcurl")
     return [way for way in WAYS if way != "grpc"]
 
 
@@ -325,13 +325,13 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--way", choices=[*WAYS, "all"], default="all",
-                        help="how to send; all goes one after the other (default: all)")
-    parser.add_argument("--url", default="http://127.0.0.1:9083", help="REST (default: %(default)s)")
-    parser.add_argument("--grpc", default="127.0.0.1:9092", help="gRPC (default: %(default)s)")
+                        help="how to send; all: one way after the other (default: all)")
+    parser.add_argument("--url", default="http://127.0.0.1:9083", help="REST URL (default: %(default)s)")
+    parser.add_argument("--grpc", default="127.0.0.1:9092", help="gRPC address (default: %(default)s)")
     parser.add_argument("--grpcurl", default="grpcurl", help=argparse.SUPPRESS)
-    parser.add_argument("--limit", type=int, default=None, metavar="N", help="the first N cars only")
+    parser.add_argument("--limit", type=int, default=None, metavar="N", help="only the first N cars")
     parser.add_argument("--events", action="store_true",
-                        help="send nothing, print the events as NDJSON, for curl and other tools")
+                        help="print the events as NDJSON, for curl and other tools, and send nothing")
     return parser.parse_args()
 
 

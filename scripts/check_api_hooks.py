@@ -1,4 +1,4 @@
-"""What schemathesis needs to be told: how NDJSON is written."""
+"""Serializes NDJSON for schemathesis, which does not know it."""
 
 import json
 
