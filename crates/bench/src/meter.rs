@@ -91,12 +91,12 @@ impl Meter {
         self.0.borrow_mut().counts_refusals = true;
     }
 
-    /// Starts to count responses.
+    /// Starts counting responses.
     pub(crate) fn open(&self) {
         self.0.borrow_mut().open = true;
     }
 
-    /// Stops to count responses.
+    /// Stops counting responses.
     pub(crate) fn close(&self) {
         self.0.borrow_mut().open = false;
     }
