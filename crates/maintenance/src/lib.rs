@@ -11,6 +11,7 @@ pub mod migrate;
 mod progress;
 pub mod prune;
 pub mod rebuild;
+mod statements;
 mod tables;
 
 pub use database::Database;

@@ -11,6 +11,7 @@ use sqlx::{Connection as _, Executor, PgConnection, Row, SqliteConnection};
 use crate::connection::{BEGIN, Connection};
 use crate::database::Database;
 use crate::error::MaintenanceError;
+use crate::statements;
 
 const TABLE: &str = "_producer_migrations";
 
@@ -52,7 +53,7 @@ pub async fn up(database: &Database) -> Result<(), MaintenanceError> {
         }
         Connection::Postgres(mut connection) => {
             connection.execute(TAKE_TURNS).await?;
-            postgres().run(&mut connection).await?;
+            statements::up(&mut connection, &postgres()).await?;
             connection.close().await?;
         }
         Connection::Sqlite(mut connection) => {
@@ -83,7 +84,7 @@ pub async fn down(database: &Database, target: i64) -> Result<(), MaintenanceErr
         }
         Connection::Postgres(mut connection) => {
             connection.execute(TAKE_TURNS).await?;
-            postgres().undo(&mut connection, target).await?;
+            statements::down(&mut connection, &postgres(), target).await?;
             connection.close().await?;
         }
         Connection::Sqlite(mut connection) => {
@@ -134,8 +135,10 @@ async fn through_pooler(
     let mut transaction = connection.begin_with(BEGIN).await?;
     transaction.execute(TAKE_TURNS_FOR_TRANSACTION).await?;
     match direction {
-        Direction::Up => postgres().run(&mut *transaction).await?,
-        Direction::DownTo(target) => postgres().undo(&mut *transaction, target).await?,
+        Direction::Up => statements::up(&mut transaction, &postgres()).await?,
+        Direction::DownTo(target) => {
+            statements::down(&mut transaction, &postgres(), target).await?
+        }
     }
     // sqlx's statements have names, which the session's next borrower would trip over
     transaction.clear_cached_statements().await?;

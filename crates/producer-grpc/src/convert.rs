@@ -99,7 +99,7 @@ fn applied(update: LoggedUpdate) -> v1::AppliedUpdate {
         entity_type: update.key.entity_type().into(),
         entity_id: update.key.entity_id().into(),
         version: update.version,
-        created: update.version == 1,
+        created: update.created,
         attributes_json: update.patch,
     }
 }

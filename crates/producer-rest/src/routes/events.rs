@@ -133,7 +133,7 @@ impl TryFrom<LoggedUpdate> for UpdateBody {
             entity_id: update.key.entity_id().into(),
             updated_attributes: json_text(update.patch)?,
             version: update.version,
-            created: update.version == 1,
+            created: update.created,
         })
     }
 }
