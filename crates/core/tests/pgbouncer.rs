@@ -188,9 +188,9 @@ async fn a_pooler_that_is_gone_is_unavailable_and_comes_back_by_itself() {
     assert_eq!(db.store.ping().await, Ok(()));
 }
 
-const HINT: &str = "DATABASE_POOLER: \"none\" is unusable: ";
+const HINT: &str = "DATABASE_POOLER: \"none\" is invalid: ";
 
-/// Whether PgBouncer refuses the connection's options or drops them in silence.
+/// Whether PgBouncer refuses the connection's options or drops them silently.
 #[tokio::test]
 async fn without_the_setting_the_start_ends_with_a_line_that_names_it() {
     let refusing = PgBouncer::before(Postgres::shared(), &[]);
@@ -217,7 +217,7 @@ async fn options_in_the_url_are_named() {
     assert!(error.0.starts_with("DATABASE_URL: ") && error.0.contains("options"), "{error}");
 }
 
-/// Also by way of one session that everybody before has used.
+/// Also through one session that others have used before.
 #[tokio::test]
 async fn migrating_goes_through_it_and_back_and_at_once() {
     let bouncer = PgBouncer::before(Postgres::shared(), &["default_pool_size = 1"]);
