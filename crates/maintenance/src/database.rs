@@ -14,7 +14,7 @@ const NEEDS_SESSION: &str = "DATABASE_POOLER: this can't be done through a poole
     mode: run it with a DATABASE_URL that leads to PostgreSQL itself, and DATABASE_POOLER=none";
 
 /// A database to maintain.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Database {
     /// PostgreSQL.
     Postgres {
@@ -49,6 +49,13 @@ impl std::fmt::Display for Database {
             ),
             Self::Sqlite(file) => write!(f, "sqlite://{}", file.display()),
         }
+    }
+}
+
+impl std::fmt::Debug for Database {
+    /// As [`Display`](std::fmt::Display): the options hold the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
     }
 }
 
@@ -127,5 +134,17 @@ impl Database {
             Connection::Sqlite(connection) => connection.close().await?,
         }
         Ok(stands)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_password() {
+        let url = DatabaseUrl::parse(Some("postgres://user:hidden@host:1/name")).expect("a URL");
+        let shown = format!("{:?}", Database::from(url));
+        assert_eq!(shown, "postgres://host:1/name");
     }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod environment;
+mod error;
 mod healthcheck;
 mod maintain;
 mod open_files;
@@ -11,33 +12,15 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use environment::Environment;
+use error::ExitError;
 use producer_core::store::DatabaseUrl;
 use producer_maintenance::Database;
 use producer_telemetry::log;
 use producer_telemetry::log::Filter;
 
 use crate::Api;
-use crate::settings::Settings;
+use crate::settings::{Secret, Settings};
 use crate::traces::Traces;
-
-/// The exit status of a command line or setting that can't be used.
-const UNUSABLE: u8 = 2;
-
-/// Why the program ends: one line for standard error, and the exit status.
-struct ExitError {
-    status: u8,
-    line: String,
-}
-
-impl ExitError {
-    fn unusable(line: String) -> Self {
-        Self { status: UNUSABLE, line }
-    }
-
-    fn new(error: impl ToString) -> Self {
-        Self { status: 1, line: error.to_string().replace('\n', " ") }
-    }
-}
 
 /// Runs the binary: parses the command line and does what it says.
 pub fn main<A: Api>() -> ExitCode {
@@ -51,20 +34,20 @@ pub fn main<A: Api>() -> ExitCode {
 }
 
 fn run<A: Api>() -> Result<ExitCode, ExitError> {
-    let environment = Environment::load().map_err(ExitError::unusable)?;
+    let environment = Environment::load().map_err(ExitError::invalid)?;
     let mut line: Cli<A::Args> = match args::parse::<A>(&environment, std::env::args_os()) {
         Ok(line) => line,
         Err(args::Stop::Shown(text)) => {
             print!("{text}");
             return Ok(ExitCode::SUCCESS);
         }
-        Err(args::Stop::Unusable(line)) => return Err(ExitError::unusable(line)),
+        Err(args::Stop::Unusable(line)) => return Err(ExitError::invalid(line)),
     };
-    line.settings.read_url_file().map_err(ExitError::unusable)?;
-    line.settings.check().map_err(ExitError::unusable)?;
-    let rust_log = environment.get("RUST_LOG").map_err(ExitError::unusable)?;
+    line.settings.read_url_file().map_err(ExitError::invalid)?;
+    line.settings.check().map_err(ExitError::invalid)?;
+    let rust_log = environment.get("RUST_LOG").map_err(ExitError::invalid)?;
     let filter = Filter::new(line.settings.log_level, rust_log)
-        .map_err(|reason| ExitError::unusable(format!("RUST_LOG: {reason}")))?;
+        .map_err(|reason| ExitError::invalid(format!("RUST_LOG: {reason}")))?;
     let database = database(&line.settings)?;
     let runtime = crate::connections_runtime().map_err(ExitError::new)?;
     let writers = crate::writers_runtime().map_err(ExitError::new)?;
@@ -72,7 +55,7 @@ fn run<A: Api>() -> Result<ExitCode, ExitError> {
         match line.command.unwrap_or(Command::Serve) {
             Command::Serve => {
                 log::init(filter).map_err(ExitError::new)?;
-                let traces = Traces::start(&line.traces, A::NAME).map_err(ExitError::unusable)?;
+                let traces = Traces::start(&line.traces, A::NAME).map_err(ExitError::invalid)?;
                 let served =
                     serve::serve::<A>(line.settings, line.args, database, writers.handle());
                 let ended = served.await;
@@ -92,7 +75,7 @@ fn run<A: Api>() -> Result<ExitCode, ExitError> {
 }
 
 fn database(settings: &Settings) -> Result<Database, ExitError> {
-    let url = DatabaseUrl::parse(settings.database_url.as_deref());
-    let database = url.map(Database::from).map_err(ExitError::unusable)?;
+    let url = DatabaseUrl::parse(settings.database_url.as_ref().map(Secret::expose));
+    let database = url.map(Database::from).map_err(ExitError::invalid)?;
     Ok(database.through(settings.database_pooler))
 }

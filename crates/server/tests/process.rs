@@ -54,7 +54,7 @@ fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http://127.0.0.1:4318"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
         ("OTEL_TRACES_SAMPLER", "xray", "parentbased_"),
-        ("MAX_BODY_BYTES", "16MB", "16MiB"),
+        ("MAX_BODY_BYTES", "16XB", "16MiB"),
         ("MIGRATE_ON_START", "maybe", "true, false, 1, 0, yes or no"),
         ("DATABASE_MAX_CONNECTIONS", "1", "from 2"),
         ("DATABASE_POOLER", "session", "none or transaction"),

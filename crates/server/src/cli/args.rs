@@ -10,7 +10,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::environment::Environment;
 use crate::Api;
-use crate::settings::{Settings, duration};
+use crate::settings::{Settings, age};
 use crate::traces::TraceSettings;
 
 /// The whole command line.
@@ -80,19 +80,6 @@ pub(super) enum Migrate {
     /// car_entities_adopted. May be interrupted and run again.
     Adopt,
 }
-
-/// Parses a duration, which may be longer than a setting's: `90d`.
-fn age(text: &str) -> Result<Duration, String> {
-    const LONGEST_DAYS: u64 = 36_500;
-    let days = text.strip_suffix('d');
-    match days.map(|days| days.parse::<u64>().ok().filter(|_| !days.starts_with('+'))) {
-        Some(Some(days @ 1..=LONGEST_DAYS)) => Ok(Duration::from_secs(days * 86_400)),
-        None => duration(text).map_err(|_| ALLOWED_AGE.into()),
-        Some(_) => Err(ALLOWED_AGE.into()),
-    }
-}
-
-const ALLOWED_AGE: &str = "allowed is a duration from 1ms to 36500d such as 90d, 12h or 30m";
 
 fn version(text: &str) -> Result<i64, String> {
     let version = text.parse().ok().filter(|&version| version >= 0);
@@ -164,7 +151,7 @@ fn one_line(error: &clap::Error) -> String {
     let flag = text(ContextKind::InvalidArg).map(setting_name);
     match (error.kind(), flag, text(ContextKind::InvalidValue), error.source()) {
         (ErrorKind::ValueValidation, Some(name), Some(value), Some(reason)) => {
-            format!("{name}: {value:?} is unusable: {}", reason.to_string().replace('\n', " "))
+            format!("{name}: {value:?} is invalid: {}", reason.to_string().replace('\n', " "))
         }
         (ErrorKind::InvalidValue, Some(name), Some(""), _) => format!("{name}: a value is missing"),
         _ => first_line(error),
@@ -181,19 +168,4 @@ fn first_line(error: &clap::Error) -> String {
 fn setting_name(argument: &str) -> String {
     let flag = argument.split([' ', '=']).next().unwrap_or(argument);
     flag.trim_start_matches('-').replace('-', "_").to_uppercase()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_may_be_days() {
-        assert_eq!(age("90d"), Ok(Duration::from_secs(90 * 86_400)));
-        assert_eq!(age("36500d"), Ok(Duration::from_secs(36_500 * 86_400)));
-        assert_eq!(age("500ms"), Ok(Duration::from_millis(500)));
-        for wrong in ["", "d", "0d", "-1d", "36501d", "1.5d", "90", "90 d", "+1d", "9w"] {
-            assert!(age(wrong).is_err_and(|e| e.contains("90d")), "{wrong}");
-        }
-    }
 }

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use super::ExitError;
+use super::error::ExitError;
 use crate::Api;
 use crate::serve::provider;
 use crate::settings::Settings;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use producer_core::Clock;
-use producer_maintenance::{Database, MaintenanceError, Progress, adopt, migrate, prune, rebuild};
+use producer_maintenance::{Database, Progress, adopt, migrate, prune, rebuild};
 
-use super::ExitError;
 use super::args::Migrate;
+use super::error::ExitError;
 use crate::settings::Settings;
 
 /// The exit status where differences were found and not repaired.
@@ -20,12 +20,6 @@ const LEFT: u8 = 3;
 
 /// How often progress is told where there is no terminal.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-
-impl From<MaintenanceError> for ExitError {
-    fn from(error: MaintenanceError) -> Self {
-        Self::new(error)
-    }
-}
 
 pub(super) async fn migrate(
     database: &Database,

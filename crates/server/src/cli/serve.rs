@@ -13,7 +13,8 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{ExitError, open_files};
+use super::error::ExitError;
+use super::open_files;
 use crate::admin::Admin;
 use crate::budget::Budget;
 use crate::metrics::ServiceMetrics;
@@ -81,7 +82,7 @@ pub(super) async fn serve<A: Api>(
 fn load_tls<A: Api>(settings: &Settings) -> Result<Option<Tls>, ExitError> {
     let files = settings.tls_cert_file.as_ref().zip(settings.tls_key_file.as_ref());
     let tls = files.map(|(cert, key)| Tls::load(cert, key, A::PROTOCOLS)).transpose();
-    tls.map_err(ExitError::unusable)
+    tls.map_err(ExitError::invalid)
 }
 
 fn listen<A: Api>(settings: &Settings, args: &A::Args) -> Result<TcpListener, ExitError> {

@@ -1,5 +1,6 @@
-//! What the operating system says of this process, under Prometheus' own names. Read from `/proc`,
-//! so on other systems than Linux it stays at zero.
+//! CPU time, memory and open files of this process, under the names that Prometheus' client libraries
+//! share. Read from `/proc`; on systems other than Linux all stay at zero. The `prometheus` crate's
+//! own collector counts CPU time in whole seconds, and needs a second version of `rustix`.
 
 use std::fs;
 
