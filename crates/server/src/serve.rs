@@ -21,7 +21,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 pub use tls::Tls;
-pub(crate) use tls::provider;
+pub(crate) use tls::crypto_provider;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};

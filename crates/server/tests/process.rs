@@ -52,6 +52,7 @@ fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
         ("DATABASE_STATEMENT_TIMEOUT", "400h", "to 24h"),
         ("SLOW_REQUEST", "1", "or 0 for off"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http://127.0.0.1:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector", "https://host:4318"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
         ("OTEL_TRACES_SAMPLER", "xray", "parentbased_"),
         ("MAX_BODY_BYTES", "16XB", "16MiB"),
@@ -168,6 +169,18 @@ fn files_that_make_no_tls_are_told_at_once() {
     for (name, file) in [("TLS_CERT_FILE", &good), ("TLS_KEY_FILE", &key)] {
         let wrong = output(tiny(&folder).env(name, file));
         refused_in_one_line(&wrong, &[name, "isn't set", "both or neither"]);
+    }
+}
+
+#[test]
+fn a_file_without_certificates_to_trust_ends_the_start() {
+    let folder = folder();
+    std::fs::write(folder.path().join("empty"), "").expect("written");
+    let receiver = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://localhost:4318");
+    for (file, why) in [("absent", "No such file"), ("empty", "it holds no certificate")] {
+        let trusted = ("OTEL_EXPORTER_OTLP_CERTIFICATE", file);
+        let output = output(tiny(&folder).env("SERVER_PORT", "0").envs([receiver, trusted]));
+        refused_in_one_line(&output, &[trusted.0, file, why, "allowed is a PEM file"]);
     }
 }
 

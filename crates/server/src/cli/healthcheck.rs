@@ -15,7 +15,7 @@ use tokio_util::either::Either;
 
 use super::error::ExitError;
 use crate::Api;
-use crate::serve::provider;
+use crate::serve::crypto_provider;
 use crate::settings::Settings;
 
 pub(super) async fn healthcheck<A: Api>(
@@ -52,7 +52,7 @@ async fn ask<A: Api>(address: SocketAddr, settings: &Settings) -> Result<(), Str
 /// asked is whether the service is ready: to restart one whose certificate has expired, or was
 /// replaced a moment ago, would help nobody.
 async fn tls(stream: TcpStream, ip: IpAddr) -> std::io::Result<TlsStream<TcpStream>> {
-    let provider = provider();
+    let provider = crypto_provider();
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(std::io::Error::other)?

@@ -42,7 +42,7 @@ impl Tls {
         let seen = files.read()?;
         let shown = Arc::new(Shown(RwLock::new(files.certificate(&seen)?)));
         let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&shown) as _;
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let mut config = ServerConfig::builder_with_provider(crypto_provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .with_no_client_auth()
@@ -82,8 +82,8 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The one provider of cryptography in the tree.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
+/// The only crypto provider in the dependency tree.
+pub(crate) fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
@@ -135,7 +135,7 @@ impl Files {
         }
         let key = PrivateKeyDer::from_pem_slice(&contents.key)
             .map_err(|_| self.key_unusable("it holds no private key"))?;
-        let key = provider()
+        let key = crypto_provider()
             .key_provider
             .load_private_key(key)
             .map_err(|error| self.key_unusable(&error.to_string()))?;
