@@ -7,7 +7,10 @@ use producer_core::store::{DatabaseUrl, Pooler};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::connection::{BEGIN, Connection, connect_postgres, connect_sqlite};
+use crate::connection::{
+    BEGIN, Connection, SQLITE_LOCK_TIMEOUT, SQLITE_MIGRATION_LOCK_TIMEOUT, connect_postgres,
+    connect_sqlite,
+};
 use crate::error::MaintenanceError;
 
 const NEEDS_SESSION: &str = "DATABASE_POOLER: this can't be done through a pooler in transaction \
@@ -94,7 +97,9 @@ impl Database {
             Self::Postgres { options, pooler } => {
                 connect_postgres(options, *pooler).await.map(Connection::Postgres)
             }
-            Self::Sqlite(file) => connect_sqlite(file, false).await.map(Connection::Sqlite),
+            Self::Sqlite(file) => {
+                connect_sqlite(file, false, SQLITE_LOCK_TIMEOUT).await.map(Connection::Sqlite)
+            }
         }
     }
 
@@ -113,7 +118,7 @@ impl Database {
         // whoever makes the file a WAL database must be alone, as when a service opens it; where no
         // turn can be had, SQLite itself says why
         let _guard = WriteLock::beside(file).take().await.ok();
-        connect_sqlite(file, true).await.map(Connection::Sqlite)
+        connect_sqlite(file, true, SQLITE_MIGRATION_LOCK_TIMEOUT).await.map(Connection::Sqlite)
     }
 
     /// Whether the older services' table stands where the view `car_entities` belongs.

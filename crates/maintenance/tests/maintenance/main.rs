@@ -2,6 +2,7 @@
 
 mod adoption;
 mod bench;
+mod locks;
 mod migrations;
 mod pruning;
 mod rebuilding;
