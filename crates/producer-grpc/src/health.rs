@@ -9,7 +9,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use producer_server::{App, Connection};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
-use tokio::time::timeout;
 use tonic::server::NamedService;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -21,23 +20,13 @@ use crate::Args;
 use crate::proto::server::{legacy, v1};
 use crate::service::EventService;
 
-/// How often a watcher's state is looked at.
+/// How often the state is checked for a watcher.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// Whether events can be taken; the error says why not.
+/// Whether events can be accepted; the error says why not.
 pub(crate) async fn ready(app: &App<Args>) -> Result<(), &'static str> {
-    if app.shutdown.is_cancelled() || app.ingest.is_draining() {
-        return Err("the service is draining");
-    }
-    let ping = timeout(app.settings.request_timeout, app.store.ping());
-    match request::during(Part::Database, ping).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "not ready");
-            Err("the database can't be reached")
-        }
-        Err(_elapsed) => Err("the database can't be reached"),
-    }
+    let health = request::during(Part::Database, app.readiness.check()).await;
+    health.problem().map_or(Ok(()), Err)
 }
 
 /// `grpc.health.v1.Health`: the status follows readiness.
@@ -107,7 +96,7 @@ impl Health for HealthService {
         let service = request.into_inner().service;
         let state = (self.clone(), service, None);
         let statuses = stream::unfold(state, |(health, service, known)| async move {
-            // a watcher must not hold up a stop: it is told, and then its stream ends
+            // a watcher must not delay a stop: it gets the new status, and then its stream ends
             if known == Some(ServingStatus::NotServing) && health.app.shutdown.is_cancelled() {
                 return None;
             }

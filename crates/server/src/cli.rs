@@ -22,7 +22,7 @@ use crate::Api;
 use crate::settings::{Secret, Settings};
 use crate::traces::Traces;
 
-/// Runs the binary: parses the command line and does what it says.
+/// Runs the binary: parses the command line and runs its command.
 pub fn main<A: Api>() -> ExitCode {
     match run::<A>() {
         Ok(code) => code,
@@ -35,29 +35,28 @@ pub fn main<A: Api>() -> ExitCode {
 
 fn run<A: Api>() -> Result<ExitCode, ExitError> {
     let environment = Environment::load().map_err(ExitError::invalid)?;
-    let mut line: Cli<A::Args> = match args::parse::<A>(&environment, std::env::args_os()) {
-        Ok(line) => line,
-        Err(args::Stop::Shown(text)) => {
+    let mut cli: Cli<A::Args> = match args::parse::<A>(&environment, std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(args::ParseError::Help(text)) => {
             print!("{text}");
             return Ok(ExitCode::SUCCESS);
         }
-        Err(args::Stop::Unusable(line)) => return Err(ExitError::invalid(line)),
+        Err(args::ParseError::Invalid(line)) => return Err(ExitError::invalid(line)),
     };
-    line.settings.read_url_file().map_err(ExitError::invalid)?;
-    line.settings.check().map_err(ExitError::invalid)?;
+    cli.settings.read_url_file().map_err(ExitError::invalid)?;
+    cli.settings.check().map_err(ExitError::invalid)?;
     let rust_log = environment.get("RUST_LOG").map_err(ExitError::invalid)?;
-    let filter = Filter::new(line.settings.log_level, rust_log)
+    let filter = Filter::new(cli.settings.log_level, rust_log)
         .map_err(|reason| ExitError::invalid(format!("RUST_LOG: {reason}")))?;
-    let database = database(&line.settings)?;
+    let database = database(&cli.settings)?;
     let runtime = crate::connections_runtime().map_err(ExitError::new)?;
     let writers = crate::writers_runtime().map_err(ExitError::new)?;
     runtime.block_on(async {
-        match line.command.unwrap_or(Command::Serve) {
+        match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => {
                 log::init(filter).map_err(ExitError::new)?;
-                let traces = Traces::start(&line.traces, A::NAME).map_err(ExitError::invalid)?;
-                let served =
-                    serve::serve::<A>(line.settings, line.args, database, writers.handle());
+                let traces = Traces::start(&cli.traces, A::NAME).map_err(ExitError::invalid)?;
+                let served = serve::serve::<A>(cli.settings, cli.args, database, writers.handle());
                 let ended = served.await;
                 if let Some(traces) = traces {
                     traces.stop().await;
@@ -65,11 +64,11 @@ fn run<A: Api>() -> Result<ExitCode, ExitError> {
                 ended
             }
             Command::Migrate { command } => {
-                maintain::migrate(&database, command.unwrap_or_default(), &line.settings).await
+                maintain::migrate(&database, command.unwrap_or_default(), &cli.settings).await
             }
             Command::Rebuild { write } => maintain::rebuild(&database, write).await,
             Command::Prune { older_than } => maintain::prune(&database, older_than).await,
-            Command::Healthcheck => healthcheck::healthcheck::<A>(&line.settings, &line.args).await,
+            Command::Healthcheck => healthcheck::healthcheck::<A>(&cli.settings, &cli.args).await,
         }
     })
 }

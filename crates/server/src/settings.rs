@@ -45,7 +45,7 @@ pub struct Settings {
     /// Log "Persisted events count: N" whenever the count passes a multiple of this; 0 is off
     #[arg(long, env = "LOG_PROGRESS_EVERY", default_value = "10", value_parser = whole_number, value_name = "N")]
     pub log_progress_every: u64,
-    /// A request that takes longer is named in the log, with where its time went; 0 is off
+    /// A request that takes longer is logged, with where its time went; 0 is off
     #[arg(long, env = "SLOW_REQUEST", default_value = "1s", value_parser = duration_or_off, value_name = "DURATION")]
     pub slow_request: Duration,
     /// Connections to PostgreSQL at most, writers included
@@ -57,7 +57,7 @@ pub struct Settings {
     /// How long a connection may idle before it is closed
     #[arg(long, env = "DATABASE_IDLE_TIMEOUT", default_value = "10m", value_parser = duration, value_name = "DURATION")]
     pub database_idle_timeout: Duration,
-    /// How old a connection may become before another takes its place
+    /// How old a connection may become before it is replaced
     #[arg(long, env = "DATABASE_MAX_LIFETIME", default_value = "30m", value_parser = duration, value_name = "DURATION")]
     pub database_max_lifetime: Duration,
     /// none, or transaction where DATABASE_URL leads through PgBouncer in that mode
@@ -81,7 +81,7 @@ pub struct Settings {
     /// Open connections at most
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "12000", value_parser = count, value_name = "N")]
     pub max_connections: usize,
-    /// Requests in hand at most, gRPC streams and questions after health aside; more are refused at once
+    /// Requests in flight at most, without gRPC streams and health checks; more are refused at once
     #[arg(long, env = "MAX_CONCURRENT_REQUESTS", default_value = "12000", value_parser = count, value_name = "N")]
     pub max_concurrent_requests: usize,
     /// How long a client may take to the first byte, its TLS handshake included, and for the head of each request

@@ -15,10 +15,10 @@ use crate::settings::Settings;
 /// The exit status where differences were found and not repaired.
 const DIFFERS: u8 = 1;
 
-/// The exit status where something was left alone.
-const LEFT: u8 = 3;
+/// The exit status where something was skipped.
+const SKIPPED: u8 = 3;
 
-/// How often progress is told where there is no terminal.
+/// How often progress is reported where there is no terminal.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) async fn migrate(
@@ -28,11 +28,11 @@ pub(super) async fn migrate(
 ) -> Result<ExitCode, ExitError> {
     match command {
         Migrate::Up => {
-            migrate::up(database).await?;
+            migrate::up_reporting(database, &mut |line| eprintln!("{line}")).await?;
             println!("{database} is up to date");
         }
         Migrate::Down { to } => {
-            migrate::down(database, to).await?;
+            migrate::down_reporting(database, to, &mut |line| eprintln!("{line}")).await?;
             println!("{database} is at {to}");
         }
         Migrate::Status => print_status(&migrate::status(database).await?),
@@ -63,9 +63,9 @@ async fn adopt(database: &Database, max_entity_bytes: usize) -> Result<ExitCode,
         println!("there is no table car_entities to adopt");
         return Ok(ExitCode::SUCCESS);
     }
-    let adopt::Summary { adopted, left, .. } = summary;
-    println!("{adopted} rows adopted, {left} left; the table is now car_entities_adopted");
-    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::from(LEFT) })
+    let adopt::Summary { adopted, left: skipped, .. } = summary;
+    println!("{adopted} rows adopted, {skipped} skipped; the table is now car_entities_adopted");
+    Ok(if skipped == 0 { ExitCode::SUCCESS } else { ExitCode::from(SKIPPED) })
 }
 
 pub(super) async fn rebuild(database: &Database, write: bool) -> Result<ExitCode, ExitError> {
@@ -78,7 +78,7 @@ pub(super) async fn rebuild(database: &Database, write: bool) -> Result<ExitCode
         "{entities} entities, {differing} differ, {repaired} repaired, {unexplained} unexplained"
     );
     Ok(match summary {
-        _ if unexplained > 0 => ExitCode::from(LEFT),
+        _ if unexplained > 0 => ExitCode::from(SKIPPED),
         _ if differing > repaired => ExitCode::from(DIFFERS),
         _ => ExitCode::SUCCESS,
     })
@@ -92,14 +92,14 @@ pub(super) async fn prune(
     let report = &mut |progress| reporter.report(progress);
     let summary = prune::prune(database, older_than, &Clock::system(), report).await?;
     reporter.finish();
-    let prune::Summary { deleted, checkpointed, left } = summary;
+    let prune::Summary { deleted, checkpointed, left: skipped } = summary;
     println!(
-        "{deleted} log entries deleted, {checkpointed} entities got a base entry, {left} left"
+        "{deleted} log entries deleted, {checkpointed} entities got a base entry, {skipped} skipped"
     );
-    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::from(LEFT) })
+    Ok(if skipped == 0 { ExitCode::SUCCESS } else { ExitCode::from(SKIPPED) })
 }
 
-/// A bar on a terminal, else a line now and then on standard error. What is listed goes to standard
+/// A progress bar on a terminal, else a line now and then on standard error. Listed rows go to standard
 /// output.
 struct ProgressReporter {
     bar: Option<ProgressBar>,

@@ -21,7 +21,7 @@ pub(super) struct ProcessMetrics {
 impl ProcessMetrics {
     pub(super) fn new(group: &Metrics) -> Self {
         let cpu = Counter::new("process_cpu_seconds_total", "CPU time used, user and system");
-        let cpu = cpu.expect("a constant name that Prometheus takes");
+        let cpu = cpu.expect("a constant name that is valid");
         group.register(cpu.clone());
         Self {
             cpu,
@@ -33,7 +33,7 @@ impl ProcessMetrics {
         }
     }
 
-    /// Looks again. One at a time.
+    /// Reads the values again. Not to be called concurrently.
     pub(super) fn refresh(&self) {
         let Some(usage) = Usage::read() else { return };
         let more = usage.cpu_seconds - self.cpu.get();
