@@ -9,15 +9,12 @@ use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use producer_core::model::{Entity, LoggedEvent};
 use producer_core::query::{ReadError, ReadStore};
 use producer_core::store::Store;
-use producer_core::{Clock, EntityKey, Event, Ingest};
+use producer_core::{Clock, EntityKey, Event};
 use producer_grpc::Grpc;
 use producer_rest::Rest;
-use producer_server::budget::Budget;
-use producer_server::metrics::ServiceMetrics;
 use producer_server::settings::Settings;
 use producer_server::{Api, App};
 use producer_telemetry::log::{self, Filter};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Result;
@@ -53,20 +50,10 @@ async fn serve_api<A: Api>(args: ServiceArgs<A::Args>) -> Result<()> {
     let address = SocketAddr::new(args.settings.bind_address, A::port(&args.args));
     let listener = producer_server::serve::bind(address)?;
     let store: Arc<dyn Store> = Arc::new(NullStore);
-    let shutdown = CancellationToken::new();
     let writers = producer_server::writers_runtime()?;
-    let ingest = Ingest::start(store.clone(), args.settings.limits(), writers.handle());
-    let app = App {
-        metrics: ServiceMetrics::new(A::API, &store, &ingest),
-        ingest,
-        store,
-        clock: Clock::system(),
-        budget: Budget::new(args.settings.body_buffer_bytes),
-        request_slots: Budget::new(args.settings.max_concurrent_requests),
-        shutdown: shutdown.clone(),
-        settings: args.settings,
-        args: args.args,
-    };
+    let ServiceArgs { settings, args } = args;
+    let app = App::new(A::API, settings, args, store, Clock::system(), writers.handle());
+    let shutdown = app.shutdown.clone();
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let stop = async {
         terminated.recv().await;

@@ -41,7 +41,11 @@ async fn the_folder_is_made() {
     let folder = sqlite_file();
     let url = format!("sqlite://{}/a/b/producer.db", folder.path().parent().unwrap().display());
     let store = connect(&settings(&url, default)).await.unwrap();
-    assert!(store.ping().await.is_ok());
+    assert_eq!(
+        store.ping().await.unwrap_err().kind,
+        producer_core::query::ReadErrorKind::Schema,
+        "no table is there yet"
+    );
 }
 
 /// Or two processes that know the file by two names would take their write_lock apart, and the log that

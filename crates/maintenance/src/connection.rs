@@ -10,8 +10,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 
 use crate::error::MaintenanceError;
 
-/// How long a writer of the same SQLite file may keep maintenance waiting.
+/// How long maintenance waits for another process that writes the same SQLite file.
 pub(crate) const SQLITE_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same for one attempt of a migration, which is repeated.
+pub(crate) const SQLITE_MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,15 +91,19 @@ pub(crate) async fn connect_postgres(
 pub(crate) async fn connect_sqlite(
     file: &std::path::Path,
     create: bool,
+    busy_timeout: Duration,
 ) -> Result<SqliteConnection, MaintenanceError> {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(create)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(SQLITE_LOCK_TIMEOUT);
+        .busy_timeout(busy_timeout);
     options.connect().await.map_err(|error| {
-        let file = file.display();
-        MaintenanceError::Refused(format!("the SQLite file {file} can't be opened: {error}"))
+        let text = format!("the SQLite file {} can't be opened: {error}", file.display());
+        match error.into() {
+            MaintenanceError::Locked(_) => MaintenanceError::Locked(text),
+            _ => MaintenanceError::Refused(text),
+        }
     })
 }

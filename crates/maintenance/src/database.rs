@@ -7,14 +7,17 @@ use producer_core::store::{DatabaseUrl, Pooler};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::connection::{BEGIN, Connection, connect_postgres, connect_sqlite};
+use crate::connection::{
+    BEGIN, Connection, SQLITE_LOCK_TIMEOUT, SQLITE_MIGRATION_LOCK_TIMEOUT, connect_postgres,
+    connect_sqlite,
+};
 use crate::error::MaintenanceError;
 
 const NEEDS_SESSION: &str = "DATABASE_POOLER: this can't be done through a pooler in transaction \
     mode: run it with a DATABASE_URL that leads to PostgreSQL itself, and DATABASE_POOLER=none";
 
 /// A database to maintain.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Database {
     /// PostgreSQL.
     Postgres {
@@ -49,6 +52,13 @@ impl std::fmt::Display for Database {
             ),
             Self::Sqlite(file) => write!(f, "sqlite://{}", file.display()),
         }
+    }
+}
+
+impl std::fmt::Debug for Database {
+    /// As [`Display`](std::fmt::Display): the options hold the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
     }
 }
 
@@ -87,7 +97,9 @@ impl Database {
             Self::Postgres { options, pooler } => {
                 connect_postgres(options, *pooler).await.map(Connection::Postgres)
             }
-            Self::Sqlite(file) => connect_sqlite(file, false).await.map(Connection::Sqlite),
+            Self::Sqlite(file) => {
+                connect_sqlite(file, false, SQLITE_LOCK_TIMEOUT).await.map(Connection::Sqlite)
+            }
         }
     }
 
@@ -106,7 +118,7 @@ impl Database {
         // whoever makes the file a WAL database must be alone, as when a service opens it; where no
         // turn can be had, SQLite itself says why
         let _guard = WriteLock::beside(file).acquire().await.ok();
-        connect_sqlite(file, true).await.map(Connection::Sqlite)
+        connect_sqlite(file, true, SQLITE_MIGRATION_LOCK_TIMEOUT).await.map(Connection::Sqlite)
     }
 
     /// Whether the older services' table stands where the view `car_entities` belongs.
@@ -127,5 +139,17 @@ impl Database {
             Connection::Sqlite(connection) => connection.close().await?,
         }
         Ok(stands)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_password() {
+        let url = DatabaseUrl::parse(Some("postgres://user:hidden@host:1/name")).expect("a URL");
+        let shown = format!("{:?}", Database::from(url));
+        assert_eq!(shown, "postgres://host:1/name");
     }
 }

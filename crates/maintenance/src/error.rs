@@ -12,8 +12,8 @@ pub enum MaintenanceError {
     /// Another transaction won; trying again may help.
     #[error("another transaction is in the way: {0}")]
     Contended(String),
-    /// Another session keeps a lock; it has to end first.
-    #[error("another session keeps a lock: {0}")]
+    /// Another session holds a lock; it has to end first.
+    #[error("another session holds a lock: {0}")]
     Locked(String),
     /// A statement failed.
     #[error("the database says: {0}")]
@@ -32,7 +32,8 @@ impl From<sqlx::Error> for MaintenanceError {
         };
         match code.as_deref() {
             Some("40P01" | "40001") => return Self::Contended(text),
-            Some("55P03") => return Self::Locked(text),
+            // of PostgreSQL; of SQLite: busy, locked, and busy with its log or a snapshot
+            Some("55P03" | "5" | "6" | "261" | "517" | "773") => return Self::Locked(text),
             _ => {}
         }
         let gone = match code.as_deref() {

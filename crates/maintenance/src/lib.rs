@@ -3,6 +3,7 @@
 //! own, without the timeouts that guard the service's.
 
 pub mod adopt;
+mod blockers;
 mod connection;
 mod database;
 mod error;

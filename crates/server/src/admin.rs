@@ -1,8 +1,9 @@
-//! The listener for operators: `ADMIN_PORT`, on the loopback address unless told otherwise.
+//! The listener for operators: `ADMIN_PORT`, by default on the loopback address.
 
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::header;
@@ -12,13 +13,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{ServiceMetrics, TEXT};
+use crate::problem;
 use crate::profile::{self, Profiler};
 use crate::serve::{ServeLimits, serve};
 use crate::settings::Settings;
 
-/// Operators and their scrapers are few.
+/// Connections at most: operators and their scrapers are few.
 const CONNECTIONS: usize = 64;
-/// How long the end waits for a scrape.
+/// How long a stop waits for a scrape.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The routes.
@@ -31,10 +33,11 @@ pub fn router(metrics: ServiceMetrics) -> Router {
         .route("/debug/pprof/profile", profile)
 }
 
-async fn text(
-    State(metrics): State<ServiceMetrics>,
-) -> ([(header::HeaderName, &'static str); 1], String) {
-    ([(header::CONTENT_TYPE, TEXT)], metrics.text().await)
+async fn text(State(metrics): State<ServiceMetrics>) -> Response {
+    match metrics.text().await {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
+        Err(problem) => problem::response(&problem),
+    }
 }
 
 async fn database(State(metrics): State<ServiceMetrics>) -> Json<Value> {
@@ -48,7 +51,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// Serves until it is told to stop.
+    /// Serves until [`Admin::stop`].
     pub(crate) fn start(
         listener: TcpListener,
         settings: &Settings,
@@ -65,7 +68,7 @@ impl Admin {
         Self { task, stop }
     }
 
-    /// Ends it, once everything else is over: how a service drains is worth a look.
+    /// Stops it. Called last, so that the metrics of a draining service can be read.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         let _ended = self.task.await;

@@ -2,6 +2,7 @@
 
 mod args;
 mod environment;
+mod error;
 mod healthcheck;
 mod maintain;
 mod open_files;
@@ -11,35 +12,17 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use environment::Environment;
+use error::ExitError;
 use producer_core::store::DatabaseUrl;
 use producer_maintenance::Database;
 use producer_telemetry::log;
 use producer_telemetry::log::Filter;
 
 use crate::Api;
-use crate::settings::Settings;
+use crate::settings::{Secret, Settings};
 use crate::traces::Traces;
 
-/// The exit status of a command line or setting that can't be used.
-const UNUSABLE: u8 = 2;
-
-/// Why the program ends: one line for standard error, and the exit status.
-struct ExitError {
-    status: u8,
-    line: String,
-}
-
-impl ExitError {
-    fn unusable(line: String) -> Self {
-        Self { status: UNUSABLE, line }
-    }
-
-    fn new(error: impl ToString) -> Self {
-        Self { status: 1, line: error.to_string().replace('\n', " ") }
-    }
-}
-
-/// Runs the binary: parses the command line and does what it says.
+/// Runs the binary: parses the command line and runs its command.
 pub fn main<A: Api>() -> ExitCode {
     match run::<A>() {
         Ok(code) => code,
@@ -51,30 +34,29 @@ pub fn main<A: Api>() -> ExitCode {
 }
 
 fn run<A: Api>() -> Result<ExitCode, ExitError> {
-    let environment = Environment::load().map_err(ExitError::unusable)?;
-    let mut line: Cli<A::Args> = match args::parse::<A>(&environment, std::env::args_os()) {
-        Ok(line) => line,
-        Err(args::Stop::Shown(text)) => {
+    let environment = Environment::load().map_err(ExitError::invalid)?;
+    let mut cli: Cli<A::Args> = match args::parse::<A>(&environment, std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(args::ParseError::Help(text)) => {
             print!("{text}");
             return Ok(ExitCode::SUCCESS);
         }
-        Err(args::Stop::Unusable(line)) => return Err(ExitError::unusable(line)),
+        Err(args::ParseError::Invalid(line)) => return Err(ExitError::invalid(line)),
     };
-    line.settings.read_url_file().map_err(ExitError::unusable)?;
-    line.settings.check().map_err(ExitError::unusable)?;
-    let rust_log = environment.get("RUST_LOG").map_err(ExitError::unusable)?;
-    let filter = Filter::new(line.settings.log_level, rust_log)
-        .map_err(|reason| ExitError::unusable(format!("RUST_LOG: {reason}")))?;
-    let database = database(&line.settings)?;
+    cli.settings.read_url_file().map_err(ExitError::invalid)?;
+    cli.settings.check().map_err(ExitError::invalid)?;
+    let rust_log = environment.get("RUST_LOG").map_err(ExitError::invalid)?;
+    let filter = Filter::new(cli.settings.log_level, rust_log)
+        .map_err(|reason| ExitError::invalid(format!("RUST_LOG: {reason}")))?;
+    let database = database(&cli.settings)?;
     let runtime = crate::connections_runtime().map_err(ExitError::new)?;
     let writers = crate::writers_runtime().map_err(ExitError::new)?;
     runtime.block_on(async {
-        match line.command.unwrap_or(Command::Serve) {
+        match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => {
                 log::init(filter).map_err(ExitError::new)?;
-                let traces = Traces::start(&line.traces, A::NAME).map_err(ExitError::unusable)?;
-                let served =
-                    serve::serve::<A>(line.settings, line.args, database, writers.handle());
+                let traces = Traces::start(&cli.traces, A::NAME).map_err(ExitError::invalid)?;
+                let served = serve::serve::<A>(cli.settings, cli.args, database, writers.handle());
                 let ended = served.await;
                 if let Some(traces) = traces {
                     traces.stop().await;
@@ -82,17 +64,17 @@ fn run<A: Api>() -> Result<ExitCode, ExitError> {
                 ended
             }
             Command::Migrate { command } => {
-                maintain::migrate(&database, command.unwrap_or_default(), &line.settings).await
+                maintain::migrate(&database, command.unwrap_or_default(), &cli.settings).await
             }
             Command::Rebuild { write } => maintain::rebuild(&database, write).await,
             Command::Prune { older_than } => maintain::prune(&database, older_than).await,
-            Command::Healthcheck => healthcheck::healthcheck::<A>(&line.settings, &line.args).await,
+            Command::Healthcheck => healthcheck::healthcheck::<A>(&cli.settings, &cli.args).await,
         }
     })
 }
 
 fn database(settings: &Settings) -> Result<Database, ExitError> {
-    let url = DatabaseUrl::parse(settings.database_url.as_deref());
-    let database = url.map(Database::from).map_err(ExitError::unusable)?;
+    let url = DatabaseUrl::parse(settings.database_url.as_ref().map(Secret::expose));
+    let database = url.map(Database::from).map_err(ExitError::invalid)?;
     Ok(database.through(settings.database_pooler))
 }

@@ -1,4 +1,4 @@
-//! What a process counts, gathered from its parts and told as Prometheus' text.
+//! What a process counts, gathered from its parts and written in Prometheus' text format.
 
 mod process;
 mod requests;
@@ -6,8 +6,8 @@ mod requests;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use process::ProcessMetrics;
-use producer_core::Ingest;
 use producer_core::store::{PoolUse, Store};
+use producer_core::{Ingest, Problem, ProblemKind};
 use producer_telemetry::metrics::{MetricFamily, Metrics};
 use prometheus::{IntGauge, TextEncoder};
 pub use requests::{InFlight, Requests};
@@ -24,11 +24,11 @@ struct Parts {
     requests: Requests,
     ingest: Ingest,
     store: Arc<dyn Store>,
-    /// Held while gathering: two at once would count the same CPU time twice.
+    /// Locked while gathering: two at once would count the same CPU time twice.
     gathered: Mutex<Gathered>,
 }
 
-/// What is looked up when somebody asks.
+/// What is looked up only when the metrics are asked for.
 struct Gathered {
     group: Metrics,
     process: ProcessMetrics,
@@ -36,7 +36,7 @@ struct Gathered {
 }
 
 impl ServiceMetrics {
-    /// Of a process that serves `api` (`rest`, `grpc`).
+    /// For a process that serves `api` (`rest`, `grpc`).
     pub fn new(api: &'static str, store: &Arc<dyn Store>, ingest: &Ingest) -> Self {
         let group = Metrics::default();
         let gathered = Gathered {
@@ -57,24 +57,27 @@ impl ServiceMetrics {
         &self.0.requests
     }
 
-    /// Everything, as Prometheus' text. Reads files of `/proc`, so it keeps off the runtime.
-    pub async fn text(&self) -> String {
+    /// All metrics in Prometheus' text format. Reads files of `/proc`, off the runtime's threads.
+    ///
+    /// # Errors
+    /// None but a defect, which is logged.
+    pub async fn text(&self) -> Result<String, Problem> {
         let parts = Arc::clone(&self.0);
         let text = tokio::task::spawn_blocking(move || {
             let mut families = parts.ingest.metrics();
             families.extend(parts.gather());
             TextEncoder::new().encode_to_string(&families)
         });
-        match text.await {
-            Ok(Ok(text)) => text,
-            failed => {
-                tracing::error!(?failed, "metrics can't be told");
-                String::new()
-            }
-        }
+        let error = match text.await {
+            Ok(Ok(text)) => return Ok(text),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(error, "metrics can't be gathered");
+        Err(Problem::new(ProblemKind::Internal, "metrics can't be gathered; the log says why"))
     }
 
-    /// How the connections to the database are used.
+    /// The use of the database's connection pool, as JSON.
     pub fn database(&self) -> Value {
         let store = &self.0.store;
         let pool = store.pool().map(|pool| {
@@ -120,11 +123,14 @@ impl PoolMetrics {
         Self {
             max: gauge(
                 "producer_database_pool_max_connections",
-                "Connections that the pool of the reads may open",
+                "Connections that the pool for reads may open",
             ),
-            open: gauge("producer_database_pool_connections", "Connections of the pool, open"),
-            idle: gauge("producer_database_pool_idle_connections", "Open ones that nobody uses"),
-            in_use: gauge("producer_database_pool_used_connections", "Open ones in use"),
+            open: gauge("producer_database_pool_connections", "Open connections of the pool"),
+            idle: gauge(
+                "producer_database_pool_idle_connections",
+                "Open connections that are idle",
+            ),
+            in_use: gauge("producer_database_pool_used_connections", "Open connections in use"),
         }
     }
 

@@ -1,10 +1,10 @@
 //! `GET /debug/pprof/profile` of the operators' port: where the process spends its CPU time, sampled
-//! while somebody waits for it.
+//! during the request.
 //!
-//! Nothing runs, and nothing is set up, until somebody asks. Stacks are read by unwind tables and
-//! memory is looked at only where it can be read, so a profile can't take the service down with it,
-//! panics included. That is why it is framehop: the compiler's own unwinder crashes when a sample
-//! falls into a panic on its way, and frame pointers lose the function that is running.
+//! Nothing runs, and nothing is set up, until the first request. Stacks are unwound by framehop, which
+//! reads unwind tables and checks memory before it reads it, so a profile can't crash the service. The
+//! compiler's own unwinder crashes when a sample interrupts a panic, and frame pointers miss the
+//! function that is running.
 
 mod protobuf;
 mod recording;
@@ -19,43 +19,44 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use producer_core::{Problem, ProblemKind};
-use serde_json::json;
 use stacks::Stacks;
 use tokio::sync::oneshot;
 
-/// How long a profile may take.
+use crate::problem;
+
+/// How long a profile may take, in seconds.
 const SECONDS: RangeInclusive<u64> = 1..=60;
-/// How long it takes where nobody says.
+/// How long it takes by default.
 const DEFAULT_SECONDS: u64 = 30;
 
-/// Who profiles now. Cheap to clone.
+/// Allows one profile at a time: signals and their handler belong to the process. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Profiler(Arc<Mutex<Option<Instant>>>);
 
-/// One profile at a time: signals and their handler are the process's.
-struct Turn(Profiler);
+/// The right to profile, until it is dropped.
+struct ProfilerGuard(Profiler);
 
 impl Profiler {
-    /// Begins; the error says how long the running one still takes.
-    fn begin(&self, length: Duration) -> Result<Turn, Duration> {
+    /// Begins a profile; the error is how long the running one still takes.
+    fn begin(&self, length: Duration) -> Result<ProfilerGuard, Duration> {
         let mut end = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(end) = *end {
             return Err(end.saturating_duration_since(Instant::now()));
         }
         *end = Some(Instant::now() + length);
-        Ok(Turn(self.clone()))
+        Ok(ProfilerGuard(self.clone()))
     }
 }
 
-impl Drop for Turn {
+impl Drop for ProfilerGuard {
     fn drop(&mut self) {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-/// What is answered.
+/// The format of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     /// What `go tool pprof` reads.
@@ -89,31 +90,31 @@ pub(crate) async fn profile(
         (Ok(length), Ok(format)) => (length, format),
         (Err(problem), _) | (_, Err(problem)) => return refuse(&problem, None),
     };
-    let turn = match profiler.begin(length) {
-        Ok(turn) => turn,
-        Err(left) => return refuse(&busy(), Some(left)),
+    let guard = match profiler.begin(length) {
+        Ok(guard) => guard,
+        Err(remaining) => return refuse(&busy(), Some(remaining)),
     };
-    match made(turn, length, format).await {
+    match record(guard, length, format).await {
         Ok(body) => answer(format.media_type(), body),
         Err(error) => {
-            tracing::error!(%error, "no profile can be made");
-            refuse(&Problem::new(ProblemKind::Internal, "no profile; the log says why"), None)
+            tracing::error!(%error, "profiling failed");
+            refuse(&Problem::new(ProblemKind::Internal, "profiling failed; the log says why"), None)
         }
     }
 }
 
-/// A thread of its own makes it, which the end of the process doesn't wait for. Dropping the future
+/// Records on a thread of its own, which the end of the process doesn't wait for. Dropping the future
 /// ends the recording.
-async fn made(turn: Turn, length: Duration, format: Format) -> io::Result<Vec<u8>> {
-    let (_asker, asker_left) = mpsc::channel();
-    let (tell, told) = oneshot::channel();
-    let make = move || {
-        let _turn = turn;
-        recording::record(length, &asker_left).and_then(|stacks| format.write(&stacks))
+async fn record(guard: ProfilerGuard, length: Duration, format: Format) -> io::Result<Vec<u8>> {
+    let (_caller, cancelled) = mpsc::channel();
+    let (sender, receiver) = oneshot::channel();
+    let work = move || {
+        let _guard = guard;
+        recording::record(length, &cancelled).and_then(|stacks| format.write(&stacks))
     };
     let thread = std::thread::Builder::new().name("profile".into());
-    thread.spawn(|| drop(tell.send(make())))?;
-    told.await.map_err(io::Error::other)?
+    thread.spawn(|| drop(sender.send(work())))?;
+    receiver.await.map_err(io::Error::other)?
 }
 
 fn seconds(query: &HashMap<String, String>) -> Result<Duration, Problem> {
@@ -135,7 +136,10 @@ fn format(query: &HashMap<String, String>) -> Result<Format, Problem> {
 }
 
 fn busy() -> Problem {
-    Problem::new(ProblemKind::Unavailable, "a profile is being made, and one is made at a time")
+    Problem::new(
+        ProblemKind::Unavailable,
+        "another profile is being recorded; one is recorded at a time",
+    )
 }
 
 fn answer(media_type: &'static str, body: Vec<u8>) -> Response {
@@ -145,17 +149,7 @@ fn answer(media_type: &'static str, body: Vec<u8>) -> Response {
 }
 
 fn refuse(problem: &Problem, wait: Option<Duration>) -> Response {
-    let kind = problem.kind;
-    let body = json!({
-        "type": format!("urn:producer:problem:{}", kind.as_str()),
-        "title": kind.title(),
-        "status": kind.http_status(),
-        "detail": problem.detail,
-        "error": problem.detail,
-    });
-    let mut response = answer("application/problem+json", body.to_string().into_bytes());
-    *response.status_mut() =
-        StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = problem::response(problem);
     if let Some(wait) = wait {
         response.headers_mut().insert(header::RETRY_AFTER, (wait.as_secs() + 1).into());
     }

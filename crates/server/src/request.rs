@@ -10,12 +10,13 @@ use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use producer_telemetry::request::RequestContext;
 
-/// A request with these headers begins; its answer will carry `id`. `slow_after` is `SLOW_REQUEST`.
+/// Begins the context of a request with these headers; its answer carries `id`. `slow_after` is
+/// `SLOW_REQUEST`.
 pub fn begin(headers: &HeaderMap, id: &HeaderValue, slow_after: Duration) -> Arc<RequestContext> {
     RequestContext::begin(id.to_str().unwrap_or_default(), caller(headers), slow_after)
 }
 
-/// The span that the request was sent from (W3C Trace Context).
+/// The caller's span (W3C Trace Context).
 fn caller(headers: &HeaderMap) -> SpanContext {
     if !headers.contains_key("traceparent") {
         return SpanContext::NONE;
@@ -28,21 +29,21 @@ fn caller(headers: &HeaderMap) -> SpanContext {
 mod tests {
     use super::*;
 
-    fn told(traceparent: &'static str) -> SpanContext {
+    fn parsed(traceparent: &'static str) -> SpanContext {
         let value = HeaderValue::from_static(traceparent);
         caller(&HeaderMap::from_iter([("traceparent".parse().unwrap(), value)]))
     }
 
     #[test]
-    fn a_traceparent_is_taken_over_where_it_is_one() {
-        let given = told("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    fn a_valid_traceparent_is_used() {
+        let given = parsed("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         assert_eq!(given.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
         assert!(given.is_sampled() && given.is_remote());
-        let unsampled = told("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
+        let unsampled = parsed("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
         assert!(unsampled.is_valid() && !unsampled.is_sampled());
         for wrong in ["", "00-00-00-00", "00-00000000000000000000000000000000-b7ad6b7169203331-01"]
         {
-            assert!(!told(wrong).is_valid(), "{wrong}");
+            assert!(!parsed(wrong).is_valid(), "{wrong}");
         }
         assert!(!caller(&HeaderMap::new()).is_valid());
     }

@@ -1,4 +1,4 @@
-//! `x-request-id`: the client's where it is usable, else one of ours.
+//! `x-request-id`: the client's where it is valid, else one of ours.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
@@ -9,10 +9,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// The header's name.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Characters that a client's id may have.
+/// The longest id that a client may choose, in characters.
 const MAX_CHARS: usize = 128;
 
-/// Tells apart processes; the counter tells apart the requests of one. A UUID for each request
+/// Differs between processes; the counter differs between the requests of one. A UUID for each request
 /// would ask the kernel for randomness every time.
 static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -20,16 +20,16 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 /// The id of a request with these headers: the client's, if it is 1 to 128 visible ASCII characters.
 pub fn from_headers(headers: &HeaderMap) -> HeaderValue {
     match headers.get(HEADER) {
-        Some(given) if is_usable(given) => given.clone(),
-        _ => make(),
+        Some(given) if is_valid(given) => given.clone(),
+        _ => generate(),
     }
 }
 
-fn is_usable(given: &HeaderValue) -> bool {
+fn is_valid(given: &HeaderValue) -> bool {
     (1..=MAX_CHARS).contains(&given.len()) && given.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
-fn make() -> HeaderValue {
+fn generate() -> HeaderValue {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     HeaderValue::try_from(format!("{:016x}-{number:x}", *PROCESS))
         .unwrap_or(HeaderValue::from_static("none"))
@@ -39,24 +39,24 @@ fn make() -> HeaderValue {
 mod tests {
     use super::*;
 
-    fn of_given(given: &[u8]) -> HeaderValue {
+    fn id_for(given: &[u8]) -> HeaderValue {
         let mut headers = HeaderMap::new();
         headers.insert(HEADER, HeaderValue::from_bytes(given).unwrap());
         from_headers(&headers)
     }
 
     #[test]
-    fn takes_visible_ascii_of_up_to_128_characters() {
-        assert_eq!(of_given(b"abc-1"), "abc-1");
-        assert_eq!(of_given(&[b'x'; 128]).len(), 128);
+    fn accepts_visible_ascii_of_up_to_128_characters() {
+        assert_eq!(id_for(b"abc-1"), "abc-1");
+        assert_eq!(id_for(&[b'x'; 128]).len(), 128);
     }
 
     #[test]
-    fn makes_one_where_the_clients_is_unusable() {
+    fn generates_one_where_the_clients_is_invalid() {
         for given in [b"".as_slice(), b"with space", "\u{e9}".as_bytes(), &[b'x'; 129]] {
-            let made = of_given(given);
-            assert!(is_usable(&made) && made != given);
+            let made = id_for(given);
+            assert!(is_valid(&made) && made != given);
         }
-        assert_ne!(make(), make());
+        assert_ne!(generate(), generate());
     }
 }

@@ -21,7 +21,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 pub use tls::Tls;
-pub(crate) use tls::provider;
+pub(crate) use tls::crypto_provider;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,22 +38,22 @@ use crate::settings::Settings;
 
 /// Connections that the kernel holds until they are accepted (it caps this by `somaxconn`).
 const BACKLOG: i32 = 4096;
-/// Pause after an accept that failed for want of something of ours, a file descriptor most often.
+/// The pause after an accept that failed for lack of a resource, most often a file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection made while draining may idle before it is asked to end.
+/// How long a connection made while draining may idle before its graceful shutdown.
 const DRAINING_IDLE: Duration = Duration::from_secs(1);
-/// What an HTTP/2 connection begins with (RFC 9113, 3.4).
+/// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Headers of one request at most. hyper reads HTTP/1 bodies through a buffer of this size too.
 const HEADER_BYTES: u32 = 64 << 10;
 /// Requests in flight on one HTTP/2 connection.
 const HTTP2_STREAMS: u32 = 1000;
-/// A silent HTTP/2 peer is asked after this time whether it lives, and has as long to answer.
+/// The interval of HTTP/2 keep-alive pings, and their timeout.
 const HTTP2_KEEPALIVE: Duration = Duration::from_secs(20);
-/// HTTP/2 streams that a client may reset before we took them, and that its faults made us reset.
-/// More end the connection: each costs as much as a request.
+/// HTTP/2 streams that a client may reset before they are accepted, and streams that its protocol
+/// errors may make us reset. More close the connection: each costs as much as a request.
 const HTTP2_RESETS: usize = 32;
-/// A peer that takes none of our bytes, or doesn't answer probes, is gone after this time.
+/// A peer that acknowledges none of our bytes, or no keep-alive probe, is disconnected after this time.
 const DEAD_PEER: Duration = Duration::from_secs(60);
 
 /// Limits of the accept loop.
@@ -81,7 +81,7 @@ impl From<&Settings> for ServeLimits {
     }
 }
 
-/// What can be served: a tower service over HTTP requests that never fails. An axum `Router` is one.
+/// A tower service over HTTP requests that never fails, such as an axum `Router`.
 pub trait HttpService:
     Service<
         Request<RequestBody>,
@@ -92,7 +92,7 @@ pub trait HttpService:
     + Send
     + 'static
 {
-    /// The body of its answers.
+    /// The body of its responses.
     type ResponseBody: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 }
 
@@ -119,7 +119,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// What is served on.
+/// The socket to serve on, with or without TLS.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
@@ -127,7 +127,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A socket that speaks TLS where there is one.
+    /// Serves TLS where `tls` is given.
     pub fn new(socket: TcpListener, tls: Option<Tls>) -> Self {
         Self { socket, tls }
     }
@@ -147,11 +147,11 @@ impl From<TcpListener> for Listener {
 /// Serves until `shutdown` is cancelled and what is in flight is answered, or `SHUTDOWN_GRACE` is
 /// over.
 ///
-/// While connections from before the shutdown still have requests in flight, new ones are taken, so
-/// that their requests are told that the service is draining.
+/// While connections from before the shutdown have requests in flight, new ones are accepted, so that
+/// their requests get the answer that the service is draining.
 ///
 /// # Errors
-/// None today; failures to accept are logged and outlived.
+/// None today; an accept that fails is logged and repeated.
 pub async fn serve<S: HttpService>(
     listener: impl Into<Listener>,
     service: S,
@@ -172,10 +172,10 @@ pub async fn serve<S: HttpService>(
         () = renewal => {}
     }
     if timeout(limits.shutdown_grace, server.drain(&socket, &shutdown)).await.is_err() {
-        let connections = server.connections.len() + server.latecomers.len();
-        tracing::warn!(connections, "grace is over, connections are cut");
+        let connections = server.connections.len() + server.late_connections.len();
+        tracing::warn!(connections, "SHUTDOWN_GRACE is over, closing the connections");
     }
-    server.cut.cancel();
+    server.abort.cancel();
     Ok(())
 }
 
@@ -184,14 +184,14 @@ struct Server<S> {
     protocols: Arc<Protocols>,
     free: Arc<Semaphore>,
     connections: TaskTracker,
-    /// Connections made while draining. Apart, since clients that come again and again would hold
-    /// the end up until the grace is over.
-    latecomers: TaskTracker,
-    /// Cancelled when the grace is over.
-    cut: CancellationToken,
+    /// Connections made while draining. Tracked separately: clients that reconnect again and again
+    /// must not delay the end.
+    late_connections: TaskTracker,
+    /// Cancelled when `SHUTDOWN_GRACE` is over.
+    abort: CancellationToken,
 }
 
-/// What is spoken on a connection.
+/// How a connection is served.
 struct Protocols {
     tls: Option<TlsAcceptor>,
     http: Builder<TokioExecutor>,
@@ -210,30 +210,30 @@ impl<S: HttpService> Server<S> {
             protocols: Arc::new(protocols),
             free: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             connections: TaskTracker::new(),
-            latecomers: TaskTracker::new(),
-            cut: CancellationToken::new(),
+            late_connections: TaskTracker::new(),
+            abort: CancellationToken::new(),
         }
     }
 
-    /// Waits for the connections from before the shutdown, taking others meanwhile, then for those.
+    /// Waits for the connections from before the shutdown while it accepts others, then for those.
     async fn drain(&self, listener: &TcpListener, shutdown: &CancellationToken) {
         self.connections.close();
         tokio::select! {
             () = self.connections.wait() => {}
             () = self.accept_all(listener, shutdown) => {}
         }
-        self.latecomers.close();
-        self.latecomers.wait().await;
+        self.late_connections.close();
+        self.late_connections.wait().await;
     }
 
-    /// Accepts for ever.
+    /// Accepts without end.
     async fn accept_all(&self, listener: &TcpListener, shutdown: &CancellationToken) {
         let mut was_full = false;
         loop {
             let Some(stream) = accept(listener).await else { continue };
             let permit = Arc::clone(&self.free).try_acquire_owned().ok();
             if permit.is_none() && !was_full {
-                tracing::warn!("MAX_CONNECTIONS reached, more are closed at once");
+                tracing::warn!("MAX_CONNECTIONS reached, closing new connections at once");
             }
             was_full = permit.is_none();
             if let Some(permit) = permit {
@@ -244,12 +244,13 @@ impl<S: HttpService> Server<S> {
 
     fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit, shutdown: CancellationToken) {
         let (service, protocols) = (self.service.clone(), Arc::clone(&self.protocols));
-        let cut = self.cut.clone();
-        let tracker = if shutdown.is_cancelled() { &self.latecomers } else { &self.connections };
+        let abort = self.abort.clone();
+        let tracker =
+            if shutdown.is_cancelled() { &self.late_connections } else { &self.connections };
         tracker.spawn(async move {
             let connection = serve_connection(stream, service, &protocols, shutdown);
-            // What ends a connection early is the peer's or the network's doing, and no news.
-            if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
+            // caused by the peer or the network, so not worth a line by default
+            if let Some(Err(error)) = abort.run_until_cancelled(connection).await {
                 tracing::debug!(%error, "connection ended early");
             }
             drop(permit);
@@ -261,7 +262,7 @@ impl<S: HttpService> Server<S> {
 async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     match listener.accept().await {
         Ok((stream, _)) => Some(stream),
-        Err(error) if is_the_peers(&error) => None,
+        Err(error) if is_caused_by_peer(&error) => None,
         Err(error) => {
             tracing::warn!(%error, "accept failed");
             sleep(ACCEPT_PAUSE).await;
@@ -271,7 +272,7 @@ async fn accept(listener: &TcpListener) -> Option<TcpStream> {
 }
 
 /// Whether an error of `accept` is about the one connection only.
-fn is_the_peers(error: &io::Error) -> bool {
+fn is_caused_by_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
@@ -283,16 +284,16 @@ async fn serve_connection<S: HttpService>(
     shutdown: CancellationToken,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let made_while_draining = shutdown.is_cancelled();
-    let begun = begin(stream, protocols.tls.as_ref());
+    let opened = open(stream, protocols.tls.as_ref());
     let header_timeout = protocols.header_timeout;
-    // a silent connection must not hold the end up
-    let begun = if made_while_draining {
-        Some(timeout(DRAINING_IDLE.min(header_timeout), begun).await)
+    // a silent connection must not delay the end
+    let opened = if made_while_draining {
+        Some(timeout(DRAINING_IDLE.min(header_timeout), opened).await)
     } else {
-        shutdown.run_until_cancelled(timeout(header_timeout, begun)).await
+        shutdown.run_until_cancelled(timeout(header_timeout, opened)).await
     };
-    let Some(begun) = begun else { return Ok(()) };
-    let Begun { first, read, write } = begun??;
+    let Some(opened) = opened else { return Ok(()) };
+    let Opened { first, read, write } = opened??;
     let head_timeout = (first != HTTP2_PREFACE).then_some(header_timeout);
     let requests = Arc::new(Requests::default());
     let read = io::Cursor::new(first).chain(read);
@@ -323,15 +324,15 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A connection whose version of HTTP is plain.
-struct Begun {
+/// A connection whose version of HTTP is known.
+struct Opened {
     first: Bytes,
     read: Either<OwnedReadHalf, ReadHalf<TlsStream<TcpStream>>>,
     write: Either<OwnedWriteHalf, WriteHalf<TlsStream<TcpStream>>>,
 }
 
-/// Shakes hands, where TLS is spoken, and reads the first bytes.
-async fn begin(stream: TcpStream, tls: Option<&TlsAcceptor>) -> io::Result<Begun> {
+/// Does the TLS handshake, where TLS is served, and reads the first bytes.
+async fn open(stream: TcpStream, tls: Option<&TlsAcceptor>) -> io::Result<Opened> {
     set_options(&stream)?;
     let (mut read, write) = match tls {
         None => {
@@ -344,10 +345,10 @@ async fn begin(stream: TcpStream, tls: Option<&TlsAcceptor>) -> io::Result<Begun
         }
     };
     let first = read_first_bytes(&mut read).await?;
-    Ok(Begun { first, read, write })
+    Ok(Opened { first, read, write })
 }
 
-/// Reads until the version is plain. hyper-util's builder would do the same, without a deadline.
+/// Reads until the version is known. hyper-util's builder would do the same, without a deadline.
 async fn read_first_bytes(read: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     let mut first = Vec::with_capacity(HTTP2_PREFACE.len());
     while first.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&first) {
@@ -364,7 +365,7 @@ fn http_builder(idle_timeout: Duration) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // begins when a request is over, and so bounds idling; a head's own deadline is `head`'s
+        // counts from the end of the previous request, so it bounds idling; `head` bounds a head
         .header_read_timeout(idle_timeout)
         .max_buf_size(HEADER_BYTES as usize);
     builder

@@ -1,6 +1,9 @@
 //! Settings that both binaries share. Each is an environment variable and a flag of the same name;
 //! flag over environment over `.env` over default.
 
+mod secret;
+mod values;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,15 +11,22 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use producer_core::ingest::Limits;
 use producer_core::store::{DatabaseSettings, Pooler};
+pub use secret::Secret;
 use tracing::level_filters::LevelFilter;
+pub(crate) use values::age;
+pub use values::port;
+use values::{
+    boolean, connections, count, document_size, duration, duration_or_off, ip, level, pooler, size,
+    whole_number,
+};
 
-/// Every setting of the contract but the port. The command line makes each of them global and
-/// reads the environment for it.
+/// Every setting that both binaries have. The command line makes each of them global and reads the
+/// environment for it.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// postgres://… (14 or newer) or sqlite://FILE; without it the embedded data/producer.db
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub database_url: Option<String>,
+    pub database_url: Option<Secret>,
     /// File that holds DATABASE_URL's value instead; one of the two
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
     pub database_url_file: Option<PathBuf>,
@@ -33,9 +43,9 @@ pub struct Settings {
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = level, value_name = "LEVEL")]
     pub log_level: LevelFilter,
     /// Log "Persisted events count: N" whenever the count passes a multiple of this; 0 is off
-    #[arg(long, env = "LOG_PROGRESS_EVERY", default_value = "10", value_parser = whole, value_name = "N")]
+    #[arg(long, env = "LOG_PROGRESS_EVERY", default_value = "10", value_parser = whole_number, value_name = "N")]
     pub log_progress_every: u64,
-    /// A request that takes longer is named in the log, with where its time went; 0 is off
+    /// A request that takes longer is logged, with where its time went; 0 is off
     #[arg(long, env = "SLOW_REQUEST", default_value = "1s", value_parser = duration_or_off, value_name = "DURATION")]
     pub slow_request: Duration,
     /// Connections to PostgreSQL at most, writers included
@@ -47,7 +57,7 @@ pub struct Settings {
     /// How long a connection may idle before it is closed
     #[arg(long, env = "DATABASE_IDLE_TIMEOUT", default_value = "10m", value_parser = duration, value_name = "DURATION")]
     pub database_idle_timeout: Duration,
-    /// How old a connection may become before another takes its place
+    /// How old a connection may become before it is replaced
     #[arg(long, env = "DATABASE_MAX_LIFETIME", default_value = "30m", value_parser = duration, value_name = "DURATION")]
     pub database_max_lifetime: Duration,
     /// none, or transaction where DATABASE_URL leads through PgBouncer in that mode
@@ -56,11 +66,11 @@ pub struct Settings {
     /// How long one statement may take
     #[arg(long, env = "DATABASE_STATEMENT_TIMEOUT", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub database_statement_timeout: Duration,
-    /// How long to wait for a row that a foreign session holds; below the statement's timeout
+    /// How long to wait for a row that another session locks; less than DATABASE_STATEMENT_TIMEOUT
     #[arg(long, env = "DATABASE_LOCK_TIMEOUT", default_value = "100ms", value_parser = duration, value_name = "DURATION")]
     pub database_lock_timeout: Duration,
     /// Whether starting migrates the database
-    #[arg(long, env = "MIGRATE_ON_START", default_value = "true", value_parser = truth, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, env = "MIGRATE_ON_START", default_value = "true", value_parser = boolean, value_name = "BOOL", action = ArgAction::Set)]
     pub migrate_on_start: bool,
     /// Largest request body or message, on the wire and decoded; of NDJSON the longest line
     #[arg(long, env = "MAX_BODY_BYTES", default_value = "16MiB", value_parser = size, value_name = "SIZE")]
@@ -71,7 +81,7 @@ pub struct Settings {
     /// Open connections at most
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "12000", value_parser = count, value_name = "N")]
     pub max_connections: usize,
-    /// Requests in hand at most, gRPC streams and questions after health aside; more are refused at once
+    /// Requests in flight at most, without gRPC streams and health checks; more are refused at once
     #[arg(long, env = "MAX_CONCURRENT_REQUESTS", default_value = "12000", value_parser = count, value_name = "N")]
     pub max_concurrent_requests: usize,
     /// How long a client may take to the first byte, its TLS handshake included, and for the head of each request
@@ -110,10 +120,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Those of the database.
+    /// The settings of the database.
     pub fn database(&self) -> DatabaseSettings {
         DatabaseSettings {
-            url: self.database_url.clone(),
+            url: self.database_url.as_ref().map(|url| url.expose().to_owned()),
             max_connections: self.database_max_connections,
             acquire_timeout: self.database_acquire_timeout,
             idle_timeout: self.database_idle_timeout,
@@ -126,7 +136,7 @@ impl Settings {
         }
     }
 
-    /// Those of the queue.
+    /// The settings of the queue.
     pub fn limits(&self) -> Limits {
         Limits {
             queue_events: self.ingest_queue_events,
@@ -137,258 +147,74 @@ impl Settings {
         }
     }
 
-    /// Takes `DATABASE_URL` out of `DATABASE_URL_FILE`, where that is set.
+    /// Reads `DATABASE_URL` from `DATABASE_URL_FILE`, where that is set.
     ///
     /// # Errors
     /// One line that names the setting, its value and what is allowed; never what the file holds.
     pub fn read_url_file(&mut self) -> Result<(), String> {
         let Some(file) = &self.database_url_file else { return Ok(()) };
-        let unusable = |why: &str| {
+        let invalid = |why: &str| {
             format!(
-                "DATABASE_URL_FILE: {file:?} is unusable: {why}; \
+                "DATABASE_URL_FILE: {file:?} is invalid: {why}; \
                  allowed is a file that holds the URL, instead of DATABASE_URL"
             )
         };
         if self.database_url.is_some() {
-            return Err(unusable("DATABASE_URL is set too"));
+            return Err(invalid("DATABASE_URL is set too"));
         }
-        let text = std::fs::read_to_string(file).map_err(|error| unusable(&error.to_string()))?;
+        let text = std::fs::read_to_string(file).map_err(|error| invalid(&error.to_string()))?;
         match text.trim() {
-            "" => Err(unusable("it is empty")),
+            "" => Err(invalid("it is empty")),
             url => {
-                self.database_url = Some(url.to_owned());
+                self.database_url = Some(url.into());
                 Ok(())
             }
         }
     }
 
-    /// Holds settings against each other.
+    /// Checks the settings that depend on each other.
     ///
     /// # Errors
     /// One line that names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<(), String> {
         let (lock, statement) = (self.database_lock_timeout, self.database_statement_timeout);
-        // else a foreign session's row fails the statement, and with it everybody in the batch
+        // else a row that another session locks fails the statement, and with it the whole batch
         if lock >= statement {
             return Err(format!(
-                "DATABASE_LOCK_TIMEOUT: \"{lock:?}\" is unusable: \
+                "DATABASE_LOCK_TIMEOUT: \"{lock:?}\" is invalid: \
                  allowed is less than DATABASE_STATEMENT_TIMEOUT, which is {statement:?}"
             ));
         }
         match (&self.tls_cert_file, &self.tls_key_file) {
-            (Some(file), None) => Err(half_of_tls("TLS_CERT_FILE", file, "TLS_KEY_FILE")),
-            (None, Some(file)) => Err(half_of_tls("TLS_KEY_FILE", file, "TLS_CERT_FILE")),
+            (Some(file), None) => Err(missing_half("TLS_CERT_FILE", file, "TLS_KEY_FILE")),
+            (None, Some(file)) => Err(missing_half("TLS_KEY_FILE", file, "TLS_CERT_FILE")),
             _ => Ok(()),
         }
     }
 }
 
-fn half_of_tls(name: &str, file: &Path, missing: &str) -> String {
-    format!("{name}: {file:?} is unusable: {missing} isn't set; allowed are both or neither")
-}
-
-/// A day. PostgreSQL counts timeouts in milliseconds of 32 bits.
-const LONGEST_MILLIS: u64 = 24 * 3_600_000;
-
-/// Parses `500ms`, `2s`, `5m` or `1h`.
-///
-/// # Errors
-/// A sentence that says what is allowed.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = split_unit(text);
-    let millis_per_unit = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => 0,
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(millis_per_unit))
-        .filter(|millis| (1..=LONGEST_MILLIS).contains(millis))
-        .map(Duration::from_millis)
-        .ok_or_else(|| "allowed is a duration from 1ms to 24h such as 500ms, 2s, 5m or 1h".into())
-}
-
-fn duration_or_off(text: &str) -> Result<Duration, String> {
-    match text {
-        "0" => Ok(Duration::ZERO),
-        _ => duration(text).map_err(|allowed| format!("{allowed}, or 0 for off")),
-    }
-}
-
-/// Parses bytes: `1048576`, `512KiB`, `16MiB` or `1GiB`.
-///
-/// # Errors
-/// A sentence that says what is allowed.
-pub fn size(text: &str) -> Result<usize, String> {
-    let (number, unit) = split_unit(text);
-    let bytes_per_unit = match unit {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => 0,
-    };
-    number
-        .parse::<usize>()
-        .ok()
-        .and_then(|n| n.checked_mul(bytes_per_unit))
-        .filter(|&bytes| bytes > 0)
-        .ok_or_else(|| "allowed is a size above zero such as 1048576, 512KiB or 16MiB".into())
-}
-
-/// The largest text that PostgreSQL takes as jsonb whatever it holds: an array there has room for
-/// 2^24 items while it is parsed, of which the shortest have two bytes.
-const LARGEST_DOCUMENT: usize = 32 << 20;
-
-fn document_size(text: &str) -> Result<usize, String> {
-    size(text).ok().filter(|&bytes| bytes <= LARGEST_DOCUMENT).ok_or_else(|| {
-        "allowed is a size above zero up to 32MiB such as 1048576, 512KiB or 16MiB".into()
-    })
-}
-
-fn split_unit(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text.split_at(end)
-}
-
-/// Parses a port to listen on; 0 lets the system choose one.
-///
-/// # Errors
-/// A sentence that says what is allowed.
-pub fn port(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|_| "allowed is a port from 0 to 65535".into())
-}
-
-/// Parses a count of at least one.
-///
-/// # Errors
-/// A sentence that says what is allowed.
-pub fn count(text: &str) -> Result<usize, String> {
-    let positive = text.parse().ok().filter(|&n| n > 0);
-    positive.ok_or_else(|| "allowed is a whole number from 1".into())
-}
-
-/// Parses `true`, `false`, `1`, `0`, `yes` or `no`, in any case.
-///
-/// # Errors
-/// A sentence that says what is allowed.
-pub fn truth(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" => Ok(true),
-        "false" | "0" | "no" => Ok(false),
-        _ => Err("allowed is true, false, 1, 0, yes or no".into()),
-    }
-}
-
-fn whole(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "allowed is a whole number from 0".into())
-}
-
-fn connections(text: &str) -> Result<u32, String> {
-    // one that writes and one that reads
-    let enough = text.parse().ok().filter(|&n| n >= 2);
-    enough.ok_or_else(|| "allowed is a whole number from 2 to 4294967295".into())
-}
-
-fn pooler(text: &str) -> Result<Pooler, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "none" => Ok(Pooler::None),
-        "transaction" => Ok(Pooler::Transaction),
-        _ => Err("allowed is none or transaction".into()),
-    }
-}
-
-fn ip(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| "allowed is an IP address such as 127.0.0.1, 0.0.0.0 or ::".into())
-}
-
-fn level(text: &str) -> Result<LevelFilter, String> {
-    // LevelFilter's own parser takes numbers and the empty text too
-    const WORDS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "off"];
-    let known = WORDS.contains(&text.to_ascii_lowercase().as_str());
-    let level = text.parse().ok().filter(|_| known);
-    level.ok_or_else(|| "allowed is trace, debug, info, warn, error or off".into())
+fn missing_half(name: &str, file: &Path, missing: &str) -> String {
+    format!("{name}: {file:?} is invalid: {missing} isn't set; allowed are both or neither")
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
-    #[test]
-    fn durations_have_a_unit_and_are_above_zero() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
-        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
-        for wrong in [
-            "400h",
-            "86400001ms",
-            "",
-            "2",
-            "0s",
-            "-1s",
-            "1.5s",
-            "2 s",
-            "99999999999999999999s",
-            "2S",
-        ] {
-            assert!(duration(wrong).is_err_and(|e| e.contains("500ms")), "{wrong}");
-        }
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
     }
 
     #[test]
-    fn what_may_be_off_takes_a_zero() {
-        assert_eq!(duration_or_off("0"), Ok(Duration::ZERO));
-        assert_eq!(duration_or_off("250ms"), Ok(Duration::from_millis(250)));
-        assert!(duration_or_off("0s").is_err_and(|e| e.contains("or 0 for off")));
-    }
-
-    #[test]
-    fn sizes_are_bytes_or_have_a_unit() {
-        assert_eq!(size("1048576"), Ok(1 << 20));
-        assert_eq!(size("16MiB"), Ok(16 << 20));
-        for wrong in ["", "0", "16MB", "-1", "1.5GiB", "99999999999GiB"] {
-            assert!(size(wrong).is_err_and(|e| e.contains("16MiB")), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_document_is_no_larger_than_any_jsonb_can_be() {
-        assert_eq!(document_size("32MiB"), Ok(LARGEST_DOCUMENT));
-        for wrong in ["33554433", "1GiB", "0", "1MB"] {
-            assert!(document_size(wrong).is_err_and(|e| e.contains("up to 32MiB")), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn truth_has_six_words() {
-        for (word, meaning) in [
-            ("true", true),
-            ("1", true),
-            ("YES", true),
-            ("false", false),
-            ("0", false),
-            ("no", false),
-        ] {
-            assert_eq!(truth(word), Ok(meaning));
-        }
-        assert!(truth("on").is_err());
-    }
-
-    #[test]
-    fn a_pooler_is_none_or_lends_sessions_for_a_transaction() {
-        assert_eq!(pooler("none"), Ok(Pooler::None));
-        assert_eq!(pooler("Transaction"), Ok(Pooler::Transaction));
-        assert!(pooler("session").is_err_and(|e| e == "allowed is none or transaction"));
-    }
-
-    #[test]
-    fn levels_are_words() {
-        assert_eq!(level("Debug"), Ok(LevelFilter::DEBUG));
-        assert!(level("3").is_err() && level("").is_err() && level("verbose").is_err());
+    fn debug_shows_no_password() {
+        let cli = Cli::parse_from(["test", "--database-url", "postgres://user:s3cret@host/d"]);
+        let database = cli.settings.database();
+        assert!(database.url.as_ref().is_some_and(|url| url.contains("s3cret")));
+        let shown = format!("{cli:?} {database:?}");
+        assert!(!shown.contains("s3cret"), "{shown}");
     }
 }

@@ -1,7 +1,7 @@
-//! Sends spans to an OpenTelemetry receiver, where one is set. They are sent from a thread of its own,
-//! out of a bounded queue: what it can't hold is dropped, and nobody waits.
+//! Sends spans to an OpenTelemetry receiver, where one is set. They are sent by a thread of their own
+//! from a bounded queue: what it can't hold is dropped, and no request waits.
 
-mod post;
+mod otlp_client;
 mod settings;
 
 use std::time::Duration;
@@ -12,29 +12,30 @@ use opentelemetry::{Key, KeyValue};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use post::Poster;
+use otlp_client::OtlpClient;
 use producer_telemetry::spans;
 pub(crate) use settings::TraceSettings;
 
-/// How long the end waits for the last spans to be taken.
-const FLUSH: Duration = Duration::from_secs(1);
+/// How long a stop waits until the last spans are sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The way that spans go.
+/// Makes and sends spans, until [`Traces::stop`].
 pub(crate) struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// From now on spans are made and sent; `None` where no receiver is set. `name` is the binary's.
+    /// Begins to make and send spans; `None` where no receiver is set. `name` is the binary's.
     ///
     /// # Errors
-    /// One line: a setting of OpenTelemetry's own that can't be used.
+    /// One line: an invalid setting.
     pub(crate) fn start(
         settings: &TraceSettings,
         name: &'static str,
     ) -> Result<Option<Self>, String> {
         let Some(receiver) = settings.receiver() else { return Ok(None) };
+        let client = OtlpClient::new(settings.timeout(), settings.certificate())?;
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(Poster::new(settings.timeout()))
+            .with_http_client(client)
             .with_protocol(Protocol::HttpBinary)
             .with_timeout(settings.timeout())
             .with_endpoint(&receiver)
@@ -46,14 +47,14 @@ impl Traces {
             .with_batch_exporter(exporter)
             .build();
         spans::install(BoxedTracer::new(Box::new(provider.tracer("producer"))));
-        tracing::info!(receiver, "traces are sent");
+        tracing::info!(receiver, "sending traces");
         Ok(Some(Self(provider)))
     }
 
-    /// Sends what is left, for a moment.
+    /// Sends the spans that are left, for up to [`FLUSH_TIMEOUT`].
     pub(crate) async fn stop(self) {
         let stopped =
-            tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH)).await;
+            tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
         if !matches!(stopped, Ok(Ok(()))) {
             tracing::warn!("the last spans could not be delivered");
         }

@@ -14,7 +14,7 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// What it said when it ended; it is killed where it serves instead.
+/// Its output once it has ended; it is killed if it serves instead.
 fn output(command: &mut Command) -> Output {
     let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn().expect("it starts");
@@ -42,7 +42,7 @@ fn refused_in_one_line(output: &Output, words: &[&str]) {
 }
 
 #[test]
-fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
+fn an_invalid_value_is_one_line_with_setting_value_and_what_is_allowed() {
     let folder = folder();
     let cases = [
         ("SERVER_PORT", "http", "0 to 65535"),
@@ -52,9 +52,10 @@ fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
         ("DATABASE_STATEMENT_TIMEOUT", "400h", "to 24h"),
         ("SLOW_REQUEST", "1", "or 0 for off"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http://127.0.0.1:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector", "https://host:4318"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
         ("OTEL_TRACES_SAMPLER", "xray", "parentbased_"),
-        ("MAX_BODY_BYTES", "16MB", "16MiB"),
+        ("MAX_BODY_BYTES", "16XB", "16MiB"),
         ("MIGRATE_ON_START", "maybe", "true, false, 1, 0, yes or no"),
         ("DATABASE_MAX_CONNECTIONS", "1", "from 2"),
         ("DATABASE_POOLER", "session", "none or transaction"),
@@ -75,7 +76,7 @@ fn an_unusable_value_is_one_line_with_setting_value_and_what_is_allowed() {
     refused_in_one_line(&output(tiny(&folder).env("RUST_LOG", "a=loud")), &["RUST_LOG"]);
 }
 
-/// Else a row that a foreign session holds fails the statement for everybody.
+/// Else a row that another session locks fails the statement for the whole batch.
 #[test]
 fn a_lock_is_waited_for_less_than_a_statement() {
     let folder = folder();
@@ -88,7 +89,7 @@ fn a_lock_is_waited_for_less_than_a_statement() {
 }
 
 #[test]
-fn a_databases_password_is_never_told() {
+fn a_databases_password_is_never_shown() {
     let folder = folder();
     let wrong =
         tiny(&folder).env("DATABASE_URL", "mysql://u:secret@h/d").output().expect("it runs");
@@ -139,7 +140,7 @@ fn certificate() -> (String, String) {
 }
 
 #[test]
-fn files_that_make_no_tls_are_told_at_once() {
+fn invalid_tls_files_end_the_start() {
     let folder = folder();
     let file = |name: &str, text: &str| {
         let file = folder.path().join(name);
@@ -172,6 +173,18 @@ fn files_that_make_no_tls_are_told_at_once() {
 }
 
 #[test]
+fn a_file_without_certificates_to_trust_ends_the_start() {
+    let folder = folder();
+    std::fs::write(folder.path().join("empty"), "").expect("written");
+    let receiver = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://localhost:4318");
+    for (file, why) in [("absent", "No such file"), ("empty", "it holds no certificate")] {
+        let trusted = ("OTEL_EXPORTER_OTLP_CERTIFICATE", file);
+        let output = output(tiny(&folder).env("SERVER_PORT", "0").envs([receiver, trusted]));
+        refused_in_one_line(&output, &[trusted.0, file, why, "allowed is a PEM file"]);
+    }
+}
+
+#[test]
 fn help_lists_every_setting_with_its_default_and_version_the_commit() {
     let folder = folder();
     let help = text(&output(tiny(&folder).env("REQUEST_TIMEOUT", "9s").arg("--help")).stdout);
@@ -199,7 +212,7 @@ fn flag_over_environment_over_file_over_default() {
 }
 
 #[test]
-fn migrate_goes_up_and_down_and_tells_where_it_is() {
+fn migrate_goes_up_and_down_and_shows_its_status() {
     let folder = folder();
     let run = |arguments: &[&str]| {
         let output = output(tiny(&folder).arg("migrate").args(arguments));
@@ -217,7 +230,7 @@ fn migrate_goes_up_and_down_and_tells_where_it_is() {
 }
 
 #[test]
-fn rows_that_are_left_make_status_three() {
+fn skipped_rows_make_status_three() {
     let folder = folder();
     assert!(output(tiny(&folder).arg("migrate")).status.success());
     sql(
@@ -228,7 +241,7 @@ fn rows_that_are_left_make_status_three() {
     );
     let adopt = output(tiny(&folder).args(["migrate", "adopt"]));
     assert_eq!(adopt.status.code(), Some(3), "{}", text(&adopt.stderr));
-    assert!(text(&adopt.stdout).contains("1 rows adopted, 1 left"), "{}", text(&adopt.stdout));
+    assert!(text(&adopt.stdout).contains("1 rows adopted, 1 skipped"), "{}", text(&adopt.stdout));
     sql(&folder, "UPDATE entities SET data = '{\"x\":1}'");
     assert_eq!(output(tiny(&folder).arg("rebuild")).status.code(), Some(1));
     assert!(output(tiny(&folder).args(["rebuild", "--write"])).status.success());
@@ -321,7 +334,7 @@ fn operators_have_a_port_of_their_own_if_they_want() {
     let line = line.expect("the log names the address");
     let address = line.split("\"address\":\"").nth(1).expect("an address");
     let address = address.split('"').next().expect("an address");
-    assert!(address.starts_with("127.0.0.1:"), "loopback unless told otherwise: {address}");
+    assert!(address.starts_with("127.0.0.1:"), "loopback by default: {address}");
     let text = get(address, "/metrics");
     for name in ["producer_events_total", "producer_requests_in_flight", "process_open_fds"] {
         assert!(text.contains(&format!("# TYPE {name} ")), "{name} in {text}");
@@ -342,7 +355,7 @@ fn operators_have_a_port_of_their_own_if_they_want() {
 }
 
 #[test]
-fn healthcheck_gives_a_service_up_that_stands_still() {
+fn healthcheck_gives_up_on_a_service_that_hangs() {
     let folder = folder();
     let still = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = still.local_addr().expect("an address").port().to_string();
@@ -353,7 +366,7 @@ fn healthcheck_gives_a_service_up_that_stands_still() {
 }
 
 #[test]
-fn the_older_services_table_is_told() {
+fn the_older_services_table_is_logged() {
     let folder = folder();
     assert!(output(tiny(&folder).arg("migrate")).status.success());
     sql(&folder, "DROP VIEW car_entities; CREATE TABLE car_entities (id TEXT PRIMARY KEY)");
@@ -398,12 +411,12 @@ fn a_soft_limit_of_open_files_is_no_limit() {
 }
 
 #[test]
-fn a_hard_limit_of_open_files_that_is_too_low_is_told() {
+fn a_hard_limit_of_open_files_that_is_too_low_is_logged() {
     let folder = folder();
     let service = Service::start(limited(&folder, "").env("MAX_CONNECTIONS", "400"));
-    let told: Vec<_> = service.log.iter().filter(|line| line.contains("open files")).collect();
-    assert_eq!(told.len(), 1, "{:?}", service.log);
+    let lines: Vec<_> = service.log.iter().filter(|line| line.contains("open files")).collect();
+    assert_eq!(lines.len(), 1, "{:?}", service.log);
     for word in ["WARN", "MAX_CONNECTIONS", "256", "ulimit"] {
-        assert!(told[0].contains(word), "{word} in {}", told[0]);
+        assert!(lines[0].contains(word), "{word} in {}", lines[0]);
     }
 }

@@ -25,7 +25,7 @@ struct Server {
     address: SocketAddr,
     shutdown: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
-    /// Told when a request has come in.
+    /// Notified when a request has arrived.
     arrived: Arc<Notify>,
     /// Lets one request be answered.
     go: Arc<Notify>,
@@ -75,7 +75,7 @@ async fn a_silent_connection_is_closed() {
 }
 
 #[tokio::test]
-async fn bytes_that_leave_the_version_open_are_no_way_around_the_deadline() {
+async fn a_begin_that_could_be_either_version_has_the_deadline_too() {
     let server = Server::start(9, SOON, LONG);
     for begin in ["P", "PRI * HTTP/2.0\r\n"] {
         let mut stream = server.connect().await;
@@ -227,7 +227,7 @@ async fn a_request_in_flight_is_answered_before_the_end() {
     busy.write_all(REQUEST).await.unwrap();
     server.arrived.notified().await;
     server.shutdown.cancel();
-    // others are still told something meanwhile
+    // others still get an answer meanwhile
     let mut late = server.connect().await;
     late.write_all(REQUEST).await.unwrap();
     server.arrived.notified().await;

@@ -121,10 +121,10 @@ async fn a_plain_text_client_is_turned_away() {
     let mut plain = server.plain().await;
     plain.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let begin = Instant::now();
-    let mut told = Vec::new();
-    let _reset = plain.read_to_end(&mut told).await;
+    let mut received = Vec::new();
+    let _reset = plain.read_to_end(&mut received).await;
     assert!(begin.elapsed() < SLACK, "{:?}", begin.elapsed());
-    assert!(!String::from_utf8_lossy(&told).contains("HTTP"), "{told:?}");
+    assert!(!String::from_utf8_lossy(&received).contains("HTTP"), "{received:?}");
     server.is_served().await;
 }
 
@@ -136,8 +136,8 @@ async fn a_handshake_that_stalls_is_cut_off_and_costs_nobody() {
         let mut stalled = server.plain().await;
         stalled.write_all(sent).await.unwrap();
         server.is_served().await;
-        let mut told = Vec::new();
-        let _reset = stalled.read_to_end(&mut told).await;
+        let mut received = Vec::new();
+        let _reset = stalled.read_to_end(&mut received).await;
         assert!(begin.elapsed() < SOON + SLACK, "{:?}", begin.elapsed());
     }
 }
@@ -147,8 +147,8 @@ async fn a_client_that_is_silent_behind_its_handshake_is_cut_off() {
     let server = Server::start(9, SOON);
     let begin = Instant::now();
     let mut silent = server.connect(&[b"h2"]).await.unwrap();
-    let mut told = Vec::new();
-    let _ended = silent.read_to_end(&mut told).await;
+    let mut received = Vec::new();
+    let _ended = silent.read_to_end(&mut received).await;
     assert!(begin.elapsed() < SOON + SLACK, "{:?}", begin.elapsed());
 }
 

@@ -15,7 +15,23 @@ pub trait ReadStore: Send + Sync + 'static {
     fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>>;
 }
 
-/// Why a read failed: the database is out of reach. The text is for the log.
+/// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("database unavailable: {0}")]
-pub struct ReadError(pub String);
+#[error("database unavailable: {text}")]
+pub struct ReadError {
+    /// What an operator has to look at.
+    pub kind: ReadErrorKind,
+    /// For the log.
+    pub text: String,
+}
+
+/// What keeps a database from being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadErrorKind {
+    /// It can't be reached, or doesn't answer.
+    Unreachable,
+    /// It refuses the login, or the role lacks a privilege.
+    Authentication,
+    /// The database or its tables don't exist, or have other columns.
+    Schema,
+}

@@ -1,5 +1,6 @@
 //! `DATABASE_URL`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use sqlx::postgres::PgConnectOptions;
@@ -10,12 +11,26 @@ pub const DEFAULT_FILE: &str = "data/producer.db";
 const ALLOWED: &str = "allowed are postgres://USER@HOST/DATABASE and sqlite://FILE";
 
 /// A database that `DATABASE_URL` names.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum DatabaseUrl {
     /// PostgreSQL, as the URL says, with nothing of our own set yet.
     Postgres(Box<PgConnectOptions>),
     /// An SQLite file.
     Sqlite(PathBuf),
+}
+
+impl fmt::Debug for DatabaseUrl {
+    /// Leaves out the user and the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postgres(options) => {
+                let (host, port) = (options.get_host(), options.get_port());
+                let database = options.get_database().unwrap_or_default();
+                write!(f, "Postgres({host}:{port}/{database})")
+            }
+            Self::Sqlite(file) => write!(f, "Sqlite({})", file.display()),
+        }
+    }
 }
 
 impl DatabaseUrl {
@@ -85,6 +100,14 @@ mod tests {
         for url in ["postgres://u:p@h:1/d?sslmode=require", "postgresql://h/d"] {
             assert!(matches!(DatabaseUrl::parse(Some(url)), Ok(DatabaseUrl::Postgres(_))), "{url}");
         }
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let Ok(url) = DatabaseUrl::parse(Some("postgres://user:hidden@host:1/name")) else {
+            panic!("a URL");
+        };
+        assert_eq!(format!("{url:?}"), "Postgres(host:1/name)");
     }
 
     #[test]

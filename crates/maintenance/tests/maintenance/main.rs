@@ -2,6 +2,7 @@
 
 mod adoption;
 mod fixture;
+mod locks;
 mod migrations;
 mod pruning;
 mod rebuilding;

@@ -9,7 +9,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use producer_server::{App, Connection};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
-use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -23,20 +22,10 @@ use crate::proto::v1::HealthResponse;
 /// How often the status is checked for each watcher.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// Whether events can be taken; the error says why not.
+/// Whether events can be accepted; the error says why not.
 pub(crate) async fn ready(app: &App<Args>) -> Result<(), &'static str> {
-    if app.shutdown.is_cancelled() || app.ingest.is_draining() {
-        return Err("the service is draining");
-    }
-    let ping = timeout(app.settings.request_timeout, app.store.ping());
-    match request::during(Part::Database, ping).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "not ready");
-            Err("the database can't be reached")
-        }
-        Err(_elapsed) => Err("the database can't be reached"),
-    }
+    let health = request::during(Part::Database, app.readiness.check()).await;
+    health.problem().map_or(Ok(()), Err)
 }
 
 /// `HealthCheck`.

@@ -4,22 +4,19 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use producer_core::store::DatabaseUrl;
-use producer_core::{Clock, Ingest, store};
+use producer_core::{Clock, store};
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use producer_grpc::proto::v1::{
     EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest, HealthRequest,
 };
 use producer_grpc::{Args, Grpc};
 use producer_maintenance::{Database, migrate};
-use producer_server::budget::Budget;
-use producer_server::metrics::ServiceMetrics;
 use producer_server::settings::Settings;
 use producer_server::{Api, App};
 use test_support::{Postgres, SqliteFile, sqlite_file};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt};
@@ -64,18 +61,7 @@ impl Service {
         let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a valid URL"));
         migrate::up(&database).await.expect("a migrated database");
         let store = store::connect(&settings.database()).await.expect("a store");
-        let ingest = Ingest::start(store.clone(), settings.limits(), &Handle::current());
-        let app = App {
-            metrics: ServiceMetrics::new(Grpc::API, &store, &ingest),
-            ingest,
-            store,
-            clock,
-            budget: Budget::new(settings.body_buffer_bytes),
-            request_slots: Budget::new(settings.max_concurrent_requests),
-            shutdown: CancellationToken::new(),
-            settings,
-            args,
-        };
+        let app = App::new(Grpc::API, settings, args, store, clock, &Handle::current());
         let listener = producer_server::serve::bind(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.local_addr().expect("an address");
         let task = tokio::spawn(Grpc::serve(app.clone(), listener.into()));

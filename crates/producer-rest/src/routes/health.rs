@@ -1,8 +1,9 @@
-//! Whether the service lives, and whether it is ready.
+//! Liveness and readiness.
 
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
+use producer_server::readiness::DatabaseState;
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 use serde::Serialize;
@@ -11,7 +12,9 @@ use utoipa::ToSchema;
 use crate::docs;
 use crate::state::AppState;
 
-/// How the service is.
+const HEALTHY: &str = "Producer API is healthy";
+
+/// The state of the service.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Health)]
 pub(crate) struct HealthBody {
@@ -20,16 +23,16 @@ pub(crate) struct HealthBody {
     status: &'static str,
     #[schema(example = "Producer API is healthy")]
     message: &'static str,
-    /// `up` or `down`; liveness doesn't ask
+    /// `up`, `unreachable`, `authentication` or `schema`; liveness doesn't ask
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "up")]
     database: Option<&'static str>,
 }
 
-/// Whether events can be taken now: the database answers and the service isn't draining.
+/// Whether events can be accepted now: the database answers and the service isn't draining.
 #[utoipa::path(get, path = "/api/v1/events/health", tag = "health", responses(
     (status = 200, description = "Healthy", body = HealthBody),
-    (status = 503, description = "Draining, or the database is out of reach", body = HealthBody),
+    (status = 503, description = "Draining, or the database or its schema isn't ready", body = HealthBody),
     docs::HealthProblems,
 ))]
 pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<HealthBody>) {
@@ -39,33 +42,28 @@ pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<Hea
 /// The same, for orchestrators.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = 200, description = "Ready", body = HealthBody),
-    (status = 503, description = "Draining, or the database is out of reach", body = HealthBody),
+    (status = 503, description = "Draining, or the database or its schema isn't ready", body = HealthBody),
     docs::HealthProblems,
 ))]
 pub(crate) async fn readyz(State(app): State<AppState>) -> (StatusCode, Json<HealthBody>) {
     ready(&app).await
 }
 
-/// Whether the process answers; never touches the database.
+/// Whether the process answers; never asks the database.
 #[utoipa::path(get, path = "/livez", tag = "health", responses(
-    (status = 200, description = "It lives", body = HealthBody),
+    (status = 200, description = "Alive", body = HealthBody),
     docs::HealthProblems,
 ))]
 pub(crate) async fn livez() -> Json<HealthBody> {
-    let message = "Producer API is healthy";
-    Json(HealthBody { status: "healthy", message, database: None })
+    Json(HealthBody { status: "healthy", message: HEALTHY, database: None })
 }
 
 async fn ready(app: &AppState) -> (StatusCode, Json<HealthBody>) {
-    let is_up = request::during(Part::Database, app.store.ping()).await.is_ok();
-    let draining = app.shutdown.is_cancelled() || app.ingest.is_draining();
-    let (code, status, message) = match (is_up, draining) {
-        (true, false) => (StatusCode::OK, "healthy", "Producer API is healthy"),
-        (_, true) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", "Producer API is draining"),
-        (false, false) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", "the database can't be reached")
-        }
+    let health = request::during(Part::Database, app.readiness.check()).await;
+    let (code, status, message) = match health.problem() {
+        None => (StatusCode::OK, "healthy", HEALTHY),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", problem),
     };
-    let database = Some(if is_up { "up" } else { "down" });
+    let database = health.database.map(DatabaseState::as_str);
     (code, Json(HealthBody { status, message, database }))
 }

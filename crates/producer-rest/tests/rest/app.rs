@@ -8,8 +8,6 @@ use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, Ingest, store};
 use producer_maintenance::{Database, migrate};
 use producer_rest::{Rest, RestArgs};
-use producer_server::budget::Budget;
-use producer_server::metrics::ServiceMetrics;
 use producer_server::settings::Settings;
 use producer_server::{Api, App, serve};
 use reqwest::{Client, RequestBuilder, Response};
@@ -96,21 +94,10 @@ impl TestApp {
         let CommandLine { settings, args } = CommandLine::try_parse_from(line).unwrap();
         migrate::up(&Database::from(DatabaseUrl::parse(Some(url)).unwrap())).await.unwrap();
         let store = store::connect(&settings.database()).await.unwrap();
-        let ingest = Ingest::start(store.clone(), settings.limits(), &Handle::current());
+        let app = App::new(Rest::API, settings, args, store, clock, &Handle::current());
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
-        let app = App {
-            metrics: ServiceMetrics::new(Rest::API, &store, &ingest),
-            args,
-            store,
-            ingest: ingest.clone(),
-            clock,
-            budget: Budget::new(settings.body_buffer_bytes),
-            request_slots: Budget::new(settings.max_concurrent_requests),
-            shutdown: shutdown.clone(),
-            settings,
-        };
+        let (shutdown, ingest) = (app.shutdown.clone(), app.ingest.clone());
         let server = tokio::spawn(Rest::serve(app, listener.into()));
         Self { address, shutdown, ingest, server, client: Client::new(), _database: database }
     }

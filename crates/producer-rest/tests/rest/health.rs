@@ -28,13 +28,13 @@ async fn draining_is_not_ready_but_alive() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_is_down_and_back_up() {
+async fn a_database_that_is_gone_is_unreachable_and_back_up() {
     let server = tokio::task::spawn_blocking(Postgres::own).await.unwrap();
     let database = server.fresh_database().await;
     let app = TestApp::on(database.url()).await;
     server.stop();
     let health = answer(app.get("/api/v1/events/health")).await;
-    assert_eq!((health.status, &health.body["database"]), (503, &json!("down")));
+    assert_eq!((health.status, &health.body["database"]), (503, &json!("unreachable")));
     assert_eq!(answer(app.get("/livez")).await.status, 200);
     let event = crate::app::car_event("c1", json!({}));
     let refused = app.send(&event).await;

@@ -1,4 +1,4 @@
-//! What can be said on the command line, and how it is told apart from what can't.
+//! The command line, and its errors in one line each.
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -10,12 +10,12 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::environment::Environment;
 use crate::Api;
-use crate::settings::{Settings, duration};
+use crate::settings::{Settings, age};
 use crate::traces::TraceSettings;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
-#[command(about = "Merges entity updates, exactly once, and tells the current state")]
+#[command(about = "Merges entity updates, exactly once and durably, and serves the current state")]
 pub(super) struct Cli<A: Args> {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -29,33 +29,35 @@ pub(super) struct Cli<A: Args> {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Serve (what happens without a command)
+    /// Serve (the default)
     Serve,
-    /// Change the database's schema, or take the older services' table over
+    /// Change the database's schema, or adopt the older services' table
+    ///
+    /// Waits up to 60 seconds for locks of other sessions, and names them on standard error.
     Migrate {
         #[command(subcommand)]
         command: Option<Migrate>,
     },
     /// Ask the running service whether it is ready; exit status 0 if it is
     ///
-    /// Over TLS where TLS_CERT_FILE is set; any certificate will do, since its names are those that
-    /// clients know the service by, and not the address that is asked here.
+    /// Uses TLS where TLS_CERT_FILE is set, and accepts any certificate: its names are those that clients
+    /// use, not the address that is asked here.
     Healthcheck,
     /// Compare every entity with the fold of its log; exit status 1 where they differ
     ///
-    /// What the log can't explain is listed and left alone, and the exit status is 3.
+    /// What the log can't explain is listed and not changed, and the exit status is 3.
     Rebuild {
-        /// Mend what the log can explain
+        /// Repair what the log can explain
         #[arg(long)]
         write: bool,
     },
-    /// Delete older entries from the log, in small steps that leave room for running services
+    /// Delete older entries from the log, in small steps between which running services work on
     ///
-    /// An entity that loses entries keeps its state at that point as a base entry. The uuids of
-    /// pruned events are new again. Exit status 3 where a log couldn't be explained: it is listed
-    /// and kept. May be interrupted and run again.
+    /// An entity whose entries are deleted keeps its state at that point as a base entry. The uuids of
+    /// pruned events are new again. Exit status 3 where an entity's log doesn't explain its state: it
+    /// is listed and kept. May be interrupted and run again.
     Prune {
-        /// Age of the events that go, such as 90d
+        /// Age from which events are deleted, such as 90d
         #[arg(long, value_name = "DURATION", value_parser = age)]
         older_than: Duration,
     },
@@ -63,7 +65,7 @@ pub(super) enum Command {
 
 #[derive(Debug, Default, Subcommand)]
 pub(super) enum Migrate {
-    /// Apply every pending step (what happens without a word)
+    /// Apply every pending step (the default)
     #[default]
     Up,
     /// Revert every step above a version, the newest first; data goes with its tables
@@ -74,60 +76,47 @@ pub(super) enum Migrate {
     },
     /// List the steps
     Status,
-    /// Take over the older services' table `car_entities`
+    /// Adopt the rows of the older services' table `car_entities`
     ///
-    /// Exit status 3 where rows were left; they are listed with the reason, and stay in
+    /// Exit status 3 where rows were skipped; they are listed with the reason, and stay in
     /// car_entities_adopted. May be interrupted and run again.
     Adopt,
 }
-
-/// Parses a duration, which may be longer than a setting's: `90d`.
-fn age(text: &str) -> Result<Duration, String> {
-    const LONGEST_DAYS: u64 = 36_500;
-    let days = text.strip_suffix('d');
-    match days.map(|days| days.parse::<u64>().ok().filter(|_| !days.starts_with('+'))) {
-        Some(Some(days @ 1..=LONGEST_DAYS)) => Ok(Duration::from_secs(days * 86_400)),
-        None => duration(text).map_err(|_| ALLOWED_AGE.into()),
-        Some(_) => Err(ALLOWED_AGE.into()),
-    }
-}
-
-const ALLOWED_AGE: &str = "allowed is a duration from 1ms to 36500d such as 90d, 12h or 30m";
 
 fn version(text: &str) -> Result<i64, String> {
     let version = text.parse().ok().filter(|&version| version >= 0);
     version.ok_or_else(|| "allowed is 0 or a version that `migrate status` lists".into())
 }
 
-/// Why there is nothing to do.
-pub(super) enum Stop {
+/// Why parsing ended without a command.
+pub(super) enum ParseError {
     /// Help or version, to be printed.
-    Shown(String),
-    /// One line that says what is wrong.
-    Unusable(String),
+    Help(String),
+    /// One line that says what is invalid.
+    Invalid(String),
 }
 
 /// Parses the command line over the environment.
 pub(super) fn parse<A: Api>(
     environment: &Environment,
-    line: impl IntoIterator<Item = OsString>,
-) -> Result<Cli<A::Args>, Stop> {
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Cli<A::Args>, ParseError> {
     let version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PRODUCER_COMMIT"), ")");
-    let mut wrong = None;
+    let mut invalid = None;
     let command = Cli::<A::Args>::command().name(A::NAME).version(version).mut_args(|arg| {
         let (arg, result) = setting(arg, environment);
-        wrong = wrong.take().or(result.err());
+        invalid = invalid.take().or(result.err());
         arg
     });
-    if let Some(wrong) = wrong {
-        return Err(Stop::Unusable(wrong));
+    if let Some(line) = invalid {
+        return Err(ParseError::Invalid(line));
     }
-    let mut matches = command.try_get_matches_from(line).map_err(stop)?;
-    Cli::from_arg_matches_mut(&mut matches).map_err(stop)
+    let mut matches = command.try_get_matches_from(arguments).map_err(parse_error)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(parse_error)
 }
 
 /// Makes an argument with a variable a global setting, whose default is the variable's value. clap
-/// would take an empty variable for a value, and knows no `.env`.
+/// would accept an empty variable as a value, and knows no `.env`.
 fn setting(arg: Arg, environment: &Environment) -> (Arg, Result<(), String>) {
     let Some(name) = arg.get_env().and_then(|name| name.to_str()).map(str::to_owned) else {
         return (arg, Ok(()));
@@ -137,7 +126,7 @@ fn setting(arg: Arg, environment: &Environment) -> (Arg, Result<(), String>) {
     match environment.get(&name) {
         Ok(Some(value)) => (arg.default_value(value.to_owned()), Ok(())),
         Ok(None) => (arg, Ok(())),
-        Err(wrong) => (arg, Err(wrong)),
+        Err(line) => (arg, Err(line)),
     }
 }
 
@@ -149,10 +138,10 @@ fn help_text(arg: &Arg, variable: &str) -> String {
     }
 }
 
-fn stop(error: clap::Error) -> Stop {
+fn parse_error(error: clap::Error) -> ParseError {
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Shown(error.to_string()),
-        _ => Stop::Unusable(one_line(&error)),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ParseError::Help(error.to_string()),
+        _ => ParseError::Invalid(one_line(&error)),
     }
 }
 
@@ -164,7 +153,7 @@ fn one_line(error: &clap::Error) -> String {
     let flag = text(ContextKind::InvalidArg).map(setting_name);
     match (error.kind(), flag, text(ContextKind::InvalidValue), error.source()) {
         (ErrorKind::ValueValidation, Some(name), Some(value), Some(reason)) => {
-            format!("{name}: {value:?} is unusable: {}", reason.to_string().replace('\n', " "))
+            format!("{name}: {value:?} is invalid: {}", reason.to_string().replace('\n', " "))
         }
         (ErrorKind::InvalidValue, Some(name), Some(""), _) => format!("{name}: a value is missing"),
         _ => first_line(error),
@@ -181,19 +170,4 @@ fn first_line(error: &clap::Error) -> String {
 fn setting_name(argument: &str) -> String {
     let flag = argument.split([' ', '=']).next().unwrap_or(argument);
     flag.trim_start_matches('-').replace('-', "_").to_uppercase()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_may_be_days() {
-        assert_eq!(age("90d"), Ok(Duration::from_secs(90 * 86_400)));
-        assert_eq!(age("36500d"), Ok(Duration::from_secs(36_500 * 86_400)));
-        assert_eq!(age("500ms"), Ok(Duration::from_millis(500)));
-        for wrong in ["", "d", "0d", "-1d", "36501d", "1.5d", "90", "90 d", "+1d", "9w"] {
-            assert!(age(wrong).is_err_and(|e| e.contains("90d")), "{wrong}");
-        }
-    }
 }

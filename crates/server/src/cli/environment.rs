@@ -8,7 +8,7 @@ use std::ffi::OsString;
 pub(super) struct Environment(HashMap<String, OsString>);
 
 impl Environment {
-    /// Reads both; the real environment wins. The program's own environment isn't changed.
+    /// Reads both; the real environment wins. It isn't changed: `std::env::set_var` is unsafe.
     pub(super) fn load() -> Result<Self, String> {
         let real = std::env::vars_os();
         let real = real.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
@@ -27,7 +27,7 @@ impl Environment {
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, String> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         let text = value.to_str();
-        text.map(Some).ok_or_else(|| format!("{name}: {value:?} is unusable: allowed is UTF-8"))
+        text.map(Some).ok_or_else(|| format!("{name}: {value:?} is invalid: allowed is UTF-8"))
     }
 }
 
@@ -35,13 +35,13 @@ fn from_file(path: &str) -> Result<Vec<(String, OsString)>, String> {
     let lines = match dotenvy::from_path_iter(path) {
         Ok(lines) => lines,
         Err(error) if error.not_found() => return Ok(Vec::new()),
-        Err(error) => return Err(format!(".env: it can't be read: {error}")),
+        Err(error) => return Err(format!(".env: can't be read: {error}")),
     };
     lines
         .map(|line| {
-            // the error would repeat the line, which may hold a password
+            // without the error itself: it repeats the line, which may hold a password
             let (name, value) = line.map_err(
-                |_| ".env: a line is unusable: allowed is NAME=VALUE, or # and a comment",
+                |_| ".env: a line is invalid: allowed is NAME=VALUE, or # and a comment",
             )?;
             Ok((name, value.into()))
         })
@@ -63,7 +63,7 @@ mod tests {
             vars(&[("A", "real"), ("B", "")]),
         );
         assert_eq!(environment.get("A"), Ok(Some("real")));
-        assert_eq!(environment.get("B"), Ok(Some("file")), "empty is as if it weren't there");
+        assert_eq!(environment.get("B"), Ok(Some("file")), "empty counts as unset");
         assert_eq!(environment.get("C"), Ok(Some("file")));
         assert_eq!(environment.get("D"), Ok(None));
     }

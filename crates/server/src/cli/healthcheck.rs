@@ -13,9 +13,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use super::ExitError;
+use super::error::ExitError;
 use crate::Api;
-use crate::serve::provider;
+use crate::serve::crypto_provider;
 use crate::settings::Settings;
 
 pub(super) async fn healthcheck<A: Api>(
@@ -29,10 +29,10 @@ pub(super) async fn healthcheck<A: Api>(
         ip => ip,
     };
     let address = SocketAddr::new(ip, A::port(args));
-    // a service that stands still accepts and doesn't answer
-    let patience = settings.request_timeout;
-    let asked = tokio::time::timeout(patience, ask::<A>(address, settings)).await;
-    let ready = asked.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
+    // a service that hangs accepts connections and doesn't answer
+    let timeout = settings.request_timeout;
+    let asked = tokio::time::timeout(timeout, ask::<A>(address, settings)).await;
+    let ready = asked.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")));
     ready.map_err(|reason| ExitError::new(format!("{address}: {reason}")))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -46,13 +46,12 @@ async fn ask<A: Api>(address: SocketAddr, settings: &Settings) -> Result<(), Str
     A::healthcheck(address, connection).await
 }
 
-/// Speaks TLS, with whatever certificate the service shows.
+/// Connects with TLS and accepts any certificate.
 ///
-/// Its names are those that clients call the service by, never the loopback address. And what is
-/// asked is whether the service is ready: to restart one whose certificate has expired, or was
-/// replaced a moment ago, would help nobody.
+/// Its names are those that clients use, never the loopback address. And the question is whether the
+/// service is ready: a restart doesn't help one whose certificate has expired or was just replaced.
 async fn tls(stream: TcpStream, ip: IpAddr) -> std::io::Result<TlsStream<TcpStream>> {
-    let provider = provider();
+    let provider = crypto_provider();
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(std::io::Error::other)?
@@ -63,7 +62,7 @@ async fn tls(stream: TcpStream, ip: IpAddr) -> std::io::Result<TlsStream<TcpStre
     connector.connect(ServerName::IpAddress(ip.into()), stream).await
 }
 
-/// Takes any certificate whose key the service has.
+/// Accepts any certificate whose key the service has.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

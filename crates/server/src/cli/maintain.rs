@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use producer_core::Clock;
-use producer_maintenance::{Database, MaintenanceError, Progress, adopt, migrate, prune, rebuild};
+use producer_maintenance::{Database, Progress, adopt, migrate, prune, rebuild};
 
-use super::ExitError;
 use super::args::Migrate;
+use super::error::ExitError;
 use crate::settings::Settings;
 
 /// The exit status where differences were found and not repaired.
@@ -18,14 +18,8 @@ const DIFFERS: u8 = 1;
 /// The exit status where something was skipped.
 const SKIPPED: u8 = 3;
 
-/// How often progress is told where there is no terminal.
+/// How often progress is reported where there is no terminal.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-
-impl From<MaintenanceError> for ExitError {
-    fn from(error: MaintenanceError) -> Self {
-        Self::new(error)
-    }
-}
 
 pub(super) async fn migrate(
     database: &Database,
@@ -34,11 +28,11 @@ pub(super) async fn migrate(
 ) -> Result<ExitCode, ExitError> {
     match command {
         Migrate::Up => {
-            migrate::up(database).await?;
+            migrate::up_reporting(database, &mut |line| eprintln!("{line}")).await?;
             println!("{database} is up to date");
         }
         Migrate::Down { to } => {
-            migrate::down(database, to).await?;
+            migrate::down_reporting(database, to, &mut |line| eprintln!("{line}")).await?;
             println!("{database} is at {to}");
         }
         Migrate::Status => print_status(&migrate::status(database).await?),
@@ -105,7 +99,7 @@ pub(super) async fn prune(
     Ok(if skipped == 0 { ExitCode::SUCCESS } else { ExitCode::from(SKIPPED) })
 }
 
-/// A bar on a terminal, else a line now and then on standard error. What is listed goes to standard
+/// A progress bar on a terminal, else a line now and then on standard error. Listed rows go to standard
 /// output.
 struct ProgressReporter {
     bar: Option<ProgressBar>,

@@ -4,13 +4,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::settings::Settings;
 
-/// Files beside connections: listeners, an embedded database's, the runtime's own.
+/// Files other than connections: listeners, an embedded database, the runtime.
 const OTHERS: u64 = 64;
 
-/// Raises the limit as far as it may be raised from within, and warns where that isn't enough.
+/// Raises the soft limit to the hard one, and warns where that isn't enough.
 pub(super) fn raise_limit(settings: &Settings) {
     let limit = getrlimit(Resource::Nofile);
-    // refused where a system allows less than it says: then the limit is as it was
+    // some systems refuse their own hard limit: then the limit stays as it was
     let _refused = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let needed = needed(settings);

@@ -1,4 +1,4 @@
-//! `serve`: from the start to the end of a service.
+//! `serve`: a service from its start to its end.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -6,25 +6,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use producer_core::store::Store;
-use producer_core::{Clock, Ingest, store};
+use producer_core::{Clock, store};
 use producer_maintenance::{Database, MaintenanceError, migrate};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
-use super::{ExitError, open_files};
+use super::error::ExitError;
+use super::open_files;
 use crate::admin::Admin;
-use crate::budget::Budget;
-use crate::metrics::ServiceMetrics;
 use crate::serve::{Listener, Tls};
 use crate::settings::Settings;
 use crate::{Api, App};
 
-/// How often a database that was out of reach at the start is tried.
-const MIGRATE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long the migration may take before the service answers without waiting for its end. Most take
+/// moments, so that nobody sees a 503.
+const HEAD_START: Duration = Duration::from_secs(1);
 
-/// What `SHUTDOWN_GRACE` doesn't cover: closing, once everybody is answered.
+/// The pause before another attempt to migrate a database that can't be reached.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The pause before another attempt where another session holds a lock. While a migration waits for a
+/// table, every later statement on it waits too; in the pause they run.
+const LOCK_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long closing may take beyond `SHUTDOWN_GRACE`, once every request is answered.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) async fn serve<A: Api>(
@@ -37,134 +46,156 @@ pub(super) async fn serve<A: Api>(
     let tls = load_tls::<A>(&settings)?;
     open_files::raise_limit(&settings);
     let listener = listen::<A>(&settings, &args)?;
+    let address = listener.local_addr().map_err(ExitError::new)?;
     let admin = listen_for_operators(&settings)?;
-    let started = tokio::select! {
-        started = start(&settings, &database) => started?,
+    let store = tokio::select! {
+        store = connect(&settings) => store?,
         () = stop.next() => return Ok(ExitCode::SUCCESS),
     };
-    let app = app::<A>(settings, args, &started, writers);
+    let app = App::new(A::API, settings, args, store, Clock::system(), writers);
+
+    // most migrations take moments: then nobody sees a 503
+    let blocked = Notify::new();
+    let mut migration = Box::pin(migrate(&database, &app, &blocked));
+    let head_start = tokio::select! {
+        result = &mut migration => result.map(|()| true),
+        () = blocked.notified() => Ok(false),
+        () = sleep(HEAD_START) => Ok(false),
+        () = stop.next() => {
+            close(&app).await;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let is_migrated = match head_start {
+        Ok(is_migrated) => is_migrated,
+        Err(error) => {
+            close(&app).await;
+            return Err(error);
+        }
+    };
+    // owns the migration, so that a stop ends it at once
+    let migration_error = async move {
+        if !is_migrated && let Err(error) = migration.await {
+            return error;
+        }
+        std::future::pending().await
+    };
+
     let admin = admin.map(|listener| Admin::start(listener, &app.settings, app.metrics.clone()));
-    let address = listener.local_addr().map_err(ExitError::new)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!(api = A::NAME, scheme, %address, %database, "serving");
-    let (shutdown, grace) = (app.shutdown.clone(), app.settings.shutdown_grace);
     let mut server = tokio::spawn(A::serve(app.clone(), Listener::new(listener, tls)));
-
-    let early = tokio::select! {
+    let error = tokio::select! {
         () = stop.next() => None,
         ended = &mut server => Some(ExitError::new(format!("serving ended: {ended:?}"))),
-        error = finish_start(&database, &started) => Some(error),
+        error = migration_error => Some(error),
     };
+    tokio::select! {
+        () = drain(&app, server, admin) => {}
+        () = stop.next() => std::process::exit(1),
+    }
+    error.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Answers what is in flight, for up to `SHUTDOWN_GRACE`, and closes everything.
+async fn drain<A: Send + Sync>(
+    app: &App<A>,
+    server: JoinHandle<std::io::Result<()>>,
+    admin: Option<Admin>,
+) {
     tracing::info!("draining");
-    shutdown.cancel();
+    app.shutdown.cancel();
     app.ingest.drain();
     let drained = async {
         if !server.is_finished() {
             let _ended = server.await;
         }
-        app.ingest.finished().await;
-        app.store.close().await;
+        close(app).await;
         if let Some(admin) = admin {
             admin.stop().await;
         }
     };
-    tokio::select! {
-        drained = tokio::time::timeout(grace + CLOSE_TIMEOUT, drained) => match drained {
-            Ok(()) => tracing::info!("stopped"),
-            Err(_) => tracing::warn!("stopped before everything was answered"),
-        },
-        () = stop.next() => std::process::exit(1),
+    match timeout(app.settings.shutdown_grace + CLOSE_TIMEOUT, drained).await {
+        Ok(()) => tracing::info!("stopped"),
+        Err(_) => tracing::warn!("stopped before everything was answered"),
     }
-    early.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+async fn close<A>(app: &App<A>) {
+    app.ingest.drain();
+    app.ingest.finished().await;
+    app.store.close().await;
 }
 
 fn load_tls<A: Api>(settings: &Settings) -> Result<Option<Tls>, ExitError> {
     let files = settings.tls_cert_file.as_ref().zip(settings.tls_key_file.as_ref());
     let tls = files.map(|(cert, key)| Tls::load(cert, key, A::PROTOCOLS)).transpose();
-    tls.map_err(ExitError::unusable)
+    tls.map_err(ExitError::invalid)
 }
 
 fn listen<A: Api>(settings: &Settings, args: &A::Args) -> Result<TcpListener, ExitError> {
     let address = SocketAddr::new(settings.bind_address, A::port(args));
-    crate::serve::bind(address).map_err(|error| taken(address, &error))
+    crate::serve::bind(address).map_err(|error| cannot_listen(address, &error))
 }
 
 fn listen_for_operators(settings: &Settings) -> Result<Option<TcpListener>, ExitError> {
     let Some(port) = settings.admin_port else { return Ok(None) };
     let address = SocketAddr::new(settings.admin_bind_address, port);
-    let listener = crate::serve::bind(address).map_err(|error| taken(address, &error))?;
+    let listener = crate::serve::bind(address).map_err(|error| cannot_listen(address, &error))?;
     let address = listener.local_addr().map_err(ExitError::new)?;
-    tracing::info!(%address, "metrics are served apart");
+    tracing::info!(%address, "metrics are served on a port of their own");
     Ok(Some(listener))
 }
 
-fn taken(address: SocketAddr, error: &std::io::Error) -> ExitError {
-    ExitError::new(format!("{address} can't be listened on: {error}"))
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> ExitError {
+    ExitError::new(format!("can't listen on {address}: {error}"))
 }
 
-/// What a start leads to.
-struct Started {
-    store: Arc<dyn Store>,
-    /// The database was out of reach, so that its schema is still to be looked after.
-    migrate_later: bool,
+async fn connect(settings: &Settings) -> Result<Arc<dyn Store>, ExitError> {
+    store::connect(&settings.database()).await.map_err(ExitError::new)
 }
 
-async fn start(settings: &Settings, database: &Database) -> Result<Started, ExitError> {
-    let migrate_later = settings.migrate_on_start
-        && match prepare(database).await {
-            Ok(()) => false,
+/// Migrates, where the settings want it, as soon as the database can be reached and no other session
+/// holds a lock; the service isn't ready until then. The first attempt that fails notifies `blocked`.
+async fn migrate<A>(database: &Database, app: &App<A>, blocked: &Notify) -> Result<(), ExitError> {
+    if !app.settings.migrate_on_start {
+        return Ok(());
+    }
+    app.readiness.set_migrating(true);
+    let mut logged = None;
+    loop {
+        let pause = match prepare(database).await {
+            Ok(()) => break,
+            Err(MaintenanceError::Locked(held_by)) => {
+                tracing::warn!(held_by, "the migration waits for a lock: answering 503");
+                LOCK_PAUSE
+            }
             Err(error) if error.may_pass() => {
-                tracing::warn!(%error, "the database can't be used yet: answering 503");
-                true
+                let text = Some(error.to_string());
+                if logged != text {
+                    tracing::warn!(%error, "the migration waits for the database: answering 503");
+                    logged = text;
+                }
+                RETRY_PAUSE
             }
             Err(error) => return Err(ExitError::new(error)),
         };
-    let store = store::connect(&settings.database()).await.map_err(ExitError::new)?;
-    Ok(Started { store, migrate_later })
+        blocked.notify_one();
+        sleep(pause).await;
+    }
+    app.readiness.set_migrating(false);
+    tracing::debug!("the schema is up to date");
+    Ok(())
 }
 
 async fn prepare(database: &Database) -> Result<(), MaintenanceError> {
-    migrate::up(database).await?;
+    migrate::attempt_up(database).await?;
     if database.has_older_table().await? {
         tracing::warn!(
             "the older services' table car_entities is here; `migrate adopt` takes it over"
         );
     }
     Ok(())
-}
-
-/// Migrates once the database is back; returns only when that can never be.
-async fn finish_start(database: &Database, started: &Started) -> ExitError {
-    let mut pending = started.migrate_later;
-    while pending {
-        tokio::time::sleep(MIGRATE_AGAIN_AFTER).await;
-        match prepare(database).await {
-            Ok(()) => pending = false,
-            Err(error) if error.may_pass() => {}
-            Err(error) => return ExitError::new(error),
-        }
-    }
-    std::future::pending().await
-}
-
-fn app<A: Api>(
-    settings: Settings,
-    args: A::Args,
-    started: &Started,
-    writers: &Handle,
-) -> App<A::Args> {
-    let ingest = Ingest::start(started.store.clone(), settings.limits(), writers);
-    App {
-        metrics: ServiceMetrics::new(A::API, &started.store, &ingest),
-        ingest,
-        store: Arc::clone(&started.store),
-        clock: Clock::system(),
-        budget: Budget::new(settings.body_buffer_bytes),
-        request_slots: Budget::new(settings.max_concurrent_requests),
-        shutdown: CancellationToken::new(),
-        settings,
-        args,
-    }
 }
 
 /// SIGTERM and SIGINT.

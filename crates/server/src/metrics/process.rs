@@ -1,5 +1,6 @@
-//! What the operating system says of this process, under Prometheus' own names. Read from `/proc`,
-//! so on other systems than Linux it stays at zero.
+//! CPU time, memory and open files of this process, under the names that Prometheus' client libraries
+//! share. Read from `/proc`; on systems other than Linux all stay at zero. The `prometheus` crate's
+//! own collector counts CPU time in whole seconds, and needs a second version of `rustix`.
 
 use std::fs;
 
@@ -20,7 +21,7 @@ pub(super) struct ProcessMetrics {
 impl ProcessMetrics {
     pub(super) fn new(group: &Metrics) -> Self {
         let cpu = Counter::new("process_cpu_seconds_total", "CPU time used, user and system");
-        let cpu = cpu.expect("a constant name that Prometheus takes");
+        let cpu = cpu.expect("a constant name that is valid");
         group.register(cpu.clone());
         Self {
             cpu,
@@ -32,7 +33,7 @@ impl ProcessMetrics {
         }
     }
 
-    /// Looks again. One at a time.
+    /// Reads the values again. Not to be called concurrently.
     pub(super) fn refresh(&self) {
         let Some(usage) = Usage::read() else { return };
         let more = usage.cpu_seconds - self.cpu.get();

@@ -1,4 +1,4 @@
-//! Requests by route, method and status, how long they took, and how many are under way.
+//! Requests by route, method and status, their durations, and the number in flight.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use producer_telemetry::request::RequestContext;
 use producer_telemetry::stopwatch::RequestEnd;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
-/// What a request that matches no route is counted under.
+/// The route of requests that match none.
 const OTHER: &str = "other";
 
 /// Methods by name; others are counted as one, or a client could make endless series.
@@ -32,13 +32,13 @@ struct Families {
     api: &'static str,
 }
 
-/// What requests of one route and method are counted with.
+/// The metrics of one route and method.
 struct Handles {
     families: Families,
     route: String,
     method: &'static str,
     duration: Histogram,
-    /// The counter of the status that nearly every answer has.
+    /// The counter of the status that most answers have.
     success: IntCounter,
 }
 
@@ -46,7 +46,7 @@ impl Requests {
     pub(super) fn new(group: &Metrics, api: &'static str) -> Self {
         let requests = group.counters(
             "producer_requests_total",
-            "Requests answered, or left by their clients (status cancelled)",
+            "Requests answered, or cancelled by their clients (status cancelled)",
             &["api", "route", "method", "status"],
         );
         let duration = group.histograms(
@@ -76,8 +76,8 @@ impl Requests {
         self.known.contains_key(route)
     }
 
-    /// A request begins. `route` is the route that matched, with its parameters' names instead of
-    /// values; `None` where none did. `context` learns of its end.
+    /// Begins a request. `route` is the route that matched, with its parameters' names instead of
+    /// values; `None` where none did. `context` is ended with the request.
     pub fn begin(
         &self,
         route: Option<&str>,
@@ -85,13 +85,13 @@ impl Requests {
         context: Option<Arc<RequestContext>>,
     ) -> InFlight {
         let route = route.unwrap_or(OTHER);
-        let of_route = self.known.get(route).map_or(&[][..], Vec::as_slice);
-        let handles = match of_route.iter().find(|handles| handles.method == method) {
+        let known = self.known.get(route).map_or(&[][..], Vec::as_slice);
+        let handles = match known.iter().find(|handles| handles.method == method) {
             Some(known) => Arc::clone(known),
             None => Arc::new(self.families.handles(route, method)),
         };
         self.families.in_flight.inc();
-        InFlight { handles, context, started: Instant::now(), told: false }
+        InFlight { handles, context, started: Instant::now(), ended: false }
     }
 }
 
@@ -115,7 +115,7 @@ impl Families {
         if self.api == "grpc" { "OK" } else { "200" }
     }
 
-    /// The status of a request whose client left before the answer. HTTP has none.
+    /// The status of a request whose client cancelled it before the answer. HTTP has none.
     fn cancelled(&self) -> &'static str {
         if self.api == "grpc" { "CANCELLED" } else { "cancelled" }
     }
@@ -131,21 +131,21 @@ impl Handles {
     }
 }
 
-/// A request under way. One that is dropped without an answer counts as cancelled.
+/// A request in flight. One that is dropped without an answer counts as cancelled.
 pub struct InFlight {
     handles: Arc<Handles>,
     context: Option<Arc<RequestContext>>,
     started: Instant,
-    told: bool,
+    ended: bool,
 }
 
 impl InFlight {
     /// The request is answered with this status.
     pub fn answered(mut self, status: &str) {
-        self.tell(status);
+        self.end(status);
     }
 
-    /// Does a piece of its work.
+    /// Runs a part of the request's work in its context.
     pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
         match &self.context {
             Some(context) => context.sync_scope(work),
@@ -153,8 +153,8 @@ impl InFlight {
         }
     }
 
-    fn tell(&mut self, status: &str) {
-        self.told = true;
+    fn end(&mut self, status: &str) {
+        self.ended = true;
         let took = self.started.elapsed();
         self.handles.count(status);
         self.handles.duration.observe(took.as_secs_f64());
@@ -167,8 +167,8 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if !self.told {
-            self.tell(self.handles.families.cancelled());
+        if !self.ended {
+            self.end(self.handles.families.cancelled());
         }
         self.handles.families.in_flight.dec();
     }
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_that_its_client_leaves_is_counted_and_over() {
+    fn a_request_that_its_client_cancels_is_counted_and_over() {
         let requests = Requests::new(&Metrics::default(), "rest").with_routes([("/a", "GET")]);
         let in_flight = requests.begin(Some("/a"), "GET", None);
         assert_eq!(requests.families.in_flight.get(), 1);

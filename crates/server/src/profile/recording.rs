@@ -1,4 +1,4 @@
-//! Samples stacks for a while.
+//! Samples the stacks of all threads.
 
 use std::io::Error;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -10,18 +10,18 @@ use pprof::{ProfilerGuard, ProfilerGuardBuilder};
 
 use super::stacks::Stacks;
 
-/// Samples for a second of CPU time: off the beat of what happens a hundred times a second.
+/// Samples per second of CPU time. Not 100, or it would keep step with what runs 100 times a second.
 pub(super) const FREQUENCY: i32 = 99;
-/// The fewest that can be had.
-const SELDOM: i32 = 1;
+/// The lowest frequency.
+const LOWEST_FREQUENCY: i32 = 1;
 
-/// Samples every thread for `length`, or until the other end of `asker_left` is dropped, which is an
+/// Samples every thread for `length`, or until the other end of `cancelled` is dropped, which is an
 /// error. Blocks.
-pub(super) fn record(length: Duration, asker_left: &Receiver<()>) -> Result<Stacks, Error> {
+pub(super) fn record(length: Duration, cancelled: &Receiver<()>) -> Result<Stacks, Error> {
     prepare()?;
     let guard = start(FREQUENCY)?;
-    if asker_left.recv_timeout(length) != Err(RecvTimeoutError::Timeout) {
-        return Err(Error::other("the asker has left"));
+    if cancelled.recv_timeout(length) != Err(RecvTimeoutError::Timeout) {
+        return Err(Error::other("the client has closed the request"));
     }
     let report = guard.report().build().map_err(Error::other)?;
     Ok(Stacks::from_report(&report))
@@ -32,14 +32,14 @@ fn start(frequency: i32) -> Result<ProfilerGuard<'static>, Error> {
     builder.build().map_err(Error::other)
 }
 
-/// The first sample reads the unwind tables into memory, inside the signal handler. A thread that
-/// was interrupted in the midst of allocating must not be the one: so the first sample of the
-/// process is taken here, where this thread does nothing else, a CPU second before the timer's own.
+/// The first sample loads the unwind tables, inside the signal handler, which allocates. It must not
+/// interrupt a thread that is allocating itself: so the first sample of the process is raised here, on
+/// a thread that does nothing else, a second of CPU time before the timer's first.
 fn prepare() -> Result<(), Error> {
     static PREPARED: Mutex<bool> = Mutex::new(false);
     let mut prepared = PREPARED.lock().unwrap_or_else(PoisonError::into_inner);
     if !*prepared {
-        let _guard = start(SELDOM)?;
+        let _guard = start(LOWEST_FREQUENCY)?;
         raise(Signal::SIGPROF)?;
         *prepared = true;
     }

@@ -1,4 +1,4 @@
-//! What was sampled, and its picture.
+//! The sampled stacks, and their flame graph.
 
 use std::collections::BTreeMap;
 use std::io::{Error, Result};
@@ -9,8 +9,8 @@ use pprof::{Frames, Report};
 
 /// A stack of which no function is in the symbol table.
 const UNKNOWN: &str = "[unknown]";
-/// The picture of a process that used no CPU time; without a line it would be an error.
-const NOTHING: &str = "nothing ran 1";
+/// The only line of a process that used no CPU time; a flame graph without lines would be an error.
+const NO_SAMPLES: &str = "no samples 1";
 
 /// A thread's name and the functions that were running in it, the innermost first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +37,7 @@ impl Stacks {
         Self { samples, started: report.timing.start_time, took: report.timing.duration }
     }
 
-    /// As an SVG that can be looked at in a browser, where a click zooms.
+    /// An SVG for a browser, where a click zooms in.
     pub(super) fn flame_graph(&self) -> Result<Vec<u8>> {
         let mut options = Options::default();
         "CPU time".clone_into(&mut options.title);
@@ -45,7 +45,7 @@ impl Stacks {
         let stacks = self.samples.iter();
         let mut lines: Vec<_> = stacks.map(|(stack, count)| stack.line(*count)).collect();
         if lines.is_empty() {
-            lines.push(NOTHING.to_owned());
+            lines.push(NO_SAMPLES.to_owned());
         }
         let mut svg = Vec::new();
         from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)
@@ -64,7 +64,7 @@ impl Stack {
         Self { thread: frames.thread_name_or_id(), functions }
     }
 
-    /// As flame graphs are made from: the outermost first.
+    /// A line in the format of flame graphs: the outermost function first.
     fn line(&self, count: u64) -> String {
         let outwards = std::iter::once(&self.thread).chain(self.functions.iter().rev());
         // a semicolon (`[u8; 4]`) would end the frame

@@ -1,6 +1,6 @@
 //! The deadline of one HTTP/1 request's head: from its first byte to its end, on each request of a
-//! connection. hyper's own deadline begins when the request before is over, so that it can only
-//! bound how long a connection idles.
+//! connection. hyper's own deadline begins at the end of the previous request, so it can only bound how
+//! long a connection idles.
 
 use std::future::Future;
 use std::io;
@@ -18,14 +18,13 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep};
 use tower::Service;
 
-/// What the two ends of one connection, its reader and its service, know of its requests.
+/// The requests of one connection, shared by its reader and its service.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// Heads that were whole. Only the connection's own task counts and reads them.
+    /// Heads read to their end. Only the connection's own task writes and reads it.
     begun: AtomicUsize,
-    /// Holds on requests in hand. A late look at it only delays a deadline: nothing is ordered by
-    /// it.
-    held: AtomicUsize,
+    /// Guards of requests in flight. Relaxed: a stale value only delays a deadline.
+    in_flight: AtomicUsize,
 }
 
 impl Requests {
@@ -38,36 +37,36 @@ impl Requests {
         self.begun.load(Ordering::Relaxed)
     }
 
-    fn none_in_hand(&self) -> bool {
-        self.held.load(Ordering::Relaxed) == 0
+    fn none_in_flight(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0
     }
 }
 
-/// As long as one is there, bytes that come belong to a request whose head is over.
+/// While one exists, incoming bytes belong to a request whose head was read to its end.
 #[derive(Debug)]
 struct InFlightGuard(Arc<Requests>);
 
 impl InFlightGuard {
     fn new(requests: &Arc<Requests>) -> Self {
-        requests.held.fetch_add(1, Ordering::Relaxed);
+        requests.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(requests))
     }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.0.held.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The reading half of a connection. A read fails with `TimedOut` where a head takes too long; a
-/// head that comes at once costs no timer.
+/// The reading half of a connection. A read fails with `TimedOut` where a head takes too long. A head
+/// that arrives in one read needs no timer.
 pub(super) struct HeadDeadline<R> {
     read: R,
     /// `None` on HTTP/2.
     limit: Option<Duration>,
     requests: Arc<Requests>,
-    /// The head that comes, told by the count of those before it.
+    /// The head being read, as the number of those before it.
     head: Option<usize>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -77,20 +76,20 @@ impl<R> HeadDeadline<R> {
         Self { read, limit, requests, head: None, timer: None }
     }
 
-    /// A head may begin with the bytes that came. The begin of a head that came behind the body
-    /// before it goes unnoticed until the next byte: up to there the connection idles.
-    fn bytes_came(&mut self) {
+    /// A head may begin with these bytes. If it began in the same read as the end of the previous
+    /// body, this is noticed only with the next byte; until then the idle timeout applies.
+    fn bytes_read(&mut self) {
         let head = Some(self.requests.begun());
-        if self.head != head && self.requests.none_in_hand() {
+        if self.head != head && self.requests.none_in_flight() {
             self.head = head;
             self.timer = None;
         }
     }
 
-    /// Nothing comes: fails once the head under way, if there is one, takes too long.
+    /// Nothing to read: fails once the present head, if there is one, takes too long.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let under_way = self.head == Some(self.requests.begun());
-        let Some(limit) = self.limit.filter(|_| under_way) else {
+        let in_head = self.head == Some(self.requests.begun());
+        let Some(limit) = self.limit.filter(|_| in_head) else {
             self.timer = None;
             return Poll::Pending;
         };
@@ -109,18 +108,18 @@ impl<R: AsyncRead + Unpin> AsyncRead for HeadDeadline<R> {
         let before = buffer.filled().len();
         match Pin::new(&mut self.read).poll_read(cx, buffer) {
             Poll::Pending => self.poll_deadline(cx),
-            came => {
+            ready => {
                 if buffer.filled().len() > before {
-                    self.bytes_came();
+                    self.bytes_read();
                 }
-                came
+                ready
             }
         }
     }
 }
 
-/// A service that notes which requests are in hand: from the call until the request's body and the
-/// answer's are dropped.
+/// A service that counts the requests in flight: from the call until the request's body and the
+/// response's are dropped.
 #[derive(Clone)]
 pub(super) struct TrackedService<S> {
     pub(super) service: S,
@@ -140,10 +139,10 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let hold = self.requests.begin();
-        let of_body = InFlightGuard::new(&self.requests);
-        let request = request.map(|body| TrackedBody { body, hold: of_body });
-        ResponseFuture { answer: self.service.call(request), hold }
+        let guard = self.requests.begin();
+        let body_guard = InFlightGuard::new(&self.requests);
+        let request = request.map(|body| TrackedBody { body, guard: body_guard });
+        ResponseFuture { response: self.service.call(request), guard }
     }
 }
 
@@ -151,12 +150,12 @@ where
 pub type RequestBody = TrackedBody<Incoming>;
 
 pin_project! {
-    /// A body; as long as it is there, its request is in hand.
+    /// A body; its request is in flight until it is dropped.
     #[derive(Debug)]
     pub struct TrackedBody<B> {
         #[pin]
         body: B,
-        hold: InFlightGuard,
+        guard: InFlightGuard,
     }
 }
 
@@ -181,11 +180,11 @@ impl<B: Body> Body for TrackedBody<B> {
 }
 
 pin_project! {
-    /// An answer that is being made.
+    /// The future of a response; its request is in flight until it is dropped.
     pub(super) struct ResponseFuture<F> {
         #[pin]
-        answer: F,
-        hold: InFlightGuard,
+        response: F,
+        guard: InFlightGuard,
     }
 }
 
@@ -197,8 +196,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.answer.poll(cx))?;
-        let hold = InFlightGuard::new(&this.hold.0);
-        Poll::Ready(Ok(answer.map(|body| TrackedBody { body, hold })))
+        let response = ready!(this.response.poll(cx))?;
+        let guard = InFlightGuard::new(&this.guard.0);
+        Poll::Ready(Ok(response.map(|body| TrackedBody { body, guard })))
     }
 }

@@ -1,7 +1,9 @@
-//! OpenTelemetry's standard settings, as far as they decide whether, where and how much. The rest
-//! (`OTEL_BSP_…`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`, …) the library reads out of
-//! the environment.
+//! OpenTelemetry's standard settings that decide whether, where and how much is sent. The SDK reads them
+//! too, but from the environment alone, and falls back to a default where a value is invalid; ours may
+//! be flags or lines of `.env`, and an invalid one ends the start. Those without a flag (`OTEL_BSP_…`,
+//! `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`, …) are left to the SDK.
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,31 +14,34 @@ use opentelemetry_sdk::trace::Sampler;
 /// What the command line and the environment say about traces.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TraceSettings {
-    /// Receiver of traces (OTLP over HTTP), such as http://127.0.0.1:4318; unset: none are made
+    /// Receiver of traces (OTLP over HTTP or HTTPS), such as http://127.0.0.1:4318; unset: none are made
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = endpoint, value_name = "URL")]
     otel_exporter_otlp_endpoint: Option<Uri>,
     /// The same as a whole URL, path included
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_parser = endpoint, value_name = "URL")]
     otel_exporter_otlp_traces_endpoint: Option<Uri>,
-    /// How traces are sent: http/protobuf alone
+    /// PEM file with the certificates to trust at an https:// receiver; unset: the public authorities'
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CERTIFICATE", value_name = "FILE")]
+    otel_exporter_otlp_certificate: Option<PathBuf>,
+    /// How traces are sent: only http/protobuf
     #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", default_value = "http/protobuf", value_parser = protocol, value_name = "NAME")]
     otel_exporter_otlp_protocol: String,
-    /// Milliseconds that sending may take
+    /// Milliseconds that one export may take
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", default_value = "10000", value_parser = millis, value_name = "MILLIS")]
     otel_exporter_otlp_timeout: Duration,
-    /// The name that traces come under; unset: the binary's
+    /// Name of the service in its traces; unset: the binary's
     #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME")]
     otel_service_name: Option<String>,
     /// Which requests are traced: always_on, always_off, traceidratio, or with parentbased_ before it
     #[arg(long, env = "OTEL_TRACES_SAMPLER", default_value = "parentbased_always_on", value_parser = SamplerName::from_str, value_name = "NAME")]
     otel_traces_sampler: SamplerName,
-    /// The share that traceidratio takes
+    /// The share of requests that traceidratio traces, from 0 to 1
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "1", value_parser = share, value_name = "SHARE")]
     otel_traces_sampler_arg: f64,
 }
 
 impl TraceSettings {
-    /// Where spans go.
+    /// The URL that spans are posted to; `None` where no receiver is set.
     pub(super) fn receiver(&self) -> Option<String> {
         if let Some(whole) = &self.otel_exporter_otlp_traces_endpoint {
             return Some(whole.to_string());
@@ -49,32 +54,37 @@ impl TraceSettings {
         self.otel_exporter_otlp_timeout
     }
 
+    /// The PEM file of `OTEL_EXPORTER_OTLP_CERTIFICATE`.
+    pub(super) fn certificate(&self) -> Option<&Path> {
+        self.otel_exporter_otlp_certificate.as_deref()
+    }
+
     pub(super) fn service_name(&self) -> Option<&str> {
         self.otel_service_name.as_deref()
     }
 
     pub(super) fn sampler(&self) -> Sampler {
-        let SamplerName { follows_caller, own } = self.otel_traces_sampler;
-        let own = match own {
-            Own::On => Sampler::AlwaysOn,
-            Own::Off => Sampler::AlwaysOff,
-            Own::Ratio => Sampler::TraceIdRatioBased(self.otel_traces_sampler_arg),
+        let SamplerName { parent_based, root } = self.otel_traces_sampler;
+        let root = match root {
+            RootSampler::AlwaysOn => Sampler::AlwaysOn,
+            RootSampler::AlwaysOff => Sampler::AlwaysOff,
+            RootSampler::Ratio => Sampler::TraceIdRatioBased(self.otel_traces_sampler_arg),
         };
-        if follows_caller { Sampler::ParentBased(Box::new(own)) } else { own }
+        if parent_based { Sampler::ParentBased(Box::new(root)) } else { root }
     }
 }
 
-/// Whether the caller's decision is followed, and what is decided where there is none.
+/// Whether the caller's decision holds, and what decides where there is no caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct SamplerName {
-    follows_caller: bool,
-    own: Own,
+    parent_based: bool,
+    root: RootSampler,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Own {
-    On,
-    Off,
+enum RootSampler {
+    AlwaysOn,
+    AlwaysOff,
     Ratio,
 }
 
@@ -82,27 +92,28 @@ impl FromStr for SamplerName {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (follows_caller, own) = match text.strip_prefix("parentbased_") {
-            Some(own) => (true, own),
+        let (parent_based, root) = match text.strip_prefix("parentbased_") {
+            Some(root) => (true, root),
             None => (false, text),
         };
-        let own = match own {
-            "always_on" => Own::On,
-            "always_off" => Own::Off,
-            "traceidratio" => Own::Ratio,
+        let root = match root {
+            "always_on" => RootSampler::AlwaysOn,
+            "always_off" => RootSampler::AlwaysOff,
+            "traceidratio" => RootSampler::Ratio,
             _ => {
                 return Err("allowed is always_on, always_off or traceidratio, \
                             or one of them after parentbased_");
             }
         };
-        Ok(Self { follows_caller, own })
+        Ok(Self { parent_based, root })
     }
 }
 
 fn endpoint(text: &str) -> Result<Uri, String> {
     let uri = text.parse::<Uri>().ok();
-    uri.filter(|uri| uri.scheme_str() == Some("http") && uri.host().is_some())
-        .ok_or_else(|| "allowed is a URL such as http://127.0.0.1:4318, without TLS".into())
+    let known = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https"));
+    uri.filter(|uri| known(uri) && uri.host().is_some())
+        .ok_or_else(|| "allowed is a URL such as http://127.0.0.1:4318 or https://host:4318".into())
 }
 
 fn protocol(text: &str) -> Result<String, String> {
@@ -131,17 +142,17 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct Cli {
         #[command(flatten)]
         traces: TraceSettings,
     }
 
     fn settings(flags: &[&str]) -> TraceSettings {
-        Line::parse_from(["producer"].iter().chain(flags)).traces
+        Cli::parse_from(["producer"].iter().chain(flags)).traces
     }
 
     #[test]
-    fn the_receiver_is_the_endpoint_and_the_standard_path() {
+    fn the_receiver_is_the_endpoint_with_the_standard_path() {
         assert_eq!(settings(&[]).receiver(), None);
         for base in ["http://collector:4318", "http://collector:4318/"] {
             let set = settings(&["--otel-exporter-otlp-endpoint", base]);
@@ -153,11 +164,20 @@ mod tests {
 
     #[test]
     fn samplers_are_named_as_the_standard_does() {
-        let of = |name| settings(&["--otel-traces-sampler", name]).sampler();
+        let named = |name| settings(&["--otel-traces-sampler", name]).sampler();
         assert!(matches!(settings(&[]).sampler(), Sampler::ParentBased(_)));
-        assert!(matches!(of("always_off"), Sampler::AlwaysOff));
-        assert!(matches!(of("traceidratio"), Sampler::TraceIdRatioBased(1.0)));
+        assert!(matches!(named("always_off"), Sampler::AlwaysOff));
+        assert!(matches!(named("traceidratio"), Sampler::TraceIdRatioBased(1.0)));
         assert!("xray".parse::<SamplerName>().is_err() && share("1.5").is_err());
-        assert!(share("NaN").is_err() && endpoint("collector:4318").is_err());
+        assert!(share("NaN").is_err());
+    }
+
+    #[test]
+    fn an_endpoint_is_a_url_of_http_or_https() {
+        assert!(endpoint("http://collector:4318").is_ok());
+        assert!(endpoint("https://collector").is_ok());
+        for invalid in ["collector:4318", "ftp://collector", "/v1/traces", ""] {
+            assert!(endpoint(invalid).is_err_and(|e| e.contains("https://")), "{invalid}");
+        }
     }
 }

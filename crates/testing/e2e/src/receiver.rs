@@ -1,20 +1,24 @@
 //! A receiver of traces: OTLP over HTTP, like a collector.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
+use axum::serve::Listener;
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use crate::eventually;
+use crate::{Certificate, eventually};
 
 /// A received span, with ids in the format of W3C.
 #[derive(Debug, Clone)]
@@ -65,7 +69,7 @@ type Received = Arc<Mutex<Vec<SentSpan>>>;
 /// The receiver; it stops when dropped.
 #[derive(Debug)]
 pub struct Receiver {
-    address: SocketAddr,
+    endpoint: String,
     received: Received,
     server: JoinHandle<()>,
 }
@@ -73,19 +77,36 @@ pub struct Receiver {
 impl Receiver {
     /// Starts one.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// Starts one at an address.
+    pub async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
+        Self::serve(listener, format!("http://{address}"))
+    }
+
+    /// Starts one that speaks TLS with this certificate.
+    pub async fn start_with_tls(certificate: &Certificate) -> Self {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let port = socket.local_addr().expect("an address").port();
+        let listener = TlsListener { socket, tls: certificate.acceptor() };
+        Self::serve(listener, format!("https://localhost:{port}"))
+    }
+
+    fn serve<L: Listener<Addr: std::fmt::Debug>>(listener: L, endpoint: String) -> Self {
         let received = Received::default();
         let routes = Router::new()
             .route("/v1/traces", axum::routing::post(receive))
             .with_state(Arc::clone(&received));
         let server = tokio::spawn(async move { drop(axum::serve(listener, routes).await) });
-        Self { address, received, server }
+        Self { endpoint, received, server }
     }
 
     /// The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.endpoint.clone()
     }
 
     /// The received spans of one name.
@@ -109,6 +130,29 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.server.abort();
+    }
+}
+
+struct TlsListener {
+    socket: TcpListener,
+    tls: TlsAcceptor,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, address) = Listener::accept(&mut self.socket).await;
+            if let Ok(stream) = self.tls.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
     }
 }
 

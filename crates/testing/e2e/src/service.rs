@@ -98,6 +98,17 @@ impl Service {
     }
 
     async fn launch(binary: Binary, settings: &[(&str, &str)], hosts: Option<PathBuf>) -> Self {
+        let mut service = Self::spawn_with_hosts(binary, settings, hosts);
+        service.wait_until_ready().await;
+        service
+    }
+
+    /// Like [`Service::start`], without waiting until it is ready.
+    pub fn spawn(binary: Binary, settings: &[(&str, &str)]) -> Self {
+        Self::spawn_with_hosts(binary, settings, None)
+    }
+
+    fn spawn_with_hosts(binary: Binary, settings: &[(&str, &str)], hosts: Option<PathBuf>) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let port = address.port().to_string();
         let mut settings: Vec<_> =
@@ -105,9 +116,7 @@ impl Service {
         settings.push((binary.names().1.to_owned(), port));
         let folder = tempfile::tempdir().expect("a temporary folder");
         let child = spawn(binary, &settings, hosts.as_deref(), folder.path());
-        let mut service = Self { binary, settings, hosts, address, folder, child };
-        service.wait_until_ready().await;
-        service
+        Self { binary, settings, hosts, address, folder, child }
     }
 
     /// Starts REST and gRPC with the same settings.

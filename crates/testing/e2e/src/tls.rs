@@ -7,10 +7,11 @@ use std::{fs, io};
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// The name in every certificate.
 const NAME: &str = "localhost";
@@ -46,6 +47,15 @@ impl Certificate {
         let name = ServerName::try_from(NAME).expect("a name");
         let stream = TcpStream::connect(address).await?;
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+
+    /// A server that shows this certificate.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key");
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.der.clone()], key);
+        Arc::new(config.expect("a certificate and its key")).into()
     }
 }
 

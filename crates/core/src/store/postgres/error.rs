@@ -5,7 +5,7 @@ use sqlx::error::DatabaseError;
 
 use crate::ingest::ApplyError;
 use crate::model::AttemptId;
-use crate::query::ReadError;
+use crate::query::ReadErrorKind;
 
 /// Why a statement failed.
 #[derive(Debug)]
@@ -100,12 +100,31 @@ impl StatementError {
     }
 }
 
-impl From<StatementError> for ReadError {
-    fn from(error: StatementError) -> Self {
-        match error.before_commit() {
-            ApplyError::Unavailable(text)
-            | ApplyError::Unknown { reason: text, .. }
-            | ApplyError::Refused(text) => Self(text),
+/// What an error of the driver means for a read, and what an operator has to look at.
+pub(super) fn read_error(error: Error) -> (StatementError, ReadErrorKind) {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    let kind = match code.as_deref() {
+        // a login that fails; a privilege that the role lacks
+        Some(code) if code.starts_with("28") || code == "42501" => ReadErrorKind::Authentication,
+        // no such database, schema, table or column
+        Some(code) if ["3D", "3F", "42"].iter().any(|class| code.starts_with(class)) => {
+            ReadErrorKind::Schema
+        }
+        _ => ReadErrorKind::Unreachable,
+    };
+    (error.into(), kind)
+}
+
+impl StatementError {
+    /// The database's own words.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::ConnectionLost(text)
+            | Self::Unavailable(text)
+            | Self::LockTimeout(text)
+            | Self::Contention(text)
+            | Self::UniqueViolation(text)
+            | Self::Refused(text) => text,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The store: one writer connection, a few for the reads, and a lock against other processes that
 //! write the same file.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,8 +71,12 @@ impl SqliteStore {
         let write_lock = WriteLock::beside(file);
         let options = options(file);
         {
-            // the first connection makes the file a WAL database, for which it must be alone
-            let _guard = write_lock.acquire().await.map_err(|error| cannot_open(file, &error))?;
+            // the first connection makes the file a WAL database, for which it must be alone; if
+            // another process holds the lock for long, the file is one already
+            let _guard = match write_lock.acquire().await {
+                Err(error) if error.kind() == ErrorKind::TimedOut => None,
+                guard => Some(guard.map_err(|error| cannot_open(file, &error))?),
+            };
             let first = options.connect().await.map_err(|error| cannot_open(file, &error))?;
             first.close().await.map_err(|error| cannot_open(file, &error))?;
         }

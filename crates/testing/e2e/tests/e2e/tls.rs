@@ -111,7 +111,7 @@ async fn a_renewed_certificate_is_used_once_its_key_matches() {
     assert_ne!(open.read_buf(&mut Vec::with_capacity(9)).await.unwrap(), 0, "a response starts");
 
     files.write_cert(&new);
-    let stays = "the certificate before it stays";
+    let stays = "the previous certificate stays";
     eventually("a warning", async || service.log_tail().contains(stays)).await;
     assert!(service.log_tail().contains("TLS_KEY_FILE"), "{}", service.log_tail());
     assert!(readyz(address, &old).await.is_ok());

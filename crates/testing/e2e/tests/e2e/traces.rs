@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use e2e::{Binary, Database, Outcome, Receiver, SentEvent, SentSpan, Service, proto};
+use e2e::{
+    Binary, Certificate, CertificateFiles, Database, Outcome, Receiver, SentEvent, SentSpan,
+    Service, eventually, proto,
+};
 use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::json;
@@ -134,6 +137,51 @@ async fn a_callers_trace_goes_on_over_grpc() {
     let mut results = answer.into_inner();
     while results.message().await.unwrap().is_some() {}
     whole_trace(&receiver, &stream, "producer.v1.EventService/StreamEvents").await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn spans_go_over_tls_to_a_receiver_whose_certificate_is_trusted() {
+    let (database, certificate) = (Database::sqlite(), Certificate::new());
+    let receiver = Receiver::start_with_tls(&certificate).await;
+    let files = CertificateFiles::new(&certificate);
+    let trusted = files.cert().display().to_string();
+    let trust = [("OTEL_EXPORTER_OTLP_CERTIFICATE", &*trusted)];
+    let service = start(Binary::Rest, &database, &receiver.endpoint(), &trust).await;
+    let caller = Caller::new();
+    assert_eq!(post(&service, &caller.header("01"), "car-1").await.status(), 200);
+    whole_trace(&receiver, &caller, "POST /api/v1/events").await;
+    service.stop().await;
+
+    let untrusting = start(Binary::Rest, &database, &receiver.endpoint(), &[]).await;
+    assert_eq!(post(&untrusting, &Caller::new().header("01"), "car-2").await.status(), 200);
+    let lines = || untrusting.logged("traces can't be delivered");
+    eventually("a line in the log", async || !lines().is_empty()).await;
+    let error = lines()[0]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("invalid peer certificate"), "{error}");
+    untrusting.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_comes_back_is_logged_once() {
+    let database = Database::sqlite();
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    drop(socket);
+    let service = start(Binary::Rest, &database, &format!("http://{address}"), &[]).await;
+    let send = async || post(&service, &Caller::new().header("01"), "car-1").await.status();
+    assert_eq!(send().await, 200);
+    let failing = || service.logged("traces can't be delivered").len();
+    eventually("it can't be reached", async || failing() > 0).await;
+    let receiver = Receiver::start_at(address).await;
+    eventually("spans come", async || {
+        assert_eq!(send().await, 200);
+        !receiver.spans("batch").is_empty()
+    })
+    .await;
+    let back = || service.logged("traces are delivered again").len();
+    eventually("it is back", async || back() > 0).await;
+    assert_eq!((failing(), back()), (1, 1));
     service.stop().await;
 }
 

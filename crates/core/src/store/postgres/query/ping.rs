@@ -1,11 +1,14 @@
-//! Whether the server answers.
+//! Whether the server answers and the tables exist.
 
 use crate::store::postgres::read_pool::ReadPool;
 
-/// Whether the server answers.
+/// The names are looked up without a lock on the tables: whoever holds one doesn't fail the probe.
+const PING: &str = "SELECT ('entities'::regclass, 'event_log'::regclass) IS NOT NULL";
+
+/// Whether the server answers and the tables exist.
 pub(in crate::store::postgres) async fn ping(read_pool: &ReadPool) -> Result<(), sqlx::Error> {
     let mut connection = read_pool.acquire().await?;
-    let statement = sqlx::query("SELECT 1").persistent(read_pool.keeps_statements());
+    let statement = sqlx::query(PING).persistent(read_pool.keeps_statements());
     statement.execute(&mut *connection.connection).await?;
     connection.release().await
 }

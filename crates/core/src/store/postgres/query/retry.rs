@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::query::ReadError;
-use crate::store::postgres::error::StatementError;
+use crate::query::{ReadError, ReadErrorKind};
+use crate::store::postgres::error::{StatementError, read_error};
 
 /// Runs `read`, and again while its pooled connection is broken, up to `broken` times: the pool does
 /// not test a connection each time, which would cost a round trip, and a server that restarted has
@@ -17,17 +17,20 @@ pub(in crate::store::postgres) async fn with_retry<T, F>(
 where
     F: Future<Output = Result<T, sqlx::Error>>,
 {
-    let tries = async {
+    let attempts = async {
         for _ in 0..broken {
-            match read().await.map_err(StatementError::from) {
-                Err(StatementError::ConnectionLost(_)) => {}
+            match read().await.map_err(read_error) {
+                Err((StatementError::ConnectionLost(_), _)) => {}
                 other => return other,
             }
         }
-        read().await.map_err(StatementError::from)
+        read().await.map_err(read_error)
     };
-    match tokio::time::timeout(deadline, tries).await {
-        Ok(result) => result.map_err(ReadError::from),
-        Err(_) => Err(ReadError("the server doesn't answer".to_owned())),
+    match tokio::time::timeout(deadline, attempts).await {
+        Ok(result) => result.map_err(|(error, kind)| ReadError { kind, text: error.text() }),
+        Err(_) => Err(ReadError {
+            kind: ReadErrorKind::Unreachable,
+            text: "the server doesn't answer".to_owned(),
+        }),
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the file can be read.
+//! Whether the file can be read and the tables exist.
 
 use sqlx::Sqlite;
 
@@ -6,10 +6,9 @@ use super::error::unavailable;
 use crate::query::ReadError;
 use crate::store::pool::MeasuredPool;
 
-/// Whether the file can be read.
+/// Whether the file can be read and the tables exist.
 pub(in crate::store::sqlite) async fn ping(pool: &MeasuredPool<Sqlite>) -> Result<(), ReadError> {
     let mut connection = pool.acquire().await.map_err(unavailable)?;
-    let page =
-        sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").fetch_optional(&mut *connection).await;
-    page.map(drop).map_err(unavailable)
+    let row = sqlx::query("SELECT 1 FROM entities, event_log LIMIT 1");
+    row.fetch_optional(&mut *connection).await.map(drop).map_err(unavailable)
 }

@@ -1,0 +1,67 @@
+//! What an API serves from.
+
+use std::sync::Arc;
+
+use producer_core::store::Store;
+use producer_core::{Clock, Ingest};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::budget::Budget;
+use crate::metrics::ServiceMetrics;
+use crate::readiness::Readiness;
+use crate::settings::Settings;
+
+/// What an [`Api`](crate::Api) serves from. Cheap to clone, but for the settings.
+#[derive(Clone)]
+pub struct App<A> {
+    /// The settings of both binaries.
+    pub settings: Settings,
+    /// The settings of this binary.
+    pub args: A,
+    /// For reads; writes go through `ingest`.
+    pub store: Arc<dyn Store>,
+    /// For writes.
+    pub ingest: Ingest,
+    /// Time and ids.
+    pub clock: Clock,
+    /// The bytes that requests may hold before they are queued.
+    pub budget: Budget,
+    /// The number of requests in flight.
+    pub request_slots: Budget,
+    /// What is counted.
+    pub metrics: ServiceMetrics,
+    /// Whether events can be accepted.
+    pub readiness: Readiness,
+    /// Cancelled when the service has to stop: not ready at once, no new work.
+    pub shutdown: CancellationToken,
+}
+
+impl<A> App<A> {
+    /// Serves from `store`, under the name `api` (`rest`, `grpc`) in the metrics. The writers run on
+    /// `writers`.
+    pub fn new(
+        api: &'static str,
+        settings: Settings,
+        args: A,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        writers: &Handle,
+    ) -> Self {
+        let ingest = Ingest::start(store.clone(), settings.limits(), writers);
+        let shutdown = CancellationToken::new();
+        let timeout = settings.request_timeout;
+        Self {
+            metrics: ServiceMetrics::new(api, &store, &ingest),
+            readiness: Readiness::new(&store, &ingest, shutdown.clone(), timeout),
+            budget: Budget::new(settings.body_buffer_bytes),
+            request_slots: Budget::new(settings.max_concurrent_requests),
+            settings,
+            args,
+            store,
+            ingest,
+            clock,
+            shutdown,
+        }
+    }
+}

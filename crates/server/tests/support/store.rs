@@ -1,0 +1,106 @@
+//! A store that a test counts and breaks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use clap::Parser;
+use futures_util::future::BoxFuture;
+use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
+use producer_core::model::{Entity, LoggedEvent};
+use producer_core::query::{ReadError, ReadStore};
+use producer_core::store::{PoolUse, Store};
+use producer_core::{Clock, EntityKey, Event};
+use producer_server::App;
+use producer_server::settings::Settings;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// A store without a database behind it.
+pub(crate) struct FakeStore {
+    pub(crate) pings: AtomicUsize,
+    /// What pings are answered with; none is answered while it is `None`.
+    pub(crate) answer: watch::Sender<Option<Result<(), ReadError>>>,
+    /// Whether asking for the pool's use panics.
+    pub(crate) broken_pool: AtomicBool,
+}
+
+impl FakeStore {
+    /// One whose pings succeed.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            pings: AtomicUsize::new(0),
+            answer: watch::Sender::new(Some(Ok(()))),
+            broken_pool: AtomicBool::new(false),
+        })
+    }
+
+    /// An app on it, with settings as on the command line.
+    pub(crate) fn app(self: &Arc<Self>, flags: &[&str]) -> App<()> {
+        let cli = Cli::parse_from(["test"].iter().chain(flags));
+        let store: Arc<dyn Store> = Arc::clone(self) as _;
+        App::new("test", cli.settings, (), store, Clock::system(), &Handle::current())
+    }
+}
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Store for FakeStore {
+    fn pool(&self) -> Option<PoolUse> {
+        assert!(!self.broken_pool.load(Ordering::Relaxed), "asked for on purpose");
+        None
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
+        self.pings.fetch_add(1, Ordering::Relaxed);
+        let mut answer = self.answer.subscribe();
+        Box::pin(async move {
+            let answer = answer.wait_for(Option::is_some).await.expect("the store is there");
+            answer.clone().expect("an answer")
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl ReadStore for FakeStore {
+    fn entity<'a>(
+        &'a self,
+        _key: &'a EntityKey,
+    ) -> BoxFuture<'a, Result<Option<Entity>, ReadError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn event(&self, _uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+impl WriteStore for FakeStore {
+    fn writer(&self) -> Box<dyn Writer> {
+        Box::new(NoWriter)
+    }
+
+    fn max_writers(&self) -> usize {
+        1
+    }
+}
+
+struct NoWriter;
+
+impl Writer for NoWriter {
+    fn apply<'a>(
+        &'a mut self,
+        _batch: &'a [Event],
+        _mode: ApplyMode,
+    ) -> BoxFuture<'a, Result<Vec<Verdict>, ApplyError>> {
+        let error = ApplyError::Unavailable("there is no database".into());
+        Box::pin(std::future::ready(Err(error)))
+    }
+}
