@@ -30,7 +30,7 @@ pub(crate) async fn ready(app: &App<Args>) -> Result<(), &'static str> {
         return Err("the service is draining");
     }
     let ping = timeout(app.settings.request_timeout, app.store.ping());
-    match request::during(Part::Database, ping).await {
+    match request::measure(Part::Database, ping).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             tracing::warn!(%error, "not ready");

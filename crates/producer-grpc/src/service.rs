@@ -123,14 +123,14 @@ impl server::legacy::event_service_server::EventService for EventService {
 impl EventService {
     async fn entity(&self, request: &v1::GetEntityRequest) -> Result<Entity, Problem> {
         let key = EntityKey::new(&request.entity_type, &request.entity_id).map_err(bad_key)?;
-        let read = request::during(Part::Database, self.app.store.entity(&key));
+        let read = request::measure(Part::Database, self.app.store.entity(&key));
         let found = read.await.map_err(|error| out_of_reach(&error))?;
         found.ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such entity"))
     }
 
     async fn event(&self, uuid: &str) -> Result<v1::Event, Problem> {
         let uuid = decode::uuid(uuid).ok_or_else(bad_uuid)?;
-        let read = request::during(Part::Database, self.app.store.event(uuid));
+        let read = request::measure(Part::Database, self.app.store.event(uuid));
         let found = read.await.map_err(|error| out_of_reach(&error))?;
         found
             .map(convert::logged)

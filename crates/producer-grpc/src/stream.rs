@@ -102,7 +102,7 @@ pub(crate) fn answers(
 ) -> impl Stream<Item = Result<v1::EventResult, Status>> + Send {
     let pending = Pending::new();
     let reader = Reader { events, sender, pending: pending.clone(), clock, shutdown, index: 0 };
-    let reader = Some(tokio::spawn(telemetry::carried(reader.read())));
+    let reader = Some(tokio::spawn(telemetry::with_current_request(reader.read())));
     let answers = Answers { results, reader, pending, request, index: 0, broken: None };
     stream::unfold(answers, |mut answers| async move {
         let item = answers.next().await?;

@@ -89,7 +89,7 @@ async fn array(
 ) -> Result<Response, ProblemResponse> {
     let mut report = app.report(options.listing);
     let read = body.whole(headers, &app.budget);
-    let (bytes, lease) = request::during(Part::Body, read).await?;
+    let (bytes, lease) = request::measure(Part::Body, read).await?;
     let items = decode::events(&bytes, &app.clock)?;
     drop(bytes);
     let outcomes = if options.atomic {
@@ -108,7 +108,7 @@ async fn ndjson(
     headers: &HeaderMap,
     body: BodyStream,
 ) -> Result<Response, ProblemResponse> {
-    request::is_long();
+    request::mark_long();
     let source = body.endless(headers)?;
     let settings = &app.settings;
     let patience = settings.request_timeout;

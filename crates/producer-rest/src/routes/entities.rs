@@ -74,7 +74,7 @@ pub(crate) async fn get(
 ) -> Result<Response, ProblemResponse> {
     let _in_hand = app.enter()?;
     let key = EntityKey::new(&entity_type, &entity_id).map_err(|v| bad_key(&v))?;
-    let read = request::during(Part::Database, app.store.entity(&key));
+    let read = request::measure(Part::Database, app.store.entity(&key));
     let entity = read.await.map_err(unreachable)?;
     let entity =
         entity.ok_or_else(|| ProblemResponse::new(ProblemKind::NotFound, "no such entity"))?;

@@ -56,7 +56,7 @@ pub(crate) async fn livez() -> Json<HealthBody> {
 }
 
 async fn ready(app: &AppState) -> (StatusCode, Json<HealthBody>) {
-    let is_up = request::during(Part::Database, app.store.ping()).await.is_ok();
+    let is_up = request::measure(Part::Database, app.store.ping()).await.is_ok();
     let draining = app.shutdown.is_cancelled() || app.ingest.is_draining();
     let (code, status, message) = match (is_up, draining) {
         (true, false) => (StatusCode::OK, "healthy", "Producer API is healthy"),
