@@ -1,19 +1,22 @@
-//! The one use case: take events, apply them in batches that share a commit, tell each sender.
+//! The one use case: take events, apply them in batches that share a commit, answer each sender.
 //!
 //! Senders put `job::Job`s into a bounded queue; writer tasks take whatever is there at once
-//! and apply it in one transaction. Writers belong to nobody's request: a sender that goes away, or
-//! whose deadline passes, never tears a commit.
+//! and apply it in one transaction. A batch is no part of any request: a sender that goes away, or
+//! whose deadline passes, takes its job out of the queue, and interrupts nothing that a writer has.
 
 pub mod bulk;
 mod call;
 mod call_state;
 mod job;
+mod job_handle;
 mod job_times;
 mod limits;
 mod metrics;
 mod port;
 mod problems;
 mod queue;
+mod queue_state;
+mod ready_queue;
 mod trace;
 mod writer;
 
@@ -24,16 +27,17 @@ use std::sync::Arc;
 
 use bulk::all_valid;
 pub use call::{CallResults, CallSender};
-use job::{Job, JobState, Work};
+use job::{Job, Work};
+use job_handle::JobHandle;
 pub use limits::Limits;
 pub use port::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
-use problems::{outcome_unknown, too_old_problem};
+use problems::{outcome_unknown, too_old};
 use producer_telemetry::metrics::MetricFamily;
 use queue::Queue;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-use trace::Wait;
+use trace::WaitTimer;
 use uuid::Uuid;
 
 use crate::model::{Event, Outcome, Problem, ProblemKind};
@@ -55,7 +59,8 @@ impl Ingest {
         Self { queue }
     }
 
-    /// Applies one event. A caller that stops waiting cancels nothing that a writer has taken.
+    /// Applies one event. A caller that drops the future cancels the event if no writer has taken it
+    /// yet, and nothing otherwise.
     ///
     /// # Errors
     /// `Conflict`, `Validation`, `Overloaded`, `Unavailable`, `OutcomeUnknown`, `Internal`.
@@ -69,7 +74,7 @@ impl Ingest {
         outcome
     }
 
-    /// Applies one event, or answers the problem that its text has: both are counted.
+    /// Applies one event, or returns the problem that its text has: both are counted.
     ///
     /// # Errors
     /// The item's, or as [`Ingest::submit`].
@@ -85,7 +90,7 @@ impl Ingest {
     }
 
     /// Applies all events or none, in one transaction. The outcomes are in the events' order:
-    /// receipts, or `OutcomeUnknown` for every event.
+    /// receipts, or `OutcomeUnknown` for every event. Dropping the future is as in [`Ingest::submit`].
     ///
     /// # Errors
     /// `Validation` or `Conflict` with locations from the array's root, or why nothing was stored.
@@ -149,7 +154,8 @@ impl Ingest {
     }
 
     /// Opens a call of many events: its events are applied in their order for the same entity, and
-    /// wait for room instead of being refused.
+    /// wait for room instead of being refused. Dropping the [`CallResults`] cancels the events that no
+    /// writer has taken yet.
     ///
     /// # Errors
     /// `Overloaded` when the queue is full, `Unavailable` when draining: nothing was read yet.
@@ -185,33 +191,35 @@ impl Ingest {
     ) -> Result<T, Problem> {
         let arrived = Instant::now();
         let expires = arrived + self.queue.limits.queue_age;
-        let keys = self.queue.keys(work.events());
+        let events = work.events();
+        let (keys, count) = (self.queue.keys(events), events.len());
         let job = Job::new(work, keys, Some(expires));
-        let (queued, state, span) =
-            (job.meta.queued, job.meta.state.clone(), job.meta.span.clone());
-        self.queue.push(job)?;
-        let wait = Wait::begin(queued, &state);
-        let outcome = self.wait(arrived, &state, answer).await;
-        drop(wait);
-        trace::record(span.as_deref(), queued, &state, &mut None);
+        let (shared, span) = (Arc::clone(&job.meta.shared), job.meta.span.clone());
+        let id = self.queue.push(job)?;
+        let mut handle = JobHandle::new(Arc::clone(&self.queue), id, count);
+        let timer = WaitTimer::begin(&shared.times);
+        let outcome = self.wait(arrived, &mut handle, answer).await;
+        drop(timer);
+        trace::record_wait(span.as_deref(), &shared.times, &mut None);
+        handle.finish();
         outcome
     }
 
-    /// Waits for the writer's answer until the entry is too old, and for one that a writer has
-    /// taken until `REQUEST_TIMEOUT`.
+    /// Waits for the writer's answer until the job is too old, and for one that a writer has taken
+    /// until `REQUEST_TIMEOUT`.
     async fn wait<T>(
         &self,
         arrived: Instant,
-        state: &JobState,
+        handle: &mut JobHandle,
         mut answer: oneshot::Receiver<Result<T, Problem>>,
     ) -> Result<T, Problem> {
         let limits = &self.queue.limits;
-        let too_old = arrived + limits.queue_age.min(limits.request_timeout);
-        for deadline in [too_old, arrived + limits.request_timeout] {
+        let age_limit = arrived + limits.queue_age.min(limits.request_timeout);
+        for deadline in [age_limit, arrived + limits.request_timeout] {
             match timeout_at(deadline, &mut answer).await {
                 Ok(Ok(outcome)) => return outcome,
-                Ok(Err(_writer_died)) => return Err(outcome_unknown()),
-                Err(_elapsed) if state.cancel() => return Err(too_old_problem()),
+                Ok(Err(_writer_died)) => break,
+                Err(_elapsed) if handle.cancel() => return Err(too_old()),
                 Err(_elapsed) => {}
             }
         }

@@ -55,7 +55,7 @@ pub(crate) async fn admit(
     let context = producer_server::request::begin(request.headers(), &id.0, admission.slow_request);
     let path = request.uri().path();
     if is_stream(path) {
-        context.is_long();
+        context.mark_long();
     }
     let route = Some(path).filter(|path| admission.requests.knows(path));
     let method = request.method().as_str();

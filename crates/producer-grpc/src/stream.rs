@@ -103,7 +103,7 @@ pub(crate) fn results(
 ) -> impl Stream<Item = Result<v1::EventResult, Status>> + Send {
     let pending = PendingViolations::new();
     let reader = Reader { events, sender, pending: pending.clone(), clock, shutdown, index: 0 };
-    let reader = Some(tokio::spawn(telemetry::carried(reader.read())));
+    let reader = Some(tokio::spawn(telemetry::with_current_request(reader.read())));
     let results = Results { outcomes, reader, pending, request, index: 0, broken: None };
     stream::unfold(results, |mut results| async move {
         let item = results.next().await?;

@@ -1,5 +1,5 @@
 //! Logs, spans and metrics, and the context of the request that a task serves. The lowest crate:
-//! everything else may use it.
+//! all others may use it.
 
 pub mod log;
 mod log_format;

@@ -1,5 +1,5 @@
-//! Logs: JSON lines on standard output, or lines for a human where that is a terminal. Those of a
-//! request carry its id, and its trace's where it has one.
+//! Logs: JSON lines on standard output, or human-readable lines where that is a terminal. The lines of
+//! a request have its id, and its trace's id where it has one.
 
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
@@ -36,7 +36,7 @@ impl Filter {
 
     fn into_layer(self) -> Box<dyn Layer<Registry> + Send + Sync> {
         match self {
-            // The libraries below us log every frame and statement at debug.
+            // The libraries log every frame and statement at debug.
             Self::Level(level) => layer(
                 Targets::new()
                     .with_default(level.min(LevelFilter::WARN))
@@ -57,7 +57,7 @@ pub fn init(filter: Filter) -> Result<(), SetGlobalDefaultError> {
     Ok(())
 }
 
-/// A panic is a line of the log like any other, and the request that met it is told there.
+/// A panic is logged like any other event, with the id of its request.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string);
     let reason = panic.payload_as_str().unwrap_or_default();

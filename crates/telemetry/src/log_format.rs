@@ -1,4 +1,4 @@
-//! Puts the request's id, and its trace's, on every line that is written for it.
+//! Adds the ids of the current request and its trace to every log line.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::request::{self, RequestContext};
 
-/// How a line is written.
+/// The format of a line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Style {
     /// One object, which ends with a brace.
     Json,
-    /// Words, and fields as `name=value`.
+    /// The message, and fields as `name=value`.
     Human,
 }
 
-/// A format whose lines get what is known about the present request.
+/// Adds the fields of the current request to another format.
 #[derive(Debug)]
 pub(crate) struct WithRequestFields<F> {
     pub(crate) inner: F,
@@ -54,7 +54,7 @@ where
 
 impl Style {
     fn write(self, request: &RequestContext, writer: &mut Writer<'_>) -> fmt::Result {
-        // an id is visible ASCII, of which Rust escapes what JSON does
+        // an id is visible ASCII, in which Rust's `Debug` escapes what JSON does
         match self {
             Self::Json => write!(writer, ",\"request_id\":{:?}", request.id()),
             Self::Human => write!(writer, " request_id={}", request.id()),

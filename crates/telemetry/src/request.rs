@@ -1,6 +1,6 @@
-//! The request that the present task serves: its id, where its time goes, its place in a trace.
-//! A transport [scopes](RequestContext::scope) its work; what works below it finds the request here,
-//! and so do the log lines.
+//! The request that the current task serves: its id, its stopwatch, its span. A transport
+//! [scopes](RequestContext::scope) its work; the code below it finds the request here, and so do the
+//! log lines.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,10 +20,10 @@ tokio::task_local! {
 /// What is known about one request.
 pub struct RequestContext {
     id: Box<str>,
-    /// `SLOW_REQUEST`; zero is off.
+    /// `SLOW_REQUEST`; zero logs none as slow.
     slow_after: Duration,
     watch: Mutex<Stopwatch>,
-    /// The span of the request or, where spans are off, its caller's.
+    /// The request's span or, where spans are off, its caller's.
     trace: SpanContext,
     span: Option<RequestSpan>,
 }
@@ -35,7 +35,7 @@ impl fmt::Debug for RequestContext {
 }
 
 impl RequestContext {
-    /// A request begins. `caller` is the span that it was sent from, invalid where none was told.
+    /// Begins a request. `caller` is the span that it was sent from, invalid where there is none.
     pub fn begin(id: &str, caller: SpanContext, slow_after: Duration) -> Arc<Self> {
         let span = RequestSpan::begin(&caller);
         let trace = span.as_ref().map_or(caller, |span| span.context().clone());
@@ -43,7 +43,7 @@ impl RequestContext {
         Arc::new(Self { id: id.into(), slow_after, watch, trace, span })
     }
 
-    /// Its id, as its answer carries it.
+    /// The id, as in the `x-request-id` of the answer.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -53,27 +53,27 @@ impl RequestContext {
         self.trace.is_valid().then(|| self.trace.trace_id())
     }
 
-    /// Does the work of the request.
+    /// Runs a future as work of this request.
     pub fn scope<F: Future>(self: Arc<Self>, work: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, work)
     }
 
-    /// As [`RequestContext::scope`], for what is no future.
+    /// As [`RequestContext::scope`], for a function.
     pub fn sync_scope<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(Arc::clone(self), work)
     }
 
-    /// From now on its time counts for `part`.
+    /// From now on the request's time counts as `part`.
     pub fn enter(&self, part: Part) {
         self.watch().enter(part, Instant::now());
     }
 
-    /// It is as long as its client makes it (NDJSON, streams), and so never named as slow.
-    pub fn is_long(&self) {
-        self.watch().long = true;
+    /// The client decides how long it takes (NDJSON, streams): it is never logged as slow.
+    pub fn mark_long(&self) {
+        self.watch().is_long = true;
     }
 
-    /// The request is over: ends its span, and names it in the log if it was slow.
+    /// Ends the request and its span, and logs it if it was slow.
     pub fn end(self: &Arc<Self>, request_end: &RequestEnd<'_>) {
         if let Some(span) = &self.span {
             span.end(&self.id, request_end);
@@ -86,11 +86,11 @@ impl RequestContext {
         }
     }
 
-    /// Where its time went until now; `None` of one that is long by nature.
+    /// Where its time went until now; `None` of a request marked as long.
     fn parts(&self) -> Option<Parts> {
         let mut watch = self.watch();
         watch.enter(Part::Rest, Instant::now());
-        (!watch.long).then_some(watch.spent)
+        (!watch.is_long).then_some(watch.spent)
     }
 
     fn watch(&self) -> MutexGuard<'_, Stopwatch> {
@@ -98,36 +98,36 @@ impl RequestContext {
     }
 }
 
-/// The request that the present task serves.
+/// The request that the current task serves.
 pub fn current() -> Option<Arc<RequestContext>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
-/// Whatever is known about the present request.
+/// Looks at the current request, if there is one.
 pub(crate) fn with<T>(look: impl FnOnce(&RequestContext) -> T) -> Option<T> {
     CURRENT.try_with(|context| look(context)).ok()
 }
 
-/// The time of `work` counts for `part` of the present request.
-pub async fn during<F: Future>(part: Part, work: F) -> F::Output {
+/// Runs a future whose time counts as `part` of the current request.
+pub async fn measure<F: Future>(part: Part, work: F) -> F::Output {
     enter(part);
     let output = work.await;
     enter(Part::Rest);
     output
 }
 
-/// From now on the present request's time counts for `part`.
+/// From now on the current request's time counts as `part`.
 pub fn enter(part: Part) {
     with(|context| context.enter(part));
 }
 
-/// The present request is as long as its client makes it, and so never named as slow.
-pub fn is_long() {
-    with(RequestContext::is_long);
+/// As [`RequestContext::mark_long`], of the current request.
+pub fn mark_long() {
+    with(RequestContext::mark_long);
 }
 
-/// Work on another task, for the present request.
-pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
+/// Wraps a future that another task will run for the current request.
+pub fn with_current_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let context = current();
     async move {
         match context {
@@ -137,8 +137,9 @@ pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// An event of the present request was `taken` by a writer and `applied`, as far as it came.
-pub fn waited(taken: Option<Instant>, applied: Option<Instant>) {
+/// Divides the wait of an event of the current request: until a writer has `taken` it, it waited in
+/// the queue; from then until it was `applied`, for the database.
+pub fn record_wait(taken: Option<Instant>, applied: Option<Instant>) {
     with(|context| {
         let mut watch = context.watch();
         if let Some(taken) = taken {
@@ -148,7 +149,7 @@ pub fn waited(taken: Option<Instant>, applied: Option<Instant>) {
     });
 }
 
-/// The present request's span, where it is recorded.
+/// The current request's span, where it is recorded.
 pub fn span() -> Option<Box<SpanContext>> {
     let recorded = |context: &RequestContext| {
         context.span.as_ref().filter(|span| span.is_recorded()).map(|span| span.context().clone())
@@ -161,10 +162,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_on_another_task_knows_its_request() {
+    async fn another_task_can_work_for_the_request() {
         let context = RequestContext::begin("r1", SpanContext::NONE, Duration::ZERO);
         let id = || with(|context| context.id().to_owned());
-        let spawned = async move { tokio::spawn(carried(async move { id() })).await };
+        let spawned = async move { tokio::spawn(with_current_request(async move { id() })).await };
         assert_eq!(context.scope(spawned).await.unwrap().as_deref(), Some("r1"));
         assert!(current().is_none());
     }

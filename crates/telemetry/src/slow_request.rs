@@ -1,4 +1,4 @@
-//! The line that names a slow request.
+//! The log line of a slow request.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,39 +7,40 @@ use tokio::time::Instant;
 
 use super::stopwatch::{Part, Parts, RequestEnd, millis};
 
-/// Lines in one second at most: under a fault every request is slow, and the log must not be
-/// what fails next.
-const LINES: u32 = 10;
+/// Lines in one second at most: when something fails, all requests are slow, and the log must not fail
+/// next.
+const MAX_LINES: u32 = 10;
 const SECOND: Duration = Duration::from_secs(1);
 
-static BUDGET: Mutex<Budget> = Mutex::new(Budget { since: None, told: 0, omitted: 0 });
+static RATE: Mutex<RateLimit> = Mutex::new(RateLimit { since: None, logged: 0, omitted: 0 });
 
-struct Budget {
+struct RateLimit {
     since: Option<Instant>,
-    told: u32,
+    logged: u32,
     omitted: u64,
 }
 
-impl Budget {
-    /// How many were left out since the last line; `None` where this one is, too.
-    fn take(&mut self, now: Instant) -> Option<u64> {
+impl RateLimit {
+    /// How many lines were omitted since the last one; `None` where this one is omitted, too.
+    fn try_log(&mut self, now: Instant) -> Option<u64> {
         if self.since.is_none_or(|since| now - since >= SECOND) {
             self.since = Some(now);
-            self.told = 0;
+            self.logged = 0;
         }
-        if self.told == LINES {
+        if self.logged == MAX_LINES {
             self.omitted += 1;
             return None;
         }
-        self.told += 1;
+        self.logged += 1;
         Some(std::mem::take(&mut self.omitted))
     }
 }
 
-/// Names a slow request and where its time went.
+/// Logs a slow request and where its time went.
 pub(crate) fn log(end: &RequestEnd<'_>, parts: &Parts) {
-    let taken = BUDGET.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
-    let Some(omitted) = taken else { return };
+    let mut rate = RATE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(omitted) = rate.try_log(Instant::now()) else { return };
+    drop(rate);
     tracing::warn!(
         method = end.method,
         route = end.route,
@@ -59,12 +60,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_lines_a_second_and_the_next_counts_what_was_left_out() {
-        let mut budget = Budget { since: None, told: 0, omitted: 0 };
+    fn ten_lines_a_second_and_the_next_has_the_number_of_omitted_ones() {
+        let mut rate = RateLimit { since: None, logged: 0, omitted: 0 };
         let start = Instant::now();
-        let told = (0..100).filter_map(|_| budget.take(start)).count();
-        assert_eq!(told, 10);
-        assert_eq!(budget.take(start + SECOND), Some(90));
-        assert_eq!(budget.take(start + SECOND), Some(0));
+        let logged = (0..100).filter_map(|_| rate.try_log(start)).count();
+        assert_eq!(logged, 10);
+        assert_eq!(rate.try_log(start + SECOND), Some(90));
+        assert_eq!(rate.try_log(start + SECOND), Some(0));
     }
 }

@@ -1,5 +1,5 @@
-//! Spans in OpenTelemetry's model: of a request, of its wait in the queue, of the batch that it
-//! shares, of the batch's commits. None is made until [`install`] has given a tracer.
+//! OpenTelemetry spans: of a request, of its wait in the queue, of the batch that it shares, of the
+//! batch's commits. Without a tracer, which [`install`] sets, there are none.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
@@ -14,22 +14,22 @@ use tokio::time::Instant;
 use super::stopwatch::RequestEnd;
 
 /// Requests that a batch's span links to at most.
-const LINKS: usize = 128;
+const MAX_LINKS: usize = 128;
 
 static TRACER: OnceLock<BoxedTracer> = OnceLock::new();
 
-/// From now on spans are made, by this tracer. Once in a process: another one is not taken.
+/// Sets the tracer, once in a process: a second one is ignored.
 pub fn install(tracer: BoxedTracer) {
     drop(TRACER.set(tracer));
 }
 
-/// Where a moment lies in the calendar.
-#[expect(clippy::disallowed_methods, reason = "a span tells when it really was")]
+/// The date and time of an instant.
+#[expect(clippy::disallowed_methods, reason = "spans show real times, also in tests")]
 fn date(moment: Instant) -> SystemTime {
     SystemTime::now() - moment.elapsed()
 }
 
-/// An invalid parent is none; samplers would take it for one that isn't sampled.
+/// An invalid parent is no parent: samplers would take it for one that is not sampled.
 fn child_of(parent: &SpanContext) -> Context {
     let context = Context::new();
     if parent.is_valid() { context.with_remote_span_context(parent.clone()) } else { context }
@@ -62,26 +62,27 @@ impl RequestSpan {
             return;
         }
         let mut span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
-        let (name, attributes) = described(end);
+        let (name, attributes) = describe(end);
         span.update_name(name);
         span.set_attributes(attributes);
         span.set_attribute(KeyValue::new("producer.request_id", id.to_owned()));
-        if is_failure(end.status) {
+        if is_server_error(end.status) {
             span.set_status(Status::error(end.status.to_owned()));
         }
         span.end();
     }
 }
 
-/// Whether we failed, not the client.
-fn is_failure(status: &str) -> bool {
+/// Whether the server is at fault, not the client.
+fn is_server_error(status: &str) -> bool {
     const CODES: [&str; 6] =
         ["DATA_LOSS", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "UNIMPLEMENTED", "UNKNOWN"];
     status.starts_with('5') || CODES.contains(&status)
 }
 
-/// By OpenTelemetry's conventions. A gRPC route is the rpc's path; an HTTP status is a number.
-fn described(end: &RequestEnd<'_>) -> (String, Vec<KeyValue>) {
+/// Name and attributes by OpenTelemetry's conventions. A gRPC route is the rpc's path; an HTTP status
+/// is a number.
+fn describe(end: &RequestEnd<'_>) -> (String, Vec<KeyValue>) {
     let route = end.route.to_owned();
     let status = end.status.to_owned();
     match (end.status.parse::<i64>(), end.route.strip_prefix('/')) {
@@ -104,8 +105,8 @@ fn described(end: &RequestEnd<'_>) -> (String, Vec<KeyValue>) {
     }
 }
 
-/// Records that an event of a request waited, until a writer took it into a batch.
-pub fn queue(request: &SpanContext, batch: &SpanContext, queued: Instant, taken: Instant) {
+/// Records that an event of a request waited until a writer took it into a batch.
+pub fn record_queue(request: &SpanContext, batch: &SpanContext, queued: Instant, taken: Instant) {
     let Some(tracer) = TRACER.get() else { return };
     let builder = tracer
         .span_builder("queue")
@@ -115,12 +116,12 @@ pub fn queue(request: &SpanContext, batch: &SpanContext, queued: Instant, taken:
     span.end_with_timestamp(date(taken));
 }
 
-/// The span of a batch that is under way; it ends when this is dropped.
+/// The span of a batch under way; it ends when this is dropped.
 pub struct BatchSpan(BoxedSpan);
 
 impl BatchSpan {
-    /// A batch serves many requests: it links to the first 128 that are recorded, and stands below
-    /// the first. None where none is.
+    /// A batch serves many requests: its span links to the first 128 that are recorded, and the first
+    /// of them is its parent. None where none is recorded.
     pub fn begin<'a>(
         events: usize,
         requests: impl Iterator<Item = &'a SpanContext>,
@@ -133,7 +134,7 @@ impl BatchSpan {
                 seen.push(request.span_id());
                 links.push(Link::with_context(request.clone()));
             }
-            if links.len() == LINKS {
+            if links.len() == MAX_LINKS {
                 break;
             }
         }
@@ -145,13 +146,13 @@ impl BatchSpan {
         Some(Self(tracer.build_with_context(builder, &parent)))
     }
 
-    /// Its context, for links.
+    /// The span's context, for links.
     pub fn context(&self) -> &SpanContext {
         self.0.span_context()
     }
 
-    /// Records one try to commit `events` of the batch, which ends now.
-    pub fn commit(&self, events: usize, started: Instant, error: Option<&str>) {
+    /// Records an attempt to commit `events` of the batch, which ends now.
+    pub fn record_commit(&self, events: usize, started: Instant, error: Option<&str>) {
         let Some(tracer) = TRACER.get() else { return };
         let builder = tracer
             .span_builder("commit")

@@ -1,23 +1,23 @@
-//! Where the time of a request goes: a stopwatch that always runs for exactly one part.
+//! Where the time of a request goes.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Where a request's time goes.
+/// A part of a request's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Reading its body.
     Body,
-    /// Its events wait for their turn, or aside for a lock.
+    /// Its events wait for a writer, or for a lock.
     Queue,
-    /// The batch of its events, or its read.
+    /// Its events are applied, or its read runs.
     Database,
     /// Everything else.
     Rest,
 }
 
-/// How long each [`Part`] took.
+/// The duration of each [`Part`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Parts([Duration; 4]);
 
@@ -31,22 +31,22 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A stopwatch that always runs for one part.
+/// A stopwatch that always runs for exactly one part.
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
     part: Part,
     since: Instant,
     pub(crate) spent: Parts,
-    /// Set for requests that are as long as the client makes them: they are never logged as slow.
-    pub(crate) long: bool,
+    /// The client decides how long the request takes: it is never logged as slow.
+    pub(crate) is_long: bool,
 }
 
 impl Stopwatch {
     pub(crate) fn new() -> Self {
-        Self { part: Part::Rest, since: Instant::now(), spent: Parts::default(), long: false }
+        Self { part: Part::Rest, since: Instant::now(), spent: Parts::default(), is_long: false }
     }
 
-    /// From `at` on it runs for `part`. A time that is past and told already changes nothing.
+    /// From `at` on it runs for `part`. Time that was counted before is not counted again.
     pub(crate) fn enter(&mut self, part: Part, at: Instant) {
         if at > self.since {
             self.spent.0[self.part as usize] += at - self.since;
@@ -56,16 +56,16 @@ impl Stopwatch {
     }
 }
 
-/// How a request ended.
+/// The end of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestEnd<'a> {
-    /// The route that matched, with its parameters' names instead of values.
+    /// The route that matched, with names instead of values of its parameters.
     pub route: &'a str,
-    /// The method, of HTTP.
+    /// The HTTP method.
     pub method: &'a str,
-    /// The status, as the API calls it.
+    /// The status: a number in REST, a name in gRPC.
     pub status: &'a str,
-    /// From its head to its answer.
+    /// From its head to the end of its answer.
     pub took: Duration,
 }
 
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn time_counts_once_whatever_is_told_twice() {
+    fn no_time_is_counted_twice() {
         let mut watch = Stopwatch::new();
         let start = watch.since;
         watch.enter(Part::Body, at(start, 1));
@@ -90,7 +90,7 @@ mod tests {
             watch.enter(Part::Rest, at(start, applied));
         }
         watch.enter(Part::Rest, at(start, 106));
-        let told = [Part::Body, Part::Queue, Part::Database, Part::Rest];
-        assert_eq!(told.map(|part| watch.spent.millis(part)), [10, 30, 60, 6]);
+        let parts = [Part::Body, Part::Queue, Part::Database, Part::Rest];
+        assert_eq!(parts.map(|part| watch.spent.millis(part)), [10, 30, 60, 6]);
     }
 }

@@ -2,6 +2,7 @@
 //! and no event applied after one that failed before it on the same entity.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use opentelemetry::trace::SpanContext;
 use tokio::sync::{mpsc, oneshot};
@@ -9,26 +10,28 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::call_state::CallState;
-use super::job::{Job, JobState, Work, behind_a_failed_one};
-use super::problems::{outcome_unknown, too_old_problem};
-use super::queue::Queue;
-use super::trace::{self, Wait};
+use super::job::{Job, JobShared, Work};
+use super::job_handle::JobHandle;
+use super::problems::{after_failure, draining, outcome_unknown, too_old};
+use super::queue::{PushError, Queue};
+use super::ready_queue::JobId;
+use super::trace::{self, WaitTimer};
 use crate::model::{Event, Outcome, Problem, ProblemKind};
 
 /// Events that one call may have in the queue.
-const SHARE: usize = 1000;
+const MAX_QUEUED: usize = 1000;
 
 /// An item on its way from [`CallSender`] to [`CallResults`].
 enum Pending {
-    Ready(Outcome),
-    Waiting(Waiting),
+    Answered(Outcome),
+    Queued(QueuedEvent),
 }
 
-struct Waiting {
+/// Dropped with the [`CallResults`] it is cancelled, if no writer has it.
+struct QueuedEvent {
     uuid: Uuid,
-    keys: Vec<u64>,
-    state: JobState,
-    since: Instant,
+    shared: Arc<JobShared>,
+    handle: JobHandle,
     answer: oneshot::Receiver<Outcome>,
 }
 
@@ -44,15 +47,15 @@ pub struct CallResults {
     queue: Arc<Queue>,
     call: Arc<CallState>,
     pending: mpsc::Receiver<Pending>,
-    /// WriterConnection here while it waits, so that dropping [`CallResults::next`] loses nothing.
-    head: Option<Waiting>,
+    /// Kept here while it waits, so that dropping [`CallResults::next`] loses nothing.
+    head: Option<QueuedEvent>,
     /// The span of the batch that the event before was in.
     batch: Option<SpanContext>,
 }
 
 pub(super) fn open(queue: Arc<Queue>) -> (CallSender, CallResults) {
     let call = Arc::new(CallState::new());
-    let (sender, receiver) = mpsc::channel(SHARE);
+    let (sender, receiver) = mpsc::channel(MAX_QUEUED);
     let results = CallResults {
         queue: Arc::clone(&queue),
         call: Arc::clone(&call),
@@ -65,15 +68,15 @@ pub(super) fn open(queue: Arc<Queue>) -> (CallSender, CallResults) {
 
 impl CallSender {
     /// Takes the call's next item: an event, or the problem that its text has. Waits while the call
-    /// has its share of the queue (1,000 events) or the queue is full; this is what slows a sender
-    /// down. Returns false once the call is broken (see [`CallSender::broken`]); the item is taken
-    /// and answered all the same. [`CallResults::next`] must be polled meanwhile.
+    /// has 1,000 events in the queue or the queue is full; this is what slows a sender down. Returns
+    /// false once the call is broken (see [`CallSender::broken`]), when the item is answered all the
+    /// same, or once its [`CallResults`] are gone. [`CallResults::next`] must be polled meanwhile.
     pub async fn send(&mut self, item: Result<Event, Problem>) -> bool {
         // The slot first: an item in the queue always has its place among the results.
         let Ok(slot) = self.pending.clone().reserve_owned().await else { return false };
         let pending = match item {
             Ok(event) => self.queue_event(event).await,
-            Err(problem) => Pending::Ready(Err(problem)),
+            Err(problem) => Pending::Answered(Err(problem)),
         };
         slot.send(pending);
         !self.is_broken()
@@ -95,33 +98,43 @@ impl CallSender {
         tracing::debug!(%uuid, event_type = event.event_type(), "event received");
         let (reply, answer) = oneshot::channel();
         let keys = self.queue.keys(std::slice::from_ref(&event));
-        let mut job = Box::new(Job::new(Work::One(event, reply), keys.clone(), None));
-        let state = job.meta.state.clone();
-        let since = job.meta.queued;
-        if self.call.forbids(&keys) {
-            return Pending::Ready(Err(behind_a_failed_one().with_event_id(uuid)));
-        }
+        let mut job = Job::new(Work::One(event, reply), keys, None);
         job.meta.call = Some(Arc::clone(&self.call));
-        if !self.push_when_there_is_room(job, since).await {
-            self.call.fail(&keys, true);
-            return Pending::Ready(Err(too_old_problem().with_event_id(uuid)));
+        let shared = Arc::clone(&job.meta.shared);
+        if job.is_forbidden() {
+            return Pending::Answered(Err(after_failure().with_event_id(uuid)));
         }
-        Pending::Waiting(Waiting { uuid, keys, state, since, answer })
+        match self.push_when_there_is_room(job, &shared).await {
+            Ok(id) => {
+                let handle = JobHandle::new(Arc::clone(&self.queue), id, 1);
+                Pending::Queued(QueuedEvent { uuid, shared, handle, answer })
+            }
+            Err(problem) => Pending::Answered(Err(problem.with_event_id(uuid))),
+        }
     }
 
-    /// False when there was none for `REQUEST_TIMEOUT`, in which nothing of the call went on.
-    async fn push_when_there_is_room(&self, mut job: Box<Job>, since: Instant) -> bool {
+    /// # Errors
+    /// There was none for `REQUEST_TIMEOUT`, in which the call made no progress; or the service has
+    /// stopped.
+    async fn push_when_there_is_room(
+        &self,
+        mut job: Box<Job>,
+        shared: &JobShared,
+    ) -> Result<JobId, Problem> {
+        let since = shared.times.queued_at();
         let deadline = || self.call.progress().max(since) + self.queue.limits.request_timeout;
         loop {
             let mut released = std::pin::pin!(self.queue.released());
             released.as_mut().enable();
             job = match self.queue.try_push_of_call(job) {
-                Ok(()) => return true,
-                Err(job) => job,
+                Ok(id) => return Ok(id),
+                Err(PushError::Closed) => return Err(draining()),
+                Err(PushError::Full(job)) => job,
             };
-            let waited = timeout_at(deadline(), released).await;
-            if waited.is_err() && deadline() <= Instant::now() {
-                return false;
+            let is_late = timeout_at(deadline(), released).await.is_err();
+            if is_late && deadline() <= Instant::now() {
+                self.call.fail(&shared.keys, true);
+                return Err(too_old());
             }
         }
     }
@@ -133,37 +146,42 @@ impl CallResults {
     pub async fn next(&mut self) -> Option<Outcome> {
         if self.head.is_none() {
             match self.pending.recv().await? {
-                Pending::Ready(outcome) => return Some(self.told(outcome)),
-                Pending::Waiting(waiting) => self.head = Some(waiting),
+                Pending::Answered(outcome) => return Some(self.counted(outcome)),
+                Pending::Queued(event) => self.head = Some(event),
             }
         }
         let head = self.head.as_mut()?;
-        let deadline = self.call.progress().max(head.since) + self.queue.limits.request_timeout;
-        // What is given up is no progress: everything else that waited as long is given up at once.
-        let wait = Wait::begin(head.since, &head.state);
-        let outcome = match timeout_at(deadline, &mut head.answer).await {
-            Ok(Ok(outcome)) => {
-                self.call.note_progress();
-                outcome
-            }
-            Ok(Err(_writer_died)) => give_up(&self.call, head, outcome_unknown()),
-            Err(_elapsed) if head.state.cancel() => give_up(&self.call, head, too_old_problem()),
-            Err(_elapsed) => give_up(&self.call, head, outcome_unknown()),
-        };
-        drop(wait);
-        trace::record(self.call.span(), head.since, &head.state, &mut self.batch);
-        self.head = None;
-        Some(self.told(outcome))
+        let outcome = head.wait(&self.call, self.queue.limits.request_timeout).await;
+        if let Some(event) = self.head.take() {
+            trace::record_wait(self.call.span(), &event.shared.times, &mut self.batch);
+            event.handle.finish();
+        }
+        Some(self.counted(outcome))
     }
 
-    fn told(&self, outcome: Outcome) -> Outcome {
+    fn counted(&self, outcome: Outcome) -> Outcome {
         self.queue.metrics.record(&outcome);
         outcome
     }
 }
 
-/// Notes in the call that an item is given up.
-fn give_up(call: &CallState, waiting: &Waiting, problem: Problem) -> Outcome {
-    call.fail(&waiting.keys, problem.kind == ProblemKind::OutcomeUnknown);
-    Err(problem.with_event_id(waiting.uuid))
+impl QueuedEvent {
+    /// The outcome, or the problem of an event that is given up because its call made no progress.
+    async fn wait(&mut self, call: &CallState, timeout: Duration) -> Outcome {
+        let times = &self.shared.times;
+        let deadline = call.progress().max(times.queued_at()) + timeout;
+        let _timer = WaitTimer::begin(times);
+        let problem = match timeout_at(deadline, &mut self.answer).await {
+            Ok(Ok(outcome)) => {
+                call.note_progress();
+                return outcome;
+            }
+            Ok(Err(_writer_died)) => outcome_unknown(),
+            Err(_elapsed) if self.handle.cancel() => too_old(),
+            Err(_elapsed) => outcome_unknown(),
+        };
+        // To give up is no progress: what waited as long behind this event is given up at once.
+        call.fail(&self.shared.keys, problem.kind == ProblemKind::OutcomeUnknown);
+        Err(problem.with_event_id(self.uuid))
+    }
 }

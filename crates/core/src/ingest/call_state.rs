@@ -1,4 +1,4 @@
-//! What the events of one call share: which of its entities failed, and when it last went on.
+//! What the events of one call share: which of its entities failed, and its last progress.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ pub(super) struct CallState {
 #[derive(Default)]
 struct Failed {
     keys: HashSet<u64>,
-    /// The database went: nothing of this call is tried any more.
+    /// The database is not available: nothing of this call is tried any more.
     all: bool,
 }
 
@@ -38,7 +38,8 @@ impl CallState {
         }
     }
 
-    /// Notes that a job came back unavailable or unknown; `all` when the database went.
+    /// Notes that an item came back unavailable or unknown; with `all`, that the database is not
+    /// available.
     pub(super) fn fail(&self, keys: &[u64], all: bool) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.keys.extend(keys);

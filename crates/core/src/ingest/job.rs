@@ -1,7 +1,6 @@
 //! An entry of the queue: what is applied together, and what goes along with it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use opentelemetry::trace::SpanContext;
 use producer_telemetry::request;
@@ -9,48 +8,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::call_state::CallState;
-use super::job_times::Times;
-use super::problems::{outcome_unknown, unavailable};
+use super::job_times::JobTimes;
+use super::problems::{after_failure, outcome_unknown};
+use super::ready_queue::{JobId, Keyed};
 use crate::model::{AttemptId, Event, Outcome, Problem, Receipt};
-
-/// Where a job stands, shared with its sender, so that a deadline can take it out of the queue and
-/// know for sure that it is not stored.
-#[derive(Clone, Default)]
-pub(super) struct JobState(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    stage: AtomicU8,
-    times: Times,
-}
-
-impl JobState {
-    const QUEUED: u8 = 0;
-    const TAKEN: u8 = 1;
-    const CANCELLED: u8 = 2;
-
-    /// Takes the job out of the queue; false when a writer has it.
-    pub(super) fn cancel(&self) -> bool {
-        self.change(Self::QUEUED, Self::CANCELLED)
-    }
-
-    fn take(&self) -> bool {
-        self.change(Self::QUEUED, Self::TAKEN)
-    }
-
-    pub(super) fn unclaim(&self) {
-        self.change(Self::TAKEN, Self::QUEUED);
-    }
-
-    /// When a writer had it.
-    pub(super) fn times(&self) -> &Times {
-        &self.0.times
-    }
-
-    fn change(&self, from: u8, to: u8) -> bool {
-        self.0.stage.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-}
 
 /// What is applied together, and where its outcome goes.
 pub(super) enum Work {
@@ -69,6 +30,32 @@ impl Work {
     }
 }
 
+/// How much of the queue something takes up.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Load {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+}
+
+impl Load {
+    pub(super) fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.bytes += other.bytes;
+    }
+
+    pub(super) fn subtract(&mut self, other: Self) {
+        self.events -= other.events;
+        self.bytes -= other.bytes;
+    }
+}
+
+/// What a job's sender looks at while a writer has the job.
+pub(super) struct JobShared {
+    /// Hashes of the uuids and entities, each once; jobs that have one in common keep their order.
+    pub(super) keys: Vec<u64>,
+    pub(super) times: JobTimes,
+}
+
 /// An entry of the queue.
 pub(super) struct Job {
     pub(super) work: Work,
@@ -77,95 +64,88 @@ pub(super) struct Job {
 
 /// What goes along with the work of a job.
 pub(super) struct JobMeta {
-    /// Hashes of the uuids and entities; two jobs that share one keep their order.
-    pub(super) keys: Vec<u64>,
+    /// Set when it is queued.
+    pub(super) id: Option<JobId>,
+    pub(super) shared: Arc<JobShared>,
     pub(super) call: Option<Arc<CallState>>,
     /// When a job that waits for a foreign session's lock is given up; an event of a call has its
     /// time from when it first met the lock.
     pub(super) expires: Option<Instant>,
-    pub(super) queued: Instant,
-    /// Earlier tries that may have stored it: it can't be refused as not stored any more.
+    /// Attempts that may have stored it: their connection was lost.
     pub(super) unconfirmed_attempts: Vec<AttemptId>,
-    pub(super) state: JobState,
+    /// Attempts that panicked. They may have stored it, too.
+    pub(super) panics: u32,
     /// Of the request that brought it, where that is recorded.
     pub(super) span: Option<Box<SpanContext>>,
-    pub(super) events: usize,
-    pub(super) weight: usize,
+    pub(super) load: Load,
+    pub(super) updates: usize,
 }
 
 impl JobMeta {
-    /// Whether an earlier try may have stored it.
-    pub(super) fn is_unconfirmed(&self) -> bool {
-        !self.unconfirmed_attempts.is_empty()
+    pub(super) fn keys(&self) -> &[u64] {
+        &self.shared.keys
     }
 
-    /// A writer is done with it.
-    pub(super) fn applied(&self, now: Instant) {
-        self.state.times().applied(now - self.queued);
+    pub(super) fn times(&self) -> &JobTimes {
+        &self.shared.times
     }
 
-    /// What a sender is told whose event is not stored as far as this try goes: an earlier try may
-    /// have stored it.
+    /// Whether an earlier attempt may have stored it: it can't be refused as not stored any more.
+    pub(super) fn maybe_stored(&self) -> bool {
+        self.panics > 0 || !self.unconfirmed_attempts.is_empty()
+    }
+
+    /// `problem` says that the event is not stored, which is true of the last attempt. What the
+    /// sender gets to know also depends on the earlier ones.
     pub(super) fn refusal(&self, problem: Problem) -> Problem {
-        if self.is_unconfirmed() { outcome_unknown() } else { problem }
+        if self.maybe_stored() { outcome_unknown() } else { problem }
     }
 }
 
 impl Job {
-    pub(super) fn new(work: Work, keys: Vec<u64>, expires: Option<Instant>) -> Self {
+    pub(super) fn new(work: Work, keys: Vec<u64>, expires: Option<Instant>) -> Box<Self> {
         let events = work.events();
+        let bytes = events.iter().map(Event::weight).sum();
         let meta = JobMeta {
-            keys,
+            id: None,
+            shared: Arc::new(JobShared { keys, times: JobTimes::begin() }),
             call: None,
             expires,
-            queued: Instant::now(),
             unconfirmed_attempts: Vec::new(),
-            state: JobState::default(),
+            panics: 0,
             span: request::span(),
-            events: events.len(),
-            weight: events.iter().map(Event::weight).sum(),
+            load: Load { events: events.len(), bytes },
+            updates: events.iter().map(|event| event.updates().len()).sum(),
         };
-        Self { work, meta }
+        Box::new(Self { work, meta })
     }
 
     pub(super) fn is_atomic(&self) -> bool {
         matches!(self.work, Work::All(..))
     }
 
-    /// Tells the sender that nothing was stored.
+    /// Whether it must not be applied, because of an earlier event of its call.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.meta.call.as_ref().is_some_and(|call| call.forbids(self.meta.keys()))
+    }
+
+    /// Answers a job that [is forbidden](Job::is_forbidden).
+    pub(super) fn refuse_after_failure(self) {
+        let problem = self.meta.refusal(after_failure());
+        self.refuse(problem);
+    }
+
+    /// Answers that nothing was stored.
     pub(super) fn refuse(self, problem: Problem) {
         match self.work {
             Work::One(event, reply) => drop(reply.send(Err(problem.with_event_id(event.uuid())))),
             Work::All(_, reply) => drop(reply.send(Err(problem))),
         }
     }
-
-    /// Takes the job for a writer, unless its sender gave it up or its call forbids it.
-    pub(super) fn try_claim(self) -> Option<Self> {
-        let JobMeta { keys, call, state, .. } = &self.meta;
-        if !self.meta.is_unconfirmed() && !state.take() {
-            // What stands behind it in its call must not be applied in its stead.
-            call.iter().for_each(|call| call.fail(keys, false));
-            return None;
-        }
-        if call.as_ref().is_some_and(|call| call.forbids(keys)) {
-            let problem = self.meta.refusal(behind_a_failed_one());
-            self.refuse(problem);
-            return None;
-        }
-        Some(self)
-    }
-
-    /// Every key that isn't an event's uuid is an update's entity.
-    pub(super) fn update_count(&self) -> usize {
-        self.meta.keys.len() - self.meta.events
-    }
 }
 
-/// A job of a call whose earlier event on the same entity failed must not overtake it.
-pub(super) fn behind_a_failed_one() -> Problem {
-    let mut problem = unavailable();
-    problem.detail =
-        "an earlier event of this call could not be stored; this one was not tried".into();
-    problem
+impl Keyed for Box<Job> {
+    fn keys(&self) -> &[u64] {
+        self.meta.keys()
+    }
 }

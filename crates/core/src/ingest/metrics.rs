@@ -5,6 +5,7 @@ use std::time::Duration;
 use producer_telemetry::metrics::{MetricFamily, Metrics, SECONDS};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
 
+use super::job::Load;
 use crate::model::{Outcome, ProblemKind};
 
 /// Bounds of the histogram of batch sizes, in events.
@@ -12,13 +13,12 @@ const EVENTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512
 
 /// What is waiting or under way, at one moment.
 pub(super) struct Depth {
-    pub(super) events: usize,
-    pub(super) bytes: usize,
+    pub(super) load: Load,
     /// Zero where nothing waits.
     pub(super) oldest_age: Duration,
 }
 
-/// The handles.
+/// The handles of the ingest's metrics.
 pub(super) struct IngestMetrics {
     group: Metrics,
     outcomes: OutcomeCounters,
@@ -29,15 +29,17 @@ pub(super) struct IngestMetrics {
     oldest_age: Gauge,
     batch_events: Histogram,
     commit: Histogram,
-    /// Tries that a batch's unknown outcome took.
+    /// Attempts that it took to learn a batch's unknown outcome.
     pub(super) retries_unknown: IntCounter,
     /// Refused batches that were split.
     pub(super) retries_split: IntCounter,
+    /// Attempts that panicked.
+    pub(super) retries_panic: IntCounter,
     /// Events set aside because a foreign session held a lock.
     pub(super) retries_locked: IntCounter,
 }
 
-/// Events by what their senders were told.
+/// Events by their outcome.
 struct OutcomeCounters {
     created: IntCounter,
     updated: IntCounter,
@@ -47,6 +49,7 @@ struct OutcomeCounters {
     refused: IntCounter,
     unknown: IntCounter,
     failed: IntCounter,
+    cancelled: IntCounter,
 }
 
 impl IngestMetrics {
@@ -84,12 +87,13 @@ impl IngestMetrics {
             ),
             retries_unknown: retries("outcome_unknown"),
             retries_split: retries("split"),
+            retries_panic: retries("panic"),
             retries_locked: retries("locked"),
             group,
         }
     }
 
-    /// Counts what the sender of one event is told.
+    /// Counts the outcome of one event.
     pub(super) fn record(&self, outcome: &Outcome) {
         match outcome {
             Ok(receipt) if receipt.duplicate => self.outcomes.duplicate.inc(),
@@ -101,7 +105,7 @@ impl IngestMetrics {
         }
     }
 
-    /// Counts what the sender of several events is told about all of them.
+    /// Counts several events with the same problem.
     pub(super) fn record_all(&self, events: usize, kind: ProblemKind) {
         let counter = match kind {
             ProblemKind::Conflict => &self.outcomes.conflict,
@@ -113,16 +117,21 @@ impl IngestMetrics {
         counter.inc_by(events as u64);
     }
 
-    /// Counts one try to commit a batch.
-    pub(super) fn tried(&self, events: usize, took: Duration) {
+    /// Counts events whose sender left before a writer had them.
+    pub(super) fn record_cancelled(&self, events: usize) {
+        self.outcomes.cancelled.inc_by(events as u64);
+    }
+
+    /// Counts one attempt to commit a batch.
+    pub(super) fn record_attempt(&self, events: usize, took: Duration) {
         self.batch_events.observe(events as f64);
         self.commit.observe(took.as_secs_f64());
     }
 
     pub(super) fn gather(&self, depth: &Depth) -> Vec<MetricFamily> {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.queue_events.set(whole(depth.events));
-        self.queue_bytes.set(whole(depth.bytes));
+        self.queue_events.set(whole(depth.load.events));
+        self.queue_bytes.set(whole(depth.load.bytes));
         self.oldest_age.set(depth.oldest_age.as_secs_f64());
         self.group.gather()
     }
@@ -132,19 +141,20 @@ impl OutcomeCounters {
     fn new(group: &Metrics) -> Self {
         let events = group.counters(
             "producer_events_total",
-            "Events by what their senders were told; created if one of its entities was new",
+            "Events by outcome; created if one of its entities was new, cancelled if its client left before it was stored",
             &["result"],
         );
-        let of = |result| events.with_label_values(&[result]);
+        let counter = |result| events.with_label_values(&[result]);
         Self {
-            created: of("created"),
-            updated: of("updated"),
-            duplicate: of("duplicate"),
-            invalid: of("invalid"),
-            conflict: of("conflict"),
-            refused: of("refused"),
-            unknown: of("unknown"),
-            failed: of("failed"),
+            created: counter("created"),
+            updated: counter("updated"),
+            duplicate: counter("duplicate"),
+            invalid: counter("invalid"),
+            conflict: counter("conflict"),
+            refused: counter("refused"),
+            unknown: counter("unknown"),
+            failed: counter("failed"),
+            cancelled: counter("cancelled"),
         }
     }
 }

@@ -2,10 +2,24 @@
 
 use crate::model::{Problem, ProblemKind};
 
-pub(super) fn too_old_problem() -> Problem {
+pub(super) fn too_old() -> Problem {
     Problem::new(
         ProblemKind::Overloaded,
         "the event waited too long for its turn and was not stored; send it again later",
+    )
+}
+
+pub(super) fn queue_full() -> Problem {
+    Problem::new(
+        ProblemKind::Overloaded,
+        "the queue is full; the event was not stored, send it again later",
+    )
+}
+
+pub(super) fn draining() -> Problem {
+    Problem::new(
+        ProblemKind::Unavailable,
+        "the service is shutting down; the event was not stored, send it again later",
     )
 }
 
@@ -16,6 +30,14 @@ pub(super) fn unavailable() -> Problem {
     )
 }
 
+/// Of an event behind one of the same call that failed.
+pub(super) fn after_failure() -> Problem {
+    Problem::new(
+        ProblemKind::Unavailable,
+        "an earlier event of this call could not be stored; this one was not tried",
+    )
+}
+
 pub(super) fn outcome_unknown() -> Problem {
     Problem::new(
         ProblemKind::OutcomeUnknown,
@@ -23,6 +45,22 @@ pub(super) fn outcome_unknown() -> Problem {
     )
 }
 
+pub(super) fn conflict() -> Problem {
+    Problem::new(ProblemKind::Conflict, "the uuid is already used by an event with other content")
+}
+
+/// The database refuses the event.
 pub(super) fn internal() -> Problem {
-    Problem::new(ProblemKind::Internal, "the event could not be stored because of a defect here")
+    Problem::new(
+        ProblemKind::Internal,
+        "the event could not be stored because of an internal error",
+    )
+}
+
+/// The attempts to store the event panicked.
+pub(super) fn panicked() -> Problem {
+    Problem::new(
+        ProblemKind::Internal,
+        "an internal error stopped the event; it may or may not be stored",
+    )
 }

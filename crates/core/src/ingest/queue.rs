@@ -4,59 +4,48 @@
 //! were queued, also when two writers work at once. A writer therefore leaves in the queue what
 //! shares a key with a batch under way, and everything behind that on the same keys.
 
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::sync::futures::Notified;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::job::Job;
+use super::job::{Job, Load};
 use super::limits::Limits;
 use super::metrics::{Depth, IngestMetrics};
-use crate::model::{Event, Problem, ProblemKind};
+use super::problems::{draining, queue_full};
+use super::queue_state::State;
+use super::ready_queue::JobId;
+use crate::model::{Event, Problem};
 
-/// Updates that one batch holds at most; it grows to what is waiting, never waits to grow.
-const BATCH_UPDATES: usize = 512;
-/// Bytes of events that one batch holds at most (a single event may be larger).
-const BATCH_BYTES: usize = 4 << 20;
-/// Jobs that must wait before another writer joins the first: one writer serves single posts best,
-/// a second one helps when the first is behind.
-const SECOND_WRITER_FROM: usize = 256;
-/// A job that waits this long lets another writer in too: the first may be stuck.
-const LONG_WAIT: Duration = Duration::from_millis(200);
-/// How far a writer that has found something looks past jobs that it has to leave in the queue.
-const SCAN_JOBS: usize = 4 * BATCH_UPDATES;
-/// Keys found locked that are remembered; past that they are forgotten, and waited for once more.
-const HELD_KEYS: usize = 100_000;
-/// How often events whose entity a foreign session holds are tried again.
-const PARKED_RETRY: Duration = Duration::from_millis(50);
-
-/// Jobs that a writer has taken. Dropping it gives their keys and room free, also when the writer
-/// panics (then the dropped replies tell the senders).
+/// Jobs that a writer has taken. Dropping it releases their keys and their room, also when the
+/// writer panics (then the dropped replies tell the senders).
 pub(super) struct Batch {
     pub(super) jobs: Vec<Job>,
-    /// These waited for a foreign lock: they must not wait for it again.
+    /// These jobs waited for a foreign lock: they must not wait for it again.
     pub(super) parked: bool,
     queue: Arc<Queue>,
+    /// Of all jobs, as often as they have them.
     keys: Vec<u64>,
-    events: usize,
-    weight: usize,
+    load: Load,
 }
 
 impl Batch {
-    fn new(queue: &Arc<Queue>, jobs: Vec<Job>, parked: bool) -> Self {
-        Self {
-            keys: jobs.iter().flat_map(|job| job.meta.keys.iter().copied()).collect(),
-            events: jobs.iter().map(|job| job.meta.events).sum(),
-            weight: jobs.iter().map(|job| job.meta.weight).sum(),
-            queue: Arc::clone(queue),
-            jobs,
-            parked,
+    /// None of no jobs.
+    fn new(queue: &Arc<Queue>, jobs: Vec<Job>, parked: bool) -> Option<Self> {
+        if jobs.is_empty() {
+            return None;
         }
+        let mut keys = Vec::with_capacity(2 * jobs.len());
+        let mut load = Load::default();
+        for job in &jobs {
+            keys.extend_from_slice(job.meta.keys());
+            load.add(job.meta.load);
+        }
+        Some(Self { jobs, parked, queue: Arc::clone(queue), keys, load })
     }
 
     /// Whether the jobs are applied all or none.
@@ -64,121 +53,68 @@ impl Batch {
         self.jobs.first().is_some_and(Job::is_atomic)
     }
 
-    /// Ends the batch: `locked` of its jobs are set aside until their locks are free, keeping their
-    /// keys and their place in the count; the rest is done. `held` are the keys of all that were
-    /// found locked, also of jobs that are given up.
-    pub(super) fn finish(mut self, locked: Vec<Job>, held: Vec<u64>) {
+    /// Ends the batch: its `locked` jobs are parked, keeping their keys and their room; the others
+    /// are done. `locked_keys` are those of all jobs that were found locked, also of jobs that are
+    /// given up.
+    pub(super) fn finish(mut self, locked: Vec<Job>, locked_keys: &[u64]) {
         let queue = Arc::clone(&self.queue);
-        let mut state = queue.state();
-        if !state.held.is_empty() {
-            for key in &self.keys {
-                state.held.remove(key);
-            }
+        let mut state = queue.lock();
+        state.note_locked(&self.keys, locked_keys);
+        if !locked.is_empty() {
+            state.park(locked);
         }
-        if state.held.len() > HELD_KEYS {
-            state.held.clear();
-        }
-        state.held.extend(held);
-        if locked.is_empty() {
-            return; // dropping the batch is all
-        }
-        for job in locked.iter().filter(|job| !job.meta.is_unconfirmed()) {
-            job.meta.state.unclaim();
-        }
-        state.release(&mut self);
-        state.hold(&locked);
-        state.parked.extend(locked);
-        state.parked_retry = Some(Instant::now() + PARKED_RETRY);
+        self.release(&queue, state);
+    }
+
+    /// Once: after that the batch has no keys and no room.
+    fn release(&mut self, queue: &Queue, mut state: MutexGuard<'_, State>) {
+        let keys = std::mem::take(&mut self.keys);
+        state.release(&keys, std::mem::take(&mut self.load));
+        queue.wake(state);
+        queue.released.notify_waiters();
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        let queue = Arc::clone(&self.queue);
-        queue.state().release(self);
-        queue.notify_released();
-    }
-}
-
-/// The hashes are keyed already.
-#[derive(Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("only u64 keys are hashed");
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
-}
-
-type KeySet = HashSet<u64, BuildHasherDefault<AlreadyHashed>>;
-
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Job>,
-    /// Taken once, locked by a foreign session; their keys stay busy.
-    parked: Vec<Job>,
-    parked_retry: Option<Instant>,
-    /// Keys of the batches under way and of the parked jobs.
-    busy: KeySet,
-    /// Keys that a foreign session held when they were last tried: a batch must not wait for its
-    /// lock a second time.
-    held: KeySet,
-    /// Of everything that is not answered yet.
-    events: usize,
-    bytes: usize,
-    draining: bool,
-    closed: bool,
-}
-
-impl State {
-    fn hold(&mut self, jobs: &[Job]) {
-        for job in jobs {
-            self.busy.extend(&job.meta.keys);
-            self.remember(job);
+        if !self.keys.is_empty() {
+            let queue = Arc::clone(&self.queue);
+            self.release(&queue, queue.lock());
         }
     }
+}
 
-    /// Idempotent: what is released once is gone from the batch.
-    fn release(&mut self, batch: &mut Batch) {
-        for key in batch.keys.drain(..) {
-            self.busy.remove(&key);
+/// Why a job of a call is not queued.
+pub(super) enum PushError {
+    /// There is no room now.
+    Full(Box<Job>),
+    /// The service has stopped.
+    Closed,
+}
+
+/// What a writer finds in the queue.
+enum Take {
+    Batch(Batch),
+    /// Nothing, until it is woken or until parked jobs are to be tried again.
+    Nothing {
+        retry: Option<Instant>,
+    },
+    Closed,
+}
+
+/// How a writer is woken. Each has its own, so that a wake-up can't reach the wrong one.
+#[derive(Default)]
+struct WriterSlot {
+    notify: Notify,
+    /// Looked for a batch, found none, and was not woken since.
+    is_idle: AtomicBool,
+}
+
+impl WriterSlot {
+    fn wake(&self) {
+        if self.is_idle.swap(false, Ordering::AcqRel) {
+            self.notify.notify_one();
         }
-        self.events -= std::mem::take(&mut batch.events);
-        self.bytes -= std::mem::take(&mut batch.weight);
-    }
-
-    fn remember(&mut self, job: &Job) {
-        self.events += job.meta.events;
-        self.bytes += job.meta.weight;
-    }
-
-    fn forget(&mut self, job: &Job) {
-        self.events -= job.meta.events;
-        self.bytes -= job.meta.weight;
-    }
-
-    /// Whether the first writer needs help: much is waiting, or something for long.
-    fn is_behind(&self) -> bool {
-        let oldest = self.waiting.front().map(|job| job.meta.queued.elapsed());
-        self.waiting.len() >= SECOND_WRITER_FROM || oldest.is_some_and(|age| age > LONG_WAIT)
-    }
-
-    /// As [`Job::try_claim`]; a job that isn't taken leaves the queue's count.
-    fn try_claim(&mut self, job: Job) -> Option<Job> {
-        self.forget(&job);
-        job.try_claim().inspect(|job| self.remember(job))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.events == 0
     }
 }
 
@@ -187,8 +123,7 @@ pub(super) struct Queue {
     pub(super) metrics: IngestMetrics,
     state: Mutex<State>,
     hash: RandomState,
-    /// One for each writer, so that a wake-up can't reach the one that it isn't for.
-    writers: Vec<Notify>,
+    writers: Vec<WriterSlot>,
     /// Room came free, or the last job is answered.
     released: Notify,
     /// Updates that this process has committed.
@@ -202,79 +137,93 @@ impl Queue {
             metrics: IngestMetrics::new(),
             state: Mutex::default(),
             hash: RandomState::new(),
-            writers: (0..writers).map(|_| Notify::new()).collect(),
+            writers: (0..writers).map(|_| WriterSlot::default()).collect(),
             released: Notify::new(),
             persisted: AtomicU64::new(0),
         }
     }
 
-    /// The keys that decide the order of events: their uuids and their entities.
+    /// The keys that decide the order of events: their uuids and their entities, each once.
     pub(super) fn keys(&self, events: &[Event]) -> Vec<u64> {
-        let of_event = |event: &Event| {
-            let uuid = self.hash.hash_one::<Uuid>(event.uuid());
-            let entities = event.updates().iter().map(|update| self.hash.hash_one(update.key()));
-            std::iter::once(uuid).chain(entities).collect::<Vec<_>>()
-        };
-        events.iter().flat_map(of_event).collect()
+        let count = events.iter().map(|event| 1 + event.updates().len()).sum();
+        let mut keys = Vec::with_capacity(count);
+        for event in events {
+            keys.push(self.hash.hash_one::<Uuid>(event.uuid()));
+            keys.extend(event.updates().iter().map(|update| self.hash.hash_one(update.key())));
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 
     /// Queues a job that is not part of a call.
     ///
     /// # Errors
     /// `Unavailable` when draining, `Overloaded` when the queue is full.
-    pub(super) fn push(&self, job: Job) -> Result<(), Problem> {
-        let state = self.state();
+    pub(super) fn push(&self, job: Box<Job>) -> Result<JobId, Problem> {
+        let state = self.lock();
         if state.draining {
             return Err(draining());
         }
         if !self.has_room(&state, &job, self.limits.queue_events) {
             return Err(queue_full());
         }
-        self.enqueue(state, job);
-        Ok(())
+        Ok(self.enqueue(state, job))
     }
 
     /// Queues a job of a call; gives it back when there is no room. The last quarter of the queue
     /// is kept for single events, so that streams can't starve them.
-    pub(super) fn try_push_of_call(&self, job: Box<Job>) -> Result<(), Box<Job>> {
-        let state = self.state();
+    ///
+    /// # Errors
+    /// Why the job is not queued.
+    pub(super) fn try_push_of_call(&self, job: Box<Job>) -> Result<JobId, PushError> {
+        let state = self.lock();
         if state.closed {
-            drop(state);
-            job.refuse(draining());
-            return Ok(());
+            return Err(PushError::Closed);
         }
         let limit = self.limits.queue_events - self.limits.queue_events / 4;
         if !self.has_room(&state, &job, limit) {
-            return Err(job);
+            return Err(PushError::Full(job));
         }
-        self.enqueue(state, *job);
-        Ok(())
+        Ok(self.enqueue(state, job))
     }
 
     /// # Errors
     /// Why no call may begin now.
     pub(super) fn admits_calls(&self) -> Result<(), Problem> {
-        let state = self.state();
+        let state = self.lock();
         if state.draining {
             return Err(draining());
         }
-        if state.events >= self.limits.queue_events || state.bytes >= self.limits.queue_bytes {
+        let Load { events, bytes } = state.load;
+        if events >= self.limits.queue_events || bytes >= self.limits.queue_bytes {
             return Err(queue_full());
         }
         Ok(())
     }
 
+    /// Removes a job that no writer has. False when one has it or had it, or when an earlier attempt
+    /// may have stored it.
+    pub(super) fn cancel(&self, id: JobId) -> bool {
+        let mut state = self.lock();
+        let Some(job) = state.cancel(id) else { return false };
+        self.wake(state);
+        self.released.notify_waiters();
+        drop(job); // outside of the lock
+        true
+    }
+
     /// Resolves when room came free after the future was made.
-    pub(super) fn released(&self) -> tokio::sync::futures::Notified<'_> {
+    pub(super) fn released(&self) -> Notified<'_> {
         self.released.notified()
     }
 
     pub(super) fn drain(&self) {
-        self.state().draining = true;
+        self.lock().draining = true;
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.state().draining
+        self.lock().draining
     }
 
     pub(super) async fn close_when_empty(&self) {
@@ -282,46 +231,35 @@ impl Queue {
             let mut released = std::pin::pin!(self.released());
             released.as_mut().enable();
             {
-                let mut state = self.state();
-                if state.is_empty() {
+                let mut state = self.lock();
+                if state.load.events == 0 {
                     state.closed = true;
                     break;
                 }
             }
             released.await;
         }
-        for writer in &self.writers {
-            writer.notify_one();
-        }
+        self.wake_all();
     }
 
     /// The next batch for one writer; `None` when the queue is closed.
     pub(super) async fn next_batch(self: &Arc<Self>, writer: usize) -> Option<Batch> {
+        let slot = self.writers.get(writer)?;
         loop {
-            let (batch, retry) = {
-                let mut state = self.state();
-                if state.closed {
-                    return None;
-                }
-                let before = state.events;
-                let batch = self.take(&mut state, writer);
-                if state.events < before {
-                    self.released.notify_waiters();
-                }
-                (batch, state.parked_retry)
+            let retry = match self.take(writer, slot) {
+                Take::Batch(batch) => return Some(batch),
+                Take::Closed => return None,
+                Take::Nothing { retry } => retry,
             };
-            if batch.is_some() {
-                return batch;
-            }
-            let woken = self.writers[writer].notified();
+            let woken = slot.notify.notified();
             match retry {
-                Some(at) => drop(tokio::time::timeout_at(at, woken).await),
+                Some(at) => drop(timeout_at(at, woken).await),
                 None => woken.await,
             }
         }
     }
 
-    /// Counts committed updates and tells the log when the count passes a multiple.
+    /// Counts committed updates and logs when the count passes a multiple.
     pub(super) fn log_progress(&self, updates: u64) {
         let every = self.limits.log_progress_every;
         self.metrics.updates.inc_by(updates);
@@ -334,147 +272,76 @@ impl Queue {
 
     /// How much is not answered yet.
     pub(super) fn depth(&self) -> Depth {
-        let state = self.state();
-        let waiting = state.waiting.front().into_iter().chain(&state.parked);
-        let oldest = waiting.map(|job| job.meta.queued.elapsed()).max();
-        Depth { events: state.events, bytes: state.bytes, oldest_age: oldest.unwrap_or_default() }
+        let state = self.lock();
+        Depth { load: state.load, oldest_age: state.oldest_age() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock; a poisoned one is as good as new.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_room(&self, state: &State, job: &Job, limit: usize) -> bool {
+        let Load { events, bytes } = state.load;
         // An empty queue takes anything, or an entry larger than the queue would never get in.
-        state.is_empty()
-            || state.events + job.meta.events <= limit
-                && state.bytes + job.meta.weight <= self.limits.queue_bytes
+        events == 0
+            || events + job.meta.load.events <= limit
+                && bytes + job.meta.load.bytes <= self.limits.queue_bytes
     }
 
-    fn enqueue(&self, mut state: MutexGuard<'_, State>, job: Job) {
-        state.remember(&job);
-        state.waiting.push_back(job);
-        let behind = state.is_behind();
+    fn enqueue(&self, mut state: MutexGuard<'_, State>, job: Box<Job>) -> JobId {
+        let id = state.push(job);
+        self.wake(state);
+        id
+    }
+
+    /// Wakes the writers that have something to do: the first one when a job is ready, the others
+    /// when the first is behind, each of them when jobs were parked. Jobs that have to wait for a
+    /// batch under way wake nobody.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let Some((first, others)) = self.writers.split_first() else { return };
+        if std::mem::take(&mut state.retry_changed) {
+            drop(state);
+            return self.wake_all();
+        }
+        let has_ready = state.waiting.has_ready();
+        let are_idle = others.iter().any(|writer| writer.is_idle.load(Ordering::Relaxed));
+        let is_behind = are_idle && state.is_behind();
         drop(state);
-        self.writers[0].notify_one();
-        if behind {
-            self.writers[1..].iter().for_each(Notify::notify_one);
+        if has_ready {
+            first.wake();
+        }
+        if is_behind {
+            others.iter().for_each(WriterSlot::wake);
         }
     }
 
-    fn notify_released(&self) {
-        self.released.notify_waiters();
-        // What shared a key with the batch may be taken now, by whichever writer is idle.
-        self.writers.iter().for_each(Notify::notify_one);
+    fn wake_all(&self) {
+        self.writers.iter().for_each(WriterSlot::wake);
     }
 
-    fn take(self: &Arc<Self>, state: &mut State, writer: usize) -> Option<Batch> {
-        if state.parked_retry.is_some_and(|at| at <= Instant::now()) {
-            let jobs = Self::take_parked(state);
-            if !jobs.is_empty() {
-                return Some(Batch::new(self, jobs, true));
-            }
+    fn take(self: &Arc<Self>, writer: usize, slot: &WriterSlot) -> Take {
+        let mut state = self.lock();
+        slot.is_idle.store(false, Ordering::Relaxed);
+        if state.closed {
+            return Take::Closed;
         }
-        if writer > 0 && !state.is_behind() {
-            return None;
+        let events_before = state.load.events;
+        let mut batch = Batch::new(self, state.take_parked(), true);
+        if batch.is_none() && (writer == 0 || state.is_behind()) {
+            batch = Batch::new(self, state.take_waiting(), false);
         }
-        let jobs = Self::take_waiting(state);
-        (!jobs.is_empty()).then(|| Batch::new(self, jobs, false))
-    }
-
-    /// The parked jobs, an atomic one alone. Their keys stay busy all the while.
-    fn take_parked(state: &mut State) -> Vec<Job> {
-        let mut parked = std::mem::take(&mut state.parked);
-        let alone = parked.iter().position(Job::is_atomic);
-        state.parked = match alone {
-            Some(0) => parked.split_off(1),
-            Some(first_atomic) => parked.split_off(first_atomic),
-            None => Vec::new(),
-        };
-        state.parked_retry = (!state.parked.is_empty()).then(|| Instant::now() + PARKED_RETRY);
-        let mut taken = Vec::with_capacity(parked.len());
-        for job in parked {
-            let keys = job.meta.keys.clone();
-            if let Some(job) = state.try_claim(job) {
-                taken.push(job);
-            } else {
-                for key in &keys {
-                    state.busy.remove(key);
-                }
-            }
+        if batch.is_none() {
+            slot.is_idle.store(true, Ordering::Release);
         }
-        // Keys that a job given up shared with another are still held.
-        for job in taken.iter().chain(&state.parked) {
-            state.busy.extend(&job.meta.keys);
+        let (retry, is_released) = (state.parked_retry, state.load.events < events_before);
+        self.wake(state);
+        if is_released {
+            self.released.notify_waiters();
         }
-        taken
-    }
-
-    fn take_waiting(state: &mut State) -> Vec<Job> {
-        let mut taken = Vec::new();
-        let mut left = Vec::new();
-        let mut left_keys = KeySet::default();
-        let (mut updates, mut bytes) = (0, 0);
-        while let Some(job) = state.waiting.pop_front() {
-            let full = updates + job.update_count() > BATCH_UPDATES
-                || bytes + job.meta.weight > BATCH_BYTES
-                || left.len() > SCAN_JOBS
-                || job.is_atomic();
-            if full && !taken.is_empty() {
-                state.waiting.push_front(job);
-                break;
-            }
-            let held = |key| state.busy.contains(key) || left_keys.contains(key);
-            if job.meta.keys.iter().any(held) {
-                left_keys.extend(&job.meta.keys);
-                left.push(job);
-                continue;
-            }
-            if job.meta.keys.iter().any(|key| state.held.contains(key)) {
-                // Beside a batch with one of its keys it can't be set aside: the batch's end would
-                // let later events overtake it.
-                if shares_a_key(&job, &taken) {
-                    left_keys.extend(&job.meta.keys);
-                    left.push(job);
-                    continue;
-                }
-                state.busy.extend(&job.meta.keys);
-                state.parked.push(job);
-                state.parked_retry.get_or_insert_with(|| Instant::now() + PARKED_RETRY);
-                continue;
-            }
-            let Some(job) = state.try_claim(job) else { continue };
-            updates += job.update_count();
-            bytes += job.meta.weight;
-            let alone = job.is_atomic();
-            taken.push(job);
-            if alone {
-                break;
-            }
-        }
-        left.into_iter().rev().for_each(|job| state.waiting.push_front(job));
-        for job in &taken {
-            state.busy.extend(&job.meta.keys);
-        }
-        taken
+        batch.map_or(Take::Nothing { retry }, Take::Batch)
     }
 }
 
-fn shares_a_key(job: &Job, others: &[Job]) -> bool {
-    others.iter().any(|other| other.meta.keys.iter().any(|key| job.meta.keys.contains(key)))
-}
-
-fn draining() -> Problem {
-    Problem::new(
-        ProblemKind::Unavailable,
-        "the service is shutting down; the event was not stored, send it again later",
-    )
-}
-
-fn queue_full() -> Problem {
-    Problem::new(
-        ProblemKind::Overloaded,
-        "the queue is full; the event was not stored, send it again later",
-    )
-}
+#[cfg(test)]
+mod tests;

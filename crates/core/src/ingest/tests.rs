@@ -1,7 +1,9 @@
-//! The ingest over a store in memory that fails, delays and half-answers on purpose. Time is
-//! paused: deadlines pass as soon as nothing else can happen.
+//! The ingest over a store in memory that fails and delays on purpose. Time is paused: deadlines
+//! pass as soon as nothing else can happen.
 
+mod cancelling;
 mod fake;
+mod panics;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,12 +12,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::fake::{FakeStore, Trick};
+use self::fake::{Behavior, FakeStore};
 use super::{ApplyError, Ingest, Limits};
 use crate::json::Patch;
 use crate::model::{EntityKey, EntityUpdate, Event, Outcome, Problem, ProblemKind};
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         queue_events: 4000,
         queue_bytes: 64 << 20,
@@ -29,7 +31,7 @@ fn key(id: &str) -> EntityKey {
     EntityKey::new_unchecked("Car", id)
 }
 
-fn event_on(ids: &[&str]) -> Event {
+pub(super) fn event_on(ids: &[&str]) -> Event {
     let patch = Patch::parse("{}").expect("a patch");
     let update = |id: &&str| EntityUpdate { key: key(id), patch: patch.clone() };
     Event {
@@ -104,12 +106,12 @@ async fn one_entity_keeps_its_order_over_two_writers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poisoned_event_fails_alone() {
+async fn a_refused_event_fails_alone() {
     let store = FakeStore::new();
     let ingest = store.start(limits());
     let events: Vec<Event> = (0..20).map(|i| event_on(&[&i.to_string()])).collect();
-    store.with(|memory| memory.poison.insert(events[13].uuid));
-    let poisoned = events[13].uuid;
+    store.with(|memory| memory.refused.insert(events[13].uuid));
+    let refused = events[13].uuid;
     let outcomes: Vec<_> = events.into_iter().map(|event| submit(&ingest, event)).collect();
     settle().await;
     store.open_gate();
@@ -117,7 +119,7 @@ async fn a_poisoned_event_fails_alone() {
         let outcome = outcome.await.unwrap();
         if i == 13 {
             let problem = outcome.unwrap_err();
-            assert_eq!((problem.kind, problem.event_id), (ProblemKind::Internal, Some(poisoned)));
+            assert_eq!((problem.kind, problem.event_id), (ProblemKind::Internal, Some(refused)));
         } else {
             assert_eq!(version(&outcome), 1);
         }
@@ -125,18 +127,18 @@ async fn a_poisoned_event_fails_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_whose_answer_was_lost_is_found_out() {
+async fn the_outcome_of_a_commit_whose_answer_was_lost_is_resolved() {
     let store = FakeStore::new();
-    store.trick([Trick::CommitThenLose, Trick::Lose, Trick::Lose]);
+    store.behave([Behavior::CommitThenLose, Behavior::Lose, Behavior::Lose]);
     store.open_gate();
     let ingest = store.start(limits());
     let receipt = ingest.submit(event_on(&["a"])).await.unwrap();
-    assert!(!receipt.duplicate, "its own first try doesn't make it a duplicate");
+    assert!(!receipt.duplicate, "its own first attempt doesn't make it a duplicate");
     assert_eq!(receipt.entities[0].version, 1);
     assert_eq!(store.with(|memory| memory.order.len()), 1);
 }
 
-/// Of each event of one batch, whether it was told to be a duplicate.
+/// Of each event of one batch, whether it was answered as a duplicate.
 async fn duplicates(ingest: &Ingest, store: &FakeStore, events: Vec<Event>) -> Vec<bool> {
     // the first batch waits at the gate, so that all of these make the next one
     let first = submit(ingest, event_on(&["first"]));
@@ -161,7 +163,7 @@ async fn what_was_there_before_a_lost_answer_stays_a_duplicate() {
     let ingest = store.start(limits());
     let old = event_on(&["a"]);
     store.with(|memory| memory.apply_one(&old));
-    store.trick([Trick::Apply, Trick::CommitThenLose, Trick::Lose]);
+    store.behave([Behavior::Apply, Behavior::CommitThenLose, Behavior::Lose]);
     let (new, twice) = (event_on(&["a"]), event_on(&["b"]));
     let batch = vec![old, new, twice.clone(), twice];
     assert_eq!(duplicates(&ingest, &store, batch).await, [true, false, false, true]);
@@ -169,10 +171,10 @@ async fn what_was_there_before_a_lost_answer_stays_a_duplicate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_try_takes_no_credit_for_what_another_process_stored() {
+async fn what_another_process_stored_is_not_of_the_lost_attempt() {
     let store = FakeStore::new();
     let ingest = store.start(limits());
-    store.trick([Trick::Apply, Trick::LoseToAnother]);
+    store.behave([Behavior::Apply, Behavior::LoseToAnother]);
     let batch = vec![event_on(&["a"]), event_on(&["b"])];
     assert_eq!(duplicates(&ingest, &store, batch).await, [true, true]);
 }
@@ -184,30 +186,29 @@ async fn an_atomic_array_whose_answer_was_lost_knows_its_duplicates() {
     let ingest = store.start(limits());
     let old = event_on(&["a"]);
     ingest.submit(old.clone()).await.unwrap();
-    store.trick([Trick::CommitThenLose]);
+    store.behave([Behavior::CommitThenLose]);
     let outcomes = ingest.submit_atomic(vec![old, event_on(&["b"])]).await.unwrap();
     let duplicates: Vec<_> = outcomes.into_iter().map(|o| o.unwrap().duplicate).collect();
     assert_eq!(duplicates, [true, false]);
 }
 
-/// Sent again after a 504, it is a duplicate like any other.
 #[tokio::test(start_paused = true)]
-async fn only_the_sender_whose_try_was_lost_is_told_that_it_stored() {
+async fn sent_again_after_a_504_it_is_a_duplicate() {
     let store = FakeStore::new();
-    store.trick([Trick::CommitThenLose].into_iter().chain((0..1000).map(|_| Trick::Lose)));
+    store.behave([Behavior::CommitThenLose].into_iter().chain((0..1000).map(|_| Behavior::Lose)));
     store.open_gate();
     let ingest = store.start(limits());
     let event = event_on(&["a"]);
     let unknown = ingest.submit(event.clone()).await;
     assert_eq!(kind(&unknown), Some(ProblemKind::OutcomeUnknown));
-    store.with(|memory| memory.tricks.clear());
+    store.with(|memory| memory.behaviors.clear());
     assert!(ingest.submit(event).await.unwrap().duplicate);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outcome_that_stays_unknown_is_said_to_be_unknown() {
+async fn an_outcome_that_stays_unknown_is_answered_as_unknown() {
     let store = FakeStore::new();
-    store.trick((0..1000).map(|_| Trick::Lose));
+    store.behave((0..1000).map(|_| Behavior::Lose));
     store.open_gate();
     let ingest = store.start(limits());
     let event = event_on(&["a"]);
@@ -218,7 +219,7 @@ async fn an_outcome_that_stays_unknown_is_said_to_be_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frozen_store_is_answered_in_time_and_torn_by_nobody() {
+async fn with_a_frozen_store_senders_are_answered_in_time_and_the_commit_goes_on() {
     let store = FakeStore::new();
     let ingest = store.start(limits());
     let taken = submit(&ingest, event_on(&["a"]));
@@ -242,7 +243,7 @@ async fn a_frozen_store_is_answered_in_time_and_torn_by_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_store_out_of_reach_refuses_and_comes_back() {
     let store = FakeStore::new();
-    store.trick([Trick::Fail(ApplyError::Unavailable("refused".into()))]);
+    store.behave([Behavior::Fail(ApplyError::Unavailable("refused".into()))]);
     store.open_gate();
     let ingest = store.start(limits());
     let event = event_on(&["a"]);
@@ -268,7 +269,7 @@ async fn a_full_queue_refuses_at_once_and_recovers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sender_that_leaves_cancels_nothing() {
+async fn a_sender_that_leaves_cancels_nothing_that_a_writer_has_taken() {
     let store = FakeStore::new();
     let ingest = store.start(limits());
     let gone = submit(&ingest, event_on(&["a"]));
@@ -281,7 +282,7 @@ async fn a_sender_that_leaves_cancels_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_locked_entity_waits_aside_with_what_is_behind_it() {
+async fn a_locked_entity_is_parked_and_what_is_behind_it_waits() {
     let store = FakeStore::new();
     store.with(|memory| memory.locked.insert(key("held")));
     store.open_gate();
@@ -302,7 +303,7 @@ async fn a_locked_entity_waits_aside_with_what_is_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_set_aside_beside_a_batch_on_the_same_entity_is_not_overtaken() {
+async fn what_is_parked_beside_a_batch_on_the_same_entity_is_not_overtaken() {
     let store = FakeStore::new();
     store.with(|memory| memory.locked.insert(key("held")));
     store.open_gate();
@@ -316,7 +317,7 @@ async fn what_is_set_aside_beside_a_batch_on_the_same_entity_is_not_overtaken() 
     let order = events.each_ref().map(|event| event.uuid);
     for (at, event) in events.into_iter().enumerate() {
         if at == 2 {
-            store.gate.add_permits(1); // the first two are one batch, or one and set aside
+            store.gate.add_permits(1); // the first two are one batch, or one and parked
             settle().await;
         }
         senders.push(submit(&ingest, event));
@@ -333,7 +334,7 @@ async fn what_is_set_aside_beside_a_batch_on_the_same_entity_is_not_overtaken() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_that_stays_ends_in_a_true_refusal() {
+async fn a_lock_that_stays_ends_in_a_refusal_and_nothing_is_stored() {
     let store = FakeStore::new();
     store.with(|memory| memory.locked.insert(key("held")));
     store.open_gate();
@@ -371,7 +372,7 @@ async fn after_a_failure_a_call_applies_nothing_more_on_that_entity() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_has_a_bounded_share_and_waits_for_room() {
+async fn a_call_has_a_bounded_part_of_the_queue_and_waits_for_room() {
     let store = FakeStore::new();
     let ingest = store.start(limits());
     let (mut sender, mut results) = ingest.open_call().unwrap();
@@ -411,11 +412,11 @@ async fn a_call_on_a_frozen_store_ends_without_progress() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_earlier_try_may_have_stored_is_never_refused_as_not_stored() {
+async fn what_an_earlier_attempt_may_have_stored_is_never_refused_as_not_stored() {
     let store = FakeStore::new();
     store.with(|memory| memory.locked.insert(key("held")));
-    let away = || Trick::Fail(ApplyError::Unavailable("away".into()));
-    store.trick([Trick::Lose, Trick::Apply, away()]);
+    let unavailable = || Behavior::Fail(ApplyError::Unavailable("unavailable".into()));
+    store.behave([Behavior::Lose, Behavior::Apply, unavailable()]);
     store.open_gate();
     let ingest = store.start(limits());
     let problem = ingest.submit(event_on(&["held"])).await.unwrap_err();
@@ -423,7 +424,7 @@ async fn what_an_earlier_try_may_have_stored_is_never_refused_as_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_is_waited_for_once_not_once_an_event() {
+async fn a_lock_is_waited_for_once_and_not_once_per_event() {
     let store = FakeStore::new();
     store.with(|memory| memory.locked.insert(key("held")));
     store.open_gate();
@@ -431,11 +432,11 @@ async fn a_lock_is_waited_for_once_not_once_an_event() {
     for _ in 0..3 {
         assert_eq!(kind(&ingest.submit(event_on(&["held"])).await), Some(ProblemKind::Overloaded));
     }
-    assert_eq!(store.with(|memory| memory.impatient), 1);
+    assert_eq!(store.with(|memory| memory.waiting_batches), 1);
     store.with(|memory| memory.locked.clear());
     ingest.submit(event_on(&["held"])).await.unwrap();
     ingest.submit(event_on(&["held"])).await.unwrap();
-    assert_eq!(store.with(|memory| memory.impatient), 2, "free again, it is as any other");
+    assert_eq!(store.with(|memory| memory.waiting_batches), 2, "free again, it is as any other");
 }
 
 #[tokio::test(start_paused = true)]
@@ -456,17 +457,6 @@ async fn what_waits_in_a_stalled_call_is_given_up_together() {
     assert_eq!(statuses.len(), 100);
     assert!(statuses.iter().all(|status| matches!(status, Some(503 | 504))), "{statuses:?}");
     assert!(sent.elapsed() <= Duration::from_secs(4), "{:?}", sent.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_writer_that_dies_is_started_again_and_its_senders_are_told() {
-    let store = FakeStore::new();
-    store.trick([Trick::Panic]);
-    store.open_gate();
-    let ingest = store.start(limits());
-    let event = event_on(&["a"]);
-    assert_eq!(kind(&ingest.submit(event.clone()).await), Some(ProblemKind::OutcomeUnknown));
-    assert_eq!(version(&ingest.submit(event).await), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What a job tells its sender about its time, and what a batch tells about its requests.
+//! Passes the times of jobs on to the requests that sent them, and to their traces.
 
 use opentelemetry::trace::SpanContext;
 use producer_telemetry::request;
@@ -6,53 +6,48 @@ use producer_telemetry::spans::{self, BatchSpan};
 use producer_telemetry::stopwatch::Part;
 use tokio::time::Instant;
 
-use super::job::{Job, JobState};
+use super::job::Job;
+use super::job_times::JobTimes;
 
 /// Begins the batch's span, where one of its requests has one, and notes on each job that it was
 /// taken.
-pub(super) fn begin(jobs: &[Job]) -> Option<BatchSpan> {
+pub(super) fn begin_batch(jobs: &[Job]) -> Option<BatchSpan> {
     let now = Instant::now();
     let requests = jobs.iter().filter_map(|job| job.meta.span.as_deref());
-    let span = BatchSpan::begin(jobs.iter().map(|job| job.meta.events).sum(), requests);
+    let span = BatchSpan::begin(jobs.iter().map(|job| job.meta.load.events).sum(), requests);
     for job in jobs {
-        job.meta.state.times().taken(now - job.meta.queued, span.as_ref());
+        job.meta.times().note_taken(now, span.as_ref());
     }
     span
 }
 
-/// A sender's wait. However it ends, the present request learns where the time went.
-pub(super) struct Wait<'a> {
-    queued: Instant,
-    state: &'a JobState,
-}
+/// Measures a sender's wait. However it ends, the request's stopwatch gets the times.
+pub(super) struct WaitTimer<'a>(&'a JobTimes);
 
-impl<'a> Wait<'a> {
-    pub(super) fn begin(queued: Instant, state: &'a JobState) -> Self {
+impl<'a> WaitTimer<'a> {
+    pub(super) fn begin(times: &'a JobTimes) -> Self {
         request::enter(Part::Queue);
-        Self { queued, state }
+        Self(times)
     }
 }
 
-impl Drop for Wait<'_> {
+impl Drop for WaitTimer<'_> {
     fn drop(&mut self) {
-        let times = self.state.times();
-        request::waited(times.taken_at(self.queued), times.applied_at(self.queued));
+        request::record_wait(self.0.taken_at(), self.0.applied_at());
     }
 }
 
 /// Records the wait of an answered event in its request's trace. Events of one request that shared
-/// a batch waited once: `last` is the batch that the one before was in.
-pub(super) fn record(
+/// a batch waited once: `last` is the batch that the event before was in.
+pub(super) fn record_wait(
     request: Option<&SpanContext>,
-    queued: Instant,
-    state: &JobState,
+    times: &JobTimes,
     last: &mut Option<SpanContext>,
 ) {
-    let times = state.times();
     let (Some(request), Some(batch)) = (request, times.batch()) else { return };
-    let Some(taken) = times.taken_at(queued) else { return };
+    let Some(taken) = times.taken_at() else { return };
     if last.as_ref() != Some(batch) {
-        spans::queue(request, batch, queued, taken);
+        spans::record_queue(request, batch, times.queued_at(), taken);
         *last = Some(batch.clone());
     }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn get_entity(
 
 async fn read(app: &App<Args>, request: &v1::GetEntityRequest) -> Result<Entity, Problem> {
     let key = EntityKey::new(&request.entity_type, &request.entity_id).map_err(malformed)?;
-    let found = request::during(Part::Database, app.store.entity(&key)).await;
+    let found = request::measure(Part::Database, app.store.entity(&key)).await;
     found
         .map_err(|error| unreachable(&error))?
         .ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such entity"))

@@ -49,7 +49,7 @@ pub(crate) async fn get_event(
 
 async fn read(app: &App<Args>, uuid: &str) -> Result<v1::Event, Problem> {
     let uuid = decode::uuid(uuid).ok_or_else(bad_uuid)?;
-    let found = request::during(Part::Database, app.store.event(uuid)).await;
+    let found = request::measure(Part::Database, app.store.event(uuid)).await;
     found
         .map_err(|error| unreachable(&error))?
         .map(convert::logged)

@@ -24,7 +24,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Whether events can be accepted; the error says why not.
 pub(crate) async fn ready(app: &App<Args>) -> Result<(), &'static str> {
-    let health = request::during(Part::Database, app.readiness.check()).await;
+    let health = request::measure(Part::Database, app.readiness.check()).await;
     health.problem().map_or(Ok(()), Err)
 }
 

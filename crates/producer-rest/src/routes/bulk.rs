@@ -94,7 +94,7 @@ async fn array(
 ) -> Result<Response, ProblemResponse> {
     let mut report = app.report(options.results);
     let read = body.read_all(headers, &app.budget);
-    let (bytes, lease) = request::during(Part::Body, read).await?;
+    let (bytes, lease) = request::measure(Part::Body, read).await?;
     let items = decode::events(&bytes, &app.clock)?;
     drop(bytes);
     let outcomes = if options.atomic {
@@ -113,7 +113,7 @@ async fn ndjson(
     headers: &HeaderMap,
     body: BodyStream,
 ) -> Result<Response, ProblemResponse> {
-    request::is_long();
+    request::mark_long();
     let body = body.decoded(headers)?;
     let settings = &app.settings;
     let (max_line, timeout) = (settings.max_body_bytes, settings.request_timeout);

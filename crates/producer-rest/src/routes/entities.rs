@@ -76,7 +76,7 @@ pub(crate) async fn get(
     let _slot = app.acquire_slot()?;
     let key =
         EntityKey::new(&entity_type, &entity_id).map_err(|violations| invalid_key(&violations))?;
-    let read = request::during(Part::Database, app.store.entity(&key));
+    let read = request::measure(Part::Database, app.store.entity(&key));
     let entity = read.await.map_err(unreachable)?;
     let entity =
         entity.ok_or_else(|| ProblemResponse::new(ProblemKind::NotFound, "no such entity"))?;

@@ -76,7 +76,7 @@ pub(crate) async fn post(
     let body = body::BodyStream::new(body, app.body_limits());
     body::require_json(&parts.headers)?;
     let read = body.read_all(&parts.headers, &app.budget);
-    let (bytes, lease) = telemetry::during(Part::Body, read).await?;
+    let (bytes, lease) = telemetry::measure(Part::Body, read).await?;
     let event = decode::event(&bytes, &app.clock);
     drop((bytes, lease));
     let receipt = app.ingest.submit_item(event).await?;
@@ -174,7 +174,7 @@ pub(crate) async fn get(
     let uuid = decode::uuid(&uuid).ok_or_else(|| {
         ProblemResponse::new(ProblemKind::Malformed, "the path value uuid is not a UUID")
     })?;
-    let read = telemetry::during(Part::Database, app.store.event(uuid));
+    let read = telemetry::measure(Part::Database, app.store.event(uuid));
     let event = read.await.map_err(unreachable)?;
     let event =
         event.ok_or_else(|| ProblemResponse::new(ProblemKind::NotFound, "no such event"))?;

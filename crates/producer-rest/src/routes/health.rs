@@ -59,7 +59,7 @@ pub(crate) async fn livez() -> Json<HealthBody> {
 }
 
 async fn ready(app: &AppState) -> (StatusCode, Json<HealthBody>) {
-    let health = request::during(Part::Database, app.readiness.check()).await;
+    let health = request::measure(Part::Database, app.readiness.check()).await;
     let (code, status, message) = match health.problem() {
         None => (StatusCode::OK, "healthy", HEALTHY),
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", problem),

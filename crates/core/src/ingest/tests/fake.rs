@@ -1,6 +1,6 @@
-//! A store in memory that fails, delays and half-answers on purpose.
+//! A store in memory that fails and delays on purpose.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
@@ -11,33 +11,38 @@ use uuid::Uuid;
 use crate::ingest::{ApplyError, ApplyMode, Ingest, Limits, Verdict, WriteStore, Writer};
 use crate::model::{AttemptId, EntityKey, Event};
 
-/// What the store does with the next batch instead of simply applying it.
-pub(super) enum Trick {
-    /// None: it applies.
+/// What the store does with the next batch.
+pub(super) enum Behavior {
     Apply,
     Fail(ApplyError),
-    /// Loses the connection, and nothing is stored.
+    /// Loses the connection; nothing is stored.
     Lose,
-    /// Commits, and loses the connection before it can say so.
+    /// Commits, and loses the connection before it can answer.
     CommitThenLose,
-    /// Loses the connection; before it is asked again, another process stores the same events.
+    /// Loses the connection; before the next attempt another process stores the same events.
     LoseToAnother,
     Panic,
+    CommitThenPanic,
 }
 
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) log: HashMap<Uuid, (Vec<u64>, AttemptId)>,
-    /// The attempt of the last try.
+    /// The last attempt.
     pub(super) attempt: i32,
     pub(super) versions: HashMap<EntityKey, u64>,
     /// Uuids in the order in which they took effect.
     pub(super) order: Vec<Uuid>,
     pub(super) batches: Vec<usize>,
     /// Batches that would have waited for a lock.
-    pub(super) impatient: usize,
-    pub(super) tricks: Vec<Trick>,
-    pub(super) poison: HashSet<Uuid>,
+    pub(super) waiting_batches: usize,
+    pub(super) behaviors: VecDeque<Behavior>,
+    /// Events that the database refuses.
+    pub(super) refused: HashSet<Uuid>,
+    /// Events that make the writer panic.
+    pub(super) panicking: HashSet<Uuid>,
+    /// Writers made.
+    pub(super) writers: usize,
     pub(super) locked: HashSet<EntityKey>,
 }
 
@@ -62,8 +67,8 @@ impl FakeStore {
         look(&mut self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    pub(super) fn trick(&self, tricks: impl IntoIterator<Item = Trick>) {
-        self.with(|memory| memory.tricks.extend(tricks));
+    pub(super) fn behave(&self, behaviors: impl IntoIterator<Item = Behavior>) {
+        self.with(|memory| memory.behaviors.extend(behaviors));
     }
 
     pub(super) fn start(&self, limits: Limits) -> Ingest {
@@ -74,9 +79,12 @@ impl FakeStore {
 impl Memory {
     fn apply(&mut self, batch: &[Event], mode: ApplyMode) -> Result<Vec<Verdict>, ApplyError> {
         self.batches.push(batch.len());
-        self.impatient += usize::from(mode == ApplyMode::Normal);
-        if batch.iter().any(|event| self.poison.contains(&event.uuid)) {
-            return Err(ApplyError::Refused("poison".into()));
+        self.waiting_batches += usize::from(mode == ApplyMode::Normal);
+        if batch.iter().any(|event| self.refused.contains(&event.uuid)) {
+            return Err(ApplyError::Refused("on purpose".into()));
+        }
+        if batch.iter().any(|event| self.panicking.contains(&event.uuid)) {
+            panic!("on purpose");
         }
         let locked = |event: &Event| event.updates.iter().any(|u| self.locked.contains(&u.key));
         if mode == ApplyMode::Atomic && batch.iter().any(locked) {
@@ -124,24 +132,26 @@ impl Writer for FakeWriter {
         Box::pin(async move {
             self.0.gate.acquire().await.unwrap().forget();
             self.0.with(|memory| {
-                let trick =
-                    if memory.tricks.is_empty() { None } else { Some(memory.tricks.remove(0)) };
                 memory.attempt += 1;
                 let attempt = memory.attempt;
-                match trick {
-                    None | Some(Trick::Apply) => memory.apply(batch, mode),
-                    Some(Trick::Fail(error)) => Err(error),
-                    Some(Trick::CommitThenLose) => {
+                match memory.behaviors.pop_front().unwrap_or(Behavior::Apply) {
+                    Behavior::Apply => memory.apply(batch, mode),
+                    Behavior::Fail(error) => Err(error),
+                    Behavior::CommitThenLose => {
                         memory.apply(batch, mode)?;
                         Err(lost(attempt))
                     }
-                    Some(Trick::Lose) => Err(lost(attempt)),
-                    Some(Trick::LoseToAnother) => {
+                    Behavior::Lose => Err(lost(attempt)),
+                    Behavior::LoseToAnother => {
                         memory.attempt += 1;
                         memory.apply(batch, mode)?;
                         Err(lost(attempt))
                     }
-                    Some(Trick::Panic) => panic!("a defect, on purpose"),
+                    Behavior::Panic => panic!("on purpose"),
+                    Behavior::CommitThenPanic => {
+                        memory.apply(batch, mode)?;
+                        panic!("on purpose")
+                    }
                 }
             })
         })
@@ -150,6 +160,7 @@ impl Writer for FakeWriter {
 
 impl WriteStore for FakeStore {
     fn writer(&self) -> Box<dyn Writer> {
+        self.with(|memory| memory.writers += 1);
         Box::new(FakeWriter(self.clone()))
     }
 

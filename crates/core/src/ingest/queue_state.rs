@@ -1,0 +1,221 @@
+//! What the queue's lock protects: the jobs, and what they weigh.
+
+use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::job::{Job, Load};
+use super::ready_queue::{AlreadyHashed, JobId, ReadyQueue};
+
+/// Updates that one batch holds at most; it grows to what is waiting, never waits to grow.
+pub(super) const BATCH_UPDATES: usize = 512;
+/// Bytes of events that one batch holds at most (a single event may be larger).
+const BATCH_BYTES: usize = 4 << 20;
+/// Jobs that must wait before another writer joins the first: one writer serves single posts best,
+/// a second one helps when the first is behind.
+const SECOND_WRITER_FROM: usize = 256;
+/// A job that waits this long lets another writer in too: the first may be stuck.
+const LONG_WAIT: Duration = Duration::from_millis(200);
+/// Keys found locked that are remembered; past that they are forgotten, and waited for once more.
+const LOCKED_KEYS: usize = 100_000;
+/// How often events whose entity a foreign session holds are tried again.
+const PARKED_RETRY: Duration = Duration::from_millis(50);
+
+type KeySet = HashSet<u64, BuildHasherDefault<AlreadyHashed>>;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) waiting: ReadyQueue<Box<Job>>,
+    /// Jobs that a foreign session's lock stopped, in the order in which they are tried again. Like a
+    /// batch they keep their keys, so that nothing overtakes them.
+    parked: Vec<Job>,
+    pub(super) parked_retry: Option<Instant>,
+    /// `parked_retry` is set since the writers last learned of it.
+    pub(super) retry_changed: bool,
+    /// Keys that a foreign session held when they were last tried: a batch must not wait for its
+    /// lock a second time.
+    locked_keys: KeySet,
+    /// Of everything that is not answered yet.
+    pub(super) load: Load,
+    pub(super) draining: bool,
+    pub(super) closed: bool,
+}
+
+impl State {
+    pub(super) fn push(&mut self, mut job: Box<Job>) -> JobId {
+        let id = self.waiting.next_id();
+        job.meta.id = Some(id);
+        self.load.add(job.meta.load);
+        self.waiting.push(job);
+        id
+    }
+
+    /// Whether writers beside the first can help: jobs are ready, and many wait or one for long.
+    pub(super) fn is_behind(&self) -> bool {
+        let waits_long = || self.waiting.oldest().is_some_and(|job| age(job) > LONG_WAIT);
+        self.waiting.has_ready() && (self.waiting.len() >= SECOND_WRITER_FROM || waits_long())
+    }
+
+    /// How long the job has waited that waits longest.
+    pub(super) fn oldest_age(&self) -> Duration {
+        let waiting = self.waiting.oldest().into_iter().map(|job| &**job);
+        waiting.chain(&self.parked).map(age).max().unwrap_or_default()
+    }
+
+    /// Removes a job that no writer has. One that may be stored stays.
+    pub(super) fn cancel(&mut self, id: JobId) -> Option<Job> {
+        let job = match self.waiting.remove(id) {
+            Some(job) => *job,
+            None => self.unpark(id)?,
+        };
+        // Before the jobs behind it can be taken: of one call they must not be applied in its stead.
+        job.meta.call.iter().for_each(|call| call.fail(job.meta.keys(), false));
+        self.load.subtract(job.meta.load);
+        Some(job)
+    }
+
+    fn unpark(&mut self, id: JobId) -> Option<Job> {
+        let is_it = |job: &Job| job.meta.id == Some(id) && !job.meta.maybe_stored();
+        let job = self.parked.remove(self.parked.iter().position(is_it)?);
+        self.waiting.release(job.meta.keys());
+        Some(job)
+    }
+
+    /// Puts jobs of a batch aside until their locks are free.
+    pub(super) fn park(&mut self, jobs: Vec<Job>) {
+        for job in &jobs {
+            self.waiting.hold(job.meta.keys());
+            self.load.add(job.meta.load);
+        }
+        self.parked.extend(jobs);
+        self.retry_parked();
+    }
+
+    fn retry_parked(&mut self) {
+        self.parked_retry = Some(Instant::now() + PARKED_RETRY);
+        self.retry_changed = true;
+    }
+
+    /// A batch is over: these are its keys and its load.
+    pub(super) fn release(&mut self, keys: &[u64], load: Load) {
+        self.waiting.release(keys);
+        self.load.subtract(load);
+    }
+
+    /// Remembers which keys of a batch were found locked.
+    pub(super) fn note_locked(&mut self, batch: &[u64], locked: &[u64]) {
+        if !self.locked_keys.is_empty() {
+            for key in batch {
+                self.locked_keys.remove(key);
+            }
+        }
+        if self.locked_keys.len() > LOCKED_KEYS {
+            self.locked_keys.clear();
+        }
+        self.locked_keys.extend(locked);
+    }
+
+    /// The parked jobs, if it is time to try them again; an atomic one alone.
+    pub(super) fn take_parked(&mut self) -> Vec<Job> {
+        if self.parked_retry.is_none_or(|at| at > Instant::now()) {
+            return Vec::new();
+        }
+        let mut parked = std::mem::take(&mut self.parked);
+        self.parked = match parked.iter().position(Job::is_atomic) {
+            Some(0) => parked.split_off(1),
+            Some(first_atomic) => parked.split_off(first_atomic),
+            None => Vec::new(),
+        };
+        self.parked_retry = None;
+        if !self.parked.is_empty() {
+            self.retry_parked();
+        }
+        let mut claimed = Vec::with_capacity(parked.len());
+        for job in parked {
+            if job.is_forbidden() {
+                self.refuse(job);
+            } else {
+                claimed.push(job);
+            }
+        }
+        claimed
+    }
+
+    /// The next batch of what waits. What follows a job of the batch may come along, in its order.
+    pub(super) fn take_waiting(&mut self) -> Vec<Job> {
+        let mut batch = Vec::new();
+        let mut parked = Vec::new();
+        let mut forbidden = Vec::new();
+        let mut size = BatchSize::default();
+        let mut picker = self.waiting.pick();
+        while let Some((job, follows)) = picker.next() {
+            if !batch.is_empty() && (job.is_atomic() || !size.has_room(job)) {
+                break;
+            }
+            if is_any_locked(&self.locked_keys, job.meta.keys()) {
+                // Beside a batch with one of its keys it can't be parked: later jobs with that key
+                // may be in the batch already.
+                if follows {
+                    picker.skip_follower();
+                } else {
+                    parked.extend(picker.take_aside().map(|job| *job));
+                }
+                continue;
+            }
+            let Some(job) = picker.take().map(|job| *job) else { break };
+            if job.is_forbidden() {
+                forbidden.push(job);
+                continue;
+            }
+            size.add(&job);
+            let is_atomic = job.is_atomic();
+            batch.push(job);
+            if is_atomic {
+                break;
+            }
+        }
+        drop(picker);
+        if !parked.is_empty() {
+            self.parked.extend(parked);
+            if self.parked_retry.is_none() {
+                self.retry_parked();
+            }
+        }
+        forbidden.into_iter().for_each(|job| self.refuse(job));
+        batch
+    }
+
+    /// A job was taken that its call forbids.
+    fn refuse(&mut self, job: Job) {
+        self.release(job.meta.keys(), job.meta.load);
+        job.refuse_after_failure();
+    }
+}
+
+fn age(job: &Job) -> Duration {
+    job.meta.times().queued_at().elapsed()
+}
+
+fn is_any_locked(locked: &KeySet, keys: &[u64]) -> bool {
+    !locked.is_empty() && keys.iter().any(|key| locked.contains(key))
+}
+
+#[derive(Default)]
+struct BatchSize {
+    updates: usize,
+    bytes: usize,
+}
+
+impl BatchSize {
+    fn has_room(&self, job: &Job) -> bool {
+        self.updates + job.meta.updates <= BATCH_UPDATES
+            && self.bytes + job.meta.load.bytes <= BATCH_BYTES
+    }
+
+    fn add(&mut self, job: &Job) {
+        self.updates += job.meta.updates;
+        self.bytes += job.meta.load.bytes;
+    }
+}
