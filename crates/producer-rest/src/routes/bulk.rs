@@ -117,7 +117,7 @@ async fn ndjson(
     let mut report = app.report(options.listing);
     let (end, ()) = tokio::join!(feed(app, lines, sender), collect(results, &mut report));
     if end == End::Cut {
-        report.summary().cut();
+        report.summary().mark_incomplete();
     }
     if report.summary().total() == 0 {
         return Err(nothing_in_it(end));
