@@ -12,6 +12,7 @@ mod job_handle;
 mod job_times;
 mod limits;
 mod metrics;
+mod parked;
 mod port;
 mod problems;
 mod queue;

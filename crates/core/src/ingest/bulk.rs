@@ -1,4 +1,4 @@
-//! What both APIs tell about a call of many events: the status of an item, and the sum.
+//! What both APIs answer about a call of many events: the status of each item, and a summary.
 
 use crate::json::Violations;
 use crate::model::{CALL_VIOLATIONS, Event, Outcome, Problem, ProblemKind};
@@ -23,7 +23,7 @@ pub fn all_valid(
     if violations.is_empty() { Ok(events) } else { Err(Problem::validation(violations)) }
 }
 
-/// What became of one item, as it is told to the sender.
+/// The status of one item, as the sender gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemStatus {
     /// Stored now.
@@ -34,7 +34,7 @@ pub enum ItemStatus {
     Invalid,
     /// Its uuid is stored with other content.
     Conflict,
-    /// Not stored, through no fault of its own.
+    /// Not stored, for no reason of its own.
     Unavailable,
     /// It may or may not be stored.
     Unknown,
@@ -59,7 +59,7 @@ impl ItemStatus {
         }
     }
 
-    /// The word that REST says; gRPC's enum has the same in capitals.
+    /// The name in REST; gRPC's enum has the same in capitals.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Processed => "processed",
@@ -77,19 +77,19 @@ impl ItemStatus {
     }
 }
 
-/// The sum over the items of a call.
+/// A summary of the items of a call.
 #[derive(Debug, Clone, Default)]
 pub struct BatchSummary {
     processed: u64,
     failed: u64,
     unknown: u64,
-    cut: bool,
-    /// The first item's problem that makes the whole call unavailable, where nothing contradicts.
+    is_incomplete: bool,
+    /// The problem of the first item that was unavailable.
     unavailable: Option<Problem>,
 }
 
 impl BatchSummary {
-    /// Counts one more outcome and says its status.
+    /// Counts one more outcome and returns its status.
     pub fn count(&mut self, outcome: &Outcome) -> ItemStatus {
         let status = ItemStatus::from_outcome(outcome);
         if status.is_stored() {
@@ -107,9 +107,9 @@ impl BatchSummary {
         status
     }
 
-    /// Notes that the sender may have more that was not looked at, so that this is no success.
-    pub fn cut(&mut self) {
-        self.cut = true;
+    /// Notes that the sender may have sent more, which was not read: the call is no success.
+    pub fn mark_incomplete(&mut self) {
+        self.is_incomplete = true;
     }
 
     /// Items stored, now or before.
@@ -122,17 +122,17 @@ impl BatchSummary {
         self.failed
     }
 
-    /// Items looked at: the index of the first one that was not.
+    /// Items read: the index of the first one that was not.
     pub fn total(&self) -> u64 {
         self.processed + self.failed
     }
 
     /// Whether everything that was sent is stored.
     pub fn success(&self) -> bool {
-        self.failed == 0 && !self.cut
+        self.failed == 0 && !self.is_incomplete
     }
 
-    /// The sentence that existing clients read.
+    /// The message that existing clients read.
     pub fn message(&self) -> String {
         if self.success() {
             "All events processed successfully".into()
@@ -160,7 +160,7 @@ mod tests {
         Err(Problem::new(kind, "no"))
     }
 
-    fn sum(outcomes: &[Outcome]) -> BatchSummary {
+    fn summary(outcomes: &[Outcome]) -> BatchSummary {
         let mut summary = BatchSummary::default();
         for outcome in outcomes {
             summary.count(outcome);
@@ -170,15 +170,15 @@ mod tests {
 
     #[test]
     fn a_duplicate_counts_as_processed() {
-        let summary = sum(&[stored(false), stored(true)]);
+        let summary = summary(&[stored(false), stored(true)]);
         assert!(summary.success());
         assert_eq!(summary.processed(), 2);
         assert_eq!(summary.message(), "All events processed successfully");
     }
 
     #[test]
-    fn one_failure_makes_the_message_count() {
-        let summary = sum(&[stored(false), failed(ProblemKind::Malformed)]);
+    fn a_failure_makes_the_message_count() {
+        let summary = summary(&[stored(false), failed(ProblemKind::Malformed)]);
         assert!(!summary.success());
         assert_eq!(summary.message(), "Processed 1 events, 1 failed");
     }
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn unavailable_alone_or_beside_invalid_items_is_a_503() {
         use ProblemKind::{OutcomeUnknown, Overloaded, Unavailable, Validation};
-        let kind = |outcomes: &[Outcome]| sum(outcomes).nothing_stored().map(|p| p.kind);
+        let kind = |outcomes: &[Outcome]| summary(outcomes).nothing_stored().map(|p| p.kind);
         assert_eq!(kind(&[failed(Overloaded), failed(Validation)]), Some(Overloaded));
         assert_eq!(kind(&[failed(Unavailable), failed(OutcomeUnknown)]), None);
         assert_eq!(kind(&[stored(true), failed(Unavailable)]), None);
@@ -194,9 +194,9 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_call_is_no_success() {
-        let mut summary = sum(&[stored(false)]);
-        summary.cut();
+    fn an_incomplete_call_is_no_success() {
+        let mut summary = summary(&[stored(false)]);
+        summary.mark_incomplete();
         assert!(!summary.success());
         assert_eq!(summary.message(), "Processed 1 events, 0 failed");
     }

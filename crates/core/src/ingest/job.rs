@@ -65,7 +65,7 @@ pub(super) struct Job {
 /// What goes along with the work of a job.
 pub(super) struct JobMeta {
     /// Set when it is queued.
-    pub(super) id: Option<JobId>,
+    pub(super) id: JobId,
     pub(super) shared: Arc<JobShared>,
     pub(super) call: Option<Arc<CallState>>,
     /// When a job that waits for a foreign session's lock is given up; an event of a call has its
@@ -73,7 +73,8 @@ pub(super) struct JobMeta {
     pub(super) expires: Option<Instant>,
     /// Attempts that may have stored it: their connection was lost.
     pub(super) unconfirmed_attempts: Vec<AttemptId>,
-    /// Attempts that panicked. They may have stored it, too.
+    /// Attempts that panicked. They may have stored it, too; as their ids are not known, it is a
+    /// duplicate when it is found stored.
     pub(super) panics: u32,
     /// Of the request that brought it, where that is recorded.
     pub(super) span: Option<Box<SpanContext>>,
@@ -107,7 +108,7 @@ impl Job {
         let events = work.events();
         let bytes = events.iter().map(Event::weight).sum();
         let meta = JobMeta {
-            id: None,
+            id: JobId::default(),
             shared: Arc::new(JobShared { keys, times: JobTimes::begin() }),
             call: None,
             expires,

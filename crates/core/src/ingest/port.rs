@@ -20,9 +20,9 @@ pub trait Writer: Send {
     ///
     /// Each event is all or nothing. A uuid that is already in the log, or twice in the batch, takes
     /// effect once. A verdict never depends on what else is in the batch.
-    /// On an error nothing of the batch is stored, but for [`ApplyError::Unknown`]; after that the
-    /// same batch may be applied again, which settles it, because a uuid takes effect once. What the
-    /// earlier try stored is then a [`Verdict::Duplicate`] with its attempt.
+    /// On an error nothing of the batch is stored, except with [`ApplyError::Unknown`]. Then the same
+    /// events may be applied again, which tells the outcome, because a uuid takes effect once: what
+    /// the earlier attempt stored is a [`Verdict::Duplicate`] with that attempt's id.
     fn apply<'a>(
         &'a mut self,
         batch: &'a [Event],
@@ -33,17 +33,17 @@ pub trait Writer: Send {
 /// How a batch is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApplyMode {
-    /// Waits `DATABASE_LOCK_TIMEOUT` for locks. The way of nearly every batch.
+    /// Waits up to `DATABASE_LOCK_TIMEOUT` for locks. Nearly every batch is applied so.
     Normal,
-    /// Waits for no lock: events whose entities others hold get [`Verdict::Locked`]. For batches
-    /// that wait already, and the halves of one that failed.
+    /// Waits for no lock: events whose entities others hold get [`Verdict::Locked`]. For events that
+    /// waited for a lock before, and for the parts of a batch that failed.
     SkipLocked,
     /// All events or none: if one gets another verdict than applied or duplicate, nothing is stored
-    /// (the verdicts still tell what each one would have been). Waits for no lock, like `SkipLocked`.
+    /// (the verdicts are what they would have been). Waits for no lock, like `SkipLocked`.
     Atomic,
 }
 
-/// What became of one event of a batch that was committed.
+/// The result for one event of a batch that was committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Stored; the versions that its updates made, in their order.
@@ -52,12 +52,12 @@ pub enum Verdict {
     Duplicate {
         /// The versions that it made then.
         versions: Vec<u64>,
-        /// The try that stored it.
+        /// The attempt that stored it.
         attempt: AttemptId,
     },
     /// Its uuid is stored with other content.
     Conflict,
-    /// It breaks a rule that only the stored state can tell: a document would grow too large.
+    /// It breaks a rule that depends on the stored state: a document would grow too large.
     Invalid(Violations),
     /// A foreign session holds one of its entities; nothing of it is stored.
     Locked,
@@ -76,22 +76,22 @@ pub enum ApplyError {
     /// The database can't be reached or can't write now. Nothing was stored.
     #[error("database unavailable: {0}")]
     Unavailable(String),
-    /// The connection was lost or went silent when the commit may have been under way.
+    /// The connection was lost or stopped answering when the commit may have been under way.
     #[error("outcome unknown: {reason}")]
     Unknown {
         /// What happened.
         reason: String,
-        /// What the batch has in the log if it was stored.
+        /// The attempt's id, which the batch has in the log if it was stored.
         attempt: AttemptId,
     },
-    /// The database refused the batch (bad data, a lock that only a smaller batch can tell apart).
-    /// Nothing was stored; halves of it may pass.
+    /// The database refused the batch (bad data, or a lock that only a smaller batch can attribute to
+    /// an event). Nothing was stored; parts of it may pass.
     #[error("batch refused: {0}")]
     Refused(String),
 }
 
 impl ApplyError {
-    /// What kind it is, without what happened.
+    /// The kind of error, without its reason.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",

@@ -22,7 +22,7 @@ use super::ready_queue::JobId;
 use crate::model::{Event, Problem};
 
 /// Jobs that a writer has taken. Dropping it releases their keys and their room, also when the
-/// writer panics (then the dropped replies tell the senders).
+/// writer panics (then the senders see that their replies were dropped).
 pub(super) struct Batch {
     pub(super) jobs: Vec<Job>,
     /// These jobs waited for a foreign lock: they must not wait for it again.
@@ -60,9 +60,7 @@ impl Batch {
         let queue = Arc::clone(&self.queue);
         let mut state = queue.lock();
         state.note_locked(&self.keys, locked_keys);
-        if !locked.is_empty() {
-            state.park(locked);
-        }
+        state.park(locked);
         self.release(&queue, state);
     }
 
@@ -300,7 +298,7 @@ impl Queue {
     /// batch under way wake nobody.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let Some((first, others)) = self.writers.split_first() else { return };
-        if std::mem::take(&mut state.retry_changed) {
+        if std::mem::take(&mut state.has_new_parked) {
             drop(state);
             return self.wake_all();
         }
@@ -334,7 +332,7 @@ impl Queue {
         if batch.is_none() {
             slot.is_idle.store(true, Ordering::Release);
         }
-        let (retry, is_released) = (state.parked_retry, state.load.events < events_before);
+        let (retry, is_released) = (state.parked.retry_at(), state.load.events < events_before);
         self.wake(state);
         if is_released {
             self.released.notify_waiters();

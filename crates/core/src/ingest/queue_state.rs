@@ -1,12 +1,11 @@
-//! What the queue's lock protects: the jobs, and what they weigh.
+//! What the queue's lock protects: the jobs, and the room that they take up.
 
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::job::{Job, Load};
+use super::parked::Parked;
 use super::ready_queue::{AlreadyHashed, JobId, ReadyQueue};
 
 /// Updates that one batch holds at most; it grows to what is waiting, never waits to grow.
@@ -20,20 +19,15 @@ const SECOND_WRITER_FROM: usize = 256;
 const LONG_WAIT: Duration = Duration::from_millis(200);
 /// Keys found locked that are remembered; past that they are forgotten, and waited for once more.
 const LOCKED_KEYS: usize = 100_000;
-/// How often events whose entity a foreign session holds are tried again.
-const PARKED_RETRY: Duration = Duration::from_millis(50);
 
 type KeySet = HashSet<u64, BuildHasherDefault<AlreadyHashed>>;
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) waiting: ReadyQueue<Box<Job>>,
-    /// Jobs that a foreign session's lock stopped, in the order in which they are tried again. Like a
-    /// batch they keep their keys, so that nothing overtakes them.
-    parked: Vec<Job>,
-    pub(super) parked_retry: Option<Instant>,
-    /// `parked_retry` is set since the writers last learned of it.
-    pub(super) retry_changed: bool,
+    pub(super) parked: Parked,
+    /// Jobs were parked, which idle writers don't know yet.
+    pub(super) has_new_parked: bool,
     /// Keys that a foreign session held when they were last tried: a batch must not wait for its
     /// lock a second time.
     locked_keys: KeySet,
@@ -46,7 +40,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn push(&mut self, mut job: Box<Job>) -> JobId {
         let id = self.waiting.next_id();
-        job.meta.id = Some(id);
+        job.meta.id = id;
         self.load.add(job.meta.load);
         self.waiting.push(job);
         id
@@ -61,14 +55,17 @@ impl State {
     /// How long the job has waited that waits longest.
     pub(super) fn oldest_age(&self) -> Duration {
         let waiting = self.waiting.oldest().into_iter().map(|job| &**job);
-        waiting.chain(&self.parked).map(age).max().unwrap_or_default()
+        waiting.chain(self.parked.oldest()).map(age).max().unwrap_or_default()
     }
 
     /// Removes a job that no writer has. One that may be stored stays.
     pub(super) fn cancel(&mut self, id: JobId) -> Option<Job> {
-        let job = match self.waiting.remove(id) {
-            Some(job) => *job,
-            None => self.unpark(id)?,
+        let job = if let Some(job) = self.waiting.remove(id) {
+            *job
+        } else {
+            let job = self.parked.remove(id)?;
+            self.waiting.release(job.meta.keys());
+            job
         };
         // Before the jobs behind it can be taken: of one call they must not be applied in its stead.
         job.meta.call.iter().for_each(|call| call.fail(job.meta.keys(), false));
@@ -76,26 +73,14 @@ impl State {
         Some(job)
     }
 
-    fn unpark(&mut self, id: JobId) -> Option<Job> {
-        let is_it = |job: &Job| job.meta.id == Some(id) && !job.meta.maybe_stored();
-        let job = self.parked.remove(self.parked.iter().position(is_it)?);
-        self.waiting.release(job.meta.keys());
-        Some(job)
-    }
-
-    /// Puts jobs of a batch aside until their locks are free.
+    /// Parks jobs of a batch that is not released yet.
     pub(super) fn park(&mut self, jobs: Vec<Job>) {
-        for job in &jobs {
+        for job in jobs {
             self.waiting.hold(job.meta.keys());
             self.load.add(job.meta.load);
+            self.parked.push(job);
+            self.has_new_parked = true;
         }
-        self.parked.extend(jobs);
-        self.retry_parked();
-    }
-
-    fn retry_parked(&mut self) {
-        self.parked_retry = Some(Instant::now() + PARKED_RETRY);
-        self.retry_changed = true;
     }
 
     /// A batch is over: these are its keys and its load.
@@ -117,36 +102,17 @@ impl State {
         self.locked_keys.extend(locked);
     }
 
-    /// The parked jobs, if it is time to try them again; an atomic one alone.
+    /// A batch of parked jobs, if it is time to try them again.
     pub(super) fn take_parked(&mut self) -> Vec<Job> {
-        if self.parked_retry.is_none_or(|at| at > Instant::now()) {
-            return Vec::new();
-        }
-        let mut parked = std::mem::take(&mut self.parked);
-        self.parked = match parked.iter().position(Job::is_atomic) {
-            Some(0) => parked.split_off(1),
-            Some(first_atomic) => parked.split_off(first_atomic),
-            None => Vec::new(),
-        };
-        self.parked_retry = None;
-        if !self.parked.is_empty() {
-            self.retry_parked();
-        }
-        let mut claimed = Vec::with_capacity(parked.len());
-        for job in parked {
-            if job.is_forbidden() {
-                self.refuse(job);
-            } else {
-                claimed.push(job);
-            }
-        }
-        claimed
+        let (forbidden, batch): (Vec<_>, _) =
+            self.parked.take_due().into_iter().partition(Job::is_forbidden);
+        forbidden.into_iter().for_each(|job| self.refuse(job));
+        batch
     }
 
     /// The next batch of what waits. What follows a job of the batch may come along, in its order.
     pub(super) fn take_waiting(&mut self) -> Vec<Job> {
         let mut batch = Vec::new();
-        let mut parked = Vec::new();
         let mut forbidden = Vec::new();
         let mut size = BatchSize::default();
         let mut picker = self.waiting.pick();
@@ -159,8 +125,9 @@ impl State {
                 // may be in the batch already.
                 if follows {
                     picker.skip_follower();
-                } else {
-                    parked.extend(picker.take_aside().map(|job| *job));
+                } else if let Some(job) = picker.take_aside() {
+                    self.parked.push(*job);
+                    self.has_new_parked = true;
                 }
                 continue;
             }
@@ -177,12 +144,6 @@ impl State {
             }
         }
         drop(picker);
-        if !parked.is_empty() {
-            self.parked.extend(parked);
-            if self.parked_retry.is_none() {
-                self.retry_parked();
-            }
-        }
         forbidden.into_iter().for_each(|job| self.refuse(job));
         batch
     }

@@ -12,7 +12,7 @@ pub(super) trait Keyed {
 }
 
 /// Names a job of one [`ReadyQueue`]; later jobs have greater ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct JobId(u64);
 
 /// For keys that are hashes already.

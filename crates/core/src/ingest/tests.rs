@@ -507,3 +507,23 @@ async fn many_items_come_back_in_their_order_the_bad_ones_in_between() {
         assert_eq!(outcome.is_err(), i % 3 == 0);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn parked_events_and_arrays_do_not_keep_each_other_waiting() {
+    for (freed, stays) in [("event", "array"), ("array", "event")] {
+        let store = FakeStore::new();
+        store.with(|memory| memory.locked.extend([key("event"), key("array")]));
+        store.open_gate();
+        let ingest = store.start(limits());
+        let event = submit(&ingest, event_on(&["event"]));
+        let array = tokio::spawn({
+            let ingest = ingest.clone();
+            async move { ingest.submit_atomic(vec![event_on(&["array"]), event_on(&["b"])]).await }
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        store.with(|memory| memory.locked.remove(&key(freed)));
+        tokio::time::sleep(Duration::from_millis(110)).await;
+        assert_eq!(event.is_finished(), freed == "event", "{stays} stays locked");
+        assert_eq!(array.is_finished(), freed == "array", "{stays} stays locked");
+    }
+}

@@ -8,7 +8,7 @@ mod parts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use attempts::{Attempts, Failure};
+use attempts::{Attempts, BatchError};
 use outcomes::{OwnCommits, all_or_none, new_updates, outcome, panic_problem};
 use parts::{MAX_PANICS, apply_in_parts};
 use tokio::runtime::Handle;
@@ -117,11 +117,11 @@ impl WriterTask {
         &mut self,
         events: &[Event],
         meta: &mut JobMeta,
-    ) -> Result<Vec<Verdict>, Failure> {
+    ) -> Result<Vec<Verdict>, BatchError> {
         loop {
             let applied = self.attempts.apply(events, ApplyMode::Atomic).await;
             meta.unconfirmed_attempts.extend(applied.unconfirmed);
-            if let Err(Failure::Panicked) = applied.result {
+            if let Err(BatchError::Panicked) = applied.result {
                 meta.panics += 1;
                 if meta.panics < MAX_PANICS {
                     continue;
@@ -160,19 +160,19 @@ fn unpack(batch: Vec<Job>) -> Unpacked {
 
 fn atomic_answer(
     events: Vec<Event>,
-    result: Result<Vec<Verdict>, Failure>,
+    result: Result<Vec<Verdict>, BatchError>,
     meta: &JobMeta,
 ) -> Result<Vec<Receipt>, Problem> {
     match result {
         Ok(verdicts) if verdicts.contains(&Verdict::Locked) => Err(meta.refusal(too_old())),
         Ok(verdicts) => all_or_none(events, verdicts, &meta.unconfirmed_attempts),
-        Err(Failure::Unavailable) => Err(meta.refusal(unavailable())),
-        Err(Failure::Unknown) => Err(outcome_unknown()),
-        Err(Failure::Refused(reason)) => {
+        Err(BatchError::Unavailable) => Err(meta.refusal(unavailable())),
+        Err(BatchError::Unknown) => Err(outcome_unknown()),
+        Err(BatchError::Refused(reason)) => {
             error!(reason, "the database refuses an atomic array");
             Err(meta.refusal(internal()))
         }
-        Err(Failure::Panicked) => {
+        Err(BatchError::Panicked) => {
             error!("an atomic array makes the writer panic");
             Err(panic_problem(meta))
         }

@@ -122,7 +122,7 @@ async fn ndjson(
     let mut report = app.report(options.results);
     let (end, ()) = tokio::join!(send(app, lines, sender), collect(results, &mut report));
     if end == End::Cut {
-        report.summary().cut();
+        report.summary().mark_incomplete();
     }
     if report.summary().total() == 0 {
         return Err(no_items(end));

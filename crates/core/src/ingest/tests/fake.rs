@@ -43,6 +43,8 @@ pub(super) struct Memory {
     pub(super) panicking: HashSet<Uuid>,
     /// Writers made.
     pub(super) writers: usize,
+    /// So many of the next ones can't be made: that panics.
+    pub(super) panicking_writers: usize,
     pub(super) locked: HashSet<EntityKey>,
 }
 
@@ -160,7 +162,13 @@ impl Writer for FakeWriter {
 
 impl WriteStore for FakeStore {
     fn writer(&self) -> Box<dyn Writer> {
-        self.with(|memory| memory.writers += 1);
+        self.with(|memory| {
+            memory.writers += 1;
+            if memory.panicking_writers > 0 {
+                memory.panicking_writers -= 1;
+                panic!("on purpose");
+            }
+        });
         Box::new(FakeWriter(self.clone()))
     }
 

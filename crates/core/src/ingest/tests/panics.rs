@@ -131,3 +131,17 @@ async fn a_batch_that_always_panics_is_answered_in_time() {
     }
     assert!(sent.elapsed() <= Duration::from_millis(3100), "{:?}", sent.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_task_that_ends_by_a_panic_is_started_again() {
+    let store = FakeStore::new();
+    store.with(|memory| memory.panicking_writers = 2);
+    store.open_gate();
+    let ingest = store.start(limits());
+    assert_eq!(version(&ingest.submit(event_on(&["a"])).await), 1);
+    store.behave([Behavior::Panic]);
+    store.with(|memory| memory.panicking_writers = 1);
+    let outcome = ingest.submit(event_on(&["a"])).await;
+    assert_eq!(kind(&outcome), Some(ProblemKind::OutcomeUnknown), "its batch is lost");
+    assert_eq!(version(&ingest.submit(event_on(&["a"])).await), 2);
+}

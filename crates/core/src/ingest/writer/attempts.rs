@@ -20,7 +20,7 @@ const RESOLVE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why events were not applied.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum BatchError {
     /// Nothing of these attempts is stored.
     Unavailable,
     /// Nothing of the last attempt is stored; a part of the events may pass.
@@ -33,7 +33,7 @@ pub(super) enum Failure {
 
 /// What attempts to apply some events came to.
 pub(super) struct Applied {
-    pub(super) result: Result<Vec<Verdict>, Failure>,
+    pub(super) result: Result<Vec<Verdict>, BatchError>,
     /// Attempts whose connection was lost: they may have stored the events.
     pub(super) unconfirmed: Vec<AttemptId>,
 }
@@ -70,11 +70,13 @@ impl Attempts {
         let mut unconfirmed = Vec::new();
         let result = match self.measured(events, mode).await {
             Ok(verdicts) => Ok(verdicts),
-            Err(AttemptError::Panicked) => Err(Failure::Panicked),
-            Err(AttemptError::Apply(ApplyError::Refused(reason))) => Err(Failure::Refused(reason)),
+            Err(AttemptError::Panicked) => Err(BatchError::Panicked),
+            Err(AttemptError::Apply(ApplyError::Refused(reason))) => {
+                Err(BatchError::Refused(reason))
+            }
             Err(AttemptError::Apply(ApplyError::Unavailable(reason))) => {
                 warn!(events = events.len(), reason, "database unavailable, events are refused");
-                Err(Failure::Unavailable)
+                Err(BatchError::Unavailable)
             }
             Err(AttemptError::Apply(ApplyError::Unknown { reason, attempt })) => {
                 warn!(events = events.len(), reason, "outcome of a batch unknown, applying again");
@@ -127,16 +129,16 @@ impl Attempts {
         mode: ApplyMode,
         deadline: Instant,
         unconfirmed: &mut Vec<AttemptId>,
-    ) -> Result<Vec<Verdict>, Failure> {
+    ) -> Result<Vec<Verdict>, BatchError> {
         let mode = if mode == ApplyMode::Atomic { mode } else { ApplyMode::SkipLocked };
         while Instant::now() + RESOLVE_PAUSE < deadline {
             sleep(RESOLVE_PAUSE).await;
             self.metrics().retries_unknown.inc();
             match timeout_at(deadline, self.attempt(events, mode)).await {
                 Ok(Ok(verdicts)) => return Ok(verdicts),
-                Ok(Err(AttemptError::Panicked)) => return Err(Failure::Panicked),
+                Ok(Err(AttemptError::Panicked)) => return Err(BatchError::Panicked),
                 Ok(Err(AttemptError::Apply(error))) => match error {
-                    ApplyError::Refused(reason) => return Err(Failure::Refused(reason)),
+                    ApplyError::Refused(reason) => return Err(BatchError::Refused(reason)),
                     ApplyError::Unknown { attempt, .. } => unconfirmed.push(attempt),
                     ApplyError::Unavailable(_) => {}
                 },
@@ -144,7 +146,7 @@ impl Attempts {
             }
         }
         error!(events = events.len(), "the outcome of a batch stays unknown");
-        Err(Failure::Unknown)
+        Err(BatchError::Unknown)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error};
 
-use super::attempts::{Attempts, Failure};
+use super::attempts::{Attempts, BatchError};
 use crate::ingest::job::JobMeta;
 use crate::ingest::port::{ApplyMode, Verdict};
 use crate::model::Event;
@@ -103,10 +103,10 @@ impl Parts<'_> {
         }
         match applied.result {
             Ok(verdicts) => self.push_verdicts(verdicts),
-            Err(Failure::Refused(reason)) => self.split_refused(part, &reason),
-            Err(Failure::Panicked) => return self.split_panicked(part),
-            Err(Failure::Unavailable) => return ControlFlow::Break(()),
-            Err(Failure::Unknown) => {
+            Err(BatchError::Refused(reason)) => self.split_refused(part, &reason),
+            Err(BatchError::Panicked) => return self.split_panicked(part),
+            Err(BatchError::Unavailable) => return ControlFlow::Break(()),
+            Err(BatchError::Unknown) => {
                 self.results.extend(part.map(|_| EventResult::Unknown));
                 return ControlFlow::Break(());
             }
