@@ -116,7 +116,7 @@ impl Ingest {
     ///
     /// # Errors
     /// `Validation` with the broken rules of all items, or as [`Ingest::submit_atomic`].
-    pub async fn submit_all(
+    pub async fn submit_items_atomic(
         &self,
         items: Vec<Result<Event, Problem>>,
     ) -> Result<Vec<Outcome>, Problem> {
@@ -134,7 +134,7 @@ impl Ingest {
     ///
     /// # Errors
     /// As [`Ingest::open_call`]: nothing was stored.
-    pub async fn submit_each(
+    pub async fn submit_items(
         &self,
         items: Vec<Result<Event, Problem>>,
     ) -> Result<Vec<Outcome>, Problem> {
@@ -161,7 +161,7 @@ impl Ingest {
     /// # Errors
     /// `Overloaded` when the queue is full, `Unavailable` when draining: nothing was read yet.
     pub fn open_call(&self) -> Result<(CallSender, CallResults), Problem> {
-        self.queue.admits_calls()?;
+        self.queue.check_admits_call()?;
         Ok(call::open(Arc::clone(&self.queue)))
     }
 
@@ -181,7 +181,7 @@ impl Ingest {
     }
 
     /// Waits until everything that was taken in is answered, then stops the writers.
-    pub async fn finished(&self) {
+    pub async fn close_when_empty(&self) {
         self.queue.close_when_empty().await;
     }
 

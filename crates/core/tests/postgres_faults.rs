@@ -1,4 +1,4 @@
-//! What foreign sessions and a failing server do to the PostgreSQL adapter.
+//! What other sessions and a failing server do to the PostgreSQL adapter.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;

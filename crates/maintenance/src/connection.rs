@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a session of ours is set up.
 const SESSION: [(&str, &str); 8] = [
-    pooler::MARK,
+    pooler::PROBE_OPTION,
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
@@ -83,7 +83,7 @@ pub(crate) async fn connect_postgres(
     })?;
     version::check(connection.server_version_num()).map_err(MaintenanceError::Refused)?;
     if pooler == Pooler::None {
-        pooler::options_arrive(&mut connection).await?.map_err(MaintenanceError::Refused)?;
+        pooler::check_options(&mut connection).await?.map_err(MaintenanceError::Refused)?;
     }
     Ok(connection)
 }

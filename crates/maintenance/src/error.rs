@@ -16,7 +16,7 @@ pub enum MaintenanceError {
     #[error("another session holds a lock: {0}")]
     Locked(String),
     /// A statement failed.
-    #[error("the database says: {0}")]
+    #[error("a statement failed: {0}")]
     Statement(String),
 }
 
@@ -47,8 +47,8 @@ impl From<sqlx::Error> for MaintenanceError {
 }
 
 impl MaintenanceError {
-    /// Whether the same may go well later.
-    pub fn may_pass(&self) -> bool {
+    /// Whether a retry may succeed.
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Contended(_) | Self::Locked(_))
     }
 }

@@ -142,7 +142,7 @@ impl Connection {
     }
 
     /// One entity and the fold of its log, from the same snapshot.
-    pub(crate) async fn both(
+    pub(crate) async fn entity_and_fold(
         &mut self,
         key: &EntityKey,
         access: Access,

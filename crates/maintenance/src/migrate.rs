@@ -33,8 +33,9 @@ const SET_BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 1000";
 
 /// Until the connection ends. sqlx takes a lock of its own too, which it releases before a surrounding
 /// transaction commits.
-const TAKE_TURNS: &str = "SELECT pg_advisory_lock(8101259051807302003)";
-const TAKE_TURNS_FOR_TRANSACTION: &str = "SELECT pg_advisory_xact_lock(8101259051807302003)";
+const TAKE_MIGRATION_LOCK: &str = "SELECT pg_advisory_lock(8101259051807302003)";
+const TAKE_MIGRATION_LOCK_FOR_TRANSACTION: &str =
+    "SELECT pg_advisory_xact_lock(8101259051807302003)";
 
 /// One step of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,7 +190,7 @@ async fn migrate_postgres(
     connection.execute(SET_LOCK_TIMEOUT).await?;
     let pid = backend_pid(&mut connection).await?;
     let work = async {
-        connection.execute(TAKE_TURNS).await?;
+        connection.execute(TAKE_MIGRATION_LOCK).await?;
         match direction {
             Direction::Up => statements::up(&mut connection, &postgres()).await?,
             Direction::DownTo(target) => {
@@ -202,7 +203,7 @@ async fn migrate_postgres(
     Ok(connection.close().await?)
 }
 
-/// All steps in one transaction: behind a pooler a session of the server is ours for no longer.
+/// All steps in one transaction: behind a pooler a server session lasts for one transaction only.
 async fn migrate_pooled(
     database: &Database,
     mut connection: PgConnection,
@@ -212,7 +213,7 @@ async fn migrate_pooled(
     transaction.execute(SET_LOCK_TIMEOUT_FOR_TRANSACTION).await?;
     let pid = backend_pid(&mut transaction).await?;
     let work = async {
-        transaction.execute(TAKE_TURNS_FOR_TRANSACTION).await?;
+        transaction.execute(TAKE_MIGRATION_LOCK_FOR_TRANSACTION).await?;
         match direction {
             Direction::Up => statements::up(&mut transaction, &postgres()).await?,
             Direction::DownTo(target) => {
@@ -233,7 +234,7 @@ async fn migrate_sqlite(
     direction: Direction,
 ) -> Result<(), MaintenanceError> {
     connection.execute(SET_BUSY_TIMEOUT).await?;
-    // sqlx has no lock for SQLite; one transaction around all steps is one
+    // sqlx has no lock for SQLite; a transaction around all steps serves as the lock
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     match direction {
         Direction::Up => sqlite().run(&mut *transaction).await?,
@@ -287,14 +288,14 @@ where
 }
 
 fn postgres() -> Migrator {
-    ours(sqlx::migrate!("../../migrations/postgres"))
+    with_our_table(sqlx::migrate!("../../migrations/postgres"))
 }
 
 fn sqlite() -> Migrator {
-    ours(sqlx::migrate!("../../migrations/sqlite"))
+    with_our_table(sqlx::migrate!("../../migrations/sqlite"))
 }
 
-fn ours(mut migrator: Migrator) -> Migrator {
+fn with_our_table(mut migrator: Migrator) -> Migrator {
     migrator.dangerous_set_table_name(TABLE);
     migrator.set_ignore_missing(true);
     migrator

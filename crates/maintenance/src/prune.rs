@@ -77,7 +77,7 @@ pub async fn prune(
         summary: Summary::default(),
         checkpointed: HashSet::new(),
     };
-    run.connection.disable_automatic_checkpoints().await?;
+    run.connection.disable_wal_autocheckpoint().await?;
     progress(Progress::Total(run.connection.count("SELECT count(*) FROM entities").await?));
     let (mut entities, mut last) = (0, before_all());
     loop {
@@ -98,7 +98,7 @@ async fn pause_after(work: Duration) {
 
 struct Run {
     connection: Connection,
-    /// Of an SQLite file.
+    /// The write lock of an SQLite file.
     write_lock: Option<WriteLock>,
     before: Timestamp,
     summary: Summary,
@@ -119,7 +119,7 @@ impl Run {
         while !due.is_empty() {
             let started = Instant::now();
             let step = self.step(due).await?;
-            self.connection.checkpoint_wal().await?;
+            self.connection.wal_checkpoint().await?;
             self.count(&step, progress);
             due = step.unfinished;
             pause_after(started.elapsed()).await;

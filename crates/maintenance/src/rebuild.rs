@@ -71,7 +71,7 @@ async fn compare_again(
     let name = format!("{} {}", key.entity_type(), key.entity_id());
     loop {
         connection.begin(access).await?;
-        let (stored, fold) = connection.both(key, access).await?;
+        let (stored, fold) = connection.entity_and_fold(key, access).await?;
         let (what, explained) = match (&stored, fold.version, &fold.broken) {
             (None, 0, _) => return connection.rollback().await,
             (Some(_), 0, _) => ("it is stored without a log".into(), false),

@@ -20,12 +20,14 @@ use tonic::{Code, Status};
 
 use crate::body::{BodyLimits, BufferLease, Encoding, MessageBody};
 use crate::request_id::RequestId;
-use crate::{count, status};
+use crate::{request_metrics, status};
 
 /// Methods whose request is a stream; all others take one message.
 const STREAMS: [&str; 2] = ["/StreamEvents", "/ServerReflectionInfo"];
-/// Methods that `MAX_CONCURRENT_REQUESTS` limits.
-const LIMITED: [&str; 4] = ["/ProcessEvent", "/ProcessEvents", "/GetEntity", "/GetEvent"];
+/// Methods that `MAX_CONCURRENT_REQUESTS` does not limit: streams, which have limits of their own, and
+/// what must be answered under load. A new rpc is limited.
+const UNLIMITED: [&str; 5] =
+    ["/StreamEvents", "/HealthCheck", "/Check", "/Watch", "/ServerReflectionInfo"];
 
 /// The services (health, reflection) whose code comes from libraries. Their codec reports messages
 /// that can't be decoded as `INTERNAL`, which no handler of theirs returns.
@@ -69,14 +71,14 @@ pub(crate) async fn admit(
         Err(refusal) => *refusal,
     };
     response.headers_mut().insert(id_header::HEADER, id.0);
-    count::count_at_end(response, in_flight)
+    request_metrics::count_at_end(response, in_flight)
 }
 
 impl Admission {
     /// Counts a call towards `MAX_CONCURRENT_REQUESTS` until the lease is dropped; `None` where its
     /// method isn't limited.
     fn acquire_slot(&self, path: &str, id: &RequestId) -> Result<Option<Lease>, Box<Response>> {
-        if !LIMITED.iter().any(|method| path.ends_with(method)) {
+        if UNLIMITED.iter().any(|method| path.ends_with(method)) {
             return Ok(None);
         }
         self.request_slots.acquire_one().map(Some).ok_or_else(|| {

@@ -6,15 +6,15 @@ mod args;
 mod body;
 mod call;
 mod convert;
-mod count;
-mod paths;
-mod pending;
+mod field_paths;
 pub mod proto;
 mod request_id;
+mod request_metrics;
 mod router;
 mod services;
 mod status;
 mod stream;
+mod violation_budget;
 mod wire;
 
 use std::net::SocketAddr;

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::pb::bad_request::FieldViolation;
 use tonic_types::pb::{BadRequest, ErrorInfo, RetryInfo, Status as RichStatus};
 
-use crate::paths::FieldPaths;
+use crate::field_paths::FieldPaths;
 use crate::request_id::RequestId;
 
 /// Message and details as sent, percent- and base64-encoded: `grpcio` gives up at 8 KiB of
@@ -36,7 +36,7 @@ pub(crate) fn from_event_problem(
 ) -> Status {
     if problem.kind == ProblemKind::Internal {
         let event = problem.event_id.map(tracing::field::display);
-        tracing::error!(event, detail = %problem.detail, "internal error answered");
+        tracing::error!(event, detail = %problem.detail, "answered with an internal error");
     }
     with_paths(problem, request, paths)
 }
@@ -62,7 +62,7 @@ pub(crate) fn with_details(status: &Status, request: &RequestId) -> Status {
     }
     let (code, reason) = match status.code() {
         Code::Internal => {
-            tracing::error!(detail = status.message(), "internal error answered");
+            tracing::error!(detail = status.message(), "answered with an internal error");
             return internal(request);
         }
         Code::InvalidArgument => (Code::InvalidArgument, "MALFORMED"),

@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use crate::pending::PendingViolations;
 use crate::proto::v1;
 use crate::request_id::RequestId;
+use crate::violation_budget::PendingViolations;
 use crate::wire::event::EventMessage;
 use crate::{convert, status};
 

@@ -26,7 +26,7 @@ pub(crate) enum Line {
 /// Splits a [`DecodedBody`] into lines.
 pub(crate) struct Lines {
     body: DecodedBody,
-    /// Of the bytes of `partial`.
+    /// Covers the bytes of `partial`.
     lease: Lease,
     max_line: usize,
     budget_timeout: Duration,

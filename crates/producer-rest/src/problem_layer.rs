@@ -125,7 +125,7 @@ fn write(problem: &Problem, id: &HeaderValue, is_head: bool, response: &mut Resp
     let is_logged = response.extensions_mut().remove::<AlreadyLogged>().is_some();
     if problem.kind == ProblemKind::Internal && !is_logged {
         let event = problem.event_id.map(tracing::field::display);
-        tracing::error!(event, detail = %problem.detail, "internal error answered");
+        tracing::error!(event, detail = %problem.detail, "answered with an internal error");
     }
     let body = serde_json::to_vec(&ProblemBody::new(problem, id)).unwrap_or_default();
     *response.status_mut() = status_code(problem.kind);

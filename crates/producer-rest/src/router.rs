@@ -17,11 +17,11 @@ use utoipa_axum::routes;
 
 use crate::accept::AcceptJsonLayer;
 use crate::args::{Origins, RestArgs};
-use crate::count::CountLayer;
 use crate::problem::{AlreadyLogged, INTERNAL, ProblemResponse};
 use crate::problem_layer::ProblemLayer;
+use crate::request_metrics::CountLayer;
 use crate::state::AppState;
-use crate::{docs, routes};
+use crate::{openapi, routes};
 
 /// Answers below this size are not worth compressing.
 const COMPRESS_ABOVE_BYTES: u64 = 1024;
@@ -39,7 +39,7 @@ pub fn app(app: App<RestArgs>) -> impl HttpService {
 fn router(app: App<RestArgs>) -> Router {
     let requests = app.metrics.requests().clone();
     let state = AppState::new(app);
-    let (api, mut document) = OpenApiRouter::with_openapi(docs::document())
+    let (api, mut document) = OpenApiRouter::with_openapi(openapi::document())
         .routes(routes!(routes::events::post))
         .routes(routes!(routes::bulk::post))
         .routes(routes!(routes::events::get))
@@ -55,7 +55,7 @@ fn router(app: App<RestArgs>) -> Router {
     let count = CountLayer::new(&document, &requests);
     api.layer(AcceptJsonLayer)
         .merge(metrics)
-        .merge(docs::pages(document))
+        .merge(openapi::pages(document))
         .fallback(|| async { ProblemResponse::new(ProblemKind::NotFound, "no such route") })
         .layer(
             ServiceBuilder::new()

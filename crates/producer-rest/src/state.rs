@@ -9,8 +9,8 @@ use producer_server::budget::{self, Lease};
 
 use crate::args::RestArgs;
 use crate::body::BodyLimits;
+use crate::bulk_report::{Report, ResultsFilter};
 use crate::problem::ProblemResponse;
-use crate::report::{Report, ResultsFilter};
 
 /// The state of the router. Cheap to clone.
 #[derive(Clone)]

@@ -33,7 +33,7 @@ pub struct App<A> {
     pub metrics: ServiceMetrics,
     /// Whether events can be accepted.
     pub readiness: Readiness,
-    /// Cancelled when the service has to stop: not ready at once, no new work.
+    /// Cancelled when the service has to stop: readiness fails immediately, no new work is taken.
     pub shutdown: CancellationToken,
 }
 

@@ -96,7 +96,7 @@ struct Observed {
 }
 
 impl Readiness {
-    /// Of a service on `store`. A database that takes longer than `timeout` is not ready.
+    /// The readiness of a service on `store`. A database that takes longer than `timeout` is not ready.
     pub fn new(
         store: &Arc<dyn Store>,
         ingest: &Ingest,

@@ -84,7 +84,7 @@ pub struct Settings {
     /// Requests in flight at most, without gRPC streams and health checks; more are refused at once
     #[arg(long, env = "MAX_CONCURRENT_REQUESTS", default_value = "12000", value_parser = count, value_name = "N")]
     pub max_concurrent_requests: usize,
-    /// How long a client may take to the first byte, its TLS handshake included, and for the head of each request
+    /// Time until a new connection's first byte, its TLS handshake included, and for the head of each request
     #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
     pub header_timeout: Duration,
     /// How long a connection may idle between two requests; longer than its clients keep it
@@ -96,7 +96,7 @@ pub struct Settings {
     /// Bytes of all requests read and not yet queued
     #[arg(long, env = "BODY_BUFFER_BYTES", default_value = "64MiB", value_parser = size, value_name = "SIZE")]
     pub body_buffer_bytes: usize,
-    /// From the whole request to its answer; in bulk and streams the time without progress
+    /// Time from the end of a request to its answer; in bulk and streams the time without progress
     #[arg(long, env = "REQUEST_TIMEOUT", default_value = "3s", value_parser = duration, value_name = "DURATION")]
     pub request_timeout: Duration,
     /// Events that may wait for a writer
@@ -111,7 +111,7 @@ pub struct Settings {
     /// Port for /metrics, the pool's figures and CPU profiles; unset: none, and /metrics is on the REST port
     #[arg(long, env = "ADMIN_PORT", value_parser = port, value_name = "PORT")]
     pub admin_port: Option<u16>,
-    /// Address that ADMIN_PORT listens on; nobody is asked who they are, so widen it with care
+    /// Address that ADMIN_PORT listens on; there is no authentication, so widen it with care
     #[arg(long, env = "ADMIN_BIND_ADDRESS", default_value = "127.0.0.1", value_parser = ip, value_name = "IP")]
     pub admin_bind_address: IpAddr,
     /// How long a stop may take to answer what is in flight

@@ -142,7 +142,7 @@ impl BatchSummary {
     }
 
     /// The problem to answer instead, where some were unavailable and nothing is stored or unknown.
-    pub fn nothing_stored(&self) -> Option<&Problem> {
+    pub fn problem_if_nothing_stored(&self) -> Option<&Problem> {
         self.unavailable.as_ref().filter(|_| self.processed == 0 && self.unknown == 0)
     }
 }
@@ -186,7 +186,8 @@ mod tests {
     #[test]
     fn unavailable_alone_or_beside_invalid_items_is_a_503() {
         use ProblemKind::{OutcomeUnknown, Overloaded, Unavailable, Validation};
-        let kind = |outcomes: &[Outcome]| summary(outcomes).nothing_stored().map(|p| p.kind);
+        let kind =
+            |outcomes: &[Outcome]| summary(outcomes).problem_if_nothing_stored().map(|p| p.kind);
         assert_eq!(kind(&[failed(Overloaded), failed(Validation)]), Some(Overloaded));
         assert_eq!(kind(&[failed(Unavailable), failed(OutcomeUnknown)]), None);
         assert_eq!(kind(&[stored(true), failed(Unavailable)]), None);

@@ -16,7 +16,7 @@ pub(super) struct CallState {
     failed: Mutex<Failed>,
     /// When a writer last gave an outcome.
     progress: Mutex<Instant>,
-    /// Of the request that opened the call, where that is recorded.
+    /// The span of the request that opened the call, where that is recorded.
     span: Option<Box<SpanContext>>,
 }
 

@@ -68,15 +68,15 @@ pub(super) struct JobMeta {
     pub(super) id: JobId,
     pub(super) shared: Arc<JobShared>,
     pub(super) call: Option<Arc<CallState>>,
-    /// When a job that waits for a foreign session's lock is given up; an event of a call has its
-    /// time from when it first met the lock.
+    /// When a job that waits for another session's lock is given up; an event of a call has its
+    /// time starts when it first finds the lock taken.
     pub(super) expires: Option<Instant>,
     /// Attempts that may have stored it: their connection was lost.
     pub(super) unconfirmed_attempts: Vec<AttemptId>,
     /// Attempts that panicked. They may have stored it, too; as their ids are not known, it is a
     /// duplicate when it is found stored.
     pub(super) panics: u32,
-    /// Of the request that brought it, where that is recorded.
+    /// The span of its request, where that is recorded.
     pub(super) span: Option<Box<SpanContext>>,
     pub(super) load: Load,
     pub(super) updates: usize,

@@ -16,7 +16,7 @@ pub(super) struct JobHandle {
 }
 
 impl JobHandle {
-    /// Of a job that is in the queue by that id.
+    /// The handle of the job with that id in the queue.
     pub(super) fn new(queue: Arc<Queue>, id: JobId, events: usize) -> Self {
         Self { queue, id, events, is_answered: false }
     }

@@ -19,7 +19,7 @@ pub(super) struct JobTimes {
 }
 
 impl JobTimes {
-    /// Of a job that is queued now.
+    /// The times of a job that is queued now.
     pub(super) fn begin() -> Self {
         Self {
             queued: Instant::now(),

@@ -35,7 +35,7 @@ pub(super) struct IngestMetrics {
     pub(super) retries_split: IntCounter,
     /// Attempts that panicked.
     pub(super) retries_panic: IntCounter,
-    /// Events parked because a foreign session held a lock.
+    /// Events parked because another session held a lock.
     pub(super) retries_locked: IntCounter,
 }
 

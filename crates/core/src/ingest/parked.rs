@@ -1,4 +1,4 @@
-//! Jobs that the lock of a foreign session stopped, until they are tried again.
+//! Jobs that the lock of another session stopped, until they are tried again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Parked {
         self.single_retry.into_iter().chain(atomic_retry).min()
     }
 
-    /// The jobs of the next batch, if it is time to try them again.
+    /// The jobs of the next batch, if their retry is due.
     pub(super) fn take_due(&mut self) -> Vec<Job> {
         let now = Instant::now();
         if self.single_retry.is_some_and(|retry| retry <= now) {

@@ -59,7 +59,7 @@ pub enum Verdict {
     Conflict,
     /// It breaks a rule that depends on the stored state: a document would grow too large.
     Invalid(Violations),
-    /// A foreign session holds one of its entities; nothing of it is stored.
+    /// A other session holds one of its entities; nothing of it is stored.
     Locked,
 }
 

@@ -30,7 +30,7 @@ pub(super) fn unavailable() -> Problem {
     )
 }
 
-/// Of an event behind one of the same call that failed.
+/// The problem of an event that follows a failed one of the same call.
 pub(super) fn after_failure() -> Problem {
     Problem::new(
         ProblemKind::Unavailable,

@@ -25,16 +25,16 @@ use crate::model::{Event, Problem};
 /// writer panics (then the senders see that their replies were dropped).
 pub(super) struct Batch {
     pub(super) jobs: Vec<Job>,
-    /// These jobs waited for a foreign lock: they must not wait for it again.
+    /// These jobs waited for a lock of another session: they must not wait for it again.
     pub(super) parked: bool,
     queue: Arc<Queue>,
-    /// Of all jobs, as often as they have them.
+    /// The keys of all jobs, with repetitions.
     keys: Vec<u64>,
     load: Load,
 }
 
 impl Batch {
-    /// None of no jobs.
+    /// `None` if there are no jobs.
     fn new(queue: &Arc<Queue>, jobs: Vec<Job>, parked: bool) -> Option<Self> {
         if jobs.is_empty() {
             return None;
@@ -122,7 +122,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     hash: RandomState,
     writers: Vec<WriterSlot>,
-    /// Room came free, or the last job is answered.
+    /// Capacity was freed, or the last job is answered.
     released: Notify,
     /// Updates that this process has committed.
     persisted: AtomicU64,
@@ -188,7 +188,7 @@ impl Queue {
 
     /// # Errors
     /// Why no call may begin now.
-    pub(super) fn admits_calls(&self) -> Result<(), Problem> {
+    pub(super) fn check_admits_call(&self) -> Result<(), Problem> {
         let state = self.lock();
         if state.draining {
             return Err(draining());
@@ -211,7 +211,7 @@ impl Queue {
         true
     }
 
-    /// Resolves when room came free after the future was made.
+    /// Resolves when capacity is freed after the future was made.
     pub(super) fn released(&self) -> Notified<'_> {
         self.released.notified()
     }
@@ -257,7 +257,8 @@ impl Queue {
         }
     }
 
-    /// Counts committed updates and logs when the count passes a multiple.
+    /// Counts committed updates and logs when the count passes a multiple; the text is fixed by the
+    /// contract.
     pub(super) fn log_progress(&self, updates: u64) {
         let every = self.limits.log_progress_every;
         self.metrics.updates.inc_by(updates);

@@ -17,7 +17,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const SECOND_WRITER_FROM: usize = 256;
 /// A job that waits this long lets another writer in too: the first may be stuck.
 const LONG_WAIT: Duration = Duration::from_millis(200);
-/// Keys found locked that are remembered; past that they are forgotten, and waited for once more.
+/// Locked keys that are remembered. Above this the set is cleared, and the next batch waits for those
+/// locks once more.
 const LOCKED_KEYS: usize = 100_000;
 
 type KeySet = HashSet<u64, BuildHasherDefault<AlreadyHashed>>;
@@ -28,10 +29,10 @@ pub(super) struct State {
     pub(super) parked: Parked,
     /// Jobs were parked, which idle writers don't know yet.
     pub(super) has_new_parked: bool,
-    /// Keys that a foreign session held when they were last tried: a batch must not wait for its
+    /// Keys that another session held when they were last tried: a batch must not wait for its
     /// lock a second time.
     locked_keys: KeySet,
-    /// Of everything that is not answered yet.
+    /// The load of everything that is not answered yet.
     pub(super) load: Load,
     pub(super) draining: bool,
     pub(super) closed: bool,
@@ -67,7 +68,7 @@ impl State {
             self.waiting.release(job.meta.keys());
             job
         };
-        // Before the jobs behind it can be taken: of one call they must not be applied in its stead.
+        // Before the jobs behind it can be taken: those of the same call must not be applied while it is not.
         job.meta.call.iter().for_each(|call| call.fail(job.meta.keys(), false));
         self.load.subtract(job.meta.load);
         Some(job)
@@ -102,7 +103,7 @@ impl State {
         self.locked_keys.extend(locked);
     }
 
-    /// A batch of parked jobs, if it is time to try them again.
+    /// A batch of parked jobs, if their retry is due.
     pub(super) fn take_parked(&mut self) -> Vec<Job> {
         let (forbidden, batch): (Vec<_>, _) =
             self.parked.take_due().into_iter().partition(Job::is_forbidden);
@@ -125,7 +126,7 @@ impl State {
                 // may be in the batch already.
                 if follows {
                     picker.skip_follower();
-                } else if let Some(job) = picker.take_aside() {
+                } else if let Some(job) = picker.take_without_followers() {
                     self.parked.push(*job);
                     self.has_new_parked = true;
                 }

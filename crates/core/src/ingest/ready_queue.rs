@@ -146,7 +146,7 @@ impl<J: Keyed> ReadyQueue<J> {
         for key in job.keys() {
             let Some(lane) = self.lanes.get_mut(key) else { continue };
             if lane.remove(id) && lane.taken == 0 {
-                self.first_may_go(*key);
+                self.unblock_first(*key);
             }
         }
         self.skip_gone();
@@ -171,13 +171,13 @@ impl<J: Keyed> ReadyQueue<J> {
             let Some(lane) = self.lanes.get_mut(key) else { continue };
             lane.taken -= 1;
             if lane.taken == 0 {
-                self.first_may_go(*key);
+                self.unblock_first(*key);
             }
         }
     }
 
     /// Nothing is before the first waiting job of this key any more.
-    fn first_may_go(&mut self, key: u64) {
+    fn unblock_first(&mut self, key: u64) {
         match self.lanes.get(&key).and_then(|lane| lane.first) {
             Some(id) if self.unblock(id) => self.ready.push(id),
             Some(_) => {}
@@ -205,7 +205,7 @@ impl<J: Keyed> ReadyQueue<J> {
         usize::try_from(id.0.checked_sub(self.first_id)?).ok()
     }
 
-    /// Takes the job out of its place, not out of its lanes.
+    /// Clears the job's slot; its lanes are left to the caller.
     fn leave(&mut self, id: JobId) -> Option<J> {
         let place = self.place(id)?;
         let waiting = self.jobs.get_mut(place)?.take()?;
@@ -230,7 +230,7 @@ pub(super) struct Picker<'a, J: Keyed> {
     queue: &'a mut ReadyQueue<J>,
     /// Jobs that wait for taken ones of this batch alone.
     followers: IdHeap,
-    /// Keys of which this is true of the first waiting job.
+    /// Keys whose lane is `open`.
     open: Vec<u64>,
 }
 
@@ -258,7 +258,7 @@ impl<J: Keyed> Picker<'_, J> {
     }
 
     /// As [`Picker::take`], for no batch: the jobs behind it wait until its keys are released.
-    pub(super) fn take_aside(&mut self) -> Option<J> {
+    pub(super) fn take_without_followers(&mut self) -> Option<J> {
         let (id, job) = self.take_next()?;
         for key in job.keys() {
             if let Some(lane) = self.queue.lanes.get_mut(key) {

@@ -2,7 +2,7 @@
 //! pass as soon as nothing else can happen.
 
 mod cancelling;
-mod fake;
+mod fake_store;
 mod panics;
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::fake::{Behavior, FakeStore};
+use self::fake_store::{Behavior, FakeStore};
 use super::{ApplyError, Ingest, Limits};
 use crate::json::Patch;
 use crate::model::{EntityKey, EntityUpdate, Event, Outcome, Problem, ProblemKind};
@@ -234,7 +234,7 @@ async fn with_a_frozen_store_senders_are_answered_in_time_and_the_commit_goes_on
     assert!(sent.elapsed() <= Duration::from_secs(3));
     store.open_gate();
     ingest.drain();
-    ingest.finished().await;
+    ingest.close_when_empty().await;
     let order = store.with(|memory| memory.order.clone());
     assert_eq!(order.len(), 1, "the commit under way went on");
     assert!(!order.contains(&queued_uuid), "what was refused is not stored");
@@ -277,7 +277,7 @@ async fn a_sender_that_leaves_cancels_nothing_that_a_writer_has_taken() {
     gone.abort();
     store.open_gate();
     ingest.drain();
-    ingest.finished().await;
+    ingest.close_when_empty().await;
     assert_eq!(store.with(|memory| memory.order.len()), 1);
 }
 
@@ -470,7 +470,7 @@ async fn draining_refuses_what_is_new_and_answers_what_is_in() {
     assert_eq!(refused.kind, ProblemKind::Unavailable);
     assert!(ingest.open_call().is_err());
     store.open_gate();
-    ingest.finished().await;
+    ingest.close_when_empty().await;
     inside.await.unwrap().unwrap();
 }
 
@@ -501,7 +501,7 @@ async fn many_items_come_back_in_their_order_the_bad_ones_in_between() {
     let items = (0..2500)
         .map(|i| if i % 3 == 0 { Err(bad()) } else { Ok(event_on(&[&i.to_string()])) })
         .collect();
-    let outcomes = ingest.submit_each(items).await.unwrap();
+    let outcomes = ingest.submit_items(items).await.unwrap();
     assert_eq!(outcomes.len(), 2500);
     for (i, outcome) in outcomes.iter().enumerate() {
         assert_eq!(outcome.is_err(), i % 3 == 0);

@@ -169,11 +169,11 @@ fn atomic_answer(
         Err(BatchError::Unavailable) => Err(meta.refusal(unavailable())),
         Err(BatchError::Unknown) => Err(outcome_unknown()),
         Err(BatchError::Refused(reason)) => {
-            error!(reason, "the database refuses an atomic array");
+            error!(reason, "the database refuses an atomic call");
             Err(meta.refusal(internal()))
         }
         Err(BatchError::Panicked) => {
-            error!("an atomic array makes the writer panic");
+            error!("an atomic call makes the writer panic");
             Err(panic_problem(meta))
         }
     }

@@ -130,8 +130,8 @@ impl Problem {
         Self { kind: ProblemKind::Validation, detail, violations, event_id: None }
     }
 
-    /// The same problem, listing as many broken rules as `allowance` allows, which is lessened:
-    /// places are large, and a call of many events lists so many only. All stay counted.
+    /// The same problem with at most `allowance` broken rules listed, which are subtracted from it:
+    /// locations can be large, so the answer to a call lists a limited number. All stay counted.
     #[must_use]
     pub fn list_at_most(mut self, allowance: &mut usize) -> Self {
         self.violations.list_at_most(*allowance);

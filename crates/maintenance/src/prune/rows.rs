@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use producer_core::store::numbers::bigint;
+use producer_core::store::numbers::to_bigint;
 use producer_core::store::postgres::{from_pg, to_pg};
 use producer_core::{EntityKey, Timestamp};
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub(super) struct Position(String, String, i64);
 impl Position {
     pub(super) fn from_row(row: &Logged) -> Self {
         let (entity_type, id) = (row.key.entity_type(), row.key.entity_id());
-        Self(entity_type.to_owned(), id.to_owned(), bigint(row.version))
+        Self(entity_type.to_owned(), id.to_owned(), to_bigint(row.version))
     }
 }
 
@@ -74,7 +74,7 @@ impl Connection {
         key: &EntityKey,
         rows: usize,
     ) -> Result<Page, MaintenanceError> {
-        let page = self.log_of(key, 0, bigint(rows as u64)).await?;
+        let page = self.log_of(key, 0, to_bigint(rows as u64)).await?;
         let bytes: usize = page.iter().map(|row| row.patch.len()).sum();
         Ok(Page { more: page.len() == rows || bytes >= PAGE_BYTES, rows: page })
     }
@@ -195,7 +195,7 @@ impl Connection {
     }
 
     /// A checkpoint while the write lock is held would keep the services waiting.
-    pub(super) async fn disable_automatic_checkpoints(&mut self) -> Result<(), MaintenanceError> {
+    pub(super) async fn disable_wal_autocheckpoint(&mut self) -> Result<(), MaintenanceError> {
         match self {
             Self::Postgres(_) => Ok(()),
             Self::Sqlite(_) => self.run("PRAGMA wal_autocheckpoint = 0").await,
@@ -203,7 +203,7 @@ impl Connection {
     }
 
     /// Copies SQLite's write-ahead log into the file, as far as no reader or writer is disturbed.
-    pub(super) async fn checkpoint_wal(&mut self) -> Result<(), MaintenanceError> {
+    pub(super) async fn wal_checkpoint(&mut self) -> Result<(), MaintenanceError> {
         match self {
             Self::Postgres(_) => Ok(()),
             Self::Sqlite(_) => self.run("PRAGMA wal_checkpoint(PASSIVE)").await,

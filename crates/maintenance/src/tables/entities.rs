@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
-use producer_core::store::numbers::{bigint, count};
+use producer_core::store::numbers::{from_bigint, to_bigint};
 use producer_core::store::postgres::{from_pg, to_pg};
 use producer_core::{EntityKey, Timestamp};
 
@@ -105,7 +105,7 @@ impl Connection {
         key: &EntityKey,
         state: &State<'_>,
     ) -> Result<bool, MaintenanceError> {
-        let (version, size) = (bigint(state.version), bigint(state.size as u64));
+        let (version, size) = (to_bigint(state.version), to_bigint(state.size as u64));
         let rows = match self {
             Self::Postgres(c) => sqlx::query(
                 "INSERT INTO entities
@@ -147,7 +147,7 @@ impl Connection {
         key: &EntityKey,
         state: &State<'_>,
     ) -> Result<(), MaintenanceError> {
-        let (version, size) = (bigint(state.version), bigint(state.size as u64));
+        let (version, size) = (to_bigint(state.version), to_bigint(state.size as u64));
         match self {
             Self::Postgres(c) => sqlx::query(
                 "UPDATE entities SET version = $3, size = $4::bigint::int, data = $5::jsonb,
@@ -189,7 +189,7 @@ fn stored(
 ) -> Stored {
     Stored {
         key: EntityKey::new_unchecked(entity_type, entity_id),
-        version: count(version),
+        version: from_bigint(version),
         size: usize::try_from(size).unwrap_or(0),
         data,
         created_at,

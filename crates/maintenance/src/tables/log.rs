@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use producer_core::store::numbers::{bigint, count};
+use producer_core::store::numbers::{from_bigint, to_bigint};
 use producer_core::store::postgres::{from_pg, to_pg};
 use producer_core::{EntityKey, Timestamp};
 use uuid::Uuid;
@@ -123,7 +123,7 @@ impl Connection {
         version: u64,
         rows: i64,
     ) -> Result<Vec<Logged>, MaintenanceError> {
-        let (entity_type, id, version) = (key.entity_type(), key.entity_id(), bigint(version));
+        let (entity_type, id, version) = (key.entity_type(), key.entity_id(), to_bigint(version));
         Ok(match self {
             Self::Postgres(c) => {
                 let query = sqlx::query_as::<_, LogRow<DateTime<Utc>>>(query);
@@ -154,7 +154,7 @@ impl Connection {
             Self::Postgres(c) => sqlx::query_as(QUERY).bind(uuid).fetch_optional(c).await?,
             Self::Sqlite(c) => sqlx::query_as(QUERY).bind(uuid).fetch_optional(c).await?,
         };
-        Ok(row.map(|(version, patch)| (count(version), patch)))
+        Ok(row.map(|(version, patch)| (from_bigint(version), patch)))
     }
 
     /// Writes an entry into the log.
@@ -172,7 +172,7 @@ impl Connection {
             .bind(entry.uuid)
             .bind(entry.ordinal)
             .bind(entry.kind as i16)
-            .bind(bigint(entry.version))
+            .bind(to_bigint(entry.version))
             .bind(to_pg(entry.created_at))
             .bind(entry.saved_at.map(to_pg))
             .bind(to_pg(entry.committed_at))
@@ -192,7 +192,7 @@ impl Connection {
             .bind(entry.uuid)
             .bind(entry.ordinal)
             .bind(entry.kind as i16)
-            .bind(bigint(entry.version))
+            .bind(to_bigint(entry.version))
             .bind(entry.created_at.micros())
             .bind(entry.saved_at.map(Timestamp::micros))
             .bind(entry.committed_at.micros())
@@ -217,7 +217,7 @@ fn logged<T>(
     Ok(Logged {
         uuid,
         key: EntityKey::new_unchecked(entity_type, entity_id),
-        version: count(version),
+        version: from_bigint(version),
         kind,
         created_at: created.map(&moment),
         committed_at: moment(committed),

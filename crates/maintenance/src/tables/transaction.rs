@@ -1,6 +1,6 @@
 //! Transactions, alike for both databases.
 
-use producer_core::store::numbers::count;
+use producer_core::store::numbers::from_bigint;
 use sqlx::Executor;
 
 use crate::connection::Connection;
@@ -49,6 +49,6 @@ impl Connection {
             Self::Postgres(c) => sqlx::query_scalar(query).fetch_one(c).await?,
             Self::Sqlite(c) => sqlx::query_scalar(query).fetch_one(c).await?,
         };
-        Ok(count(rows))
+        Ok(from_bigint(rows))
     }
 }

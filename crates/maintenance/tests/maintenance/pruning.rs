@@ -222,7 +222,7 @@ async fn an_entry_of_an_unknown_kind_is_refused_and_not_taken_for_an_event() {
         fixture.row("a", 1, (1, 0, 9), 2024, "{}").await;
         let refused = fixture.try_rebuild().await.expect_err("an unknown kind");
         assert!(refused.to_string().contains("kind 9"), "{refused}");
-        assert!(!refused.may_pass());
+        assert!(!refused.is_transient());
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::args::Args;
 use crate::call::{Call, request_id};
-use crate::paths::FieldPaths;
+use crate::field_paths::FieldPaths;
 use crate::proto::v1;
 use crate::wire::event::{AttributesField, EventMessage, EventsMessage};
 use crate::wire::fields::DecodeError;
@@ -62,9 +62,9 @@ async fn process(
     let items = items(&call, &app.clock, is_atomic.then_some(paths))?;
     drop(call);
     let outcomes = if is_atomic {
-        app.ingest.submit_all(items).await?
+        app.ingest.submit_items_atomic(items).await?
     } else {
-        app.ingest.submit_each(items).await?
+        app.ingest.submit_items(items).await?
     };
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     response(outcomes, app.clock.new_uuid(), elapsed_ms)
@@ -107,7 +107,7 @@ fn response(
         summary.count(&outcome);
         results.push(convert::result(index, outcome));
     }
-    if let Some(problem) = summary.nothing_stored() {
+    if let Some(problem) = summary.problem_if_nothing_stored() {
         return Err(problem.clone());
     }
     Ok(v1::ProcessEventsResponse {

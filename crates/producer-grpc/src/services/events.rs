@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use crate::args::Args;
 use crate::call::{Call, malformed, unreachable};
-use crate::paths::FieldPaths;
+use crate::field_paths::FieldPaths;
 use crate::proto::v1;
 use crate::wire::event::{AttributesField, EventMessage};
 use crate::{convert, status};

@@ -5,7 +5,7 @@ use producer_grpc::proto::v1::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use test_support::cases::{Case, Expect, cases};
+use test_support::event_cases::{Case, Expect, cases};
 use tonic::Code;
 
 use crate::app::{Service, on_both};

@@ -12,10 +12,10 @@ use producer_telemetry::stopwatch::Part;
 
 use super::query_pairs;
 use crate::body::{self, BodyStream, MediaType};
-use crate::docs;
+use crate::bulk_report::{BulkBody, Report, ResultsFilter};
 use crate::ndjson::{Line, Lines, line_too_long};
+use crate::openapi;
 use crate::problem::ProblemResponse;
-use crate::report::{BulkBody, Report, ResultsFilter};
 use crate::state::AppState;
 
 #[derive(Debug, Default)]
@@ -56,16 +56,16 @@ fn malformed(detail: &'static str) -> ProblemResponse {
     post, path = "/api/v1/events/bulk", operation_id = "postEvents", tag = "events",
     params(
         ("results" = inline(Option<ResultsFilter>), Query, description = "`all` (default), `failed` or `none`: which results the answer has; those of `unknown` items are always there"),
-        ("mode" = inline(Option<docs::ModeDoc>), Query, description = "`atomic`: all or none, arrays only"),
+        ("mode" = inline(Option<openapi::ModeDoc>), Query, description = "`atomic`: all or none, arrays only"),
     ),
     request_body(content(
-        (docs::EventsDoc = "application/json"),
-        (docs::EventDoc = "application/x-ndjson"),
-        (docs::EventDoc = "application/jsonl"),
+        (openapi::EventsDoc = "application/json"),
+        (openapi::EventDoc = "application/x-ndjson"),
+        (openapi::EventDoc = "application/jsonl"),
     )),
     responses(
         (status = 200, description = "The result of each item", body = BulkBody),
-        docs::IngestProblems,
+        openapi::IngestProblems,
     ),
 )]
 pub(crate) async fn post(
@@ -98,9 +98,9 @@ async fn array(
     let items = decode::events(&bytes, &app.clock)?;
     drop(bytes);
     let outcomes = if options.atomic {
-        app.ingest.submit_all(items).await?
+        app.ingest.submit_items_atomic(items).await?
     } else {
-        app.ingest.submit_each(items).await?
+        app.ingest.submit_items(items).await?
     };
     drop(lease); // until here: the events took the place of the bytes until they were queued
     outcomes.iter().for_each(|outcome| report.add(outcome));
@@ -175,7 +175,7 @@ fn no_items(end: End) -> ProblemResponse {
 }
 
 fn answer(app: &AppState, mut report: Report) -> Result<Response, ProblemResponse> {
-    match report.summary().nothing_stored() {
+    match report.summary().problem_if_nothing_stored() {
         Some(problem) => Err(problem.clone().into()),
         None => Ok(report.into_response(app.clock.new_uuid())),
     }

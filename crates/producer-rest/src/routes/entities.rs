@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{DecodedPath, json_text, unreachable};
-use crate::docs;
+use crate::openapi;
 use crate::problem::ProblemResponse;
 use crate::state::AppState;
 
@@ -65,7 +65,7 @@ impl TryFrom<Entity> for EntityBody {
         (status = 304, description = "It still has a version that If-None-Match names", headers(
             ("ETag" = String, description = "The version"),
         )),
-        docs::ReadProblems,
+        openapi::ReadProblems,
     ),
 )]
 pub(crate) async fn get(

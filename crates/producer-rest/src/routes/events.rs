@@ -16,7 +16,7 @@ use super::{DecodedPath, json_text, unreachable};
 use crate::answers::EntityVersionBody;
 use crate::problem::{ProblemBody, ProblemResponse};
 use crate::state::AppState;
-use crate::{body, docs};
+use crate::{body, openapi};
 
 /// The answer to an event that is stored.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,7 +48,7 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
 /// content changes nothing.
 #[utoipa::path(
     post, path = "/api/v1/events", operation_id = "postEvent", tag = "events",
-    request_body(content = docs::EventDoc, content_type = "application/json"),
+    request_body(content = openapi::EventDoc, content_type = "application/json"),
     responses(
         (status = 200, description = "Stored", body = ReceiptBody, links(
             ("event" = (
@@ -63,7 +63,7 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
                 ),
             )),
         )),
-        docs::IngestProblems,
+        openapi::IngestProblems,
         (status = 504, description = "outcome-unknown", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -163,7 +163,7 @@ impl TryFrom<LoggedEvent> for LoggedBody {
     params(("uuid" = Uuid, Path, description = "The event's uuid")),
     responses(
         (status = 200, description = "The event", body = LoggedBody),
-        docs::ReadProblems,
+        openapi::ReadProblems,
     ),
 )]
 pub(crate) async fn get(

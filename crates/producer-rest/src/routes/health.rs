@@ -9,7 +9,7 @@ use producer_telemetry::stopwatch::Part;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::docs;
+use crate::openapi;
 use crate::state::AppState;
 
 const HEALTHY: &str = "Producer API is healthy";
@@ -33,7 +33,7 @@ pub(crate) struct HealthBody {
 #[utoipa::path(get, path = "/api/v1/events/health", tag = "health", responses(
     (status = 200, description = "Healthy", body = HealthBody),
     (status = 503, description = "Draining, or the database or its schema isn't ready", body = HealthBody),
-    docs::HealthProblems,
+    openapi::HealthProblems,
 ))]
 pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<HealthBody>) {
     ready(&app).await
@@ -43,7 +43,7 @@ pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<Hea
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = 200, description = "Ready", body = HealthBody),
     (status = 503, description = "Draining, or the database or its schema isn't ready", body = HealthBody),
-    docs::HealthProblems,
+    openapi::HealthProblems,
 ))]
 pub(crate) async fn readyz(State(app): State<AppState>) -> (StatusCode, Json<HealthBody>) {
     ready(&app).await
@@ -52,7 +52,7 @@ pub(crate) async fn readyz(State(app): State<AppState>) -> (StatusCode, Json<Hea
 /// Whether the process answers; never asks the database.
 #[utoipa::path(get, path = "/livez", tag = "health", responses(
     (status = 200, description = "Alive", body = HealthBody),
-    docs::HealthProblems,
+    openapi::HealthProblems,
 ))]
 pub(crate) async fn livez() -> Json<HealthBody> {
     Json(HealthBody { status: "healthy", message: HEALTHY, database: None })

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use producer_server::metrics::TEXT;
 
-use crate::docs;
+use crate::openapi;
 use crate::problem::ProblemResponse;
 use crate::state::AppState;
 
@@ -13,7 +13,7 @@ use crate::state::AppState;
 /// set, they are served there instead.
 #[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "metrics", responses(
     (status = 200, description = "Prometheus' text format 0.0.4", body = String, content_type = "text/plain"),
-    docs::HealthProblems,
+    openapi::HealthProblems,
 ))]
 pub(crate) async fn get(State(app): State<AppState>) -> Result<Response, ProblemResponse> {
     let text = app.metrics.text().await?;

@@ -53,7 +53,7 @@ pub(super) enum Command {
     },
     /// Delete older entries from the log, in small steps between which running services work on
     ///
-    /// An entity whose entries are deleted keeps its state at that point as a base entry. The uuids of
+    /// An entity whose entries are deleted keeps its state at that point as a checkpoint. The uuids of
     /// pruned events are new again. Exit status 3 where an entity's log doesn't explain its state: it
     /// is listed and kept. May be interrupted and run again.
     Prune {

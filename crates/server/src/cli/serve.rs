@@ -123,7 +123,7 @@ async fn drain<A: Send + Sync>(
 
 async fn close<A>(app: &App<A>) {
     app.ingest.drain();
-    app.ingest.finished().await;
+    app.ingest.close_when_empty().await;
     app.store.close().await;
 }
 
@@ -143,7 +143,7 @@ fn listen_for_operators(settings: &Settings) -> Result<Option<TcpListener>, Exit
     let address = SocketAddr::new(settings.admin_bind_address, port);
     let listener = crate::serve::bind(address).map_err(|error| cannot_listen(address, &error))?;
     let address = listener.local_addr().map_err(ExitError::new)?;
-    tracing::info!(%address, "metrics are served on a port of their own");
+    tracing::info!(%address, "serving the admin port");
     Ok(Some(listener))
 }
 
@@ -170,7 +170,7 @@ async fn migrate<A>(database: &Database, app: &App<A>, blocked: &Notify) -> Resu
                 tracing::warn!(held_by, "the migration waits for a lock: answering 503");
                 LOCK_PAUSE
             }
-            Err(error) if error.may_pass() => {
+            Err(error) if error.is_transient() => {
                 let text = Some(error.to_string());
                 if logged != text {
                     tracing::warn!(%error, "the migration waits for the database: answering 503");
@@ -192,7 +192,7 @@ async fn prepare(database: &Database) -> Result<(), MaintenanceError> {
     migrate::attempt_up(database).await?;
     if database.has_older_table().await? {
         tracing::warn!(
-            "the older services' table car_entities is here; `migrate adopt` takes it over"
+            "found the older services' table car_entities: run `migrate adopt` to adopt it"
         );
     }
     Ok(())

@@ -4,10 +4,10 @@
 #![expect(clippy::expect_used, reason = "a test without its database must fail")]
 #![expect(clippy::panic, reason = "a test without its database must fail")]
 
-pub mod cases;
 mod cluster;
 mod command;
 mod container;
+pub mod event_cases;
 mod pgbouncer;
 mod postgres;
 mod sqlite;

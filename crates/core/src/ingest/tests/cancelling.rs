@@ -63,7 +63,7 @@ async fn an_atomic_array_whose_sender_leaves_is_not_stored() {
     store.open_gate();
     taken.await.unwrap().unwrap();
     ingest.drain();
-    ingest.finished().await;
+    ingest.close_when_empty().await;
     assert_eq!(counted(&ingest, "cancelled"), 2);
     assert_eq!(store.with(|memory| memory.order.len()), 1);
 }
@@ -86,7 +86,7 @@ async fn the_waiting_events_of_a_call_that_is_dropped_are_not_stored() {
     drop(sender);
     store.open_gate();
     ingest.drain();
-    ingest.finished().await;
+    ingest.close_when_empty().await;
     assert_eq!(store.with(|memory| memory.order.len()), 1, "what a writer had taken");
 }
 
@@ -97,6 +97,6 @@ async fn an_answered_event_is_not_counted_as_cancelled() {
     let ingest = store.start(limits());
     ingest.submit(event_on(&["a"])).await.unwrap();
     let items = (0..20).map(|i| Ok(event_on(&[&i.to_string()]))).collect();
-    assert!(ingest.submit_each(items).await.unwrap().iter().all(Result::is_ok));
+    assert!(ingest.submit_items(items).await.unwrap().iter().all(Result::is_ok));
     assert_eq!((counted(&ingest, "created"), counted(&ingest, "cancelled")), (21, 0));
 }

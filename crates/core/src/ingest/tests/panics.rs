@@ -39,7 +39,7 @@ async fn a_call_goes_on_behind_an_event_that_panics() {
     let ingest = store.start(limits());
     let events: Vec<Event> = (0..50).map(|i| event_on(&[&(i % 5).to_string()])).collect();
     store.with(|memory| memory.panicking.insert(events[20].uuid));
-    let outcomes = ingest.submit_each(events.into_iter().map(Ok).collect()).await.unwrap();
+    let outcomes = ingest.submit_items(events.into_iter().map(Ok).collect()).await.unwrap();
     for (i, outcome) in outcomes.iter().enumerate() {
         let expected = (i == 20).then_some(ProblemKind::Internal);
         assert_eq!(kind(outcome), expected, "{i}");

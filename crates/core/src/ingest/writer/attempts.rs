@@ -44,7 +44,7 @@ pub(super) struct Attempts {
     writer: Box<dyn Writer>,
     queue: Arc<Queue>,
     backoff: Backoff,
-    /// Of the batch under way.
+    /// The span of the present batch.
     pub(super) span: Option<BatchSpan>,
 }
 

@@ -42,7 +42,7 @@ pub(super) fn outcome(
     own: &mut OwnCommits,
 ) -> Outcome {
     let uuid = event.uuid();
-    let is_database_away = matches!(result, EventResult::Unavailable | EventResult::Unknown);
+    let is_database_unavailable = matches!(result, EventResult::Unavailable | EventResult::Unknown);
     let problem = match result {
         EventResult::Verdict(Verdict::Applied(versions)) => {
             return Ok(receipt(event, versions, false));
@@ -60,9 +60,9 @@ pub(super) fn outcome(
         EventResult::Unknown => outcome_unknown(),
     };
     if let Some(call) = &job.call
-        && ends_call(problem.kind)
+        && blocks_later_events(problem.kind)
     {
-        call.fail(job.keys(), is_database_away);
+        call.fail(job.keys(), is_database_unavailable);
     }
     Err(problem.with_event_id(uuid))
 }
@@ -74,7 +74,7 @@ pub(super) fn panic_problem(job: &JobMeta) -> Problem {
 }
 
 /// Whether later events of the call on the same entity must not be applied.
-fn ends_call(kind: ProblemKind) -> bool {
+fn blocks_later_events(kind: ProblemKind) -> bool {
     matches!(kind, ProblemKind::Overloaded | ProblemKind::Unavailable | ProblemKind::OutcomeUnknown)
 }
 

@@ -32,7 +32,7 @@ pub(super) enum EventResult {
 }
 
 impl EventResult {
-    /// Whether a foreign session holds one of its entities.
+    /// Whether another session holds one of its entities.
     pub(super) fn is_locked(&self) -> bool {
         matches!(self, Self::Verdict(Verdict::Locked))
     }
@@ -70,9 +70,9 @@ struct Parts<'a> {
     mode: ApplyMode,
     /// What is still to be applied, the last part first.
     ranges: Vec<Range<usize>>,
-    /// Of all events before that.
+    /// The outcomes of all events before that.
     results: Vec<EventResult>,
-    /// Of the events that are locked.
+    /// The keys of the locked events.
     locked_keys: HashSet<u64>,
     split_deadline: Option<Instant>,
     panic_deadline: Instant,

@@ -12,7 +12,7 @@ use crate::query::ReadErrorKind;
 pub(super) enum StatementError {
     /// The connection broke, or the server does not respond: whether the statement took effect is
     /// unknown.
-    ConnectionLost(String),
+    OutcomeUnknown(String),
     /// The server can't execute it now; the statement had no effect.
     Unavailable(String),
     /// Another session holds a lock for longer than `lock_timeout` (55P03).
@@ -29,7 +29,7 @@ impl StatementError {
     /// The error of a statement before the commit: nothing is stored.
     pub(super) fn before_commit(self) -> ApplyError {
         match self {
-            Self::ConnectionLost(text) | Self::Unavailable(text) => ApplyError::Unavailable(text),
+            Self::OutcomeUnknown(text) | Self::Unavailable(text) => ApplyError::Unavailable(text),
             Self::LockTimeout(text)
             | Self::Contention(text)
             | Self::UniqueViolation(text)
@@ -40,7 +40,7 @@ impl StatementError {
     /// The error of a statement that commits.
     fn at_commit(self, attempt: AttemptId) -> ApplyError {
         match self {
-            Self::ConnectionLost(reason) => ApplyError::Unknown { reason, attempt },
+            Self::OutcomeUnknown(reason) => ApplyError::Unknown { reason, attempt },
             other => other.before_commit(),
         }
     }
@@ -73,7 +73,7 @@ impl From<Error> for StatementError {
                 Self::Refused(error.to_string())
             }
             Error::PoolTimedOut | Error::PoolClosed => Self::Unavailable(error.to_string()),
-            broken => Self::ConnectionLost(broken.to_string()),
+            broken => Self::OutcomeUnknown(broken.to_string()),
         }
     }
 }
@@ -87,10 +87,10 @@ impl StatementError {
             "40P01" | "40001" => Self::Contention(text),
             "23505" => Self::UniqueViolation(text),
             // the server ends the connection, perhaps between the commit and its answer
-            "57P01" | "57P02" => Self::ConnectionLost(text),
+            "57P01" | "57P02" => Self::OutcomeUnknown(text),
             "25006" => Self::Unavailable(text),
             _ => match code.get(..2) {
-                Some("08") => Self::ConnectionLost(text),
+                Some("08") => Self::OutcomeUnknown(text),
                 // no room or no connection left; cancelled or starting up; disk; a schema that
                 // isn't there (yet) or that we may not touch
                 Some("53" | "57" | "58" | "28" | "42" | "3D" | "3F") => Self::Unavailable(text),
@@ -119,7 +119,7 @@ impl StatementError {
     /// The database's own words.
     pub(super) fn text(self) -> String {
         match self {
-            Self::ConnectionLost(text)
+            Self::OutcomeUnknown(text)
             | Self::Unavailable(text)
             | Self::LockTimeout(text)
             | Self::Contention(text)

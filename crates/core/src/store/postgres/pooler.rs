@@ -26,13 +26,13 @@ fn invalid(why: &str) -> String {
 }
 
 /// An option that every connection sets, to check whether options reach the server.
-pub const MARK: (&str, &str) = ("producer.options", "arrive");
+pub const PROBE_OPTION: (&str, &str) = ("producer.options", "arrive");
 
 /// Whether the connection's options reached the server; the inner error is one line. A pooler may
 /// drop them silently, and with them `synchronous_commit`.
-pub async fn options_arrive(connection: &mut PgConnection) -> Result<Result<(), String>, Error> {
+pub async fn check_options(connection: &mut PgConnection) -> Result<Result<(), String>, Error> {
     let mark = sqlx::raw_sql("SELECT coalesce(current_setting('producer.options', true), '')");
     let mark: String = mark.fetch_one(connection).await?.try_get(0)?;
     let why = "the connection's options do not reach the server, as if through a pooler";
-    Ok(if mark == MARK.1 { Ok(()) } else { Err(invalid(why)) })
+    Ok(if mark == PROBE_OPTION.1 { Ok(()) } else { Err(invalid(why)) })
 }

@@ -52,8 +52,8 @@ impl ReadPool {
     }
 
     /// Whether prepared statements may stay in the server's session.
-    pub(super) fn keeps_statements(&self) -> bool {
-        self.transactions.keep_statements()
+    pub(super) fn caches_statements(&self) -> bool {
+        self.transactions.caches_statements()
     }
 
     pub(super) fn usage(&self) -> PoolUse {

@@ -36,7 +36,7 @@ pub(super) fn options(base: PgConnectOptions, settings: &DatabaseSettings) -> Pg
     match settings.pooler {
         Pooler::None => options
             .options(session_settings(settings))
-            .options([("default_transaction_isolation", "read committed"), pooler::MARK]),
+            .options([("default_transaction_isolation", "read committed"), pooler::PROBE_OPTION]),
         // a pooler refuses options that it can't keep per session
         Pooler::Transaction => options.extra_float_digits(None),
     }
@@ -71,7 +71,7 @@ impl Transactions {
     }
 
     /// Whether prepared statements may stay in the session, under a name, for the next time.
-    pub(super) fn keep_statements(&self) -> bool {
+    pub(super) fn caches_statements(&self) -> bool {
         !self.always
     }
 }

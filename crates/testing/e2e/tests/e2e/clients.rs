@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::both_databases::on_both_databases;
+use crate::macros::on_both_databases;
 use crate::rebuild_is_clean;
 
 on_both_databases!(clients_that_disconnect_leave_nothing_incomplete);

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use crate::both_databases::on_both_databases;
+use crate::macros::on_both_databases;
 use crate::rebuild_is_clean;
 
 on_both_databases!(

@@ -1,10 +1,10 @@
 //! End-to-end tests: real processes, real databases, real faults.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests, and helpers that only tests call")]
 
-mod both_databases;
 mod clients;
 mod crash;
 mod examples;
+mod macros;
 mod network;
 mod outage;
 mod poison;

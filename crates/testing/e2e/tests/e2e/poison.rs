@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use reqwest::Body;
 use serde_json::{Value, json};
 
-use crate::both_databases::on_both_databases;
+use crate::macros::on_both_databases;
 use crate::rebuild_is_clean;
 
 on_both_databases!(

@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::both_databases::on_both_databases;
+use crate::macros::on_both_databases;
 use crate::rebuild_is_clean;
 
 on_both_databases!(

@@ -4,7 +4,7 @@ use e2e::{Api, Binary, Database, Load, Outcome, SentEvent, Service};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::both_databases::on_both_databases;
+use crate::macros::on_both_databases;
 use crate::rebuild_is_clean;
 
 on_both_databases!(

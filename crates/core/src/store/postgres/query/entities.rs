@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::model::{Entity, EntityKey};
-use crate::store::numbers::count;
+use crate::store::numbers::from_bigint;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::from_pg;
 
@@ -20,13 +20,13 @@ pub(in crate::store::postgres) async fn entity(
     let row: Option<(i64, DateTime<Utc>, DateTime<Utc>, String)> = sqlx::query_as(ENTITY)
         .bind(key.entity_type())
         .bind(key.entity_id())
-        .persistent(read_pool.keeps_statements())
+        .persistent(read_pool.caches_statements())
         .fetch_optional(&mut *connection.connection)
         .await?;
     connection.release().await?;
     Ok(row.map(|(version, created, updated, data)| Entity {
         key: key.clone(),
-        version: count(version),
+        version: from_bigint(version),
         created_at: from_pg(created),
         updated_at: from_pg(updated),
         data,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::model::{AttemptId, EntityKey, LoggedEvent};
 use crate::store::logged::{EventAssembler, LogRecord};
-use crate::store::numbers::count;
+use crate::store::numbers::from_bigint;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::from_pg;
 
@@ -25,7 +25,7 @@ pub(in crate::store::postgres) async fn event(
     let mut connection = read_pool.acquire().await?;
     let mut event = None;
     let found = |logged| event = Some(logged);
-    logged(&mut connection.connection, &[uuid], read_pool.keeps_statements(), found).await?;
+    logged(&mut connection.connection, &[uuid], read_pool.caches_statements(), found).await?;
     connection.release().await?;
     Ok(event)
 }
@@ -34,10 +34,10 @@ pub(in crate::store::postgres) async fn event(
 pub(in crate::store::postgres) async fn logged(
     connection: &mut PgConnection,
     uuids: &[Uuid],
-    keep_statement: bool,
+    cache_statement: bool,
     mut found: impl FnMut(LoggedEvent),
 ) -> Result<(), sqlx::Error> {
-    let query = sqlx::query_as::<_, LogRow>(LOGGED).bind(uuids).persistent(keep_statement);
+    let query = sqlx::query_as::<_, LogRow>(LOGGED).bind(uuids).persistent(cache_statement);
     let mut rows = query.fetch(connection);
     let mut assembler = EventAssembler::default();
     while let Some(row) = rows.try_next().await? {
@@ -74,7 +74,7 @@ impl From<LogRow> for LogRecord {
             committed: from_pg(row.committed_at),
             attempt: AttemptId(row.attempt_id),
             key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
-            version: count(row.version),
+            version: from_bigint(row.version),
             created: row.created,
             patch: row.patch,
         }

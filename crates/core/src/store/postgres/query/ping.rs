@@ -8,7 +8,7 @@ const PING: &str = "SELECT ('entities'::regclass, 'event_log'::regclass) IS NOT 
 /// Whether the server answers and the tables exist.
 pub(in crate::store::postgres) async fn ping(read_pool: &ReadPool) -> Result<(), sqlx::Error> {
     let mut connection = read_pool.acquire().await?;
-    let statement = sqlx::query(PING).persistent(read_pool.keeps_statements());
+    let statement = sqlx::query(PING).persistent(read_pool.caches_statements());
     statement.execute(&mut *connection.connection).await?;
     connection.release().await
 }

@@ -20,7 +20,7 @@ where
     let attempts = async {
         for _ in 0..broken {
             match read().await.map_err(read_error) {
-                Err((StatementError::ConnectionLost(_), _)) => {}
+                Err((StatementError::OutcomeUnknown(_), _)) => {}
                 other => return other,
             }
         }

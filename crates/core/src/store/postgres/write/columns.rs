@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::model::{EntityKey, EntityUpdate, Event};
-use crate::store::numbers::bigint;
+use crate::store::numbers::to_bigint;
 use crate::store::postgres::time::to_pg;
 use crate::store::write::plan::Change;
 
@@ -68,8 +68,8 @@ impl<'a> FromIterator<Change<'a>> for ChangeColumns<'a> {
         for change in changes {
             columns.types.push(change.key.entity_type());
             columns.ids.push(change.key.entity_id());
-            columns.replaces.push(bigint(change.replaces));
-            columns.versions.push(bigint(change.version));
+            columns.replaces.push(to_bigint(change.replaces));
+            columns.versions.push(to_bigint(change.version));
             columns.sizes.push(i32::try_from(change.size).unwrap_or(i32::MAX));
             columns.data.push(change.data);
             columns.updated.push(to_pg(change.updated));

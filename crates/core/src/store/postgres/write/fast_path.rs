@@ -9,7 +9,7 @@ use super::session::Session;
 use crate::ingest::Verdict;
 use crate::json::{Patch, fold_flat};
 use crate::model::{EntityKey, EntityUpdate, Event};
-use crate::store::numbers::{bigint, count};
+use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::postgres::error::StatementError;
 use crate::store::postgres::time::to_pg;
 
@@ -110,7 +110,7 @@ pub(super) fn fold(batch: &[Event], max_entity_bytes: usize) -> Option<Folded<'_
     Some(Folded(groups))
 }
 
-/// Applies the batch: all of it or, with any error but [`StatementError::ConnectionLost`], nothing.
+/// Applies the batch: all of it or, with any error but [`StatementError::OutcomeUnknown`], nothing.
 pub(super) async fn apply(
     session: &mut Session<'_>,
     batch: &[Event],
@@ -135,7 +135,7 @@ async fn apply_one(
         .bind(i32::try_from(patch.size()).unwrap_or(i32::MAX))
         .bind(fold_flat(&[patch]))
         .bind(to_pg(settings.clock.now()))
-        .bind(bigint(settings.max_entity_bytes as u64))
+        .bind(to_bigint(settings.max_entity_bytes as u64))
         .bind(event.uuid())
         .bind(event.created().map(to_pg))
         .bind(event.saved().map(to_pg))
@@ -143,11 +143,11 @@ async fn apply_one(
         .bind(event.event_type())
         .bind(patch.text())
         .bind(session.attempt.0)
-        .persistent(session.keep_statements())
+        .persistent(session.caches_statements())
         .fetch_all(&mut *session.connection);
     let made = Session::with_timeout(settings.statement_deadline, statement).await?;
     match made.as_slice() {
-        [version] => Ok(vec![Verdict::Applied(vec![count(*version)])]),
+        [version] => Ok(vec![Verdict::Applied(vec![from_bigint(*version)])]),
         _ => Err(StatementError::Refused("the document may exceed its limit".to_owned())),
     }
 }
@@ -158,7 +158,7 @@ async fn apply_many(
     folded: Folded<'_>,
 ) -> Result<Vec<Verdict>, StatementError> {
     let settings = session.settings;
-    let (log, ranks) = log_of(batch, &folded);
+    let (log, places_of_updates) = log_of(batch, &folded);
     let states = States::new(&folded);
     let statement = sqlx::query_scalar::<_, Vec<i64>>(APPLY)
         .bind(states.types)
@@ -167,34 +167,39 @@ async fn apply_many(
         .bind(states.sizes)
         .bind(states.data)
         .bind(to_pg(settings.clock.now()))
-        .bind(bigint(settings.max_entity_bytes as u64))
+        .bind(to_bigint(settings.max_entity_bytes as u64))
         .bind(log.types)
         .bind(log.ids)
         .bind(log.uuids)
         .bind(log.ordinals)
-        .bind(&ranks.places)
-        .bind(&ranks.behind)
+        .bind(&places_of_updates.places)
+        .bind(&places_of_updates.behind)
         .bind(log.created)
         .bind(log.saved)
         .bind(log.names)
         .bind(log.event_types)
         .bind(log.patches)
         .bind(session.attempt.0)
-        .persistent(session.keep_statements())
+        .persistent(session.caches_statements())
         // all rows: ending the stream early would leave an error of the commit unread
         .fetch_all(&mut *session.connection);
     let made = Session::with_timeout(settings.statement_deadline, statement).await?;
     match made.first() {
-        Some(versions) if versions.len() == folded.0.len() => Ok(verdicts(batch, versions, &ranks)),
-        _ => Err(StatementError::ConnectionLost("the answer doesn't fit the batch".to_owned())),
+        Some(versions) if versions.len() == folded.0.len() => {
+            Ok(verdicts(batch, versions, &places_of_updates))
+        }
+        _ => Err(StatementError::OutcomeUnknown(
+            "the statement returned an unexpected number of versions".to_owned(),
+        )),
     }
 }
 
-fn verdicts(batch: &[Event], last: &[i64], ranks: &Ranks) -> Vec<Verdict> {
-    let mut versions = ranks.places.iter().zip(&ranks.behind).map(|(&place, &behind)| {
-        let index = usize::try_from(place - 1).unwrap_or(usize::MAX);
-        count(last.get(index).map_or(0, |last| last - behind))
-    });
+fn verdicts(batch: &[Event], last: &[i64], places_of_updates: &UpdatePlaces) -> Vec<Verdict> {
+    let mut versions =
+        places_of_updates.places.iter().zip(&places_of_updates.behind).map(|(&place, &behind)| {
+            let index = usize::try_from(place - 1).unwrap_or(usize::MAX);
+            from_bigint(last.get(index).map_or(0, |last| last - behind))
+        });
     let one =
         |event: &Event| Verdict::Applied(versions.by_ref().take(event.updates().len()).collect());
     batch.iter().map(one).collect()
@@ -215,7 +220,7 @@ impl<'a> States<'a> {
         Self {
             types: groups.keys().map(|key| key.entity_type()).collect(),
             ids: groups.keys().map(|key| key.entity_id()).collect(),
-            updates: groups.values().map(|group| bigint(group.patches.len() as u64)).collect(),
+            updates: groups.values().map(|group| to_bigint(group.patches.len() as u64)).collect(),
             sizes: groups.values().map(|g| i32::try_from(g.size).unwrap_or(i32::MAX)).collect(),
             data: groups.values().map(|group| fold_flat(&group.patches)).collect(),
         }
@@ -224,27 +229,27 @@ impl<'a> States<'a> {
 
 /// The place of each update, in the order of the log's rows.
 #[derive(Default)]
-struct Ranks {
+struct UpdatePlaces {
     /// The place of its entity among the folded states, from 1.
     places: Vec<i32>,
     /// How many updates of the same entity follow in the batch.
     behind: Vec<i64>,
 }
 
-fn log_of<'a>(batch: &'a [Event], folded: &Folded<'_>) -> (LogColumns<'a>, Ranks) {
+fn log_of<'a>(batch: &'a [Event], folded: &Folded<'_>) -> (LogColumns<'a>, UpdatePlaces) {
     let groups =
         (1..).zip(&folded.0).map(|(place, (&key, group))| (key, (place, group.patches.len())));
     let mut left: HashMap<_, (i32, usize)> = groups.collect();
     let mut log = LogColumns::default();
-    let mut ranks = Ranks::default();
+    let mut places_of_updates = UpdatePlaces::default();
     for event in batch {
         for (ordinal, update) in event.updates().iter().enumerate() {
             log.push(event, ordinal, update);
             let (place, left) = left.entry(update.key()).or_insert((0, 1));
             *left -= 1;
-            ranks.places.push(*place);
-            ranks.behind.push(bigint(*left as u64));
+            places_of_updates.places.push(*place);
+            places_of_updates.behind.push(to_bigint(*left as u64));
         }
     }
-    (log, ranks)
+    (log, places_of_updates)
 }

@@ -56,7 +56,7 @@ async fn connect(settings: &WriterSettings) -> Result<PgConnection, OpenError> {
         })?;
     version::check(connection.server_version_num()).map_err(OpenError::Unfit)?;
     if settings.pooler == Pooler::None {
-        let arrive = pooler::options_arrive(&mut connection).await;
+        let arrive = pooler::check_options(&mut connection).await;
         let arrive = arrive.map_err(|error| OpenError::Unavailable(error.to_string()))?;
         arrive.map_err(OpenError::Unfit)?;
     }
@@ -80,7 +80,7 @@ impl Session<'_> {
     ) -> Result<T, StatementError> {
         match tokio::time::timeout(deadline, statement).await {
             Ok(result) => Ok(result?),
-            Err(_) => Err(StatementError::ConnectionLost("the server does not respond".to_owned())),
+            Err(_) => Err(StatementError::OutcomeUnknown("the server does not respond".to_owned())),
         }
     }
 
@@ -96,8 +96,8 @@ impl Session<'_> {
     }
 
     /// Whether prepared statements may stay in the server's session.
-    pub(in crate::store::postgres) fn keep_statements(&self) -> bool {
-        self.settings.transactions.keep_statements()
+    pub(in crate::store::postgres) fn caches_statements(&self) -> bool {
+        self.settings.transactions.caches_statements()
     }
 
     /// Runs SQL without parameters or rows.

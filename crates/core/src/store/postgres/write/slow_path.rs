@@ -12,7 +12,7 @@ use super::columns::{ChangeColumns, KeyColumns, LogColumns};
 use super::session::Session;
 use crate::ingest::{ApplyError, Verdict};
 use crate::model::{EntityKey, EntityUpdate, Event};
-use crate::store::numbers::{bigint, count};
+use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::postgres::error::{StatementError, TransactionError};
 use crate::store::postgres::query;
 use crate::store::postgres::time::{from_pg, to_pg};
@@ -30,7 +30,7 @@ JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id
 ORDER BY e.entity_type, e.entity_id
 FOR NO KEY UPDATE OF e";
 
-const LOCK_UNLOCKED: &str = r"
+const LOCK_SKIP_LOCKED: &str = r"
 SELECT e.entity_type, e.entity_id, e.size
 FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
 JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id
@@ -88,7 +88,7 @@ pub(super) async fn apply(
             Err(failure) => failure,
         };
         match failure.error {
-            StatementError::ConnectionLost(_) | StatementError::Unavailable(_) => {
+            StatementError::OutcomeUnknown(_) | StatementError::Unavailable(_) => {
                 return Err(failure.into_error(session.attempt));
             }
             error => {
@@ -138,9 +138,9 @@ async fn transaction(
             }
         }
     }
-    let stays = !atomic || verdicts.iter().all(Verdict::is_stored);
-    let end = session.run(if stays { "COMMIT" } else { "ROLLBACK" }).await;
-    end.map_err(|error| TransactionError { error, committing: stays })?;
+    let commits = !atomic || verdicts.iter().all(Verdict::is_stored);
+    let end = session.run(if commits { "COMMIT" } else { "ROLLBACK" }).await;
+    end.map_err(|error| TransactionError { error, committing: commits })?;
     Ok(verdicts)
 }
 
@@ -167,12 +167,15 @@ async fn lock(
     skip_locked: bool,
 ) -> Result<HashMap<EntityKey, usize>, StatementError> {
     let keys = keys_of(batch.iter().flat_map(Event::updates));
-    let statement =
-        sqlx::query_as::<_, (String, String, i32)>(if skip_locked { LOCK_UNLOCKED } else { LOCK })
-            .bind(keys.types)
-            .bind(keys.ids)
-            .persistent(session.keep_statements())
-            .fetch_all(&mut *session.connection);
+    let statement = sqlx::query_as::<_, (String, String, i32)>(if skip_locked {
+        LOCK_SKIP_LOCKED
+    } else {
+        LOCK
+    })
+    .bind(keys.types)
+    .bind(keys.ids)
+    .persistent(session.caches_statements())
+    .fetch_all(&mut *session.connection);
     let rows = Session::with_timeout(session.settings.statement_deadline, statement).await?;
     let sized = rows.into_iter().map(|(entity_type, entity_id, size)| {
         (EntityKey::new_unchecked(entity_type, entity_id), usize::try_from(size).unwrap_or(0))
@@ -181,15 +184,15 @@ async fn lock(
 }
 
 /// The verdicts on those of the events, by their places, whose uuid is taken.
-async fn seen_before(
+async fn already_logged(
     session: &mut Session<'_>,
     events: &[Event],
 ) -> Result<HashMap<usize, Verdict>, StatementError> {
     let uuids: Vec<Uuid> = events.iter().map(Event::uuid).collect();
     let mut verdicts = HashMap::new();
     let found = |logged| verdicts.extend(seen(events, &logged));
-    let keep_statements = session.keep_statements();
-    let logged = query::logged(&mut *session.connection, &uuids, keep_statements, found);
+    let caches_statements = session.caches_statements();
+    let logged = query::logged(&mut *session.connection, &uuids, caches_statements, found);
     Session::with_timeout(session.settings.statement_deadline, logged).await?;
     Ok(verdicts)
 }
@@ -205,7 +208,7 @@ async fn entities<'u>(
     let statement = sqlx::query_as::<_, StoredRow>(READ)
         .bind(keys.types)
         .bind(keys.ids)
-        .persistent(session.keep_statements())
+        .persistent(session.caches_statements())
         .fetch_all(&mut *session.connection);
     let mut entities = HashMap::new();
     for (entity_type, entity_id, version, size, updated, data) in
@@ -215,7 +218,7 @@ async fn entities<'u>(
         if locks.ours.contains(&key) {
             let size = usize::try_from(size).unwrap_or(0);
             let updated = from_pg(updated);
-            entities.insert(key, Stored { version: count(version), size, updated, data });
+            entities.insert(key, Stored { version: from_bigint(version), size, updated, data });
         } else {
             locks.held.insert(key);
         }
@@ -233,7 +236,7 @@ async fn whole(
     events: &[Event],
     locks: &mut Locks,
 ) -> Result<Vec<Verdict>, StatementError> {
-    let seen = seen_before(session, events).await?;
+    let seen = already_logged(session, events).await?;
     let entities = entities(session, events.iter().flat_map(Event::updates), locks).await?;
     let known = Known { seen, entities };
     let plan = plan(events, &known, &mut locks.held, rules(session));
@@ -250,7 +253,7 @@ async fn in_parts(
     parts: Vec<Range<usize>>,
     locks: &mut Locks,
 ) -> Result<Verdict, StatementError> {
-    if let Some(verdict) = seen_before(session, std::slice::from_ref(event)).await?.remove(&0) {
+    if let Some(verdict) = already_logged(session, std::slice::from_ref(event)).await?.remove(&0) {
         return Ok(verdict);
     }
     session.run("SAVEPOINT event").await?;
@@ -317,12 +320,12 @@ async fn write_part(
     states: ChangeColumns<'_>,
     log: &[LogRow<'_>],
 ) -> Result<(), StatementError> {
-    let expected = bigint(states.types.len() as u64);
+    let expected = to_bigint(states.types.len() as u64);
     let mut rows = LogColumns::default();
     for row in log {
         rows.push(row.event, row.ordinal, row.update);
     }
-    let versions: Vec<i64> = log.iter().map(|row| bigint(row.version)).collect();
+    let versions: Vec<i64> = log.iter().map(|row| to_bigint(row.version)).collect();
     let created: Vec<bool> = log.iter().map(|row| row.created).collect();
     let committed: Vec<_> = log.iter().map(|row| to_pg(row.committed)).collect();
     let statement = sqlx::query_scalar::<_, i64>(WRITE)
@@ -346,7 +349,7 @@ async fn write_part(
         .bind(rows.event_types)
         .bind(rows.patches)
         .bind(session.attempt.0)
-        .persistent(session.keep_statements())
+        .persistent(session.caches_statements())
         .fetch_all(&mut *session.connection);
     let written = Session::with_timeout(session.settings.statement_deadline, statement).await?;
     if written == [expected] {

@@ -41,7 +41,7 @@ impl PgWriter {
             match Session::with_timeout(deadline, open.connection.ping()).await {
                 Ok(()) => return Ok(open),
                 // another connection would not be answered either
-                Err(StatementError::ConnectionLost(text)) if open.idle() >= deadline => {
+                Err(StatementError::OutcomeUnknown(text)) if open.idle() >= deadline => {
                     return Err(OpenError::Unavailable(text));
                 }
                 Err(_) => {}

@@ -5,7 +5,7 @@ use sqlx::Sqlite;
 use super::error::unavailable;
 use crate::model::{Entity, EntityKey, Timestamp};
 use crate::query::ReadError;
-use crate::store::numbers::count;
+use crate::store::numbers::from_bigint;
 use crate::store::pool::MeasuredPool;
 
 const ENTITY: &str = r"
@@ -25,7 +25,7 @@ pub(in crate::store::sqlite) async fn entity(
         .map_err(unavailable)?;
     Ok(row.map(|(version, created, updated, data)| Entity {
         key: key.clone(),
-        version: count(version),
+        version: from_bigint(version),
         created_at: Timestamp::from_micros(created),
         updated_at: Timestamp::from_micros(updated),
         data,

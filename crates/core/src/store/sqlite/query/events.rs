@@ -11,7 +11,7 @@ use super::error::unavailable;
 use crate::model::{AttemptId, EntityKey, LoggedEvent, Timestamp};
 use crate::query::ReadError;
 use crate::store::logged::{EventAssembler, LogRecord};
-use crate::store::numbers::count;
+use crate::store::numbers::from_bigint;
 use crate::store::pool::MeasuredPool;
 
 // Ordinals below 0 are checkpoints and detached updates, which belong to no event.
@@ -88,7 +88,7 @@ impl From<LogRow> for LogRecord {
             committed: Timestamp::from_micros(row.committed_at),
             attempt: AttemptId(row.attempt_id),
             key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
-            version: count(row.version),
+            version: from_bigint(row.version),
             created: row.created,
             patch: row.patch,
         }

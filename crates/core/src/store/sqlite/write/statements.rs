@@ -8,7 +8,7 @@ use sqlx::{FromRow, Sqlite};
 
 use super::insert::Inserts;
 use crate::model::{AttemptId, EntityKey, Timestamp};
-use crate::store::numbers::{bigint, count};
+use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::sqlite::query;
 use crate::store::write::plan::{Change, LogRow, Stored};
 
@@ -67,7 +67,7 @@ pub(super) const STATE_COLUMNS: usize = 6;
 impl StateRow {
     pub(super) fn into_key_and_state(self) -> (EntityKey, Stored) {
         let stored = Stored {
-            version: count(self.version),
+            version: from_bigint(self.version),
             size: usize::try_from(self.size).unwrap_or(0),
             updated: Timestamp::from_micros(self.updated_at),
             data: self.data.unwrap_or_default(),
@@ -87,8 +87,8 @@ pub(super) fn bind_state<'q>(insert: Insert<'q>, change: &'q Change<'_>) -> Inse
     insert
         .bind(change.key.entity_type())
         .bind(change.key.entity_id())
-        .bind(bigint(change.version))
-        .bind(bigint(change.size as u64))
+        .bind(to_bigint(change.version))
+        .bind(to_bigint(change.size as u64))
         .bind(change.data.as_str())
         .bind(change.updated.micros())
 }
@@ -102,8 +102,8 @@ pub(super) fn bind_log<'q>(
     let (event, key) = (row.event, row.update.key());
     insert
         .bind(event.uuid())
-        .bind(bigint(row.ordinal as u64))
-        .bind(bigint(row.version))
+        .bind(to_bigint(row.ordinal as u64))
+        .bind(to_bigint(row.version))
         .bind(event.created().map(Timestamp::micros))
         .bind(event.saved().map(Timestamp::micros))
         .bind(row.committed.micros())

@@ -18,7 +18,7 @@ use super::statements::{
 use crate::ingest::{ApplyError, ApplyMode, Verdict, Writer};
 use crate::model::{AttemptId, Clock, EntityKey, EntityUpdate, Event};
 use crate::store::logged::EventAssembler;
-use crate::store::numbers::bigint;
+use crate::store::numbers::to_bigint;
 use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::query;
 use crate::store::sqlite::write_lock::WriteLock;
@@ -141,7 +141,7 @@ async fn begin(connection: &mut SqliteConnection, batch: &[Event]) -> Result<Beg
     let keys = keys_of(batch.iter().flat_map(Event::updates));
     let small = SMALL_BYTES / keys.len().max(1);
     let mut rows = sqlx::query(BEGIN.as_str())
-        .bind(bigint(small as u64))
+        .bind(to_bigint(small as u64))
         .bind(json(&keys)?)
         .bind(query::wanted(batch.iter().map(Event::uuid)))
         .fetch(connection);
@@ -223,7 +223,7 @@ async fn apply_whole(
     rules: Rules,
     events: &[Event],
 ) -> Result<Vec<Verdict>, ApplyError> {
-    let seen = seen_before(connection, events).await?;
+    let seen = already_logged(connection, events).await?;
     let entities = entities(connection, events.iter().flat_map(Event::updates)).await?;
     let known = Known { seen, entities };
     let plan = plan(events, &known, &mut HashSet::new(), rules);
@@ -240,7 +240,8 @@ async fn apply_in_parts(
     event: &Event,
     parts: Vec<Range<usize>>,
 ) -> Result<Verdict, ApplyError> {
-    if let Some(verdict) = seen_before(connection, std::slice::from_ref(event)).await?.remove(&0) {
+    if let Some(verdict) = already_logged(connection, std::slice::from_ref(event)).await?.remove(&0)
+    {
         return Ok(verdict);
     }
     run(connection, "SAVEPOINT event").await?;
@@ -265,7 +266,7 @@ async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(),
 }
 
 /// The verdicts on those of the events, by their places, whose uuid is taken.
-async fn seen_before(
+async fn already_logged(
     connection: &mut SqliteConnection,
     events: &[Event],
 ) -> Result<HashMap<usize, Verdict>, ApplyError> {
