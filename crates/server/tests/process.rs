@@ -330,7 +330,7 @@ fn operators_have_a_port_of_their_own_if_they_want() {
 
     let settings = [("SERVER_PORT", "0"), ("ADMIN_PORT", "0")];
     let mut service = Service::start(tiny(&folder).envs(settings));
-    let line = service.log.iter().find(|line| line.contains("metrics are served"));
+    let line = service.log.iter().find(|line| line.contains("serving the admin port"));
     let line = line.expect("the log names the address");
     let address = line.split("\"address\":\"").nth(1).expect("an address");
     let address = address.split('"').next().expect("an address");

@@ -64,7 +64,7 @@ impl Profiled {
         settings.push(("ADMIN_PORT", "0"));
         let service = Service::start(binary, &settings).await;
         let log = service.log_tail();
-        let line = log.lines().find(|line| line.contains("metrics are served on a port")).unwrap();
+        let line = log.lines().find(|line| line.contains("serving the admin port")).unwrap();
         let line: Value = serde_json::from_str(line).unwrap();
         let admin = line["address"].as_str().unwrap().to_owned();
         Self { service, admin, _database: database }

@@ -138,7 +138,7 @@ async fn the_admin_port_has_no_tls() {
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, &**value)).collect();
     let service = Service::start(Binary::Grpc, &settings).await;
     let log = service.log_tail();
-    let address = log.lines().find(|line| line.contains("metrics are served")).unwrap();
+    let address = log.lines().find(|line| line.contains("serving the admin port")).unwrap();
     let address = address.split(r#""address":""#).nth(1).unwrap().split('"').next().unwrap();
     let mut connection = TcpStream::connect(address).await.unwrap();
     let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
