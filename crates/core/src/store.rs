@@ -1,4 +1,4 @@
-//! The databases: two adapters of the ports, PostgreSQL and SQLite; [`connect`] picks one by
+//! The databases: two adapters of the ports, PostgreSQL and SQLite; [`connect()`] picks one by
 //! `DATABASE_URL`.
 
 mod connect;
