@@ -60,7 +60,7 @@ impl Batch {
         let queue = Arc::clone(&self.queue);
         let mut state = queue.lock();
         state.note_locked(&self.keys, locked_keys);
-        state.park(locked);
+        state.park(locked, &mut self.keys, &mut self.load);
         self.release(&queue, state);
     }
 
@@ -75,7 +75,7 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        if !self.keys.is_empty() {
+        if self.load.events > 0 {
             let queue = Arc::clone(&self.queue);
             self.release(&queue, queue.lock());
         }

@@ -1,6 +1,6 @@
 //! What the queue's lock protects: the jobs, and the room that they take up.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
@@ -74,14 +74,25 @@ impl State {
         Some(job)
     }
 
-    /// Parks jobs of a batch that is not released yet.
-    pub(super) fn park(&mut self, jobs: Vec<Job>) {
-        for job in jobs {
-            self.waiting.hold(job.meta.keys());
-            self.load.add(job.meta.load);
-            self.parked.push(job);
-            self.has_new_parked = true;
+    /// Parks jobs of a batch. They keep their keys and their room, which are no longer the batch's.
+    pub(super) fn park(&mut self, jobs: Vec<Job>, keys: &mut Vec<u64>, load: &mut Load) {
+        if jobs.is_empty() {
+            return;
         }
+        let mut kept: HashMap<u64, usize> = HashMap::new();
+        for job in jobs {
+            job.meta.keys().iter().for_each(|key| *kept.entry(*key).or_default() += 1);
+            load.subtract(job.meta.load);
+            self.parked.push(job);
+        }
+        keys.retain(|key| match kept.get_mut(key) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                false
+            }
+            _ => true,
+        });
+        self.has_new_parked = true;
     }
 
     /// A batch is over: these are its keys and its load.

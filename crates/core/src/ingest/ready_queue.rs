@@ -2,6 +2,7 @@
 //! which ones can be taken now is known without a search.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -33,8 +34,8 @@ impl Hasher for AlreadyHashed {
     }
 }
 
-/// A queue for each key. A job is ready when it is the first of all its keys' queues and no earlier
-/// job with one of these keys is taken and not released yet.
+/// A queue for each key. A job is in the queues of all its keys until they are released; it is ready
+/// when it is the first in each of them.
 pub(super) struct ReadyQueue<J> {
     /// The waiting jobs by id. A job that leaves makes a gap; the first place is never one.
     jobs: VecDeque<Option<Waiting<J>>>,
@@ -49,47 +50,55 @@ pub(super) struct ReadyQueue<J> {
 struct Waiting<J> {
     job: J,
     /// On how many of its keys it has to wait for an earlier job.
-    blocked_on: usize,
+    blocked_on: u32,
+    /// Whether a later job has to wait for it, so that taking it needs a look at the lanes.
+    has_follower: bool,
 }
 
-/// The jobs of one key.
-#[derive(Default)]
+/// The queue of one key, in the order of arrival: the jobs that are taken, then those that wait.
 struct Lane {
-    /// Jobs that are taken and not released.
-    taken: usize,
-    /// The first waiting job may follow the taken ones into the batch that is being picked.
-    open: bool,
-    /// The first waiting job. Most keys never have a second one, and so need no memory for `rest`.
-    first: Option<JobId>,
-    rest: VecDeque<JobId>,
+    first: JobId,
+    /// Most keys never have a second job. Boxed, so that the map of all keys stays small.
+    rest: Option<Box<Rest>>,
 }
+
+#[derive(Default)]
+struct Rest(VecDeque<JobId>);
 
 impl Lane {
-    /// Whether the job has to wait for another.
-    fn push(&mut self, id: JobId) -> bool {
-        if self.first.is_some() {
-            self.rest.push_back(id);
-            return true;
-        }
-        self.first = Some(id);
-        self.taken > 0
+    fn new(first: JobId) -> Self {
+        Self { first, rest: None }
     }
 
-    /// The next job becomes the first one.
-    fn pop(&mut self) {
-        self.first = self.rest.pop_front();
+    /// Returns the last job before.
+    fn push(&mut self, id: JobId) -> JobId {
+        let rest = &mut self.rest.get_or_insert_default().0;
+        let before = *rest.back().unwrap_or(&self.first);
+        rest.push_back(id);
+        before
     }
 
-    /// Whether the first job left, not one behind it.
-    fn remove(&mut self, id: JobId) -> bool {
-        if self.first == Some(id) {
-            self.pop();
-            return true;
+    /// Removes the first job and returns the new first one.
+    fn pop(&mut self) -> Option<JobId> {
+        self.first = self.rest.as_mut()?.0.pop_front()?;
+        Some(self.first)
+    }
+
+    /// The job behind this one.
+    fn after(&self, id: JobId) -> Option<JobId> {
+        let rest = &self.rest.as_ref()?.0;
+        if id == self.first {
+            return rest.front().copied();
         }
-        if let Ok(place) = self.rest.binary_search(&id) {
-            self.rest.remove(place);
+        let place = rest.binary_search(&id).ok()?;
+        rest.get(place + 1).copied()
+    }
+
+    fn remove_behind_first(&mut self, id: JobId) {
+        let Some(Rest(rest)) = self.rest.as_deref_mut() else { return };
+        if let Ok(place) = rest.binary_search(&id) {
+            rest.remove(place);
         }
-        false
     }
 }
 
@@ -131,22 +140,33 @@ impl<J: Keyed> ReadyQueue<J> {
         let id = self.next_id();
         let mut blocked_on = 0;
         for key in job.keys() {
-            blocked_on += usize::from(self.lanes.entry(*key).or_default().push(id));
+            match self.lanes.entry(*key) {
+                Entry::Vacant(lane) => {
+                    lane.insert(Lane::new(id));
+                }
+                Entry::Occupied(lane) => {
+                    let before = lane.into_mut().push(id);
+                    blocked_on += 1;
+                    if let Some(before) = waiting_mut(&mut self.jobs, self.first_id, before) {
+                        before.has_follower = true;
+                    }
+                }
+            }
         }
         if blocked_on == 0 {
             self.ready.push(id);
         }
-        self.jobs.push_back(Some(Waiting { job, blocked_on }));
+        self.jobs.push_back(Some(Waiting { job, blocked_on, has_follower: false }));
         self.len += 1;
     }
 
     /// Removes a job that still waits.
     pub(super) fn remove(&mut self, id: JobId) -> Option<J> {
-        let job = self.leave(id)?;
+        let job = self.leave(id)?.job;
         for key in job.keys() {
-            let Some(lane) = self.lanes.get_mut(key) else { continue };
-            if lane.remove(id) && lane.taken == 0 {
-                self.unblock_first(*key);
+            match self.lanes.get_mut(key) {
+                Some(lane) if lane.first != id => lane.remove_behind_first(id),
+                _ => self.release_one(*key),
             }
         }
         self.skip_gone();
@@ -155,66 +175,44 @@ impl<J: Keyed> ReadyQueue<J> {
 
     /// Begins to pick the jobs of one batch.
     pub(super) fn pick(&mut self) -> Picker<'_, J> {
-        Picker { queue: self, followers: IdHeap::default(), open: Vec::new() }
+        Picker { queue: self, followers: IdHeap::default(), unblocked: Vec::new() }
     }
 
-    /// Keeps the keys of a taken job busy once more: each is to be released as often as it was taken.
-    pub(super) fn hold(&mut self, keys: &[u64]) {
-        for key in keys {
-            self.lanes.entry(*key).or_default().taken += 1;
-        }
-    }
-
-    /// Releases the keys of taken jobs.
+    /// Releases the keys of taken jobs, each as often as it was taken.
     pub(super) fn release(&mut self, keys: &[u64]) {
-        for key in keys {
-            let Some(lane) = self.lanes.get_mut(key) else { continue };
-            lane.taken -= 1;
-            if lane.taken == 0 {
-                self.unblock_first(*key);
-            }
-        }
+        keys.iter().for_each(|key| self.release_one(*key));
     }
 
-    /// Nothing is before the first waiting job of this key any more.
-    fn unblock_first(&mut self, key: u64) {
-        match self.lanes.get(&key).and_then(|lane| lane.first) {
-            Some(id) if self.unblock(id) => self.ready.push(id),
+    /// The first job of this key is done. Which of the taken jobs that is doesn't matter.
+    fn release_one(&mut self, key: u64) {
+        let Entry::Occupied(mut lane) = self.lanes.entry(key) else { return };
+        match lane.get_mut().pop() {
+            None => drop(lane.remove()),
+            Some(first) if self.unblock(first) => self.ready.push(first),
             Some(_) => {}
-            None => drop(self.lanes.remove(&key)),
         }
     }
 
     /// One key less to wait for. Returns whether that was the last.
     fn unblock(&mut self, id: JobId) -> bool {
-        let Some(waiting) = self.waiting_mut(id) else { return false };
+        let Some(waiting) = waiting_mut(&mut self.jobs, self.first_id, id) else { return false };
         waiting.blocked_on -= 1;
         waiting.blocked_on == 0
     }
 
     fn waiting(&self, id: JobId) -> Option<&Waiting<J>> {
-        self.jobs.get(self.place(id)?)?.as_ref()
-    }
-
-    fn waiting_mut(&mut self, id: JobId) -> Option<&mut Waiting<J>> {
-        let place = self.place(id)?;
-        self.jobs.get_mut(place)?.as_mut()
-    }
-
-    fn place(&self, id: JobId) -> Option<usize> {
-        usize::try_from(id.0.checked_sub(self.first_id)?).ok()
+        self.jobs.get(place(self.first_id, id)?)?.as_ref()
     }
 
     /// Clears the job's slot; its lanes are left to the caller.
-    fn leave(&mut self, id: JobId) -> Option<J> {
-        let place = self.place(id)?;
-        let waiting = self.jobs.get_mut(place)?.take()?;
+    fn leave(&mut self, id: JobId) -> Option<Waiting<J>> {
+        let waiting = self.jobs.get_mut(place(self.first_id, id)?)?.take()?;
         self.len -= 1;
         while let Some(None) = self.jobs.front() {
             self.jobs.pop_front();
             self.first_id += 1;
         }
-        Some(waiting.job)
+        Some(waiting)
     }
 
     fn skip_gone(&mut self) {
@@ -224,14 +222,26 @@ impl<J: Keyed> ReadyQueue<J> {
     }
 }
 
+fn place(first_id: u64, id: JobId) -> Option<usize> {
+    usize::try_from(id.0.checked_sub(first_id)?).ok()
+}
+
+fn waiting_mut<J>(
+    jobs: &mut VecDeque<Option<Waiting<J>>>,
+    first_id: u64,
+    id: JobId,
+) -> Option<&mut Waiting<J>> {
+    jobs.get_mut(place(first_id, id)?)?.as_mut()
+}
+
 /// Picks the jobs of one batch, the earliest first. The jobs behind a taken one can be taken into
 /// the same batch; when the picker is dropped they wait until the keys are released.
 pub(super) struct Picker<'a, J: Keyed> {
     queue: &'a mut ReadyQueue<J>,
     /// Jobs that wait for taken ones of this batch alone.
     followers: IdHeap,
-    /// Keys whose lane is `open`.
-    open: Vec<u64>,
+    /// Jobs behind a taken one, once for each key that they have in common.
+    unblocked: Vec<JobId>,
 }
 
 impl<J: Keyed> Picker<'_, J> {
@@ -243,29 +253,16 @@ impl<J: Keyed> Picker<'_, J> {
 
     /// Takes the job that [`Picker::next`] shows.
     pub(super) fn take(&mut self) -> Option<J> {
-        let (id, job) = self.take_next()?;
-        for key in job.keys() {
-            let Some(lane) = self.queue.lanes.get_mut(key) else { continue };
-            let Some(next) = take_first(lane, id) else { continue };
-            if !std::mem::replace(&mut lane.open, true) {
-                self.open.push(*key);
-            }
-            if self.queue.unblock(next) {
-                self.followers.push(next);
-            }
+        let (id, taken) = self.take_next()?;
+        if taken.has_follower {
+            self.unblock_behind(id, taken.job.keys());
         }
-        Some(job)
+        Some(taken.job)
     }
 
     /// As [`Picker::take`], for no batch: the jobs behind it wait until its keys are released.
     pub(super) fn take_without_followers(&mut self) -> Option<J> {
-        let (id, job) = self.take_next()?;
-        for key in job.keys() {
-            if let Some(lane) = self.queue.lanes.get_mut(key) {
-                take_first(lane, id);
-            }
-        }
-        Some(job)
+        self.take_next().map(|(_, taken)| taken.job)
     }
 
     /// Leaves the job that [`Picker::next`] shows, which follows a taken one, for a later batch.
@@ -281,35 +278,36 @@ impl<J: Keyed> Picker<'_, J> {
         }
     }
 
-    fn take_next(&mut self) -> Option<(JobId, J)> {
+    fn take_next(&mut self) -> Option<(JobId, Waiting<J>)> {
         let (id, follows) = self.next_id()?;
-        let job = self.queue.leave(id)?;
+        let taken = self.queue.leave(id)?;
         if follows {
             self.followers.pop();
         } else {
             self.queue.ready.pop();
             self.queue.skip_gone();
         }
-        Some((id, job))
+        Some((id, taken))
+    }
+
+    fn unblock_behind(&mut self, id: JobId, keys: &[u64]) {
+        for key in keys {
+            let next = self.queue.lanes.get(key).and_then(|lane| lane.after(id));
+            let Some(next) = next else { continue };
+            self.unblocked.push(next);
+            if self.queue.unblock(next) {
+                self.followers.push(next);
+            }
+        }
     }
 }
 
-/// Counts the lane's first job as taken; returns the one behind it.
-fn take_first(lane: &mut Lane, id: JobId) -> Option<JobId> {
-    debug_assert_eq!(lane.first, Some(id));
-    lane.taken += 1;
-    lane.pop();
-    lane.first
-}
-
 impl<J: Keyed> Drop for Picker<'_, J> {
+    /// Blocks the jobs again that were not taken.
     fn drop(&mut self) {
-        for key in self.open.drain(..) {
-            let Some(lane) = self.queue.lanes.get_mut(&key) else { continue };
-            lane.open = false;
-            if let Some(first) = lane.first
-                && let Some(waiting) = self.queue.waiting_mut(first)
-            {
+        for id in self.unblocked.drain(..) {
+            let queue = &mut *self.queue;
+            if let Some(waiting) = waiting_mut(&mut queue.jobs, queue.first_id, id) {
                 waiting.blocked_on += 1;
             }
         }
