@@ -1,5 +1,5 @@
-//! Calls of many events (bulk, NDJSON, streams): a bounded share of the queue, results in order,
-//! and no event applied after one that failed before it on the same entity.
+//! Calls of many events (bulk, NDJSON, streams): a bounded part of the queue, results in order, and
+//! no event applied after an earlier one on the same entity that failed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +79,7 @@ impl CallSender {
             Err(problem) => Pending::Answered(Err(problem)),
         };
         slot.send(pending);
-        !self.is_broken()
+        !self.is_broken() && !self.pending.is_closed()
     }
 
     /// Whether an item of the call came back unavailable or unknown.

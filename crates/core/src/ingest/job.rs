@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use opentelemetry::trace::SpanContext;
 use producer_telemetry::request;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -12,6 +13,10 @@ use super::job_times::JobTimes;
 use super::problems::{after_failure, outcome_unknown};
 use super::ready_queue::{JobId, Keyed};
 use crate::model::{AttemptId, Event, Outcome, Problem, Receipt};
+
+/// Hashes of the uuids and entities of a job, each once; jobs that have one in common keep their
+/// order. Nearly all events have two, which then need no memory of their own.
+pub(super) type Keys = SmallVec<[u64; 2]>;
 
 /// What is applied together, and where its outcome goes.
 pub(super) enum Work {
@@ -49,10 +54,9 @@ impl Load {
     }
 }
 
-/// What a job's sender looks at while a writer has the job.
+/// What a job has in common with its sender.
 pub(super) struct JobShared {
-    /// Hashes of the uuids and entities, each once; jobs that have one in common keep their order.
-    pub(super) keys: Vec<u64>,
+    pub(super) keys: Keys,
     pub(super) times: JobTimes,
 }
 
@@ -104,7 +108,7 @@ impl JobMeta {
 }
 
 impl Job {
-    pub(super) fn new(work: Work, keys: Vec<u64>, expires: Option<Instant>) -> Box<Self> {
+    pub(super) fn new(work: Work, keys: Keys, expires: Option<Instant>) -> Box<Self> {
         let events = work.events();
         let bytes = events.iter().map(Event::weight).sum();
         let meta = JobMeta {

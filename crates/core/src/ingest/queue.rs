@@ -13,7 +13,7 @@ use tokio::sync::futures::Notified;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::job::{Job, Load};
+use super::job::{Job, Keys, Load};
 use super::limits::Limits;
 use super::metrics::{Depth, IngestMetrics};
 use super::problems::{draining, queue_full};
@@ -142,9 +142,9 @@ impl Queue {
     }
 
     /// The keys that decide the order of events: their uuids and their entities, each once.
-    pub(super) fn keys(&self, events: &[Event]) -> Vec<u64> {
+    pub(super) fn keys(&self, events: &[Event]) -> Keys {
         let count = events.iter().map(|event| 1 + event.updates().len()).sum();
-        let mut keys = Vec::with_capacity(count);
+        let mut keys = Keys::with_capacity(count);
         for event in events {
             keys.push(self.hash.hash_one::<Uuid>(event.uuid()));
             keys.extend(event.updates().iter().map(|update| self.hash.hash_one(update.key())));
