@@ -1,7 +1,7 @@
 //! The one use case: take events, apply them in batches that share a commit, answer each sender.
 //!
 //! Senders put `job::Job`s into a bounded queue; writer tasks take whatever is there at once
-//! and apply it in one transaction. A batch is no part of any request: a sender that goes away, or
+//! and apply it in one transaction. A batch is no part of any request: a sender that leaves, or
 //! whose deadline passes, takes its job out of the queue, and interrupts nothing that a writer has.
 
 pub mod bulk;
@@ -165,7 +165,7 @@ impl Ingest {
         Ok(call::open(Arc::clone(&self.queue)))
     }
 
-    /// What the ingest has counted, and how its queue stands.
+    /// The ingest's counters, and the present depth of its queue.
     pub fn metrics(&self) -> Vec<MetricFamily> {
         self.queue.metrics.gather(&self.queue.depth())
     }

@@ -23,7 +23,7 @@ pub enum Database {
     Postgres {
         /// How to reach it.
         options: Box<PgConnectOptions>,
-        /// What stands between.
+        /// What is between.
         pooler: Pooler,
     },
     /// An SQLite file.
@@ -90,7 +90,7 @@ impl Database {
         self.connect_for_transaction().await
     }
 
-    /// A connection that a pooler may stand before: it is good for transactions that begin with
+    /// A connection that may lead through a pooler: it is good for transactions that begin with
     /// [`BEGIN`] and leave nothing behind.
     pub(crate) async fn connect_for_transaction(&self) -> Result<Connection, MaintenanceError> {
         match self {
@@ -115,13 +115,13 @@ impl Database {
                 MaintenanceError::Refused(format!("the folder {folder} can't be made: {error}"))
             })?;
         }
-        // whoever makes the file a WAL database must be alone, as when a service opens it; where no
+        // the process that makes the file a WAL database must be alone, as when a service opens it; where no
         // turn can be had, SQLite itself says why
         let _guard = WriteLock::beside(file).acquire().await.ok();
         connect_sqlite(file, true, SQLITE_MIGRATION_LOCK_TIMEOUT).await.map(Connection::Sqlite)
     }
 
-    /// Whether the older services' table stands where the view `car_entities` belongs.
+    /// Whether `car_entities` is the older services' table, and not the view.
     ///
     /// # Errors
     /// The database can't be reached.
@@ -132,13 +132,13 @@ impl Database {
             Connection::Sqlite(_) => "BEGIN",
         };
         connection.run(begin).await?;
-        let stands = connection.has_older_table().await?;
+        let has_table = connection.has_older_table().await?;
         connection.commit().await?;
         match connection {
             Connection::Postgres(connection) => connection.close().await?,
             Connection::Sqlite(connection) => connection.close().await?,
         }
-        Ok(stands)
+        Ok(has_table)
     }
 }
 

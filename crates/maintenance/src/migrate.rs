@@ -88,7 +88,7 @@ pub async fn attempt_up(database: &Database) -> Result<(), MaintenanceError> {
     attempt(database, Direction::Up).await
 }
 
-/// Reverts every step above `target`, the newest first; 0 reverts all. Data goes with its tables.
+/// Reverts every step above `target`, the newest first; 0 reverts all. Data is deleted with its tables.
 ///
 /// # Errors
 /// As [`up`]; also when a step above `target` is of a newer release, which alone can revert it.

@@ -59,7 +59,7 @@ pub struct Summary {
 /// Deletes every log entry of events committed more than `age` ago.
 ///
 /// # Errors
-/// The database can't be reached, or fails; what is pruned stays so, and the next run goes on.
+/// The database can't be reached, or fails; what is pruned stays pruned, and the next run continues.
 pub async fn prune(
     database: &Database,
     age: Duration,

@@ -1,4 +1,4 @@
-//! Reads the rest of a request's body that nobody wants. To close the connection instead would reset
+//! Reads and discards the rest of a request's body. To close the connection instead would reset
 //! it, and a client that is still sending would see that and not its answer.
 
 use std::pin::Pin;

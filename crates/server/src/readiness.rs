@@ -54,7 +54,7 @@ impl From<ReadErrorKind> for DatabaseState {
 pub struct Health {
     /// Whether the service is stopping.
     pub draining: bool,
-    /// `None` while draining, if nobody asked before.
+    /// `None` while draining, if no check was made before.
     pub database: Option<DatabaseState>,
 }
 
@@ -118,7 +118,7 @@ impl Readiness {
         self.0.migrating.store(migrating, Ordering::Relaxed);
     }
 
-    /// The present state. Asks the database, unless somebody has done so a moment ago or is doing so.
+    /// The present state. Pings the database, unless that was done a moment ago or is being done.
     pub async fn check(&self) -> Health {
         let draining = || self.0.shutdown.is_cancelled() || self.0.ingest.is_draining();
         if !draining() {
@@ -146,7 +146,7 @@ impl Readiness {
             return recent.state;
         }
         let probe = Arc::clone(&self.0);
-        // a task of its own: whoever asks may leave before the answer, and others wait for it
+        // a task of its own: the caller may leave before the answer, and others wait for it
         let ping = tokio::spawn(async move {
             let state = probe.ping(last.map(|last| last.state)).await;
             *last = Some(Observed { state, at: Instant::now() });

@@ -1,4 +1,4 @@
-//! An entry of the queue: what is applied together, and what goes along with it.
+//! An entry of the queue: the events that are applied together, and what belongs to them.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ pub(super) struct Job {
     pub(super) meta: JobMeta,
 }
 
-/// What goes along with the work of a job.
+/// What belongs to a job besides its events.
 pub(super) struct JobMeta {
     /// Set when it is queued.
     pub(super) id: JobId,

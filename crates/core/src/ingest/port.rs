@@ -21,7 +21,7 @@ pub trait Writer: Send {
     /// Each event is all or nothing. A uuid that is already in the log, or twice in the batch, takes
     /// effect once. A verdict never depends on what else is in the batch.
     /// On an error nothing of the batch is stored, except with [`ApplyError::Unknown`]. Then the same
-    /// events may be applied again, which tells the outcome, because a uuid takes effect once: what
+    /// events may be applied again, which resolves it, because a uuid takes effect once: what
     /// the earlier attempt stored is a [`Verdict::Duplicate`] with that attempt's id.
     fn apply<'a>(
         &'a mut self,

@@ -79,7 +79,7 @@ impl Connection {
         Ok(match self {
             Self::Postgres(c) => {
                 // a time without zone is taken as UTC, which is the session's zone; one that
-                // chrono can't tell counts as missing
+                // chrono can't represent counts as missing
                 let query = sqlx::query_as::<_, PgRow>(
                     "SELECT id::text, entity_type::text, data::text,
                          CASE WHEN created_at >= '0001-01-01' AND created_at < '10000-01-01'
@@ -137,7 +137,7 @@ impl Connection {
         Ok(others == 0)
     }
 
-    /// Waits for no lock longer than a second: while it waits for the table, nobody else gets past.
+    /// Waits for no lock longer than a second: while it waits for the table, later requests wait behind it.
     /// On SQLite the busy timeout is the bound.
     pub(super) async fn wait_briefly(&mut self) -> Result<(), MaintenanceError> {
         match self {
@@ -178,7 +178,7 @@ impl Connection {
         Ok(count > 0)
     }
 
-    /// From here to the transaction's end nobody else writes the table; it can still be read.
+    /// From here to the transaction's end no other session writes the table; it can still be read.
     /// SQLite has no such lock.
     pub(super) async fn hold_old_table(&mut self) -> Result<(), MaintenanceError> {
         if let Self::Postgres(_) = self {
@@ -232,8 +232,8 @@ mod tests {
         for text in
             ["1704103200", "1704103200000", "2024-01-01 10:00:00", "2024-01-01T11:00:00+01:00"]
         {
-            let told = sqlite_time(text).map(|time| time.to_string());
-            assert_eq!(told.as_deref(), Some("2024-01-01T10:00:00Z"), "{text}");
+            let read = sqlite_time(text).map(|time| time.to_string());
+            assert_eq!(read.as_deref(), Some("2024-01-01T10:00:00Z"), "{text}");
         }
         for text in
             ["", "soon", "9000000000000000", "0000-01-01T00:00:00Z", "+12024-01-01 10:00:00"]

@@ -121,7 +121,7 @@ async fn ndjson(
     let (sender, results) = app.ingest.open_call()?;
     let mut report = app.report(options.results);
     let (end, ()) = tokio::join!(send(app, lines, sender), collect(results, &mut report));
-    if end == End::Cut {
+    if end == End::StoppedEarly {
         report.summary().mark_incomplete();
     }
     if report.summary().total() == 0 {
@@ -136,7 +136,7 @@ enum End {
     /// The body ended.
     Body,
     /// The call is broken, or the service is draining.
-    Cut,
+    StoppedEarly,
 }
 
 async fn send(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
@@ -144,8 +144,8 @@ async fn send(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
     loop {
         let line = tokio::select! {
             biased;
-            () = sender.broken() => return End::Cut,
-            () = app.shutdown.cancelled() => return End::Cut,
+            () = sender.broken() => return End::StoppedEarly,
+            () = app.shutdown.cancelled() => return End::StoppedEarly,
             line = lines.next() => line,
         };
         let item = match line {
@@ -156,7 +156,7 @@ async fn send(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
         };
         let item = item.map_err(|problem| problem.list_at_most(&mut violations_left));
         if !sender.send(item).await {
-            return End::Cut;
+            return End::StoppedEarly;
         }
     }
 }
@@ -170,7 +170,9 @@ async fn collect(mut results: CallResults, report: &mut Report) {
 fn no_items(end: End) -> ProblemResponse {
     match end {
         End::Body => ProblemResponse::new(ProblemKind::Validation, "must have at least one event"),
-        End::Cut => ProblemResponse::new(ProblemKind::Unavailable, "the service is draining"),
+        End::StoppedEarly => {
+            ProblemResponse::new(ProblemKind::Unavailable, "the service is draining")
+        }
     }
 }
 

@@ -37,7 +37,7 @@ struct Profile {
     period: i64,
 }
 
-/// Texts stand in the string table; these are places in it.
+/// Texts are in the string table; these are indexes into it.
 #[derive(Clone, PartialEq, Message)]
 struct ValueType {
     #[prost(int64, tag = "1")]

@@ -29,7 +29,7 @@ async fn an_event_that_panics_fails_alone() {
             assert_eq!(version(&outcome), 1);
         }
     }
-    assert_eq!(version(&ingest.submit(event_on(&["first"])).await), 2, "the writer goes on");
+    assert_eq!(version(&ingest.submit(event_on(&["first"])).await), 2, "the writer continues");
 }
 
 #[tokio::test(start_paused = true)]

@@ -63,7 +63,7 @@ impl Attempts {
         &self.queue.metrics
     }
 
-    /// Applies events. Where the outcome is unknown it applies them again, which tells it, because a
+    /// Applies events. Where the outcome is unknown it applies them again, which resolves it, because a
     /// uuid takes effect once; at `REQUEST_TIMEOUT` it gives up, when the senders do.
     pub(super) async fn apply(&mut self, events: &[Event], mode: ApplyMode) -> Applied {
         let deadline = Instant::now() + self.request_timeout();

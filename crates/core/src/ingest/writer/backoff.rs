@@ -1,4 +1,4 @@
-//! Pauses before a writer that panicked goes on.
+//! Pauses of a writer after panics.
 
 use std::time::Duration;
 

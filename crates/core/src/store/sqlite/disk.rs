@@ -1,4 +1,4 @@
-//! Where the file lies.
+//! Where the file is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(super) fn prepare(file: &Path) -> Result<(), ConnectError> {
     match file_system(&folder, &mounts) {
         Some(kind) if NETWORK.contains(&kind) => {
             let reason = format!(
-                "it lies on a network file system ({kind}), where SQLite's log \
+                "it is on a network file system ({kind}), where SQLite's log \
                                   corrupts; use a local disk or PostgreSQL"
             );
             Err(cannot_open(file, &reason))

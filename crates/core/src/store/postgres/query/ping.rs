@@ -2,7 +2,7 @@
 
 use crate::store::postgres::read_pool::ReadPool;
 
-/// The names are looked up without a lock on the tables: whoever holds one doesn't fail the probe.
+/// The names are looked up without a lock on the tables: a session that holds one does not fail the probe.
 const PING: &str = "SELECT ('entities'::regclass, 'event_log'::regclass) IS NOT NULL";
 
 /// Whether the server answers and the tables exist.

@@ -8,7 +8,7 @@ use crate::store::numbers::to_bigint;
 use crate::store::postgres::time::to_pg;
 use crate::store::write::plan::Change;
 
-/// What both roads write into the log.
+/// What both paths write into the log.
 #[derive(Default)]
 pub(super) struct LogColumns<'a> {
     pub(super) types: Vec<&'a str>,
