@@ -60,6 +60,11 @@ deny: ## check licences, bans and sources of the dependencies (cargo-deny), and 
 check-ops: ## test the dashboard and alerts in ops/ with a real Prometheus, which it installs on Debian as root
 	./scripts/check-ops
 
+.PHONY: check-docs
+check-docs: ## run every command of the documents in fresh copies of the repository; DOCS="README.md …" selects some
+	./scripts/postgres-for-tests
+	./scripts/check-docs $(DOCS)
+
 .PHONY: check-api
 check-api: ## test the REST service against its OpenAPI document with schemathesis; EXAMPLES=500 sends more requests
 	./scripts/check-api
