@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use bulk::all_valid;
 pub use call::{CallResults, CallSender};
-use job::{Job, Work};
+use job::{Job, JobShared, Work};
 use job_handle::JobHandle;
 pub use limits::Limits;
 pub use port::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
@@ -199,7 +199,7 @@ impl Ingest {
         let id = self.queue.push(job)?;
         let mut handle = JobHandle::new(Arc::clone(&self.queue), id, count);
         let timer = WaitTimer::begin(&shared.times);
-        let outcome = self.wait(arrived, &mut handle, answer).await;
+        let outcome = self.wait(arrived, &mut handle, &shared, answer).await;
         drop(timer);
         trace::record_wait(span.as_deref(), &shared.times, &mut None);
         handle.finish();
@@ -212,6 +212,7 @@ impl Ingest {
         &self,
         arrived: Instant,
         handle: &mut JobHandle,
+        shared: &JobShared,
         mut answer: oneshot::Receiver<Result<T, Problem>>,
     ) -> Result<T, Problem> {
         let limits = &self.queue.limits;
@@ -224,6 +225,7 @@ impl Ingest {
                 Err(_elapsed) => {}
             }
         }
+        shared.give_up();
         Err(outcome_unknown())
     }
 }

@@ -104,6 +104,33 @@ fn required_fields_may_be_neither_absent_nor_null() {
 }
 
 #[test]
+fn a_member_with_its_name_in_grpc_is_named_where_the_right_one_is_missing() {
+    assert_breaks(
+        r#"{"event_header":{"event_name":"n"},"eventBody":{"entities":[
+            {"entity_type":"T","entityId":"i","updated_attributes":{}},
+            {"entityId":"i","updatedAttributes":{"entity_type":1}}]}}"#,
+        &[
+            "/eventBody/entities/0/entityType is required; found entity_type, REST uses entityType",
+            "/eventBody/entities/0/updatedAttributes is required; \
+             found updated_attributes, REST uses updatedAttributes",
+            "/eventBody/entities/1/entityType is required",
+            "/eventHeader is required; found event_header, REST uses eventHeader",
+        ],
+    );
+    assert_breaks(
+        r#"{"eventHeader":{"event_name":"n"},"event_body":{}}"#,
+        &[
+            "/eventHeader/eventName is required; found event_name, REST uses eventName",
+            "/eventBody is required; found event_body, REST uses eventBody",
+        ],
+    );
+    // beside the right one it is an unknown member, which is ignored
+    let both = r#"{"eventHeader":{"event_name":1,"eventName":"n"},"eventBody":{"entities":[
+        {"entity_id":1,"entityType":"T","entityId":"i","updatedAttributes":{}}]}}"#;
+    assert!(read(both).is_ok());
+}
+
+#[test]
 fn every_field_has_its_type() {
     for (pointer, other, rule) in [
         ("/eventHeader", "[]", "must be a JSON object"),

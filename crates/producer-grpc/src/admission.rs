@@ -54,7 +54,7 @@ pub(crate) async fn admit(
     next: Next,
 ) -> Response {
     let id = RequestId(id_header::from_headers(request.headers()));
-    let context = producer_server::request::begin(request.headers(), &id.0, admission.slow_request);
+    let context = producer_server::request::begin(&request, &id.0, admission.slow_request);
     let path = request.uri().path();
     if is_stream(path) {
         context.mark_long();

@@ -1,4 +1,4 @@
-//! Counts calls by the status that they end with. It is in the answer's trailers, so a call isn't
+//! Counts calls by the status that they end with, and notes why one was refused. It is in the answer's trailers, so a call isn't
 //! over before its body is.
 
 use std::pin::Pin;
@@ -9,13 +9,15 @@ use axum::response::Response;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use producer_server::metrics::InFlight;
-use tonic::Code;
+use producer_telemetry::refusal::Refusal;
+use tonic::{Code, Status};
 
 const GRPC_STATUS: &str = "grpc-status";
 
 /// Counts the answer's status: at once if its head has it, else when the body ends.
 pub(crate) fn count_at_end(response: Response, in_flight: InFlight) -> Response {
     if let Some(status) = status_of(response.headers()) {
+        note_refusal(&in_flight, response.headers());
         in_flight.answered(status);
         return response;
     }
@@ -45,9 +47,11 @@ impl HttpBody for CountedBody {
             Some(Ok(frame)) => frame.trailers_ref(),
             _ => None,
         };
-        if let Some(status) = trailers.and_then(status_of)
+        if let Some(trailers) = trailers
+            && let Some(status) = status_of(trailers)
             && let Some(in_flight) = self.in_flight.take()
         {
+            note_refusal(&in_flight, trailers);
             in_flight.answered(status);
         }
         Poll::Ready(frame)
@@ -60,6 +64,20 @@ impl HttpBody for CountedBody {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// Notes what a client did wrong. That an entity or an event isn't there is a usual answer.
+fn note_refusal(in_flight: &InFlight, headers: &HeaderMap) {
+    let Some(status) = Status::from_header_map(headers) else { return };
+    let problem = match status.code() {
+        Code::InvalidArgument => "invalid-argument",
+        Code::OutOfRange => "too-large",
+        Code::AlreadyExists => "conflict",
+        Code::Unimplemented => "method",
+        Code::FailedPrecondition => "failed-precondition",
+        _ => return,
+    };
+    in_flight.refuse(Refusal::new(problem, status.message()));
 }
 
 /// The name of the status, as gRPC's specification has it.

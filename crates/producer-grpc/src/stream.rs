@@ -1,7 +1,7 @@
 //! `StreamEvents`: one task reads the events, the stream of the answer returns the results in order.
 
 use futures_util::{Stream, stream};
-use producer_core::ingest::bulk::ItemStatus;
+use producer_core::ingest::bulk::{BatchSummary, ItemStatus};
 use producer_core::ingest::{CallResults, CallSender};
 use producer_core::{Clock, Event, Problem, ProblemKind};
 use producer_telemetry::request as telemetry;
@@ -83,6 +83,7 @@ struct Results {
     pending: PendingViolations,
     request: RequestId,
     index: u64,
+    summary: BatchSummary,
     /// The problem that ends the stream: the first unknown outcome, else the first unavailable.
     broken: Option<Problem>,
 }
@@ -104,7 +105,15 @@ pub(crate) fn results(
     let pending = PendingViolations::new();
     let reader = Reader { events, sender, pending: pending.clone(), clock, shutdown, index: 0 };
     let reader = Some(tokio::spawn(telemetry::with_current_request(reader.read())));
-    let results = Results { outcomes, reader, pending, request, index: 0, broken: None };
+    let results = Results {
+        outcomes,
+        reader,
+        pending,
+        request,
+        index: 0,
+        summary: BatchSummary::default(),
+        broken: None,
+    };
     stream::unfold(results, |mut results| async move {
         let item = results.next().await?;
         Some((item, results))
@@ -116,8 +125,9 @@ impl Results {
         let Some(outcome) = self.outcomes.next().await else {
             return self.end().await.map(Err);
         };
+        let status = self.summary.count(&outcome);
         if let Err(problem) = &outcome {
-            self.note(problem);
+            self.note(status, problem);
         }
         let index = self.index;
         self.index += 1;
@@ -126,9 +136,9 @@ impl Results {
     }
 
     /// Keeps the problem if the stream has to end with it.
-    fn note(&mut self, problem: &Problem) {
+    fn note(&mut self, status: ItemStatus, problem: &Problem) {
         let is_unknown = |problem: &Problem| problem.kind == ProblemKind::OutcomeUnknown;
-        match ItemStatus::from_outcome(&Err(problem.clone())) {
+        match status {
             ItemStatus::Unknown if !self.broken.as_ref().is_some_and(is_unknown) => {
                 self.broken = Some(problem.clone());
             }
@@ -142,6 +152,7 @@ impl Results {
     /// The status after the last result, once.
     async fn end(&mut self) -> Option<Status> {
         let end = self.reader.take()?.await;
+        self.summary.note_refused();
         if let Some(problem) = &self.broken {
             return Some(status::from_problem(problem, &self.request));
         }

@@ -10,6 +10,7 @@ mod ndjson;
 mod openapi;
 mod problem;
 mod problem_layer;
+mod query_parameters;
 mod request_metrics;
 mod router;
 mod routes;

@@ -70,7 +70,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let id = request_id::from_headers(request.headers());
         let ProblemLayer { drain_limit, slow_request } = self.layer;
-        let context = request::begin(request.headers(), &id, slow_request);
+        let context = request::begin(&request, &id, slow_request);
         let is_head = request.method() == Method::HEAD;
         accept::put_identity_last(request.headers_mut());
         let request = drain_on_drop(request, drain_limit);
@@ -98,10 +98,17 @@ fn weaken_etag(headers: &mut HeaderMap) {
     }
 }
 
-/// The problem attached to an answer, or one for an error that the router answered by itself.
+/// The problem of an answer, which no longer carries it.
 fn take_problem(response: &mut Response) -> Option<Arc<Problem>> {
-    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
-        return Some(problem);
+    let problem = problem_of(response);
+    response.extensions_mut().remove::<Arc<Problem>>();
+    problem
+}
+
+/// The problem attached to an answer, or one for an error that the router answered by itself.
+pub(crate) fn problem_of<B>(response: &http::Response<B>) -> Option<Arc<Problem>> {
+    if let Some(problem) = response.extensions().get::<Arc<Problem>>() {
+        return Some(Arc::clone(problem));
     }
     let status = response.status();
     let is_bare = !response.headers().contains_key(header::CONTENT_TYPE);

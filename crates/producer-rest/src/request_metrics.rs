@@ -1,22 +1,31 @@
-//! Counts requests by the route that matched. A layer of the router, since only behind it the route
-//! is known; hand-written, because a boxed middleware costs an allocation more for each request.
+//! Counts requests by the route that matched, and notes why one was refused. A layer of the router,
+//! since only behind it the route is known; hand-written, because a boxed middleware costs an allocation more for each request.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
 use pin_project_lite::pin_project;
+use producer_core::ProblemKind;
 use producer_server::metrics::{InFlight, Requests};
+use producer_telemetry::refusal::Refusal;
 use producer_telemetry::request as telemetry;
 use tower::{Layer, Service};
 use utoipa::openapi::OpenApi;
 
+use crate::problem_layer::problem_of;
+use crate::query_parameters::QueryParameters;
+
 /// Makes [`CountService`]s.
 #[derive(Clone)]
-pub(crate) struct CountLayer(Requests);
+pub(crate) struct CountLayer {
+    requests: Requests,
+    parameters: Arc<QueryParameters>,
+}
 
 impl CountLayer {
     /// Counts the routes of the document without a lock.
@@ -26,7 +35,10 @@ impl CountLayer {
             let present = methods.into_iter().filter(|(_, present)| *present);
             present.map(move |(method, _)| (route.as_str(), method))
         });
-        Self(requests.with_routes(routes))
+        Self {
+            requests: requests.with_routes(routes),
+            parameters: Arc::new(QueryParameters::from_document(document)),
+        }
     }
 }
 
@@ -34,7 +46,11 @@ impl<S> Layer<S> for CountLayer {
     type Service = CountService<S>;
 
     fn layer(&self, inner: S) -> CountService<S> {
-        CountService { inner, requests: self.0.clone() }
+        CountService {
+            inner,
+            requests: self.requests.clone(),
+            parameters: Arc::clone(&self.parameters),
+        }
     }
 }
 
@@ -43,6 +59,7 @@ impl<S> Layer<S> for CountLayer {
 pub(crate) struct CountService<S> {
     inner: S,
     requests: Requests,
+    parameters: Arc<QueryParameters>,
 }
 
 impl<S, B> Service<Request> for CountService<S>
@@ -61,7 +78,12 @@ where
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         let method = request.method().as_str();
         let in_flight = self.requests.begin(route, method, telemetry::current());
-        ResponseFuture { answer: self.inner.call(request), in_flight: Some(in_flight) }
+        let unknown_path = route.is_none().then(|| request.uri().path().into());
+        if let (Some(route), Some(query)) = (route, request.uri().query()) {
+            self.parameters.warn_unknown(route, query);
+        }
+        let in_flight = Some(in_flight);
+        ResponseFuture { answer: self.inner.call(request), in_flight, unknown_path }
     }
 }
 
@@ -71,6 +93,8 @@ pin_project! {
         #[pin]
         answer: F,
         in_flight: Option<InFlight>,
+        // of a request that matches no route
+        unknown_path: Option<Box<str>>,
     }
 }
 
@@ -84,8 +108,24 @@ where
         let this = self.project();
         let answer = ready!(this.answer.poll(cx));
         if let (Ok(response), Some(in_flight)) = (&answer, this.in_flight.take()) {
+            if response.status().is_client_error() {
+                note_refusal(&in_flight, response, this.unknown_path.as_deref());
+            }
             in_flight.answered(response.status().as_str());
         }
         Poll::Ready(answer)
+    }
+}
+
+/// That an entity or an event isn't there is a usual answer and no refusal.
+fn note_refusal<B>(in_flight: &InFlight, response: &Response<B>, unknown_path: Option<&str>) {
+    let Some(problem) = problem_of(response) else { return };
+    let name = problem.kind.as_str();
+    match (problem.kind, unknown_path) {
+        (ProblemKind::NotFound, None) => {}
+        (ProblemKind::NotFound, Some(path)) => {
+            in_flight.refuse(Refusal::new(name, &format!("no such route: {path}")));
+        }
+        _ => in_flight.refuse(Refusal::new(name, &problem.detail)),
     }
 }

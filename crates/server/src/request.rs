@@ -3,17 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use producer_telemetry::request::RequestContext;
 
-/// Begins the context of a request with these headers; its answer carries `id`. `slow_after` is
-/// `SLOW_REQUEST`.
-pub fn begin(headers: &HeaderMap, id: &HeaderValue, slow_after: Duration) -> Arc<RequestContext> {
-    RequestContext::begin(id.to_str().unwrap_or_default(), caller(headers), slow_after)
+use crate::serve::ClientAddress;
+
+/// Begins the context of a request, whose answer carries `id`. `slow_after` is `SLOW_REQUEST`.
+pub fn begin<B>(
+    request: &Request<B>,
+    id: &HeaderValue,
+    slow_after: Duration,
+) -> Arc<RequestContext> {
+    let client = request.extensions().get().map(|&ClientAddress(address)| address);
+    let id = id.to_str().unwrap_or_default();
+    RequestContext::begin(id, client, caller(request.headers()), slow_after)
 }
 
 /// The caller's span (W3C Trace Context).

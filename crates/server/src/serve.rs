@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use head::{ClientAddress, RequestBody, TrackedBody};
 use head::{HeadDeadline, Requests, TrackedService};
-pub use head::{RequestBody, TrackedBody};
 use http::{Request, Response};
 use http_body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -230,20 +230,28 @@ impl<S: HttpService> Server<S> {
     async fn accept_all(&self, listener: &TcpListener, shutdown: &CancellationToken) {
         let mut was_full = false;
         loop {
-            let Some(stream) = accept(listener).await else { continue };
+            let Some((stream, client)) = accept(listener).await else { continue };
             let permit = Arc::clone(&self.free).try_acquire_owned().ok();
             if permit.is_none() && !was_full {
                 tracing::warn!("MAX_CONNECTIONS reached, closing new connections at once");
             }
             was_full = permit.is_none();
             if let Some(permit) = permit {
-                self.spawn(stream, permit, shutdown.clone());
+                self.spawn(stream, client, permit, shutdown.clone());
             }
         }
     }
 
-    fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit, shutdown: CancellationToken) {
-        let (service, protocols) = (self.service.clone(), Arc::clone(&self.protocols));
+    fn spawn(
+        &self,
+        stream: TcpStream,
+        client: SocketAddr,
+        permit: OwnedSemaphorePermit,
+        shutdown: CancellationToken,
+    ) {
+        let requests = Arc::new(Requests::default());
+        let service = TrackedService { service: self.service.clone(), requests, client };
+        let protocols = Arc::clone(&self.protocols);
         let abort = self.abort.clone();
         let tracker =
             if shutdown.is_cancelled() { &self.late_connections } else { &self.connections };
@@ -259,9 +267,9 @@ impl<S: HttpService> Server<S> {
 }
 
 /// The next connection; `None` where it failed.
-async fn accept(listener: &TcpListener) -> Option<TcpStream> {
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some(stream),
+        Ok(accepted) => Some(accepted),
         Err(error) if is_caused_by_peer(&error) => None,
         Err(error) => {
             tracing::warn!(%error, "accept failed");
@@ -279,7 +287,7 @@ fn is_caused_by_peer(error: &io::Error) -> bool {
 
 async fn serve_connection<S: HttpService>(
     stream: TcpStream,
-    service: S,
+    service: TrackedService<S>,
     protocols: &Protocols,
     shutdown: CancellationToken,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -295,10 +303,9 @@ async fn serve_connection<S: HttpService>(
     let Some(opened) = opened else { return Ok(()) };
     let Opened { first, read, write } = opened??;
     let head_timeout = (first != HTTP2_PREFACE).then_some(header_timeout);
-    let requests = Arc::new(Requests::default());
     let read = io::Cursor::new(first).chain(read);
-    let read = HeadDeadline::new(read, head_timeout, Arc::clone(&requests));
-    let service = TowerToHyperService::new(TrackedService { service, requests });
+    let read = HeadDeadline::new(read, head_timeout, Arc::clone(&service.requests));
+    let service = TowerToHyperService::new(service);
     let connection =
         protocols.http.serve_connection(TokioIo::new(tokio::io::join(read, write)), service);
     let mut connection = std::pin::pin!(connection);

@@ -3,7 +3,9 @@
 
 pub mod log;
 mod log_format;
+pub mod log_rate;
 pub mod metrics;
+pub mod refusal;
 pub mod request;
 mod slow_request;
 pub mod spans;

@@ -3,12 +3,14 @@
 //! log lines.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanContext, TraceId};
 use tokio::time::Instant;
 
+use super::refusal::Refusal;
 use super::slow_request;
 use super::spans::RequestSpan;
 use super::stopwatch::{Part, Parts, RequestEnd, Stopwatch};
@@ -20,12 +22,15 @@ tokio::task_local! {
 /// What is known about one request.
 pub struct RequestContext {
     id: Box<str>,
+    /// The address that the connection comes from.
+    client: Option<SocketAddr>,
     /// `SLOW_REQUEST`; zero logs none as slow.
     slow_after: Duration,
     watch: Mutex<Stopwatch>,
     /// The request's span or, where spans are off, its caller's.
     trace: SpanContext,
     span: Option<RequestSpan>,
+    refusal: OnceLock<Box<Refusal>>,
 }
 
 impl fmt::Debug for RequestContext {
@@ -35,12 +40,19 @@ impl fmt::Debug for RequestContext {
 }
 
 impl RequestContext {
-    /// Begins a request. `caller` is the span that it was sent from, invalid where there is none.
-    pub fn begin(id: &str, caller: SpanContext, slow_after: Duration) -> Arc<Self> {
+    /// Begins a request. `client` is the address that its connection comes from, `caller` the span that
+    /// it was sent from, invalid where there is none.
+    pub fn begin(
+        id: &str,
+        client: Option<SocketAddr>,
+        caller: SpanContext,
+        slow_after: Duration,
+    ) -> Arc<Self> {
         let span = RequestSpan::begin(&caller);
         let trace = span.as_ref().map_or(caller, |span| span.context().clone());
         let watch = Mutex::new(Stopwatch::new());
-        Arc::new(Self { id: id.into(), slow_after, watch, trace, span })
+        let (id, refusal) = (id.into(), OnceLock::new());
+        Arc::new(Self { id, client, slow_after, watch, trace, span, refusal })
     }
 
     /// The id, as in the `x-request-id` of the answer.
@@ -73,10 +85,18 @@ impl RequestContext {
         self.watch().is_long = true;
     }
 
-    /// Ends the request and its span, and logs it if it was slow.
+    /// Notes why the request, or events of it, were refused; the first reason is logged at its end.
+    pub fn refuse(&self, refusal: Refusal) {
+        let _later_reason = self.refusal.set(Box::new(refusal));
+    }
+
+    /// Ends the request and its span, and logs it if it was refused or slow.
     pub fn end(self: &Arc<Self>, request_end: &RequestEnd<'_>) {
         if let Some(span) = &self.span {
             span.end(&self.id, request_end);
+        }
+        if let Some(refusal) = self.refusal.get() {
+            self.sync_scope(|| refusal.log(request_end, self.client));
         }
         if !self.slow_after.is_zero()
             && request_end.took >= self.slow_after
@@ -126,6 +146,11 @@ pub fn mark_long() {
     with(RequestContext::mark_long);
 }
 
+/// As [`RequestContext::refuse`], of the current request.
+pub fn refuse(refusal: Refusal) {
+    with(|context| context.refuse(refusal));
+}
+
 /// Wraps a future that another task will run for the current request.
 pub fn with_current_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let context = current();
@@ -163,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_task_can_work_for_the_request() {
-        let context = RequestContext::begin("r1", SpanContext::NONE, Duration::ZERO);
+        let context = RequestContext::begin("r1", None, SpanContext::NONE, Duration::ZERO);
         let id = || with(|context| context.id().to_owned());
         let spawned = async move { tokio::spawn(with_current_request(async move { id() })).await };
         assert_eq!(context.scope(spawned).await.unwrap().as_deref(), Some("r1"));

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use producer_telemetry::log_rate::LogRate;
 use uuid::Uuid;
 
 use super::uuid::uuid;
@@ -18,6 +19,34 @@ const ENTITIES: &str = "entities";
 const ATTRIBUTES: &str = "updatedAttributes";
 
 const REQUIRED: &str = "is required";
+
+/// Required members by their JSON names: what gRPC calls them, and the violation of one that is missing
+/// where that is there instead.
+const SNAKE_CASE: [(&str, &str, &str); 6] = [
+    (HEADER, "event_header", "is required; found event_header, REST uses eventHeader"),
+    (BODY, "event_body", "is required; found event_body, REST uses eventBody"),
+    ("eventName", "event_name", "is required; found event_name, REST uses eventName"),
+    ("entityType", "entity_type", "is required; found entity_type, REST uses entityType"),
+    ("entityId", "entity_id", "is required; found entity_id, REST uses entityId"),
+    (
+        ATTRIBUTES,
+        "updated_attributes",
+        "is required; found updated_attributes, REST uses updatedAttributes",
+    ),
+];
+
+/// The bits of [`SNAKE_CASE`] that each entity has anew.
+const ENTITY_MEMBERS: u8 = 0b11_1000;
+
+/// Optional members that gRPC calls otherwise: in JSON they are ignored.
+const IGNORED_SNAKE_CASE: [(&str, &str); 3] =
+    [("event_type", "eventType"), ("created_date", "createdDate"), ("saved_date", "savedDate")];
+
+/// Unix milliseconds of 1980-01-01: whole numbers below it are likely to be seconds.
+const LIKELY_SECONDS: std::ops::Range<i64> = 1..315_532_800_000;
+
+static SECONDS_RATE: LogRate = LogRate::new();
+static SNAKE_CASE_RATE: LogRate = LogRate::new();
 const NO_STRING: &str = "must be a string";
 
 /// The value of one field, as a transport has it.
@@ -108,6 +137,8 @@ pub struct Draft {
     has_header: bool,
     has_body: bool,
     has_entities: bool,
+    /// A bit for each member of [`SNAKE_CASE`] that was found under that name.
+    snake_case: u8,
     violations: Violations,
 }
 
@@ -172,7 +203,8 @@ impl Draft {
     pub fn finish(mut self, clock: &Clock) -> Result<Event, Problem> {
         for (is_there, part) in [(self.has_header, HEADER), (self.has_body, BODY)] {
             if !is_there {
-                self.violations.add(|| Location(vec![key(part)]), REQUIRED);
+                let detail = self.missing(part);
+                self.violations.add(|| Location(vec![key(part)]), detail);
             }
         }
         match self.name {
@@ -195,6 +227,29 @@ impl Draft {
     pub(crate) fn without_required_members(mut self) -> Self {
         (self.has_header, self.has_body) = (true, true);
         self
+    }
+
+    /// Notes a member that JSON doesn't have. Where it is one of ours by its name in gRPC, the missing
+    /// one's violation says so.
+    pub(crate) fn unknown_member(&mut self, name: &str) {
+        if let Some(index) = SNAKE_CASE.iter().position(|(_, snake_case, _)| *snake_case == name) {
+            self.snake_case |= 1 << index;
+        }
+        let ignored = IGNORED_SNAKE_CASE.iter().find(|(snake_case, _)| *snake_case == name);
+        if let Some((found, expected)) = ignored
+            && let Some(omitted) = SNAKE_CASE_RATE.try_log()
+        {
+            tracing::warn!(found, expected, omitted, "member of an event ignored");
+        }
+    }
+
+    /// The violation of a required member that is missing.
+    fn missing(&self, name: &str) -> &'static str {
+        let found = SNAKE_CASE.iter().enumerate().find(|(_, (member, ..))| *member == name);
+        match found {
+            Some((index, (_, _, detail))) if self.snake_case & (1 << index) != 0 => detail,
+            _ => REQUIRED,
+        }
     }
 
     pub(crate) fn violations_mut(&mut self) -> &mut Violations {
@@ -232,7 +287,22 @@ impl Draft {
     }
 
     pub(crate) fn created_date(&mut self, field: Field<'_>) {
+        let is_number = match &field {
+            Field::Number(_) => true,
+            Field::Text(text) => text.bytes().all(|byte| byte.is_ascii_digit()),
+            _ => false,
+        };
         self.created = self.date(field, "createdDate");
+        if let Some(created) = self.created.filter(|_| is_number)
+            && LIKELY_SECONDS.contains(&(created.micros() / 1000))
+            && let Some(omitted) = SECONDS_RATE.try_log()
+        {
+            tracing::warn!(
+                created_date = %created,
+                omitted,
+                "createdDate is before 1980: it counts milliseconds, but seems to be in seconds"
+            );
+        }
     }
 
     pub(crate) fn saved_date(&mut self, field: Field<'_>) {
@@ -262,7 +332,8 @@ impl Draft {
 
     pub(crate) fn end_header(&mut self) {
         if self.name.is_missing() {
-            self.violations.add(|| header_field("eventName"), REQUIRED);
+            let detail = self.missing("eventName");
+            self.violations.add(|| header_field("eventName"), detail);
         }
     }
 
@@ -278,6 +349,7 @@ impl Draft {
     pub(crate) fn begin_entity(&mut self) {
         self.entities_begun += 1;
         self.entity = EntityDraft::default();
+        self.snake_case &= !ENTITY_MEMBERS;
         if self.entities_begun == MAX_ENTITIES + 1 {
             self.violations.add(all_entities, "must have at most 1,000 items");
         }
@@ -308,7 +380,8 @@ impl Draft {
             (entity.patch.is_missing(), ATTRIBUTES),
         ];
         for (_, name) in missing.into_iter().filter(|(is_missing, _)| *is_missing) {
-            self.violations.add(|| entity_field(self.entities_begun, name), REQUIRED);
+            let detail = self.missing(name);
+            self.violations.add(|| entity_field(self.entities_begun, name), detail);
         }
         let EntityDraft { entity_type, entity_id, patch } = entity;
         if let (Slot::Is(entity_type), Slot::Is(entity_id), Slot::Is(patch)) =

@@ -27,7 +27,7 @@ impl<'a> Reader<'_, 'a> {
             match &**self.scan.current_key() {
                 "eventHeader" => self.header()?,
                 "eventBody" => self.body()?,
-                _ => self.ignored()?,
+                _ => self.unknown_member()?,
             }
         }
         Ok(true)
@@ -48,7 +48,7 @@ impl<'a> Reader<'_, 'a> {
                 "eventType" => self.field(Draft::event_type)?,
                 "createdDate" => self.field(Draft::created_date)?,
                 "savedDate" => self.field(Draft::saved_date)?,
-                _ => self.ignored()?,
+                _ => self.unknown_member()?,
             }
         }
         self.draft.end_header();
@@ -66,7 +66,7 @@ impl<'a> Reader<'_, 'a> {
         while self.next_member()? {
             match &**self.scan.current_key() {
                 "entities" => self.entities()?,
-                _ => self.ignored()?,
+                _ => self.unknown_member()?,
             }
         }
         self.draft.end_body();
@@ -99,7 +99,7 @@ impl<'a> Reader<'_, 'a> {
                 "entityType" => self.field(Draft::entity_type)?,
                 "entityId" => self.field(Draft::entity_id)?,
                 "updatedAttributes" => self.attributes()?,
-                _ => self.ignored()?,
+                _ => self.unknown_member()?,
             }
         }
         self.draft.end_entity();
@@ -166,6 +166,14 @@ impl<'a> Reader<'_, 'a> {
 
     fn wrong_type(&mut self, detail: &'static str) -> Result<(), Malformed> {
         self.draft.violations_mut().add(|| self.scan.location(), detail);
+        self.ignored()
+    }
+
+    fn unknown_member(&mut self) -> Result<(), Malformed> {
+        let name = self.scan.current_key();
+        if name.contains('_') {
+            self.draft.unknown_member(name);
+        }
         self.ignored()
     }
 

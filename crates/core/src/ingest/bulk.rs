@@ -1,5 +1,8 @@
 //! What both APIs answer about a call of many events: the status of each item, and a summary.
 
+use producer_telemetry::refusal::Refusal;
+use producer_telemetry::request;
+
 use crate::json::Violations;
 use crate::model::{CALL_VIOLATIONS, Event, Outcome, Problem, ProblemKind};
 
@@ -84,6 +87,9 @@ pub struct BatchSummary {
     failed: u64,
     unknown: u64,
     is_incomplete: bool,
+    /// Items that were refused because of what they are, and the reason of the first.
+    refused: u64,
+    first_refusal: Option<Refusal>,
     /// The problem of the first item that was unavailable.
     unavailable: Option<Problem>,
 }
@@ -99,6 +105,11 @@ impl BatchSummary {
         }
         match (status, outcome) {
             (ItemStatus::Unknown, _) => self.unknown += 1,
+            (ItemStatus::Invalid | ItemStatus::Conflict, Err(problem)) => {
+                self.refused += 1;
+                self.first_refusal
+                    .get_or_insert_with(|| Refusal::new(problem.kind.as_str(), &problem.detail));
+            }
             (ItemStatus::Unavailable, Err(problem)) if self.unavailable.is_none() => {
                 self.unavailable = Some(Problem::new(problem.kind, problem.detail.clone()));
             }
@@ -110,6 +121,13 @@ impl BatchSummary {
     /// Notes that the sender may have sent more, which was not read: the call is no success.
     pub fn mark_incomplete(&mut self) {
         self.is_incomplete = true;
+    }
+
+    /// Has the end of the current request log how many items were refused, and the first reason.
+    pub fn note_refused(&self) {
+        if let Some(first) = &self.first_refusal {
+            request::refuse(Refusal { events: Some(self.refused), ..first.clone() });
+        }
     }
 
     /// Items stored, now or before.

@@ -178,7 +178,10 @@ impl QueuedEvent {
             }
             Ok(Err(_writer_died)) => outcome_unknown(),
             Err(_elapsed) if self.handle.cancel() => too_old(),
-            Err(_elapsed) => outcome_unknown(),
+            Err(_elapsed) => {
+                self.shared.give_up();
+                outcome_unknown()
+            }
         };
         // To give up is no progress: what waited as long behind this event is given up at once.
         call.fail(&self.shared.keys, problem.kind == ProblemKind::OutcomeUnknown);

@@ -1,6 +1,7 @@
 //! An entry of the queue: the events that are applied together, and what belongs to them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::trace::SpanContext;
 use producer_telemetry::request;
@@ -58,6 +59,20 @@ impl Load {
 pub(super) struct JobShared {
     pub(super) keys: Keys,
     pub(super) times: JobTimes,
+    /// The sender has given up the wait for the writer's answer, and has counted the event as unknown.
+    given_up: AtomicBool,
+}
+
+impl JobShared {
+    /// The sender gives up the wait for the writer's answer, and counts the event as unknown.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    /// Whether the sender has counted the outcome though it got none.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
 }
 
 /// An entry of the queue.
@@ -113,7 +128,11 @@ impl Job {
         let bytes = events.iter().map(Event::weight).sum();
         let meta = JobMeta {
             id: JobId::default(),
-            shared: Arc::new(JobShared { keys, times: JobTimes::begin() }),
+            shared: Arc::new(JobShared {
+                keys,
+                times: JobTimes::begin(),
+                given_up: AtomicBool::new(false),
+            }),
             call: None,
             expires,
             unconfirmed_attempts: Vec::new(),

@@ -80,15 +80,19 @@ impl WriterTask {
                 }
             }
             job.times().note_applied(now);
-            answers.push((reply, outcome(event, result, &job, &mut own)));
+            answers.push((reply, outcome(event, result, &job, &mut own), job.shared));
         }
         self.queue.metrics.retries_locked.inc_by(parked.len() as u64);
-        let stored = answers.iter().filter_map(|(_, outcome)| outcome.as_ref().ok());
+        let stored = answers.iter().filter_map(|(_, outcome, _)| outcome.as_ref().ok());
         self.queue.log_progress(stored.map(new_updates).sum());
         batch.finish(parked, &locked_keys);
-        for (reply, outcome) in answers {
-            // A sender that went away doesn't need to know.
-            drop(reply.send(outcome));
+        for (reply, outcome, shared) in answers {
+            // who gets the outcome counts it
+            if let Err(unheard) = reply.send(outcome)
+                && !shared.is_given_up()
+            {
+                self.queue.metrics.record(&unheard);
+            }
         }
     }
 
@@ -107,10 +111,22 @@ impl WriterTask {
             }
         }
         meta.times().note_applied(Instant::now());
+        let count = events.len();
         let answer = atomic_answer(events, result, &meta);
         self.queue.log_progress(answer.iter().flatten().map(new_updates).sum());
         batch.finish(Vec::new(), &locked_keys);
-        drop(reply.send(answer));
+        if let Err(unheard) = reply.send(answer)
+            && !meta.shared.is_given_up()
+        {
+            match unheard {
+                Ok(receipts) => {
+                    receipts
+                        .into_iter()
+                        .for_each(|receipt| self.queue.metrics.record(&Ok(receipt)));
+                }
+                Err(problem) => self.queue.metrics.record_all(count, problem.kind),
+            }
+        }
     }
 
     async fn apply_atomically(

@@ -107,6 +107,7 @@ fn response(
         summary.count(&outcome);
         results.push(convert::result(index, outcome));
     }
+    summary.note_refused();
     if let Some(problem) = summary.problem_if_nothing_stored() {
         return Err(problem.clone());
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use producer_telemetry::metrics::{Metrics, SECONDS};
+use producer_telemetry::refusal::Refusal;
 use producer_telemetry::request::RequestContext;
 use producer_telemetry::stopwatch::RequestEnd;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
@@ -143,6 +144,13 @@ impl InFlight {
     /// The request is answered with this status.
     pub fn answered(mut self, status: &str) {
         self.end(status);
+    }
+
+    /// The request is refused; its end logs why.
+    pub fn refuse(&self, refusal: Refusal) {
+        if let Some(context) = &self.context {
+            context.refuse(refusal);
+        }
     }
 
     /// Runs a part of the request's work in its context.

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -118,12 +119,18 @@ impl<R: AsyncRead + Unpin> AsyncRead for HeadDeadline<R> {
     }
 }
 
-/// A service that counts the requests in flight: from the call until the request's body and the
-/// response's are dropped.
+/// An extension of each request: the address that its connection comes from. Behind a proxy it is the
+/// proxy's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress(pub SocketAddr);
+
+/// A service that counts the requests in flight, from the call until the request's body and the
+/// response's are dropped, and gives each request its [`ClientAddress`].
 #[derive(Clone)]
 pub(super) struct TrackedService<S> {
     pub(super) service: S,
     pub(super) requests: Arc<Requests>,
+    pub(super) client: SocketAddr,
 }
 
 impl<S, B> Service<Request<Incoming>> for TrackedService<S>
@@ -141,7 +148,8 @@ where
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let guard = self.requests.begin();
         let body_guard = InFlightGuard::new(&self.requests);
-        let request = request.map(|body| TrackedBody { body, guard: body_guard });
+        let mut request = request.map(|body| TrackedBody { body, guard: body_guard });
+        request.extensions_mut().insert(ClientAddress(self.client));
         ResponseFuture { response: self.service.call(request), guard }
     }
 }

@@ -100,3 +100,29 @@ async fn an_answered_event_is_not_counted_as_cancelled() {
     assert!(ingest.submit_items(items).await.unwrap().iter().all(Result::is_ok));
     assert_eq!((counted(&ingest, "created"), counted(&ingest, "cancelled")), (21, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_sender_leaves_while_a_writer_has_it_is_counted_by_its_outcome() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    let taken = submit(&ingest, event_on(&["a"]));
+    settle().await;
+    taken.abort();
+    settle().await;
+    store.open_gate();
+    ingest.drain();
+    ingest.close_when_empty().await;
+    assert_eq!((counted(&ingest, "created"), counted(&ingest, "cancelled")), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_its_sender_has_given_up_is_counted_once() {
+    let store = FakeStore::new();
+    let ingest = store.start(limits());
+    let given_up = ingest.submit(event_on(&["a"])).await;
+    assert_eq!(kind(&given_up), Some(ProblemKind::OutcomeUnknown));
+    store.open_gate();
+    ingest.drain();
+    ingest.close_when_empty().await;
+    assert_eq!((counted(&ingest, "unknown"), counted(&ingest, "created")), (1, 0));
+}

@@ -123,9 +123,10 @@ fn receipt(event: Event, versions: Vec<u64>, duplicate: bool) -> Receipt {
     let uuid = event.uuid();
     if enabled!(Level::DEBUG) {
         let event_type = event.event_type();
-        for version in versions.iter().filter(|_| !duplicate) {
+        for (update, version) in event.updates.iter().zip(&versions).filter(|_| !duplicate) {
             let milestone = if *version == 1 { "entity created" } else { "entity updated" };
-            debug!(%uuid, event_type, version, "{milestone}");
+            let (entity_type, entity_id) = (update.key.entity_type(), update.key.entity_id());
+            debug!(%uuid, event_type, entity_type, entity_id, version, "{milestone}");
         }
         debug!(%uuid, event_type, duplicate, "event committed");
     }

@@ -11,6 +11,7 @@ mod poison;
 mod pooler;
 mod profile;
 mod prune;
+mod refusals;
 mod slow;
 mod start;
 mod tls;
