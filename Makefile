@@ -75,18 +75,20 @@ FUZZ_TOOLCHAIN ?= nightly
 FUZZ = RUSTC_BOOTSTRAP=1 $(CARGO) +$(FUZZ_TOOLCHAIN) fuzz
 FUZZ_FLAGS = --sanitizer none --target-dir target/fuzz
 
+FUZZ_CORPUS = $(CURDIR)/target/fuzz-corpus
+
 .PHONY: fuzz fuzz-cmin
 fuzz: ## fuzz each target for FUZZ_SECONDS (60) against its oracle; needs cargo-fuzz, see fuzz/README.md
 	@for target in $(FUZZ_TARGETS); do \
-		echo "=== $$target, $(FUZZ_SECONDS) s"; \
-		$(FUZZ) run $(FUZZ_FLAGS) $$target -- -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/json.dict \
-			-max_len=4096 -print_final_stats=1 || exit 1; \
+		echo "=== $$target, $(FUZZ_SECONDS) s" && ./scripts/fuzz-corpus unpack $$target && \
+		$(FUZZ) run $(FUZZ_FLAGS) $$target $(FUZZ_CORPUS)/$$target $(CURDIR)/fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -dict=fuzz/json.dict -max_len=4096 -print_final_stats=1 || exit 1; \
 	done
-fuzz-cmin: ## minimize the fuzz corpora; inputs whose name has a hyphen are kept
+fuzz-cmin: ## store the fewest inputs of target/fuzz-corpus that reach all it reaches in fuzz/corpus/TARGET.tar.gz
 	@for target in $(FUZZ_TARGETS); do \
-		named=$$(mktemp -d) && cp fuzz/corpus/$$target/*-* $$named/ && \
-		$(FUZZ) cmin $(FUZZ_FLAGS) $$target -- -use_counters=0 && \
-		mv $$named/* fuzz/corpus/$$target/ && rmdir $$named || exit 1; \
+		kept=$$(mktemp -d) && cp fuzz/corpus/$$target/* $$kept/ && ./scripts/fuzz-corpus unpack $$target && \
+		$(FUZZ) run $(FUZZ_FLAGS) $$target $$kept $(FUZZ_CORPUS)/$$target -- -set_cover_merge=1 -use_counters=0 && \
+		./scripts/fuzz-corpus pack $$target $$kept && rm -r $$kept || exit 1; \
 	done
 
 .PHONY: microbench

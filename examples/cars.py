@@ -20,7 +20,7 @@ from threading import Lock
 from urllib.parse import quote, urlsplit
 
 DATA = Path(__file__).parent / "data" / "cars.json"
-NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/producer/producer/examples/cars.py")
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:producer:examples:cars")
 WORKERS = 8  # concurrent connections for single events
 BULK_SIZE = 500  # events in one array; the service takes up to 10,000
 

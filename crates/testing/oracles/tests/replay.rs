@@ -1,20 +1,39 @@
 //! Every oracle on its corpus, which fuzzing has collected, and on mutations of it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::Path;
 
+use flate2::read::GzDecoder;
 use oracles::{ALL, check};
+use tar::Archive;
 
 /// The number of mutations for each oracle; `ORACLE_CASES` overrides it.
 const CASES: usize = 1000;
 
+/// The named inputs of a target, then its seeds, which are one archive.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus").join(target);
-    let inputs = fs::read_dir(folder).expect("the target's corpus");
+    let inputs = fs::read_dir(&folder).expect("the target's named inputs");
     let mut paths: Vec<_> = inputs.map(|input| input.expect("an entry").path()).collect();
     paths.sort();
-    assert!(!paths.is_empty(), "{target} has no corpus");
-    paths.iter().map(|path| fs::read(path).expect("an input")).collect()
+    assert!(!paths.is_empty(), "{target} has no named inputs");
+    let named = paths.iter().map(|path| fs::read(path).expect("an input"));
+    named.chain(seeds(&folder.with_extension("tar.gz"))).collect()
+}
+
+fn seeds(archive: &Path) -> Vec<Vec<u8>> {
+    let file = File::open(archive).expect("the target's seeds");
+    let mut archive = Archive::new(GzDecoder::new(file));
+    let seeds: Vec<_> = (archive.entries().expect("a tar archive"))
+        .map(|entry| {
+            let mut seed = Vec::new();
+            entry.expect("an entry").read_to_end(&mut seed).expect("a seed");
+            seed
+        })
+        .collect();
+    assert!(!seeds.is_empty(), "the archive is empty");
+    seeds
 }
 
 #[test]
