@@ -72,6 +72,7 @@ struct Head {
     message: String,
     processed_count: u64,
     failed_count: u64,
+    duplicate_count: u64,
     batch_id: Uuid,
     processing_time_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +93,8 @@ pub(crate) struct BulkBody {
     processed_count: u64,
     #[schema(rename = "failedCount")]
     failed_count: u64,
+    #[schema(rename = "duplicateCount")]
+    duplicate_count: u64,
     #[schema(rename = "batchId")]
     batch_id: Uuid,
     #[schema(rename = "processingTimeMs")]
@@ -160,8 +163,8 @@ impl Report {
         &mut self.summary
     }
 
-    /// Adds the next outcome.
-    pub(crate) fn add(&mut self, outcome: &Outcome) {
+    /// Adds the next outcome. With `line` its error names that line of the body.
+    pub(crate) fn add(&mut self, outcome: &Outcome, line: Option<usize>) {
         let index = self.summary.total();
         let status = self.summary.count(outcome);
         if !self.filter.includes(status) {
@@ -172,7 +175,12 @@ impl Report {
             self.omitted += 1;
             return;
         }
-        let json = self.item(index, status, outcome);
+        let json = match (outcome, line) {
+            (Err(problem), Some(line)) => {
+                self.item(index, status, &Err(problem.clone().in_line(line)))
+            }
+            _ => self.item(index, status, outcome),
+        };
         if self.make_room(rank, json.len()) {
             self.listed_count += 1;
             self.listed_bytes += json.len();
@@ -245,6 +253,7 @@ impl Report {
             message: self.summary.message(),
             processed_count: self.summary.processed(),
             failed_count: self.summary.failed(),
+            duplicate_count: self.summary.duplicates(),
             batch_id,
             processing_time_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(0),
             results_omitted: (self.omitted > 0).then_some(self.omitted),
@@ -278,9 +287,9 @@ mod tests {
     fn a_failure_too_large_to_list_removes_no_result() {
         let mut report = Report::new(ResultsFilter::All, 400);
         let receipt = Receipt { event_id: Uuid::nil(), duplicate: false, entities: Vec::new() };
-        report.add(&Ok(receipt.clone()));
-        report.add(&Err(Problem::new(ProblemKind::Validation, "x".repeat(1000))));
-        report.add(&Err(Problem::new(ProblemKind::Validation, "small")));
+        report.add(&Ok(receipt.clone()), None);
+        report.add(&Err(Problem::new(ProblemKind::Validation, "x".repeat(1000))), None);
+        report.add(&Err(Problem::new(ProblemKind::Validation, "small")), None);
         assert_eq!((report.listed_count, report.omitted), (1, 2));
     }
 }
