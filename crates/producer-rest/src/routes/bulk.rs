@@ -16,7 +16,9 @@ use super::query_pairs;
 use crate::body::{self, BodyStream, MediaType};
 use crate::bulk_report::{BulkBody, Report, ResultsFilter};
 use crate::ndjson::{Line, Lines, line_too_long};
-use crate::openapi;
+use crate::openapi::examples;
+use crate::openapi::problems::PostEventsProblems;
+use crate::openapi::schemas::{BulkQuery, EventDoc, EventsDoc};
 use crate::problem::ProblemResponse;
 use crate::state::AppState;
 
@@ -52,22 +54,26 @@ fn malformed(detail: &'static str) -> ProblemResponse {
     ProblemResponse::new(ProblemKind::Malformed, detail)
 }
 
-/// Applies many events: a JSON array of 1 to 10,000, or NDJSON of any length, read as it is received.
-/// Items are applied in order and independently of each other.
+/// Applies many events
+///
+/// A JSON array of 1 to 10,000 events, or NDJSON of any length, which is applied while it is received.
+/// Events are applied in their order and independently of each other: an invalid one is reported in its
+/// place in `results`, and the others are applied. With `mode=atomic` an array is applied as a whole or
+/// not at all.
 #[utoipa::path(
     post, path = "/api/v1/events/bulk", operation_id = "postEvents", tag = "events",
-    params(
-        ("results" = inline(Option<ResultsFilter>), Query, description = "`all` (default), `failed` or `none`: which results the answer has; those of `unknown` items are always there"),
-        ("mode" = inline(Option<openapi::ModeDoc>), Query, description = "`atomic`: all or none, arrays only"),
-    ),
+    params(BulkQuery),
     request_body(content(
-        (openapi::EventsDoc = "application/json"),
-        (openapi::EventDoc = "application/x-ndjson"),
-        (openapi::EventDoc = "application/jsonl"),
+        (EventsDoc = "application/json", example = examples::events),
+        (EventDoc = "application/x-ndjson", example = examples::ndjson),
+        (EventDoc = "application/jsonl", example = examples::ndjson),
     )),
     responses(
-        (status = 200, description = "The result of each item", body = BulkBody),
-        openapi::IngestProblems,
+        (status = 200, description = "The result of each event", body = BulkBody, examples(
+            ("all processed" = (value = json!(examples::bulk_answer()))),
+            ("invalid lines of NDJSON" = (value = json!(examples::failed_bulk_answer()))),
+        )),
+        PostEventsProblems,
     ),
 )]
 pub(crate) async fn post(
