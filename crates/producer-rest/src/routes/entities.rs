@@ -62,7 +62,7 @@ impl TryFrom<Entity> for EntityBody {
     params(
         ("type" = String, Path, description = "`entityType`, percent-encoded", example = "Loan"),
         ("id" = String, Path, description = "`entityId`, percent-encoded", example = "loan-12345"),
-        ("If-None-Match" = Option<String>, Header, description = "ETags of versions that the client has, or `*`: 304 if the entity still has one of them", example = "\"1\""),
+        ("If-None-Match" = Option<String>, Header, description = "ETags of versions that the client has, such as `\"1\"`, or `*`: 304 if the entity still has one of them"),
     ),
     responses(
         (status = 200, description = "The state", body = EntityBody, headers(
