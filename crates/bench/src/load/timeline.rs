@@ -57,7 +57,8 @@ fn parse(text: &str, metric: &str, started: i64) -> Result<Vec<Moment>> {
             "param" => columns.set_trend(&data),
             "metric" => columns.add(&data),
             "snapshot" => {
-                moments.extend(columns.moment(&serde_json::from_value(data)?, metric, started));
+                let snapshot: Vec<Vec<f64>> = serde_json::from_value(data)?;
+                moments.extend(columns.moment(&snapshot, metric, started));
             }
             _ => {}
         }
@@ -77,7 +78,7 @@ impl Columns {
     }
 
     /// `None` for a second in which no call ended, which has zeros.
-    fn moment(&self, snapshot: &Vec<Vec<f64>>, metric: &str, started: i64) -> Option<Moment> {
+    fn moment(&self, snapshot: &[Vec<f64>], metric: &str, started: i64) -> Option<Moment> {
         let values = |metric: &str| {
             let index = self.metrics.iter().position(|name| name == metric)?;
             snapshot.get(index)
