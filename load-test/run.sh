@@ -11,8 +11,17 @@ if [[ -z "${BIN_DIR:-}" ]]; then
     folder="$profile"
     if [[ "$profile" == dev ]]; then folder=debug; fi
     BIN_DIR="${CARGO_TARGET_DIR:-target}/$folder"
-    echo "building the services and the load test ($profile); the first time takes minutes" >&2
-    cargo build --quiet --profile "$profile" --package producer-rest --package producer-grpc
-    cargo build --quiet --profile "$profile" --package producer-bench
+    cat >&2 <<TEXT
+Building, with cargo's profile "$profile", into $BIN_DIR:
+  producer-rest, producer-grpc   the services under test
+  producer-bench                 starts a database and the services, runs k6, checks the database,
+                                 and draws the report
+The release profile, because figures of a debug build say nothing about the service. The first build
+takes minutes, a later one only what has changed. PROFILE=dev builds sooner, to try the load test
+itself; BIN_DIR=FOLDER uses binaries that are there.
+TEXT
+    # the services by themselves: else features that only producer-bench needs are built into them
+    cargo build --profile "$profile" --package producer-rest --package producer-grpc
+    cargo build --profile "$profile" --package producer-bench
 fi
 exec "$BIN_DIR/producer-bench" load "$@"

@@ -9,5 +9,7 @@ import schemathesis
 def ndjson(context, value):
     if isinstance(value, bytes):
         return value
+    if isinstance(value, str):  # an example of the document, which is NDJSON already
+        return value.encode()
     lines = value if isinstance(value, list) else [value]
     return "".join(json.dumps(line) + "\n" for line in lines).encode("utf-8", "replace")

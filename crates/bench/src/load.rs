@@ -1,6 +1,6 @@
 //! `producer-bench load`: k6 drives a service with its default settings through the phases of a
 //! mode. Afterwards the database is checked, and a report is written. The scripts are in
-//! `load-test/`; k6 itself draws the time line (its web dashboard as a file).
+//! `load-test/`; the latency over time is what k6's web dashboard records.
 
 mod args;
 mod databases;
@@ -8,6 +8,7 @@ mod drive;
 mod k6;
 mod report;
 mod summary;
+mod timeline;
 mod verify;
 
 use std::path::Path;
@@ -21,10 +22,11 @@ use report::Run;
 use summary::Summary;
 use verify::{Check, StoredRows};
 
+use crate::Result;
+use crate::machine::{self, LoadAverage};
 use crate::process::raise_open_files;
-use crate::report::{to_html, to_markdown};
+use crate::report::{Document, to_html, to_markdown};
 use crate::service::{Api, Service};
-use crate::{Result, machine};
 
 /// The folder of the scripts.
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../load-test");
@@ -32,6 +34,10 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../load-test");
 /// Runs the test and writes the report.
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let apis = args.apis()?;
+    let load = LoadAverage::now();
+    if let Some(warning) = load.warning() {
+        println!("{warning}");
+    }
     let k6 = K6::find()?;
     raise_open_files()?;
     let databases = Databases::prepare(args)?;
@@ -41,9 +47,11 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     for &api in apis {
         runs.push(drive(args, &k6, &databases, api, &folder).await?);
     }
-    let mut facts = machine::facts(databases.server()).await?;
+    let mut facts = machine::facts(databases.server(), load).await?;
     facts.push(("k6".to_owned(), k6.version()?));
-    write_report(args, &runs, facts, &folder)?;
+    let mut document = report::document(args, &runs, facts);
+    document.warnings.extend(load.warning());
+    write_report(&document, &folder)?;
     Ok(if runs.iter().all(Run::passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -69,17 +77,27 @@ async fn drive(
         address: service.as_ref().map(Service::address).or(args.service).ok_or("no service")?,
         summary: folder.join(format!("{name}.json")),
         dashboard: folder.join(format!("{name}-k6.html")),
+        record: folder.join(format!("{name}-k6.ndjson")),
     };
     let processes = processes(service.as_ref(), databases)?;
     let usage = drive::run(k6, &call, processes).await?;
     let summary = Summary::read(&call.summary)?;
+    let timeline = timeline::read(&call.record, latency_metric(api), summary.started)?;
     if let Some(service) = service {
         service.stop().await?;
     }
     let check = Check::new(&summary.total, &before, &StoredRows::read(database.url()).await?);
     check.print();
     databases.drop(database).await?;
-    Ok(Run { api, summary, usage, check, has_dashboard: call.dashboard.is_file() })
+    Ok(Run { api, summary, timeline, usage, check, has_dashboard: call.dashboard.is_file() })
+}
+
+/// k6's own metric of a call's latency.
+fn latency_metric(api: Api) -> &'static str {
+    match api {
+        Api::Rest => "http_req_duration",
+        Api::Grpc => "grpc_req_duration",
+    }
 }
 
 /// The processes whose usage is sampled; a given service and database may run elsewhere.
@@ -94,15 +112,9 @@ fn processes(service: Option<&Service>, databases: &Databases) -> Result<Vec<Pro
     Ok(processes)
 }
 
-fn write_report(
-    args: &Args,
-    runs: &[Run],
-    facts: Vec<(String, String)>,
-    folder: &Path,
-) -> Result<()> {
-    let document = report::document(args, runs, facts);
-    std::fs::write(folder.join("report.md"), to_markdown(&document))?;
-    std::fs::write(folder.join("report.html"), to_html(&document)?)?;
+fn write_report(document: &Document, folder: &Path) -> Result<()> {
+    std::fs::write(folder.join("report.md"), to_markdown(document))?;
+    std::fs::write(folder.join("report.html"), to_html(document)?)?;
     println!("\n{}", document.summary);
     println!("report: {}", folder.join("report.html").canonicalize()?.display());
     Ok(())

@@ -11,13 +11,14 @@ use std::time::Duration;
 use producer_core::Clock;
 use steps::{CONNECTIONS, Step};
 
+use crate::Result;
 use crate::cells::{Cell, Interface, cell};
+use crate::machine::{self, LoadAverage};
 use crate::measure::{Bench, Times};
 use crate::process::{raise_open_files, until_stopped};
 use crate::report::{number, thousands};
 use crate::results::{Measurement, Results};
 use crate::service::{Api, Apis};
-use crate::{Result, machine};
 
 /// The share of the highest throughput from which on a service counts as saturated.
 const SATURATION: f64 = 0.95;
@@ -128,7 +129,7 @@ impl Run {
         let bench = Bench::new(&[cell(Interface::Single, 1)], times)?
             .counting_refusals(args.settings.clone());
         let begun = Clock::system().now().to_string();
-        let mut facts = machine::facts(bench.postgres.as_ref()).await?;
+        let mut facts = machine::facts(bench.postgres.as_ref(), LoadAverage::now()).await?;
         let what = format!("{begun}; each load {} s, {} rounds", args.seconds, args.rounds);
         facts.insert(0, ("run".to_owned(), what));
         facts.extend(args.settings.iter().map(|(name, value)| (name.clone(), value.clone())));

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use producer_core::Clock;
 
+use crate::Result;
 use crate::cells::{Cell, Selection, Store};
+use crate::machine::{self, LoadAverage};
 use crate::measure::{Bench, Times};
 use crate::process::{raise_open_files, until_stopped};
 use crate::report::{number, thousands};
 use crate::results::{Measurement, Results};
-use crate::{Result, machine};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -112,7 +113,7 @@ async fn initial_results(plan: &Plan, bench: &Bench, run: &str) -> Result<Result
         plan.times.warm_up.as_secs_f64()
     );
     if results.measurements.is_empty() {
-        results.facts = machine::facts(bench.postgres.as_ref()).await?;
+        results.facts = machine::facts(bench.postgres.as_ref(), LoadAverage::now()).await?;
         results.facts.insert(0, ("run".to_owned(), what));
     } else {
         let names: Vec<_> = plan.cells.iter().map(ToString::to_string).collect();

@@ -5,8 +5,6 @@ mod draft;
 mod event;
 mod uuid;
 
-use std::borrow::Cow;
-
 pub use draft::{Draft, Field, Header};
 pub use uuid::uuid;
 
@@ -22,10 +20,23 @@ const MAX_EVENTS: usize = 10_000;
 /// `Malformed` with line and column where the body is not UTF-8 or not JSON, `Validation` with all
 /// broken rules where it is JSON but no event.
 pub fn event(body: &[u8], clock: &Clock) -> Result<Event, Problem> {
-    let mut scan = Scanner::new(utf8(body)?);
+    draft(body)?.finish(clock)
+}
+
+/// Reads one event from a line of NDJSON; `number` is the line's number in the body, from 1.
+///
+/// # Errors
+/// As [`event`]; each names the line.
+pub fn line(text: &[u8], number: usize, clock: &Clock) -> Result<Event, Problem> {
+    let draft = draft(text).map_err(|malformed| malformed.below_line(number))?;
+    draft.finish(clock).map_err(|problem| problem.in_line(number))
+}
+
+fn draft(text: &[u8]) -> Result<Draft, Malformed> {
+    let mut scan = Scanner::new(utf8(text)?);
     let draft = event::read(&mut scan)?;
     scan.lexer.end()?;
-    draft.finish(clock)
+    Ok(draft)
 }
 
 /// Reads a JSON array of 1 to 10,000 events. An item that is JSON but no event is an `Err` in its
@@ -82,17 +93,16 @@ fn not_events(detail: &'static str) -> Problem {
     Problem::validation(Violations::one(Location::default(), detail))
 }
 
-fn utf8(body: &[u8]) -> Result<&str, Problem> {
+fn utf8(body: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(body).map_err(|error| {
         let (valid, _) = body.split_at(error.valid_up_to());
         let before = String::from_utf8_lossy(valid);
-        Malformed::at(&before, before.len(), "the text is not UTF-8").into()
+        Malformed::at(&before, before.len(), "the text is not UTF-8")
     })
 }
 
 impl From<Malformed> for Problem {
     fn from(malformed: Malformed) -> Self {
-        let detail = format!("the body is not valid JSON: {malformed}");
-        Self::new(ProblemKind::Malformed, Cow::Owned(detail))
+        Self::new(ProblemKind::Malformed, malformed.in_body())
     }
 }

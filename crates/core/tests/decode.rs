@@ -312,29 +312,48 @@ fn an_event_has_up_to_1000_entities() {
 
 #[test]
 fn what_is_no_json_is_malformed_with_line_and_column() {
-    for (text, place) in [
-        ("", "the text ends too early at line 1 column 1"),
-        ("{\"a\":1,\n \"é\": x}", "expected a JSON value at line 2 column 7"),
-        ("{\"a\":1,}", "expected a key in quotes at line 1 column 8"),
-        ("{\"a\" 1}", "expected ':' at line 1 column 6"),
-        ("{\"a\":1 2}", "expected ',' or '}' at line 1 column 8"),
-        ("{\"a\":[1 2]}", "expected ',' or ']' at line 1 column 9"),
-        ("{\"a\":01}", "expected ',' or '}' at line 1 column 7"),
-        ("{\"a\":1.}", "expected a digit at line 1 column 8"),
-        ("{\"a\":\"\t\"}", "a control character in a string at line 1 column 7"),
-        ("{\"a\":\"\\x\"}", "an unknown escape in a string at line 1 column 8"),
-        ("{\"a\":\"\\u12g4\"}", "expected four hexadecimal digits at line 1 column 9"),
-        ("{} {}", "unexpected text at line 1 column 4"),
-        ("{\"a\":tru}", "expected a JSON value at line 1 column 6"),
-        ("\u{feff}{}", "expected a JSON value at line 1 column 1"),
+    for (text, line, column, what) in [
+        ("", 1, 1, "the text ends too early"),
+        ("{\"a\":1,\n \"é\": x}", 2, 7, "expected a JSON value"),
+        ("{\"a\":1,}", 1, 8, "expected a key in quotes"),
+        ("{\"a\" 1}", 1, 6, "expected ':'"),
+        ("{\"a\":1 2}", 1, 8, "expected ',' or '}'"),
+        ("{\"a\":[1 2]}", 1, 9, "expected ',' or ']'"),
+        ("{\"a\":01}", 1, 7, "expected ',' or '}'"),
+        ("{\"a\":1.}", 1, 8, "expected a digit"),
+        ("{\"a\":\"\t\"}", 1, 7, "a control character in a string"),
+        ("{\"a\":\"\\x\"}", 1, 8, "an unknown escape in a string"),
+        ("{\"a\":\"\\u12g4\"}", 1, 9, "expected four hexadecimal digits"),
+        ("{} {}", 1, 4, "unexpected text"),
+        ("{\"a\":tru}", 1, 6, "expected a JSON value"),
+        ("\u{feff}{}", 1, 1, "expected a JSON value"),
     ] {
         let problem = read(text).expect_err("no JSON");
         assert_eq!(problem.kind, ProblemKind::Malformed, "{text}");
-        assert_eq!(problem.detail, format!("the body is not valid JSON: {place}"), "{text}");
+        let place = format!("line {line} of the body, column {column}");
+        assert_eq!(problem.detail, format!("{place}: not valid JSON, {what}"), "{text}");
     }
     let problem = decode::event(b"{\"a\":\n\"\xff\"}", &clock()).expect_err("no UTF-8");
     assert_eq!(problem.kind, ProblemKind::Malformed);
-    assert!(problem.detail.ends_with("not UTF-8 at line 2 column 2"), "{problem}");
+    let detail = "line 2 of the body, column 2: not valid JSON, the text is not UTF-8";
+    assert_eq!(problem.detail, detail);
+}
+
+#[test]
+fn an_array_that_is_no_json_is_malformed_with_line_and_column() {
+    let text = format!("[\n  {},\n  {{\"eventHeader\" 1}}\n]", sample());
+    let problem = decode::events(text.as_bytes(), &clock()).expect_err("no JSON");
+    assert_eq!(problem.kind, ProblemKind::Malformed);
+    assert_eq!(problem.detail, "line 3 of the body, column 18: not valid JSON, expected ':'");
+}
+
+#[test]
+fn every_problem_of_a_line_names_it() {
+    let detail = |text: &[u8]| decode::line(text, 7, &clock()).expect_err("no event").detail;
+    assert_eq!(detail(b"{\"a\" 1}"), "line 7 of the body, column 6: not valid JSON, expected ':'");
+    let not_utf8 = "line 7 of the body, column 3: not valid JSON, the text is not UTF-8";
+    assert_eq!(detail(b" \"\xff\""), not_utf8);
+    assert_eq!(detail(b"7"), "line 7 of the body: the value must be a JSON object");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::problem::{BrokenRule, broken_rules};
 /// The maximum number of results in an answer.
 const MAX_RESULTS: usize = 10_000;
 
-/// `?results=`: which results an answer has. Those of unknown items are always there.
+/// Which results an answer lists. Those of unknown items are always there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub(crate) enum ResultsFilter {
@@ -41,25 +41,29 @@ impl ResultsFilter {
     }
 }
 
-/// One item's result.
+/// The result of one event of a bulk call.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = BulkResult)]
 pub(crate) struct ItemBody<'a> {
-    /// The item's position in the request, from 0
+    /// The event's position in the call, from 0; blank lines of NDJSON don't count
     index: u64,
     /// The event's uuid, if it is known
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     event_id: Option<Uuid>,
     /// `processed`, `duplicate`, `invalid`, `conflict`, `unavailable` or `unknown`
     #[schema(pattern = "^(processed|duplicate|invalid|conflict|unavailable|unknown)$")]
     status: &'static str,
     /// The versions that the event made, if it is stored
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     entities: Option<Vec<EntityVersionBody<'a>>>,
-    /// Why the event is not stored
+    /// Why the event is not stored; of NDJSON with the line of the body, from 1
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<&'a str>,
-    /// The broken rules, with pointers relative to the item
+    /// The broken rules, with pointers relative to the event
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<BrokenRule<'a>>,
 }
@@ -72,6 +76,7 @@ struct Head {
     message: String,
     processed_count: u64,
     failed_count: u64,
+    duplicate_count: u64,
     batch_id: Uuid,
     processing_time_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,23 +86,25 @@ struct Head {
 // For the document only: `Report` writes it piece by piece.
 /// The answer to a bulk call: counts, and the results of its items.
 #[derive(Debug, ToSchema)]
-#[schema(as = BulkAnswer)]
+#[schema(as = BulkAnswer, rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what Report writes")]
 pub(crate) struct BulkBody {
-    #[schema(inline)]
     /// Whether everything that was sent is stored
     success: bool,
+    /// The same in words
     message: String,
-    #[schema(rename = "processedCount")]
+    /// Events stored, now or before
     processed_count: u64,
-    #[schema(rename = "failedCount")]
+    /// All others
     failed_count: u64,
-    #[schema(rename = "batchId")]
+    /// Of the processed ones, those stored before
+    duplicate_count: u64,
+    /// Names this call
     batch_id: Uuid,
-    #[schema(rename = "processingTimeMs")]
+    /// From the request to this answer
     processing_time_ms: u64,
-    #[schema(rename = "resultsOmitted")]
     /// The number of results left out because of the limits of an answer, if there are any
+    #[schema(nullable = false)]
     results_omitted: Option<u64>,
     results: Vec<ItemBody<'static>>,
 }
@@ -160,8 +167,8 @@ impl Report {
         &mut self.summary
     }
 
-    /// Adds the next outcome.
-    pub(crate) fn add(&mut self, outcome: &Outcome) {
+    /// Adds the next outcome. With `line` its error names that line of the body.
+    pub(crate) fn add(&mut self, outcome: &Outcome, line: Option<usize>) {
         let index = self.summary.total();
         let status = self.summary.count(outcome);
         if !self.filter.includes(status) {
@@ -172,7 +179,12 @@ impl Report {
             self.omitted += 1;
             return;
         }
-        let json = self.item(index, status, outcome);
+        let json = match (outcome, line) {
+            (Err(problem), Some(line)) => {
+                self.item(index, status, &Err(problem.clone().in_line(line)))
+            }
+            _ => self.item(index, status, outcome),
+        };
         if self.make_room(rank, json.len()) {
             self.listed_count += 1;
             self.listed_bytes += json.len();
@@ -245,6 +257,7 @@ impl Report {
             message: self.summary.message(),
             processed_count: self.summary.processed(),
             failed_count: self.summary.failed(),
+            duplicate_count: self.summary.duplicates(),
             batch_id,
             processing_time_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(0),
             results_omitted: (self.omitted > 0).then_some(self.omitted),
@@ -278,9 +291,9 @@ mod tests {
     fn a_failure_too_large_to_list_removes_no_result() {
         let mut report = Report::new(ResultsFilter::All, 400);
         let receipt = Receipt { event_id: Uuid::nil(), duplicate: false, entities: Vec::new() };
-        report.add(&Ok(receipt.clone()));
-        report.add(&Err(Problem::new(ProblemKind::Validation, "x".repeat(1000))));
-        report.add(&Err(Problem::new(ProblemKind::Validation, "small")));
+        report.add(&Ok(receipt.clone()), None);
+        report.add(&Err(Problem::new(ProblemKind::Validation, "x".repeat(1000))), None);
+        report.add(&Err(Problem::new(ProblemKind::Validation, "small")), None);
         assert_eq!((report.listed_count, report.omitted), (1, 2));
     }
 }

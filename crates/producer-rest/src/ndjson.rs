@@ -35,6 +35,8 @@ pub(crate) struct Lines {
     /// The beginning of a line whose end isn't received yet.
     partial: BytesMut,
     skipping: bool,
+    /// Lines that have ended, blank ones too.
+    number: usize,
     /// When the present wait for the budget fails.
     budget_deadline: Option<Instant>,
     ended: bool,
@@ -64,9 +66,16 @@ impl Lines {
             chunk: Bytes::new(),
             partial: BytesMut::new(),
             skipping: false,
+            number: 0,
             budget_deadline: None,
             ended: false,
         }
+    }
+
+    /// The number of the line that [`Lines::next`] returned last, from 1, as editors count: blank lines
+    /// too. Of a body that broke off, the line that it broke off in.
+    pub(crate) fn number(&self) -> usize {
+        self.number
     }
 
     /// The next line that isn't blank; `None` after the last. Cancel safe. The bytes of a line stay
@@ -134,6 +143,7 @@ impl Lines {
     }
 
     fn finish(&mut self, part: Bytes) -> Line {
+        self.number += 1;
         if std::mem::take(&mut self.skipping) {
             return Line::TooLong;
         }
@@ -165,6 +175,7 @@ impl Lines {
     }
 
     fn broken(&mut self, problem: Problem) -> Line {
+        self.number += 1;
         self.ended = true;
         self.skipping = false;
         self.chunk = Bytes::new();
@@ -180,7 +191,8 @@ fn is_blank(line: &[u8]) -> bool {
 
 /// The problem of a line that is too long.
 pub(crate) fn line_too_long(max_line: usize) -> Problem {
-    Problem::new(ProblemKind::TooLarge, format!("the line is longer than {max_line} bytes"))
+    let detail = format!("longer than {max_line} bytes (MAX_BODY_BYTES)");
+    Problem::new(ProblemKind::TooLarge, detail)
 }
 
 #[cfg(test)]
@@ -197,10 +209,29 @@ mod tests {
 
     /// Lines of a body that comes in these chunks.
     fn lines<const N: usize>(chunks: [Bytes; N], budget: &Budget, timeout: Duration) -> Lines {
-        let chunks = stream::iter(chunks.map(Ok::<_, std::io::Error>));
-        let body = BodyStream::new(Body::from_stream(chunks), LIMITS);
+        lines_of(chunks.map(Ok).into(), budget, timeout)
+    }
+
+    fn lines_of(chunks: Vec<std::io::Result<Bytes>>, budget: &Budget, timeout: Duration) -> Lines {
+        let body = BodyStream::new(Body::from_stream(stream::iter(chunks)), LIMITS);
         let Ok(body) = body.decoded(&HeaderMap::new()) else { panic!("it has no encoding") };
         Lines::new(body, budget.lease(), LIMITS.bytes, timeout)
+    }
+
+    #[tokio::test]
+    async fn numbers_count_every_line_of_the_body() {
+        let budget = Budget::new(200 << 10);
+        for size in [1, 2, 3, 100] {
+            let text = b"\r\n \n{}\n\n{}\r\n\n7";
+            let chunks = text.chunks(size).map(|part| Ok(Bytes::from_static(part)));
+            let broken = std::iter::once(Err(std::io::Error::other("connection reset")));
+            let mut lines = lines_of(chunks.chain(broken).collect(), &budget, LIMITS.timeout);
+            let mut numbers = Vec::new();
+            while let Some(line) = lines.next().await {
+                numbers.push((lines.number(), matches!(line, Line::Broken(_))));
+            }
+            assert_eq!(numbers, [(3, false), (5, false), (7, true)], "chunks of {size}");
+        }
     }
 
     #[tokio::test]

@@ -52,7 +52,7 @@ pub(crate) fn status_code(kind: ProblemKind) -> StatusCode {
     StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The body of every error answer.
+/// The body of every error (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Problem)]
@@ -75,9 +75,11 @@ pub(crate) struct ProblemBody<'a> {
     errors: Vec<BrokenRule<'a>>,
     /// How many rules are broken, listed or not
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error_count: Option<usize>,
     /// The event's uuid (always with 503 and 504 of an event)
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     event_id: Option<Uuid>,
     /// The `x-request-id` of this answer
     request_id: &'a str,

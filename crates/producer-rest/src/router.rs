@@ -17,11 +17,13 @@ use utoipa_axum::routes;
 
 use crate::accept::AcceptJsonLayer;
 use crate::args::{Origins, RestArgs};
+use crate::openapi::document::document;
+use crate::openapi::page::pages;
 use crate::problem::{AlreadyLogged, INTERNAL, ProblemResponse};
 use crate::problem_layer::ProblemLayer;
 use crate::request_metrics::CountLayer;
+use crate::routes;
 use crate::state::AppState;
-use crate::{openapi, routes};
 
 /// Answers below this size are not worth compressing.
 const COMPRESS_ABOVE_BYTES: u64 = 1024;
@@ -38,8 +40,9 @@ pub fn app(app: App<RestArgs>) -> impl HttpService {
 
 fn router(app: App<RestArgs>) -> Router {
     let requests = app.metrics.requests().clone();
+    let document = document(&app.settings);
     let state = AppState::new(app);
-    let (api, mut document) = OpenApiRouter::with_openapi(openapi::document())
+    let (api, mut document) = OpenApiRouter::with_openapi(document)
         .routes(routes!(routes::events::post))
         .routes(routes!(routes::bulk::post))
         .routes(routes!(routes::events::get))
@@ -55,7 +58,7 @@ fn router(app: App<RestArgs>) -> Router {
     let count = CountLayer::new(&document, &requests);
     api.layer(AcceptJsonLayer)
         .merge(metrics)
-        .merge(openapi::pages(document))
+        .merge(pages(document))
         .fallback(|| async { ProblemResponse::new(ProblemKind::NotFound, "no such route") })
         .layer(
             ServiceBuilder::new()

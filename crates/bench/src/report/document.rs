@@ -7,6 +7,8 @@ pub(crate) struct Document {
     pub(crate) title: String,
     /// The result in one or two sentences.
     pub(crate) summary: String,
+    /// What a reader must know before the figures, each in a sentence or two.
+    pub(crate) warnings: Vec<String>,
     /// Where and how it was measured: names with values.
     pub(crate) facts: Vec<(String, String)>,
     /// The results.
@@ -31,8 +33,8 @@ pub(crate) enum Block {
     Table(Table),
     /// A chart; a table of its values in Markdown.
     Chart(Chart),
-    /// Another HTML page in the same folder, shown inside this one; a link in Markdown.
-    Page {
+    /// A link to another HTML page in the same folder.
+    Link {
         /// The text of the link.
         title: String,
         /// The page's file name.
@@ -97,6 +99,8 @@ pub(crate) enum ChartKind {
     Lines,
     /// Lines on a logarithmic axis; values must be above zero.
     LogLines,
+    /// Lines on a logarithmic axis, without marks, over many categories that are numbers.
+    LogTimeline,
     /// Horizontal bars, grouped by category.
     Bars,
     /// Horizontal bars, stacked by category.

@@ -8,7 +8,7 @@ use crate::Result;
 
 const STYLE: &str = include_str!("style.css");
 
-/// The page: one file that opens offline. Pages that it shows are files beside it.
+/// The page: one file that opens offline. Pages that it links to are files beside it.
 ///
 /// # Errors
 /// A chart that can't be drawn.
@@ -32,6 +32,7 @@ pub(crate) fn to_html(document: &Document) -> Result<String> {
                 main {
                     h1 { (document.title) }
                     p.summary { (document.summary) }
+                    @for warning in &document.warnings { p.warning { (warning) } }
                     dl {
                         @for (name, value) in &document.facts { dt { (name) } dd { (value) } }
                     }
@@ -48,10 +49,7 @@ fn block(block: &Block) -> Result<Markup> {
         Block::Text(text) => html! { p { (text) } },
         Block::Table(one) => table(one),
         Block::Chart(one) => chart(one)?,
-        Block::Page { title, file } => html! {
-            p { a href=(file) { (title) } }
-            iframe src=(file) title=(title) {}
-        },
+        Block::Link { title, file } => html! { p { a href=(file) { (title) } } },
     })
 }
 

@@ -1,8 +1,8 @@
-//! A document as Markdown; charts become tables of their values.
+//! A document as Markdown; charts become tables of their values, but for timelines.
 
 use std::fmt::Write as _;
 
-use super::document::{Block, Chart, Document, Table};
+use super::document::{Block, Chart, ChartKind, Document, Table};
 use super::number::number;
 
 /// The document as text.
@@ -10,6 +10,9 @@ pub(crate) fn to_markdown(document: &Document) -> String {
     let mut text = format!("# {}\n", document.title);
     if !document.summary.is_empty() {
         let _ = writeln!(text, "{}", document.summary);
+    }
+    for warning in &document.warnings {
+        let _ = writeln!(text, "\n**{warning}**");
     }
     if !document.facts.is_empty() {
         text.push_str("\n| measured on | |\n|---|---|\n");
@@ -35,7 +38,7 @@ fn block(text: &mut String, block: &Block) {
         Block::Text(paragraph) => drop(writeln!(text, "{paragraph}")),
         Block::Table(one) => table(text, one),
         Block::Chart(one) => chart(text, one),
-        Block::Page { title, file } => drop(writeln!(text, "[{title}]({file})")),
+        Block::Link { title, file } => drop(writeln!(text, "[{title}]({file})")),
     }
 }
 
@@ -47,6 +50,10 @@ fn table(text: &mut String, table: &Table) {
 }
 
 fn chart(text: &mut String, chart: &Chart) {
+    if chart.kind == ChartKind::LogTimeline {
+        let _ = writeln!(text, "**{}**: a chart in the HTML page", chart.title);
+        return; // its table would have a row for each second
+    }
     let _ = writeln!(text, "**{}** ({})\n", chart.title, chart.unit);
     let names = chart.series.iter().map(|series| series.name.as_str());
     head(text, [chart.axis.as_str()].into_iter().chain(names));

@@ -22,12 +22,13 @@ fn document(kind: ChartKind) -> Document {
     let mut document = Document {
         title: "A <report>".to_owned(),
         summary: "All targets are reached.".to_owned(),
+        warnings: vec!["The machine was busy.".to_owned()],
         ..Document::default()
     };
     document.fact("cores", "2");
     let mut table = Table::new(["cell", "result"]);
     table.rows.push(vec!["a|b".into(), Cell::new("reached", Tone::Good)]);
-    let page = Block::Page { title: "k6".to_owned(), file: "k6.html".to_owned() };
+    let page = Block::Link { title: "k6".to_owned(), file: "k6.html".to_owned() };
     let blocks = [Block::Table(table), Block::Chart(chart(kind, two_series())), page];
     document.sections.push(Section::new("Results", blocks));
     document
@@ -38,7 +39,8 @@ fn a_page_needs_no_script_and_nothing_from_the_network() {
     let html = to_html(&document(ChartKind::Lines)).expect("a page");
     assert!(html.contains("<h1>A &lt;report&gt;</h1>"), "texts are escaped: {html}");
     assert!(html.contains("<td class=\"good\">reached</td>"), "{html}");
-    assert!(html.contains("<iframe src=\"k6.html\""), "{html}");
+    assert!(html.contains("<a href=\"k6.html\">k6</a>"), "{html}");
+    assert!(html.contains("<p class=\"warning\">The machine was busy.</p>"), "{html}");
     let links = html.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
     assert!(!links.contains("<script") && !links.contains("http"), "{html}");
 }
@@ -52,6 +54,22 @@ fn every_kind_of_chart_names_its_series_and_categories() {
             assert!(html.contains(text), "{kind:?} without {text}: {html}");
         }
     }
+}
+
+#[test]
+fn a_timeline_has_a_line_for_each_series_and_a_gap_where_a_value_is_missing() {
+    let seconds: Vec<String> = (1..=600).map(|second| second.to_string()).collect();
+    let values = |gap: usize| (0..600).map(move |at| (at != gap).then_some(2.0 + at as f64));
+    let series = [Series::new("p50", values(300)), Series::new("p99", values(600))];
+    let chart = Chart::new(ChartKind::LogTimeline, "Latency", "seconds", "ms", seconds);
+    let mut document = document(ChartKind::Lines);
+    document.sections[0].blocks = vec![Block::Chart(chart.with(series))];
+    let html = to_html(&document).expect("a page");
+    assert!(["\np50\n", "\np99\n", "\nseconds\n"].iter().all(|text| html.contains(text)));
+    assert_eq!(html.matches("stroke-width=\"2\" fill=\"none\"").count(), 3, "one has a gap");
+    assert!(!html.contains("<circle"), "a mark for each second hides the line");
+    let labels = html.matches("<text").count();
+    assert!(labels < 40, "{labels} labels");
 }
 
 #[test]
@@ -70,7 +88,8 @@ fn a_missing_value_has_no_bar() {
 #[test]
 fn markdown_has_the_values_of_charts_as_tables() {
     let text = to_markdown(&document(ChartKind::Lines));
-    assert!(text.starts_with("# A <report>\nAll targets are reached.\n"), "{text}");
+    let head = "# A <report>\nAll targets are reached.\n\n**The machine was busy.**\n";
+    assert!(text.starts_with(head), "{text}");
     assert!(text.contains("| a\\|b | reached |"), "{text}");
     assert!(text.contains("| connections | REST | pgbench |"), "{text}");
     assert!(text.contains("| 1,024 | 30,100 |  |"), "{text}");

@@ -84,6 +84,7 @@ impl ItemStatus {
 #[derive(Debug, Clone, Default)]
 pub struct BatchSummary {
     processed: u64,
+    duplicates: u64,
     failed: u64,
     unknown: u64,
     is_incomplete: bool,
@@ -104,6 +105,7 @@ impl BatchSummary {
             self.failed += 1;
         }
         match (status, outcome) {
+            (ItemStatus::Duplicate, _) => self.duplicates += 1,
             (ItemStatus::Unknown, _) => self.unknown += 1,
             (ItemStatus::Invalid | ItemStatus::Conflict, Err(problem)) => {
                 self.refused += 1;
@@ -135,7 +137,12 @@ impl BatchSummary {
         self.processed
     }
 
-    /// All other items.
+    /// Items stored before; they count as processed.
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// Items that are not stored, or may not be.
     pub fn failed(&self) -> u64 {
         self.failed
     }
@@ -190,7 +197,7 @@ mod tests {
     fn a_duplicate_counts_as_processed() {
         let summary = summary(&[stored(false), stored(true)]);
         assert!(summary.success());
-        assert_eq!(summary.processed(), 2);
+        assert_eq!((summary.processed(), summary.duplicates()), (2, 1));
         assert_eq!(summary.message(), "All events processed successfully");
     }
 

@@ -28,6 +28,17 @@ impl Malformed {
             column: before[line_start..].chars().count() + 1,
         }
     }
+
+    /// The same place, where the text begins on line `first` of a body.
+    pub(crate) fn below_line(self, first: usize) -> Self {
+        Self { line: first + self.line - 1, ..self }
+    }
+
+    /// What a client is told about a body, or a line of one, that stops being JSON here.
+    pub(crate) fn in_body(&self) -> String {
+        let Self { what, line, column } = self;
+        format!("line {line} of the body, column {column}: not valid JSON, {what}")
+    }
 }
 
 impl fmt::Display for Malformed {

@@ -139,6 +139,13 @@ impl Problem {
         self
     }
 
+    /// The same problem of an item of NDJSON. Its sentence names the line of the body, from 1.
+    #[must_use]
+    pub fn in_line(mut self, number: usize) -> Self {
+        self.detail = Cow::Owned(format!("line {number} of the body: {}", self.detail));
+        self
+    }
+
     /// The same problem, with the event it is about.
     #[must_use]
     pub fn with_event_id(mut self, uuid: Uuid) -> Self {

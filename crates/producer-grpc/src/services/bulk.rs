@@ -119,5 +119,6 @@ fn response(
         batch_id: batch_id.to_string(),
         processing_time_ms,
         results,
+        duplicate_count: summary.duplicates(),
     })
 }

@@ -23,6 +23,7 @@ async fn a_bulk_call_has_a_result_for_each_item() {
         use EventStatus::{Conflict, Duplicate, Invalid, Processed};
         assert_eq!(statuses, [Processed, Invalid, Duplicate, Conflict]);
         assert_eq!((answer.success, answer.processed_count, answer.failed_count), (false, 2, 2));
+        assert_eq!(answer.duplicate_count, 1);
         assert_eq!(answer.message, "Processed 2 events, 2 failed");
         assert_eq!(answer.results[1].violations[0].pointer, "/eventHeader");
     })

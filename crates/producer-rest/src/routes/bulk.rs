@@ -1,5 +1,7 @@
 //! Many events in one call: a JSON array, or NDJSON of any length.
 
+use std::sync::mpsc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
@@ -14,7 +16,9 @@ use super::query_pairs;
 use crate::body::{self, BodyStream, MediaType};
 use crate::bulk_report::{BulkBody, Report, ResultsFilter};
 use crate::ndjson::{Line, Lines, line_too_long};
-use crate::openapi;
+use crate::openapi::examples;
+use crate::openapi::problems::PostEventsProblems;
+use crate::openapi::schemas::{BulkQuery, EventDoc, EventsDoc};
 use crate::problem::ProblemResponse;
 use crate::state::AppState;
 
@@ -50,22 +54,26 @@ fn malformed(detail: &'static str) -> ProblemResponse {
     ProblemResponse::new(ProblemKind::Malformed, detail)
 }
 
-/// Applies many events: a JSON array of 1 to 10,000, or NDJSON of any length, read as it is received.
-/// Items are applied in order and independently of each other.
+/// Applies many events
+///
+/// A JSON array of 1 to 10,000 events, or NDJSON of any length, which is applied while it is received.
+/// Events are applied in their order and independently of each other: an invalid one is reported in its
+/// place in `results`, and the others are applied. With `mode=atomic` an array is applied as a whole or
+/// not at all.
 #[utoipa::path(
     post, path = "/api/v1/events/bulk", operation_id = "postEvents", tag = "events",
-    params(
-        ("results" = inline(Option<ResultsFilter>), Query, description = "`all` (default), `failed` or `none`: which results the answer has; those of `unknown` items are always there"),
-        ("mode" = inline(Option<openapi::ModeDoc>), Query, description = "`atomic`: all or none, arrays only"),
-    ),
+    params(BulkQuery),
     request_body(content(
-        (openapi::EventsDoc = "application/json"),
-        (openapi::EventDoc = "application/x-ndjson"),
-        (openapi::EventDoc = "application/jsonl"),
+        (EventsDoc = "application/json", example = examples::events),
+        (EventDoc = "application/x-ndjson", example = examples::ndjson),
+        (EventDoc = "application/jsonl", example = examples::ndjson),
     )),
     responses(
-        (status = 200, description = "The result of each item", body = BulkBody),
-        openapi::IngestProblems,
+        (status = 200, description = "The result of each event", body = BulkBody, examples(
+            ("all processed" = (value = json!(examples::bulk_answer()))),
+            ("invalid lines of NDJSON" = (value = json!(examples::failed_bulk_answer()))),
+        )),
+        PostEventsProblems,
     ),
 )]
 pub(crate) async fn post(
@@ -103,7 +111,7 @@ async fn array(
         app.ingest.submit_items(items).await?
     };
     drop(lease); // until here: the events took the place of the bytes until they were queued
-    outcomes.iter().for_each(|outcome| report.add(outcome));
+    outcomes.iter().for_each(|outcome| report.add(outcome, None));
     answer(app, report)
 }
 
@@ -120,7 +128,9 @@ async fn ndjson(
     let lines = Lines::new(body, app.budget.lease(), max_line, timeout);
     let (sender, results) = app.ingest.open_call()?;
     let mut report = app.report(options.results);
-    let (end, ()) = tokio::join!(send(app, lines, sender), collect(results, &mut report));
+    let (number_sender, numbers) = mpsc::channel();
+    let sending = send(app, lines, sender, number_sender);
+    let (end, ()) = tokio::join!(sending, collect(results, numbers, &mut report));
     if end == End::StoppedEarly {
         report.summary().mark_incomplete();
     }
@@ -139,7 +149,14 @@ enum End {
     StoppedEarly,
 }
 
-async fn send(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
+/// Sends the events of the lines. `numbers` gets a number for each: that of the line, or `None`
+/// where the problem of the line names it already.
+async fn send(
+    app: &AppState,
+    mut lines: Lines,
+    mut sender: CallSender,
+    numbers: mpsc::Sender<Option<usize>>,
+) -> End {
     let mut violations_left = CALL_VIOLATIONS;
     loop {
         let line = tokio::select! {
@@ -148,22 +165,29 @@ async fn send(app: &AppState, mut lines: Lines, mut sender: CallSender) -> End {
             () = app.shutdown.cancelled() => return End::StoppedEarly,
             line = lines.next() => line,
         };
+        let number = lines.number();
         let item = match line {
             None => return End::Body,
-            Some(Line::Text(text)) => decode::event(&text, &app.clock),
-            Some(Line::TooLong) => Err(line_too_long(app.settings.max_body_bytes)),
-            Some(Line::Broken(problem)) => Err(problem),
+            Some(Line::Text(text)) => decode::line(&text, number, &app.clock),
+            Some(Line::TooLong) => Err(line_too_long(app.settings.max_body_bytes).in_line(number)),
+            Some(Line::Broken(problem)) => Err(problem.in_line(number)),
         };
         let item = item.map_err(|problem| problem.list_at_most(&mut violations_left));
+        // before the item, so that it is there when the item's outcome is
+        let _ = numbers.send(item.is_ok().then_some(number));
         if !sender.send(item).await {
             return End::StoppedEarly;
         }
     }
 }
 
-async fn collect(mut results: CallResults, report: &mut Report) {
+async fn collect(
+    mut results: CallResults,
+    numbers: mpsc::Receiver<Option<usize>>,
+    report: &mut Report,
+) {
     while let Some(outcome) = results.next().await {
-        report.add(&outcome);
+        report.add(&outcome, numbers.try_recv().unwrap_or(None));
     }
 }
 

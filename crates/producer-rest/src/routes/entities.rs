@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{DecodedPath, json_text, unreachable};
-use crate::openapi;
+use crate::openapi::examples;
+use crate::openapi::problems::GetEntityProblems;
 use crate::problem::ProblemResponse;
 use crate::state::AppState;
 
@@ -25,11 +26,15 @@ use crate::state::AppState;
 pub(crate) struct EntityBody {
     entity_type: String,
     entity_id: String,
+    /// Counts the entity's updates, from 1
     version: u64,
+    /// When its first update was committed
     #[schema(format = DateTime)]
     created_at: String,
+    /// When its last update was committed
     #[schema(format = DateTime)]
     updated_at: String,
+    /// The merge of all its updates
     #[schema(value_type = Object)]
     data: Box<RawValue>,
 }
@@ -49,23 +54,25 @@ impl TryFrom<Entity> for EntityBody {
     }
 }
 
-/// The current state of an entity. `ETag` is its version.
+/// Returns the current state of an entity
+///
+/// Its `ETag` is its version.
 #[utoipa::path(
     get, path = "/api/v1/entities/{type}/{id}", operation_id = "getEntity", tag = "entities",
     params(
-        ("type" = String, Path, description = "entityType, percent-encoded"),
-        ("id" = String, Path, description = "entityId, percent-encoded"),
-        ("If-None-Match" = Option<String>, Header, description = "ETags, or `*`"),
+        ("type" = String, Path, description = "`entityType`, percent-encoded", example = "Loan"),
+        ("id" = String, Path, description = "`entityId`, percent-encoded", example = "loan-12345"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags of versions that the client has, such as `\"1\"`, or `*`: 304 if the entity still has one of them"),
     ),
     responses(
         (status = 200, description = "The state", body = EntityBody, headers(
             ("ETag" = String, description = "The version"),
-            ("Last-Modified" = String),
-        )),
+            ("Last-Modified" = String, description = "The time of its last update"),
+        ), example = examples::entity),
         (status = 304, description = "It still has a version that If-None-Match names", headers(
             ("ETag" = String, description = "The version"),
         )),
-        openapi::ReadProblems,
+        GetEntityProblems,
     ),
 )]
 pub(crate) async fn get(

@@ -14,9 +14,12 @@ use uuid::Uuid;
 
 use super::{DecodedPath, json_text, unreachable};
 use crate::answers::EntityVersionBody;
-use crate::problem::{ProblemBody, ProblemResponse};
+use crate::body;
+use crate::openapi::examples;
+use crate::openapi::problems::{GetEventProblems, PostEventProblems};
+use crate::openapi::schemas::EventDoc;
+use crate::problem::ProblemResponse;
 use crate::state::AppState;
-use crate::{body, openapi};
 
 /// The answer to an event that is stored.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,9 +29,11 @@ pub(crate) struct ReceiptBody<'a> {
     success: bool,
     #[schema(example = "Event processed successfully")]
     message: &'static str,
+    /// The event's uuid, also where the service made it
     event_id: Uuid,
     /// Whether it had been stored before, so that nothing changed now
     duplicate: bool,
+    /// In the order of the event's updates
     entities: Vec<EntityVersionBody<'a>>,
 }
 
@@ -44,11 +49,14 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
     }
 }
 
-/// Applies one event. 200 is sent after it is committed durably. The same uuid again with the same
-/// content changes nothing.
+/// Applies one event
+///
+/// 200 is sent after it is committed durably. The same uuid again with the same content changes nothing.
+/// After 503 nothing is stored; after 504 it may be: send the same event again with `eventId` as its
+/// uuid, which is always safe.
 #[utoipa::path(
     post, path = "/api/v1/events", operation_id = "postEvent", tag = "events",
-    request_body(content = openapi::EventDoc, content_type = "application/json"),
+    request_body(content = EventDoc, content_type = "application/json", example = examples::event),
     responses(
         (status = 200, description = "Stored", body = ReceiptBody, links(
             ("event" = (
@@ -62,9 +70,11 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
                     ("id" = "$response.body#/entities/0/entityId"),
                 ),
             )),
+        ), examples(
+            ("first time" = (value = json!(examples::receipt()))),
+            ("sent again" = (value = json!(examples::duplicate_receipt()))),
         )),
-        openapi::IngestProblems,
-        (status = 504, description = "outcome-unknown", body = ProblemBody, content_type = "application/problem+json"),
+        PostEventProblems,
     ),
 )]
 pub(crate) async fn post(
@@ -90,37 +100,45 @@ pub(crate) async fn post(
 pub(crate) struct LoggedBody {
     event_header: HeaderBody,
     event_body: UpdatesBody,
+    /// When it took effect
     #[schema(format = DateTime)]
     committed_at: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = LoggedEventHeader)]
 struct HeaderBody {
     uuid: Uuid,
     event_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     event_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, nullable = false)]
     created_date: Option<String>,
     #[schema(format = DateTime)]
     saved_date: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LoggedEventBody)]
 struct UpdatesBody {
     entities: Vec<UpdateBody>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = LoggedUpdate)]
 struct UpdateBody {
     entity_type: String,
     entity_id: String,
+    /// As they were sent
     #[schema(value_type = Object)]
     updated_attributes: Box<RawValue>,
+    /// The version that this update made of the entity
     version: u64,
+    /// Whether this update created the entity
     created: bool,
 }
 
@@ -157,13 +175,13 @@ impl TryFrom<LoggedEvent> for LoggedBody {
     }
 }
 
-/// The event as the log keeps it.
+/// Returns one event as the log keeps it
 #[utoipa::path(
     get, path = "/api/v1/events/{uuid}", operation_id = "getEvent", tag = "events",
-    params(("uuid" = Uuid, Path, description = "The event's uuid")),
+    params(("uuid" = Uuid, Path, description = "The event's uuid", example = "550e8400-e29b-41d4-a716-446655440000")),
     responses(
-        (status = 200, description = "The event", body = LoggedBody),
-        openapi::ReadProblems,
+        (status = 200, description = "The event", body = LoggedBody, example = examples::logged_event),
+        GetEventProblems,
     ),
 )]
 pub(crate) async fn get(

@@ -70,7 +70,12 @@ impl TestApp {
 
     /// On a PostgreSQL server of the test's own.
     pub(crate) async fn on(url: &str) -> Self {
-        Self::start(url, &[], TestDatabase::Foreign).await
+        Self::on_with(url, &[]).await
+    }
+
+    /// The same, with settings as on the command line.
+    pub(crate) async fn on_with(url: &str, flags: &[&str]) -> Self {
+        Self::start(url, flags, TestDatabase::Foreign).await
     }
 
     /// On SQLite, with a clock of the test's own.
@@ -172,15 +177,22 @@ impl Raw {
 
     /// The body of a 200, as long as its `content-length`.
     pub(crate) async fn read_success(&mut self) -> Value {
+        let (status, body) = self.read_answer().await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// The status and the body, as long as its `content-length`.
+    pub(crate) async fn read_answer(&mut self) -> (u16, Value) {
         let mut all = self.read_until("\r\n\r\n").await;
-        assert!(all.starts_with("HTTP/1.1 200"), "{all}");
+        let status = all.split(' ').nth(1).unwrap().parse().unwrap();
         let head = all.find("\r\n\r\n").unwrap() + 4;
         let length = all[..head].lines().find_map(|line| line.strip_prefix("content-length: "));
         let missing = head + length.unwrap().parse::<usize>().unwrap() - all.len();
         let mut body = vec![0; missing];
         self.0.read_exact(&mut body).await.unwrap();
         all.push_str(std::str::from_utf8(&body).unwrap());
-        serde_json::from_str(&all[head..]).unwrap()
+        (status, serde_json::from_str(&all[head..]).unwrap())
     }
 }
 

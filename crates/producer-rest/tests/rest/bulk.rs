@@ -26,6 +26,7 @@ async fn items_are_applied_in_order_and_independently(app: TestApp) {
     assert_eq!(answered.body["success"], false);
     assert_eq!(answered.body["processedCount"], 3);
     assert_eq!(answered.body["failedCount"], 3);
+    assert_eq!(answered.body["duplicateCount"], 1);
     assert!(answered.body["batchId"].is_string() && answered.body["processingTimeMs"].is_u64());
     let invalid = &answered.body["results"][1];
     assert_eq!(invalid["errors"][0]["pointer"], "/eventBody/entities/0/entityId");

@@ -1,7 +1,7 @@
 //! The OpenAPI document and its page.
 
 use producer_core::ProblemKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::{TestApp, answer};
 
@@ -77,20 +77,91 @@ async fn the_routes_name_their_problems() {
 }
 
 #[tokio::test]
-async fn the_example_of_an_event_works() {
-    let app = TestApp::sqlite().await;
+async fn the_introduction_has_the_limits_of_this_service() {
+    let app =
+        TestApp::sqlite_with(&["--max-body-bytes", "3MiB", "--request-timeout", "1500ms"]).await;
     let document = answer(app.get("/openapi.json")).await.body;
-    let example = &document["components"]["schemas"]["Event"]["example"];
-    assert!(example.is_object(), "{}", document["components"]["schemas"]["Event"]);
-    assert_eq!(app.send(example).await.status, 200);
+    let text = document["info"]["description"].as_str().unwrap().replace('\u{a0}', " ");
+    for row in
+        ["| 3 MiB | `MAX_BODY_BYTES` |", "| 1500 ms | `REQUEST_TIMEOUT` |", "| 20,000 events,"]
+    {
+        assert!(text.contains(row), "{row}: {text}");
+    }
+    assert!(
+        !text.contains(['{', '}']) || text.matches('{').count() == text.matches("`{}`").count(),
+        "{text}"
+    );
+    for word in ["createdDate", "grpcurl", "GRPC_SERVER_PORT", "Merge Patch"] {
+        assert!(text.contains(word), "{word}");
+    }
+}
+
+/// Calls `visit` with each description and summary of a document.
+fn visit_texts(value: &Value, visit: &mut impl FnMut(&str)) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                match value {
+                    Value::String(text) if ["description", "summary"].contains(&&**name) => {
+                        visit(text)
+                    }
+                    _ if ["example", "examples"].contains(&&**name) => {}
+                    _ => visit_texts(value, visit),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| visit_texts(item, visit)),
+        _ => {}
+    }
 }
 
 #[tokio::test]
-async fn the_page_loads_nothing_from_other_hosts() {
+async fn no_description_mentions_the_code() {
     let app = TestApp::sqlite().await;
-    let page = app.get("/docs/").header("accept", "text/html").send().await.unwrap();
-    assert_eq!(page.status(), 200);
+    let document = answer(app.get("/openapi.json")).await.body;
+    visit_texts(&document, &mut |text| {
+        for internal in ["::", "[`", "Doc", "Option", "struct", "serde", "ProblemLayer", "scanner"]
+        {
+            assert!(!text.contains(internal), "{text}");
+        }
+        assert!(!text.is_empty());
+    });
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let leaked: Vec<_> =
+        schemas.keys().filter(|name| name.ends_with("Doc") || *name == "HeaderBody").collect();
+    assert!(leaked.is_empty(), "{leaked:?}");
+}
+
+#[tokio::test]
+async fn the_page_has_a_title_and_loads_nothing_from_other_hosts() {
+    let app = TestApp::sqlite().await;
+    let page = app.get("/docs").header("accept", "text/html").send().await.unwrap();
+    assert_eq!((page.status().as_u16(), page.url().path()), (200, "/docs/"));
+    assert!(page.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
     let page = page.text().await.unwrap();
-    assert!(page.contains("swagger-ui") && !page.contains("src=\"http"), "{page}");
-    assert_eq!(app.get("/docs/swagger-ui-bundle.js").send().await.unwrap().status(), 200);
+    assert!(page.contains("<title>producer REST API</title>"), "{page}");
+    // the name of a namespace is not loaded
+    let addresses = page.replace("xmlns='http://www.w3.org/2000/svg'", "");
+    assert!(!addresses.contains("http:") && !addresses.contains("https:"), "{page}");
+    assert!(page.contains("validatorUrl: null"), "the default is a host on the internet");
+    for file in ["swagger-ui.css", "swagger-ui-bundle.js"] {
+        assert!(page.contains(&format!("\"{file}\"")), "{page}");
+        let asset = app.get(&format!("/docs/{file}")).send().await.unwrap();
+        assert_eq!(asset.status(), 200, "{file}");
+    }
+    let missing = answer(app.get("/docs/nothing.js")).await;
+    assert_eq!((missing.status, missing.problem()), (404, "not-found"));
+}
+
+#[tokio::test]
+async fn the_root_leads_to_the_page() {
+    let app = TestApp::sqlite().await;
+    let mut raw = app.connect().await;
+    raw.write("GET / HTTP/1.1\r\nhost: x\r\naccept: text/html\r\n\r\n").await;
+    let answered = raw.read_until("\r\n\r\n").await;
+    assert!(answered.starts_with("HTTP/1.1 303"), "{answered}");
+    assert!(answered.contains("location: /docs\r\n"), "{answered}");
+    assert_eq!(answer(app.request("POST", "/")).await.status, 405);
+    let document = answer(app.get("/openapi.json")).await.body;
+    assert!(document["paths"].get("/").is_none());
 }

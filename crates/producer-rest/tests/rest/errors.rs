@@ -101,7 +101,7 @@ async fn only_listed_origins_may_call() {
 }
 
 /// A clock that panics once after it is armed. It is asked for the uuid of an event without one.
-fn defective() -> (Clock, Arc<AtomicBool>) {
+pub(crate) fn defective() -> (Clock, Arc<AtomicBool>) {
     let armed = Arc::new(AtomicBool::new(false));
     let (system, trigger) = (Clock::system(), Arc::clone(&armed));
     let clock = Clock::from_fn(move || {

@@ -9,6 +9,7 @@ mod docs;
 mod entities;
 mod errors;
 mod events;
+mod examples;
 mod health;
 mod metrics;
 mod ndjson;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use test_support::Postgres;
 
-use crate::app::{TestApp, car_event};
+use crate::app::{TestApp, car_event, car_event_with_uuid};
 
 const NDJSON: &str = "application/x-ndjson";
 const HEAD: &str = "POST /api/v1/events/bulk HTTP/1.1\r\nhost: x\r\n\
@@ -38,6 +38,37 @@ async fn an_invalid_line_affects_no_other() {
 }
 
 #[tokio::test]
+async fn an_error_names_the_line_of_the_body() {
+    let app = TestApp::sqlite_with(&["--max-body-bytes", "200KiB"]).await;
+    let uuid = "550e8400-e29b-41d4-a716-446655440000";
+    let first = car_event_with_uuid(uuid, "c1", json!({"n": 1})).to_string();
+    let conflict = car_event_with_uuid(uuid, "c1", json!({"n": 2})).to_string();
+    let invalid = car_event("", json!({})).to_string();
+    let long = "7".repeat(300 << 10);
+    let body = format!("\n{first}\r\n \r\n{first}\n{conflict}\n\n{invalid}\n{{\"a\" 1}}\n{long}");
+    let answered = app.bulk("", NDJSON, body).await;
+    let expected = ["processed", "duplicate", "conflict", "invalid", "invalid", "invalid"];
+    assert_eq!(answered.statuses(), expected);
+    assert_eq!(
+        (&answered.body["processedCount"], &answered.body["duplicateCount"]),
+        (&json!(2), &json!(1))
+    );
+    let errors: Vec<_> =
+        (2..6).map(|at| answered.body["results"][at]["error"].as_str().unwrap()).collect();
+    assert_eq!(
+        errors,
+        [
+            "line 5 of the body: the uuid is already used by an event with other content",
+            "line 7 of the body: /eventBody/entities/0/entityId must not be empty",
+            "line 8 of the body, column 6: not valid JSON, expected ':'",
+            "line 9 of the body: longer than 204800 bytes (MAX_BODY_BYTES)",
+        ]
+    );
+    let pointer = &answered.body["results"][3]["errors"][0]["pointer"];
+    assert_eq!(pointer, "/eventBody/entities/0/entityId", "pointers stay relative to the item");
+}
+
+#[tokio::test]
 async fn a_body_without_lines_is_422_and_atomic_400() {
     let app = TestApp::sqlite().await;
     let empty = app.bulk("", NDJSON, "\n\r\n").await;
@@ -68,6 +99,8 @@ async fn a_stalled_body_ends_there_and_what_came_before_stands() {
     let answered = raw.read_success().await;
     assert_eq!(answered["success"], false);
     assert_eq!(answered["results"][1]["status"], "invalid");
+    let error = "line 2 of the body: the body came too slowly";
+    assert_eq!(answered["results"][1]["error"], error);
     assert_eq!((&answered["processedCount"], &answered["failedCount"]), (&json!(1), &json!(1)));
     assert_eq!(app.car("c1").await, json!({"n": 1}));
 }

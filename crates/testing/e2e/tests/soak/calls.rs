@@ -68,6 +68,11 @@ fn body_by_line(documents: Vec<Value>) -> Body {
 
 /// Events that were not processed are not stored.
 fn outcomes_from_document(document: &Value, count: usize) -> Vec<Outcome> {
+    let results = document["results"].as_array().map_or(&[][..], Vec::as_slice);
+    let duplicates = results.iter().filter(|result| result["status"] == "duplicate").count();
+    if document["duplicateCount"] != duplicates {
+        return vec![Outcome::Unexpected(format!("wrong duplicateCount: {document}")); count];
+    }
     let processed = ["processedCount", "failedCount"].map(|name| document[name].as_u64());
     let processed = processed.into_iter().flatten().sum::<u64>() as usize;
     let missing = |index: usize| match index < processed || processed == 0 {
@@ -75,7 +80,7 @@ fn outcomes_from_document(document: &Value, count: usize) -> Vec<Outcome> {
         false => REFUSED,
     };
     let mut outcomes: Vec<Outcome> = (0..count).map(missing).collect();
-    for result in document["results"].as_array().into_iter().flatten() {
+    for result in results {
         let index = result["index"].as_u64().unwrap_or(u64::MAX) as usize;
         if let Some(outcome) = outcomes.get_mut(index) {
             *outcome = outcome_from_item(result);

@@ -1,0 +1,204 @@
+//! The examples of the document. They are one story of one loan: sent in their order to an empty
+//! database, the requests get these answers but for times, ids and durations (a test does that).
+
+use serde_json::{Value, json};
+
+/// The attributes of the first event.
+pub(crate) fn attributes() -> Value {
+    json!({"balance": 24439.75, "lastPaidDate": "2024-01-15T10:30:00Z"})
+}
+
+/// A single event.
+pub(crate) fn event() -> Value {
+    json!({
+        "eventHeader": {
+            "uuid": "550e8400-e29b-41d4-a716-446655440000",
+            "eventName": "LoanPaymentSubmitted",
+            "eventType": "LoanPaymentSubmitted",
+            "createdDate": "2024-01-15T10:30:00Z",
+            "savedDate": 1_705_314_605_000_u64
+        },
+        "eventBody": {"entities": [{
+            "entityType": "Loan", "entityId": "loan-12345", "updatedAttributes": attributes()
+        }]}
+    })
+}
+
+/// Its answer.
+pub(crate) fn receipt() -> Value {
+    json!({
+        "success": true,
+        "message": "Event processed successfully",
+        "eventId": "550e8400-e29b-41d4-a716-446655440000",
+        "duplicate": false,
+        "entities": [
+            {"entityType": "Loan", "entityId": "loan-12345", "version": 1, "created": true}
+        ]
+    })
+}
+
+/// The same event sent again.
+pub(crate) fn duplicate_receipt() -> Value {
+    let mut receipt = receipt();
+    receipt["duplicate"] = true.into();
+    receipt
+}
+
+/// An array for bulk: a change of two entities, and the first event once more.
+pub(crate) fn events() -> Value {
+    json!([payment(), event()])
+}
+
+fn payment() -> Value {
+    json!({
+        "eventHeader": {
+            "uuid": "7d1a2f60-93c4-4b7e-8a51-0c2f6f1d9e3b",
+            "eventName": "LoanPaymentSubmitted",
+            "createdDate": "2024-02-15T09:00:00Z"
+        },
+        "eventBody": {"entities": [
+            {"entityType": "Loan", "entityId": "loan-12345", "updatedAttributes": {
+                "balance": 23927.38,
+                "lastPaidDate": "2024-02-15T09:00:00Z",
+                "nextPayment": {"dueDate": "2024-03-15", "amount": 512.37}
+            }},
+            {"entityType": "LoanPayment", "entityId": "payment-2", "updatedAttributes": {
+                "loan": "loan-12345", "amount": 512.37, "currency": "EUR"
+            }}
+        ]}
+    })
+}
+
+/// The answer to [`events`].
+pub(crate) fn bulk_answer() -> Value {
+    json!({
+        "success": true,
+        "message": "All events processed successfully",
+        "processedCount": 2,
+        "failedCount": 0,
+        "duplicateCount": 1,
+        "batchId": "0199f2c4-5d3e-7a10-9c41-2b7f0e6d8a55",
+        "processingTimeMs": 4,
+        "results": [
+            {
+                "index": 0,
+                "eventId": "7d1a2f60-93c4-4b7e-8a51-0c2f6f1d9e3b",
+                "status": "processed",
+                "entities": [
+                    {"entityType": "Loan", "entityId": "loan-12345", "version": 2, "created": false},
+                    {"entityType": "LoanPayment", "entityId": "payment-2", "version": 1, "created": true}
+                ]
+            },
+            {
+                "index": 1,
+                "eventId": "550e8400-e29b-41d4-a716-446655440000",
+                "status": "duplicate",
+                "entities": [
+                    {"entityType": "Loan", "entityId": "loan-12345", "version": 1, "created": true}
+                ]
+            }
+        ]
+    })
+}
+
+/// NDJSON: the loan moves on, with a null that removes an attribute; a car is made.
+pub(crate) fn ndjson() -> Value {
+    let paid_off = r#"{"eventHeader":{"uuid":"b3c5d8e2-1f74-4a6b-9d20-5e8a7c4f6b19","eventName":"LoanPaidOff"},"eventBody":{"entities":[{"entityType":"Loan","entityId":"loan-12345","updatedAttributes":{"balance":0,"nextPayment":null}}]}}"#;
+    let created = r#"{"eventHeader":{"uuid":"e9a4b7c1-6d52-4f38-8b0e-3c1d5a9f7e24","eventName":"CarCreated"},"eventBody":{"entities":[{"entityType":"Car","entityId":"car-006","updatedAttributes":{"make":"Skoda","model":"Octavia"}}]}}"#;
+    format!("{paid_off}\n{created}\n").into()
+}
+
+/// The answer to NDJSON whose first line is an invalid event, whose second line is blank, and whose
+/// third is no JSON.
+pub(crate) fn failed_bulk_answer() -> Value {
+    json!({
+        "success": false,
+        "message": "Processed 0 events, 2 failed",
+        "processedCount": 0,
+        "failedCount": 2,
+        "duplicateCount": 0,
+        "batchId": "0199f2c4-5d3e-7a10-9c41-2b7f0e6d8a56",
+        "processingTimeMs": 1,
+        "results": [
+            {
+                "index": 0,
+                "status": "invalid",
+                "error": "line 1 of the body: /eventBody/entities/0/entityId must not be empty",
+                "errors": [{
+                    "pointer": "/eventBody/entities/0/entityId", "detail": "must not be empty"
+                }]
+            },
+            {
+                "index": 1,
+                "status": "invalid",
+                "error": "line 3 of the body, column 16: not valid JSON, expected ':'"
+            }
+        ]
+    })
+}
+
+/// The first event, read back.
+pub(crate) fn logged_event() -> Value {
+    json!({
+        "eventHeader": {
+            "uuid": "550e8400-e29b-41d4-a716-446655440000",
+            "eventName": "LoanPaymentSubmitted",
+            "eventType": "LoanPaymentSubmitted",
+            "createdDate": "2024-01-15T10:30:00Z",
+            "savedDate": "2024-01-15T10:30:05Z"
+        },
+        "eventBody": {"entities": [{
+            "entityType": "Loan", "entityId": "loan-12345",
+            "updatedAttributes": attributes(), "version": 1, "created": true
+        }]},
+        "committedAt": "2024-01-15T10:30:05.217364Z"
+    })
+}
+
+/// The loan after the bulk call with [`events`].
+pub(crate) fn entity() -> Value {
+    json!({
+        "entityType": "Loan",
+        "entityId": "loan-12345",
+        "version": 2,
+        "createdAt": "2024-01-15T10:30:05.217364Z",
+        "updatedAt": "2024-02-15T09:00:01.402518Z",
+        "data": {
+            "balance": 23927.38,
+            "lastPaidDate": "2024-02-15T09:00:00Z",
+            "nextPayment": {"amount": 512.37, "dueDate": "2024-03-15"}
+        }
+    })
+}
+
+/// Ready, or healthy.
+pub(crate) fn healthy() -> Value {
+    json!({"status": "healthy", "message": "Producer API is healthy", "database": "up"})
+}
+
+/// Alive.
+pub(crate) fn alive() -> Value {
+    json!({"status": "healthy", "message": "Producer API is healthy"})
+}
+
+/// Not ready: the database can't be reached.
+pub(crate) fn unreachable() -> Value {
+    json!({
+        "status": "unhealthy",
+        "message": "the database can't be reached",
+        "database": "unreachable"
+    })
+}
+
+/// Not ready: the service is stopping.
+pub(crate) fn draining() -> Value {
+    json!({"status": "unhealthy", "message": "the service is draining", "database": "up"})
+}
+
+/// The first lines of the metrics.
+pub(crate) fn metrics() -> Value {
+    "# HELP producer_entity_updates_total Updates of entities committed\n\
+     # TYPE producer_entity_updates_total counter\n\
+     producer_entity_updates_total 0\n"
+        .into()
+}

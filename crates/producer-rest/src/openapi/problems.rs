@@ -1,0 +1,283 @@
+//! The errors of each operation, with an example of each as the service really answers it.
+
+use std::collections::BTreeMap;
+
+use producer_core::{Location, Problem, ProblemKind, Step, Violations};
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
+use uuid::{Uuid, uuid};
+
+use crate::problem::{INTERNAL, PROBLEM_JSON, ProblemBody};
+
+/// The event of the examples.
+const EVENT: Uuid = uuid!("550e8400-e29b-41d4-a716-446655440000");
+const REQUEST_ID: &str = "5f0c7a2e91d3b846-1c";
+const REUSED: &str = "the uuid is already used by an event with other content";
+
+/// Errors of `POST /api/v1/events`.
+pub(crate) struct PostEventProblems;
+
+/// Errors of `POST /api/v1/events/bulk`.
+pub(crate) struct PostEventsProblems;
+
+/// Errors of `GET /api/v1/events/{uuid}`.
+pub(crate) struct GetEventProblems;
+
+/// Errors of `GET /api/v1/entities/{type}/{id}`.
+pub(crate) struct GetEntityProblems;
+
+/// Errors of the routes about the health of the service.
+pub(crate) struct HealthProblems;
+
+/// Errors of `GET /metrics`.
+pub(crate) struct MetricsProblems;
+
+type Responses = BTreeMap<String, RefOr<Response>>;
+
+impl IntoResponses for PostEventProblems {
+    fn responses() -> Responses {
+        let broken = [
+            ("/eventHeader/eventName", "must not be empty"),
+            ("/eventBody/entities/0/entityId", "must have at most 255 characters"),
+        ];
+        responses([
+            malformed("line 1 of the body, column 16: not valid JSON, expected ':'"),
+            not_acceptable(),
+            too_slow(),
+            Problem::new(ProblemKind::Conflict, REUSED).with_event_id(EVENT),
+            too_large(),
+            Problem::new(
+                ProblemKind::MediaType,
+                "the content type is not supported; supported is application/json",
+            ),
+            Problem::validation(violations(&broken)),
+            internal(),
+            Problem::new(
+                ProblemKind::Overloaded,
+                "the queue is full; the event was not stored, send it again later",
+            )
+            .with_event_id(EVENT),
+            not_stored().with_event_id(EVENT),
+            Problem::new(
+                ProblemKind::OutcomeUnknown,
+                "the event may or may not be stored; send it again with eventId as its uuid",
+            )
+            .with_event_id(EVENT),
+        ])
+    }
+}
+
+impl IntoResponses for PostEventsProblems {
+    fn responses() -> Responses {
+        responses([
+            malformed("line 3 of the body, column 1: not valid JSON, the text ends too early"),
+            not_acceptable(),
+            too_slow(),
+            Problem {
+                violations: violations(&[("/0/eventHeader/uuid", REUSED)]),
+                ..Problem::new(ProblemKind::Conflict, REUSED)
+            },
+            too_large(),
+            Problem::new(
+                ProblemKind::MediaType,
+                "the content type is not supported; supported is application/json (bulk also \
+                 application/x-ndjson, application/jsonl)",
+            ),
+            Problem::validation(violations(&[(
+                "/1/eventBody/entities/0/entityId",
+                "must not be empty",
+            )])),
+            internal(),
+            Problem::new(
+                ProblemKind::Overloaded,
+                "too many bytes of requests are buffered; try again later",
+            ),
+            not_stored(),
+        ])
+    }
+}
+
+impl IntoResponses for GetEventProblems {
+    fn responses() -> Responses {
+        responses([
+            malformed("the path value uuid is not a UUID"),
+            Problem::new(ProblemKind::NotFound, "no such event"),
+            not_acceptable(),
+            internal(),
+            too_many(),
+            not_readable(),
+        ])
+    }
+}
+
+impl IntoResponses for GetEntityProblems {
+    fn responses() -> Responses {
+        responses([
+            malformed("a path value breaks a rule: /entityId must have at most 255 characters"),
+            Problem::new(ProblemKind::NotFound, "no such entity"),
+            not_acceptable(),
+            internal(),
+            too_many(),
+            not_readable(),
+        ])
+    }
+}
+
+impl IntoResponses for HealthProblems {
+    fn responses() -> Responses {
+        responses([not_acceptable(), internal()])
+    }
+}
+
+impl IntoResponses for MetricsProblems {
+    fn responses() -> Responses {
+        responses([internal()])
+    }
+}
+
+fn malformed(detail: &'static str) -> Problem {
+    Problem::new(ProblemKind::Malformed, detail)
+}
+
+fn not_acceptable() -> Problem {
+    Problem::new(
+        ProblemKind::NotAcceptable,
+        "the answers are application/json and application/problem+json",
+    )
+}
+
+fn too_slow() -> Problem {
+    Problem::new(ProblemKind::Timeout, "the body came too slowly")
+}
+
+fn too_large() -> Problem {
+    Problem::new(ProblemKind::TooLarge, "the body is larger than 16777216 bytes")
+}
+
+/// Broken rules with their pointers, of which a number is an index.
+fn violations(broken: &[(&str, &'static str)]) -> Violations {
+    let mut violations = Violations::default();
+    for &(pointer, detail) in broken {
+        let step = |part: &str| match part.parse() {
+            Ok(index) => Step::Index(index),
+            Err(_) => Step::Key(part.to_owned().into()),
+        };
+        violations.add(|| Location(pointer.split('/').skip(1).map(step).collect()), detail);
+    }
+    violations
+}
+
+fn internal() -> Problem {
+    Problem::new(ProblemKind::Internal, INTERNAL)
+}
+
+fn too_many() -> Problem {
+    Problem::new(ProblemKind::Overloaded, producer_server::budget::TOO_MANY)
+}
+
+fn not_stored() -> Problem {
+    Problem::new(
+        ProblemKind::Unavailable,
+        "the database can't be reached; the event was not stored, send it again later",
+    )
+}
+
+fn not_readable() -> Problem {
+    Problem::new(ProblemKind::Unavailable, "the database can't be reached; try again later")
+}
+
+/// A response for each status, with its problems as examples.
+fn responses(problems: impl IntoIterator<Item = Problem>) -> Responses {
+    let mut by_status: BTreeMap<u16, Vec<Problem>> = BTreeMap::new();
+    for problem in problems {
+        by_status.entry(problem.kind.http_status()).or_default().push(problem);
+    }
+    let response = |(status, problems): (u16, Vec<Problem>)| {
+        (status.to_string(), RefOr::T(response(&problems)))
+    };
+    by_status.into_iter().map(response).collect()
+}
+
+fn response(problems: &[Problem]) -> Response {
+    let meaning = |problem: &Problem| {
+        let kind = problem.kind;
+        format!("`{}`: {}", kind.as_str(), explain(kind).0)
+    };
+    let meanings: Vec<String> = problems.iter().map(meaning).collect();
+    let response = ResponseBuilder::new()
+        .description(meanings.join("; or "))
+        .content(PROBLEM_JSON, content(problems));
+    if problems.iter().any(|problem| problem.retry_after().is_some()) {
+        let seconds = HeaderBuilder::new()
+            .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
+            .description(Some("Seconds until the same request may succeed"));
+        return response.header("Retry-After", seconds.build()).build();
+    }
+    response.build()
+}
+
+/// Swagger UI shows a choice for several examples, and none for one.
+fn content(problems: &[Problem]) -> Content {
+    let value = |problem: &Problem| {
+        serde_json::to_value(ProblemBody::new(problem, REQUEST_ID)).unwrap_or_default()
+    };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(ProblemBody::name())));
+    match problems {
+        [problem] => content.example(Some(value(problem))),
+        _ => content.examples_from_iter(problems.iter().map(|problem| {
+            let example = ExampleBuilder::new().value(Some(value(problem)));
+            (problem.kind.as_str(), example.build())
+        })),
+    }
+    .build()
+}
+
+/// When a problem is answered, and what its receiver can do.
+pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
+    match kind {
+        ProblemKind::Malformed => (
+            "not JSON (with line and column), not UTF-8, truncated, a bad query parameter or path value",
+            "fix the request",
+        ),
+        ProblemKind::NotFound => ("no such route, entity or event", "check the path"),
+        ProblemKind::Method => {
+            ("the route doesn't support this method", "use one that `Allow` lists")
+        }
+        ProblemKind::NotAcceptable => {
+            ("`Accept` excludes JSON", "accept `application/json`, or send no `Accept`")
+        }
+        ProblemKind::Timeout => (
+            "the body took longer than `BODY_TIMEOUT`; nothing was applied",
+            "send it again, faster or in smaller parts",
+        ),
+        ProblemKind::Conflict => (
+            "the uuid is used with other content; the first one stays",
+            "send other content with another uuid",
+        ),
+        ProblemKind::TooLarge => ("the body is over `MAX_BODY_BYTES`", "split it, or use NDJSON"),
+        ProblemKind::MediaType => {
+            ("a content type or encoding that isn't supported", "use one that `detail` names")
+        }
+        ProblemKind::Validation => {
+            ("JSON that breaks a rule; `errors` says where", "fix the event")
+        }
+        ProblemKind::Internal => {
+            ("a defect of the service", "report it with `requestId`; the log has the details")
+        }
+        ProblemKind::Overloaded => (
+            "the queue is full, or the event waited too long in it; nothing was stored",
+            "send it again after `Retry-After`",
+        ),
+        ProblemKind::Unavailable => (
+            "the service is draining, or the database can't be reached; nothing was stored",
+            "send it again after `Retry-After`",
+        ),
+        ProblemKind::OutcomeUnknown => (
+            "the database was lost during the commit: the event may or may not be stored",
+            "send it again with `eventId` as its uuid: that is always safe",
+        ),
+    }
+}
