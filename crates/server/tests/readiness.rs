@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use producer_core::query::{ReadError, ReadErrorKind};
+use producer_core::model::UnavailableKind;
+use producer_core::query::ReadError;
 use producer_server::readiness::{DatabaseState, Health};
 use store::FakeStore;
 use tokio::time::{advance, timeout};
@@ -17,7 +18,7 @@ fn health(database: DatabaseState) -> Health {
     Health { draining: false, database: Some(database) }
 }
 
-fn fails(kind: ReadErrorKind) -> Option<Result<(), ReadError>> {
+fn fails(kind: UnavailableKind) -> Option<Result<(), ReadError>> {
     Some(Err(ReadError { kind, text: "on purpose".into() }))
 }
 
@@ -68,7 +69,10 @@ async fn the_database_has_the_requests_time_limit() {
     store.answer.send_replace(None);
     let app = store.app(&["--request-timeout", "3s"]);
     let before = tokio::time::Instant::now();
-    assert_eq!(app.readiness.check().await, health(DatabaseState::Unreachable));
+    assert_eq!(
+        app.readiness.check().await,
+        health(DatabaseState::Unavailable(UnavailableKind::Unreachable))
+    );
     assert_eq!(before.elapsed().as_secs(), 3);
 }
 
@@ -77,9 +81,12 @@ async fn each_kind_of_error_has_its_state_and_a_pending_migration_too() {
     let store = FakeStore::new();
     let app = store.app(&[]);
     for (kind, state) in [
-        (ReadErrorKind::Unreachable, DatabaseState::Unreachable),
-        (ReadErrorKind::Authentication, DatabaseState::Authentication),
-        (ReadErrorKind::Schema, DatabaseState::Schema),
+        (UnavailableKind::Unreachable, DatabaseState::Unavailable(UnavailableKind::Unreachable)),
+        (
+            UnavailableKind::Authentication,
+            DatabaseState::Unavailable(UnavailableKind::Authentication),
+        ),
+        (UnavailableKind::Schema, DatabaseState::Unavailable(UnavailableKind::Schema)),
     ] {
         store.answer.send_replace(fails(kind));
         advance(Duration::from_secs(1)).await;
@@ -90,7 +97,10 @@ async fn each_kind_of_error_has_its_state_and_a_pending_migration_too() {
     store.answer.send_replace(Some(Ok(())));
     app.readiness.set_migrating(true);
     advance(Duration::from_secs(1)).await;
-    assert_eq!(app.readiness.check().await, health(DatabaseState::Schema));
+    assert_eq!(
+        app.readiness.check().await,
+        health(DatabaseState::Unavailable(UnavailableKind::Schema))
+    );
     app.readiness.set_migrating(false);
     let ready = app.readiness.check().await;
     assert_eq!((ready, ready.problem()), (health(DatabaseState::Up), None));

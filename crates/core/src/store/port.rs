@@ -18,7 +18,7 @@ pub trait Store: WriteStore + ReadStore {
         None
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers and has the schema of this release, or a newer one.
     fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>>;
 
     /// Closes every connection; on SQLite this also truncates the write-ahead log.

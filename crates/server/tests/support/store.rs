@@ -100,7 +100,10 @@ impl Writer for NoWriter {
         _batch: &'a [Event],
         _mode: ApplyMode,
     ) -> BoxFuture<'a, Result<Vec<Verdict>, ApplyError>> {
-        let error = ApplyError::Unavailable("there is no database".into());
+        let error = ApplyError::Unavailable {
+            kind: UnavailableKind::Unreachable,
+            reason: "there is no database".into(),
+        };
         Box::pin(std::future::ready(Err(error)))
     }
 }
