@@ -15,7 +15,7 @@ mod write;
 
 pub use connect::connect;
 pub use pool::PoolUse;
-pub use port::{ConnectError, Store};
+pub use port::{ConnectError, SERVICE_PING, Store};
 pub use schema::SCHEMA_VERSION;
 pub use settings::{DatabaseSettings, Pooler};
 pub use url::{DEFAULT_FILE, DatabaseUrl};

@@ -7,16 +7,13 @@ use std::time::Duration;
 use producer_core::Ingest;
 use producer_core::model::UnavailableKind;
 use producer_core::query::ReadError;
-use producer_core::store::Store;
+use producer_core::store::{SERVICE_PING, Store};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long the result of a probe is reused.
 const REUSED_FOR: Duration = Duration::from_millis(500);
-
-/// How often the database is pinged where nobody asks, so that the log says what is wrong.
-const WATCH_EVERY: Duration = Duration::from_secs(10);
 
 /// How often the log repeats why the service isn't ready.
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -133,7 +130,7 @@ impl Readiness {
         while !self.0.shutdown.is_cancelled() {
             self.check().await;
             tokio::select! {
-                () = sleep(WATCH_EVERY) => {}
+                () = sleep(SERVICE_PING) => {}
                 () = self.0.shutdown.cancelled() => {}
             }
         }

@@ -1,5 +1,7 @@
 //! What every database adapter offers.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 
 use super::pool::PoolUse;
@@ -10,6 +12,10 @@ use crate::query::{ReadError, ReadStore};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConnectError(pub String);
+
+/// How often a service at least [pings](Store::ping) its database, whether anybody asks or not. So one
+/// that is idle behind a pooler is seen.
+pub const SERVICE_PING: Duration = Duration::from_secs(10);
 
 /// A database that keeps entities and their log.
 pub trait Store: WriteStore + ReadStore {
