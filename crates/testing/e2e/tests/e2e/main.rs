@@ -11,11 +11,13 @@ mod poison;
 mod pooler;
 mod profile;
 mod prune;
+mod settings;
 mod slow;
 mod start;
 mod tls;
 mod together;
 mod traces;
+mod unready;
 
 use e2e::{Api, Binary, Database, History, Outcome, Record};
 use futures_util::{StreamExt, stream};
