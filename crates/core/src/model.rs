@@ -8,6 +8,7 @@ mod logged;
 mod problem;
 mod receipt;
 mod timestamp;
+mod unavailable;
 
 pub use clock::Clock;
 pub use entity::Entity;
@@ -18,3 +19,4 @@ pub use logged::{AttemptId, LoggedEvent, LoggedUpdate};
 pub use problem::{CALL_VIOLATIONS, Problem, ProblemKind};
 pub use receipt::{EntityVersion, Outcome, Receipt};
 pub use timestamp::Timestamp;
+pub use unavailable::UnavailableKind;

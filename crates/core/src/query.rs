@@ -2,4 +2,4 @@
 
 mod port;
 
-pub use port::{ReadError, ReadErrorKind, ReadStore};
+pub use port::{ReadError, ReadStore};

@@ -7,6 +7,7 @@ pub mod numbers;
 mod pool;
 mod port;
 pub mod postgres;
+mod schema;
 mod settings;
 pub mod sqlite;
 mod url;
@@ -14,6 +15,7 @@ mod write;
 
 pub use connect::connect;
 pub use pool::PoolUse;
-pub use port::{ConnectError, Store};
+pub use port::{ConnectError, SERVICE_PING, Store};
+pub use schema::SCHEMA_VERSION;
 pub use settings::{DatabaseSettings, Pooler};
 pub use url::{DEFAULT_FILE, DatabaseUrl};

@@ -43,7 +43,7 @@ async fn the_folder_is_made() {
     let store = connect(&settings(&url, default)).await.unwrap();
     assert_eq!(
         store.ping().await.unwrap_err().kind,
-        producer_core::query::ReadErrorKind::Schema,
+        producer_core::model::UnavailableKind::Schema,
         "no table is there yet"
     );
 }
@@ -76,7 +76,7 @@ async fn a_file_that_is_not_migrated_is_unavailable() {
     let file = sqlite_file();
     let store = open(&settings(&file.url(), default), clock(START)).await;
     let answer = store.writer().apply(&[car(1, "a", "{}")], ApplyMode::Normal).await;
-    assert!(matches!(answer, Err(ApplyError::Unavailable(_))), "{answer:?}");
+    assert!(matches!(answer, Err(ApplyError::Unavailable { .. })), "{answer:?}");
 }
 
 /// A tool that keeps the file locked costs a 503, nothing else.
@@ -87,7 +87,7 @@ async fn a_file_that_others_keep_locked_is_unavailable_and_then_usable() {
     let mut foreign = SqliteConnection::connect(&db.url).await.unwrap();
     foreign.execute("BEGIN IMMEDIATE").await.unwrap();
     let answer = writer.apply(&[car(1, "a", "{}")], ApplyMode::Normal).await;
-    assert!(matches!(answer, Err(ApplyError::Unavailable(_))), "{answer:?}");
+    assert!(matches!(answer, Err(ApplyError::Unavailable { .. })), "{answer:?}");
     foreign.execute("ROLLBACK").await.unwrap();
     assert_eq!(apply(&mut *writer, &[car(1, "a", "{}")]).await, [Verdict::Applied(vec![1])]);
 }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use producer_core::store::Pooler;
 use producer_core::store::postgres::{pooler, version};
-use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::error::MaintenanceError;
 
@@ -44,6 +46,14 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
+    /// Closes it properly.
+    pub(crate) async fn close(self) -> Result<(), MaintenanceError> {
+        match self {
+            Self::Postgres(connection) => Ok(connection.close().await?),
+            Self::Sqlite(connection) => Ok(connection.close().await?),
+        }
+    }
+
     /// Whether `car_entities` is a table, and not our view. Within the caller's transaction, which
     /// must go on after it.
     pub(crate) async fn has_older_table(&mut self) -> Result<bool, MaintenanceError> {
@@ -79,7 +89,10 @@ pub(crate) async fn connect_postgres(
         connection.map_err(|_| MaintenanceError::Unreachable("no answer within 5s".into()))?;
     let mut connection = connection.map_err(|error| match pooler::refusal(&error, pooler) {
         Some(hint) => MaintenanceError::Refused(hint),
-        None => MaintenanceError::Unreachable(error.to_string().replace('\n', " ")),
+        None => match MaintenanceError::from(error) {
+            refused @ MaintenanceError::Login(_) => refused,
+            other => MaintenanceError::Unreachable(other.text().to_owned()),
+        },
     })?;
     version::check(connection.server_version_num()).map_err(MaintenanceError::Refused)?;
     if pooler == Pooler::None {
@@ -92,10 +105,12 @@ pub(crate) async fn connect_sqlite(
     file: &std::path::Path,
     create: bool,
     busy_timeout: Duration,
+    locking: SqliteLockingMode,
 ) -> Result<SqliteConnection, MaintenanceError> {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(create)
+        .locking_mode(locking)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(busy_timeout);

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use producer_core::store::sqlite::write_lock::WriteLock;
 use producer_core::store::{DatabaseUrl, Pooler};
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteLockingMode;
 
 use crate::connection::{
     BEGIN, Connection, SQLITE_LOCK_TIMEOUT, SQLITE_MIGRATION_LOCK_TIMEOUT, connect_postgres,
@@ -98,9 +98,26 @@ impl Database {
                 connect_postgres(options, *pooler).await.map(Connection::Postgres)
             }
             Self::Sqlite(file) => {
-                connect_sqlite(file, false, SQLITE_LOCK_TIMEOUT).await.map(Connection::Sqlite)
+                let connected =
+                    connect_sqlite(file, false, SQLITE_LOCK_TIMEOUT, SqliteLockingMode::Normal);
+                connected.await.map(Connection::Sqlite)
             }
         }
+    }
+
+    /// As [`Database::connect_for_transaction`], but for an SQLite file that nobody else has open: nor
+    /// can anybody open it while the connection lasts. [`MaintenanceError::Locked`] where it is open.
+    pub(crate) async fn connect_alone(&self) -> Result<Connection, MaintenanceError> {
+        let Self::Sqlite(file) = self else {
+            return self.connect_for_transaction().await;
+        };
+        let connected = connect_sqlite(
+            file,
+            false,
+            SQLITE_MIGRATION_LOCK_TIMEOUT,
+            SqliteLockingMode::Exclusive,
+        );
+        connected.await.map(Connection::Sqlite)
     }
 
     /// As [`Database::connect_for_transaction`], but an SQLite file that isn't there is made, with
@@ -118,7 +135,9 @@ impl Database {
         // the process that makes the file a WAL database must be alone, as when a service opens it; where no
         // turn can be had, SQLite itself says why
         let _guard = WriteLock::beside(file).acquire().await.ok();
-        connect_sqlite(file, true, SQLITE_MIGRATION_LOCK_TIMEOUT).await.map(Connection::Sqlite)
+        let connected =
+            connect_sqlite(file, true, SQLITE_MIGRATION_LOCK_TIMEOUT, SqliteLockingMode::Normal);
+        connected.await.map(Connection::Sqlite)
     }
 
     /// Whether `car_entities` is the older services' table, and not the view.
@@ -134,10 +153,7 @@ impl Database {
         connection.run(begin).await?;
         let has_table = connection.has_older_table().await?;
         connection.commit().await?;
-        match connection {
-            Connection::Postgres(connection) => connection.close().await?,
-            Connection::Sqlite(connection) => connection.close().await?,
-        }
+        connection.close().await?;
         Ok(has_table)
     }
 }

@@ -12,6 +12,7 @@ pub mod migrate;
 mod progress;
 pub mod prune;
 pub mod rebuild;
+mod sessions;
 mod statements;
 mod tables;
 

@@ -7,15 +7,17 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::migrate::{Migrate, MigrateError, Migrator};
-use sqlx::{Connection as _, Executor, PgConnection, Row, SqliteConnection};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Connection as _, Executor, PgConnection, SqliteConnection};
 use tokio::time::Instant;
 
 use crate::blockers::naming_blockers;
 use crate::connection::{BEGIN, Connection};
 use crate::database::Database;
 use crate::error::MaintenanceError;
-use crate::statements;
+use crate::sessions;
+use crate::statements::{self, Direction};
+pub use crate::tables::{Rows, TableSize};
 
 const TABLE: &str = "_producer_migrations";
 
@@ -77,7 +79,7 @@ pub async fn up_reporting(
     database: &Database,
     report: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), MaintenanceError> {
-    wait_for_locks(database, Direction::Up, report).await
+    wait_for_locks(database, Direction::Up, OtherSessions::Ignore, report).await
 }
 
 /// One attempt of [`up`], which waits for a lock for about a second.
@@ -85,15 +87,29 @@ pub async fn up_reporting(
 /// # Errors
 /// As [`up`]. [`MaintenanceError::Locked`] names who holds the lock.
 pub async fn attempt_up(database: &Database) -> Result<(), MaintenanceError> {
-    attempt(database, Direction::Up).await
+    attempt(database, Direction::Up, OtherSessions::Ignore).await
+}
+
+/// What [`down`] does where other sessions use the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherSessions {
+    /// It refuses to revert anything.
+    Refuse,
+    /// It takes the tables from under them.
+    Ignore,
 }
 
 /// Reverts every step above `target`, the newest first; 0 reverts all. Data is deleted with its tables.
 ///
 /// # Errors
-/// As [`up`]; also when a step above `target` is of a newer release, which alone can revert it.
-pub async fn down(database: &Database, target: i64) -> Result<(), MaintenanceError> {
-    down_reporting(database, target, &mut |_| {}).await
+/// As [`up`]; also when a step above `target` is of a newer release, which alone can revert it, and when
+/// other sessions use the database, unless they are ignored.
+pub async fn down(
+    database: &Database,
+    target: i64,
+    others: OtherSessions,
+) -> Result<(), MaintenanceError> {
+    down_reporting(database, target, others, &mut |_| {}).await
 }
 
 /// As [`down`]; every few seconds while it waits, `report` gets a line that names who holds the lock.
@@ -103,51 +119,104 @@ pub async fn down(database: &Database, target: i64) -> Result<(), MaintenanceErr
 pub async fn down_reporting(
     database: &Database,
     target: i64,
+    others: OtherSessions,
     report: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), MaintenanceError> {
-    if let Some(newer) = status(database).await?.iter().find(|s| !s.known && s.version > target) {
-        return Err(MaintenanceError::Refused(format!(
-            "step {} was made by a newer release, which has to revert it first",
-            newer.version
-        )));
+    if applied_above(database, target).await?.is_empty() {
+        return Ok(());
     }
-    wait_for_locks(database, Direction::DownTo(target), report).await
+    if others == OtherSessions::Refuse {
+        let sessions = sessions::others(database).await?;
+        if !sessions.is_empty() {
+            return Err(in_use(&sessions));
+        }
+    }
+    wait_for_locks(database, Direction::DownTo(target), others, report).await
 }
 
-/// Every step that this binary or the database knows, the oldest first.
+/// The refusal to revert under other sessions.
+fn in_use(sessions: &[String]) -> MaintenanceError {
+    MaintenanceError::Refused(format!(
+        "the database is in use: {}; stop what uses it, or pass --force",
+        sessions.join("; ")
+    ))
+}
+
+/// What [`down`] would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownPlan {
+    /// The steps that it would revert, the newest first.
+    pub steps: Vec<Step>,
+    /// The tables that it would drop.
+    pub tables: Vec<TableSize>,
+    /// Other sessions that use the database, by application and client.
+    pub sessions: Vec<String>,
+}
+
+impl DownPlan {
+    /// # Errors
+    /// Other sessions use the database.
+    pub fn check_unused(&self) -> Result<(), MaintenanceError> {
+        if self.sessions.is_empty() { Ok(()) } else { Err(in_use(&self.sessions)) }
+    }
+}
+
+/// Finds out what [`down`] would do, without changing anything.
+///
+/// # Errors
+/// As [`down`], other sessions excepted.
+pub async fn plan_down(database: &Database, target: i64) -> Result<DownPlan, MaintenanceError> {
+    let mut steps = applied_above(database, target).await?;
+    steps.reverse();
+    if steps.is_empty() {
+        return Ok(DownPlan { steps, tables: Vec::new(), sessions: Vec::new() });
+    }
+    let migrator = migrator(database);
+    let names = steps.iter().flat_map(|step| statements::dropped_tables(&migrator, step.version));
+    let tables = table_sizes(database, names.collect()).await?;
+    let sessions = sessions::others(database).await?;
+    Ok(DownPlan { steps, tables, sessions })
+}
+
+/// The applied steps above `target`, the oldest first.
+async fn applied_above(database: &Database, target: i64) -> Result<Vec<Step>, MaintenanceError> {
+    let mut steps = status(database).await?;
+    steps.retain(|step| step.applied.is_some() && step.version > target);
+    match steps.iter().find(|step| !step.known) {
+        Some(newer) => Err(MaintenanceError::Refused(format!(
+            "step {} was made by a newer release, which has to revert it first",
+            newer.version
+        ))),
+        None => Ok(steps),
+    }
+}
+
+/// Every step that this binary or the database knows, the oldest first. Changes nothing.
 ///
 /// # Errors
 /// The database can't be reached.
 pub async fn status(database: &Database) -> Result<Vec<Step>, MaintenanceError> {
-    match database.connect_for_transaction().await? {
-        Connection::Postgres(mut connection) => {
-            let mut transaction = connection.begin_with(BEGIN).await?;
-            transaction.ensure_migrations_table(TABLE).await?;
-            let rows =
-                sqlx::query("SELECT version, description, installed_on FROM _producer_migrations");
-            let rows = rows.persistent(false).fetch_all(&mut *transaction).await?;
-            transaction.commit().await?;
-            connection.close().await?;
-            steps(&postgres(), rows)
-        }
-        Connection::Sqlite(mut connection) => {
-            connection.ensure_migrations_table(TABLE).await?;
-            let rows = sqlite_rows(&mut connection).await?;
-            connection.close().await?;
-            steps(&sqlite(), rows)
-        }
-    }
+    let mut connection = database.connect_for_transaction().await?;
+    connection.begin_briefly().await?;
+    let recorded = match connection.has_table(TABLE).await? {
+        true => connection.recorded().await?,
+        false => Vec::new(),
+    };
+    connection.commit().await?;
+    connection.close().await?;
+    Ok(steps(&migrator(database), recorded))
 }
 
 /// Attempts again, after a pause, while another session holds a lock.
 async fn wait_for_locks(
     database: &Database,
     direction: Direction,
+    others: OtherSessions,
     report: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), MaintenanceError> {
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
-        match attempt(database, direction).await {
+        match attempt(database, direction, others).await {
             Err(MaintenanceError::Locked(holder)) if Instant::now() + PAUSE < deadline => {
                 report(&format!("waiting for a lock of another session: {holder}"));
                 tokio::time::sleep(PAUSE).await;
@@ -162,16 +231,15 @@ async fn wait_for_locks(
     }
 }
 
-#[derive(Clone, Copy)]
-enum Direction {
-    Up,
-    DownTo(i64),
-}
-
-async fn attempt(database: &Database, direction: Direction) -> Result<(), MaintenanceError> {
-    let connection = match direction {
-        Direction::Up => database.connect_or_create().await?,
-        Direction::DownTo(_) => database.connect_for_transaction().await?,
+async fn attempt(
+    database: &Database,
+    direction: Direction,
+    others: OtherSessions,
+) -> Result<(), MaintenanceError> {
+    let connection = match (direction, others) {
+        (Direction::Up, _) => database.connect_or_create().await?,
+        (Direction::DownTo(_), OtherSessions::Refuse) => database.connect_alone().await?,
+        (Direction::DownTo(_), OtherSessions::Ignore) => database.connect_for_transaction().await?,
     };
     match connection {
         Connection::Postgres(connection) if database.is_pooled() => {
@@ -191,12 +259,7 @@ async fn migrate_postgres(
     let pid = backend_pid(&mut connection).await?;
     let work = async {
         connection.execute(TAKE_MIGRATION_LOCK).await?;
-        match direction {
-            Direction::Up => statements::up(&mut connection, &postgres()).await?,
-            Direction::DownTo(target) => {
-                statements::down(&mut connection, &postgres(), target).await?
-            }
-        }
+        statements::run(&mut connection, &postgres(), direction).await?;
         Ok(())
     };
     naming_blockers(database, pid, work).await?;
@@ -214,12 +277,7 @@ async fn migrate_pooled(
     let pid = backend_pid(&mut transaction).await?;
     let work = async {
         transaction.execute(TAKE_MIGRATION_LOCK_FOR_TRANSACTION).await?;
-        match direction {
-            Direction::Up => statements::up(&mut transaction, &postgres()).await?,
-            Direction::DownTo(target) => {
-                statements::down(&mut transaction, &postgres(), target).await?
-            }
-        }
+        statements::run(&mut transaction, &postgres(), direction).await?;
         // sqlx's statements have names, which the session's next client would collide with
         transaction.clear_cached_statements().await?;
         Ok(())
@@ -248,22 +306,51 @@ async fn backend_pid(connection: &mut PgConnection) -> Result<i32, sqlx::Error> 
     sqlx::query_scalar("SELECT pg_backend_pid()").persistent(false).fetch_one(connection).await
 }
 
-async fn sqlite_rows(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<sqlx::sqlite::SqliteRow>, sqlx::Error> {
-    sqlx::query("SELECT version, description, installed_on FROM _producer_migrations")
-        .fetch_all(connection)
-        .await
+/// A row of the record of what was applied: version, description, time.
+type Recorded = (i64, String, DateTime<Utc>);
+
+impl Connection {
+    /// Begins a transaction that waits for locks for a second at most.
+    async fn begin_briefly(&mut self) -> Result<(), MaintenanceError> {
+        match self {
+            Self::Postgres(_) => {
+                self.run(BEGIN).await?;
+                self.run(SET_LOCK_TIMEOUT_FOR_TRANSACTION).await
+            }
+            Self::Sqlite(_) => self.run("BEGIN").await,
+        }
+    }
+
+    async fn recorded(&mut self) -> Result<Vec<Recorded>, MaintenanceError> {
+        const RECORDED: &str =
+            "SELECT version, description, installed_on FROM _producer_migrations";
+        Ok(match self {
+            Self::Postgres(c) => sqlx::query_as(RECORDED).persistent(false).fetch_all(c).await?,
+            Self::Sqlite(c) => sqlx::query_as(RECORDED).fetch_all(c).await?,
+        })
+    }
 }
 
-fn steps<R>(migrator: &Migrator, applied: Vec<R>) -> Result<Vec<Step>, MaintenanceError>
-where
-    R: Row,
-    usize: sqlx::ColumnIndex<R>,
-    for<'r> i64: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-    for<'r> String: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-    for<'r> DateTime<Utc>: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-{
+/// The sizes of those of `tables` that exist.
+async fn table_sizes(
+    database: &Database,
+    tables: Vec<String>,
+) -> Result<Vec<TableSize>, MaintenanceError> {
+    let mut connection = database.connect_for_transaction().await?;
+    connection.begin_briefly().await?;
+    let mut sizes = Vec::with_capacity(tables.len());
+    for name in tables {
+        if connection.has_table(&name).await? {
+            let rows = connection.rows(&name).await?;
+            sizes.push(TableSize { name, rows });
+        }
+    }
+    connection.commit().await?;
+    connection.close().await?;
+    Ok(sizes)
+}
+
+fn steps(migrator: &Migrator, recorded: Vec<Recorded>) -> Vec<Step> {
     let known = migrator.iter().filter(|step| step.migration_type.is_up_migration());
     let mut steps: Vec<Step> = known
         .map(|step| Step {
@@ -273,18 +360,22 @@ where
             known: true,
         })
         .collect();
-    for row in applied {
-        let version: i64 = row.try_get(0)?;
-        let applied = Some(row.try_get(2)?);
+    for (version, description, applied) in recorded {
+        let applied = Some(applied);
         match steps.iter_mut().find(|step| step.version == version) {
             Some(step) => step.applied = applied,
-            None => {
-                steps.push(Step { version, description: row.try_get(1)?, applied, known: false });
-            }
+            None => steps.push(Step { version, description, applied, known: false }),
         }
     }
     steps.sort_by_key(|step| step.version);
-    Ok(steps)
+    steps
+}
+
+fn migrator(database: &Database) -> Migrator {
+    match database {
+        Database::Postgres { .. } => postgres(),
+        Database::Sqlite(_) => sqlite(),
+    }
 }
 
 fn postgres() -> Migrator {

@@ -11,6 +11,8 @@
 //! services: each step is one short transaction, followed by a pause that is longer than the step.
 
 mod rows;
+mod rules;
+mod survey;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -20,6 +22,9 @@ use producer_core::{Clock, EntityKey, Timestamp};
 use uuid::Uuid;
 
 use self::rows::{Page, Position};
+pub use self::rules::Summary;
+use self::rules::{ENTITIES_PER_PAGE, Rules, STEP_ROWS, count_entries, cutoff, old_events};
+pub use self::survey::survey;
 use crate::connection::{Connection, SQLITE_LOCK_TIMEOUT};
 use crate::database::Database;
 use crate::error::MaintenanceError;
@@ -30,12 +35,6 @@ use crate::tables::{Access, Kind, Logged, NewEntry, before_all};
 /// The namespace of the uuids of checkpoints (UUID version 5, RFC 9562). Never to be changed.
 const NAMESPACE: Uuid = Uuid::from_u128(0xb0a1_7f3c_52d9_4e0b_8c66_1e94_7ad0_35f1);
 
-/// Entities whose oldest entry is read in one statement.
-const ENTITIES_PER_PAGE: i64 = 500;
-
-/// Log rows of one step: it takes milliseconds.
-const STEP_ROWS: usize = 500;
-
 /// Bytes of patches of one step, about.
 const STEP_BYTES: usize = 1 << 20;
 
@@ -44,17 +43,6 @@ const PAUSE_FACTOR: u32 = 3;
 
 /// How often a step is attempted that lost against another transaction.
 const ATTEMPTS: u32 = 10;
-
-/// The result of pruning.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Log entries deleted, checkpoints of earlier runs not counted.
-    pub deleted: u64,
-    /// Entities whose log begins with a new checkpoint.
-    pub checkpointed: u64,
-    /// Entities with old entries that their log can't explain; those are kept.
-    pub skipped: u64,
-}
 
 /// Deletes every log entry of events committed more than `age` ago.
 ///
@@ -66,14 +54,13 @@ pub async fn prune(
     clock: &Clock,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Summary, MaintenanceError> {
-    let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
     let mut run = Run {
         connection: database.connect().await?,
         write_lock: match database {
             Database::Postgres { .. } => None,
             Database::Sqlite(file) => Some(WriteLock::beside(file)),
         },
-        before: Timestamp::from_micros(clock.now().micros().saturating_sub(age)),
+        before: cutoff(age, clock),
         summary: Summary::default(),
         checkpointed: HashSet::new(),
     };
@@ -200,20 +187,12 @@ impl Run {
             bytes += page.rows.iter().map(|row| row.patch.len()).sum::<usize>();
             pages.push(page);
         }
-        let is_old = |row: &Logged| row.committed_at < self.before;
-        let rows = pages.iter().flat_map(|page| &page.rows);
-        let uuids: Vec<Uuid> = rows.filter(|row| is_old(row)).map(|row| row.uuid).collect();
+        let uuids = old_events(pages.iter().flat_map(|page| &page.rows), self.before);
         let younger = self.connection.events_since(&uuids, self.before).await?;
-        let is_deletable = |row: &Logged| match row.kind {
-            Kind::Checkpoint => true,
-            Kind::DetachedUpdate => is_old(row),
-            Kind::Event => is_old(row) && !younger.contains(&row.uuid),
-            // an adoption that was interrupted finds in the log what it has done
-            Kind::Adopted => is_old(row) && !adopting,
-        };
+        let rules = Rules { before: self.before, younger: &younger, adopting };
         let mut step = Step::default();
         for page in pages {
-            step.add(page, is_deletable);
+            step.add(page, |row| rules.is_deletable(row));
         }
         // after those that are half done, so that these begin the next step and have its whole limit
         step.unfinished.extend(due.cloned());
@@ -240,7 +219,7 @@ impl Step {
         if more && kept.is_none() {
             self.unfinished.push(key.clone());
         }
-        if rows.iter().all(|row| row.kind == Kind::Checkpoint) {
+        if count_entries(&rows) == 0 {
             return;
         }
         let mut fold = Fold::default();
@@ -254,7 +233,7 @@ impl Step {
         };
         let events = rows.iter().filter(|row| row.kind == Kind::Event);
         self.prunes.push(EntityPrune {
-            deleted: rows.iter().filter(|row| row.kind != Kind::Checkpoint).count() as u64,
+            deleted: count_entries(&rows),
             events: events.map(|row| row.uuid).collect(),
             rows: rows.iter().map(Position::from_row).collect(),
             version: fold.version,

@@ -4,14 +4,42 @@
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, Migrator};
 use sqlx::{AssertSqlSafe, Connection as _, Executor, PgConnection};
 
+/// Which way the schema goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Direction {
+    Up,
+    DownTo(i64),
+}
+
+/// Applies what is pending, or reverts what is above the target.
+///
+/// # Errors
+/// As [`up`].
+pub(crate) async fn run(
+    connection: &mut PgConnection,
+    migrator: &Migrator,
+    direction: Direction,
+) -> Result<(), MigrateError> {
+    match direction {
+        Direction::Up => up(connection, migrator).await,
+        Direction::DownTo(target) => down(connection, migrator, target).await,
+    }
+}
+
+/// The tables that reverting step `version` drops.
+pub(crate) fn dropped_tables(migrator: &Migrator, version: i64) -> Vec<String> {
+    let down =
+        |step: &&Migration| step.version == version && step.migration_type.is_down_migration();
+    let sql = migrator.iter().find(down).map(|step| step.sql.as_str()).unwrap_or_default();
+    let dropped = sql.lines().filter_map(|line| line.strip_prefix("DROP TABLE "));
+    dropped.map(|table| table.trim_end_matches(';').to_owned()).collect()
+}
+
 /// Applies every pending migration, each in a transaction of its own.
 ///
 /// # Errors
 /// A statement failed, or an applied migration differs from ours; what was applied before is kept.
-pub(crate) async fn up(
-    connection: &mut PgConnection,
-    migrator: &Migrator,
-) -> Result<(), MigrateError> {
+async fn up(connection: &mut PgConnection, migrator: &Migrator) -> Result<(), MigrateError> {
     let applied = applied(connection, migrator).await?;
     for migration in migrator.iter().filter(|step| step.migration_type.is_up_migration()) {
         match applied.iter().find(|done| done.version == migration.version) {
@@ -29,7 +57,7 @@ pub(crate) async fn up(
 ///
 /// # Errors
 /// As [`up`].
-pub(crate) async fn down(
+async fn down(
     connection: &mut PgConnection,
     migrator: &Migrator,
     target: i64,
@@ -100,6 +128,32 @@ fn split(sql: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_dropped_tables_are_found_by_name() {
+        for migrator in
+            [sqlx::migrate!("../../migrations/postgres"), sqlx::migrate!("../../migrations/sqlite")]
+        {
+            let downs = migrator.iter().filter(|step| step.migration_type.is_down_migration());
+            for step in downs {
+                let found = dropped_tables(&migrator, step.version);
+                assert_eq!(found.len(), step.sql.as_str().matches("DROP TABLE").count());
+                assert!(
+                    found.iter().all(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn this_releases_newest_step_is_the_one_that_health_checks() {
+        for migrator in
+            [sqlx::migrate!("../../migrations/postgres"), sqlx::migrate!("../../migrations/sqlite")]
+        {
+            let newest = migrator.iter().map(|step| step.version).max();
+            assert_eq!(newest, Some(producer_core::store::SCHEMA_VERSION));
+        }
+    }
 
     #[test]
     fn every_part_of_a_migration_is_one_whole_statement() {

@@ -3,9 +3,11 @@
 mod entities;
 mod log;
 mod page;
+mod size;
 mod transaction;
 
 pub(crate) use entities::{State, Stored, before_all};
 pub(crate) use log::{Kind, Logged, NewEntry};
 pub(crate) use page::{PAGE_BYTES, PAGE_ROWS, page};
+pub use size::{Rows, TableSize};
 pub(crate) use transaction::Access;

@@ -36,8 +36,8 @@ pub(crate) fn malformed(violations: Violations) -> Problem {
     Problem { kind: ProblemKind::Malformed, ..Problem::validation(violations) }
 }
 
-/// A read couldn't reach the database.
+/// A read failed because the database is unavailable.
 pub(crate) fn unreachable(error: &ReadError) -> Problem {
     tracing::warn!(%error, "a read failed");
-    Problem::new(ProblemKind::Unavailable, "the database can't be reached")
+    Problem::new(ProblemKind::Unavailable, error.kind.detail())
 }

@@ -36,6 +36,7 @@ pub struct Grpc;
 impl Api for Grpc {
     const NAME: &'static str = "producer-grpc";
     const API: &'static str = "grpc";
+    const PORT_SETTING: &'static str = "GRPC_SERVER_PORT";
     const PROTOCOLS: &'static [&'static [u8]] = &[b"h2"];
     type Args = Args;
 

@@ -38,6 +38,8 @@ pub struct Rest;
 impl Api for Rest {
     const NAME: &'static str = "producer-rest";
     const API: &'static str = "rest";
+    const PORT_SETTING: &'static str = "SERVER_PORT";
+    const DOCS: Option<&'static str> = Some("/docs");
     const PROTOCOLS: &'static [&'static [u8]] = &[b"h2", b"http/1.1"];
     type Args = RestArgs;
 

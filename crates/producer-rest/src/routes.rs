@@ -63,8 +63,9 @@ pub(crate) fn json_text(text: String) -> Result<Box<RawValue>, ProblemResponse> 
         .map_err(|_| ProblemResponse::new(ProblemKind::Internal, "stored text is not JSON"))
 }
 
-/// A read couldn't reach the database.
+/// A read failed because the database is unavailable.
 pub(crate) fn unreachable(error: ReadError) -> ProblemResponse {
     tracing::warn!(%error, "read failed");
-    ProblemResponse::new(ProblemKind::Unavailable, "the database can't be reached; try again later")
+    let detail = format!("{}; try again later", error.kind.detail());
+    ProblemResponse::new(ProblemKind::Unavailable, detail)
 }

@@ -20,6 +20,8 @@ struct TinyArgs {
 impl Api for Tiny {
     const NAME: &'static str = "tiny";
     const API: &'static str = "tiny";
+    const PORT_SETTING: &'static str = "SERVER_PORT";
+    const DOCS: Option<&'static str> = Some("/docs");
     const PROTOCOLS: &'static [&'static [u8]] = &[];
     type Args = TinyArgs;
 

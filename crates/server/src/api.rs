@@ -21,6 +21,12 @@ pub trait Api: Sized + 'static {
     /// Settings that this binary alone has; the port at least.
     type Args: clap::Args + Clone + std::fmt::Debug + Send + Sync + 'static;
 
+    /// The name of the setting for the port.
+    const PORT_SETTING: &'static str;
+
+    /// The path of the API's documentation, where it serves one.
+    const DOCS: Option<&'static str> = None;
+
     /// The port to listen on.
     fn port(args: &Self::Args) -> u16;
 

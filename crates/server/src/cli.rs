@@ -1,6 +1,8 @@
 //! The command line of both binaries.
 
+mod address;
 mod args;
+mod confirm;
 mod environment;
 mod error;
 mod healthcheck;
@@ -10,8 +12,9 @@ mod serve;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command};
-use environment::Environment;
+use args::{Cli, Command, RUST_LOG};
+use confirm::Consent;
+use environment::{Environment, Misspelt};
 use error::ExitError;
 use producer_core::store::DatabaseUrl;
 use producer_maintenance::Database;
@@ -43,18 +46,24 @@ fn run<A: Api>() -> Result<ExitCode, ExitError> {
         }
         Err(args::ParseError::Invalid(line)) => return Err(ExitError::invalid(line)),
     };
+    let misspelt = environment.misspelt(&args::setting_names::<A>());
     cli.settings.read_url_file().map_err(ExitError::invalid)?;
     cli.settings.check().map_err(ExitError::invalid)?;
-    let rust_log = environment.get("RUST_LOG").map_err(ExitError::invalid)?;
+    let rust_log = environment.get(RUST_LOG).map_err(ExitError::invalid)?;
     let filter = Filter::new(cli.settings.log_level, rust_log)
         .map_err(|reason| ExitError::invalid(format!("RUST_LOG: {reason}")))?;
     let database = database(&cli.settings)?;
     let runtime = crate::connections_runtime().map_err(ExitError::new)?;
     let writers = crate::writers_runtime().map_err(ExitError::new)?;
     runtime.block_on(async {
-        match cli.command.unwrap_or(Command::Serve) {
+        let command = cli.command.unwrap_or(Command::Serve);
+        if !matches!(command, Command::Serve) {
+            misspelt.iter().for_each(|name| eprintln!("{name}"));
+        }
+        match command {
             Command::Serve => {
                 log::init(filter).map_err(ExitError::new)?;
+                misspelt.iter().for_each(Misspelt::log);
                 let traces = Traces::start(&cli.traces, A::NAME).map_err(ExitError::invalid)?;
                 let served = serve::serve::<A>(cli.settings, cli.args, database, writers.handle());
                 let ended = served.await;
@@ -67,7 +76,9 @@ fn run<A: Api>() -> Result<ExitCode, ExitError> {
                 maintain::migrate(&database, command.unwrap_or_default(), &cli.settings).await
             }
             Command::Rebuild { write } => maintain::rebuild(&database, write).await,
-            Command::Prune { older_than } => maintain::prune(&database, older_than).await,
+            Command::Prune { older_than, dry_run, yes } => {
+                maintain::prune(&database, older_than, Consent { dry_run, yes }).await
+            }
             Command::Healthcheck => healthcheck::healthcheck::<A>(&cli.settings, &cli.args).await,
         }
     })

@@ -5,26 +5,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use producer_core::Ingest;
-use producer_core::query::{ReadError, ReadErrorKind};
-use producer_core::store::Store;
+use producer_core::model::UnavailableKind;
+use producer_core::query::ReadError;
+use producer_core::store::{SERVICE_PING, Store};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long the result of a probe is reused.
 const REUSED_FOR: Duration = Duration::from_millis(500);
 
+/// How often the log repeats why the service isn't ready.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
 /// The state of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseState {
-    /// It answers, and its schema is there.
+    /// It answers, and has the schema of this release.
     Up,
-    /// It can't be reached, or doesn't answer in time.
-    Unreachable,
-    /// It refuses the login, or the role lacks a privilege.
-    Authentication,
-    /// Its schema is missing, or a migration is pending.
-    Schema,
+    /// It can't be used, or doesn't answer in time.
+    Unavailable(UnavailableKind),
+    /// It answers, and this service is about to migrate it.
+    Migrating,
 }
 
 impl DatabaseState {
@@ -32,19 +34,8 @@ impl DatabaseState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
-            Self::Unreachable => "unreachable",
-            Self::Authentication => "authentication",
-            Self::Schema => "schema",
-        }
-    }
-}
-
-impl From<ReadErrorKind> for DatabaseState {
-    fn from(kind: ReadErrorKind) -> Self {
-        match kind {
-            ReadErrorKind::Unreachable => Self::Unreachable,
-            ReadErrorKind::Authentication => Self::Authentication,
-            ReadErrorKind::Schema => Self::Schema,
+            Self::Unavailable(kind) => kind.as_str(),
+            Self::Migrating => UnavailableKind::Schema.as_str(),
         }
     }
 }
@@ -64,13 +55,11 @@ impl Health {
         match self.database {
             _ if self.draining => Some("the service is draining"),
             Some(DatabaseState::Up) => None,
-            Some(DatabaseState::Unreachable) | None => Some("the database can't be reached"),
-            Some(DatabaseState::Authentication) => {
-                Some("the database refuses the login, or the role lacks a privilege")
+            Some(DatabaseState::Unavailable(kind)) => Some(kind.detail()),
+            Some(DatabaseState::Migrating) => {
+                Some("the database's schema is being migrated; the log says what that waits for")
             }
-            Some(DatabaseState::Schema) => {
-                Some("the database's schema is missing, or a migration is pending")
-            }
+            None => Some(UnavailableKind::Unreachable.detail()),
         }
     }
 }
@@ -93,6 +82,8 @@ struct Probe {
 struct Observed {
     state: DatabaseState,
     at: Instant,
+    /// When the log last said that the service isn't ready.
+    logged: Option<Instant>,
 }
 
 impl Readiness {
@@ -133,9 +124,25 @@ impl Readiness {
         Health { draining: true, database: known.map(|last| last.state) }
     }
 
+    /// Checks periodically until the service stops, whoever else does: so the log says at once, and
+    /// then once a minute, why the service isn't ready.
+    pub async fn watch(&self) {
+        while !self.0.shutdown.is_cancelled() {
+            self.check().await;
+            tokio::select! {
+                () = sleep(SERVICE_PING) => {}
+                () = self.0.shutdown.cancelled() => {}
+            }
+        }
+    }
+
     async fn database(&self) -> DatabaseState {
         match self.probed().await {
-            DatabaseState::Up if self.0.migrating.load(Ordering::Relaxed) => DatabaseState::Schema,
+            DatabaseState::Up | DatabaseState::Unavailable(UnavailableKind::Schema)
+                if self.0.is_migrating() =>
+            {
+                DatabaseState::Migrating
+            }
             state => state,
         }
     }
@@ -148,37 +155,51 @@ impl Readiness {
         let probe = Arc::clone(&self.0);
         // a task of its own: the caller may leave before the answer, and others wait for it
         let ping = tokio::spawn(async move {
-            let state = probe.ping(last.map(|last| last.state)).await;
-            *last = Some(Observed { state, at: Instant::now() });
-            state
+            let observed = probe.ping(*last).await;
+            *last = Some(observed);
+            observed.state
         });
-        ping.await.unwrap_or(DatabaseState::Unreachable)
+        ping.await.unwrap_or(DatabaseState::Unavailable(UnavailableKind::Unreachable))
     }
 }
 
 impl Probe {
-    /// Asks the database, and logs where its state isn't `before`.
-    async fn ping(&self, before: Option<DatabaseState>) -> DatabaseState {
+    fn is_migrating(&self) -> bool {
+        self.migrating.load(Ordering::Relaxed)
+    }
+
+    /// Pings the database, and logs what changed or has been wrong for long.
+    async fn ping(&self, before: Option<Observed>) -> Observed {
         let result = match timeout(self.timeout, self.store.ping()).await {
             Ok(result) => result,
             Err(_) => Err(ReadError {
-                kind: ReadErrorKind::Unreachable,
+                kind: UnavailableKind::Unreachable,
                 text: format!("no answer within {:?}", self.timeout),
             }),
         };
         let state = match &result {
             Ok(()) => DatabaseState::Up,
-            Err(error) => error.kind.into(),
+            Err(error) => DatabaseState::Unavailable(error.kind),
         };
+        let at = Instant::now();
+        let is_new = before.is_none_or(|before| before.state != state);
+        let mut logged = before.and_then(|before| before.logged);
         match result {
-            Err(error) if before != Some(state) => {
-                tracing::warn!(database = state.as_str(), %error, "not ready");
+            // a migration under way logs what it waits for
+            Err(error) if error.kind == UnavailableKind::Schema && self.is_migrating() => {}
+            Err(ReadError { kind, text }) => {
+                if is_new || logged.is_none_or(|logged| at - logged >= LOG_EVERY) {
+                    let database = kind.as_str();
+                    let reason = kind.detail();
+                    tracing::warn!(database, reason, error = text, "not ready");
+                    logged = Some(at);
+                }
             }
-            Ok(()) if before.is_some_and(|before| before != state) => {
+            Ok(()) if logged.take().is_some() => {
                 tracing::info!(database = state.as_str(), "ready again");
             }
-            _ => {}
+            Ok(()) => {}
         }
-        state
+        Observed { state, at, logged }
     }
 }

@@ -160,7 +160,7 @@ impl Settings {
             )
         };
         if self.database_url.is_some() {
-            return Err(invalid("DATABASE_URL is set too"));
+            return Err(invalid("DATABASE_URL is set too; unset one of them"));
         }
         let text = std::fs::read_to_string(file).map_err(|error| invalid(&error.to_string()))?;
         match text.trim() {

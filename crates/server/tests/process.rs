@@ -202,13 +202,157 @@ fn flag_over_environment_over_file_over_default() {
     let file = |name: &str| folder.path().join(name).exists();
     std::fs::write(folder.path().join(".env"), "DATABASE_URL=sqlite://file.db\n").expect("written");
     let migrate = |command: &mut Command| assert!(output(command).status.success());
-    migrate(tiny(&folder).arg("migrate").env("DATABASE_URL", ""));
+    migrate(tiny(&folder).arg("migrate").env("MIGRATE_ON_START", ""));
     assert!(file("file.db"), "an empty variable counts as unset");
     migrate(tiny(&folder).arg("migrate").env("DATABASE_URL", "sqlite://environment.db"));
     assert!(file("environment.db"));
     let flag = ["migrate", "--database-url", "sqlite://flag.db"];
     migrate(tiny(&folder).args(flag).env("DATABASE_URL", "sqlite://other.db"));
     assert!(file("flag.db") && !file("other.db"));
+}
+
+/// Whoever sets it doesn't want the embedded file.
+#[test]
+fn an_empty_databases_url_is_an_error() {
+    let folder = folder();
+    let words = ["DATABASE_URL", "set but empty", "unset it for the embedded data/producer.db"];
+    for arguments in [&[][..], &["migrate"], &["prune", "--older-than", "1d"]] {
+        refused_in_one_line(&output(tiny(&folder).args(arguments).env("DATABASE_URL", "")), &words);
+    }
+    std::fs::write(folder.path().join(".env"), "DATABASE_URL=\n").expect("written");
+    refused_in_one_line(&output(&mut tiny(&folder)), &words);
+    let flag = ["migrate", "--database-url", "sqlite://flag.db"];
+    assert!(output(tiny(&folder).args(flag)).status.success(), "a flag wins");
+}
+
+#[test]
+fn an_unknown_parameter_of_the_url_is_an_error() {
+    let folder = folder();
+    let url = "postgres://user:secret@127.0.0.1:1/d?sslmod=verify-full";
+    let wrong = output(tiny(&folder).env("DATABASE_URL", url));
+    refused_in_one_line(&wrong, &["DATABASE_URL", "\"sslmod\"", "did you mean sslmode?"]);
+    assert!(!text(&wrong.stderr).contains("secret"));
+}
+
+#[test]
+fn a_misspelt_name_in_the_file_is_a_warning_with_its_line_and_without_its_value() {
+    let folder = folder();
+    let file = "# settings\nDATABSE_URL=sqlite://s3cret.db\nlog_level=s3cret\nPOSTGRES_PORT=5432\n";
+    std::fs::write(folder.path().join(".env"), file).expect("written");
+    let migrate = output(tiny(&folder).arg("migrate"));
+    assert!(migrate.status.success());
+    let shown = text(&migrate.stderr);
+    assert_eq!(
+        shown.lines().collect::<Vec<_>>(),
+        [
+            ".env: line 2: DATABSE_URL is no setting and is ignored; did you mean DATABASE_URL?",
+            ".env: line 3: log_level is no setting and is ignored; did you mean LOG_LEVEL?",
+        ]
+    );
+    let service = Service::start(tiny(&folder).env("SERVER_PORT", "0"));
+    let warnings: Vec<_> = service.log.iter().filter(|line| line.contains(".env has")).collect();
+    assert_eq!(warnings.len(), 2, "{:?}", service.log);
+    for word in ["WARN", "DATABSE_URL", "\"line\":2", "\"did_you_mean\":\"DATABASE_URL\""] {
+        assert!(warnings[0].contains(word), "{word} in {}", warnings[0]);
+    }
+    assert!(service.log.iter().all(|line| !line.contains("s3cret")), "{:?}", service.log);
+}
+
+#[test]
+fn a_commands_own_options_come_before_the_settings() {
+    let folder = folder();
+    for (arguments, own) in [
+        (&["rebuild", "--help"][..], &["--write"][..]),
+        (&["prune", "--help"], &["--older-than", "--dry-run", "--yes"]),
+        (&["migrate", "down", "--help"], &["--to", "--dry-run", "--yes", "--force"]),
+        (&["migrate", "--help"], &["down", "adopt"]),
+    ] {
+        let help = text(&output(tiny(&folder).args(arguments)).stdout);
+        let (before, after) = help.split_once("\nSettings:\n").expect("a heading");
+        for option in own {
+            assert!(before.contains(option), "{option} in {help}");
+        }
+        assert!(!before.contains("--database-url") && after.contains("--database-url"), "{help}");
+    }
+}
+
+#[test]
+fn the_line_that_says_that_it_serves_names_the_documentation() {
+    let folder = folder();
+    for (bind, host) in [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]")] {
+        let service =
+            Service::start(tiny(&folder).envs([("SERVER_PORT", "0"), ("BIND_ADDRESS", bind)]));
+        let line = service.log.last().expect("a line");
+        let docs = line.split("\"docs\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        let docs = docs.expect("a URL");
+        let port =
+            docs.strip_prefix(&format!("http://{host}:")).and_then(|r| r.strip_suffix("/docs"));
+        assert!(port.is_some_and(|port| port.parse::<u16>().is_ok_and(|p| p > 0)), "{line}");
+    }
+}
+
+#[test]
+fn what_deletes_asks_or_needs_yes() {
+    let folder = folder();
+    let run = |arguments: &[&str]| output(tiny(&folder).args(arguments));
+    let down = ["migrate", "down", "--to", "0"];
+    let prune = ["prune", "--older-than", "1d"];
+    assert!(run(&["migrate"]).status.success());
+    let nothing = run(&prune);
+    assert!(nothing.status.success(), "nothing is old: {}", text(&nothing.stderr));
+    sql(
+        &folder,
+        "INSERT INTO event_log (event_uuid, ordinal, kind, version, committed_at, created,
+             entity_type, entity_id, event_name, patch)
+         VALUES (x'00000000000000000000000000000001', 0, 0, 1, 0, 1, 'Car', 'a', 'Test', '{}');
+         INSERT INTO entities (entity_type, entity_id, version, size, data, created_at, updated_at)
+         VALUES ('Car', 'a', 1, 2, '{}', 0, 0)",
+    );
+    for (command, words) in [
+        (&down[..], ["--yes", "--dry-run", "event_log (1 row)"]),
+        (&prune[..], ["--yes", "--dry-run", "1 log entries of 1 entities"]),
+    ] {
+        refused_in_one_line(&run(command), &words);
+    }
+    let dry = |command: &[&str]| {
+        let output = run(&[command, &["--dry-run"]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert!(dry(&prune).starts_with("1 log entries would be deleted, 1 entities would"));
+    let plan = dry(&down);
+    for line in ["would revert 20261121000000", "would delete the table event_log with 1 row\n"] {
+        assert!(plan.contains(line), "{line} in {plan}");
+    }
+    let yes = |command: &[&str]| text(&run(&[command, &["--yes"]].concat()).stdout);
+    assert!(yes(&prune).starts_with("1 log entries deleted"), "the dry run deleted nothing");
+    assert!(yes(&down).ends_with("is at 0\n"));
+    let again = run(&down);
+    assert!(again.status.success(), "nothing to revert: {}", text(&again.stderr));
+    assert!(dry(&down).contains("nothing to revert"));
+}
+
+#[test]
+fn down_refuses_while_a_service_runs() {
+    let folder = folder();
+    let mut service = Service::start(tiny(&folder).env("SERVER_PORT", "0"));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let dry = output(tiny(&folder).args(["migrate", "down", "--to", "0", "--dry-run"]));
+        assert!(dry.status.success(), "{}", text(&dry.stderr));
+        if text(&dry.stdout).contains("in use by") {
+            break; // it opens the file within moments after its start
+        }
+        assert!(Instant::now() < deadline, "{}", text(&dry.stdout));
+    }
+    let refused = output(tiny(&folder).args(["migrate", "down", "--to", "0", "--yes"]));
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stdout));
+    let line = text(&refused.stderr);
+    assert!(line.contains("in use") && line.contains("--force"), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    service.signal("TERM");
+    assert!(service.process.wait().expect("it ends").success());
+    assert!(output(tiny(&folder).args(["migrate", "down", "--to", "0", "--yes"])).status.success());
 }
 
 #[test]
@@ -221,7 +365,7 @@ fn migrate_goes_up_and_down_and_shows_its_status() {
     };
     run(&[]);
     assert!(run(&["status"]).contains("applied"));
-    run(&["down", "--to", "0"]);
+    run(&["down", "--to", "0", "--yes"]);
     assert!(run(&["status"]).contains("pending"));
     run(&["up"]);
     assert!(run(&["adopt"]).contains("no table car_entities"));
@@ -269,7 +413,9 @@ impl Service {
             }
         }
         let serving = log.last().expect("it serves");
-        let port = serving.split("127.0.0.1:").nth(1).expect("an address");
+        let port = serving.split("\"address\":\"").nth(1).expect("an address");
+        let port = port.split('"').next().and_then(|address| address.rsplit(':').next());
+        let port = port.expect("a port");
         let port = port.chars().take_while(char::is_ascii_digit).collect();
         Self { process, log, port }
     }
@@ -301,7 +447,9 @@ fn serves_from_the_embedded_file_until_a_signal() {
 
         let taken = output(tiny(&folder).env("SERVER_PORT", &port));
         assert_eq!(taken.status.code(), Some(1));
-        assert!(text(&taken.stderr).contains(&port) && text(&taken.stderr).lines().count() == 1);
+        let line = text(&taken.stderr);
+        assert!(line.starts_with(&format!("SERVER_PORT: can't listen on 127.0.0.1:{port}: ")));
+        assert_eq!(line.lines().count(), 1, "{line}");
 
         service.signal(signal);
         assert!(service.process.wait().expect("it ends").success());
@@ -349,7 +497,11 @@ fn operators_have_a_port_of_their_own_if_they_want() {
     let port = address.rsplit(':').next().expect("a port");
     let taken = output(tiny(&folder).envs([("SERVER_PORT", "0"), ("ADMIN_PORT", port)]));
     assert_eq!(taken.status.code(), Some(1));
-    assert!(self::text(&taken.stderr).contains(address), "{}", self::text(&taken.stderr));
+    let line = self::text(&taken.stderr);
+    assert!(line.starts_with(&format!("ADMIN_PORT: can't listen on {address}: ")), "{line}");
+    let foreign = [("SERVER_PORT", "0"), ("BIND_ADDRESS", "192.0.2.1")];
+    let line = self::text(&output(tiny(&folder).envs(foreign)).stderr);
+    assert!(line.starts_with("BIND_ADDRESS: can't listen on 192.0.2.1:0: "), "{line}");
     service.signal("TERM");
     assert!(service.process.wait().expect("it ends").success());
 }

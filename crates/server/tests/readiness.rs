@@ -4,20 +4,23 @@
 mod store;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use producer_core::query::{ReadError, ReadErrorKind};
+use producer_core::model::UnavailableKind;
+use producer_core::query::ReadError;
 use producer_server::readiness::{DatabaseState, Health};
 use store::FakeStore;
 use tokio::time::{advance, timeout};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 fn health(database: DatabaseState) -> Health {
     Health { draining: false, database: Some(database) }
 }
 
-fn fails(kind: ReadErrorKind) -> Option<Result<(), ReadError>> {
+fn fails(kind: UnavailableKind) -> Option<Result<(), ReadError>> {
     Some(Err(ReadError { kind, text: "on purpose".into() }))
 }
 
@@ -68,7 +71,10 @@ async fn the_database_has_the_requests_time_limit() {
     store.answer.send_replace(None);
     let app = store.app(&["--request-timeout", "3s"]);
     let before = tokio::time::Instant::now();
-    assert_eq!(app.readiness.check().await, health(DatabaseState::Unreachable));
+    assert_eq!(
+        app.readiness.check().await,
+        health(DatabaseState::Unavailable(UnavailableKind::Unreachable))
+    );
     assert_eq!(before.elapsed().as_secs(), 3);
 }
 
@@ -77,9 +83,12 @@ async fn each_kind_of_error_has_its_state_and_a_pending_migration_too() {
     let store = FakeStore::new();
     let app = store.app(&[]);
     for (kind, state) in [
-        (ReadErrorKind::Unreachable, DatabaseState::Unreachable),
-        (ReadErrorKind::Authentication, DatabaseState::Authentication),
-        (ReadErrorKind::Schema, DatabaseState::Schema),
+        (UnavailableKind::Unreachable, DatabaseState::Unavailable(UnavailableKind::Unreachable)),
+        (
+            UnavailableKind::Authentication,
+            DatabaseState::Unavailable(UnavailableKind::Authentication),
+        ),
+        (UnavailableKind::Schema, DatabaseState::Unavailable(UnavailableKind::Schema)),
     ] {
         store.answer.send_replace(fails(kind));
         advance(Duration::from_secs(1)).await;
@@ -90,10 +99,67 @@ async fn each_kind_of_error_has_its_state_and_a_pending_migration_too() {
     store.answer.send_replace(Some(Ok(())));
     app.readiness.set_migrating(true);
     advance(Duration::from_secs(1)).await;
-    assert_eq!(app.readiness.check().await, health(DatabaseState::Schema));
+    assert_eq!(app.readiness.check().await, health(DatabaseState::Migrating));
+    assert_eq!(DatabaseState::Migrating.as_str(), "schema");
     app.readiness.set_migrating(false);
     let ready = app.readiness.check().await;
     assert_eq!((ready, ready.problem()), (health(DatabaseState::Up), None));
+}
+
+/// Counts warnings.
+struct Warnings(AtomicUsize);
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// Nobody asks for readiness; and the same with many who do.
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_is_logged_once_a_minute() {
+    for askers in [0, 10] {
+        let warnings = Arc::new(Warnings(AtomicUsize::new(0)));
+        let _guard = tracing::subscriber::set_default(Arc::clone(&warnings));
+        let store = FakeStore::new();
+        store.answer.send_replace(fails(UnavailableKind::Authentication));
+        let app = store.app(&[]);
+        let ask = || {
+            let readiness = app.readiness.clone();
+            async move {
+                loop {
+                    readiness.check().await;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        };
+        let _asking: Vec<_> = (0..askers).map(|_| tokio::spawn(ask())).collect();
+        let readiness = app.readiness.clone();
+        let watch = tokio::spawn(async move { readiness.watch().await });
+        tokio::time::sleep(Duration::from_secs(205)).await;
+        assert_eq!(warnings.0.load(Ordering::Relaxed), 4, "at 0, 60, 120 and 180 s; {askers}");
+        store.answer.send_replace(Some(Ok(())));
+        tokio::time::sleep(Duration::from_secs(205)).await;
+        assert_eq!(warnings.0.load(Ordering::Relaxed), 4, "it is ready again");
+        app.shutdown.cancel();
+        watch.await.expect("it ends with the service");
+    }
 }
 
 #[tokio::test]

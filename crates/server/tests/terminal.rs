@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Output, Stdio};
 
@@ -38,6 +38,38 @@ fn on_terminal(mut command: Command) -> (Output, String) {
     let _end = person.read_to_end(&mut shown);
     let output = process.wait_with_output().expect("it ends");
     (output, String::from_utf8_lossy(&shown).into_owned())
+}
+
+/// Runs it with a terminal as its standard input and error, on which a person types `answer`.
+fn answered(mut command: Command, answer: &str) -> (Output, String) {
+    let (mut person, program) = terminal();
+    command.stdin(program.try_clone().expect("the same end"));
+    command.stdout(Stdio::piped()).stderr(program);
+    person.write_all(answer.as_bytes()).expect("typed");
+    let process = command.spawn().expect("it runs");
+    drop(command);
+    let mut shown = Vec::new();
+    let _end = person.read_to_end(&mut shown);
+    let output = process.wait_with_output().expect("it ends");
+    (output, String::from_utf8_lossy(&shown).into_owned())
+}
+
+#[test]
+fn deleting_needs_a_yes_on_a_terminal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert!(on(&folder, &["migrate"]).output().expect("it runs").status.success());
+    let down = || on(&folder, &["migrate", "down", "--to", "0"]);
+    for answer in ["\n", "y\n", "no\n"] {
+        let (output, shown) = answered(down(), answer);
+        assert_eq!(output.status.code(), Some(1), "{shown}");
+        assert!(shown.contains("Type \"yes\"") && shown.contains("nothing was changed"), "{shown}");
+    }
+    let (output, shown) = answered(down(), "yes\n");
+    assert!(output.status.success(), "{shown}");
+    let status = on(&folder, &["migrate", "status"]).output().expect("it runs");
+    assert!(String::from_utf8_lossy(&status.stdout).contains("pending"));
+    let (output, shown) = answered(down(), "");
+    assert!(output.status.success() && !shown.contains("Type"), "nothing to ask: {shown}");
 }
 
 #[test]

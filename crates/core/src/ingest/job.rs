@@ -87,7 +87,7 @@ pub(super) struct JobMeta {
     pub(super) id: JobId,
     pub(super) shared: Arc<JobShared>,
     pub(super) call: Option<Arc<CallState>>,
-    /// When a job that waits for another session's lock is given up; an event of a call has its
+    /// When a job that waits for another session's lock is refused. `None` for an event of a call: its
     /// time starts when it first finds the lock taken.
     pub(super) expires: Option<Instant>,
     /// Attempts that may have stored it: their connection was lost.

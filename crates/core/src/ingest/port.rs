@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 
 use crate::json::Violations;
-use crate::model::{AttemptId, Event};
+use crate::model::{AttemptId, Event, UnavailableKind};
 
 /// A database that events are written to.
 pub trait WriteStore: Send + Sync + 'static {
@@ -74,8 +74,13 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// The database can't be reached or can't write now. Nothing was stored.
-    #[error("database unavailable: {0}")]
-    Unavailable(String),
+    #[error("database unavailable: {reason}")]
+    Unavailable {
+        /// What an operator has to look at.
+        kind: UnavailableKind,
+        /// What happened.
+        reason: String,
+    },
     /// The connection was lost or stopped answering when the commit may have been under way.
     #[error("outcome unknown: {reason}")]
     Unknown {
@@ -94,7 +99,7 @@ impl ApplyError {
     /// The kind of error, without its reason.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable { .. } => "unavailable",
             Self::Unknown { .. } => "unknown",
             Self::Refused(_) => "refused",
         }

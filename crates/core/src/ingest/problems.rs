@@ -1,6 +1,6 @@
 //! The problems that the ingest itself answers.
 
-use crate::model::{Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind, UnavailableKind};
 
 pub(super) fn too_old() -> Problem {
     Problem::new(
@@ -23,10 +23,11 @@ pub(super) fn draining() -> Problem {
     )
 }
 
-pub(super) fn unavailable() -> Problem {
+pub(super) fn unavailable(kind: UnavailableKind) -> Problem {
+    let why = kind.detail();
     Problem::new(
         ProblemKind::Unavailable,
-        "the database can't be reached; the event was not stored, send it again later",
+        format!("{why}; the event was not stored, send it again later"),
     )
 }
 

@@ -15,7 +15,9 @@ use uuid::Uuid;
 use self::fake_store::{Behavior, FakeStore};
 use super::{ApplyError, Ingest, Limits};
 use crate::json::Patch;
-use crate::model::{EntityKey, EntityUpdate, Event, Outcome, Problem, ProblemKind};
+use crate::model::{
+    EntityKey, EntityUpdate, Event, Outcome, Problem, ProblemKind, UnavailableKind,
+};
 
 pub(super) fn limits() -> Limits {
     Limits {
@@ -25,6 +27,14 @@ pub(super) fn limits() -> Limits {
         request_timeout: Duration::from_secs(3),
         log_progress_every: 10,
     }
+}
+
+fn unavailable_as(kind: UnavailableKind) -> ApplyError {
+    ApplyError::Unavailable { kind, reason: "on purpose".into() }
+}
+
+pub(super) fn unreachable() -> ApplyError {
+    unavailable_as(UnavailableKind::Unreachable)
 }
 
 fn key(id: &str) -> EntityKey {
@@ -243,12 +253,36 @@ async fn with_a_frozen_store_senders_are_answered_in_time_and_the_commit_goes_on
 #[tokio::test(start_paused = true)]
 async fn a_store_out_of_reach_refuses_and_comes_back() {
     let store = FakeStore::new();
-    store.behave([Behavior::Fail(ApplyError::Unavailable("refused".into()))]);
+    store.behave([Behavior::Fail(unreachable())]);
     store.open_gate();
     let ingest = store.start(limits());
     let event = event_on(&["a"]);
     assert_eq!(kind(&ingest.submit(event.clone()).await), Some(ProblemKind::Unavailable));
     assert_eq!(version(&ingest.submit(event).await), 1);
+}
+
+/// A sender learns what is missing, and nothing that the database said.
+#[tokio::test(start_paused = true)]
+async fn the_kind_of_unavailability_reaches_the_sender() {
+    for kind in
+        [UnavailableKind::Unreachable, UnavailableKind::Authentication, UnavailableKind::Schema]
+    {
+        let store = FakeStore::new();
+        store.open_gate();
+        let ingest = store.start(limits());
+        for atomic in [false, true] {
+            store.behave([Behavior::Fail(unavailable_as(kind))]);
+            let problem = match atomic {
+                false => ingest.submit(event_on(&["a"])).await.expect_err("it is refused"),
+                true => {
+                    ingest.submit_atomic(vec![event_on(&["a"])]).await.expect_err("it is refused")
+                }
+            };
+            assert_eq!(problem.kind, ProblemKind::Unavailable);
+            assert!(problem.detail.starts_with(kind.detail()), "{problem}");
+            assert!(!problem.detail.contains("on purpose"), "{problem}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -415,7 +449,7 @@ async fn a_call_on_a_frozen_store_ends_without_progress() {
 async fn what_an_earlier_attempt_may_have_stored_is_never_refused_as_not_stored() {
     let store = FakeStore::new();
     store.with(|memory| memory.locked.insert(key("held")));
-    let unavailable = || Behavior::Fail(ApplyError::Unavailable("unavailable".into()));
+    let unavailable = || Behavior::Fail(unreachable());
     store.behave([Behavior::Lose, Behavior::Apply, unavailable()]);
     store.open_gate();
     let ingest = store.start(limits());

@@ -182,7 +182,7 @@ fn atomic_answer(
     match result {
         Ok(verdicts) if verdicts.contains(&Verdict::Locked) => Err(meta.refusal(too_old())),
         Ok(verdicts) => all_or_none(events, verdicts, &meta.unconfirmed_attempts),
-        Err(BatchError::Unavailable) => Err(meta.refusal(unavailable())),
+        Err(BatchError::Unavailable(kind)) => Err(meta.refusal(unavailable(kind))),
         Err(BatchError::Unknown) => Err(outcome_unknown()),
         Err(BatchError::Refused(reason)) => {
             error!(reason, "the database refuses an atomic call");

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use crate::model::{Entity, EntityKey, LoggedEvent};
+use crate::model::{Entity, EntityKey, LoggedEvent, UnavailableKind};
 
 /// A database that entities and their log are read from.
 pub trait ReadStore: Send + Sync + 'static {
@@ -20,18 +20,7 @@ pub trait ReadStore: Send + Sync + 'static {
 #[error("database unavailable: {text}")]
 pub struct ReadError {
     /// What an operator has to look at.
-    pub kind: ReadErrorKind,
+    pub kind: UnavailableKind,
     /// For the log.
     pub text: String,
-}
-
-/// What keeps a database from being read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadErrorKind {
-    /// It can't be reached, or doesn't answer.
-    Unreachable,
-    /// It refuses the login, or the role lacks a privilege.
-    Authentication,
-    /// The database or its tables don't exist, or have other columns.
-    Schema,
 }

@@ -1,5 +1,7 @@
 //! What every database adapter offers.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 
 use super::pool::PoolUse;
@@ -11,6 +13,10 @@ use crate::query::{ReadError, ReadStore};
 #[error("{0}")]
 pub struct ConnectError(pub String);
 
+/// How often a service at least [pings](Store::ping) its database, whether anybody asks or not. So one
+/// that is idle behind a pooler is seen.
+pub const SERVICE_PING: Duration = Duration::from_secs(10);
+
 /// A database that keeps entities and their log.
 pub trait Store: WriteStore + ReadStore {
     /// How the pool is used that the reads take their connections from; `None` where there is none.
@@ -18,7 +24,7 @@ pub trait Store: WriteStore + ReadStore {
         None
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers and has the schema of this release, or a newer one.
     fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>>;
 
     /// Closes every connection; on SQLite this also truncates the write-ahead log.

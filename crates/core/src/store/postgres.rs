@@ -10,5 +10,6 @@ mod time;
 pub mod version;
 mod write;
 
+pub use error::connect_error;
 pub use store::PostgresStore;
 pub use time::{from_pg, to_pg};

@@ -4,9 +4,35 @@ use std::fmt;
 use std::path::PathBuf;
 
 use sqlx::postgres::PgConnectOptions;
+use url::Url;
 
 /// Where the embedded database is without a `DATABASE_URL`.
 pub const DEFAULT_FILE: &str = "data/producer.db";
+
+/// The parameters that sqlx knows, beside `options[NAME]`. It ignores others.
+const PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// Up to so many edits a name is taken for a typing error of another.
+const TYPO: usize = 2;
 
 const ALLOWED: &str = "allowed are postgres://USER@HOST/DATABASE and sqlite://FILE";
 
@@ -42,8 +68,14 @@ impl DatabaseUrl {
         let Some(url) = url else {
             return Ok(Self::Sqlite(DEFAULT_FILE.into()));
         };
+        if url.is_empty() {
+            return Err(format!(
+                "DATABASE_URL: it is set but empty; unset it for the embedded {DEFAULT_FILE}"
+            ));
+        }
         match url.split_once(':') {
             Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
+                check_parameters(url)?;
                 let options = url.parse::<PgConnectOptions>();
                 let options = options
                     .map_err(|error| format!("DATABASE_URL: {}; {ALLOWED}", one_line(&error)))?;
@@ -66,6 +98,33 @@ fn sqlite_file(rest: &str) -> Result<PathBuf, String> {
         return Err("DATABASE_URL: sqlite://FILE takes no parameters (behind '?')".into());
     }
     Ok(file.into())
+}
+
+/// A parameter that would be ignored is an error: `sslmod=verify-full` would verify nothing. What can't
+/// be parsed at all is left to sqlx.
+fn check_parameters(url: &str) -> Result<(), String> {
+    let Ok(url) = Url::parse(url) else { return Ok(()) };
+    for (name, _) in url.query_pairs() {
+        let is_option = name.starts_with("options[") && name.ends_with(']');
+        if !is_option && !PARAMETERS.contains(&&*name) {
+            return Err(unknown_parameter(&name));
+        }
+    }
+    Ok(())
+}
+
+fn unknown_parameter(name: &str) -> String {
+    let distance = |known: &str| strsim::osa_distance(&name.to_lowercase(), known);
+    let nearest = PARAMETERS.into_iter().min_by_key(|known| distance(known));
+    match nearest.filter(|known| distance(known) <= TYPO) {
+        Some(known) => {
+            format!("DATABASE_URL: the parameter {name:?} is unknown; did you mean {known}?")
+        }
+        None => format!(
+            "DATABASE_URL: the parameter {name:?} is unknown; allowed are {}",
+            PARAMETERS.join(", ")
+        ),
+    }
 }
 
 fn one_line(error: &impl ToString) -> String {
@@ -108,6 +167,31 @@ mod tests {
             panic!("a URL");
         };
         assert_eq!(format!("{url:?}"), "Postgres(host:1/name)");
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_with_a_suggestion_and_without_its_value() {
+        for (query, words) in [
+            ("sslmod=s3cret", "\"sslmod\" is unknown; did you mean sslmode?"),
+            ("sslmode=require&sslrootcrt=s3cret", "did you mean sslrootcert?"),
+            ("SSLMODE=s3cret", "did you mean sslmode?"),
+            ("connect_timeout=s3cret", "\"connect_timeout\" is unknown; allowed are sslmode,"),
+        ] {
+            let parsed = DatabaseUrl::parse(Some(&format!("postgres://u@h/d?{query}")));
+            let error = parsed.expect_err(query);
+            assert!(error.contains(words) && !error.contains("s3cret"), "{error}");
+        }
+        let known: Vec<_> = PARAMETERS
+            .iter()
+            .map(|name| match *name {
+                "sslmode" | "ssl-mode" => format!("{name}=prefer"),
+                "port" | "statement-cache-capacity" => format!("{name}=7"),
+                "hostaddr" => format!("{name}=127.0.0.1"),
+                _ => format!("{name}=x"),
+            })
+            .collect();
+        let all = format!("postgres://h/d?{}&options[geqo]=off", known.join("&"));
+        assert!(DatabaseUrl::parse(Some(&all)).is_ok());
     }
 
     #[test]

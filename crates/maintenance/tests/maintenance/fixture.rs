@@ -171,11 +171,18 @@ impl Fixture {
 
     /// Prunes what is older than the first day of `year`.
     pub(crate) async fn prune(&self, year: i64) -> (prune::Summary, Vec<String>) {
-        let days = (2030 - year) * 365 + (2030 - year) / 4;
-        let age = Duration::from_secs(days.unsigned_abs() * 86_400);
         let (clock, mut lines) = (Clock::from_fn(|| NOW), Vec::new());
+        let age = age_of(year);
         let summary = prune::prune(&self.database(), age, &clock, &mut listing(&mut lines)).await;
         (summary.expect("pruned"), lines)
+    }
+
+    /// Counts what [`Fixture::prune`] would delete.
+    pub(crate) async fn survey(&self, year: i64) -> (prune::Summary, Vec<String>) {
+        let (clock, mut lines) = (Clock::from_fn(|| NOW), Vec::new());
+        let age = age_of(year);
+        let summary = prune::survey(&self.database(), age, &clock, &mut listing(&mut lines)).await;
+        (summary.expect("counted"), lines)
     }
 
     pub(crate) async fn try_rebuild(&self) -> Result<rebuild::Summary, MaintenanceError> {
@@ -187,6 +194,12 @@ impl Fixture {
         let summary = rebuild::rebuild(&self.database(), write, &mut listing(&mut lines)).await;
         (summary.expect("compared"), lines)
     }
+}
+
+/// How long before [`NOW`] a year began.
+fn age_of(year: i64) -> Duration {
+    let days = (2030 - year) * 365 + (2030 - year) / 4;
+    Duration::from_secs(days.unsigned_abs() * 86_400)
 }
 
 fn listing(lines: &mut Vec<String>) -> impl FnMut(Progress) + Send {

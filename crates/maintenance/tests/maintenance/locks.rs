@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use producer_maintenance::migrate;
+use producer_maintenance::migrate::{self, OtherSessions};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use tokio::sync::mpsc;
@@ -66,7 +66,7 @@ async fn a_migration_behind_a_long_reader_does_not_block_everyone_else() {
     let (report, mut reports) = mpsc::unbounded_channel();
     let database = fixture.database();
     let report = &mut |line: &str| drop(report.send(line.to_owned()));
-    let down = migrate::down_reporting(&database, 0, report);
+    let down = migrate::down_reporting(&database, 0, OtherSessions::Ignore, report);
     let look_on = async {
         for _ in 0..2 {
             names_the_holder(&reports.recv().await.expect("a line"), &pid);

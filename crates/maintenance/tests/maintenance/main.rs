@@ -6,3 +6,4 @@ mod locks;
 mod migrations;
 mod pruning;
 mod rebuilding;
+mod reverting;

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use producer_maintenance::migrate::OtherSessions;
 use producer_maintenance::{MaintenanceError, migrate};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
@@ -16,7 +17,7 @@ async fn up_down_up() {
             migrate::up(&database).await.expect("up");
             migrate::up(&database).await.expect("up again does nothing");
             assert_eq!(fixture.text("SELECT count(*) FROM car_entities").await, "0");
-            migrate::down(&database, 0).await.expect("down");
+            migrate::down(&database, 0, OtherSessions::Refuse).await.expect("down");
             for relation in ["entities", "event_log", "car_entities"] {
                 assert!(fixture.try_run(&format!("SELECT 1 FROM {relation}")).await.is_err());
             }
@@ -63,7 +64,7 @@ async fn the_view_tells_and_takes_nothing() {
             let entity_type = "SELECT entity_type FROM car_entities WHERE id = 'a'";
             assert_eq!(fixture.text(entity_type).await, "Car");
             assert_eq!(fixture.text("SELECT count(*) FROM entities").await, "1");
-            migrate::down(&fixture.database(), 0).await.expect("down");
+            migrate::down(&fixture.database(), 0, OtherSessions::Refuse).await.expect("down");
             if fixture.is_postgres() {
                 let functions = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'car_entities%'";
                 assert_eq!(fixture.text(functions).await, "0");
@@ -87,7 +88,7 @@ async fn down_leaves_the_older_services_table() {
         fixture.run("CREATE TABLE car_entities (id varchar(255) PRIMARY KEY)").await;
         fixture.run("INSERT INTO car_entities VALUES ('a')").await;
         migrate::up(&fixture.database()).await.expect("up");
-        migrate::down(&fixture.database(), 0).await.expect("down");
+        migrate::down(&fixture.database(), 0, OtherSessions::Refuse).await.expect("down");
         assert_eq!(fixture.text("SELECT count(*) FROM car_entities").await, "1");
         if !fixture.is_postgres() {
             assert_eq!(
@@ -123,7 +124,7 @@ async fn a_step_of_a_newer_release_is_not_touched() {
         migrate::up(&fixture.database()).await.expect("this release still starts");
         let steps = migrate::status(&fixture.database()).await.expect("steps");
         assert!(steps.last().is_some_and(|step| !step.known && step.description == "later"));
-        let down = migrate::down(&fixture.database(), 0).await;
+        let down = migrate::down(&fixture.database(), 0, OtherSessions::Refuse).await;
         assert!(matches!(down, Err(MaintenanceError::Refused(_))), "{down:?}");
         fixture.log("a", 1, 0, "{\"x\":1}").await;
         assert_eq!(fixture.rebuild(true).await.0.repaired, 1);

@@ -22,6 +22,16 @@ async fn log(fixture: &Fixture) -> String {
         .await
 }
 
+/// Surveys, which changes nothing, and prunes, which does what the survey found.
+async fn pruned(fixture: &Fixture, year: i64) -> prune::Summary {
+    let before = log(fixture).await;
+    let surveyed = fixture.survey(year).await;
+    assert_eq!(log(fixture).await, before);
+    let pruned = fixture.prune(year).await;
+    assert_eq!(surveyed, pruned);
+    pruned.0
+}
+
 async fn is_clean(fixture: &Fixture) {
     let (summary, lines) = fixture.rebuild(false).await;
     assert_eq!((summary.differing, summary.unexplained), (0, 0), "{lines:?}");
@@ -39,12 +49,12 @@ async fn old_entries_are_deleted_and_a_checkpoint_replaces_them() {
         fixture.row("young", 1, (9, 0, 0), 2028, "{}").await;
         fixture.store_at("young", 1, "{}", (2028, 2028)).await;
 
-        assert_eq!(fixture.prune(2026).await.0, summary(2, 1, 0));
+        assert_eq!(pruned(&fixture, 2026).await, summary(2, 1, 0));
         assert_eq!(log(&fixture).await, "a2/2 a3/0 a4/0 young1/0");
         is_clean(&fixture).await;
-        assert_eq!(fixture.prune(2026).await.0, summary(0, 0, 0), "nothing more to prune");
+        assert_eq!(pruned(&fixture, 2026).await, summary(0, 0, 0), "nothing more to prune");
         assert_eq!(
-            fixture.prune(2029).await.0,
+            pruned(&fixture, 2029).await,
             summary(3, 2, 0),
             "a checkpoint is replaced by a later one"
         );
@@ -73,14 +83,14 @@ async fn an_event_is_pruned_wholly_or_not_at_all() {
         fixture.store_at("a", 3, r#"{"one":1,"two":1,"three":1}"#, (2024, 2024)).await;
         fixture.store_at("b", 2, r#"{"one":1,"two":1}"#, (2024, 2028)).await;
         fixture.store_at("c", 1, r#"{"three":1}"#, (2024, 2024)).await;
-        assert_eq!(fixture.prune(2026).await.0, summary(3, 3, 0));
+        assert_eq!(pruned(&fixture, 2026).await, summary(3, 3, 0));
         assert_eq!(log(&fixture).await, "a1/2 a2/0 a3/3 b1/2 b2/0 c1/2", "a3 waits for a2");
         let rows = |uuid| format!("SELECT count(*) FROM event_log WHERE event_uuid = {uuid}");
         for (uuid, count) in [(1, "0"), (2, "2"), (3, "0")] {
             assert_eq!(fixture.text(&rows(fixture.uuid(uuid))).await, count, "event {uuid}");
         }
         is_clean(&fixture).await;
-        assert_eq!(fixture.prune(2029).await.0, summary(3, 2, 0));
+        assert_eq!(pruned(&fixture, 2029).await, summary(3, 2, 0));
         assert_eq!(log(&fixture).await, "a3/2 b2/2 c1/2");
         is_clean(&fixture).await;
     }
@@ -92,7 +102,7 @@ async fn a_checkpoint_occupies_no_uuid() {
     for fixture in Fixture::both_migrated().await {
         fixture.row("a", 1, (1, 0, 0), 2024, "{}").await;
         fixture.store_at("a", 1, "{}", (2024, 2024)).await;
-        assert_eq!(fixture.prune(2026).await.0, summary(1, 1, 0));
+        assert_eq!(pruned(&fixture, 2026).await, summary(1, 1, 0));
         let uuid = fixture.text(fixture.sql(
             "SELECT replace(event_uuid::text, '-', '') FROM event_log",
             "SELECT lower(hex(event_uuid)) FROM event_log",
@@ -104,7 +114,7 @@ async fn a_checkpoint_occupies_no_uuid() {
         fixture.run("DELETE FROM entities").await;
         fixture.store_at("a", 2, "{}", (2024, 2024)).await;
         fixture.store_at("b", 1, "{}", (2024, 2024)).await;
-        assert_eq!(fixture.prune(2026).await.0, summary(2, 2, 0));
+        assert_eq!(pruned(&fixture, 2026).await, summary(2, 2, 0));
         is_clean(&fixture).await;
     }
 }
@@ -119,7 +129,8 @@ async fn what_a_log_cannot_explain_is_kept() {
         fixture.store("gap", 4, "{}").await;
         fixture.store("other", 1, "{}").await;
         for _ in 0..2 {
-            let (_, lines) = fixture.prune(2026).await;
+            let (found, lines) = fixture.survey(2026).await;
+            assert_eq!((found, lines.clone()), fixture.prune(2026).await);
             assert_eq!(lines, ["Car gap: its log has no version 2; its entries are kept"]);
         }
         assert_eq!(log(&fixture).await, "gap1/0 gap3/0 gap4/3 other1/2");
@@ -138,9 +149,9 @@ async fn adopted_rows_wait_for_the_adoptions_end() {
         assert_eq!(fixture.adopt().await.0.adopted, 1);
         fixture.run("DROP VIEW car_entities").await;
         fixture.run("ALTER TABLE car_entities_adopted RENAME TO car_entities").await;
-        assert_eq!(fixture.prune(2026).await.0, summary(0, 0, 0));
+        assert_eq!(pruned(&fixture, 2026).await, summary(0, 0, 0));
         assert_eq!(fixture.adopt().await.0.adopted, 1);
-        assert_eq!(fixture.prune(2026).await.0, summary(1, 1, 0));
+        assert_eq!(pruned(&fixture, 2026).await, summary(1, 1, 0));
         assert_eq!(fixture.entity("a").await, ("1".to_owned(), json!({"x": 1})));
         is_clean(&fixture).await;
     }
@@ -172,6 +183,7 @@ async fn a_long_log_is_pruned_in_steps_and_two_runs_exclude_each_other() {
         fixture.run(&format!("{insert} {many} FROM {}", series(1100))).await;
         assert_eq!(fixture.rebuild(true).await.0.repaired, 1101);
 
+        assert_eq!(fixture.survey(2026).await.0, summary(2800, 1101, 0));
         let ((first, _), (second, _)) = tokio::join!(fixture.prune(2026), fixture.prune(2026));
         let both =
             summary(first.deleted + second.deleted, first.checkpointed + second.checkpointed, 0);

@@ -13,6 +13,9 @@ use crate::Api;
 use crate::settings::{Settings, age};
 use crate::traces::TraceSettings;
 
+/// The one setting that has no flag.
+pub(super) const RUST_LOG: &str = "RUST_LOG";
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(about = "Merges entity updates, exactly once and durably, and serves the current state")]
@@ -53,13 +56,19 @@ pub(super) enum Command {
     },
     /// Delete older entries from the log, in small steps between which running services work on
     ///
-    /// An entity whose entries are deleted keeps its state at that point as a checkpoint. The uuids of
+    /// Asks before it deletes. An entity whose entries are deleted keeps its state at that point as a checkpoint. The uuids of
     /// pruned events are new again. Exit status 3 where an entity's log doesn't explain its state: it
     /// is listed and kept. May be interrupted and run again.
     Prune {
         /// Age from which events are deleted, such as 90d
         #[arg(long, value_name = "DURATION", value_parser = age)]
         older_than: Duration,
+        /// Only count what would be deleted
+        #[arg(long)]
+        dry_run: bool,
+        /// Don't ask; needed where standard input is no terminal
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -68,11 +77,22 @@ pub(super) enum Migrate {
     /// Apply every pending step (the default)
     #[default]
     Up,
-    /// Revert every step above a version, the newest first; data goes with its tables
+    /// Revert every step above a version, the newest first; data is deleted with its tables
+    ///
+    /// Asks before it deletes. Refuses while other sessions use the database.
     Down {
         /// A version as `status` lists it; 0 reverts all
         #[arg(long, value_name = "VERSION", value_parser = version)]
         to: i64,
+        /// Only list what would be reverted and deleted
+        #[arg(long)]
+        dry_run: bool,
+        /// Don't ask; needed where standard input is no terminal
+        #[arg(long)]
+        yes: bool,
+        /// Revert even if other sessions use the database
+        #[arg(long)]
+        force: bool,
     },
     /// List the steps
     Status,
@@ -115,6 +135,13 @@ pub(super) fn parse<A: Api>(
     Cli::from_arg_matches_mut(&mut matches).map_err(parse_error)
 }
 
+/// The names of all settings.
+pub(super) fn setting_names<A: Api>() -> Vec<String> {
+    let command = Cli::<A::Args>::command();
+    let names = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
+    names.map(str::to_owned).chain([RUST_LOG.to_owned()]).collect()
+}
+
 /// Makes an argument with a variable a global setting, whose default is the variable's value. clap
 /// would accept an empty variable as a value, and knows no `.env`.
 fn setting(arg: Arg, environment: &Environment) -> (Arg, Result<(), String>) {
@@ -123,6 +150,8 @@ fn setting(arg: Arg, environment: &Environment) -> (Arg, Result<(), String>) {
     };
     let help = help_text(&arg, &name);
     let arg = arg.env(Resettable::Reset).hide_default_value(true).help(help).global(true);
+    // a command's own options come first, without a heading
+    let arg = arg.help_heading("Settings");
     match environment.get(&name) {
         Ok(Some(value)) => (arg.default_value(value.to_owned()), Ok(())),
         Ok(None) => (arg, Ok(())),

@@ -1,49 +1,79 @@
 //! `healthcheck`: asks the service that runs with these settings whether it is ready.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
+use super::address::reachable;
 use super::error::ExitError;
 use crate::Api;
 use crate::serve::crypto_provider;
 use crate::settings::Settings;
 
+/// How long a service that isn't ready is asked with TLS instead of without, or the other way round.
+const OTHER_WAY_TIMEOUT: Duration = Duration::from_millis(500);
+
 pub(super) async fn healthcheck<A: Api>(
     settings: &Settings,
     args: &A::Args,
 ) -> Result<ExitCode, ExitError> {
-    // a service that listens on every address is asked on the loopback one
-    let ip = match settings.bind_address {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let address = SocketAddr::new(ip, A::port(args));
+    let address = reachable(SocketAddr::new(settings.bind_address, A::port(args)));
     // a service that hangs accepts connections and doesn't answer
-    let timeout = settings.request_timeout;
-    let asked = tokio::time::timeout(timeout, ask::<A>(address, settings)).await;
-    let ready = asked.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")));
+    let limit = settings.request_timeout;
+    let asked = timeout(limit, ask::<A>(address, settings)).await;
+    let ready = asked.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")));
     ready.map_err(|reason| ExitError::new(format!("{address}: {reason}")))?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn ask<A: Api>(address: SocketAddr, settings: &Settings) -> Result<(), String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-    let connection = match settings.tls_cert_file {
-        None => Either::Left(stream),
-        Some(_) => Either::Right(tls(stream, address.ip()).await.map_err(|e| e.to_string())?),
+    let asked = match settings.tls_cert_file {
+        None => ask_plain::<A>(address).await,
+        Some(_) => ask_tls::<A>(address).await,
     };
-    A::healthcheck(address, connection).await
+    let Err(reason) = asked else { return Ok(()) };
+    let other_way = timeout(OTHER_WAY_TIMEOUT, async {
+        match settings.tls_cert_file {
+            None => connect_tls(address).await.is_ok(),
+            Some(_) => ask_plain::<A>(address).await.is_ok(),
+        }
+    });
+    // the settings are not those of the service
+    Err(match (other_way.await, &settings.tls_cert_file) {
+        (Ok(true), None) => format!(
+            "the port speaks TLS: set TLS_CERT_FILE and TLS_KEY_FILE as the service has them ({reason})"
+        ),
+        (Ok(true), Some(_)) => format!(
+            "the port speaks no TLS: unset TLS_CERT_FILE and TLS_KEY_FILE, or start the service with them \
+             ({reason})"
+        ),
+        (Ok(false) | Err(_), _) => reason,
+    })
+}
+
+async fn ask_plain<A: Api>(address: SocketAddr) -> Result<(), String> {
+    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    A::healthcheck(address, Either::Left(stream)).await
+}
+
+async fn ask_tls<A: Api>(address: SocketAddr) -> Result<(), String> {
+    let stream = connect_tls(address).await.map_err(|error| error.to_string())?;
+    A::healthcheck(address, Either::Right(stream)).await
+}
+
+async fn connect_tls(address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+    tls(TcpStream::connect(address).await?, address.ip()).await
 }
 
 /// Connects with TLS and accepts any certificate.

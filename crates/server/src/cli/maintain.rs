@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use producer_core::Clock;
+use producer_maintenance::migrate::OtherSessions;
 use producer_maintenance::{Database, Progress, adopt, migrate, prune, rebuild};
 
 use super::args::Migrate;
+use super::confirm::Consent;
 use super::error::ExitError;
 use crate::settings::Settings;
 
@@ -31,14 +33,57 @@ pub(super) async fn migrate(
             migrate::up_reporting(database, &mut |line| eprintln!("{line}")).await?;
             println!("{database} is up to date");
         }
-        Migrate::Down { to } => {
-            migrate::down_reporting(database, to, &mut |line| eprintln!("{line}")).await?;
-            println!("{database} is at {to}");
+        Migrate::Down { to, dry_run, yes, force } => {
+            let others = if force { OtherSessions::Ignore } else { OtherSessions::Refuse };
+            down(database, to, others, Consent { dry_run, yes }).await?;
         }
         Migrate::Status => print_status(&migrate::status(database).await?),
         Migrate::Adopt => return adopt(database, settings.max_entity_bytes).await,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn down(
+    database: &Database,
+    to: i64,
+    others: OtherSessions,
+    consent: Consent,
+) -> Result<(), ExitError> {
+    let plan = migrate::plan_down(database, to).await?;
+    if consent.dry_run {
+        print_plan(&plan);
+        return Ok(());
+    }
+    if !plan.steps.is_empty() {
+        if others == OtherSessions::Refuse {
+            plan.check_unused()?;
+        }
+        let tables: Vec<_> =
+            plan.tables.iter().map(|table| format!("{} ({})", table.name, table.rows)).collect();
+        consent.confirm(&format!(
+            "reverts {} step(s) of {database} and deletes the tables {}",
+            plan.steps.len(),
+            tables.join(", ")
+        ))?;
+        migrate::down_reporting(database, to, others, &mut |line| eprintln!("{line}")).await?;
+    }
+    println!("{database} is at {to}");
+    Ok(())
+}
+
+fn print_plan(plan: &migrate::DownPlan) {
+    if plan.steps.is_empty() {
+        println!("there is nothing to revert");
+    }
+    for step in &plan.steps {
+        println!("would revert {} {}", step.version, step.description);
+    }
+    for table in &plan.tables {
+        println!("would delete the table {} with {}", table.name, table.rows);
+    }
+    for session in &plan.sessions {
+        println!("in use by: {session}");
+    }
 }
 
 fn print_status(steps: &[migrate::Step]) {
@@ -87,16 +132,41 @@ pub(super) async fn rebuild(database: &Database, write: bool) -> Result<ExitCode
 pub(super) async fn prune(
     database: &Database,
     older_than: Duration,
+    consent: Consent,
 ) -> Result<ExitCode, ExitError> {
+    let clock = Clock::system();
+    if consent.dry_run || !consent.yes {
+        let mut reporter = ProgressReporter::new();
+        let report = &mut |progress| reporter.report(progress);
+        let found = prune::survey(database, older_than, &clock, report).await?;
+        reporter.finish();
+        let prune::Summary { deleted, checkpointed, skipped } = found;
+        if consent.dry_run {
+            println!(
+                "{deleted} log entries would be deleted, \
+                 {checkpointed} entities would get a checkpoint, {skipped} skipped"
+            );
+            return Ok(unless_skipped(found));
+        }
+        if deleted > 0 {
+            consent.confirm(&format!(
+                "deletes {deleted} log entries of {checkpointed} entities from {database}"
+            ))?;
+        }
+    }
     let mut reporter = ProgressReporter::new();
     let report = &mut |progress| reporter.report(progress);
-    let summary = prune::prune(database, older_than, &Clock::system(), report).await?;
+    let summary = prune::prune(database, older_than, &clock, report).await?;
     reporter.finish();
     let prune::Summary { deleted, checkpointed, skipped } = summary;
     println!(
         "{deleted} log entries deleted, {checkpointed} entities got a checkpoint, {skipped} skipped"
     );
-    Ok(if skipped == 0 { ExitCode::SUCCESS } else { ExitCode::from(SKIPPED) })
+    Ok(unless_skipped(summary))
+}
+
+fn unless_skipped(summary: prune::Summary) -> ExitCode {
+    if summary.skipped == 0 { ExitCode::SUCCESS } else { ExitCode::from(SKIPPED) }
 }
 
 /// A progress bar on a terminal, else a line now and then on standard error. Listed rows go to standard

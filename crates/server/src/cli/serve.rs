@@ -1,5 +1,6 @@
 //! `serve`: a service from its start to its end.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::address::reachable;
 use super::error::ExitError;
 use super::open_files;
 use crate::admin::Admin;
@@ -83,7 +85,11 @@ pub(super) async fn serve<A: Api>(
 
     let admin = admin.map(|listener| Admin::start(listener, &app.settings, app.metrics.clone()));
     let scheme = if tls.is_some() { "https" } else { "http" };
-    tracing::info!(api = A::NAME, scheme, %address, %database, "serving");
+    let docs = A::DOCS.map(|path| format!("{scheme}://{}{path}", reachable(address)));
+    let docs = docs.as_deref();
+    tracing::info!(api = A::NAME, scheme, %address, %database, docs, "serving");
+    let readiness = app.readiness.clone();
+    tokio::spawn(async move { readiness.watch().await });
     let mut server = tokio::spawn(A::serve(app.clone(), Listener::new(listener, tls)));
     let error = tokio::select! {
         () = stop.next() => None,
@@ -135,20 +141,28 @@ fn load_tls<A: Api>(settings: &Settings) -> Result<Option<Tls>, ExitError> {
 
 fn listen<A: Api>(settings: &Settings, args: &A::Args) -> Result<TcpListener, ExitError> {
     let address = SocketAddr::new(settings.bind_address, A::port(args));
-    crate::serve::bind(address).map_err(|error| cannot_listen(address, &error))
+    crate::serve::bind(address)
+        .map_err(|error| cannot_listen((A::PORT_SETTING, "BIND_ADDRESS"), address, &error))
 }
 
 fn listen_for_operators(settings: &Settings) -> Result<Option<TcpListener>, ExitError> {
     let Some(port) = settings.admin_port else { return Ok(None) };
     let address = SocketAddr::new(settings.admin_bind_address, port);
-    let listener = crate::serve::bind(address).map_err(|error| cannot_listen(address, &error))?;
+    let listener = crate::serve::bind(address)
+        .map_err(|error| cannot_listen(("ADMIN_PORT", "ADMIN_BIND_ADDRESS"), address, &error))?;
     let address = listener.local_addr().map_err(ExitError::new)?;
     tracing::info!(%address, "serving the admin port");
     Ok(Some(listener))
 }
 
-fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> ExitError {
-    ExitError::new(format!("can't listen on {address}: {error}"))
+/// Names the setting to change: the port's or the address's.
+fn cannot_listen(
+    (port, ip): (&str, &str),
+    address: SocketAddr,
+    error: &std::io::Error,
+) -> ExitError {
+    let setting = if error.kind() == ErrorKind::AddrNotAvailable { ip } else { port };
+    ExitError::new(format!("{setting}: can't listen on {address}: {error}"))
 }
 
 async fn connect(settings: &Settings) -> Result<Arc<dyn Store>, ExitError> {

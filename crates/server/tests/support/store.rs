@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use clap::Parser;
 use futures_util::future::BoxFuture;
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
-use producer_core::model::{Entity, LoggedEvent};
+use producer_core::model::{Entity, LoggedEvent, UnavailableKind};
 use producer_core::query::{ReadError, ReadStore};
 use producer_core::store::{PoolUse, Store};
 use producer_core::{Clock, EntityKey, Event};
@@ -100,7 +100,10 @@ impl Writer for NoWriter {
         _batch: &'a [Event],
         _mode: ApplyMode,
     ) -> BoxFuture<'a, Result<Vec<Verdict>, ApplyError>> {
-        let error = ApplyError::Unavailable("there is no database".into());
+        let error = ApplyError::Unavailable {
+            kind: UnavailableKind::Unreachable,
+            reason: "there is no database".into(),
+        };
         Box::pin(std::future::ready(Err(error)))
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
+use rcgen::SigningKey;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -33,6 +34,24 @@ impl Certificate {
             pem: made.cert.pem(),
             key: made.signing_key.serialize_pem(),
             der: made.cert.der().clone(),
+        }
+    }
+
+    /// One of X.509 version 1, as older tools make them: without extensions.
+    pub fn version_1() -> Self {
+        let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+        let [signed, algorithm, _] = parts(contents(made.cert.der()))[..] else {
+            panic!("a certificate has three parts");
+        };
+        // without the version before the others, and the extensions after them
+        let unsigned = sequence(&parts(contents(signed))[1..7].concat());
+        let signature = made.signing_key.sign(&unsigned).expect("a signature");
+        let signature = element(0x03, &[&[0], &*signature].concat());
+        let der = sequence(&[&*unsigned, algorithm, &signature].concat());
+        Self {
+            pem: pem::encode(&pem::Pem::new("CERTIFICATE", der.clone())),
+            key: made.signing_key.serialize_pem(),
+            der: der.into(),
         }
     }
 
@@ -65,6 +84,46 @@ impl Default for Certificate {
     }
 }
 
+/// The elements of DER that follow each other.
+fn parts(mut der: &[u8]) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    while !der.is_empty() {
+        let (part, rest) = der.split_at(der.len() - contents(der).len() + length(der));
+        parts.push(part);
+        der = rest;
+    }
+    parts
+}
+
+/// What is behind the tag and the length of the first element.
+fn contents(der: &[u8]) -> &[u8] {
+    let header = if der[1] < 0x80 { 2 } else { 2 + usize::from(der[1] & 0x7f) };
+    &der[header..]
+}
+
+/// The length of the first element's contents.
+fn length(der: &[u8]) -> usize {
+    match der[1] {
+        short if short < 0x80 => usize::from(short),
+        long => der[2..2 + usize::from(long & 0x7f)]
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
+    }
+}
+
+fn sequence(contents: &[u8]) -> Vec<u8> {
+    element(0x30, contents)
+}
+
+fn element(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(contents.len()).expect("below 64 KiB").to_be_bytes();
+    match contents.len() {
+        0..0x80 => [&[tag, length[1]], contents].concat(),
+        0x80..0x100 => [&[tag, 0x81, length[1]], contents].concat(),
+        _ => [&[tag, 0x82, length[0], length[1]], contents].concat(),
+    }
+}
+
 /// The two files of a service.
 #[derive(Debug)]
 pub struct CertificateFiles(TempDir);
@@ -93,7 +152,8 @@ impl CertificateFiles {
         self.0.path().join("tls.crt")
     }
 
-    fn key(&self) -> PathBuf {
+    /// The path of the key.
+    pub fn key(&self) -> PathBuf {
         self.0.path().join("tls.key")
     }
 

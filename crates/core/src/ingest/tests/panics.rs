@@ -62,10 +62,7 @@ async fn after_a_panic_the_events_are_applied_once_by_a_new_writer() {
 #[tokio::test(start_paused = true)]
 async fn what_may_be_stored_after_a_panic_is_never_refused_as_not_stored() {
     let store = FakeStore::new();
-    store.behave([
-        Behavior::CommitThenPanic,
-        Behavior::Fail(ApplyError::Unavailable("refused".into())),
-    ]);
+    store.behave([Behavior::CommitThenPanic, Behavior::Fail(unreachable())]);
     store.open_gate();
     let ingest = store.start(limits());
     let outcome = ingest.submit(event_on(&["a"])).await;

@@ -13,7 +13,7 @@ use super::backoff::Backoff;
 use crate::ingest::metrics::IngestMetrics;
 use crate::ingest::port::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use crate::ingest::queue::Queue;
-use crate::model::{AttemptId, Event};
+use crate::model::{AttemptId, Event, UnavailableKind};
 
 /// Between two attempts to learn the outcome of a batch.
 const RESOLVE_PAUSE: Duration = Duration::from_millis(50);
@@ -22,7 +22,7 @@ const RESOLVE_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) enum BatchError {
     /// Nothing of these attempts is stored.
-    Unavailable,
+    Unavailable(UnavailableKind),
     /// Nothing of the last attempt is stored; a part of the events may pass.
     Refused(String),
     /// The writer panicked; the events may be stored.
@@ -74,9 +74,14 @@ impl Attempts {
             Err(AttemptError::Apply(ApplyError::Refused(reason))) => {
                 Err(BatchError::Refused(reason))
             }
-            Err(AttemptError::Apply(ApplyError::Unavailable(reason))) => {
-                warn!(events = events.len(), reason, "database unavailable, events are refused");
-                Err(BatchError::Unavailable)
+            Err(AttemptError::Apply(ApplyError::Unavailable { kind, reason })) => {
+                warn!(
+                    events = events.len(),
+                    database = kind.as_str(),
+                    reason,
+                    "database unavailable, events are refused"
+                );
+                Err(BatchError::Unavailable(kind))
             }
             Err(AttemptError::Apply(ApplyError::Unknown { reason, attempt })) => {
                 warn!(events = events.len(), reason, "outcome of a batch unknown, applying again");
@@ -140,7 +145,7 @@ impl Attempts {
                 Ok(Err(AttemptError::Apply(error))) => match error {
                     ApplyError::Refused(reason) => return Err(BatchError::Refused(reason)),
                     ApplyError::Unknown { attempt, .. } => unconfirmed.push(attempt),
-                    ApplyError::Unavailable(_) => {}
+                    ApplyError::Unavailable { .. } => {}
                 },
                 Err(_elapsed) => break,
             }

@@ -42,7 +42,8 @@ pub(super) fn outcome(
     own: &mut OwnCommits,
 ) -> Outcome {
     let uuid = event.uuid();
-    let is_database_unavailable = matches!(result, EventResult::Unavailable | EventResult::Unknown);
+    let is_database_unavailable =
+        matches!(result, EventResult::Unavailable(_) | EventResult::Unknown);
     let problem = match result {
         EventResult::Verdict(Verdict::Applied(versions)) => {
             return Ok(receipt(event, versions, false));
@@ -56,7 +57,7 @@ pub(super) fn outcome(
         EventResult::Verdict(Verdict::Locked) => job.refusal(too_old()),
         EventResult::Refused => job.refusal(internal()),
         EventResult::Panicked => panic_problem(job),
-        EventResult::Unavailable => job.refusal(unavailable()),
+        EventResult::Unavailable(kind) => job.refusal(unavailable(kind)),
         EventResult::Unknown => outcome_unknown(),
     };
     if let Some(call) = &job.call

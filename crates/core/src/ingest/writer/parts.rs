@@ -10,7 +10,7 @@ use tracing::{debug, error};
 use super::attempts::{Attempts, BatchError};
 use crate::ingest::job::JobMeta;
 use crate::ingest::port::{ApplyMode, Verdict};
-use crate::model::Event;
+use crate::model::{Event, UnavailableKind};
 
 /// How long a batch that the database refuses is split. Each part may wait for a lock on a table.
 const SPLIT_TIME: Duration = Duration::from_millis(300);
@@ -26,7 +26,7 @@ pub(super) enum EventResult {
     /// The writer panics on this very event, which may be stored.
     Panicked,
     /// Nothing of the last attempt is stored, the database is not available.
-    Unavailable,
+    Unavailable(UnavailableKind),
     /// It may be stored.
     Unknown,
 }
@@ -80,6 +80,7 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     async fn apply_all(mut self) -> Vec<EventResult> {
+        let mut rest = UnavailableKind::Unreachable;
         while let Some(part) = self.ranges.pop() {
             if self.split_deadline.is_some_and(|deadline| deadline < Instant::now()) {
                 self.skip_as_locked(part);
@@ -87,16 +88,17 @@ impl Parts<'_> {
                 if !self.split(&part) {
                     self.skip_as_locked(part);
                 }
-            } else if self.apply(part).await.is_break() {
+            } else if let ControlFlow::Break(why) = self.apply(part).await {
+                rest = why;
                 break;
             }
         }
-        self.results.resize_with(self.events.len(), || EventResult::Unavailable);
+        self.results.resize_with(self.events.len(), || EventResult::Unavailable(rest));
         self.results
     }
 
-    /// Breaks off where nothing more can be applied.
-    async fn apply(&mut self, part: Range<usize>) -> ControlFlow<()> {
+    /// Breaks off where nothing more can be applied, with the reason.
+    async fn apply(&mut self, part: Range<usize>) -> ControlFlow<UnavailableKind> {
         let applied = self.attempts.apply(&self.events[part.clone()], self.mode).await;
         for job in &mut self.jobs[part.clone()] {
             job.unconfirmed_attempts.extend(&applied.unconfirmed);
@@ -105,10 +107,10 @@ impl Parts<'_> {
             Ok(verdicts) => self.push_verdicts(verdicts),
             Err(BatchError::Refused(reason)) => self.split_refused(part, &reason),
             Err(BatchError::Panicked) => return self.split_panicked(part),
-            Err(BatchError::Unavailable) => return ControlFlow::Break(()),
+            Err(BatchError::Unavailable(kind)) => return ControlFlow::Break(kind),
             Err(BatchError::Unknown) => {
                 self.results.extend(part.map(|_| EventResult::Unknown));
-                return ControlFlow::Break(());
+                return ControlFlow::Break(UnavailableKind::Unreachable);
             }
         }
         ControlFlow::Continue(())
@@ -144,12 +146,12 @@ impl Parts<'_> {
 
     /// What panics alone is tried once more: the panic may have come after the commit, and may have
     /// had another cause than the event.
-    fn split_panicked(&mut self, part: Range<usize>) -> ControlFlow<()> {
+    fn split_panicked(&mut self, part: Range<usize>) -> ControlFlow<UnavailableKind> {
         for job in &mut self.jobs[part.clone()] {
             job.panics += 1;
         }
         if Instant::now() > self.panic_deadline {
-            return ControlFlow::Break(());
+            return ControlFlow::Break(UnavailableKind::Unreachable);
         }
         self.mode = ApplyMode::SkipLocked;
         if self.split(&part) {

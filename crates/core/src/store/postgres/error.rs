@@ -4,8 +4,7 @@ use sqlx::Error;
 use sqlx::error::DatabaseError;
 
 use crate::ingest::ApplyError;
-use crate::model::AttemptId;
-use crate::query::ReadErrorKind;
+use crate::model::{AttemptId, UnavailableKind};
 
 /// Why a statement failed.
 #[derive(Debug)]
@@ -14,7 +13,7 @@ pub(super) enum StatementError {
     /// unknown.
     OutcomeUnknown(String),
     /// The server can't execute it now; the statement had no effect.
-    Unavailable(String),
+    Unavailable(UnavailableKind, String),
     /// Another session holds a lock for longer than `lock_timeout` (55P03).
     LockTimeout(String),
     /// A deadlock or a race with another writer: retrying helps.
@@ -29,7 +28,10 @@ impl StatementError {
     /// The error of a statement before the commit: nothing is stored.
     pub(super) fn before_commit(self) -> ApplyError {
         match self {
-            Self::OutcomeUnknown(text) | Self::Unavailable(text) => ApplyError::Unavailable(text),
+            Self::OutcomeUnknown(reason) => {
+                ApplyError::Unavailable { kind: UnavailableKind::Unreachable, reason }
+            }
+            Self::Unavailable(kind, reason) => ApplyError::Unavailable { kind, reason },
             Self::LockTimeout(text)
             | Self::Contention(text)
             | Self::UniqueViolation(text)
@@ -72,8 +74,10 @@ impl From<Error> for StatementError {
             Error::Encode(_) | Error::Decode(_) | Error::ColumnDecode { .. } => {
                 Self::Refused(error.to_string())
             }
-            Error::PoolTimedOut | Error::PoolClosed => Self::Unavailable(error.to_string()),
-            broken => Self::OutcomeUnknown(broken.to_string()),
+            Error::PoolTimedOut | Error::PoolClosed => {
+                Self::Unavailable(UnavailableKind::Unreachable, error.to_string())
+            }
+            broken => Self::OutcomeUnknown(describe(&broken)),
         }
     }
 }
@@ -81,50 +85,83 @@ impl From<Error> for StatementError {
 impl StatementError {
     fn from_database_error(refusal: &dyn DatabaseError) -> Self {
         let code = refusal.code().unwrap_or_default();
-        let text = format!("{} ({code})", refusal.message());
+        let text = one_line(refusal, &code);
+        if let Some(kind) = refused_kind(&code) {
+            return Self::Unavailable(kind, text);
+        }
         match &*code {
             "55P03" => Self::LockTimeout(text),
             "40P01" | "40001" => Self::Contention(text),
             "23505" => Self::UniqueViolation(text),
             // the server ends the connection, perhaps between the commit and its answer
             "57P01" | "57P02" => Self::OutcomeUnknown(text),
-            "25006" => Self::Unavailable(text),
+            "25006" => Self::Unavailable(UnavailableKind::Unreachable, text),
             _ => match code.get(..2) {
                 Some("08") => Self::OutcomeUnknown(text),
-                // no room or no connection left; cancelled or starting up; disk; a schema that
-                // isn't there (yet) or that we may not touch
-                Some("53" | "57" | "58" | "28" | "42" | "3D" | "3F") => Self::Unavailable(text),
+                // no room or no connection left; cancelled or starting up; disk
+                Some("53" | "57" | "58") => Self::Unavailable(UnavailableKind::Unreachable, text),
                 _ => Self::Refused(text),
             },
         }
     }
-}
 
-/// What an error of the driver means for a read, and what an operator has to look at.
-pub(super) fn read_error(error: Error) -> (StatementError, ReadErrorKind) {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    let kind = match code.as_deref() {
-        // a login that fails; a privilege that the role lacks
-        Some(code) if code.starts_with("28") || code == "42501" => ReadErrorKind::Authentication,
-        // no such database, schema, table or column
-        Some(code) if ["3D", "3F", "42"].iter().any(|class| code.starts_with(class)) => {
-            ReadErrorKind::Schema
-        }
-        _ => ReadErrorKind::Unreachable,
-    };
-    (error.into(), kind)
-}
-
-impl StatementError {
-    /// The database's own words.
-    pub(super) fn text(self) -> String {
+    /// What an operator has to look at, and the database's own words.
+    pub(super) fn into_parts(self) -> (UnavailableKind, String) {
         match self {
+            Self::Unavailable(kind, text) => (kind, text),
             Self::OutcomeUnknown(text)
-            | Self::Unavailable(text)
             | Self::LockTimeout(text)
             | Self::Contention(text)
             | Self::UniqueViolation(text)
-            | Self::Refused(text) => text,
+            | Self::Refused(text) => (UnavailableKind::Unreachable, text),
         }
     }
 }
+
+/// What an operator has to look at, for an error that is not the batch's own.
+fn refused_kind(code: &str) -> Option<UnavailableKind> {
+    match code.get(..2)? {
+        // a login that fails; a database that doesn't exist, which is a wrong name more often than a
+        // step that is missing
+        "28" | "3D" => Some(UnavailableKind::Authentication),
+        // a privilege that the role lacks
+        "42" if code == "42501" => Some(UnavailableKind::Authentication),
+        // no such schema, table or column (yet)
+        "42" | "3F" => Some(UnavailableKind::Schema),
+        _ => None,
+    }
+}
+
+/// Why a connection can't be opened: what an operator has to look at, and one line about it.
+pub fn connect_error(error: &Error) -> (UnavailableKind, String) {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    let kind = code.and_then(|code| refused_kind(&code)).unwrap_or(UnavailableKind::Unreachable);
+    (kind, describe(error))
+}
+
+/// An error of the driver in one line. Its own text says where it noticed the error, which says
+/// nothing about the cause.
+fn describe(error: &Error) -> String {
+    let text = match error {
+        Error::Database(refusal) => one_line(&**refusal, &refusal.code().unwrap_or_default()),
+        Error::Io(error) => error.to_string(),
+        Error::Tls(error) => format!("TLS: {error}"),
+        other => other.to_string(),
+    };
+    let text = text.replace('\n', " ");
+    if text.contains(X509_V1) {
+        return format!("{text}; {X509_V1_HINT}");
+    }
+    text
+}
+
+fn one_line(refusal: &dyn DatabaseError, code: &str) -> String {
+    format!("{} ({code})", refusal.message().replace('\n', " "))
+}
+
+/// How rustls names a certificate of X.509 version 1, which it refuses even where nothing is verified.
+const X509_V1: &str = "UnsupportedCertVersion";
+
+const X509_V1_HINT: &str = "the server's certificate is of X.509 version 1, which can't be used, not \
+    even without verification: give the server a certificate of version 3, or add sslmode=disable to \
+    DATABASE_URL to connect without TLS";

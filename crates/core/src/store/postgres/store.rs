@@ -12,10 +12,11 @@ use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
 use super::write::{ConnectionLifetime, OpenError, PgWriter, WriterSettings, open};
 use crate::ingest::{WriteStore, Writer};
-use crate::model::{Clock, Entity, EntityKey, LoggedEvent};
+use crate::model::{Clock, Entity, EntityKey, LoggedEvent, UnavailableKind};
 use crate::query::{ReadError, ReadStore};
 use crate::store::pool::PoolUse;
 use crate::store::port::{ConnectError, Store};
+use crate::store::schema::SchemaCheck;
 use crate::store::settings::DatabaseSettings;
 
 /// How many writers pay off: a second one gives bulk calls and streams 25 to 75 % more throughput, a
@@ -28,6 +29,7 @@ pub struct PostgresStore {
     writers: u32,
     writer_settings: WriterSettings,
     read_deadline: Duration,
+    schema: SchemaCheck,
 }
 
 impl PostgresStore {
@@ -54,7 +56,7 @@ impl PostgresStore {
         };
         let slower = settings.acquire_timeout.max(settings.statement_timeout);
         let read_deadline = slower + SLACK;
-        Self { read_pool, writers, writer_settings, read_deadline }
+        Self { read_pool, writers, writer_settings, read_deadline, schema: SchemaCheck::default() }
     }
 
     /// Runs a read, and again where its pooled connection is broken.
@@ -73,11 +75,17 @@ impl PostgresStore {
     pub async fn check(&self) -> Result<(), ConnectError> {
         match open(&self.writer_settings).await {
             Err(OpenError::Unfit(message)) => Err(ConnectError(message)),
-            Err(OpenError::Unavailable(error)) => {
-                tracing::warn!(error, "the database can't be reached yet");
-                Ok(())
-            }
-            Ok(_) => Ok(()),
+            // readiness says so, for as long as it lasts
+            Err(OpenError::Unavailable(..)) | Ok(_) => Ok(()),
+        }
+    }
+
+    /// The pool only says that it has no connection; a new one says why.
+    async fn why_unreachable(&self, error: ReadError) -> ReadError {
+        match tokio::time::timeout(SLACK, open(&self.writer_settings)).await {
+            Ok(Err(OpenError::Unavailable(kind, text))) => ReadError { kind, text },
+            Ok(Err(OpenError::Unfit(text))) => ReadError { kind: error.kind, text },
+            Ok(Ok(_)) | Err(_) => error,
         }
     }
 }
@@ -111,7 +119,15 @@ impl Store for PostgresStore {
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
-        Box::pin(self.read(move || query::ping(&self.read_pool)))
+        Box::pin(async move {
+            match self.read(move || query::ping(&self.read_pool)).await {
+                Ok(is_migrated) => self.schema.check(is_migrated),
+                Err(error) if error.kind == UnavailableKind::Unreachable => {
+                    Err(self.why_unreachable(error).await)
+                }
+                Err(error) => Err(error),
+            }
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -6,5 +6,6 @@ mod events;
 mod ping;
 
 pub(super) use entities::entity;
+pub(super) use error::kind;
 pub(super) use events::{LOGGED, event, logged, record, wanted};
 pub(super) use ping::ping;

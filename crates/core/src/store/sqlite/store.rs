@@ -24,6 +24,7 @@ use crate::model::{Clock, Entity, EntityKey, LoggedEvent};
 use crate::query::{ReadError, ReadStore};
 use crate::store::pool::{MeasuredPool, PoolUse};
 use crate::store::port::{ConnectError, Store};
+use crate::store::schema::SchemaCheck;
 use crate::store::settings::DatabaseSettings;
 
 /// Connections for reads; each is a thread.
@@ -37,6 +38,7 @@ pub struct SqliteStore {
     readers: MeasuredPool<Sqlite>,
     writer_settings: WriterSettings,
     checkpointer: Arc<Checkpointer>,
+    schema: SchemaCheck,
 }
 
 /// How a connection that writes is set up, from its first statement on. Checkpoints run on another
@@ -94,7 +96,7 @@ impl SqliteStore {
             clock,
         };
         let readers = MeasuredPool::new(readers);
-        Ok(Self { readers, writer_settings, checkpointer })
+        Ok(Self { readers, writer_settings, checkpointer, schema: SchemaCheck::default() })
     }
 }
 
@@ -127,7 +129,7 @@ impl Store for SqliteStore {
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), ReadError>> {
-        Box::pin(query::ping(&self.readers))
+        Box::pin(async move { self.schema.check(query::ping(&self.readers).await?) })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

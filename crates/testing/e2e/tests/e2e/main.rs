@@ -12,11 +12,13 @@ mod pooler;
 mod profile;
 mod prune;
 mod refusals;
+mod settings;
 mod slow;
 mod start;
 mod tls;
 mod together;
 mod traces;
+mod unready;
 
 use e2e::{Api, Binary, Database, History, Outcome, Record};
 use futures_util::{StreamExt, stream};

@@ -15,7 +15,7 @@ on_both_databases!(
 
 fn prune(database: &Database, folder: &tempfile::TempDir, older_than: &str) -> Command {
     let mut command = Binary::Rest.command(folder.path(), &database.settings());
-    command.args(["prune", "--older-than", older_than]);
+    command.args(["prune", "--yes", "--older-than", older_than]);
     command
 }
 

@@ -47,6 +47,29 @@ async fn rest_serves_over_tls_and_logs_it() {
     service.stop().await;
 }
 
+/// Settings of `healthcheck` that aren't those of the service.
+#[tokio::test]
+async fn healthcheck_says_when_only_one_side_speaks_tls() {
+    let files = CertificateFiles::new(&Certificate::new());
+    let tls = files.settings();
+    let tls: Vec<_> = tls.iter().map(|(name, value)| (*name, &**value)).collect();
+    for (binary, setting) in [(Binary::Rest, "SERVER_PORT"), (Binary::Grpc, "GRPC_SERVER_PORT")] {
+        let with = start(binary, &files).await;
+        let without = Service::start(binary, &[]).await;
+        for (service, settings, words) in [
+            (&with, &[][..], "the port speaks TLS: set TLS_CERT_FILE"),
+            (&without, &tls[..], "the port speaks no TLS: unset TLS_CERT_FILE"),
+        ] {
+            let port = service.address().port().to_string();
+            let mut command = binary.command(service.folder(), settings);
+            let asked = command.arg("healthcheck").env(setting, port).output().await.unwrap();
+            let line = String::from_utf8_lossy(&asked.stderr).into_owned();
+            assert_eq!(asked.status.code(), Some(1), "{line}");
+            assert!(line.contains(words) && line.lines().count() == 1, "{line}");
+        }
+    }
+}
+
 /// With both versions of HTTP.
 #[tokio::test]
 async fn curl_posts_over_tls() {

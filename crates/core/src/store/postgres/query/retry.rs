@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::query::{ReadError, ReadErrorKind};
-use crate::store::postgres::error::{StatementError, read_error};
+use crate::model::UnavailableKind;
+use crate::query::ReadError;
+use crate::store::postgres::error::StatementError;
 
 /// Runs `read`, and again while its pooled connection is broken, up to `broken` times: the pool does
 /// not test a connection each time, which would cost a round trip, and a server that restarted has
@@ -19,17 +20,20 @@ where
 {
     let attempts = async {
         for _ in 0..broken {
-            match read().await.map_err(read_error) {
-                Err((StatementError::OutcomeUnknown(_), _)) => {}
+            match read().await.map_err(StatementError::from) {
+                Err(StatementError::OutcomeUnknown(_)) => {}
                 other => return other,
             }
         }
-        read().await.map_err(read_error)
+        read().await.map_err(StatementError::from)
     };
     match tokio::time::timeout(deadline, attempts).await {
-        Ok(result) => result.map_err(|(error, kind)| ReadError { kind, text: error.text() }),
+        Ok(result) => result.map_err(|error| {
+            let (kind, text) = error.into_parts();
+            ReadError { kind, text }
+        }),
         Err(_) => Err(ReadError {
-            kind: ReadErrorKind::Unreachable,
+            kind: UnavailableKind::Unreachable,
             text: "the server doesn't answer".to_owned(),
         }),
     }

@@ -19,7 +19,7 @@ pub(super) async fn apply(
             Err(failure) => failure,
         };
         match failure.error {
-            StatementError::OutcomeUnknown(_) | StatementError::Unavailable(_) => {
+            StatementError::OutcomeUnknown(_) | StatementError::Unavailable(..) => {
                 return Err(failure.into_error(session.attempt));
             }
             // the lock was waited for once; rows that others have locked are now skipped
@@ -50,7 +50,7 @@ async fn fast(
             committed.map_err(|error| TransactionError { error, committing: true })?;
             Ok(verdicts)
         }
-        Err(error @ (StatementError::OutcomeUnknown(_) | StatementError::Unavailable(_))) => {
+        Err(error @ (StatementError::OutcomeUnknown(_) | StatementError::Unavailable(..))) => {
             Err(error.into())
         }
         Err(error) => {

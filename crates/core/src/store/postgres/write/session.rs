@@ -7,8 +7,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, SqlSafeStr};
 
 use super::connection::ConnectionLifetime;
-use crate::model::{AttemptId, Clock};
-use crate::store::postgres::error::StatementError;
+use crate::model::{AttemptId, Clock, UnavailableKind};
+use crate::store::postgres::error::{StatementError, connect_error};
 use crate::store::postgres::session::Transactions;
 use crate::store::postgres::{pooler, version};
 use crate::store::settings::Pooler;
@@ -34,7 +34,18 @@ pub(in crate::store::postgres) struct WriterSettings {
 pub(in crate::store::postgres) enum OpenError {
     /// Retrying does not help: these settings do not work with this server.
     Unfit(String),
-    Unavailable(String),
+    Unavailable(UnavailableKind, String),
+}
+
+impl OpenError {
+    fn unavailable(error: &sqlx::Error) -> Self {
+        let (kind, text) = connect_error(error);
+        Self::Unavailable(kind, text)
+    }
+
+    fn no_answer() -> Self {
+        Self::Unavailable(UnavailableKind::Unreachable, "the server does not respond".to_owned())
+    }
 }
 
 /// Opens a connection.
@@ -43,7 +54,7 @@ pub(in crate::store::postgres) async fn open(
 ) -> Result<PgConnection, OpenError> {
     match tokio::time::timeout(settings.connect_deadline, connect(settings)).await {
         Ok(opened) => opened,
-        Err(_) => Err(OpenError::Unavailable("the server does not respond".to_owned())),
+        Err(_) => Err(OpenError::no_answer()),
     }
 }
 
@@ -52,12 +63,12 @@ async fn connect(settings: &WriterSettings) -> Result<PgConnection, OpenError> {
     let mut connection =
         opened.map_err(|error| match pooler::refusal(&error, settings.pooler) {
             Some(hint) => OpenError::Unfit(hint),
-            None => OpenError::Unavailable(error.to_string()),
+            None => OpenError::unavailable(&error),
         })?;
     version::check(connection.server_version_num()).map_err(OpenError::Unfit)?;
     if settings.pooler == Pooler::None {
         let arrive = pooler::check_options(&mut connection).await;
-        let arrive = arrive.map_err(|error| OpenError::Unavailable(error.to_string()))?;
+        let arrive = arrive.map_err(|error| OpenError::unavailable(&error))?;
         arrive.map_err(OpenError::Unfit)?;
     }
     Ok(connection)

@@ -88,7 +88,7 @@ pub(super) async fn apply(
             Err(failure) => failure,
         };
         match failure.error {
-            StatementError::OutcomeUnknown(_) | StatementError::Unavailable(_) => {
+            StatementError::OutcomeUnknown(_) | StatementError::Unavailable(..) => {
                 return Err(failure.into_error(session.attempt));
             }
             error => {

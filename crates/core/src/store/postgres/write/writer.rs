@@ -9,7 +9,7 @@ use super::apply::apply;
 use super::connection::{OpenConnection, WriterConnection};
 use super::session::{OpenError, Session, WriterSettings, open};
 use crate::ingest::{ApplyError, ApplyMode, Verdict, Writer};
-use crate::model::{AttemptId, Event};
+use crate::model::{AttemptId, Event, UnavailableKind};
 use crate::store::postgres::error::StatementError;
 
 /// A connection that was idle for longer is tested before a batch is sent over it: if the server had
@@ -42,7 +42,7 @@ impl PgWriter {
                 Ok(()) => return Ok(open),
                 // another connection would not be answered either
                 Err(StatementError::OutcomeUnknown(text)) if open.idle() >= deadline => {
-                    return Err(OpenError::Unavailable(text));
+                    return Err(OpenError::Unavailable(UnavailableKind::Unreachable, text));
                 }
                 Err(_) => {}
             }
@@ -59,7 +59,10 @@ impl PgWriter {
             return Ok(Vec::new());
         }
         let mut open = self.checked_connection().await.map_err(|error| match error {
-            OpenError::Unfit(text) | OpenError::Unavailable(text) => ApplyError::Unavailable(text),
+            OpenError::Unfit(reason) => {
+                ApplyError::Unavailable { kind: UnavailableKind::Unreachable, reason }
+            }
+            OpenError::Unavailable(kind, reason) => ApplyError::Unavailable { kind, reason },
         })?;
         let mut session = Session {
             connection: &mut open.connection,

@@ -16,11 +16,11 @@ use super::statements::{
     bind_state,
 };
 use crate::ingest::{ApplyError, ApplyMode, Verdict, Writer};
-use crate::model::{AttemptId, Clock, EntityKey, EntityUpdate, Event};
+use crate::model::{AttemptId, Clock, EntityKey, EntityUpdate, Event, UnavailableKind};
 use crate::store::logged::EventAssembler;
 use crate::store::numbers::to_bigint;
 use crate::store::sqlite::checkpoint::Checkpointer;
-use crate::store::sqlite::query;
+use crate::store::sqlite::query::{self, kind};
 use crate::store::sqlite::write_lock::WriteLock;
 use crate::store::write::plan::{Known, Rules, Stored, Writes, plan, plan_part, seen};
 use crate::store::write::slices::{Slice, parts, slices};
@@ -66,7 +66,10 @@ impl SqliteWriter {
             return Ok(Vec::new());
         }
         let guard = self.settings.write_lock.acquire().await;
-        let _guard = guard.map_err(|error| ApplyError::Unavailable(error.to_string()))?;
+        let _guard = guard.map_err(|error| ApplyError::Unavailable {
+            kind: UnavailableKind::Unreachable,
+            reason: error.to_string(),
+        })?;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.settings.options.connect().await.map_err(classify)?,
@@ -341,7 +344,7 @@ fn json(rows: &impl Serialize) -> Result<String, ApplyError> {
 fn classify(error: sqlx::Error) -> ApplyError {
     match primary_code(&error) {
         Some(18..=20) => ApplyError::Refused(error.to_string()),
-        _ => ApplyError::Unavailable(error.to_string()),
+        _ => ApplyError::Unavailable { kind: kind(&error), reason: error.to_string() },
     }
 }
 

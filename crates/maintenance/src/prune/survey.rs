@@ -1,0 +1,96 @@
+//! Counts what pruning would delete, without changing anything.
+
+use std::time::Duration;
+
+use producer_core::store::numbers::to_bigint;
+use producer_core::{Clock, EntityKey, Timestamp};
+
+use super::rules::{
+    ENTITIES_PER_PAGE, Rules, STEP_ROWS, Summary, count_entries, cutoff, old_events,
+};
+use crate::connection::Connection;
+use crate::database::Database;
+use crate::error::MaintenanceError;
+use crate::fold::Fold;
+use crate::progress::Progress;
+use crate::tables::before_all;
+
+/// What pruning with the same arguments would do at this moment. Services may write meanwhile: then
+/// pruning may find more.
+///
+/// # Errors
+/// The database can't be reached, or fails.
+pub async fn survey(
+    database: &Database,
+    age: Duration,
+    clock: &Clock,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Summary, MaintenanceError> {
+    let mut connection = database.connect().await?;
+    progress(Progress::Total(connection.count("SELECT count(*) FROM entities").await?));
+    let before = cutoff(age, clock);
+    let adopting = connection.has_older_table().await?;
+    let mut survey = Survey { connection, before, adopting, summary: Summary::default() };
+    let (mut entities, mut last) = (0, before_all());
+    loop {
+        let page = survey.connection.oldest_entries(&last, ENTITIES_PER_PAGE).await?;
+        let Some((end, _)) = page.last() else { break };
+        last = end.clone();
+        entities += page.len() as u64;
+        for (key, oldest) in page {
+            if oldest.is_some_and(|at| at < before) {
+                survey.entity(&key, progress).await?;
+            }
+        }
+        progress(Progress::Done(entities));
+    }
+    survey.connection.close().await?;
+    Ok(survey.summary)
+}
+
+struct Survey {
+    connection: Connection,
+    before: Timestamp,
+    adopting: bool,
+    summary: Summary,
+}
+
+impl Survey {
+    /// Counts one entity: everything before the first entry that is kept, page by page.
+    async fn entity(
+        &mut self,
+        key: &EntityKey,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(), MaintenanceError> {
+        let mut fold = Fold::default();
+        let mut deleted = 0;
+        loop {
+            let version = fold.version;
+            let page = self.connection.log_of(key, version, to_bigint(STEP_ROWS as u64)).await?;
+            let uuids = old_events(page.iter(), self.before);
+            let younger = self.connection.events_since(&uuids, self.before).await?;
+            let rules = Rules { before: self.before, younger: &younger, adopting: self.adopting };
+            let kept = page.iter().position(|row| !rules.is_deletable(row));
+            let deletable = &page[..kept.unwrap_or(page.len())];
+            let entries = count_entries(deletable);
+            fold.extend(deletable);
+            if entries > 0
+                && let Some(reason) = &fold.broken
+            {
+                self.summary.skipped += 1;
+                let (entity_type, id) = (key.entity_type(), key.entity_id());
+                progress(Progress::Line(format!(
+                    "{entity_type} {id}: {reason}; its entries are kept"
+                )));
+                break;
+            }
+            deleted += entries;
+            if kept.is_some() || page.is_empty() {
+                break;
+            }
+        }
+        self.summary.deleted += deleted;
+        self.summary.checkpointed += u64::from(deleted > 0);
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! `.env.example` against the settings that the binaries have.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use e2e::Binary;
+
+/// The settings of a binary by its own help, each with its default.
+async fn settings(binary: Binary) -> BTreeMap<String, Option<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let help = binary.command(folder.path(), &[]).arg("--help").output().await.unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    // a line ends with [NAME] or [NAME, default VALUE]
+    let (_, listed) = help.split_once("\nSettings:\n").unwrap();
+    let named = listed.lines().filter_map(|line| Some(line.strip_suffix(']')?.rsplit_once('[')?.1));
+    let settings = named.map(|text| match text.split_once(", default ") {
+        Some((name, default)) => (name.to_owned(), Some(default.to_owned())),
+        None => (text.to_owned(), None),
+    });
+    settings.collect()
+}
+
+#[tokio::test]
+async fn the_example_has_every_setting_with_its_default() {
+    let mut settings = settings(Binary::Rest).await;
+    settings.extend(self::settings(Binary::Grpc).await);
+    for name in ["SERVER_PORT", "GRPC_SERVER_PORT", "OTEL_SERVICE_NAME", "CORS_ALLOWED_ORIGINS"] {
+        assert!(settings.contains_key(name), "{name} in {settings:?}");
+    }
+    // without a flag
+    settings.insert("RUST_LOG".into(), None);
+
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../.env.example");
+    let example = std::fs::read_to_string(file).unwrap();
+    let shown = example.lines().filter_map(|line| line.strip_prefix('#')?.split_once('='));
+    let shown = shown.filter(|(name, _)| !name.contains(' '));
+    let shown: BTreeMap<_, _> =
+        shown.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let names = |all: &BTreeMap<String, _>| all.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(shown.keys().cloned().collect::<Vec<_>>(), names(&settings));
+    for (name, default) in settings {
+        if let Some(default) = default {
+            assert_eq!(shown[&name], default, "{name}");
+        }
+    }
+}
