@@ -60,6 +60,7 @@ pub(crate) async fn admit(
         context.mark_long();
     }
     let route = Some(path).filter(|path| admission.requests.knows(path));
+    let unknown = route.is_none().then(|| path.to_owned());
     let method = request.method().as_str();
     let in_flight = admission.requests.begin(route, method, Some(Arc::clone(&context)));
     context.enter(Part::Body);
@@ -71,7 +72,7 @@ pub(crate) async fn admit(
         Err(refusal) => *refusal,
     };
     response.headers_mut().insert(id_header::HEADER, id.0);
-    request_metrics::count_at_end(response, in_flight)
+    request_metrics::count_at_end(response, in_flight, unknown)
 }
 
 impl Admission {

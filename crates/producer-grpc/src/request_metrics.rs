@@ -14,10 +14,14 @@ use tonic::{Code, Status};
 
 const GRPC_STATUS: &str = "grpc-status";
 
-/// Counts the answer's status: at once if its head has it, else when the body ends.
-pub(crate) fn count_at_end(response: Response, in_flight: InFlight) -> Response {
+/// Counts the answer's status (`unknown_method` is the path of a method that isn't there): at once if its head has it, else when the body ends.
+pub(crate) fn count_at_end(
+    response: Response,
+    in_flight: InFlight,
+    unknown_method: Option<String>,
+) -> Response {
     if let Some(status) = status_of(response.headers()) {
-        note_refusal(&in_flight, response.headers());
+        note_refusal(&in_flight, status, response.headers(), unknown_method.as_deref());
         in_flight.answered(status);
         return response;
     }
@@ -51,7 +55,7 @@ impl HttpBody for CountedBody {
             && let Some(status) = status_of(trailers)
             && let Some(in_flight) = self.in_flight.take()
         {
-            note_refusal(&in_flight, trailers);
+            note_refusal(&in_flight, status, trailers, None);
             in_flight.answered(status);
         }
         Poll::Ready(frame)
@@ -66,18 +70,24 @@ impl HttpBody for CountedBody {
     }
 }
 
-/// Notes what a client did wrong. That an entity or an event isn't there is a usual answer.
-fn note_refusal(in_flight: &InFlight, headers: &HeaderMap) {
-    let Some(status) = Status::from_header_map(headers) else { return };
-    let problem = match status.code() {
-        Code::InvalidArgument => "invalid-argument",
-        Code::OutOfRange => "too-large",
-        Code::AlreadyExists => "conflict",
-        Code::Unimplemented => "method",
-        Code::FailedPrecondition => "failed-precondition",
+/// Notes what a client did wrong, where tonic or a library found it: [`crate::status`] notes the rest.
+fn note_refusal(
+    in_flight: &InFlight,
+    status: &'static str,
+    headers: &HeaderMap,
+    unknown_method: Option<&str>,
+) {
+    let problem = match (status, unknown_method) {
+        ("UNIMPLEMENTED", Some(path)) => {
+            return in_flight.refuse(Refusal::new("method", &format!("no such method: {path}")));
+        }
+        ("INVALID_ARGUMENT", _) => "malformed",
+        ("OUT_OF_RANGE", _) => "too-large",
         _ => return,
     };
-    in_flight.refuse(Refusal::new(problem, status.message()));
+    if let Some(status) = Status::from_header_map(headers) {
+        in_flight.refuse(Refusal::new(problem, status.message()));
+    }
 }
 
 /// The name of the status, as gRPC's specification has it.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use producer_core::{Location, Problem, ProblemKind, Violation};
+use producer_telemetry::request as telemetry;
 use prost::Message;
 use prost_types::Any;
 use tonic::{Code, Status};
@@ -79,6 +80,7 @@ pub(crate) fn with_details(status: &Status, request: &RequestId) -> Status {
 }
 
 fn with_paths(problem: &Problem, request: &RequestId, paths: &FieldPaths) -> Status {
+    telemetry::refuse(problem.refusal());
     let event_id = problem.event_id.map(|uuid| uuid.to_string());
     let info = error_info(&reason(problem.kind), event_id, request);
     let mut details = vec![any("google.rpc.ErrorInfo", &info)];

@@ -1,10 +1,13 @@
 //! `StreamEvents`: one task reads the events, the stream of the answer returns the results in order.
 
+use std::sync::Arc;
+
 use futures_util::{Stream, stream};
 use producer_core::ingest::bulk::{BatchSummary, ItemStatus};
 use producer_core::ingest::{CallResults, CallSender};
 use producer_core::{Clock, Event, Problem, ProblemKind};
 use producer_telemetry::request as telemetry;
+use producer_telemetry::request::RequestContext;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -84,6 +87,8 @@ struct Results {
     request: RequestId,
     index: u64,
     summary: BatchSummary,
+    /// Not the current one where the client leaves and this is dropped.
+    context: Option<Arc<RequestContext>>,
     /// The problem that ends the stream: the first unknown outcome, else the first unavailable.
     broken: Option<Problem>,
 }
@@ -91,6 +96,9 @@ struct Results {
 impl Drop for Results {
     fn drop(&mut self) {
         self.pending.close();
+        if let (Some(context), Some(refusal)) = (&self.context, self.summary.refusal()) {
+            context.refuse(refusal);
+        }
     }
 }
 
@@ -112,6 +120,7 @@ pub(crate) fn results(
         request,
         index: 0,
         summary: BatchSummary::default(),
+        context: telemetry::current(),
         broken: None,
     };
     stream::unfold(results, |mut results| async move {
@@ -152,7 +161,6 @@ impl Results {
     /// The status after the last result, once.
     async fn end(&mut self) -> Option<Status> {
         let end = self.reader.take()?.await;
-        self.summary.note_refused();
         if let Some(problem) = &self.broken {
             return Some(status::from_problem(problem, &self.request));
         }

@@ -3,9 +3,12 @@
 
 use std::collections::HashMap;
 
+use http::Uri;
 use producer_telemetry::log_rate::LogRate;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::{OpenApi, RefOr};
+
+use crate::routes::query_pairs;
 
 static RATE: LogRate = LogRate::new();
 
@@ -21,10 +24,10 @@ impl QueryParameters {
     }
 
     /// Logs the parameters of a request that its route doesn't have.
-    pub(crate) fn warn_unknown(&self, route: &str, query: &str) {
+    pub(crate) fn warn_unknown(&self, route: &str, uri: &Uri) {
         let Some(known) = self.0.get(route) else { return };
-        let names = query.split('&').filter_map(|pair| pair.split('=').next());
-        for name in names.filter(|name| !name.is_empty() && !known.iter().any(|k| k == name)) {
+        let pairs = query_pairs(uri).unwrap_or_default();
+        for (name, _) in pairs.iter().filter(|(name, _)| !known.contains(name)) {
             let Some(omitted) = RATE.try_log() else { return };
             let (parameter, known) = (clipped(name), known.join(", "));
             tracing::warn!(route, parameter, known, omitted, "unknown query parameter, ignored");

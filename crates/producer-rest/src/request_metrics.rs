@@ -79,8 +79,8 @@ where
         let method = request.method().as_str();
         let in_flight = self.requests.begin(route, method, telemetry::current());
         let unknown_path = route.is_none().then(|| request.uri().path().into());
-        if let (Some(route), Some(query)) = (route, request.uri().query()) {
-            self.parameters.warn_unknown(route, query);
+        if let Some(route) = route.filter(|_| request.uri().query().is_some()) {
+            self.parameters.warn_unknown(route, request.uri());
         }
         let in_flight = Some(in_flight);
         ResponseFuture { answer: self.inner.call(request), in_flight, unknown_path }
@@ -117,15 +117,15 @@ where
     }
 }
 
-/// That an entity or an event isn't there is a usual answer and no refusal.
 fn note_refusal<B>(in_flight: &InFlight, response: &Response<B>, unknown_path: Option<&str>) {
     let Some(problem) = problem_of(response) else { return };
-    let name = problem.kind.as_str();
-    match (problem.kind, unknown_path) {
-        (ProblemKind::NotFound, None) => {}
-        (ProblemKind::NotFound, Some(path)) => {
-            in_flight.refuse(Refusal::new(name, &format!("no such route: {path}")));
+    let refusal = match unknown_path {
+        Some(path) if problem.kind == ProblemKind::NotFound => {
+            Some(Refusal::new(problem.kind.as_str(), &format!("no such route: {path}")))
         }
-        _ => in_flight.refuse(Refusal::new(name, &problem.detail)),
+        _ => problem.refusal(),
+    };
+    if let Some(refusal) = refusal {
+        in_flight.refuse(refusal);
     }
 }

@@ -146,9 +146,11 @@ pub fn mark_long() {
     with(RequestContext::mark_long);
 }
 
-/// As [`RequestContext::refuse`], of the current request.
-pub fn refuse(refusal: Refusal) {
-    with(|context| context.refuse(refusal));
+/// As [`RequestContext::refuse`], of the current request, where there is a refusal.
+pub fn refuse(refusal: Option<Refusal>) {
+    if let Some(refusal) = refusal {
+        with(|context| context.refuse(refusal));
+    }
 }
 
 /// Wraps a future that another task will run for the current request.

@@ -1,7 +1,6 @@
 //! What both APIs answer about a call of many events: the status of each item, and a summary.
 
 use producer_telemetry::refusal::Refusal;
-use producer_telemetry::request;
 
 use crate::json::Violations;
 use crate::model::{CALL_VIOLATIONS, Event, Outcome, Problem, ProblemKind};
@@ -109,8 +108,9 @@ impl BatchSummary {
             (ItemStatus::Unknown, _) => self.unknown += 1,
             (ItemStatus::Invalid | ItemStatus::Conflict, Err(problem)) => {
                 self.refused += 1;
-                self.first_refusal
-                    .get_or_insert_with(|| Refusal::new(problem.kind.as_str(), &problem.detail));
+                if self.first_refusal.is_none() {
+                    self.first_refusal = problem.refusal();
+                }
             }
             (ItemStatus::Unavailable, Err(problem)) if self.unavailable.is_none() => {
                 self.unavailable = Some(Problem::new(problem.kind, problem.detail.clone()));
@@ -125,11 +125,9 @@ impl BatchSummary {
         self.is_incomplete = true;
     }
 
-    /// Has the end of the current request log how many items were refused, and the first reason.
-    pub fn note_refused(&self) {
-        if let Some(first) = &self.first_refusal {
-            request::refuse(Refusal { events: Some(self.refused), ..first.clone() });
-        }
+    /// How many items were refused because of what they are, and the reason of the first.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.first_refusal.clone().map(|first| Refusal { events: Some(self.refused), ..first })
     }
 
     /// Items stored, now or before.

@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use producer_telemetry::refusal::Refusal;
 use uuid::Uuid;
 
-use crate::json::Violations;
+use crate::json::{Step, Violations};
 
 /// Broken rules that the answer to one call lists at most, over all its events.
 pub const CALL_VIOLATIONS: usize = 1000;
@@ -153,6 +154,23 @@ impl Problem {
         self
     }
 
+    /// What the log says about a request that is refused with it; `None` where the client did nothing
+    /// wrong, and for what isn't there, which is a usual answer.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let is_refusal = (400..500).contains(&self.kind.http_status());
+        if !is_refusal || self.kind == ProblemKind::NotFound {
+            return None;
+        }
+        let name = self.kind.as_str();
+        let Some(first) = self.violations.first() else {
+            return Some(Refusal::new(name, &self.detail));
+        };
+        let mut location = first.location.clone();
+        let ours = location.0.iter().position(|step| !is_of_contract(step));
+        location.0.truncate(ours.unwrap_or(location.0.len()));
+        Some(Refusal::new(name, format!("{} {}", location.pointer(), first.detail).trim_start()))
+    }
+
     /// How long a client should wait before it tries again, for the kinds that are worth it.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.kind {
@@ -161,5 +179,44 @@ impl Problem {
             }
             _ => None,
         }
+    }
+}
+
+/// Whether a step of a location is an index or a member that the contract names. Any other is of the
+/// payload, which the log must not show.
+fn is_of_contract(step: &Step) -> bool {
+    const MEMBERS: [&str; 13] = [
+        "eventHeader",
+        "uuid",
+        "eventName",
+        "eventType",
+        "createdDate",
+        "savedDate",
+        "eventBody",
+        "entities",
+        "entityType",
+        "entityId",
+        "updatedAttributes",
+        "events",
+        "atomic",
+    ];
+    match step {
+        Step::Index(_) => true,
+        Step::Key(key) => MEMBERS.contains(&&**key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Location;
+
+    #[test]
+    fn the_log_shows_no_key_of_the_payload() {
+        let keys = ["eventBody", "entities", "updatedAttributes", "secret"];
+        let location = Location(keys.map(|key| Step::Key(key.into())).to_vec());
+        let problem = Problem::validation(Violations::one(location, "must not be"));
+        let detail = problem.refusal().map(|refusal| refusal.detail);
+        assert_eq!(detail.as_deref(), Some("/eventBody/entities/updatedAttributes must not be"));
     }
 }

@@ -8,6 +8,7 @@ use producer_core::ingest::bulk::BatchSummary;
 use producer_core::model::CALL_VIOLATIONS;
 use producer_core::{Clock, Draft, Event, Location, Outcome, Problem, Step, Violations};
 use producer_server::App;
+use producer_telemetry::request as telemetry;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
@@ -107,7 +108,7 @@ fn response(
         summary.count(&outcome);
         results.push(convert::result(index, outcome));
     }
-    summary.note_refused();
+    telemetry::refuse(summary.refusal());
     if let Some(problem) = summary.problem_if_nothing_stored() {
         return Err(problem.clone());
     }

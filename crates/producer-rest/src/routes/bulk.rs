@@ -201,7 +201,7 @@ fn no_items(end: End) -> ProblemResponse {
 }
 
 fn answer(app: &AppState, mut report: Report) -> Result<Response, ProblemResponse> {
-    report.summary().note_refused();
+    request::refuse(report.summary().refusal());
     match report.summary().problem_if_nothing_stored() {
         Some(problem) => Err(problem.clone().into()),
         None => Ok(report.into_response(app.clock.new_uuid())),

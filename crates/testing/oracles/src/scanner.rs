@@ -194,7 +194,7 @@ fn exists(text: &str, steps: &[Step], violation: &Violation) -> bool {
         Step::Key(key) => match all_members(text) {
             None => text.trim_start().starts_with('{'),
             Some(members) => {
-                let is_missing = rest.is_empty() && violation.detail == "is required";
+                let is_missing = rest.is_empty() && violation.detail.starts_with("is required");
                 let mut same = members.iter().filter(|(name, _)| name == key);
                 is_missing || same.any(|(_, value)| exists(value, rest, violation))
             }

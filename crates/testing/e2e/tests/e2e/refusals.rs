@@ -88,6 +88,7 @@ async fn grpc_logs_refused_calls_and_events() {
     let route = "/producer.v1.EventService/ProcessEvent";
     let refused = line(&grpc, "refused", "route", route).await;
     assert_eq!(refused["status"], "INVALID_ARGUMENT");
+    assert_eq!(refused["problem"], "validation");
     assert_eq!(refused["detail"], "/eventBody/entities/0/entityId must not be empty");
     assert!(refused["client"].as_str().unwrap().starts_with("127.0.0.1:"), "{refused}");
 
