@@ -42,6 +42,10 @@ soak: ## run random load and faults for SOAK_MINUTES=30, SOAK_DATABASE=postgres|
 	$(CARGO) build --package producer-rest --package producer-grpc
 	$(CARGO) test --package e2e --test soak
 
+.PHONY: coverage
+coverage: ## run all tests and print the lines they cover, by crate; needs cargo-llvm-cov, see scripts/coverage
+	./scripts/coverage
+
 .PHONY: lint
 lint: ## check formatting, clippy and documentation
 	$(CARGO) fmt --all --check
