@@ -154,6 +154,8 @@ pub struct DownPlan {
 }
 
 impl DownPlan {
+    /// Checks that nobody else uses the database.
+    ///
     /// # Errors
     /// Other sessions use the database.
     pub fn check_unused(&self) -> Result<(), MaintenanceError> {

@@ -25,7 +25,7 @@ pub struct Summary {
     pub unexplained: u64,
 }
 
-/// Compares every entity with the fold of its log; with `write` it mends those that the log can
+/// Compares every entity with the fold of its log; with `write` it repairs those that the log can
 /// explain.
 ///
 /// # Errors

@@ -279,14 +279,13 @@ fn a_commands_own_options_come_before_the_settings() {
 #[test]
 fn the_line_that_says_that_it_serves_names_the_documentation() {
     let folder = folder();
-    for (bind, host) in [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]")] {
+    for bind in ["127.0.0.1", "0.0.0.0"] {
         let service =
             Service::start(tiny(&folder).envs([("SERVER_PORT", "0"), ("BIND_ADDRESS", bind)]));
         let line = service.log.last().expect("a line");
         let docs = line.split("\"docs\":\"").nth(1).and_then(|rest| rest.split('"').next());
         let docs = docs.expect("a URL");
-        let port =
-            docs.strip_prefix(&format!("http://{host}:")).and_then(|r| r.strip_suffix("/docs"));
+        let port = docs.strip_prefix("http://127.0.0.1:").and_then(|r| r.strip_suffix("/docs"));
         assert!(port.is_some_and(|port| port.parse::<u16>().is_ok_and(|p| p > 0)), "{line}");
     }
 }

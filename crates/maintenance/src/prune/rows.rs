@@ -9,6 +9,7 @@ use producer_core::{EntityKey, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::rules::count_entries;
 use crate::connection::Connection;
 use crate::error::MaintenanceError;
 use crate::tables::{Logged, PAGE_BYTES};
@@ -68,15 +69,24 @@ impl Connection {
         })
     }
 
-    /// The oldest entries of one entity, at most `rows`.
+    /// The oldest entries of one entity, at most `rows` and a checkpoint before them.
     pub(super) async fn oldest_rows(
         &mut self,
         key: &EntityKey,
         rows: usize,
     ) -> Result<Page, MaintenanceError> {
-        let page = self.log_of(key, 0, to_bigint(rows as u64)).await?;
-        let bytes: usize = page.iter().map(|row| row.patch.len()).sum();
-        Ok(Page { more: page.len() == rows || bytes >= PAGE_BYTES, rows: page })
+        let mut all: Vec<Logged> = Vec::new();
+        loop {
+            let version = all.last().map_or(0, |row| row.version);
+            let page = self.log_of(key, version, to_bigint(rows as u64)).await?;
+            let bytes: usize = page.iter().map(|row| row.patch.len()).sum();
+            let more = page.len() == rows || bytes >= PAGE_BYTES;
+            all.extend(page);
+            // a large checkpoint fills a page, in which there is nothing to prune yet
+            if !more || count_entries(&all) > 0 {
+                return Ok(Page { rows: all, more });
+            }
+        }
     }
 
     /// Those of `uuids` whose event has a row that was committed at `moment` or later.

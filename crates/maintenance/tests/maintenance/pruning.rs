@@ -157,6 +157,23 @@ async fn adopted_rows_wait_for_the_adoptions_end() {
     }
 }
 
+/// It fills a page of its own.
+#[tokio::test]
+async fn a_checkpoint_larger_than_a_page_is_replaced_too() {
+    for fixture in Fixture::both_migrated().await {
+        let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(9 << 20));
+        fixture.row("a", 1, (1, 0, 0), 2024, &large).await;
+        fixture.row("a", 2, (2, 0, 0), 2027, r#"{"y":1}"#).await;
+        fixture.row("a", 3, (3, 0, 0), 2029, r#"{"x":1}"#).await;
+        fixture.store_at("a", 3, r#"{"x":1,"y":1}"#, (2024, 2029)).await;
+        assert_eq!(pruned(&fixture, 2026).await, summary(1, 1, 0));
+        let again = tokio::time::timeout(Duration::from_secs(60), pruned(&fixture, 2028)).await;
+        assert_eq!(again.expect("it ends"), summary(1, 1, 0));
+        assert_eq!(log(&fixture).await, "a2/2 a3/0");
+        is_clean(&fixture).await;
+    }
+}
+
 /// More than a step's rows for one entity, more than a page of entities; by two runs at once.
 #[tokio::test]
 async fn a_long_log_is_pruned_in_steps_and_two_runs_exclude_each_other() {

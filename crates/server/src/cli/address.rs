@@ -12,3 +12,20 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     };
     SocketAddr::new(ip, address.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_reached_on_the_loopback_one() {
+        for (listens, reached) in [
+            ("0.0.0.0:9083", "127.0.0.1:9083"),
+            ("[::]:9083", "[::1]:9083"),
+            ("192.0.2.1:9083", "192.0.2.1:9083"),
+        ] {
+            let address = listens.parse().expect("an address");
+            assert_eq!(reachable(address).to_string(), reached);
+        }
+    }
+}

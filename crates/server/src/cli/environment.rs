@@ -56,13 +56,10 @@ impl Environment {
             true => String::new(),
             false => std::fs::read_to_string(".env").map_err(|e| unreadable(&e))?,
         };
-        let mut names: Vec<_> = file.iter().map(|(name, _)| name.clone()).collect();
-        names.dedup();
-        let named = names.into_iter().filter_map(|name| {
-            let line = line_of(&lines, &name)?;
-            Some((name, line))
-        });
-        let named = named.collect();
+        let line = |(name, _): &(String, OsString)| Some((name.clone(), line_of(&lines, name)?));
+        let mut named: Vec<_> = file.iter().filter_map(line).collect();
+        named.sort_by_key(|(_, line)| *line);
+        named.dedup(); // one that is set twice
         Ok(Self { file: named, ..Self::layered(file, real) })
     }
 
