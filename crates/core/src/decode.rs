@@ -26,7 +26,7 @@ pub fn event(body: &[u8], clock: &Clock) -> Result<Event, Problem> {
 /// Reads one event from a line of NDJSON; `number` is the line's number in the body, from 1.
 ///
 /// # Errors
-/// As [`event`]; each names the line.
+/// As [`event()`]; each names the line.
 pub fn line(text: &[u8], number: usize, clock: &Clock) -> Result<Event, Problem> {
     let draft = draft(text).map_err(|malformed| malformed.below_line(number))?;
     draft.finish(clock).map_err(|problem| problem.in_line(number))

@@ -195,6 +195,9 @@ fn over_time(runs: &[Run]) -> Section {
     for run in runs {
         if run.timeline.len() > 1 {
             blocks.push(Block::Chart(latency_over_time(run)));
+        } else {
+            let title = run.api.title();
+            blocks.push(Block::Text(format!("{title}: k6 has recorded no latency over time.")));
         }
         if run.has_dashboard {
             blocks.push(Block::Link {

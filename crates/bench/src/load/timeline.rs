@@ -2,6 +2,7 @@
 //! outputs have a line for each request and metric, which costs it more CPU than the requests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -38,14 +39,17 @@ struct Columns {
     trend: BTreeMap<String, usize>,
 }
 
-/// The moments in which calls ended; `started` is the begin of the first phase in Unix milliseconds.
+/// The seconds in which calls ended; `started` is the beginning of the first phase in Unix
+/// milliseconds. None without the file, which a k6 before 0.49 does not write.
 ///
 /// # Errors
-/// The file is missing, or is not a record.
+/// The file is not a record.
 pub(super) fn read(file: &Path, metric: &str, started: i64) -> Result<Vec<Moment>> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("k6 has not recorded {}: {error}", file.display()))?;
-    parse(&text, metric, started)
+    match std::fs::read_to_string(file) {
+        Ok(text) => parse(&text, metric, started),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn parse(text: &str, metric: &str, started: i64) -> Result<Vec<Moment>> {
@@ -120,8 +124,10 @@ mod tests {
     }
 
     #[test]
-    fn another_metric_has_no_moments_and_another_file_is_an_error() {
+    fn another_metric_and_a_missing_file_have_no_moments_and_another_file_is_an_error() {
         assert_eq!(parse(RECORD, "grpc_req_duration", 0).expect("a record"), []);
         assert!(parse("no record", "http_req_duration", 0).is_err());
+        let missing = tempfile::tempdir().expect("a folder").path().join("k6.ndjson");
+        assert_eq!(read(&missing, "http_req_duration", 0).expect("no moments"), []);
     }
 }

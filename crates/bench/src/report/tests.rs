@@ -73,6 +73,13 @@ fn a_timeline_has_a_line_for_each_series_and_a_gap_where_a_value_is_missing() {
 }
 
 #[test]
+fn a_timeline_is_no_table_in_markdown() {
+    let text = to_markdown(&document(ChartKind::LogTimeline));
+    assert!(text.contains("**Throughput**: a chart in the HTML page"), "{text}");
+    assert!(!text.contains("| connections |"), "{text}");
+}
+
+#[test]
 fn a_missing_value_has_no_bar() {
     let bars = |series| {
         let mut document = document(ChartKind::Bars);

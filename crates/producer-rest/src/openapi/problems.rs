@@ -268,7 +268,7 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
             ("a defect of the service", "report it with `requestId`; the log has the details")
         }
         ProblemKind::Overloaded => (
-            "the queue is full, or the event waited too long in it; nothing was stored",
+            "too many requests or events at once, or the event waited too long; nothing was stored",
             "send it again after `Retry-After`",
         ),
         ProblemKind::Unavailable => (
