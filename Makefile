@@ -40,7 +40,7 @@ test-faults: ## run the fault tests that need root or minutes (full disks, failo
 soak: ## run random load and faults for SOAK_MINUTES=30, SOAK_DATABASE=postgres|sqlite|both; SOAK_SEED=N repeats a plan
 	./scripts/postgres-for-tests
 	$(CARGO) build --package producer-rest --package producer-grpc
-	$(CARGO) test --package e2e --test soak
+	$(CARGO) test --package producer-e2e --test soak
 
 .PHONY: coverage
 coverage: ## run all tests and print the lines they cover, by crate; needs cargo-llvm-cov, see scripts/coverage

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| oracles::check("scanner", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| producer_oracles::check("scanner", bytes));

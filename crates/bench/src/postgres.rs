@@ -14,7 +14,7 @@ pub(crate) const SETTINGS: &[&str] =
 
 /// A server that ends with this value, or with this process.
 pub(crate) struct Postgres {
-    server: test_support::Postgres,
+    server: producer_test_support::Postgres,
     postmaster: u32,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Database {
 impl Postgres {
     /// Starts a server with the binaries from `PG_BIN_DIR`, the `PATH` or `/usr/lib/postgresql`.
     pub(crate) fn start() -> Result<Self> {
-        let server = test_support::Postgres::with_settings(SETTINGS);
+        let server = producer_test_support::Postgres::with_settings(SETTINGS);
         let server = server.ok_or(
             "no PostgreSQL server binaries on the PATH, in /usr/lib/postgresql/*/bin or in \
              PG_BIN_DIR (Debian: apt-get install postgresql)",

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use e2e::{Binary, Database, Service};
+use producer_e2e::{Binary, Database, Service};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;

@@ -13,10 +13,10 @@ use producer_core::ingest::{ApplyError, ApplyMode, Verdict};
 use producer_core::store::{DatabaseSettings, DatabaseUrl, Pooler, Store, connect};
 use producer_maintenance::migrate::OtherSessions;
 use producer_maintenance::{Database, MaintenanceError, adopt, migrate, prune, rebuild};
+use producer_test_support::{PgBouncer, Postgres};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use support::{Db, START, apply_through, car, default, event, key, settings, uuid};
-use test_support::{PgBouncer, Postgres};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -4,8 +4,8 @@ use producer_core::model::UnavailableKind::{self, Authentication, Schema, Unreac
 use producer_core::query::ReadError;
 use producer_core::store::{DatabaseSettings, DatabaseUrl, SCHEMA_VERSION, connect};
 use producer_maintenance::{Database, migrate};
+use producer_test_support::{Postgres, sqlite_file};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
-use test_support::{Postgres, sqlite_file};
 
 async fn ping(url: &str) -> Result<(), ReadError> {
     let settings = DatabaseSettings { url: Some(url.to_owned()), ..DatabaseSettings::default() };

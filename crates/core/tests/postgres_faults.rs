@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, Writer};
 use producer_core::store::{DatabaseSettings, Store};
+use producer_test_support::Postgres;
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{Connection, Executor};
 use support::{Db, START, apply, car, clock, default, event, open, settings, uuid};
-use test_support::Postgres;
 
 /// Far longer than anything here should take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -267,7 +267,7 @@ async fn a_read_only_database_is_unavailable() {
     assert_eq!(apply(&mut *writer, &[car(1, "a", "{}")]).await, [Verdict::Applied(vec![1])]);
 }
 
-async fn migrated<'s>(server: &'s Postgres) -> test_support::Database<'s> {
+async fn migrated<'s>(server: &'s Postgres) -> producer_test_support::Database<'s> {
     use producer_core::store::DatabaseUrl;
     use producer_maintenance::{Database, migrate};
     let database = server.fresh_database().await;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict};
 use producer_core::store::connect;
+use producer_test_support::sqlite_file;
 use sqlx::{Connection, Executor, SqliteConnection};
 use support::{Db, START, apply, car, clock, default, open, settings};
-use test_support::sqlite_file;
 
 /// SQLite 3.7.0 to 3.51.2 may corrupt a database when its write-ahead log is reset.
 #[tokio::test]

@@ -258,7 +258,7 @@ fn texts() -> impl Strategy<Value = String> {
 
 #[tokio::test]
 async fn whatever_jsonb_refuses_the_scanner_refused_and_it_gives_back_what_it_took() {
-    let database = test_support::Postgres::shared().fresh_database().await;
+    let database = producer_test_support::Postgres::shared().fresh_database().await;
     let mut pg = <sqlx::PgConnection as sqlx::Connection>::connect(database.url()).await.unwrap();
     let mut runner = TestRunner::new(Config::default());
     let strategy = texts();

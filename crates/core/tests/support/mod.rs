@@ -11,7 +11,7 @@ use producer_core::store::sqlite::SqliteStore;
 use producer_core::store::{DatabaseSettings, DatabaseUrl, Pooler, Store};
 use producer_core::{Clock, EntityKey, Event, Timestamp, decode};
 use producer_maintenance::{Database, migrate};
-use test_support::{PgBouncer, Postgres, SqliteFile, sqlite_file};
+use producer_test_support::{PgBouncer, Postgres, SqliteFile, sqlite_file};
 use uuid::Uuid;
 
 /// 2026-01-01T00:00:00Z
@@ -26,7 +26,7 @@ pub(crate) struct Db {
 }
 
 enum Owned {
-    Postgres(test_support::Database<'static>),
+    Postgres(producer_test_support::Database<'static>),
     Sqlite(SqliteFile),
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, Timestamp};
 use producer_maintenance::{Database, MaintenanceError, Progress, adopt, migrate, prune, rebuild};
+use producer_test_support::Postgres;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
-use test_support::Postgres;
 
 pub(crate) const MAX_ENTITY_BYTES: usize = 1 << 20;
 
@@ -15,8 +15,8 @@ pub(crate) const MAX_ENTITY_BYTES: usize = 1 << 20;
 const NOW: Timestamp = Timestamp::from_micros(1_893_456_000_000_000);
 
 pub(crate) enum Fixture {
-    Postgres(test_support::Database<'static>),
-    Sqlite(test_support::SqliteFile),
+    Postgres(producer_test_support::Database<'static>),
+    Sqlite(producer_test_support::SqliteFile),
 }
 
 impl Fixture {
@@ -24,7 +24,7 @@ impl Fixture {
     pub(crate) async fn both() -> [Self; 2] {
         [
             Self::Postgres(Postgres::shared().fresh_database().await),
-            Self::Sqlite(test_support::sqlite_file()),
+            Self::Sqlite(producer_test_support::sqlite_file()),
         ]
     }
 

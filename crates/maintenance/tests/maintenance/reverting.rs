@@ -3,7 +3,7 @@
 use producer_core::store::{DatabaseSettings, Pooler, SERVICE_PING, connect};
 use producer_maintenance::migrate::{self, OtherSessions, Rows, TableSize};
 use producer_maintenance::{Database, MaintenanceError};
-use test_support::{PgBouncer, Postgres};
+use producer_test_support::{PgBouncer, Postgres};
 
 use crate::fixture::Fixture;
 

@@ -13,7 +13,7 @@ use producer_grpc::{Args, Grpc};
 use producer_maintenance::{Database, migrate};
 use producer_server::settings::Settings;
 use producer_server::{Api, App};
-use test_support::{Postgres, SqliteFile, sqlite_file};
+use producer_test_support::{Postgres, SqliteFile, sqlite_file};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

@@ -3,9 +3,9 @@
 use producer_grpc::proto::v1::{
     EntityUpdate, EventBody, EventHeader, EventRequest, EventStatus, ProcessEventsRequest,
 };
+use producer_test_support::event_cases::{Case, Expect, cases};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use test_support::event_cases::{Case, Expect, cases};
 use tonic::Code;
 
 use crate::app::{Service, on_both};

@@ -8,8 +8,8 @@ use producer_core::Clock;
 use producer_grpc::proto::v1::{
     EntityUpdate, EventRequest, EventResult, EventStatus, HealthRequest,
 };
+use producer_test_support::{Postgres, sqlite_file};
 use prost::Message;
-use test_support::{Postgres, sqlite_file};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;

@@ -10,9 +10,9 @@ use producer_maintenance::{Database, migrate};
 use producer_rest::{Rest, RestArgs};
 use producer_server::settings::Settings;
 use producer_server::{Api, App, serve};
+use producer_test_support::{Postgres, SqliteFile};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
-use test_support::{Postgres, SqliteFile};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -33,7 +33,9 @@ struct CommandLine {
 /// The database of a test, dropped with it.
 enum TestDatabase {
     File(#[expect(dead_code, reason = "held for its drop")] SqliteFile),
-    Database(#[expect(dead_code, reason = "held for its drop")] test_support::Database<'static>),
+    Database(
+        #[expect(dead_code, reason = "held for its drop")] producer_test_support::Database<'static>,
+    ),
     Foreign,
 }
 
@@ -55,7 +57,7 @@ impl TestApp {
 
     /// On SQLite, with settings as on the command line.
     pub(crate) async fn sqlite_with(flags: &[&str]) -> Self {
-        let file = test_support::sqlite_file();
+        let file = producer_test_support::sqlite_file();
         let url = file.url();
         Self::start(&url, flags, TestDatabase::File(file)).await
     }
@@ -80,7 +82,7 @@ impl TestApp {
 
     /// On SQLite, with a clock of the test's own.
     pub(crate) async fn sqlite_with_clock(clock: Clock) -> Self {
-        let file = test_support::sqlite_file();
+        let file = producer_test_support::sqlite_file();
         let url = file.url();
         Self::start_with_clock(clock, &url, &[], TestDatabase::File(file)).await
     }

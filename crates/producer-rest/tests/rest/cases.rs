@@ -1,6 +1,6 @@
 //! The table of cases that both APIs are tested with.
 
-use test_support::event_cases::{Expect, cases};
+use producer_test_support::event_cases::{Expect, cases};
 
 use crate::app::{TestApp, answer};
 

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use producer_core::ProblemKind;
+use producer_test_support::Postgres;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use test_support::Postgres;
 
 use crate::app::{Answer, TIMEOUT, TestApp, answer, car_event, car_event_with_uuid};
 use crate::errors::defective;

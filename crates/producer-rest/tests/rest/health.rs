@@ -1,7 +1,7 @@
 //! Health.
 
+use producer_test_support::Postgres;
 use serde_json::json;
-use test_support::Postgres;
 
 use crate::app::{TestApp, answer};
 

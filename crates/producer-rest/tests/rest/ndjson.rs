@@ -1,7 +1,7 @@
 //! `POST /api/v1/events/bulk` with NDJSON.
 
+use producer_test_support::Postgres;
 use serde_json::{Value, json};
-use test_support::Postgres;
 
 use crate::app::{TestApp, car_event, car_event_with_uuid};
 

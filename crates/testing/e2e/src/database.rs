@@ -1,6 +1,6 @@
 //! The database of a test.
 
-use test_support::{Postgres, SqliteFile};
+use producer_test_support::{Postgres, SqliteFile};
 
 /// A new, empty database, removed when dropped.
 #[derive(Debug)]
@@ -8,13 +8,13 @@ pub enum Database {
     /// A file that doesn't exist yet.
     Sqlite(SqliteFile, String),
     /// On the server that all tests share.
-    Postgres(test_support::Database<'static>),
+    Postgres(producer_test_support::Database<'static>),
 }
 
 impl Database {
     /// A new SQLite file.
     pub fn sqlite() -> Self {
-        let file = test_support::sqlite_file();
+        let file = producer_test_support::sqlite_file();
         let url = file.url();
         Self::Sqlite(file, url)
     }

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use flate2::read::GzDecoder;
-use oracles::{ALL, check};
+use producer_oracles::{ALL, check};
 use tar::Archive;
 
 /// The number of mutations for each oracle; `ORACLE_CASES` overrides it.

@@ -1,6 +1,6 @@
 //! Clients that disconnect in the middle of a request.
 
-use e2e::{Binary, Database, Load, Outcome, SentEvent, Service, eventually};
+use producer_e2e::{Binary, Database, Load, Outcome, SentEvent, Service, eventually};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;

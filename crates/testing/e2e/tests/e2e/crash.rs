@@ -1,10 +1,10 @@
 //! Services that get SIGTERM or SIGKILL.
 
-use e2e::proto::{EventRequest, EventResult, EventStatus};
-use e2e::{
+use futures_util::StreamExt;
+use producer_e2e::proto::{EventRequest, EventResult, EventStatus};
+use producer_e2e::{
     ANSWER_DEADLINE, Binary, DEADLINE, Database, Load, Rest, SentEvent, Service, Signal, eventually,
 };
-use futures_util::StreamExt;
 use reqwest::Body;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use e2e::proto::{EntityUpdate, EventBody, EventHeader, EventRequest, EventStatus};
-use e2e::{Binary, Database, Service};
 use futures_util::{StreamExt, stream};
+use producer_e2e::proto::{EntityUpdate, EventBody, EventHeader, EventRequest, EventStatus};
+use producer_e2e::{Binary, Database, Service};
 use serde_json::Value;
 use tokio::process::Command;
 

@@ -7,7 +7,7 @@ macro_rules! on_both_databases {
             $(
                 #[tokio::test]
                 async fn $scenario() {
-                    super::$scenario(&e2e::Database::sqlite()).await;
+                    super::$scenario(&producer_e2e::Database::sqlite()).await;
                 }
             )+
         }
@@ -16,7 +16,7 @@ macro_rules! on_both_databases {
             $(
                 #[tokio::test]
                 async fn $scenario() {
-                    super::$scenario(&e2e::Database::postgres().await).await;
+                    super::$scenario(&producer_e2e::Database::postgres().await).await;
                 }
             )+
         }

@@ -20,8 +20,8 @@ mod together;
 mod traces;
 mod unready;
 
-use e2e::{Api, Binary, Database, History, Outcome, Record};
 use futures_util::{StreamExt, stream};
+use producer_e2e::{Api, Binary, Database, History, Outcome, Record};
 
 /// Runs `rebuild`, and expects every entity to equal the fold of its log.
 async fn rebuild_is_clean(database: &Database) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{
+use producer_e2e::{
     Api, Database, Grpc, Load, NetworkConditions, Outcome, Proxy, RECOVERY_DEADLINE, Record, Rest,
     Service,
 };

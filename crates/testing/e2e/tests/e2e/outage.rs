@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use e2e::{Load, Outcome, Record, Service};
-use test_support::Postgres;
+use producer_e2e::{Load, Outcome, Record, Service};
+use producer_test_support::Postgres;
 use tokio::task::spawn_blocking;
 
 use crate::send_again;
@@ -61,7 +61,11 @@ impl Environment {
             let start = std::time::Instant::now();
             let answer = rest.http.get(rest.url(path)).send().await.unwrap();
             assert_eq!(answer.status(), 503, "{path}");
-            assert!(start.elapsed() < e2e::ANSWER_DEADLINE, "{path}: {:?}", start.elapsed());
+            assert!(
+                start.elapsed() < producer_e2e::ANSWER_DEADLINE,
+                "{path}: {:?}",
+                start.elapsed()
+            );
         }
         let read = rest.http.get(rest.url("/api/v1/entities/Car/car-1")).send().await.unwrap();
         assert!(read.headers().contains_key("retry-after"));

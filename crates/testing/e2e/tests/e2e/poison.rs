@@ -1,8 +1,8 @@
 //! Invalid events among valid ones, and more events than memory.
 
-use e2e::proto::EventStatus;
-use e2e::{Binary, Database, Rest, SentEvent, Service};
 use futures_util::{StreamExt, stream};
+use producer_e2e::proto::EventStatus;
+use producer_e2e::{Binary, Database, Rest, SentEvent, Service};
 use reqwest::Body;
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 use std::process::Output;
 use std::sync::Arc;
 
-use e2e::{Binary, Load, Outcome, Record, Service};
-use test_support::{PgBouncer, Postgres};
+use producer_e2e::{Binary, Load, Outcome, Record, Service};
+use producer_test_support::{PgBouncer, Postgres};
 use tokio::task::spawn_blocking;
 
 fn failed(record: &Record) -> bool {

@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::time::Duration;
 
-use e2e::{Api, Binary, Database, Load, Service, eventually};
 use flate2::read::GzDecoder;
+use producer_e2e::{Api, Binary, Database, Load, Service, eventually};
 use prost::Message;
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
@@ -157,7 +157,7 @@ async fn one_profile_at_a_time_and_an_aborted_request_ends_it() {
 async fn a_service_that_is_stopped_does_not_wait_for_a_profile() {
     let mut profiled = Profiled::start(Binary::Rest).await;
     let _asked = profiled.begin().await;
-    profiled.service.signal(e2e::Signal::TERM);
+    profiled.service.signal(producer_e2e::Signal::TERM);
     // closing may take 2 s, plus slack
     assert!(profiled.service.exit(Duration::from_secs(4)).await.success());
 }

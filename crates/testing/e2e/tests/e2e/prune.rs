@@ -1,6 +1,8 @@
 //! Pruning under load, and pruning that is killed.
 
-use e2e::{Binary, DEADLINE, Database, Load, Outcome, Rest, SentEvent, Service, eventually};
+use producer_e2e::{
+    Binary, DEADLINE, Database, Load, Outcome, Rest, SentEvent, Service, eventually,
+};
 use serde_json::json;
 use tokio::process::Command;
 use uuid::Uuid;

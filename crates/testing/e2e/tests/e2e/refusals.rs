@@ -1,6 +1,6 @@
 //! What the log says about refused requests and silent wrong choices.
 
-use e2e::{Binary, Database, SentEvent, Service, eventually};
+use producer_e2e::{Binary, Database, SentEvent, Service, eventually};
 use serde_json::{Value, json};
 
 /// The first line with this message whose field has this value.

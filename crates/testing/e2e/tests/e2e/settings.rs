@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use e2e::Binary;
+use producer_e2e::Binary;
 
 /// The settings of a binary by its own help, each with its default.
 async fn settings(binary: Binary) -> BTreeMap<String, Option<String>> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use e2e::{Binary, Database, SentEvent, Service, eventually};
 use futures_util::stream;
+use producer_e2e::{Binary, Database, SentEvent, Service, eventually};
 use prost::Message;
 use reqwest::Body;
 use serde_json::{Value, json};

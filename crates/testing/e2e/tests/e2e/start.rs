@@ -3,8 +3,8 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use e2e::proto::HealthRequest;
-use e2e::{Api, Binary, Database, Outcome, SentEvent, Service, eventually};
+use producer_e2e::proto::HealthRequest;
+use producer_e2e::{Api, Binary, Database, Outcome, SentEvent, Service, eventually};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -43,8 +43,8 @@ async fn grpc_without_settings_serves_from_a_file_of_its_own() {
 #[tokio::test]
 async fn what_was_stored_is_there_after_a_restart() {
     let mut service = first_event(Binary::Rest, |service| service.rest().into()).await;
-    service.signal(e2e::Signal::TERM);
-    assert!(service.exit(e2e::DEADLINE).await.success());
+    service.signal(producer_e2e::Signal::TERM);
+    assert!(service.exit(producer_e2e::DEADLINE).await.success());
     service.restart().await;
     assert_eq!(service.rest().entity("Loan", "loan-1").await.0, 1);
 }
@@ -131,10 +131,10 @@ async fn a_migrations_lock_that_another_session_holds_is_logged_and_waited_for()
     up.args(["migrate", "up"]).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut up = up.spawn().unwrap();
     let mut lines = BufReader::new(up.stderr.take().unwrap()).lines();
-    let line = timeout(e2e::DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
+    let line = timeout(producer_e2e::DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
     assert!(line.contains("waiting for a lock") && line.contains(&named), "{line}");
     holder.close().await.unwrap();
-    assert!(timeout(e2e::DEADLINE, up.wait()).await.unwrap().unwrap().success());
+    assert!(timeout(producer_e2e::DEADLINE, up.wait()).await.unwrap().unwrap().success());
     blocked.becomes_ready().await;
 }
 

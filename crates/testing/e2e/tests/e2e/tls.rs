@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-use e2e::proto::HealthRequest;
-use e2e::proto::event_service_client::EventServiceClient;
-use e2e::{Binary, Certificate, CertificateFiles, SentEvent, Service, eventually};
+use producer_e2e::proto::HealthRequest;
+use producer_e2e::proto::event_service_client::EventServiceClient;
+use producer_e2e::{Binary, Certificate, CertificateFiles, SentEvent, Service, eventually};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,10 +40,10 @@ async fn rest_serves_over_tls_and_logs_it() {
 
     let health = service.healthcheck().await;
     assert!(health.status.success(), "{health:?}");
-    service.signal(e2e::Signal::STOP);
+    service.signal(producer_e2e::Signal::STOP);
     let health = service.healthcheck().await;
     assert_eq!(health.status.code(), Some(1), "a stopped process isn't ready");
-    service.signal(e2e::Signal::CONT);
+    service.signal(producer_e2e::Signal::CONT);
     service.stop().await;
 }
 

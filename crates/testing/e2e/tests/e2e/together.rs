@@ -1,7 +1,7 @@
 //! Several processes on one database.
 
-use e2e::{Api, Binary, Database, Load, Outcome, SentEvent, Service};
 use futures_util::future::join_all;
+use producer_e2e::{Api, Binary, Database, Load, Outcome, SentEvent, Service};
 use serde_json::json;
 
 use crate::macros::on_both_databases;

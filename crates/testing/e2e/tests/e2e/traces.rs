@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use e2e::{
+use futures_util::future::join_all;
+use producer_e2e::{
     Binary, Certificate, CertificateFiles, Database, Outcome, Receiver, SentEvent, SentSpan,
     Service, eventually, proto,
 };
-use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -235,7 +235,7 @@ async fn nobody_notices(receiver: &str) -> Service {
     };
     join_all((0..32).map(sender)).await;
     assert!(service.peak_memory() < 300 << 20);
-    service.signal(e2e::Signal::TERM);
+    service.signal(producer_e2e::Signal::TERM);
     // a second to flush, and slack
     assert!(service.exit(Duration::from_secs(5)).await.success());
     service

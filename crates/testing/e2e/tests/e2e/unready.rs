@@ -4,11 +4,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::{fs, str};
 
-use e2e::proto::{GetEntityRequest, HealthRequest};
-use e2e::{Binary, Certificate, CertificateFiles, Database, SentEvent, Service, eventually};
+use producer_e2e::proto::{GetEntityRequest, HealthRequest};
+use producer_e2e::{
+    Binary, Certificate, CertificateFiles, Database, SentEvent, Service, eventually,
+};
+use producer_test_support::Postgres;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
-use test_support::Postgres;
 use tokio::task::spawn_blocking;
 
 use crate::macros::on_both_databases;
@@ -66,7 +68,7 @@ async fn a_missing_schema_is_named_by_every_answer(database: &Database) {
     let migrate = Binary::Rest.command(folder.path(), &settings).arg("migrate").output().await;
     assert!(migrate.unwrap().status.success());
     eventually("ready", async || rest.rest().ready().await && grpc.grpc().ready().await).await;
-    assert!(matches!(rest.rest().send(&event).await, e2e::Outcome::Done { .. }));
+    assert!(matches!(rest.rest().send(&event).await, producer_e2e::Outcome::Done { .. }));
     rest.stop().await;
     grpc.stop().await;
 }

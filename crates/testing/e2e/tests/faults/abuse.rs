@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use e2e::{DEADLINE, Database, Load, NEIGHBOUR_DEADLINE, Outcome, SentEvent, Service};
 use flate2::{Compress, Compression, FlushCompress};
 use futures_util::future::join_all;
 use futures_util::stream;
+use producer_e2e::{DEADLINE, Database, Load, NEIGHBOUR_DEADLINE, Outcome, SentEvent, Service};
 use reqwest::{Body, StatusCode};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use e2e::{Load, Service, eventually};
+use producer_e2e::{Load, Service, eventually};
+use producer_test_support::Postgres;
 use tempfile::TempDir;
-use test_support::Postgres;
 use tokio::task::spawn_blocking;
 
 use crate::{failed, recovery, stop_and_check};
@@ -19,7 +19,10 @@ struct Disk(TempDir);
 
 impl Disk {
     fn new(mib: usize) -> Self {
-        assert!(test_support::is_root(), "a small disk is a tmpfs, and only root may mount one");
+        assert!(
+            producer_test_support::is_root(),
+            "a small disk is a tmpfs, and only root may mount one"
+        );
         let folder = tempfile::tempdir().unwrap();
         let size = format!("size={mib}m");
         let mut mount = Command::new("mount");

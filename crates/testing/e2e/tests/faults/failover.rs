@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use e2e::{Binary, Load, Proxy, Record, Service};
-use test_support::Postgres;
+use producer_e2e::{Binary, Load, Proxy, Record, Service};
+use producer_test_support::Postgres;
 use tokio::net::lookup_host;
 use tokio::task::spawn_blocking;
 
@@ -63,7 +63,10 @@ async fn a_standby_takes_over_and_nothing_acknowledged_is_lost() {
 /// Two addresses of this machine with the same port, and a name that changes from one to the other.
 #[tokio::test]
 async fn a_changed_dns_name_is_followed() {
-    assert!(test_support::is_root(), "a hosts file of its own is a mount, which needs root");
+    assert!(
+        producer_test_support::is_root(),
+        "a hosts file of its own is a mount, which needs root"
+    );
     let (primary, standby) = primary_and_standby().await;
     let primary_proxy = Proxy::new(address_of(&primary).await).await;
     let old = primary_proxy.address();

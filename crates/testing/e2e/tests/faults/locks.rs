@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Api, Database, Load, NEIGHBOUR_DEADLINE, Outcome, SentEvent, Service};
+use producer_e2e::{Api, Database, Load, NEIGHBOUR_DEADLINE, Outcome, SentEvent, Service};
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::task::JoinHandle;
@@ -37,7 +37,7 @@ async fn a_row_locked_for_ten_seconds_delays_only_its_own_events() {
         longest = longest.max(asked.elapsed());
         refused += 1;
     }
-    assert!(longest < e2e::ANSWER_DEADLINE, "{longest:?}");
+    assert!(longest < producer_e2e::ANSWER_DEADLINE, "{longest:?}");
     other.execute("ROLLBACK").await.unwrap();
     let versions = vec![2];
     assert_eq!(api.send(&held(1)).await, Outcome::Done { duplicate: false, versions });

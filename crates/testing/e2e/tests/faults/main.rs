@@ -9,7 +9,7 @@ mod network;
 
 use std::time::{Duration, Instant};
 
-use e2e::{History, Load, Outcome, RECOVERY_DEADLINE, Record, Rest};
+use producer_e2e::{History, Load, Outcome, RECOVERY_DEADLINE, Record, Rest};
 
 fn done(record: &Record) -> bool {
     matches!(record.outcome, Outcome::Done { .. })

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use e2e::proto::event_service_client::EventServiceClient;
-use e2e::{DEADLINE, Database, NetworkConditions, Outcome, Proxy, SentEvent, Service};
 use futures_util::future::join_all;
 use futures_util::stream;
 use h2::client::{ResponseFuture, SendRequest};
+use producer_e2e::proto::event_service_client::EventServiceClient;
+use producer_e2e::{DEADLINE, Database, NetworkConditions, Outcome, Proxy, SentEvent, Service};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -57,7 +57,7 @@ async fn half_open_connections_to_the_services() {
     }
     let took = start.elapsed();
     println!("FIGURES {} half-open connections, closed within {took:.2?}", 5 * OF_EACH_KIND);
-    for api in [rest.rest().into(), e2e::Api::from(grpc.grpc())] {
+    for api in [rest.rest().into(), producer_e2e::Api::from(grpc.grpc())] {
         let event = SentEvent::new("Car", "car-1", json!({}));
         assert!(matches!(api.send(&event).await, Outcome::Done { .. }));
     }

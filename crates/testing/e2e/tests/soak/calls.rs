@@ -3,9 +3,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use e2e::proto::{EventResult, EventStatus, ProcessEventsRequest};
-use e2e::{Grpc, Outcome, Rest, SentEvent, outcome_from_status};
 use futures_util::{StreamExt, stream};
+use producer_e2e::proto::{EventResult, EventStatus, ProcessEventsRequest};
+use producer_e2e::{Grpc, Outcome, Rest, SentEvent, outcome_from_status};
 use reqwest::Body;
 use serde_json::Value;
 use tokio::time::sleep;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use e2e::Outcome;
+use producer_e2e::Outcome;
 use serde_json::{Map, Value};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use uuid::Uuid;

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use e2e::{Binary, NetworkConditions, Proxy, Service, Signal};
+use producer_e2e::{Binary, NetworkConditions, Proxy, Service, Signal};
+use producer_test_support::{Postgres, SqliteFile};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
-use test_support::{Postgres, SqliteFile};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -60,7 +60,7 @@ impl Environment {
                 (Database::Postgres { server, proxy }, url, through)
             }
             Kind::Sqlite => {
-                let file = test_support::sqlite_file();
+                let file = producer_test_support::sqlite_file();
                 let url = file.url();
                 (Database::Sqlite(file), url.clone(), url)
             }

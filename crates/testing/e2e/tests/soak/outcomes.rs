@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use e2e::{DEADLINE, Outcome, RECOVERY_DEADLINE, SentEvent};
+use producer_e2e::{DEADLINE, Outcome, RECOVERY_DEADLINE, SentEvent};
 use tokio::time::sleep;
 use uuid::Uuid;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use e2e::{ANSWER_DEADLINE, Grpc, Outcome, Rest, SentEvent};
+use producer_e2e::{ANSWER_DEADLINE, Grpc, Outcome, Rest, SentEvent};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
