@@ -10,9 +10,11 @@ async fn settings(binary: Binary) -> BTreeMap<String, Option<String>> {
     let folder = tempfile::tempdir().unwrap();
     let help = binary.command(folder.path(), &[]).arg("--help").output().await.unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    // a line ends with [NAME] or [NAME, default VALUE]
+    // each ends with [NAME] or [NAME, default VALUE], perhaps on several lines
     let (_, listed) = help.split_once("\nSettings:\n").unwrap();
-    let named = listed.lines().filter_map(|line| Some(line.strip_suffix(']')?.rsplit_once('[')?.1));
+    let listed = listed.split_whitespace().collect::<Vec<_>>().join(" ");
+    let bracketed = listed.split('[').skip(1).filter_map(|text| Some(text.split_once(']')?.0));
+    let named = bracketed.filter(|text| text.starts_with(|first: char| first.is_ascii_uppercase()));
     let settings = named.map(|text| match text.split_once(", default ") {
         Some((name, default)) => (name.to_owned(), Some(default.to_owned())),
         None => (text.to_owned(), None),
