@@ -1,5 +1,5 @@
-//! Counts calls by the status that they end with, and notes why one was refused. It is in the answer's trailers, so a call isn't
-//! over before its body is.
+//! Counts calls by the status that they end with, and notes why one was refused. The status is in the
+//! answer's trailers, so a call isn't over before its body is.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,7 +14,8 @@ use tonic::{Code, Status};
 
 const GRPC_STATUS: &str = "grpc-status";
 
-/// Counts the answer's status (`unknown_method` is the path of a method that isn't there): at once if its head has it, else when the body ends.
+/// Counts the answer's status: at once if its head has it, else when the body ends. `unknown_method` is
+/// the path of a method that isn't there.
 pub(crate) fn count_at_end(
     response: Response,
     in_flight: InFlight,
