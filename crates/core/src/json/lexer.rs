@@ -34,7 +34,7 @@ impl Malformed {
         Self { line: first + self.line - 1, ..self }
     }
 
-    /// What a client is told about a body, or a line of one, that stops being JSON here.
+    /// The error of a body, or of a line of one, that is not valid JSON from here on.
     pub(crate) fn in_body(&self) -> String {
         let Self { what, line, column } = self;
         format!("line {line} of the body, column {column}: not valid JSON, {what}")

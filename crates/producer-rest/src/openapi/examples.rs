@@ -139,20 +139,12 @@ pub(crate) fn failed_bulk_answer() -> Value {
 
 /// The first event, read back.
 pub(crate) fn logged_event() -> Value {
-    json!({
-        "eventHeader": {
-            "uuid": "550e8400-e29b-41d4-a716-446655440000",
-            "eventName": "LoanPaymentSubmitted",
-            "eventType": "LoanPaymentSubmitted",
-            "createdDate": "2024-01-15T10:30:00Z",
-            "savedDate": "2024-01-15T10:30:05Z"
-        },
-        "eventBody": {"entities": [{
-            "entityType": "Loan", "entityId": "loan-12345",
-            "updatedAttributes": attributes(), "version": 1, "created": true
-        }]},
-        "committedAt": "2024-01-15T10:30:05.217364Z"
-    })
+    let mut logged = event();
+    logged["eventHeader"]["savedDate"] = "2024-01-15T10:30:05Z".into();
+    logged["eventBody"]["entities"][0]["version"] = 1.into();
+    logged["eventBody"]["entities"][0]["created"] = true.into();
+    logged["committedAt"] = "2024-01-15T10:30:05.217364Z".into();
+    logged
 }
 
 /// The loan after the bulk call with [`events`].

@@ -102,27 +102,16 @@ impl IntoResponses for PostEventsProblems {
 
 impl IntoResponses for GetEventProblems {
     fn responses() -> Responses {
-        responses([
-            malformed("the path value uuid is not a UUID"),
-            Problem::new(ProblemKind::NotFound, "no such event"),
-            not_acceptable(),
-            internal(),
-            too_many(),
-            not_readable(),
-        ])
+        read_responses("the path value uuid is not a UUID", "no such event")
     }
 }
 
 impl IntoResponses for GetEntityProblems {
     fn responses() -> Responses {
-        responses([
-            malformed("a path value breaks a rule: /entityId must have at most 255 characters"),
-            Problem::new(ProblemKind::NotFound, "no such entity"),
-            not_acceptable(),
-            internal(),
-            too_many(),
-            not_readable(),
-        ])
+        read_responses(
+            "a path value breaks a rule: /entityId must have at most 255 characters",
+            "no such entity",
+        )
     }
 }
 
@@ -136,6 +125,18 @@ impl IntoResponses for MetricsProblems {
     fn responses() -> Responses {
         responses([internal()])
     }
+}
+
+/// The problems of a route that returns what is stored.
+fn read_responses(broken_path: &'static str, not_found: &'static str) -> Responses {
+    responses([
+        malformed(broken_path),
+        Problem::new(ProblemKind::NotFound, not_found),
+        not_acceptable(),
+        internal(),
+        too_many(),
+        not_readable(),
+    ])
 }
 
 fn malformed(detail: &'static str) -> Problem {

@@ -121,7 +121,7 @@ async fn a_login_that_fails_is_named_until_it_succeeds() {
     eventually("a password is needed", async || PgConnection::connect(&refused).await.is_err())
         .await;
 
-    for (url, words, mend) in [
+    for (url, words, repair) in [
         (url("postgres:new@", "postgres"), "(28P01)", "ALTER ROLE postgres PASSWORD 'new'"),
         (
             url("stranger:new@", "postgres"),
@@ -152,7 +152,7 @@ async fn a_login_that_fails_is_named_until_it_succeeds() {
                 assert!(!error.contains(no_word), "{line}");
             }
         }
-        admin.execute(mend).await.unwrap();
+        admin.execute(repair).await.unwrap();
         eventually("ready", async || service.rest().ready().await).await;
         service.stop().await;
     }
