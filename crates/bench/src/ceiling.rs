@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use futures_util::future::BoxFuture;
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
-use producer_core::model::{Entity, LoggedEvent};
+use producer_core::model::{Entity, LoggedEvent, NewVersion};
 use producer_core::query::{ReadError, ReadStore};
 use producer_core::store::Store;
 use producer_core::{Clock, EntityKey, Event};
@@ -113,7 +113,9 @@ impl Writer for NullStore {
         batch: &'a [Event],
         _mode: ApplyMode,
     ) -> BoxFuture<'a, std::result::Result<Vec<Verdict>, ApplyError>> {
-        let verdict = |event: &Event| Verdict::Applied(vec![1; event.updates().len()]);
+        let verdict = |event: &Event| {
+            Verdict::Applied(vec![NewVersion { version: 1, created: true }; event.updates().len()])
+        };
         Box::pin(std::future::ready(Ok(batch.iter().map(verdict).collect())))
     }
 }

@@ -9,6 +9,7 @@ use divan::counter::ItemsCount;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use producer_core::ingest::{ApplyError, ApplyMode, Limits, Verdict, WriteStore, Writer};
+use producer_core::model::NewVersion;
 use producer_core::{Clock, Event, Ingest, Timestamp, decode};
 
 fn main() {
@@ -100,7 +101,15 @@ impl Writer for Nothing {
             for _ in 0..3 {
                 tokio::task::yield_now().await;
             }
-            Ok(batch.iter().map(|event| Verdict::Applied(vec![1; event.updates().len()])).collect())
+            Ok(batch
+                .iter()
+                .map(|event| {
+                    Verdict::Applied(vec![
+                        NewVersion { version: 1, created: true };
+                        event.updates().len()
+                    ])
+                })
+                .collect())
         })
     }
 }

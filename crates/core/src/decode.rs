@@ -2,10 +2,15 @@
 //! without recursion.
 
 mod draft;
+mod entity_write;
 mod event;
+mod idempotency_key;
 mod uuid;
 
-pub use draft::{Draft, Field, Header};
+use ::uuid::Uuid;
+pub use draft::{Draft, EntityFields, Field, Header};
+pub use entity_write::{EntityMethod, EntityRequest, EntityWrite};
+pub use idempotency_key::IdempotencyKey;
 pub use uuid::uuid;
 
 use crate::json::{Kind, Location, Malformed, Scanner, Violations};
@@ -21,6 +26,14 @@ const MAX_EVENTS: usize = 10_000;
 /// broken rules where it is JSON but no event.
 pub fn event(body: &[u8], clock: &Clock) -> Result<Event, Problem> {
     draft(body)?.finish(clock)
+}
+
+/// Reads one event whose uuid was given by an idempotency key.
+///
+/// # Errors
+/// As [`event()`], and `Malformed` where the event has a uuid too.
+pub fn event_with_uuid(body: &[u8], uuid: Uuid, clock: &Clock) -> Result<Event, Problem> {
+    draft(body)?.with_uuid(Some(uuid))?.finish(clock)
 }
 
 /// Reads one event from a line of NDJSON; `number` is the line's number in the body, from 1.

@@ -41,6 +41,7 @@ use tokio::time::{Instant, timeout_at};
 use trace::WaitTimer;
 use uuid::Uuid;
 
+use crate::decode::EntityWrite;
 use crate::model::{Event, Outcome, Problem, ProblemKind};
 
 /// The queue in front of the writers. Cheap to clone.
@@ -87,6 +88,21 @@ impl Ingest {
                 self.queue.metrics.record(&outcome);
                 outcome
             }
+        }
+    }
+
+    /// Applies a write of one entity, or returns the problem that its request has. Problems have locations
+    /// in the request.
+    ///
+    /// # Errors
+    /// As [`Ingest::submit`]; `NotFound` where the entity must exist and does not.
+    pub async fn submit_write(&self, write: Result<EntityWrite, Problem>) -> Outcome {
+        match write {
+            Ok(write) => {
+                let (event, problem) = write.into_event();
+                self.submit(event).await.map_err(problem)
+            }
+            Err(problem) => self.submit_item(Err(problem)).await,
         }
     }
 

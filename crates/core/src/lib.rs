@@ -12,10 +12,10 @@ pub mod model;
 pub mod query;
 pub mod store;
 
-pub use decode::{Draft, Field, Header};
+pub use decode::{Draft, EntityFields, Field, Header};
 pub use ingest::Ingest;
 pub use json::{Location, Patch, Step, Violation, Violations};
 pub use model::{
-    Clock, EntityKey, EntityUpdate, EntityVersion, Event, Outcome, Problem, ProblemKind, Receipt,
-    Timestamp,
+    Clock, EntityKey, EntityUpdate, EntityVersion, Event, Operation, Outcome, Precondition,
+    Problem, ProblemKind, Receipt, Timestamp,
 };

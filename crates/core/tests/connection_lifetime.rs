@@ -6,10 +6,9 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use producer_core::ingest::Verdict;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use support::{Db, START, apply, car, clock, default, key, open, settings};
+use support::{Db, START, applied, apply, car, clock, default, key, open, settings};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -29,7 +28,7 @@ async fn idle_connections_are_closed_the_writers_too() {
     let mut writer = db.store.writer();
     for version in 1..=2 {
         let batch = [car(u128::from(version), "a", "{}")];
-        assert_eq!(apply(&mut *writer, &batch).await, [Verdict::Applied(vec![version])]);
+        assert_eq!(apply(&mut *writer, &batch).await, [applied(vec![version])]);
         assert!(db.car("a").await.is_some());
         let started = Instant::now();
         while !backends(&db).await.is_empty() {
@@ -48,7 +47,7 @@ async fn old_connections_are_renewed_while_they_are_used() {
     loop {
         n += 1;
         let batch = [car(u128::from(n), "a", if n % 2 == 0 { "{}" } else { r#"{"o":{}}"# })];
-        assert_eq!(apply(&mut *writer, &batch).await, [Verdict::Applied(vec![n])]);
+        assert_eq!(apply(&mut *writer, &batch).await, [applied(vec![n])]);
         assert!(db.car("a").await.is_some());
         let now = backends(&db).await;
         let first = first.get_or_insert_with(|| now.clone());

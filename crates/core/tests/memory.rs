@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use producer_core::ingest::Verdict;
 use producer_core::store::DatabaseSettings;
-use support::{Db, car, default, event};
+use support::{Db, applied, car, default, event};
 
 const DOCUMENTS: usize = 40;
 const MIB: usize = 1 << 20;
@@ -58,7 +58,7 @@ async fn an_event_over_many_full_documents_loads_few_of_them_at_once(db: &Db) {
     forget_the_peak();
     let before = peak();
     let verdicts = db.apply(&[event]).await;
-    assert_eq!(verdicts, [Verdict::Applied(vec![2; DOCUMENTS])]);
+    assert_eq!(verdicts, [applied(vec![2; DOCUMENTS])]);
     let grown = peak() - before;
     assert!(grown < 80 * MIB, "{} MiB for {DOCUMENTS} MiB of documents", grown / MIB);
 }

@@ -16,7 +16,7 @@ use producer_maintenance::{Database, MaintenanceError, adopt, migrate, prune, re
 use producer_test_support::{PgBouncer, Postgres};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
-use support::{Db, START, apply_through, car, default, event, key, settings, uuid};
+use support::{Db, START, applied, apply_through, car, default, event, key, settings, uuid};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -182,10 +182,7 @@ async fn a_pooler_that_is_gone_is_unavailable_and_comes_back_by_itself() {
     assert!(matches!(refused, Err(ApplyError::Unavailable { .. })), "{refused:?}");
     assert!(db.store.ping().await.is_err());
     bouncer.start();
-    assert_eq!(
-        apply_through(&mut *writer, &[car(2, "a", "{}")]).await,
-        [Verdict::Applied(vec![2])]
-    );
+    assert_eq!(apply_through(&mut *writer, &[car(2, "a", "{}")]).await, [applied(vec![2])]);
     assert_eq!(db.store.ping().await, Ok(()));
 }
 

@@ -11,7 +11,7 @@ use producer_core::store::{DatabaseSettings, Store};
 use producer_test_support::Postgres;
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{Connection, Executor};
-use support::{Db, START, apply, car, clock, default, event, open, settings, uuid};
+use support::{Db, START, applied, apply, car, clock, default, event, open, settings, uuid};
 
 /// Far longer than anything here should take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -55,7 +55,7 @@ async fn a_row_that_others_hold_waits_aside_and_its_neighbours_go_on() {
     assert_eq!(db.car("held").await.unwrap(), "{}");
     assert_eq!(db.car("behind").await, None);
     foreign.execute("COMMIT").await.unwrap();
-    assert_eq!(db.apply(&[car(10, "held", "{}")]).await, [Verdict::Applied(vec![2])]);
+    assert_eq!(db.apply(&[car(10, "held", "{}")]).await, [applied(vec![2])]);
 }
 
 /// The held row comes to light when the first parts of the event are written already.
@@ -73,10 +73,10 @@ async fn an_event_in_parts_waits_as_a_whole() {
     let updates: Vec<_> = ids.iter().map(|id| ("Car", id.as_str(), r#"{"o":{}}"#)).collect();
     let batch = [event(20, &updates), car(21, "full00", "{}"), car(22, "free", "{}")];
     let verdicts = db.apply(&batch).await;
-    assert_eq!(verdicts, [Verdict::Locked, Verdict::Locked, Verdict::Applied(vec![1])]);
+    assert_eq!(verdicts, [Verdict::Locked, Verdict::Locked, applied(vec![1])]);
     assert_eq!(db.entity("Car", "full00").await.unwrap().version, 1);
     foreign.execute("COMMIT").await.unwrap();
-    assert_eq!(db.apply(&batch[..1]).await, [Verdict::Applied(vec![2; 12])]);
+    assert_eq!(db.apply(&batch[..1]).await, [applied(vec![2; 12])]);
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn atomic_stores_nothing_while_others_hold_a_row() {
         .unwrap();
     let batch = [car(2, "free", "{}"), car(3, "held", "{}")];
     let verdicts = db.store.writer().apply(&batch, ApplyMode::Atomic).await.unwrap();
-    assert_eq!(verdicts, [Verdict::Applied(vec![1]), Verdict::Locked]);
+    assert_eq!(verdicts, [applied(vec![1]), Verdict::Locked]);
     assert_eq!(db.car("free").await, None);
 }
 
@@ -109,9 +109,9 @@ async fn a_key_that_others_are_inserting_splits_the_batch() {
     let first = writer.apply(halves[0], ApplyMode::SkipLocked).await;
     assert_eq!(first, Ok(vec![Verdict::Locked]));
     let second = writer.apply(halves[1], ApplyMode::SkipLocked).await;
-    assert_eq!(second, Ok(vec![Verdict::Applied(vec![1])]));
+    assert_eq!(second, Ok(vec![applied(vec![1])]));
     foreign.execute("ROLLBACK").await.unwrap();
-    assert_eq!(apply(&mut *writer, halves[0]).await, [Verdict::Applied(vec![1])]);
+    assert_eq!(apply(&mut *writer, halves[0]).await, [applied(vec![1])]);
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn a_deadlock_with_a_foreign_session_is_settled() {
         foreign.execute("UPDATE entities SET size = size WHERE entity_id = 'a'; COMMIT").await;
     assert!(theirs.is_ok(), "{theirs:?}");
     let verdicts = ours.await.unwrap();
-    assert_eq!(verdicts, Ok(vec![Verdict::Applied(vec![2]); 2]));
+    assert_eq!(verdicts, Ok(vec![applied(vec![2]); 2]));
 }
 
 /// Waits until a session of ours waits for a lock.
@@ -166,7 +166,7 @@ async fn a_killed_connection_is_replaced() {
     assert!(db.car("a").await.is_some(), "a read finds a fresh connection by itself");
     let batch = [car(2, "a", r#"{"x":1}"#)];
     let settled = until(&mut *writer, &batch, Result::is_ok).await.unwrap();
-    assert_eq!(settled, [Verdict::Applied(vec![2])]);
+    assert_eq!(settled, [applied(vec![2])]);
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn a_statement_that_times_out_leaves_a_usable_writer() {
     foreign.execute("ROLLBACK").await.unwrap();
     let batch = [car(2, "a", r#"{"x":1}"#), car(3, "a", r#"{"x":{}}"#)];
     let verdicts = apply(&mut *writer, &batch).await;
-    assert_eq!(verdicts, [Verdict::Applied(vec![2]), Verdict::Applied(vec![3])]);
+    assert_eq!(verdicts, [applied(vec![2]), applied(vec![3])]);
 }
 
 /// sqlx#4393: in 0.9.0 a `begin` dropped half-way leaves its transaction open in the pool.
@@ -264,7 +264,7 @@ async fn a_read_only_database_is_unavailable() {
     let answer = writer.apply(&[car(1, "a", "{}")], ApplyMode::Normal).await;
     assert!(matches!(answer, Err(ApplyError::Unavailable { .. })), "{answer:?}");
     alter("off").execute(&mut admin).await.unwrap();
-    assert_eq!(apply(&mut *writer, &[car(1, "a", "{}")]).await, [Verdict::Applied(vec![1])]);
+    assert_eq!(apply(&mut *writer, &[car(1, "a", "{}")]).await, [applied(vec![1])]);
 }
 
 async fn migrated<'s>(server: &'s Postgres) -> producer_test_support::Database<'s> {
@@ -338,7 +338,7 @@ async fn a_server_that_froze_while_idle_is_unavailable() {
     assert!(matches!(answer, Err(ApplyError::Unavailable { .. })), "{answer:?}");
     server.thaw();
     let settled = until(&mut *writer, &[car(2, "a", "{}")], Result::is_ok).await;
-    assert_eq!(settled, Ok(vec![Verdict::Applied(vec![2])]));
+    assert_eq!(settled, Ok(vec![applied(vec![2])]));
 }
 
 #[tokio::test]

@@ -7,9 +7,9 @@ mod support;
 use std::process::Command;
 use std::time::Duration;
 
-use producer_core::ingest::{ApplyError, ApplyMode, Limits, Verdict};
+use producer_core::ingest::{ApplyError, ApplyMode, Limits};
 use producer_core::{Ingest, ProblemKind};
-use support::{Db, apply, car, default, uuid};
+use support::{Db, applied, apply, car, default, uuid};
 use tokio::runtime::Handle;
 
 const NAME: &str = "a_commit_that_the_disk_refuses_is_told_truly";
@@ -51,7 +51,7 @@ async fn with_limits() {
     assert!(matches!(refused, Err(ApplyError::Unknown { .. })), "{refused:?}");
     limit_files("unlimited");
     assert_eq!(db.car("a").await.unwrap(), r#"{"n":1}"#);
-    assert_eq!(apply(&mut *writer, &batch).await, [Verdict::Applied(vec![2])], "found out");
+    assert_eq!(apply(&mut *writer, &batch).await, [applied(vec![2])], "found out");
 
     let limits = Limits { request_timeout: Duration::from_millis(500), ..support::limits() };
     let ingest = Ingest::start(db.store.clone(), limits, &Handle::current());

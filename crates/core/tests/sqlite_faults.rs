@@ -5,11 +5,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use producer_core::ingest::{ApplyError, ApplyMode, Verdict};
+use producer_core::ingest::{ApplyError, ApplyMode};
 use producer_core::store::connect;
 use producer_test_support::sqlite_file;
 use sqlx::{Connection, Executor, SqliteConnection};
-use support::{Db, START, apply, car, clock, default, open, settings};
+use support::{Db, START, applied, apply, car, clock, default, made, open, settings};
 
 /// SQLite 3.7.0 to 3.51.2 may corrupt a database when its write-ahead log is reset.
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_file_that_others_keep_locked_is_unavailable_and_then_usable() {
     let answer = writer.apply(&[car(1, "a", "{}")], ApplyMode::Normal).await;
     assert!(matches!(answer, Err(ApplyError::Unavailable { .. })), "{answer:?}");
     foreign.execute("ROLLBACK").await.unwrap();
-    assert_eq!(apply(&mut *writer, &[car(1, "a", "{}")]).await, [Verdict::Applied(vec![1])]);
+    assert_eq!(apply(&mut *writer, &[car(1, "a", "{}")]).await, [applied(vec![1])]);
 }
 
 #[tokio::test]
@@ -129,10 +129,7 @@ async fn two_writers_of_one_file_take_turns() {
             for n in 0..EACH {
                 let batch = [car(who * 10_000 + n, "a", r#"{"x":1}"#)];
                 let verdicts = apply(&mut *writer, &batch).await;
-                let [Verdict::Applied(version)] = verdicts.as_slice() else {
-                    panic!("{verdicts:?}")
-                };
-                versions.push(version[0]);
+                versions.extend(made(&verdicts[0]));
             }
             versions
         }));

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-use support::{Db, START, default, event};
+use support::{Db, START, applied, default, duplicate, event, new_version};
 
 /// RFC 7396, section 2, literally.
 fn merge(target: &mut Value, patch: &Value) {
@@ -108,7 +108,7 @@ impl Model {
                     updates.iter().map(|(id, patch)| self.update(*id, patch)).collect();
                 let (updates, at) = (updates.clone(), self.now);
                 self.log.insert(*n, Logged { updates, versions: versions.clone(), at });
-                Verdict::Applied(versions)
+                applied(versions)
             }
         }
     }
@@ -122,13 +122,14 @@ impl Model {
 }
 
 fn duplicate_of(versions: Vec<u64>) -> Verdict {
+    let versions = versions.into_iter().map(new_version).collect();
     Verdict::Duplicate { versions, attempt: AttemptId(0) }
 }
 
 /// The model knows no attempts.
 fn without_attempt(verdict: Verdict) -> Verdict {
     match verdict {
-        Verdict::Duplicate { versions, .. } => duplicate_of(versions),
+        Verdict::Duplicate { .. } => duplicate_of(duplicate(&verdict)),
         other => other,
     }
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use producer_core::Timestamp;
 use producer_core::ingest::{ApplyMode, Verdict};
 use producer_core::store::DatabaseSettings;
-use support::{Db, START, apply, apply_through, car, default, duplicate, event, uuid};
+use support::{
+    Db, START, applied, apply, apply_through, car, default, duplicate, event, made, uuid,
+};
 
 macro_rules! on_all {
     ($($case:ident),* $(,)?) => {
@@ -70,7 +72,7 @@ fn unhurried(settings: &mut DatabaseSettings) {
 
 async fn a_new_entity_is_made_at_version_1(db: Db) {
     let verdicts = db.apply(&[car(1, "a", r#"{"km":1}"#)]).await;
-    assert_eq!(verdicts, [Verdict::Applied(vec![1])]);
+    assert_eq!(verdicts, [applied(vec![1])]);
     let entity = db.entity("Car", "a").await.unwrap();
     assert_eq!(support::without_spaces(&entity.data), r#"{"km":1}"#);
     assert_eq!(entity.version, 1);
@@ -82,16 +84,16 @@ async fn flat_patches_merge_and_count(db: Db) {
     let batch =
         [car(1, "a", r#"{"a":1,"b":[{"x":null}]}"#), car(2, "b", "{}"), car(3, "a", r#"{"a":2}"#)];
     let verdicts = db.apply(&batch).await;
-    let versions = [vec![1], vec![1], vec![2]].map(Verdict::Applied);
+    let versions = [vec![1], vec![1], vec![2]].map(applied);
     assert_eq!(verdicts, versions);
-    assert_eq!(db.apply(&[car(4, "a", r#"{"c":3}"#)]).await, [Verdict::Applied(vec![3])]);
+    assert_eq!(db.apply(&[car(4, "a", r#"{"c":3}"#)]).await, [applied(vec![3])]);
     assert_eq!(db.car("a").await.unwrap(), r#"{"a":2,"b":[{"x":null}],"c":3}"#);
 }
 
 async fn nested_patches_merge_deep_and_null_removes(db: Db) {
     db.apply(&[car(1, "a", r#"{"a":{"x":1,"y":{"z":2}},"b":1,"c":{"d":1}}"#)]).await;
     let verdicts = db.apply(&[car(2, "a", r#"{"a":{"x":null,"y":{"w":3}},"b":null,"c":5}"#)]).await;
-    assert_eq!(verdicts, [Verdict::Applied(vec![2])]);
+    assert_eq!(verdicts, [applied(vec![2])]);
     assert_eq!(db.car("a").await.unwrap(), r#"{"a":{"y":{"w":3,"z":2}},"c":5}"#);
 }
 
@@ -107,7 +109,7 @@ async fn an_event_may_touch_many_entities_and_one_twice(db: Db) {
         let first = 2 * u64::try_from(n).unwrap() - 1;
         let verdicts = db.apply(&[event(n, &updates)]).await;
         let versions = vec![first, u64::try_from(n).unwrap(), first + 1];
-        assert_eq!(verdicts, [Verdict::Applied(versions)]);
+        assert_eq!(verdicts, [applied(versions)]);
         assert_eq!(db.car("a").await.unwrap(), last);
     }
 }
@@ -119,14 +121,14 @@ async fn the_same_uuid_again_changes_nothing(db: Db) {
     let neighbour = car(2, "c", r#"{"km":2}"#);
     let verdicts = db.apply(&[again, neighbour]).await;
     assert_eq!(duplicate(&verdicts[0]), [1, 1]);
-    assert_eq!(verdicts[1], Verdict::Applied(vec![1]));
+    assert_eq!(verdicts[1], applied(vec![1]));
     assert_eq!(db.entity("Car", "a").await.unwrap().version, 1);
 }
 
 async fn the_same_uuid_with_other_content_is_a_conflict(db: Db) {
     db.apply(&[car(1, "a", r#"{"km":1}"#)]).await;
     let verdicts = db.apply(&[car(1, "a", r#"{"km":2}"#), car(2, "b", "{}")]).await;
-    assert_eq!(verdicts, [Verdict::Conflict, Verdict::Applied(vec![1])]);
+    assert_eq!(verdicts, [Verdict::Conflict, applied(vec![1])]);
     assert_eq!(db.car("a").await.unwrap(), r#"{"km":1}"#);
 }
 
@@ -134,7 +136,7 @@ async fn the_same_uuid_twice_in_one_batch_takes_effect_once(db: Db) {
     let batch =
         [car(1, "a", r#"{"km":1}"#), car(1, "a", r#"{"km":1}"#), car(1, "b", r#"{"km":1}"#)];
     let verdicts = db.apply(&batch).await;
-    assert_eq!(verdicts[0], Verdict::Applied(vec![1]));
+    assert_eq!(verdicts[0], applied(vec![1]));
     assert_eq!(duplicate(&verdicts[1]), [1]);
     assert_eq!(verdicts[2], Verdict::Conflict);
     assert_eq!(db.car("b").await, None);
@@ -161,7 +163,7 @@ async fn absent_things_are_none(db: Db) {
 
 async fn an_empty_patch_counts(db: Db) {
     let verdicts = db.apply(&[car(1, "a", "{}"), car(2, "a", "{}")]).await;
-    assert_eq!(verdicts, [Verdict::Applied(vec![1]), Verdict::Applied(vec![2])]);
+    assert_eq!(verdicts, [applied(vec![1]), applied(vec![2])]);
     assert_eq!(db.car("a").await.unwrap(), "{}");
 }
 
@@ -174,23 +176,23 @@ fn patch_of(member: &str, size: usize) -> String {
 const MAX: usize = 1 << 20;
 
 async fn a_document_up_to_the_limit_is_taken_and_over_it_refused(db: Db) {
-    let applied = |verdict: &Verdict| matches!(verdict, Verdict::Applied(_));
+    let is_applied = |verdict: &Verdict| matches!(verdict, Verdict::Applied(_));
     let full = patch_of("a", MAX);
     // replaced and replaced: the sum of the patches is far over, the document is never
     let batch = [car(1, "a", &full), car(2, "a", &full), car(3, "a", r#"{"a":""}"#)];
-    assert!(db.apply(&batch).await.iter().all(applied));
-    assert!(db.apply(&[car(4, "a", &full)]).await.iter().all(applied));
+    assert!(db.apply(&batch).await.iter().all(is_applied));
+    assert!(db.apply(&[car(4, "a", &full)]).await.iter().all(is_applied));
     let over = [car(5, "a", r#"{"b":1}"#), car(6, "b", r#"{"b":1}"#), car(7, "a", r#"{"a":1}"#)];
     let verdicts = db.apply(&over).await;
     let Verdict::Invalid(violations) = &verdicts[0] else { panic!("{:?}", verdicts[0]) };
     let place = violations.listed()[0].location.pointer();
     assert_eq!(place, "/eventBody/entities/0/updatedAttributes");
-    assert!(verdicts[1..].iter().all(applied));
+    assert!(verdicts[1..].iter().all(is_applied));
     assert_eq!(db.car("a").await.unwrap(), r#"{"a":1}"#);
     // alone the verdicts are the same
-    assert!(applied(&db.apply(&[car(8, "c", &full)]).await[0]));
-    assert!(!applied(&db.apply(&[car(9, "c", r#"{"b":1}"#)]).await[0]));
-    assert!(!applied(&db.apply(&[car(10, "d", &patch_of("a", MAX + 1))]).await[0]));
+    assert!(is_applied(&db.apply(&[car(8, "c", &full)]).await[0]));
+    assert!(!is_applied(&db.apply(&[car(9, "c", r#"{"b":1}"#)]).await[0]));
+    assert!(!is_applied(&db.apply(&[car(10, "d", &patch_of("a", MAX + 1))]).await[0]));
     assert_eq!(db.car("d").await, None);
 }
 
@@ -201,7 +203,7 @@ async fn an_event_over_the_limit_leaves_its_other_entities_alone(db: Db) {
     let Verdict::Invalid(violations) = &verdicts[0] else { panic!("{:?}", verdicts[0]) };
     let place = violations.listed()[0].location.pointer();
     assert_eq!(place, "/eventBody/entities/1/updatedAttributes");
-    assert_eq!(verdicts[1], Verdict::Applied(vec![1]));
+    assert_eq!(verdicts[1], applied(vec![1]));
     assert_eq!(db.car("new").await.unwrap(), r#"{"y":1}"#);
 }
 
@@ -216,7 +218,7 @@ async fn an_event_of_more_documents_than_memory_should_hold_is_one_event(db: Db)
     updates.push(("Car", "full0", r#"{"o":{"m":1}}"#));
     let versions: Vec<u64> = [[2; 12].as_slice(), &[3]].concat();
     let batch = [event(100, &updates), car(101, "full1", r#"{"o":{}}"#)];
-    let expected = [Verdict::Applied(versions.clone()), Verdict::Applied(vec![3])];
+    let expected = [applied(versions.clone()), applied(vec![3])];
     assert_eq!(db.apply(&batch).await, expected);
     assert!(db.car("full0").await.unwrap().ends_with(r#","o":{"m":1,"n":1}}"#));
     let logged = db.store.event(uuid(100)).await.unwrap().unwrap();
@@ -233,7 +235,7 @@ async fn an_event_of_more_documents_than_memory_should_hold_is_one_event(db: Db)
     let Verdict::Invalid(violations) = &verdicts[0] else { panic!("{:?}", verdicts[0]) };
     let place = violations.listed()[0].location.pointer();
     assert_eq!(place, "/eventBody/entities/13/updatedAttributes");
-    assert_eq!(verdicts[1], Verdict::Applied(vec![1]), "nothing of the refused one is stored");
+    assert_eq!(verdicts[1], applied(vec![1]), "nothing of the refused one is stored");
     assert_eq!(db.entity("Car", "full0").await.unwrap().version, 3);
     assert_eq!(db.entity("Car", "full11").await.unwrap().version, 2);
     assert_eq!(db.store.event(uuid(102)).await.unwrap(), None);
@@ -244,7 +246,7 @@ async fn a_refused_event_leaves_its_uuid_free(db: Db) {
     let batch = [car(2, "a", r#"{"b":1}"#), car(2, "b", r#"{"b":1}"#)];
     let verdicts = db.apply(&batch).await;
     assert!(matches!(verdicts[0], Verdict::Invalid(_)));
-    assert_eq!(verdicts[1], Verdict::Applied(vec![1]));
+    assert_eq!(verdicts[1], applied(vec![1]));
 }
 
 async fn atomic_stores_all_or_nothing(db: Db) {
@@ -252,12 +254,12 @@ async fn atomic_stores_all_or_nothing(db: Db) {
     db.apply(&[car(1, "a", "{}")]).await;
     let bad = [car(2, "b", "{}"), car(1, "a", r#"{"other":1}"#), car(3, "c", "{}")];
     let verdicts = writer.apply(&bad, ApplyMode::Atomic).await.unwrap();
-    let expected = [Verdict::Applied(vec![1]), Verdict::Conflict, Verdict::Applied(vec![1])];
+    let expected = [applied(vec![1]), Verdict::Conflict, applied(vec![1])];
     assert_eq!(verdicts, expected);
     assert_eq!((db.car("b").await, db.car("c").await), (None, None));
     let good = [car(2, "b", "{}"), car(1, "a", "{}")];
     let verdicts = writer.apply(&good, ApplyMode::Atomic).await.unwrap();
-    assert_eq!(verdicts[0], Verdict::Applied(vec![1]));
+    assert_eq!(verdicts[0], applied(vec![1]));
     assert_eq!(duplicate(&verdicts[1]), [1]);
     assert!(db.car("b").await.is_some());
 }
@@ -271,9 +273,9 @@ async fn the_longest_ids_fit_every_index(db: Db) {
     let (entity_type, id) = (long(1), long(2));
     assert_eq!(id.len(), 1020);
     let updates = [(entity_type.as_str(), id.as_str(), r#"{"a":1}"#)];
-    assert_eq!(db.apply(&[event(1, &updates)]).await, [Verdict::Applied(vec![1])]);
+    assert_eq!(db.apply(&[event(1, &updates)]).await, [applied(vec![1])]);
     let updates = [(entity_type.as_str(), id.as_str(), r#"{"a":{"b":1}}"#)];
-    assert_eq!(db.apply(&[event(2, &updates)]).await, [Verdict::Applied(vec![2])]);
+    assert_eq!(db.apply(&[event(2, &updates)]).await, [applied(vec![2])]);
     assert_eq!(db.entity(&entity_type, &id).await.unwrap().version, 2);
     assert!(db.store.event(uuid(2)).await.unwrap().is_some());
 }
@@ -333,14 +335,7 @@ async fn at_once(
 const WRITERS: u128 = 6;
 
 fn versions(verdicts: &[Vec<Verdict>]) -> Vec<u64> {
-    let mut versions: Vec<u64> = verdicts
-        .iter()
-        .flatten()
-        .flat_map(|verdict| match verdict {
-            Verdict::Applied(versions) => versions.clone(),
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let mut versions: Vec<u64> = verdicts.iter().flatten().flat_map(made).collect();
     versions.sort_unstable();
     versions
 }
@@ -369,10 +364,10 @@ async fn the_same_uuid_from_many_writers_takes_effect_once(db: Db) {
     for patch in [r#"{"a":1}"#, r#"{"a":{"b":1}}"#] {
         let n = patch.len() as u128;
         let verdicts = at_once(&db, |_| vec![car(n, patch, patch)]).await;
-        let applied = verdicts.iter().filter(|v| v[0] == Verdict::Applied(vec![1])).count();
-        let others = verdicts.iter().filter(|v| v[0] != Verdict::Applied(vec![1]));
+        let first = verdicts.iter().filter(|v| v[0] == applied(vec![1])).count();
+        let others = verdicts.iter().filter(|v| v[0] != applied(vec![1]));
         assert!(others.clone().all(|v| duplicate(&v[0]) == [1]));
-        assert_eq!((applied, others.count()), (1, 5), "{verdicts:?}");
+        assert_eq!((first, others.count()), (1, 5), "{verdicts:?}");
         assert_eq!(db.entity("Car", patch).await.unwrap().version, 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use producer_core::ingest::bulk::ItemStatus;
 use producer_core::model::{Entity, LoggedEvent, LoggedUpdate};
-use producer_core::{Outcome, Receipt, Timestamp, Violations};
+use producer_core::{Operation, Outcome, Problem, Receipt, Timestamp};
 
 use crate::proto::v1;
 
@@ -23,7 +23,7 @@ fn versions(receipt: Receipt) -> Vec<v1::EntityVersion> {
         entity_type: made.key.entity_type().into(),
         entity_id: made.key.entity_id().into(),
         version: made.version,
-        created: made.created(),
+        created: made.created,
     };
     receipt.entities.into_iter().map(version).collect()
 }
@@ -39,7 +39,7 @@ pub(crate) fn result(index: u64, outcome: Outcome) -> v1::EventResult {
         }
         Err(problem) => {
             result.event_id = problem.event_id.map(|uuid| uuid.to_string()).unwrap_or_default();
-            result.violations = violations(&problem.violations);
+            result.violations = violations(&problem);
             result.message = problem.detail.into_owned();
         }
     }
@@ -52,18 +52,20 @@ fn status(status: ItemStatus) -> v1::EventStatus {
         ItemStatus::Duplicate => v1::EventStatus::Duplicate,
         ItemStatus::Invalid => v1::EventStatus::Invalid,
         ItemStatus::Conflict => v1::EventStatus::Conflict,
+        ItemStatus::PreconditionFailed => v1::EventStatus::PreconditionFailed,
         ItemStatus::Unavailable => v1::EventStatus::Unavailable,
         ItemStatus::Unknown => v1::EventStatus::Unknown,
     }
 }
 
 /// Violations with their JSON Pointers.
-fn violations(violations: &Violations) -> Vec<v1::Violation> {
+fn violations(problem: &Problem) -> Vec<v1::Violation> {
     let violation = |violation: &producer_core::Violation| v1::Violation {
         pointer: violation.location.pointer(),
         description: violation.detail.to_string(),
+        current_version: problem.precondition.and_then(|state| state.current_version),
     };
-    violations.listed().iter().map(violation).collect()
+    problem.violations.listed().iter().map(violation).collect()
 }
 
 /// An entity without its document.
@@ -88,6 +90,8 @@ pub(crate) fn logged(event: LoggedEvent) -> v1::Event {
             created_date: event.created.map(|date| date.to_string()).unwrap_or_default(),
             saved_date: event.saved.to_string(),
             event_type: event.event_type.unwrap_or_default(),
+            source: event.source.unwrap_or_default(),
+            actor: event.actor.unwrap_or_default(),
         }),
         entities: event.updates.into_iter().map(applied).collect(),
         committed_at: Some(timestamp(event.committed)),
@@ -101,6 +105,16 @@ fn applied(update: LoggedUpdate) -> v1::AppliedUpdate {
         version: update.version,
         created: update.created,
         attributes_json: update.patch,
+        operation: operation(update.operation).into(),
+    }
+}
+
+/// A merge is unspecified, as in most events.
+fn operation(operation: Operation) -> v1::Operation {
+    match operation {
+        Operation::Merge => v1::Operation::Unspecified,
+        Operation::Replace => v1::Operation::Replace,
+        Operation::Delete => v1::Operation::Delete,
     }
 }
 

@@ -64,6 +64,7 @@ fn proto_name(json_name: &str) -> Option<&'static str> {
         "savedDate" => "saved_date",
         "entityType" => "entity_type",
         "entityId" => "entity_id",
+        "expectedVersion" => "expected_version",
         _ => return None,
     })
 }

@@ -82,7 +82,10 @@ pub(crate) fn with_details(status: &Status, request: &RequestId) -> Status {
 fn with_paths(problem: &Problem, request: &RequestId, paths: &FieldPaths) -> Status {
     telemetry::refuse(problem.refusal());
     let event_id = problem.event_id.map(|uuid| uuid.to_string());
-    let info = error_info(&reason(problem.kind), event_id, request);
+    let mut info = error_info(&reason(problem.kind), event_id, request);
+    if let Some(version) = problem.precondition.and_then(|state| state.current_version) {
+        info.metadata.insert("current_version".to_owned(), version.to_string());
+    }
     let mut details = vec![any("google.rpc.ErrorInfo", &info)];
     if let Some(delay) = problem.retry_after() {
         let retry_delay = prost_types::Duration::try_from(delay).ok();

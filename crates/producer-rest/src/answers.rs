@@ -26,7 +26,7 @@ impl<'a> From<&'a EntityVersion> for EntityVersionBody<'a> {
             entity_type: version.key.entity_type(),
             entity_id: version.key.entity_id(),
             version: version.version,
-            created: version.created(),
+            created: version.created,
         }
     }
 }

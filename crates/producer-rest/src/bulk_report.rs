@@ -52,8 +52,10 @@ pub(crate) struct ItemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     event_id: Option<Uuid>,
-    /// `processed`, `duplicate`, `invalid`, `conflict`, `unavailable` or `unknown`
-    #[schema(pattern = "^(processed|duplicate|invalid|conflict|unavailable|unknown)$")]
+    /// `processed`, `duplicate`, `invalid`, `conflict`, `precondition-failed`, `unavailable` or `unknown`
+    #[schema(
+        pattern = "^(processed|duplicate|invalid|conflict|precondition-failed|unavailable|unknown)$"
+    )]
     status: &'static str,
     /// The versions that the event made, if it is stored
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +68,9 @@ pub(crate) struct ItemBody<'a> {
     /// The broken rules, with pointers relative to the event
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<BrokenRule<'a>>,
+    /// With `precondition-failed` always: the entity's version, null if it does not exist
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_version: Option<Option<u64>>,
 }
 
 /// The head of a bulk answer.
@@ -202,6 +207,7 @@ impl Report {
             entities: None,
             error: None,
             errors: Vec::new(),
+            current_version: None,
         };
         match outcome {
             Ok(receipt) => {
@@ -212,6 +218,7 @@ impl Report {
                 body.event_id = problem.event_id;
                 body.error = Some(&problem.detail);
                 body.errors = broken_rules(problem, self.violations_left);
+                body.current_version = problem.precondition.map(|state| state.current_version);
             }
         }
         self.violations_left -= body.errors.len();

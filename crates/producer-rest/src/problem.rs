@@ -81,6 +81,11 @@ pub(crate) struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     event_id: Option<Uuid>,
+    /// With 412 always: the entity's version, null if it does not exist
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_version: Option<Option<u64>>,
+    /// Whether the same request may succeed when it is sent again
+    retryable: bool,
     /// The `x-request-id` of this answer
     request_id: &'a str,
 }
@@ -120,6 +125,8 @@ impl<'a> ProblemBody<'a> {
             errors: broken_rules(problem, usize::MAX),
             error_count: (count > 0).then_some(count),
             event_id: problem.event_id,
+            current_version: problem.precondition.map(|state| state.current_version),
+            retryable: problem.kind.is_retryable(),
             request_id,
         }
     }

@@ -6,9 +6,10 @@ use producer_telemetry::log_rate::LogRate;
 use uuid::Uuid;
 
 use super::uuid::uuid;
-use crate::json::{Location, Patch, Step, Violations};
+use crate::json::{Location, Patch, Step, Violations, is_whole, whole};
 use crate::model::{
-    Clock, EntityKey, EntityUpdate, Event, Problem, Timestamp, check_id, check_name,
+    Clock, EntityKey, EntityUpdate, Event, Operation, Precondition, Problem, ProblemKind,
+    Timestamp, check_id, check_name,
 };
 
 const MAX_ENTITIES: usize = 1000;
@@ -42,22 +43,30 @@ const ENTITY_MEMBERS: u8 = 0b11_1000;
 const IGNORED_SNAKE_CASE: [(&str, &str); 3] =
     [("event_type", "eventType"), ("created_date", "createdDate"), ("saved_date", "savedDate")];
 
+/// A condition by its name in gRPC: in JSON it is refused, since ignoring it would lose updates.
+const SNAKE_CASE_VERSION: &str = "expected_version";
+
 /// Unix milliseconds of 1980-01-01: whole numbers below it are likely to be seconds.
 const LIKELY_SECONDS: std::ops::Range<i64> = 1..315_532_800_000;
 
 static SECONDS_RATE: LogRate = LogRate::new();
 static SNAKE_CASE_RATE: LogRate = LogRate::new();
 const NO_STRING: &str = "must be a string";
+const NO_OPERATION: &str = "must be merge, replace or delete";
+const NO_VERSION: &str = "must be a whole number of 1 or more";
 
 /// The value of one field, as a transport has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Field<'a> {
     /// Not there, or null.
+    #[default]
     Absent,
     /// A string.
     Text(Cow<'a, str>),
     /// The text of a JSON number.
     Number(&'a str),
+    /// `true` or `false`.
+    Bool(bool),
     /// Another type of JSON.
     Other,
     /// There, and already reported as a violation.
@@ -72,7 +81,7 @@ impl<'a> Field<'a> {
 }
 
 /// The fields of `eventHeader`, in the order in which they are checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Header<'a> {
     /// `uuid`
     pub uuid: Field<'a>,
@@ -84,6 +93,30 @@ pub struct Header<'a> {
     pub saved_date: Field<'a>,
     /// `eventType`
     pub event_type: Field<'a>,
+    /// `source`
+    pub source: Field<'a>,
+    /// `actor`
+    pub actor: Field<'a>,
+}
+
+/// The fields of an item of `eventBody.entities`, in the order in which they are checked.
+#[derive(Debug)]
+pub struct EntityFields<'a> {
+    /// `entityType`
+    pub entity_type: Field<'a>,
+    /// `entityId`
+    pub entity_id: Field<'a>,
+    /// `operation`
+    pub operation: Field<'a>,
+    /// `expectedVersion`
+    pub expected_version: Field<'a>,
+    /// `exists`
+    pub exists: Field<'a>,
+    /// `condition`
+    pub condition: Field<'a>,
+    /// `updatedAttributes`. Violations have locations relative to them, as [`Patch::parse`] returns
+    /// them.
+    pub attributes: Result<Patch, Violations>,
 }
 
 /// A required value.
@@ -110,27 +143,28 @@ impl<T> Slot<T> {
 /// yields the event if there is none.
 ///
 /// ```
-/// # use producer_core::{Clock, Draft, Field, Header, Patch};
+/// # use producer_core::{Clock, Draft, EntityFields, Field, Header, Patch};
 /// # let clock = Clock::system();
 /// let mut draft = Draft::new();
-/// draft.header(Header {
-///     uuid: Field::Absent,
-///     event_name: Field::Text("LoanPaymentSubmitted".into()),
-///     created_date: Field::Absent,
-///     saved_date: Field::Absent,
-///     event_type: Field::Absent,
-/// });
-/// draft.body(|draft| draft.entity("Loan", "loan-12345", Patch::parse("{}")));
+/// draft.header(Header { event_name: Field::Text("LoanPaymentSubmitted".into()), ..Header::default() });
+/// draft.body(|draft| draft.entity(EntityFields {
+///     entity_type: Field::Text("Loan".into()),
+///     entity_id: Field::Text("loan-12345".into()),
+///     ..EntityFields::new(Patch::parse("{}"))
+/// }));
 /// assert_eq!(draft.finish(&clock)?.updates().len(), 1);
 /// # Ok::<(), producer_core::Problem>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Draft {
     uuid: Option<Uuid>,
+    has_uuid: bool,
     name: Slot<String>,
     event_type: Option<String>,
     created: Option<Timestamp>,
     saved: Option<Timestamp>,
+    source: Option<String>,
+    actor: Option<String>,
     updates: Vec<EntityUpdate>,
     entity: EntityDraft,
     entities_begun: usize,
@@ -146,7 +180,26 @@ pub struct Draft {
 struct EntityDraft {
     entity_type: Slot<String>,
     entity_id: Slot<String>,
+    operation: Operation,
+    /// Whether `operation` is not the one that was sent, which is reported.
+    operation_refused: bool,
+    precondition: Precondition,
     patch: Slot<Patch>,
+}
+
+impl EntityFields<'_> {
+    /// An entity with these attributes and nothing else.
+    pub fn new(attributes: Result<Patch, Violations>) -> Self {
+        Self {
+            entity_type: Field::Absent,
+            entity_id: Field::Absent,
+            operation: Field::Absent,
+            expected_version: Field::Absent,
+            exists: Field::Absent,
+            condition: Field::Absent,
+            attributes,
+        }
+    }
 }
 
 impl Draft {
@@ -163,6 +216,8 @@ impl Draft {
         self.created_date(header.created_date);
         self.saved_date(header.saved_date);
         self.event_type(header.event_type);
+        self.source(header.source);
+        self.actor(header.actor);
         self.end_header();
     }
 
@@ -175,18 +230,16 @@ impl Draft {
         self.end_body();
     }
 
-    /// Takes a whole entity of the body. Violations of the attributes have locations relative to
-    /// them, as [`Patch::parse`] returns them.
-    pub fn entity(
-        &mut self,
-        entity_type: &str,
-        entity_id: &str,
-        attributes: Result<Patch, Violations>,
-    ) {
+    /// Takes a whole entity of the body.
+    pub fn entity(&mut self, fields: EntityFields<'_>) {
         self.begin_entity();
-        self.entity_type(Field::Text(entity_type.into()));
-        self.entity_id(Field::Text(entity_id.into()));
-        match attributes {
+        self.entity_type(fields.entity_type);
+        self.entity_id(fields.entity_id);
+        self.operation(fields.operation);
+        self.expected_version(fields.expected_version);
+        self.exists(fields.exists);
+        self.condition(fields.condition);
+        match fields.attributes {
             Ok(patch) => self.patch(Some(patch)),
             Err(violations) => {
                 self.violations.append(violations.below(&self.entity_field(ATTRIBUTES)));
@@ -194,6 +247,21 @@ impl Draft {
             }
         }
         self.end_entity();
+    }
+
+    /// Takes the uuid that was given outside of the event, by an idempotency key.
+    ///
+    /// # Errors
+    /// `Malformed` where the event has a uuid too.
+    pub fn with_uuid(mut self, uuid: Option<Uuid>) -> Result<Self, Problem> {
+        if let Some(uuid) = uuid {
+            if self.has_uuid {
+                let detail = "an idempotency key and a uuid in the event must not both be given";
+                return Err(Problem::new(ProblemKind::Malformed, detail));
+            }
+            self.uuid = Some(uuid);
+        }
+        Ok(self)
     }
 
     /// Makes the event, with a new uuid where none was given.
@@ -214,6 +282,8 @@ impl Draft {
                 event_type: self.event_type,
                 created: self.created,
                 saved: self.saved,
+                source: self.source,
+                actor: self.actor,
                 updates: self.updates,
             }),
             _ => {
@@ -234,6 +304,10 @@ impl Draft {
     pub(crate) fn unknown_member(&mut self, name: &str) {
         if let Some(index) = SNAKE_CASE.iter().position(|(_, snake_case, _)| *snake_case == name) {
             self.snake_case |= 1 << index;
+        }
+        if name == SNAKE_CASE_VERSION && self.entities_begun > 0 {
+            let detail = "is not known; REST uses expectedVersion";
+            self.violations.add(|| entity_field(self.entities_begun, SNAKE_CASE_VERSION), detail);
         }
         let ignored = IGNORED_SNAKE_CASE.iter().find(|(snake_case, _)| *snake_case == name);
         if let Some((found, expected)) = ignored
@@ -261,6 +335,7 @@ impl Draft {
     }
 
     pub(crate) fn uuid(&mut self, field: Field<'_>) {
+        self.has_uuid |= field != Field::Absent;
         let given = self.optional_text(field, "uuid");
         self.uuid = given.and_then(|text| {
             let uuid = uuid(&text);
@@ -278,12 +353,24 @@ impl Draft {
     }
 
     pub(crate) fn event_type(&mut self, field: Field<'_>) {
-        let given = self.optional_text(field, "eventType").filter(|text| !text.is_empty());
-        self.event_type = given.map(Cow::into_owned);
-        let broken = self.event_type.as_deref().and_then(|text| check_name(text).err());
-        if let Some(detail) = broken {
-            self.violations.add(|| header_field("eventType"), detail);
+        self.event_type = self.optional_name(field, "eventType");
+    }
+
+    pub(crate) fn source(&mut self, field: Field<'_>) {
+        self.source = self.optional_name(field, "source");
+    }
+
+    pub(crate) fn actor(&mut self, field: Field<'_>) {
+        self.actor = self.optional_name(field, "actor");
+    }
+
+    /// An empty text counts as absent.
+    fn optional_name(&mut self, field: Field<'_>, name: &'static str) -> Option<String> {
+        let given = self.optional_text(field, name).filter(|text| !text.is_empty())?;
+        if let Err(detail) = check_name(&given) {
+            self.violations.add(|| header_field(name), detail);
         }
+        Some(given.into_owned())
     }
 
     pub(crate) fn created_date(&mut self, field: Field<'_>) {
@@ -314,7 +401,7 @@ impl Draft {
             Field::Absent | Field::Refused => return None,
             Field::Text(text) => Timestamp::from_text(text),
             Field::Number(text) => Timestamp::from_number(text),
-            Field::Other => Err("must be a string or a number"),
+            Field::Bool(_) | Field::Other => Err("must be a string or a number"),
         };
         date.map_err(|detail| self.violations.add(|| header_field(name), detail)).ok()
     }
@@ -323,7 +410,7 @@ impl Draft {
         match field {
             Field::Text(text) => return Some(text),
             Field::Absent | Field::Refused => {}
-            Field::Number(_) | Field::Other => {
+            Field::Number(_) | Field::Bool(_) | Field::Other => {
                 self.violations.add(|| header_field(name), NO_STRING);
             }
         }
@@ -367,13 +454,72 @@ impl Draft {
         required(slot, field, check_id, place, &mut self.violations);
     }
 
+    pub(crate) fn operation(&mut self, field: Field<'_>) {
+        let operation = match &field {
+            Field::Absent => return,
+            Field::Text(name) => Operation::from_name(name),
+            Field::Number(_) | Field::Bool(_) | Field::Other | Field::Refused => None,
+        };
+        match operation {
+            Some(operation) => self.entity.operation = operation,
+            None => self.entity.operation_refused = true,
+        }
+        if operation.is_none() && field != Field::Refused {
+            self.violations.add(|| entity_field(self.entities_begun, "operation"), NO_OPERATION);
+        }
+    }
+
+    pub(crate) fn expected_version(&mut self, field: Field<'_>) {
+        let version = match field {
+            Field::Absent | Field::Refused => return,
+            Field::Number(text) => version(text),
+            Field::Text(_) | Field::Bool(_) | Field::Other => None,
+        };
+        match version {
+            Some(version) => {
+                self.set_precondition(Precondition::Versions([version].into()), "expectedVersion");
+            }
+            None => self
+                .violations
+                .add(|| entity_field(self.entities_begun, "expectedVersion"), NO_VERSION),
+        }
+    }
+
+    pub(crate) fn exists(&mut self, field: Field<'_>) {
+        match field {
+            Field::Absent | Field::Refused => {}
+            Field::Bool(true) => self.set_precondition(Precondition::Exists, "exists"),
+            Field::Bool(false) => self.set_precondition(Precondition::Absent, "exists"),
+            Field::Text(_) | Field::Number(_) | Field::Other => {
+                let detail = "must be true or false";
+                self.violations.add(|| entity_field(self.entities_begun, "exists"), detail);
+            }
+        }
+    }
+
+    fn set_precondition(&mut self, precondition: Precondition, name: &'static str) {
+        if self.entity.precondition != Precondition::None {
+            let detail = "must not be given: expectedVersion and exists exclude each other";
+            self.violations.add(|| entity_field(self.entities_begun, name), detail);
+        }
+        self.entity.precondition = precondition;
+    }
+
+    pub(crate) fn condition(&mut self, field: Field<'_>) {
+        if !matches!(field, Field::Absent | Field::Refused) {
+            let detail = "is not supported by this release; use expectedVersion or exists";
+            self.violations.add(|| entity_field(self.entities_begun, "condition"), detail);
+        }
+    }
+
     /// `None`: it is there, and reported as broken.
     pub(crate) fn patch(&mut self, patch: Option<Patch>) {
         self.entity.patch.set(patch);
     }
 
     pub(crate) fn end_entity(&mut self) {
-        let entity = std::mem::take(&mut self.entity);
+        let mut entity = std::mem::take(&mut self.entity);
+        self.check_attributes(&mut entity);
         let missing = [
             (entity.entity_type.is_missing(), "entityType"),
             (entity.entity_id.is_missing(), "entityId"),
@@ -383,15 +529,32 @@ impl Draft {
             let detail = self.missing(name);
             self.violations.add(|| entity_field(self.entities_begun, name), detail);
         }
-        let EntityDraft { entity_type, entity_id, patch } = entity;
+        let EntityDraft { entity_type, entity_id, operation, precondition, patch, .. } = entity;
         if let (Slot::Is(entity_type), Slot::Is(entity_id), Slot::Is(patch)) =
             (entity_type, entity_id, patch)
             && self.violations.is_empty()
         {
             self.updates.push(EntityUpdate {
                 key: EntityKey::new_unchecked(entity_type, entity_id),
+                operation,
+                precondition,
                 patch,
             });
+        }
+    }
+
+    /// A delete has no attributes; an update whose operation is unknown may have none.
+    fn check_attributes(&mut self, entity: &mut EntityDraft) {
+        match &entity.patch {
+            Slot::Missing if entity.operation == Operation::Delete => {
+                entity.patch = Slot::Is(Patch::empty());
+            }
+            Slot::Missing if entity.operation_refused => entity.patch = Slot::Refused,
+            Slot::Is(patch) if entity.operation == Operation::Delete && !patch.is_empty() => {
+                let detail = "must be absent or {}, because operation is delete";
+                self.violations.add(|| entity_field(self.entities_begun, ATTRIBUTES), detail);
+            }
+            _ => {}
         }
     }
 
@@ -424,7 +587,7 @@ fn required(
         Field::Absent => return,
         Field::Refused => return slot.set(None),
         Field::Text(text) => check(&text).map(|()| text),
-        Field::Number(_) | Field::Other => Err(NO_STRING),
+        Field::Number(_) | Field::Bool(_) | Field::Other => Err(NO_STRING),
     };
     match verdict {
         Ok(text) => slot.set(Some(text.into_owned())),
@@ -432,6 +595,15 @@ fn required(
             violations.add(place, detail);
             slot.set(None);
         }
+    }
+}
+
+/// The value of a JSON number that is whole and 1 or more. No entity has a version beyond `i64`.
+fn version(text: &str) -> Option<u64> {
+    match whole(text) {
+        Some(version) => u64::try_from(version).ok().filter(|version| *version > 0),
+        None if is_whole(text) && !text.starts_with('-') => Some(u64::MAX),
+        None => None,
     }
 }
 

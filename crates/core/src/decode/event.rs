@@ -48,6 +48,8 @@ impl<'a> Reader<'_, 'a> {
                 "eventType" => self.field(Draft::event_type)?,
                 "createdDate" => self.field(Draft::created_date)?,
                 "savedDate" => self.field(Draft::saved_date)?,
+                "source" => self.field(Draft::source)?,
+                "actor" => self.field(Draft::actor)?,
                 _ => self.unknown_member()?,
             }
         }
@@ -98,6 +100,10 @@ impl<'a> Reader<'_, 'a> {
             match &**self.scan.current_key() {
                 "entityType" => self.field(Draft::entity_type)?,
                 "entityId" => self.field(Draft::entity_id)?,
+                "operation" => self.field(Draft::operation)?,
+                "expectedVersion" => self.field(Draft::expected_version)?,
+                "exists" => self.field(Draft::exists)?,
+                "condition" => self.field(Draft::condition)?,
                 "updatedAttributes" => self.attributes()?,
                 _ => self.unknown_member()?,
             }
@@ -136,6 +142,7 @@ impl<'a> Reader<'_, 'a> {
                 number if number.too_long => Field::Refused,
                 number => Field::Number(number.raw),
             },
+            Kind::Bool => Field::Bool(self.scan.value(sink)?.raw == "true"),
             _ => {
                 // its type is reported at its start, before violations inside it
                 take(&mut self.draft, Field::Other);

@@ -36,6 +36,8 @@ pub enum ItemStatus {
     Invalid,
     /// Its uuid is stored with other content.
     Conflict,
+    /// A condition on one of its entities does not hold.
+    PreconditionFailed,
     /// Not stored, for no reason of its own.
     Unavailable,
     /// It may or may not be stored.
@@ -55,6 +57,7 @@ impl ItemStatus {
     fn from_problem(kind: ProblemKind) -> Self {
         match kind {
             ProblemKind::Conflict => Self::Conflict,
+            ProblemKind::PreconditionFailed => Self::PreconditionFailed,
             ProblemKind::Overloaded | ProblemKind::Unavailable => Self::Unavailable,
             ProblemKind::OutcomeUnknown => Self::Unknown,
             _ => Self::Invalid,
@@ -68,6 +71,7 @@ impl ItemStatus {
             Self::Duplicate => "duplicate",
             Self::Invalid => "invalid",
             Self::Conflict => "conflict",
+            Self::PreconditionFailed => "precondition-failed",
             Self::Unavailable => "unavailable",
             Self::Unknown => "unknown",
         }

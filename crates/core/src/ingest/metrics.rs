@@ -46,6 +46,7 @@ struct OutcomeCounters {
     duplicate: IntCounter,
     invalid: IntCounter,
     conflict: IntCounter,
+    precondition_failed: IntCounter,
     refused: IntCounter,
     unknown: IntCounter,
     failed: IntCounter,
@@ -97,7 +98,7 @@ impl IngestMetrics {
     pub(super) fn record(&self, outcome: &Outcome) {
         match outcome {
             Ok(receipt) if receipt.duplicate => self.outcomes.duplicate.inc(),
-            Ok(receipt) if receipt.entities.iter().any(|entity| entity.created()) => {
+            Ok(receipt) if receipt.entities.iter().any(|entity| entity.created) => {
                 self.outcomes.created.inc();
             }
             Ok(_) => self.outcomes.updated.inc(),
@@ -109,6 +110,7 @@ impl IngestMetrics {
     pub(super) fn record_all(&self, events: usize, kind: ProblemKind) {
         let counter = match kind {
             ProblemKind::Conflict => &self.outcomes.conflict,
+            ProblemKind::PreconditionFailed => &self.outcomes.precondition_failed,
             ProblemKind::Overloaded | ProblemKind::Unavailable => &self.outcomes.refused,
             ProblemKind::OutcomeUnknown => &self.outcomes.unknown,
             ProblemKind::Internal => &self.outcomes.failed,
@@ -151,6 +153,7 @@ impl OutcomeCounters {
             duplicate: counter("duplicate"),
             invalid: counter("invalid"),
             conflict: counter("conflict"),
+            precondition_failed: counter("precondition_failed"),
             refused: counter("refused"),
             unknown: counter("unknown"),
             failed: counter("failed"),

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 
 use crate::json::Violations;
-use crate::model::{AttemptId, Event, UnavailableKind};
+use crate::model::{AttemptId, Event, FailedPrecondition, NewVersion, UnavailableKind};
 
 /// A database that events are written to.
 pub trait WriteStore: Send + Sync + 'static {
@@ -47,11 +47,11 @@ pub enum ApplyMode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Stored; the versions that its updates made, in their order.
-    Applied(Vec<u64>),
+    Applied(Vec<NewVersion>),
     /// It was stored before, with the same content.
     Duplicate {
         /// The versions that it made then.
-        versions: Vec<u64>,
+        versions: Vec<NewVersion>,
         /// The attempt that stored it.
         attempt: AttemptId,
     },
@@ -59,6 +59,8 @@ pub enum Verdict {
     Conflict,
     /// It breaks a rule that depends on the stored state: a document would grow too large.
     Invalid(Violations),
+    /// A condition of one of its updates does not hold; the violation names the update.
+    PreconditionFailed(Violations, FailedPrecondition),
     /// A other session holds one of its entities; nothing of it is stored.
     Locked,
 }

@@ -16,7 +16,8 @@ use self::fake_store::{Behavior, FakeStore};
 use super::{ApplyError, Ingest, Limits};
 use crate::json::Patch;
 use crate::model::{
-    EntityKey, EntityUpdate, Event, Outcome, Problem, ProblemKind, UnavailableKind,
+    EntityKey, EntityUpdate, Event, Operation, Outcome, Precondition, Problem, ProblemKind,
+    UnavailableKind,
 };
 
 pub(super) fn limits() -> Limits {
@@ -43,13 +44,20 @@ fn key(id: &str) -> EntityKey {
 
 pub(super) fn event_on(ids: &[&str]) -> Event {
     let patch = Patch::parse("{}").expect("a patch");
-    let update = |id: &&str| EntityUpdate { key: key(id), patch: patch.clone() };
+    let update = |id: &&str| EntityUpdate {
+        key: key(id),
+        operation: Operation::Merge,
+        precondition: Precondition::None,
+        patch: patch.clone(),
+    };
     Event {
         uuid: Uuid::new_v4(),
         name: "CarServiced".into(),
         event_type: None,
         created: None,
         saved: None,
+        source: None,
+        actor: None,
         updates: ids.iter().map(update).collect(),
     }
 }

@@ -28,6 +28,16 @@ impl Patch {
         }
     }
 
+    /// `{}`.
+    pub(crate) fn empty() -> Self {
+        Self { text: "{}".into(), size: 2, flat: true }
+    }
+
+    /// Whether it has no member.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.size == 2
+    }
+
     /// Reads the next object. The patch is valid only if no violation was added.
     pub(crate) fn read(
         scan: &mut Scanner<'_>,

@@ -120,6 +120,17 @@ impl Violations {
         self
     }
 
+    /// The same, where the value at `prefix` is the root; other locations stay.
+    #[must_use]
+    pub fn without_prefix(mut self, prefix: &[Step]) -> Self {
+        for Violation { location, .. } in &mut self.listed {
+            if location.0.starts_with(prefix) {
+                location.0.drain(..prefix.len());
+            }
+        }
+        self
+    }
+
     /// Drops what is listed beyond `limit`; the count stays.
     pub(crate) fn list_at_most(&mut self, limit: usize) {
         self.listed.truncate(limit);

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::key::EntityKey;
 use super::logged::LoggedEvent;
+use super::operation::{Operation, Precondition};
 use super::timestamp::Timestamp;
 use crate::json::{Patch, same_value};
 
@@ -16,6 +17,8 @@ pub struct Event {
     pub(crate) event_type: Option<String>,
     pub(crate) created: Option<Timestamp>,
     pub(crate) saved: Option<Timestamp>,
+    pub(crate) source: Option<String>,
+    pub(crate) actor: Option<String>,
     pub(crate) updates: Vec<EntityUpdate>,
 }
 
@@ -45,6 +48,16 @@ impl Event {
         self.saved
     }
 
+    /// `source`: the system that sent it, 1 to 255 characters where there is one.
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// `actor`: who caused it, 1 to 255 characters where there is one.
+    pub fn actor(&self) -> Option<&str> {
+        self.actor.as_deref()
+    }
+
     /// The updates in their order; one entity may occur more than once.
     pub fn updates(&self) -> &[EntityUpdate] {
         &self.updates
@@ -57,21 +70,27 @@ impl Event {
             && self.created == logged.created
             && self.updates.len() == logged.updates.len()
             && self.updates.iter().zip(&logged.updates).all(|(update, logged)| {
-                update.key == logged.key && same_value(update.patch.text(), &logged.patch)
+                update.key == logged.key
+                    && update.operation == logged.operation
+                    && same_value(update.patch.text(), &logged.patch)
             })
     }
 
     /// Bytes that the event holds in memory, roughly.
     pub fn weight(&self) -> usize {
         let updates: usize = self.updates.iter().map(EntityUpdate::weight).sum();
-        size_of::<Self>() + self.name.len() + updates
+        let texts = [&self.event_type, &self.source, &self.actor];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        size_of::<Self>() + self.name.len() + texts + updates
     }
 }
 
-/// New attributes of one entity.
+/// What an event does with one entity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EntityUpdate {
     pub(crate) key: EntityKey,
+    pub(crate) operation: Operation,
+    pub(crate) precondition: Precondition,
     pub(crate) patch: Patch,
 }
 
@@ -81,7 +100,22 @@ impl EntityUpdate {
         &self.key
     }
 
-    /// What changes.
+    /// What it does with the entity.
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// What must hold of the entity just before.
+    pub fn precondition(&self) -> &Precondition {
+        &self.precondition
+    }
+
+    /// Whether it never depends on the entity's state, apart from the size of the document.
+    pub(crate) fn is_unconditional(&self) -> bool {
+        self.precondition == Precondition::None && self.operation != Operation::Delete
+    }
+
+    /// The attributes: `{}` of a delete.
     pub fn patch(&self) -> &Patch {
         &self.patch
     }
@@ -90,6 +124,7 @@ impl EntityUpdate {
         size_of::<Self>()
             + self.key.entity_type().len()
             + self.key.entity_id().len()
+            + self.precondition.weight()
             + self.patch.text().len()
     }
 }

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::key::EntityKey;
+use super::operation::Operation;
 use super::timestamp::Timestamp;
 
 /// Identifies one attempt to apply a batch, in the log's rows that it wrote. So a sender whose attempt
@@ -32,6 +33,10 @@ pub struct LoggedEvent {
     pub created: Option<Timestamp>,
     /// `savedDate`, or the commit's time where the event brought none.
     pub saved: Timestamp,
+    /// `source`.
+    pub source: Option<String>,
+    /// `actor`.
+    pub actor: Option<String>,
     /// When it was committed.
     pub committed: Timestamp,
     /// The attempt that stored it.
@@ -49,6 +54,8 @@ pub struct LoggedUpdate {
     pub version: u64,
     /// Whether the entity did not exist just before.
     pub created: bool,
+    /// What it did with the entity.
+    pub operation: Operation,
     /// The patch as it was sent, a JSON object.
     pub patch: String,
 }

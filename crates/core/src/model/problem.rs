@@ -7,6 +7,7 @@ use std::time::Duration;
 use producer_telemetry::refusal::Refusal;
 use uuid::Uuid;
 
+use super::operation::FailedPrecondition;
 use crate::json::{Step, Violations};
 
 /// Broken rules that the answer to one call lists at most, over all its events.
@@ -17,6 +18,8 @@ pub const CALL_VIOLATIONS: usize = 1000;
 pub enum ProblemKind {
     /// Not JSON, not UTF-8, truncated, a bad query parameter or path value.
     Malformed,
+    /// The request comes from a page of another origin, which may not write entities.
+    Forbidden,
     /// No such route, entity or event.
     NotFound,
     /// The route exists, the method doesn't.
@@ -27,6 +30,8 @@ pub enum ProblemKind {
     Timeout,
     /// The uuid is already used with other content.
     Conflict,
+    /// A condition on an entity does not hold.
+    PreconditionFailed,
     /// The body is over `MAX_BODY_BYTES`.
     TooLarge,
     /// A content type or encoding that isn't taken.
@@ -45,13 +50,15 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, in the order of their HTTP status.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Malformed,
+        Self::Forbidden,
         Self::NotFound,
         Self::Method,
         Self::NotAcceptable,
         Self::Timeout,
         Self::Conflict,
+        Self::PreconditionFailed,
         Self::TooLarge,
         Self::MediaType,
         Self::Validation,
@@ -65,11 +72,13 @@ impl ProblemKind {
         // word, title, HTTP status (RFC 9110), gRPC code (google.rpc.Code)
         match self {
             Self::Malformed => ("malformed", "Malformed request", 400, 3),
+            Self::Forbidden => ("forbidden", "Forbidden", 403, 7),
             Self::NotFound => ("not-found", "Not found", 404, 5),
             Self::Method => ("method", "Method not allowed", 405, 12),
             Self::NotAcceptable => ("not-acceptable", "Not acceptable", 406, 3),
             Self::Timeout => ("timeout", "Request body too slow", 408, 14),
             Self::Conflict => ("conflict", "Event id reused with other content", 409, 6),
+            Self::PreconditionFailed => ("precondition-failed", "Precondition failed", 412, 10),
             Self::TooLarge => ("too-large", "Content too large", 413, 11),
             Self::MediaType => ("media-type", "Unsupported media type", 415, 3),
             Self::Validation => ("validation", "Event breaks the contract", 422, 3),
@@ -99,6 +108,11 @@ impl ProblemKind {
     pub const fn grpc_code(self) -> u8 {
         self.row().3
     }
+
+    /// Whether the same request may succeed when it is sent again.
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::Timeout | Self::Overloaded | Self::Unavailable | Self::OutcomeUnknown)
+    }
 }
 
 /// One answerable failure: what kind, one sentence, and where.
@@ -113,22 +127,52 @@ pub struct Problem {
     pub violations: Violations,
     /// The event's uuid, where it is known.
     pub event_id: Option<Uuid>,
+    /// The entity's state that did not fulfil a condition; of several, the first.
+    pub precondition: Option<FailedPrecondition>,
 }
 
 impl Problem {
     /// A problem without violations.
     pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), violations: Violations::default(), event_id: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            violations: Violations::default(),
+            event_id: None,
+            precondition: None,
+        }
     }
 
     /// A broken contract; the first violation makes the sentence.
     pub fn validation(violations: Violations) -> Self {
+        Self::from_violations(ProblemKind::Validation, violations)
+    }
+
+    /// Conditions that did not hold; the first makes the sentence, and is the one that failed with
+    /// `state`.
+    pub fn precondition_failed(violations: Violations, state: FailedPrecondition) -> Self {
+        let problem = Self::from_violations(ProblemKind::PreconditionFailed, violations);
+        Self { precondition: Some(state), ..problem }
+    }
+
+    fn from_violations(kind: ProblemKind, violations: Violations) -> Self {
         let detail = match (violations.first(), violations.count()) {
             (None, _) => Cow::Borrowed("the event breaks the contract"),
             (Some(only), 1) => Cow::Owned(only.to_string()),
             (Some(first), n) => Cow::Owned(format!("{first} (and {} more)", n - 1)),
         };
-        Self { kind: ProblemKind::Validation, detail, violations, event_id: None }
+        Self { violations, ..Self::new(kind, detail) }
+    }
+
+    /// The same problem with other violations, whose first makes the sentence if one did before.
+    #[must_use]
+    pub fn map_violations(self, map: impl FnOnce(Violations) -> Violations) -> Self {
+        if self.violations.is_empty() {
+            return self;
+        }
+        let Self { kind, violations, event_id, precondition, .. } = self;
+        let problem = Self::from_violations(kind, map(violations));
+        Self { event_id, precondition, ..problem }
     }
 
     /// The same problem with at most `allowance` broken rules listed, which are subtracted from it:
@@ -155,10 +199,11 @@ impl Problem {
     }
 
     /// What the log says about a request that is refused with it; `None` where the client did nothing
-    /// wrong, and for what isn't there, which is a usual answer.
+    /// wrong, and for what isn't there and conditions that don't hold, which are usual answers.
     pub fn refusal(&self) -> Option<Refusal> {
         let is_refusal = (400..500).contains(&self.kind.http_status());
-        if !is_refusal || self.kind == ProblemKind::NotFound {
+        let is_usual = matches!(self.kind, ProblemKind::NotFound | ProblemKind::PreconditionFailed);
+        if !is_refusal || is_usual {
             return None;
         }
         let name = self.kind.as_str();
@@ -185,17 +230,23 @@ impl Problem {
 /// Whether a step of a location is an index or a member that the contract names. Any other is of the
 /// payload, which the log must not show.
 fn is_of_contract(step: &Step) -> bool {
-    const MEMBERS: [&str; 13] = [
+    const MEMBERS: [&str; 19] = [
         "eventHeader",
         "uuid",
         "eventName",
         "eventType",
         "createdDate",
         "savedDate",
+        "source",
+        "actor",
         "eventBody",
         "entities",
         "entityType",
         "entityId",
+        "operation",
+        "expectedVersion",
+        "exists",
+        "condition",
         "updatedAttributes",
         "events",
         "atomic",

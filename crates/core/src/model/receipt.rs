@@ -26,11 +26,15 @@ pub struct EntityVersion {
     pub key: EntityKey,
     /// From 1.
     pub version: u64,
+    /// Whether the entity did not exist just before.
+    pub created: bool,
 }
 
-impl EntityVersion {
-    /// Whether the update made the entity.
-    pub fn created(&self) -> bool {
-        self.version == 1
-    }
+/// The version that an update made, without its entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewVersion {
+    /// From 1; it goes on where the entity was deleted before.
+    pub version: u64,
+    /// Whether the entity did not exist just before.
+    pub created: bool,
 }

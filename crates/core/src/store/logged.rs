@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::model::{AttemptId, EntityKey, LoggedEvent, LoggedUpdate, Timestamp};
+use crate::model::{AttemptId, EntityKey, LoggedEvent, LoggedUpdate, Operation, Timestamp};
 
 /// One row of the log.
 pub(crate) struct LogRecord {
@@ -11,11 +11,14 @@ pub(crate) struct LogRecord {
     pub(crate) event_type: Option<String>,
     pub(crate) created_date: Option<Timestamp>,
     pub(crate) saved_date: Option<Timestamp>,
+    pub(crate) source: Option<String>,
+    pub(crate) actor: Option<String>,
     pub(crate) committed: Timestamp,
     pub(crate) attempt: AttemptId,
     pub(crate) key: EntityKey,
     pub(crate) version: u64,
     pub(crate) created: bool,
+    pub(crate) operation: Operation,
     pub(crate) patch: String,
 }
 
@@ -31,6 +34,7 @@ impl EventAssembler {
             key: row.key,
             version: row.version,
             created: row.created,
+            operation: row.operation,
             patch: row.patch,
         };
         if let Some(event) = self.0.as_mut().filter(|event| event.uuid == row.uuid) {
@@ -46,6 +50,8 @@ impl EventAssembler {
             event_type: row.event_type,
             created: row.created_date,
             saved: row.saved_date.unwrap_or(row.committed),
+            source: row.source,
+            actor: row.actor,
             committed: row.committed,
             attempt: row.attempt,
             updates: vec![update],

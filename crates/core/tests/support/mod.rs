@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use producer_core::ingest::{ApplyError, ApplyMode, Limits, Verdict, Writer};
-use producer_core::model::Entity;
+use producer_core::model::{Entity, NewVersion};
 use producer_core::store::postgres::PostgresStore;
 use producer_core::store::sqlite::SqliteStore;
 use producer_core::store::{DatabaseSettings, DatabaseUrl, Pooler, Store};
@@ -149,10 +149,26 @@ pub(crate) async fn apply_through(writer: &mut dyn Writer, batch: &[Event]) -> V
     }
 }
 
+/// The verdict on an event that made these versions of entities that were never deleted.
+pub(crate) fn applied(versions: impl AsRef<[u64]>) -> Verdict {
+    Verdict::Applied(versions.as_ref().iter().copied().map(new_version).collect())
+}
+
+/// A version of an entity that was never deleted.
+pub(crate) fn new_version(version: u64) -> NewVersion {
+    NewVersion { version, created: version == 1 }
+}
+
+/// The versions that an event made.
+pub(crate) fn made(verdict: &Verdict) -> Vec<u64> {
+    let Verdict::Applied(versions) = verdict else { panic!("{verdict:?}") };
+    versions.iter().map(|new| new.version).collect()
+}
+
 /// The versions that a duplicate was answered.
-pub(crate) fn duplicate(verdict: &Verdict) -> &[u64] {
+pub(crate) fn duplicate(verdict: &Verdict) -> Vec<u64> {
     let Verdict::Duplicate { versions, .. } = verdict else { panic!("{verdict:?}") };
-    versions
+    versions.iter().map(|new| new.version).collect()
 }
 
 pub(crate) fn key(entity_type: &str, id: &str) -> EntityKey {

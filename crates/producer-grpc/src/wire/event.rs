@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use bytes::Bytes;
-use producer_core::{Draft, Field, Header, Location, Patch, Violations, json};
+use producer_core::{Draft, EntityFields, Field, Header, Location, Patch, Violations, json};
 
 use super::fields::{DecodeError, fields, messages};
 use super::structs;
+use crate::proto::v1::Operation;
 
 /// An `EventRequest`.
 #[derive(Debug, Clone)]
@@ -39,6 +40,10 @@ const ENTITY_ID: u32 = 2;
 const UPDATED_ATTRIBUTES: u32 = 3;
 const ATTRIBUTES: u32 = 4;
 const ATTRIBUTES_JSON: u32 = 5;
+const OPERATION: u32 = 6;
+const EXPECTED_VERSION: u32 = 7;
+const EXISTS: u32 = 8;
+const CONDITION: u32 = 9;
 const EVENTS: u32 = 1;
 const ATOMIC: u32 = 2;
 
@@ -104,13 +109,7 @@ fn draft(event: &[u8], mut on_entity: impl FnMut(AttributesField)) -> Result<Dra
 fn header(event: &[u8]) -> Result<Option<Header<'_>>, DecodeError> {
     let mut header = None;
     for message in messages(event, EVENT_HEADER) {
-        let header = header.get_or_insert(Header {
-            uuid: Field::Absent,
-            event_name: Field::Absent,
-            created_date: Field::Absent,
-            saved_date: Field::Absent,
-            event_type: Field::Absent,
-        });
+        let header = header.get_or_insert_with(Header::default);
         for field in fields(message?) {
             let field = field?;
             let target = match field.number {
@@ -119,6 +118,8 @@ fn header(event: &[u8]) -> Result<Option<Header<'_>>, DecodeError> {
                 3 => &mut header.created_date,
                 4 => &mut header.saved_date,
                 5 => &mut header.event_type,
+                6 => &mut header.source,
+                7 => &mut header.actor,
                 _ => continue,
             };
             *target = Field::non_empty(field.text()?);
@@ -137,10 +138,31 @@ fn entities<'a>(
             let bytes = bytes?;
             let entity = Entity::decode(bytes)?;
             on_entity(entity.field());
-            draft.entity(entity.entity_type, entity.entity_id, entity.attributes(bytes)?);
+            let version = entity.expected_version.map(|version| version.to_string());
+            draft.entity(EntityFields {
+                entity_type: Field::Text(entity.entity_type.into()),
+                entity_id: Field::Text(entity.entity_id.into()),
+                operation: operation(entity.operation),
+                expected_version: version.as_deref().map_or(Field::Absent, Field::Number),
+                exists: entity.exists.map_or(Field::Absent, Field::Bool),
+                condition: Field::non_empty(entity.condition),
+                attributes: entity.attributes(bytes)?,
+            });
         }
     }
     Ok(())
+}
+
+/// The enum `Operation`, of which an unknown number is an error.
+fn operation(number: u64) -> Field<'static> {
+    let known = i32::try_from(number).ok().and_then(|number| Operation::try_from(number).ok());
+    match known {
+        Some(Operation::Unspecified) => Field::Absent,
+        Some(Operation::Merge) => Field::Text("merge".into()),
+        Some(Operation::Replace) => Field::Text("replace".into()),
+        Some(Operation::Delete) => Field::Text("delete".into()),
+        None => Field::Other,
+    }
 }
 
 /// An `EntityUpdate`. The map and the Struct stay unread until they are converted to JSON.
@@ -151,6 +173,10 @@ struct Entity<'a> {
     has_map: bool,
     has_struct: bool,
     json: &'a str,
+    operation: u64,
+    expected_version: Option<u64>,
+    exists: Option<bool>,
+    condition: &'a str,
 }
 
 impl<'a> Entity<'a> {
@@ -167,6 +193,10 @@ impl<'a> Entity<'a> {
                 }
                 ATTRIBUTES => entity.has_struct |= structs::has_fields(field.message()?),
                 ATTRIBUTES_JSON => entity.json = field.text()?,
+                OPERATION => entity.operation = field.varint()?,
+                EXPECTED_VERSION => entity.expected_version = Some(field.varint()?),
+                EXISTS => entity.exists = Some(field.varint()? != 0),
+                CONDITION => entity.condition = field.text()?,
                 _ => {}
             }
         }

@@ -25,6 +25,8 @@ struct Header {
     event_type: String,
     created_date: String,
     saved_date: String,
+    source: String,
+    actor: String,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +59,8 @@ fn message(case: &Case) -> EventRequest {
             event_type: header.event_type,
             created_date: header.created_date,
             saved_date: header.saved_date,
+            source: header.source,
+            actor: header.actor,
         }),
         event_body: Some(EventBody {
             entities: event.event_body.entities.into_iter().map(entity).collect(),

@@ -243,6 +243,10 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
             "not JSON (with line and column), not UTF-8, truncated, a bad query parameter or path value",
             "fix the request",
         ),
+        ProblemKind::Forbidden => (
+            "a script of another origin may not write entities",
+            "name its origin in `CORS_ALLOWED_ORIGINS`",
+        ),
         ProblemKind::NotFound => ("no such route, entity or event", "check the path"),
         ProblemKind::Method => {
             ("the route doesn't support this method", "use one that `Allow` lists")
@@ -257,6 +261,10 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
         ProblemKind::Conflict => (
             "the uuid is used with other content; the first one stays",
             "send other content with another uuid",
+        ),
+        ProblemKind::PreconditionFailed => (
+            "a condition on an entity does not hold; nothing was applied",
+            "read the entity again, and decide anew with its version",
         ),
         ProblemKind::TooLarge => ("the body is over `MAX_BODY_BYTES`", "split it, or use NDJSON"),
         ProblemKind::MediaType => {

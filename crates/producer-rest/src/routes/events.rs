@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use producer_core::model::{LoggedEvent, LoggedUpdate};
-use producer_core::{ProblemKind, Receipt, decode};
+use producer_core::{Operation, ProblemKind, Receipt, decode};
 use producer_telemetry::request as telemetry;
 use producer_telemetry::stopwatch::Part;
 use serde::Serialize;
@@ -119,6 +119,12 @@ struct HeaderBody {
     created_date: Option<String>,
     #[schema(format = DateTime)]
     saved_date: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    actor: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -133,6 +139,10 @@ struct UpdatesBody {
 struct UpdateBody {
     entity_type: String,
     entity_id: String,
+    /// `replace` or `delete`; absent of a merge
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, pattern = "^(replace|delete)$")]
+    operation: Option<&'static str>,
     /// As they were sent
     #[schema(value_type = Object)]
     updated_attributes: Box<RawValue>,
@@ -149,6 +159,7 @@ impl TryFrom<LoggedUpdate> for UpdateBody {
         Ok(Self {
             entity_type: update.key.entity_type().into(),
             entity_id: update.key.entity_id().into(),
+            operation: (update.operation != Operation::Merge).then(|| update.operation.as_str()),
             updated_attributes: json_text(update.patch)?,
             version: update.version,
             created: update.created,
@@ -168,6 +179,8 @@ impl TryFrom<LoggedEvent> for LoggedBody {
                 event_type: event.event_type,
                 created_date: event.created.map(|time| time.to_string()),
                 saved_date: event.saved.to_string(),
+                source: event.source,
+                actor: event.actor,
             },
             event_body: UpdatesBody { entities: updates.collect::<Result<_, _>>()? },
             committed_at: event.committed.to_string(),

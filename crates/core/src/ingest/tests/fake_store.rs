@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::ingest::{ApplyError, ApplyMode, Ingest, Limits, Verdict, WriteStore, Writer};
-use crate::model::{AttemptId, EntityKey, Event};
+use crate::model::{AttemptId, EntityKey, Event, NewVersion};
 
 /// What the store does with the next batch.
 pub(super) enum Behavior {
@@ -27,7 +27,7 @@ pub(super) enum Behavior {
 
 #[derive(Default)]
 pub(super) struct Memory {
-    pub(super) log: HashMap<Uuid, (Vec<u64>, AttemptId)>,
+    pub(super) log: HashMap<Uuid, (Vec<NewVersion>, AttemptId)>,
     /// The last attempt.
     pub(super) attempt: i32,
     pub(super) versions: HashMap<EntityKey, u64>,
@@ -104,13 +104,13 @@ impl Memory {
         if let Some((versions, attempt)) = self.log.get(&event.uuid) {
             return Verdict::Duplicate { versions: versions.clone(), attempt: *attempt };
         }
-        let versions: Vec<u64> = event
+        let versions: Vec<NewVersion> = event
             .updates
             .iter()
             .map(|update| {
                 let version = self.versions.entry(update.key.clone()).or_default();
                 *version += 1;
-                *version
+                NewVersion { version: *version, created: *version == 1 }
             })
             .collect();
         self.log.insert(event.uuid, (versions.clone(), AttemptId(self.attempt)));

@@ -13,7 +13,8 @@ use crate::ingest::problems::{
 };
 use crate::json::{Location, Step, Violations};
 use crate::model::{
-    AttemptId, CALL_VIOLATIONS, EntityVersion, Event, Outcome, Problem, ProblemKind, Receipt,
+    AttemptId, CALL_VIOLATIONS, EntityVersion, Event, NewVersion, Operation, Outcome, Problem,
+    ProblemKind, Receipt,
 };
 
 /// Events that attempts of this very batch stored, though their answers were lost. Each uuid counts
@@ -54,6 +55,9 @@ pub(super) fn outcome(
         }
         EventResult::Verdict(Verdict::Conflict) => conflict(),
         EventResult::Verdict(Verdict::Invalid(violations)) => Problem::validation(violations),
+        EventResult::Verdict(Verdict::PreconditionFailed(violations, state)) => {
+            Problem::precondition_failed(violations, state)
+        }
         EventResult::Verdict(Verdict::Locked) => job.refusal(too_old()),
         EventResult::Refused => job.refusal(internal()),
         EventResult::Panicked => panic_problem(job),
@@ -79,7 +83,8 @@ fn blocks_later_events(kind: ProblemKind) -> bool {
     matches!(kind, ProblemKind::Overloaded | ProblemKind::Unavailable | ProblemKind::OutcomeUnknown)
 }
 
-/// One outcome for all: what is invalid comes before what conflicts, as the contract says.
+/// One outcome for all: what is invalid comes before what conflicts, and that before what does not
+/// meet its conditions, as the contract says.
 pub(super) fn all_or_none(
     events: Vec<Event>,
     verdicts: Vec<Verdict>,
@@ -88,6 +93,8 @@ pub(super) fn all_or_none(
     let mut receipts = Vec::with_capacity(events.len());
     let mut invalid = Violations::default();
     let mut conflicts = Violations::default();
+    let mut unmet = Violations::default();
+    let mut first_unmet = None;
     let mut own = OwnCommits::default();
     for (index, (event, verdict)) in events.into_iter().zip(verdicts).enumerate() {
         match verdict {
@@ -103,6 +110,10 @@ pub(super) fn all_or_none(
                 let one = Violations::one(uuid_of_item(index), conflict().detail);
                 conflicts.append_up_to(one, CALL_VIOLATIONS);
             }
+            Verdict::PreconditionFailed(violations, state) => {
+                first_unmet.get_or_insert(state);
+                unmet.append_up_to(violations.below_index(index), CALL_VIOLATIONS);
+            }
             Verdict::Locked => {}
         }
     }
@@ -112,6 +123,9 @@ pub(super) fn all_or_none(
     if !conflicts.is_empty() {
         return Err(Problem { violations: conflicts, ..conflict() });
     }
+    if let Some(state) = first_unmet {
+        return Err(Problem::precondition_failed(unmet, state));
+    }
     Ok(receipts)
 }
 
@@ -120,20 +134,25 @@ pub(super) fn new_updates(receipt: &Receipt) -> u64 {
     if receipt.duplicate { 0 } else { receipt.entities.len() as u64 }
 }
 
-fn receipt(event: Event, versions: Vec<u64>, duplicate: bool) -> Receipt {
+fn receipt(event: Event, versions: Vec<NewVersion>, duplicate: bool) -> Receipt {
     let uuid = event.uuid();
     if enabled!(Level::DEBUG) {
         let event_type = event.event_type();
-        for (update, version) in event.updates.iter().zip(&versions).filter(|_| !duplicate) {
-            let milestone = if *version == 1 { "entity created" } else { "entity updated" };
+        for (update, new) in event.updates.iter().zip(&versions).filter(|_| !duplicate) {
+            let milestone = match update.operation {
+                Operation::Delete => "entity deleted",
+                _ if new.created => "entity created",
+                Operation::Replace => "entity replaced",
+                Operation::Merge => "entity updated",
+            };
             let (entity_type, entity_id) = (update.key.entity_type(), update.key.entity_id());
-            debug!(%uuid, event_type, entity_type, entity_id, version, "{milestone}");
+            debug!(%uuid, event_type, entity_type, entity_id, new.version, "{milestone}");
         }
         debug!(%uuid, event_type, duplicate, "event committed");
     }
     let keys = event.updates.into_iter().map(|update| update.key);
-    let entities =
-        keys.zip(versions).map(|(key, version)| EntityVersion { key, version }).collect();
+    let version = |(key, NewVersion { version, created })| EntityVersion { key, version, created };
+    let entities = keys.zip(versions).map(version).collect();
     Receipt { event_id: uuid, duplicate, entities }
 }
 

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use crate::ingest::Verdict;
 use crate::json::{Document, Location, Step, Violations};
 use crate::model::{
-    AttemptId, EntityKey, EntityUpdate, Event, LoggedEvent, LoggedUpdate, Timestamp,
+    AttemptId, EntityKey, EntityUpdate, Event, FailedPrecondition, LoggedEvent, LoggedUpdate,
+    NewVersion, Operation, Timestamp,
 };
 
 /// What the database holds of a batch's uuids and entities.
@@ -17,7 +18,7 @@ use crate::model::{
 pub(crate) struct Known {
     /// The verdicts on those events of the batch, by their places, whose uuid is taken.
     pub(crate) seen: HashMap<usize, Verdict>,
-    /// The entities that exist and may be written.
+    /// The entities that have a row and may be written.
     pub(crate) entities: HashMap<EntityKey, Stored>,
 }
 
@@ -25,8 +26,11 @@ pub(crate) struct Known {
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) version: u64,
+    /// Whether it was deleted: then only its version and its times mean something.
+    pub(crate) deleted: bool,
     /// Upper bound of the document's size.
     pub(crate) size: usize,
+    pub(crate) created: Timestamp,
     pub(crate) updated: Timestamp,
     pub(crate) data: String,
 }
@@ -54,11 +58,14 @@ pub(crate) struct Writes<'a> {
 #[derive(Debug)]
 pub(crate) struct Change<'a> {
     pub(crate) key: &'a EntityKey,
-    /// The stored version that it replaces; 0 where the entity is new.
+    /// The stored version that it replaces; 0 where the entity has no row.
     pub(crate) replaces: u64,
     pub(crate) version: u64,
+    /// Whether the entity is deleted; its document is `{}` then.
+    pub(crate) deleted: bool,
     pub(crate) size: usize,
     pub(crate) data: String,
+    pub(crate) created: Timestamp,
     pub(crate) updated: Timestamp,
 }
 
@@ -109,9 +116,7 @@ pub(crate) fn plan_part<'a>(
     planner.load(&event.updates()[part.clone()], known)?;
     Ok(match planner.update_all(event, part) {
         Ok(()) => (Verdict::Applied(planner.versions_of(event, 0)), planner.finish()),
-        Err(ordinal) => {
-            (Verdict::Invalid(too_large(ordinal, rules.max_entity_bytes)), Writes::default())
-        }
+        Err(refusal) => (refusal.into_verdict(event, rules), Writes::default()),
     })
 }
 
@@ -126,24 +131,50 @@ struct Planner<'a> {
 #[derive(Clone)]
 struct State<'a> {
     document: Document<'a>,
+    exists: bool,
     replaces: u64,
     version: u64,
     /// At least the document's size.
     bound: usize,
+    created: Timestamp,
     updated: Timestamp,
 }
 
-/// The verdict on an event whose update at `ordinal` makes its entity's document larger than
-/// `limit` bytes.
-fn too_large(ordinal: usize, limit: usize) -> Violations {
-    let steps = vec![
-        Step::Key("eventBody".into()),
-        Step::Key("entities".into()),
-        Step::Index(ordinal),
-        Step::Key("updatedAttributes".into()),
-    ];
-    let detail = format!("would make the entity's document larger than {limit} bytes");
-    Violations::one(Location(steps), detail)
+/// Why an event is refused.
+struct Refusal {
+    /// The update that decided.
+    ordinal: usize,
+    reason: RefusalReason,
+}
+
+enum RefusalReason {
+    /// The document would exceed `MAX_ENTITY_BYTES`.
+    TooLarge,
+    /// The entity does not fulfil the update's condition.
+    Precondition(FailedPrecondition),
+}
+
+impl Refusal {
+    fn into_verdict(self, event: &Event, rules: Rules) -> Verdict {
+        let mut steps = vec![
+            Step::Key("eventBody".into()),
+            Step::Key("entities".into()),
+            Step::Index(self.ordinal),
+        ];
+        match self.reason {
+            RefusalReason::TooLarge => {
+                steps.push(Step::Key("updatedAttributes".into()));
+                let limit = rules.max_entity_bytes;
+                let detail = format!("would make the entity's document larger than {limit} bytes");
+                Verdict::Invalid(Violations::one(Location(steps), detail))
+            }
+            RefusalReason::Precondition(failed) => {
+                let expected = event.updates()[self.ordinal].precondition();
+                let violations = Violations::one(Location(steps), failed.detail(expected));
+                Verdict::PreconditionFailed(violations, failed)
+            }
+        }
+    }
 }
 
 impl<'a> Planner<'a> {
@@ -179,7 +210,7 @@ impl<'a> Planner<'a> {
                 self.applied.insert(event.uuid(), (event, first_row));
                 Verdict::Applied(self.versions_of(event, first_row))
             }
-            Err(ordinal) => Verdict::Invalid(too_large(ordinal, self.rules.max_entity_bytes)),
+            Err(refusal) => refusal.into_verdict(event, self.rules),
         })
     }
 
@@ -189,9 +220,9 @@ impl<'a> Planner<'a> {
         Some(compare(event, &as_logged(first, &versions, self.rules)))
     }
 
-    fn versions_of(&self, event: &Event, first_row: usize) -> Vec<u64> {
+    fn versions_of(&self, event: &Event, first_row: usize) -> Vec<NewVersion> {
         let rows = self.log.iter().skip(first_row).take(event.updates().len());
-        rows.map(|row| row.version).collect()
+        rows.map(|row| NewVersion { version: row.version, created: row.created }).collect()
     }
 
     fn load(&mut self, updates: &'a [EntityUpdate], known: &'a Known) -> Result<(), String> {
@@ -209,9 +240,9 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// All updates of `event` or none; an error names the update that is refused.
-    fn apply(&mut self, event: &'a Event) -> Result<(), usize> {
-        let before = (!self.surely_fits(event)).then(|| self.copies(event));
+    /// All updates of `event` or none.
+    fn apply(&mut self, event: &'a Event) -> Result<(), Refusal> {
+        let before = (!self.surely_passes(event)).then(|| self.copies(event));
         let first_row = self.log.len();
         let applied = self.update_all(event, 0..event.updates().len());
         if applied.is_err() {
@@ -221,12 +252,20 @@ impl<'a> Planner<'a> {
         applied
     }
 
-    fn update_all(&mut self, event: &'a Event, part: Range<usize>) -> Result<(), usize> {
+    fn update_all(&mut self, event: &'a Event, part: Range<usize>) -> Result<(), Refusal> {
         for ordinal in part {
             let updated = self.update(event, ordinal, &event.updates()[ordinal]);
-            updated.map_err(|TooLarge| ordinal)?;
+            updated.map_err(|reason| Refusal { ordinal, reason })?;
         }
         Ok(())
+    }
+
+    /// Whether no update can be refused after another one changed a state: then no copy of the states
+    /// is needed.
+    fn surely_passes(&self, event: &Event) -> bool {
+        let is_first_only = event.updates().len() == 1;
+        (is_first_only || event.updates().iter().all(EntityUpdate::is_unconditional))
+            && self.surely_fits(event)
     }
 
     /// Whether even the sum of all sizes is within the limit, so that no document need be measured.
@@ -247,25 +286,39 @@ impl<'a> Planner<'a> {
         event: &'a Event,
         ordinal: usize,
         update: &'a EntityUpdate,
-    ) -> Result<(), TooLarge> {
-        // before parsing it, which takes long where it is far too large
-        if update.patch().makes_more_than(self.rules.max_entity_bytes) {
-            return Err(TooLarge);
+    ) -> Result<(), RefusalReason> {
+        let Rules { max_entity_bytes, now, .. } = self.rules;
+        let state = self.states.entry(update.key()).or_insert_with(|| State::new(now));
+        let current_version = state.exists.then_some(state.version);
+        let is_delete = update.operation() == Operation::Delete;
+        if !update.precondition().holds(current_version) || (is_delete && !state.exists) {
+            let failed = FailedPrecondition { current_version };
+            return Err(RefusalReason::Precondition(failed));
         }
-        let fresh = || State::new(self.rules.now);
-        let state = self.states.entry(update.key()).or_insert_with(fresh);
+        // before parsing it, which takes long where it is far too large
+        if update.patch().makes_more_than(max_entity_bytes) {
+            return Err(RefusalReason::TooLarge);
+        }
+        if update.operation() != Operation::Merge {
+            state.document = Document::empty();
+            state.bound = state.document.size();
+        }
         state.document.apply(update.patch());
         state.bound = state.bound.saturating_add(update.patch().size());
-        if state.bound > self.rules.max_entity_bytes {
+        if state.bound > max_entity_bytes {
             state.bound = state.document.size();
-            if state.bound > self.rules.max_entity_bytes {
-                return Err(TooLarge);
+            if state.bound > max_entity_bytes {
+                return Err(RefusalReason::TooLarge);
             }
         }
         state.version += 1;
-        state.updated = state.updated.max(self.rules.now);
+        state.updated = state.updated.max(now);
+        let created = !state.exists;
+        if created {
+            state.created = state.updated;
+        }
+        state.exists = !is_delete;
         let (version, committed) = (state.version, state.updated);
-        let created = version == 1;
         self.log.push(LogRow { event, ordinal, update, version, created, committed });
         Ok(())
     }
@@ -277,23 +330,25 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The document would exceed `MAX_ENTITY_BYTES`.
-struct TooLarge;
-
 impl<'a> State<'a> {
     fn new(now: Timestamp) -> Self {
         let document = Document::empty();
         let bound = document.size();
-        Self { document, replaces: 0, version: 0, bound, updated: now }
+        Self { document, exists: false, replaces: 0, version: 0, bound, created: now, updated: now }
     }
 
     fn from_stored(key: &EntityKey, stored: &'a Stored) -> Result<Self, String> {
+        let (replaces, version) = (stored.version, stored.version);
+        let (created, updated) = (stored.created, stored.updated);
+        if stored.deleted {
+            return Ok(Self { replaces, version, created, ..Self::new(updated) });
+        }
         let document = Document::parse(&stored.data).map_err(|error| {
             let (entity_type, id) = (key.entity_type(), key.entity_id());
             format!("the stored document of {entity_type} {id} is no JSON object: {error}")
         })?;
-        let (replaces, version) = (stored.version, stored.version);
-        Ok(Self { document, replaces, version, bound: stored.size, updated: stored.updated })
+        let bound = stored.size;
+        Ok(Self { document, exists: true, replaces, version, bound, created, updated })
     }
 
     fn into_change<'k>(self, key: &'k EntityKey) -> Change<'k> {
@@ -301,8 +356,10 @@ impl<'a> State<'a> {
             key,
             replaces: self.replaces,
             version: self.version,
+            deleted: !self.exists,
             size: self.document.size(),
             data: self.document.to_json(),
+            created: self.created,
             updated: self.updated,
         }
     }
@@ -319,7 +376,9 @@ pub(crate) fn seen<'a>(
 
 fn compare(event: &Event, logged: &LoggedEvent) -> Verdict {
     if event.same_content(logged) {
-        let versions = logged.updates.iter().map(|update| update.version).collect();
+        let version =
+            |made: &LoggedUpdate| NewVersion { version: made.version, created: made.created };
+        let versions = logged.updates.iter().map(version).collect();
         Verdict::Duplicate { versions, attempt: logged.attempt }
     } else {
         Verdict::Conflict
@@ -327,11 +386,16 @@ fn compare(event: &Event, logged: &LoggedEvent) -> Verdict {
 }
 
 /// What the log will have of an event of this batch.
-fn as_logged(event: &Event, versions: &[u64], Rules { now, attempt, .. }: Rules) -> LoggedEvent {
-    let updates = event.updates().iter().zip(versions).map(|(update, &version)| LoggedUpdate {
+fn as_logged(
+    event: &Event,
+    versions: &[NewVersion],
+    Rules { now, attempt, .. }: Rules,
+) -> LoggedEvent {
+    let updates = event.updates().iter().zip(versions).map(|(update, new)| LoggedUpdate {
         key: update.key().clone(),
-        version,
-        created: version == 1,
+        version: new.version,
+        created: new.created,
+        operation: update.operation(),
         patch: update.patch().text().to_owned(),
     });
     LoggedEvent {
@@ -340,6 +404,8 @@ fn as_logged(event: &Event, versions: &[u64], Rules { now, attempt, .. }: Rules)
         event_type: event.event_type().map(str::to_owned),
         created: event.created(),
         saved: event.saved().unwrap_or(now),
+        source: event.source().map(str::to_owned),
+        actor: event.actor().map(str::to_owned),
         committed: now,
         attempt,
         updates: updates.collect(),

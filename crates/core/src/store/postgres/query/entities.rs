@@ -9,7 +9,7 @@ use crate::store::postgres::time::from_pg;
 
 const ENTITY: &str = r"
 SELECT version, created_at, updated_at, data::text FROM entities
-WHERE entity_type = $1 AND entity_id = $2";
+WHERE entity_type = $1 AND entity_id = $2 AND NOT deleted";
 
 /// The current state of one entity.
 pub(in crate::store::postgres) async fn entity(

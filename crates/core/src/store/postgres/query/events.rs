@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{AttemptId, EntityKey, LoggedEvent};
+use crate::model::{AttemptId, EntityKey, LoggedEvent, Operation};
 use crate::store::logged::{EventAssembler, LogRecord};
 use crate::store::numbers::from_bigint;
 use crate::store::postgres::read_pool::ReadPool;
@@ -13,8 +13,8 @@ use crate::store::postgres::time::from_pg;
 
 // Ordinals below 0 are checkpoints and detached updates, which belong to no event.
 const LOGGED: &str = r"
-SELECT event_uuid, version, created_at, saved_at, committed_at, attempt_id, created, entity_type,
-       entity_id, event_name, event_type, patch::text
+SELECT event_uuid, version, created_at, saved_at, committed_at, attempt_id, created, operation,
+       entity_type, entity_id, event_name, event_type, event_source, event_actor, patch::text
 FROM event_log WHERE event_uuid = ANY($1) AND ordinal >= 0 ORDER BY event_uuid, ordinal";
 
 /// One event of the log.
@@ -41,7 +41,7 @@ pub(in crate::store::postgres) async fn logged(
     let mut rows = query.fetch(connection);
     let mut assembler = EventAssembler::default();
     while let Some(row) = rows.try_next().await? {
-        assembler.add(LogRecord::from(row)).into_iter().for_each(&mut found);
+        assembler.add(LogRecord::try_from(row)?).into_iter().for_each(&mut found);
     }
     assembler.finish().into_iter().for_each(found);
     Ok(())
@@ -56,27 +56,36 @@ struct LogRow {
     committed_at: DateTime<Utc>,
     attempt_id: i32,
     created: bool,
+    operation: i16,
     entity_type: String,
     entity_id: String,
     event_name: String,
     event_type: Option<String>,
+    event_source: Option<String>,
+    event_actor: Option<String>,
     patch: String,
 }
 
-impl From<LogRow> for LogRecord {
-    fn from(row: LogRow) -> Self {
-        Self {
+impl TryFrom<LogRow> for LogRecord {
+    type Error = sqlx::Error;
+
+    fn try_from(row: LogRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
             uuid: row.event_uuid,
             name: row.event_name,
             event_type: row.event_type,
             created_date: row.created_at.map(from_pg),
             saved_date: row.saved_at.map(from_pg),
+            source: row.event_source,
+            actor: row.event_actor,
             committed: from_pg(row.committed_at),
             attempt: AttemptId(row.attempt_id),
             key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
             version: from_bigint(row.version),
             created: row.created,
+            operation: Operation::from_code(row.operation)
+                .map_err(|error| sqlx::Error::Decode(error.into()))?,
             patch: row.patch,
-        }
+        })
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct LogColumns<'a> {
     pub(super) saved: Vec<Option<DateTime<Utc>>>,
     pub(super) names: Vec<&'a str>,
     pub(super) event_types: Vec<Option<&'a str>>,
+    pub(super) sources: Vec<Option<&'a str>>,
+    pub(super) actors: Vec<Option<&'a str>>,
     pub(super) patches: Vec<&'a str>,
 }
 
@@ -32,6 +34,8 @@ impl<'a> LogColumns<'a> {
         self.saved.push(event.saved().map(to_pg));
         self.names.push(event.name());
         self.event_types.push(event.event_type());
+        self.sources.push(event.source());
+        self.actors.push(event.actor());
         self.patches.push(update.patch().text());
     }
 }
@@ -50,6 +54,9 @@ impl<'a> FromIterator<&'a EntityKey> for KeyColumns<'a> {
     }
 }
 
+/// The `size` of a deleted entity: no patch is small enough for the fast path's condition.
+const SIZE_OF_DELETED: usize = i32::MAX as usize;
+
 /// Planned states.
 #[derive(Default)]
 pub(super) struct ChangeColumns<'a> {
@@ -57,8 +64,10 @@ pub(super) struct ChangeColumns<'a> {
     pub(super) ids: Vec<&'a str>,
     pub(super) replaces: Vec<i64>,
     pub(super) versions: Vec<i64>,
+    pub(super) deleted: Vec<bool>,
     pub(super) sizes: Vec<i32>,
     pub(super) data: Vec<String>,
+    pub(super) created: Vec<DateTime<Utc>>,
     pub(super) updated: Vec<DateTime<Utc>>,
 }
 
@@ -70,8 +79,11 @@ impl<'a> FromIterator<Change<'a>> for ChangeColumns<'a> {
             columns.ids.push(change.key.entity_id());
             columns.replaces.push(to_bigint(change.replaces));
             columns.versions.push(to_bigint(change.version));
-            columns.sizes.push(i32::try_from(change.size).unwrap_or(i32::MAX));
+            columns.deleted.push(change.deleted);
+            let size = if change.deleted { SIZE_OF_DELETED } else { change.size };
+            columns.sizes.push(i32::try_from(size).unwrap_or(i32::MAX));
             columns.data.push(change.data);
+            columns.created.push(to_pg(change.created));
             columns.updated.push(to_pg(change.updated));
         }
         columns

@@ -8,7 +8,7 @@ use super::columns::LogColumns;
 use super::session::Session;
 use crate::ingest::Verdict;
 use crate::json::{Patch, fold_flat};
-use crate::model::{EntityKey, EntityUpdate, Event};
+use crate::model::{EntityKey, EntityUpdate, Event, NewVersion, Operation};
 use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::postgres::error::StatementError;
 use crate::store::postgres::time::to_pg;
@@ -45,16 +45,18 @@ WITH changed AS (
 ), logged AS (
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
                            created, entity_type, entity_id, event_name, event_type, patch,
-                           attempt_id)
+                           attempt_id, event_source, event_actor)
     SELECT event_uuid, ordinal, ((SELECT versions FROM made))[place] - behind, created_at, saved_at,
            ((SELECT times FROM made))[place], ((SELECT versions FROM made))[place] - behind = 1,
-           entity_type, entity_id, event_name, event_type, patch::json, $19::int4
+           entity_type, entity_id, event_name, event_type, patch::json, $19::int4, event_source,
+           event_actor
     FROM (SELECT unnest($8::text[]) AS entity_type, unnest($9::text[]) AS entity_id,
                  unnest($10::uuid[]) AS event_uuid, unnest($11::int2[]) AS ordinal,
                  unnest($12::int4[]) AS place, unnest($13::int8[]) AS behind,
                  unnest($14::timestamptz[]) AS created_at, unnest($15::timestamptz[]) AS saved_at,
                  unnest($16::text[]) AS event_name, unnest($17::text[]) AS event_type,
-                 unnest($18::text[]) AS patch) AS u
+                 unnest($18::text[]) AS patch, unnest($20::text[]) AS event_source,
+                 unnest($21::text[]) AS event_actor) AS u
 )
 SELECT versions FROM made";
 
@@ -75,8 +77,10 @@ WITH changed AS (
     RETURNING version, updated_at
 )
 INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at, created,
-                       entity_type, entity_id, event_name, event_type, patch, attempt_id)
-SELECT $7, 0, version, $8, $9, updated_at, version = 1, $1, $2, $10, $11, $12::text::json, $13
+                       entity_type, entity_id, event_name, event_type, patch, attempt_id,
+                       event_source, event_actor)
+SELECT $7, 0, version, $8, $9, updated_at, version = 1, $1, $2, $10, $11, $12::text::json, $13, $14,
+       $15
 FROM changed
 RETURNING version";
 
@@ -89,8 +93,9 @@ struct Group<'a> {
     size: usize,
 }
 
-/// The batch folded for this path; `None` where folding is not exact: a patch that isn't flat, a uuid
-/// twice, an entity that may exceed the limit by this batch alone.
+/// The batch folded for this path; `None` where folding is not exact: another operation than a merge, a
+/// condition, a patch that isn't flat, a uuid twice, an entity that may exceed the limit by this batch
+/// alone. A deleted entity has the largest size, so that the statement's own condition refuses it.
 pub(super) fn fold(batch: &[Event], max_entity_bytes: usize) -> Option<Folded<'_>> {
     let mut uuids = HashSet::with_capacity(batch.len());
     let mut groups = BTreeMap::<_, Group<'_>>::new();
@@ -101,13 +106,17 @@ pub(super) fn fold(batch: &[Event], max_entity_bytes: usize) -> Option<Folded<'_
         for update in event.updates() {
             let group = groups.entry(update.key()).or_default();
             group.size += update.patch().size();
-            if !update.patch().is_flat() || group.size > max_entity_bytes {
+            if !is_plain(update) || group.size > max_entity_bytes {
                 return None;
             }
             group.patches.push(update.patch());
         }
     }
     Some(Folded(groups))
+}
+
+fn is_plain(update: &EntityUpdate) -> bool {
+    update.operation() == Operation::Merge && update.is_unconditional() && update.patch().is_flat()
 }
 
 /// Applies the batch: all of it or, with any error but [`StatementError::OutcomeUnknown`], nothing.
@@ -143,11 +152,13 @@ async fn apply_one(
         .bind(event.event_type())
         .bind(patch.text())
         .bind(session.attempt.0)
+        .bind(event.source())
+        .bind(event.actor())
         .persistent(session.caches_statements())
         .fetch_all(&mut *session.connection);
     let made = Session::with_timeout(settings.statement_deadline, statement).await?;
     match made.as_slice() {
-        [version] => Ok(vec![Verdict::Applied(vec![from_bigint(*version)])]),
+        [version] => Ok(vec![Verdict::Applied(vec![new_version(*version)])]),
         _ => Err(StatementError::Refused("the document may exceed its limit".to_owned())),
     }
 }
@@ -180,6 +191,8 @@ async fn apply_many(
         .bind(log.event_types)
         .bind(log.patches)
         .bind(session.attempt.0)
+        .bind(log.sources)
+        .bind(log.actors)
         .persistent(session.caches_statements())
         // all rows: ending the stream early would leave an error of the commit unread
         .fetch_all(&mut *session.connection);
@@ -198,11 +211,16 @@ fn verdicts(batch: &[Event], last: &[i64], places_of_updates: &UpdatePlaces) -> 
     let mut versions =
         places_of_updates.places.iter().zip(&places_of_updates.behind).map(|(&place, &behind)| {
             let index = usize::try_from(place - 1).unwrap_or(usize::MAX);
-            from_bigint(last.get(index).map_or(0, |last| last - behind))
+            new_version(last.get(index).map_or(0, |last| last - behind))
         });
     let one =
         |event: &Event| Verdict::Applied(versions.by_ref().take(event.updates().len()).collect());
     batch.iter().map(one).collect()
+}
+
+/// This path makes no deleted entity anew, so only the first version creates.
+fn new_version(version: i64) -> NewVersion {
+    NewVersion { version: from_bigint(version), created: version == 1 }
 }
 
 /// The folded states as columns.

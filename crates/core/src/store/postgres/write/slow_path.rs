@@ -24,53 +24,58 @@ const RETRIES: u32 = 5;
 
 // In the order of the keys, as every writer locks; NO KEY UPDATE is what an upsert takes.
 const LOCK: &str = r"
-SELECT e.entity_type, e.entity_id, e.size
+SELECT e.entity_type, e.entity_id, CASE WHEN e.deleted THEN 0 ELSE e.size END
 FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
 JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id
 ORDER BY e.entity_type, e.entity_id
 FOR NO KEY UPDATE OF e";
 
 const LOCK_SKIP_LOCKED: &str = r"
-SELECT e.entity_type, e.entity_id, e.size
+SELECT e.entity_type, e.entity_id, CASE WHEN e.deleted THEN 0 ELSE e.size END
 FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
 JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id
 ORDER BY e.entity_type, e.entity_id
 FOR NO KEY UPDATE OF e SKIP LOCKED";
 
 const READ: &str = r"
-SELECT e.entity_type, e.entity_id, e.version, e.size, e.updated_at, e.data::text
+SELECT e.entity_type, e.entity_id, e.version, e.deleted, e.size, e.created_at, e.updated_at,
+       e.data::text
 FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
 JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id";
 
 const WRITE: &str = r"
 WITH change AS NOT MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int4[], $6::text[],
-                         $7::timestamptz[])
-        AS c (entity_type, entity_id, replaces, version, size, data, updated_at)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::bool[], $6::int4[],
+                         $7::text[], $8::timestamptz[], $9::timestamptz[])
+        AS c (entity_type, entity_id, replaces, version, deleted, size, data, created_at, updated_at)
 ), updated AS (
     UPDATE entities e
-    SET version = c.version, size = c.size, data = c.data::jsonb, updated_at = c.updated_at
+    SET version = c.version, deleted = c.deleted, size = c.size, data = c.data::jsonb,
+        created_at = c.created_at, updated_at = c.updated_at
     FROM change c
     WHERE e.entity_type = c.entity_type AND e.entity_id = c.entity_id
         AND c.replaces > 0 AND e.version = c.replaces
     RETURNING 1
 ), inserted AS (
-    INSERT INTO entities (entity_type, entity_id, version, size, data, created_at, updated_at)
-    SELECT entity_type, entity_id, version, size, data::jsonb, updated_at, updated_at
+    INSERT INTO entities
+        (entity_type, entity_id, version, deleted, size, data, created_at, updated_at)
+    SELECT entity_type, entity_id, version, deleted, size, data::jsonb, created_at, updated_at
     FROM change WHERE replaces = 0
     ON CONFLICT DO NOTHING
     RETURNING 1
 ), logged AS (
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                           created, entity_type, entity_id, event_name, event_type, patch,
-                           attempt_id)
-    SELECT event_uuid, ordinal, version, created_at, saved_at, committed_at, created,
-           entity_type, entity_id, event_name, event_type, patch::json, $20::int4
-    FROM unnest($8::text[], $9::text[], $10::uuid[], $11::int2[], $12::int8[], $13::timestamptz[],
-                $14::timestamptz[], $15::timestamptz[], $16::bool[], $17::text[], $18::text[],
-                $19::text[])
+                           created, operation, entity_type, entity_id, event_name, event_type,
+                           event_source, event_actor, patch, attempt_id)
+    SELECT event_uuid, ordinal, version, created_at, saved_at, committed_at, created, operation,
+           entity_type, entity_id, event_name, event_type, event_source, event_actor, patch::json,
+           $25::int4
+    FROM unnest($10::text[], $11::text[], $12::uuid[], $13::int2[], $14::int8[],
+                $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::bool[],
+                $19::int2[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[])
         AS l (entity_type, entity_id, event_uuid, ordinal, version, created_at, saved_at,
-              committed_at, created, event_name, event_type, patch)
+              committed_at, created, operation, event_name, event_type, event_source, event_actor,
+              patch)
 )
 SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted)";
 
@@ -211,14 +216,20 @@ async fn entities<'u>(
         .persistent(session.caches_statements())
         .fetch_all(&mut *session.connection);
     let mut entities = HashMap::new();
-    for (entity_type, entity_id, version, size, updated, data) in
+    for (entity_type, entity_id, version, deleted, size, created, updated, data) in
         Session::with_timeout(session.settings.statement_deadline, statement).await?
     {
         let key = EntityKey::new_unchecked(entity_type, entity_id);
         if locks.ours.contains(&key) {
-            let size = usize::try_from(size).unwrap_or(0);
-            let updated = from_pg(updated);
-            entities.insert(key, Stored { version: from_bigint(version), size, updated, data });
+            let stored = Stored {
+                version: from_bigint(version),
+                deleted,
+                size: usize::try_from(size).unwrap_or(0),
+                created: from_pg(created),
+                updated: from_pg(updated),
+                data,
+            };
+            entities.insert(key, stored);
         } else {
             locks.held.insert(key);
         }
@@ -229,7 +240,7 @@ async fn entities<'u>(
     Ok(entities)
 }
 
-type StoredRow = (String, String, i64, i32, DateTime<Utc>, String);
+type StoredRow = (String, String, i64, bool, i32, DateTime<Utc>, DateTime<Utc>, String);
 
 async fn whole(
     session: &mut Session<'_>,
@@ -328,13 +339,16 @@ async fn write_part(
     let versions: Vec<i64> = log.iter().map(|row| to_bigint(row.version)).collect();
     let created: Vec<bool> = log.iter().map(|row| row.created).collect();
     let committed: Vec<_> = log.iter().map(|row| to_pg(row.committed)).collect();
+    let operations: Vec<_> = log.iter().map(|row| row.update.operation().code()).collect();
     let statement = sqlx::query_scalar::<_, i64>(WRITE)
         .bind(states.types)
         .bind(states.ids)
         .bind(states.replaces)
         .bind(states.versions)
+        .bind(states.deleted)
         .bind(states.sizes)
         .bind(states.data)
+        .bind(states.created)
         .bind(states.updated)
         .bind(rows.types)
         .bind(rows.ids)
@@ -345,8 +359,11 @@ async fn write_part(
         .bind(rows.saved)
         .bind(committed)
         .bind(created)
+        .bind(operations)
         .bind(rows.names)
         .bind(rows.event_types)
+        .bind(rows.sources)
+        .bind(rows.actors)
         .bind(rows.patches)
         .bind(session.attempt.0)
         .persistent(session.caches_statements())

@@ -10,7 +10,7 @@ use crate::store::pool::MeasuredPool;
 
 const ENTITY: &str = r"
 SELECT version, created_at, updated_at, data FROM entities
-WHERE entity_type = ?1 AND entity_id = ?2";
+WHERE entity_type = ?1 AND entity_id = ?2 AND NOT deleted";
 
 /// The current state of one entity.
 pub(in crate::store::sqlite) async fn entity(

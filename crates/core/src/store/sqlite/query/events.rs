@@ -8,7 +8,7 @@ use sqlx::{FromRow, Sqlite};
 use uuid::Uuid;
 
 use super::error::unavailable;
-use crate::model::{AttemptId, EntityKey, LoggedEvent, Timestamp};
+use crate::model::{AttemptId, EntityKey, LoggedEvent, Operation, Timestamp};
 use crate::query::ReadError;
 use crate::store::logged::{EventAssembler, LogRecord};
 use crate::store::numbers::from_bigint;
@@ -17,7 +17,8 @@ use crate::store::pool::MeasuredPool;
 // Ordinals below 0 are checkpoints and detached updates, which belong to no event.
 pub(in crate::store::sqlite) const LOGGED: &str = r"
 SELECT l.event_uuid, l.version, l.created_at, l.saved_at, l.committed_at, l.attempt_id, l.created,
-       l.entity_type, l.entity_id, l.event_name, l.event_type, l.patch
+       l.operation, l.entity_type, l.entity_id, l.event_name, l.event_type, l.event_source,
+       l.event_actor, l.patch
 FROM json_each(?) AS wanted CROSS JOIN event_log AS l ON l.event_uuid = unhex(wanted.value)
     AND l.ordinal >= 0
 ORDER BY l.event_uuid, l.ordinal";
@@ -58,7 +59,7 @@ pub(in crate::store::sqlite) fn wanted(uuids: impl Iterator<Item = Uuid>) -> Str
 
 /// A row of [`LOGGED`].
 pub(in crate::store::sqlite) fn record(row: &SqliteRow) -> Result<LogRecord, sqlx::Error> {
-    LogRow::from_row(row).map(LogRecord::from)
+    LogRecord::try_from(LogRow::from_row(row)?)
 }
 
 #[derive(FromRow)]
@@ -70,27 +71,36 @@ struct LogRow {
     committed_at: i64,
     attempt_id: i32,
     created: bool,
+    operation: i16,
     entity_type: String,
     entity_id: String,
     event_name: String,
     event_type: Option<String>,
+    event_source: Option<String>,
+    event_actor: Option<String>,
     patch: String,
 }
 
-impl From<LogRow> for LogRecord {
-    fn from(row: LogRow) -> Self {
-        Self {
+impl TryFrom<LogRow> for LogRecord {
+    type Error = sqlx::Error;
+
+    fn try_from(row: LogRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
             uuid: row.event_uuid,
             name: row.event_name,
             event_type: row.event_type,
             created_date: row.created_at.map(Timestamp::from_micros),
             saved_date: row.saved_at.map(Timestamp::from_micros),
+            source: row.event_source,
+            actor: row.event_actor,
             committed: Timestamp::from_micros(row.committed_at),
             attempt: AttemptId(row.attempt_id),
             key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
             version: from_bigint(row.version),
             created: row.created,
+            operation: Operation::from_code(row.operation)
+                .map_err(|error| sqlx::Error::Decode(error.into()))?,
             patch: row.patch,
-        }
+        })
     }
 }

@@ -15,7 +15,7 @@ use crate::store::write::plan::{Change, LogRow, Stored};
 /// The entities of the keys in a JSON array; documents above a size are left out. CROSS
 /// JOIN keeps SQLite from scanning the table and searching the array.
 pub(super) const STATES: &str = r"
-SELECT e.entity_type, e.entity_id, e.version, e.size, e.updated_at,
+SELECT e.entity_type, e.entity_id, e.version, e.deleted, e.size, e.created_at, e.updated_at,
        CASE WHEN e.size <= ? THEN e.data END AS data
 FROM json_each(?) AS k CROSS JOIN entities AS e
 ON e.entity_type = k.value->>0 AND e.entity_id = k.value->>1";
@@ -27,12 +27,13 @@ pub(super) static BEGIN: LazyLock<String> =
 /// Writes states.
 pub(super) static WRITE: LazyLock<Inserts> = LazyLock::new(|| {
     let into = r"
-INSERT INTO entities (entity_type, entity_id, version, size, data, created_at, updated_at)
-SELECT column1, column2, column3, column4, column5, column6, column6";
+INSERT INTO entities
+    (entity_type, entity_id, version, deleted, size, data, created_at, updated_at)
+SELECT *";
     let on_conflict = r"
 ON CONFLICT (entity_type, entity_id) DO UPDATE SET
-    version = excluded.version, size = excluded.size, data = excluded.data,
-    updated_at = excluded.updated_at";
+    version = excluded.version, deleted = excluded.deleted, size = excluded.size,
+    data = excluded.data, created_at = excluded.created_at, updated_at = excluded.updated_at";
     Inserts::new(into, BOUND_OF_STATE, on_conflict)
 });
 
@@ -41,9 +42,10 @@ ON CONFLICT (entity_type, entity_id) DO UPDATE SET
 pub(super) static LOG: LazyLock<Inserts> = LazyLock::new(|| {
     let into = r"
 INSERT OR FAIL INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
-                       created, entity_type, entity_id, event_name, event_type, patch, attempt_id)
+                       created, operation, entity_type, entity_id, event_name, event_type,
+                       event_source, event_actor, patch, attempt_id)
 SELECT *";
-    Inserts::new(into, 13, "")
+    Inserts::new(into, 16, "")
 });
 
 /// Writes states and log, and commits.
@@ -55,20 +57,24 @@ pub(super) struct StateRow {
     pub(super) entity_type: String,
     pub(super) entity_id: String,
     pub(super) version: i64,
+    pub(super) deleted: bool,
     pub(super) size: i64,
+    pub(super) created_at: i64,
     pub(super) updated_at: i64,
     /// `None` where it is larger than asked for.
     pub(super) data: Option<String>,
 }
 
 /// Distinguishes a row of [`STATES`] from one of the log.
-pub(super) const STATE_COLUMNS: usize = 6;
+pub(super) const STATE_COLUMNS: usize = 8;
 
 impl StateRow {
     pub(super) fn into_key_and_state(self) -> (EntityKey, Stored) {
         let stored = Stored {
             version: from_bigint(self.version),
+            deleted: self.deleted,
             size: usize::try_from(self.size).unwrap_or(0),
+            created: Timestamp::from_micros(self.created_at),
             updated: Timestamp::from_micros(self.updated_at),
             data: self.data.unwrap_or_default(),
         };
@@ -77,7 +83,7 @@ impl StateRow {
 }
 
 /// What [`bind_state`] binds.
-pub(super) const BOUND_OF_STATE: usize = 6;
+pub(super) const BOUND_OF_STATE: usize = 8;
 
 /// A statement that takes parameters.
 pub(super) type Insert<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -88,8 +94,10 @@ pub(super) fn bind_state<'q>(insert: Insert<'q>, change: &'q Change<'_>) -> Inse
         .bind(change.key.entity_type())
         .bind(change.key.entity_id())
         .bind(to_bigint(change.version))
+        .bind(change.deleted)
         .bind(to_bigint(change.size as u64))
         .bind(change.data.as_str())
+        .bind(change.created.micros())
         .bind(change.updated.micros())
 }
 
@@ -108,10 +116,13 @@ pub(super) fn bind_log<'q>(
         .bind(event.saved().map(Timestamp::micros))
         .bind(row.committed.micros())
         .bind(row.created)
+        .bind(row.update.operation().code())
         .bind(key.entity_type())
         .bind(key.entity_id())
         .bind(event.name())
         .bind(event.event_type())
+        .bind(event.source())
+        .bind(event.actor())
         .bind(row.update.patch().text())
         .bind(attempt.0)
 }
