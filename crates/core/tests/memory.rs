@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use producer_core::ingest::Verdict;
 use producer_core::store::DatabaseSettings;
-use support::{Db, applied, car, default, event};
+use support::{Db, applied, car, default, event, unhurried};
 
 const DOCUMENTS: usize = 40;
 const MIB: usize = 1 << 20;
@@ -61,9 +61,4 @@ async fn an_event_over_many_full_documents_loads_few_of_them_at_once(db: &Db) {
     assert_eq!(verdicts, [applied(vec![2; DOCUMENTS])]);
     let grown = peak() - before;
     assert!(grown < 80 * MIB, "{} MiB for {DOCUMENTS} MiB of documents", grown / MIB);
-}
-
-fn unhurried(settings: &mut DatabaseSettings) {
-    settings.statement_timeout = Duration::from_secs(30);
-    settings.acquire_timeout = Duration::from_secs(30);
 }

@@ -16,7 +16,9 @@ use producer_maintenance::{Database, MaintenanceError, adopt, migrate, prune, re
 use producer_test_support::{PgBouncer, Postgres};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
-use support::{Db, START, applied, apply_through, car, default, event, key, settings, uuid};
+use support::{
+    Db, START, applied, apply_through, car, default, event, key, settings, unhurried, uuid,
+};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -67,12 +69,6 @@ async fn every_transaction_is_set_up_whatever_the_server_defaults_to() {
     }
     let seen = noted(&db, "SELECT DISTINCT settings FROM noted").await;
     assert_eq!(seen, ["on 2s 100ms 4s read committed off"]);
-}
-
-/// On a busy machine a row may be locked for longer than the default allows, which is not tested here.
-fn unhurried(settings: &mut DatabaseSettings) {
-    settings.statement_timeout = Duration::from_secs(30);
-    settings.lock_timeout = Duration::from_secs(10);
 }
 
 /// Four processes, each with writers and readers, over two sessions of the server.

@@ -9,9 +9,12 @@ use futures_util::future::join_all;
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, Writer};
 use producer_core::store::{DatabaseSettings, Store};
 use producer_test_support::Postgres;
+use serde_json::json;
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{Connection, Executor};
-use support::{Db, START, applied, apply, car, clock, default, event, open, settings, uuid};
+use support::{
+    Db, START, applied, apply, car, clock, default, event, event_of, open, settings, uuid,
+};
 
 /// Far longer than anything here should take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -54,8 +57,24 @@ async fn a_row_that_others_hold_waits_aside_and_its_neighbours_go_on() {
     }
     assert_eq!(db.car("held").await.unwrap(), "{}");
     assert_eq!(db.car("behind").await, None);
+    // a condition waits too: it is judged by the state that the other session leaves
+    let condition = |n, version: u64| {
+        let item = json!({
+            "entityType": "Car", "entityId": "held", "expectedVersion": version,
+            "updatedAttributes": {},
+        });
+        event_of(n, &[item])
+    };
+    let batch = [condition(30, 1), condition(31, 7), car(32, "free", "{}")];
+    let verdicts = db.apply(&batch).await;
+    assert_eq!(verdicts[..2], [Verdict::Locked, Verdict::Locked]);
+    assert!(matches!(verdicts[2], Verdict::Applied(_)));
+    foreign.execute("UPDATE entities SET version = 7 WHERE entity_id = 'held'").await.unwrap();
     foreign.execute("COMMIT").await.unwrap();
-    assert_eq!(db.apply(&[car(10, "held", "{}")]).await, [applied(vec![2])]);
+    let verdicts = db.apply(&batch[..2]).await;
+    assert!(matches!(verdicts[0], Verdict::PreconditionFailed(..)), "{verdicts:?}");
+    assert_eq!(verdicts[1], applied(vec![8]));
+    assert_eq!(db.apply(&[car(10, "held", "{}")]).await, [applied(vec![9])]);
 }
 
 /// The held row comes to light when the first parts of the event are written already.

@@ -2,40 +2,14 @@
 //! whichever database is behind it.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
+#[macro_use]
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use producer_core::Timestamp;
 use producer_core::ingest::{ApplyMode, Verdict};
-use producer_core::store::DatabaseSettings;
-use support::{
-    Db, START, applied, apply, apply_through, car, default, duplicate, event, made, uuid,
-};
-
-macro_rules! on_all {
-    ($($case:ident),* $(,)?) => {
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Db::postgres(super::unhurried).await).await;
-            })*
-        }
-        mod pgbouncer {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Db::pgbouncer(super::unhurried).await).await;
-            })*
-        }
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Db::sqlite(super::default).await).await;
-            })*
-        }
-    };
-}
+use support::{Db, START, applied, apply, apply_through, car, duplicate, event, made, uuid};
 
 on_all!(
     a_new_entity_is_made_at_version_1,
@@ -62,13 +36,6 @@ on_all!(
     an_entity_new_to_many_writers_sees_all_their_updates,
     ping_answers,
 );
-
-/// Time is not what is tested here.
-fn unhurried(settings: &mut DatabaseSettings) {
-    settings.statement_timeout = Duration::from_secs(30);
-    settings.lock_timeout = Duration::from_secs(10);
-    settings.acquire_timeout = Duration::from_secs(30);
-}
 
 async fn a_new_entity_is_made_at_version_1(db: Db) {
     let verdicts = db.apply(&[car(1, "a", r#"{"km":1}"#)]).await;

@@ -264,9 +264,9 @@ fn write_compact(out: &mut String, raw: &str) {
 }
 
 /// Folds flat patches of one entity into one JSON text: the last value of each member wins, which
-/// is what applying them one by one gives.
+/// is what applying them one by one gives. The first may also be a whole document.
 pub fn fold_flat(patches: &[&Patch]) -> String {
-    debug_assert!(patches.iter().all(|patch| patch.is_flat()), "only flat patches compose");
+    debug_assert!(patches.iter().skip(1).all(|patch| patch.is_flat()), "only flat patches compose");
     if let [only] = patches {
         return only.text().to_owned();
     }

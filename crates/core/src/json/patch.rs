@@ -10,6 +10,7 @@ pub struct Patch {
     text: Box<str>,
     size: usize,
     flat: bool,
+    without_nulls: bool,
 }
 
 impl Patch {
@@ -30,7 +31,7 @@ impl Patch {
 
     /// `{}`.
     pub(crate) fn empty() -> Self {
-        Self { text: "{}".into(), size: 2, flat: true }
+        Self { text: "{}".into(), size: 2, flat: true, without_nulls: true }
     }
 
     /// Whether it has no member.
@@ -47,7 +48,7 @@ impl Patch {
         let object = scan.value(violations)?;
         let text =
             if scan.lexer.saw_odd_zero { plain_zeros(object.raw) } else { object.raw.into() };
-        Ok(Self { text, size: object.size, flat: object.flat })
+        Ok(Self { text, size: object.size, flat: object.flat, without_nulls: object.without_nulls })
     }
 
     /// The JSON text as the client sent it.
@@ -64,6 +65,12 @@ impl Patch {
     /// exactly RFC 7396. The contents of arrays don't matter.
     pub fn is_flat(&self) -> bool {
         self.flat
+    }
+
+    /// No member of an object is null, so that merging it into `{}` gives itself. (Within arrays nulls
+    /// would be kept; those count too, which is cheaper to find out.)
+    pub fn is_document(&self) -> bool {
+        self.without_nulls
     }
 
     /// Whether every document that it is merged into exceeds `bytes` bytes: all members of a flat patch

@@ -76,6 +76,8 @@ pub(crate) struct Value<'a> {
     pub(crate) size: usize,
     /// No direct member is an object or null.
     pub(crate) flat: bool,
+    /// No member of any object in it is null.
+    pub(crate) without_nulls: bool,
 }
 
 /// See the module.
@@ -216,10 +218,11 @@ impl<'a> Scanner<'a> {
         self.next_kind()?; // skips white space: only the value itself is measured
         let (start, growth) = (self.lexer.at(), self.lexer.growth());
         let base = self.frames.len();
-        let mut flat = true;
+        let (mut flat, mut without_nulls) = (true, true);
         loop {
             let kind = self.next_kind()?;
             flat &= self.frames.len() != base + 1 || !matches!(kind, Kind::Object | Kind::Null);
+            without_nulls &= kind != Kind::Null || !self.is_in_object();
             self.value_or_entrance(kind, base, sink)?;
             if !self.next_place(base, sink)? {
                 break;
@@ -227,7 +230,11 @@ impl<'a> Scanner<'a> {
         }
         let raw = self.lexer.since(start);
         let size = raw.len().saturating_add_signed(self.lexer.growth() - growth);
-        Ok(Value { raw, size, flat })
+        Ok(Value { raw, size, flat, without_nulls })
+    }
+
+    fn is_in_object(&self) -> bool {
+        matches!(self.frames.last(), Some(Frame::Object { .. }))
     }
 
     /// Skips a scalar, enters a container, or skips one that is too deep.

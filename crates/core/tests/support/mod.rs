@@ -1,5 +1,29 @@
 //! What the store's suites share: a database with its store, and events in a few words.
-#![allow(dead_code, reason = "each suite uses a part")]
+#![allow(dead_code, unused_macros, reason = "each suite uses a part")]
+
+/// A test of each of these functions on both databases, and on PostgreSQL behind PgBouncer.
+macro_rules! on_all {
+    ($($case:ident),* $(,)?) => {
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(crate::support::Db::postgres(crate::support::unhurried).await).await;
+            })*
+        }
+        mod pgbouncer {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(crate::support::Db::pgbouncer(crate::support::unhurried).await).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(crate::support::Db::sqlite(crate::support::default).await).await;
+            })*
+        }
+    };
+}
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -35,6 +59,13 @@ pub(crate) type Change = fn(&mut DatabaseSettings);
 
 /// Changes nothing.
 pub(crate) fn default(_settings: &mut DatabaseSettings) {}
+
+/// For tests that time is not what is tested in.
+pub(crate) fn unhurried(settings: &mut DatabaseSettings) {
+    settings.statement_timeout = Duration::from_secs(30);
+    settings.lock_timeout = Duration::from_secs(10);
+    settings.acquire_timeout = Duration::from_secs(30);
+}
 
 pub(crate) fn settings(url: &str, change: Change) -> DatabaseSettings {
     let mut settings =
@@ -195,6 +226,15 @@ pub(crate) fn event(n: u128, updates: &[(&str, &str, &str)]) -> Event {
         entities.join(",")
     );
     decode::event(body.as_bytes(), &clock(START)).unwrap()
+}
+
+/// An event over items of `eventBody.entities`.
+pub(crate) fn event_of(n: u128, items: &[serde_json::Value]) -> Event {
+    let body = serde_json::json!({
+        "eventHeader": {"uuid": uuid(n).to_string(), "eventName": "Tested"},
+        "eventBody": {"entities": items},
+    });
+    decode::event(body.to_string().as_bytes(), &clock(START)).unwrap()
 }
 
 /// An event over one car.

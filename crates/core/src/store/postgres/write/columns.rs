@@ -55,7 +55,7 @@ impl<'a> FromIterator<&'a EntityKey> for KeyColumns<'a> {
 }
 
 /// The `size` of a deleted entity: no patch is small enough for the fast path's condition.
-const SIZE_OF_DELETED: usize = i32::MAX as usize;
+pub(super) const SIZE_OF_DELETED: usize = i32::MAX as usize;
 
 /// Planned states.
 #[derive(Default)]

@@ -1,0 +1,95 @@
+//! Which batches PostgreSQL applies in one statement: speed that no result shows.
+#![expect(clippy::unwrap_used, reason = "so a test fails")]
+
+mod support;
+
+use producer_core::Event;
+use serde_json::{Value, json};
+use sqlx::{Connection, Executor, PgConnection};
+use support::{Db, default, event_of};
+
+/// Notes the statement that wrote a row of the log; what is rolled back is not noted.
+const NOTE: &str = r"
+CREATE TABLE noted (statement text);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO noted VALUES (current_query());
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER note BEFORE INSERT ON event_log FOR EACH ROW EXECUTE FUNCTION note();";
+
+fn item(id: &str, members: Value) -> Value {
+    let mut item = json!({"entityType": "Car", "entityId": id});
+    item.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    item
+}
+
+fn merge(id: &str, attributes: Value) -> Value {
+    item(id, json!({"updatedAttributes": attributes}))
+}
+
+fn replace(id: &str, attributes: Value) -> Value {
+    item(id, json!({"operation": "replace", "updatedAttributes": attributes}))
+}
+
+fn expecting(id: &str, version: u64) -> Value {
+    item(id, json!({"expectedVersion": version, "updatedAttributes": {"a": version}}))
+}
+
+fn delete(id: &str) -> Value {
+    item(id, json!({"operation": "delete"}))
+}
+
+fn existing(id: &str, exists: bool) -> Value {
+    item(id, json!({"exists": exists, "updatedAttributes": {"e": exists}}))
+}
+
+#[tokio::test]
+async fn usual_batches_take_one_statement() {
+    let db = Db::postgres(default).await;
+    let mut session = PgConnection::connect(&db.url).await.unwrap();
+    session.execute(NOTE).await.unwrap();
+    let nested = json!({"a": {"b": [null, 1]}});
+    let with_null = json!({"a": {"b": null}});
+    // each batch finds what those before it made
+    let batches: Vec<(bool, Vec<Value>)> = vec![
+        (true, vec![merge("a", json!({"x": 1}))]),
+        (true, vec![merge("a", json!({"y": 1})), merge("b", json!({}))]),
+        (false, vec![merge("a", nested.clone())]),
+        (true, vec![replace("a", nested.clone())]),
+        (false, vec![replace("a", with_null)]),
+        (true, vec![expecting("a", 5)]),
+        (true, vec![existing("a", true)]),
+        (true, vec![existing("new", false)]),
+        (true, vec![delete("new")]),
+        // made anew
+        (false, vec![merge("new", json!({}))]),
+        (
+            true,
+            vec![replace("a", nested), merge("a", json!({"z": 1})), merge("b", json!({"b": 1}))],
+        ),
+        (true, vec![expecting("a", 9), expecting("a", 10), existing("b", true), delete("b")]),
+        (true, vec![existing("c", false), expecting("c", 1), replace("d", json!({})), delete("d")]),
+        (false, vec![delete("a"), merge("a", json!({}))]),
+    ];
+    let mut number = 0;
+    for (is_fast, items) in batches {
+        let events: Vec<Event> = items
+            .iter()
+            .map(|item| {
+                number += 1;
+                event_of(number, std::slice::from_ref(item))
+            })
+            .collect();
+        let verdicts = db.apply(&events).await;
+        assert!(verdicts.iter().all(|verdict| verdict.is_stored()), "{items:?}: {verdicts:?}");
+        let noted: Vec<String> = sqlx::query_scalar("DELETE FROM noted RETURNING statement")
+            .fetch_all(&mut session)
+            .await
+            .unwrap();
+        assert_eq!(noted.len(), items.len());
+        let took_one = noted.iter().all(|text| text.trim_start().starts_with("WITH changed AS ("));
+        assert_eq!(took_one, is_fast, "{items:?}: {noted:?}");
+    }
+}
