@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Sends the histories of 406 real cars to a running producer, in four ways, and checks the result.
+After each way it corrects one car (PUT with If-Match) and removes another (DELETE).
 
 Needs Python 3.8 or newer and nothing else; the gRPC stream goes through grpcurl.
-An event's uuid depends only on the car and the event, so a second run, in any way, changes nothing:
-all its events are answered as duplicates.
+An event's uuid depends only on the car and the event, and so do the keys of the correction and the
+removal. So a second run, in any way, changes nothing: everything is answered as a duplicate.
 """
 
 import argparse
@@ -23,6 +24,8 @@ DATA = Path(__file__).parent / "data" / "cars.json"
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:producer:examples:cars")
 WORKERS = 8  # concurrent connections for single events
 BULK_SIZE = 500  # events in one array; the service takes up to 10,000
+CORRECTED = "car-007"
+REMOVED = "car-005"
 
 
 # --- the events of a car -------------------------------------------------------------------------
@@ -146,9 +149,11 @@ class Rest:
         self.url, self.prefix = url, parts.path.rstrip("/")
         self.connection = kind(parts.netloc, timeout=60)
 
-    def call(self, method, path, body=None, content_type="application/json"):
+    def call(self, method, path, body=None, content_type="application/json", **more):
         """Returns the status and the decoded answer; retries a 503 after its Retry-After."""
-        headers = {"content-type": content_type} if body is not None else {}
+        headers = {name.replace("_", "-"): value for name, value in more.items()}
+        if body is not None:
+            headers["content-type"] = content_type
         for _ in range(10):
             try:
                 chunked = body is not None and not isinstance(body, bytes)
@@ -285,6 +290,43 @@ def ndjson(lives):
     return (json.dumps(event) + "\n" for life in lives for event in life)
 
 
+# --- one car at a time -----------------------------------------------------------------------------
+
+
+def correct(options, states):
+    """Replaces one car's document and deletes another car; `states` gets the expected result.
+
+    The correction holds only for the version that it was made from (If-Match). Both have a key, so that
+    they take effect once, however often they are sent.
+    """
+    rest = Rest(options.url)
+    version, document = states["Car", CORRECTED]
+    corrected = {**document, "price": document["price"] - 100, "note": "price corrected"}
+    body, path = json.dumps(corrected).encode(), f"/api/v1/entities/Car/{CORRECTED}"
+    status, answer = rest.call(
+        "PUT", path, body, if_match=f'"{version}"', idempotency_key=key_of("correct"))
+    if (status, answer.get("version")) != (200, version + 1):
+        raise Problem(f"correction refused with {status}: {answer.get('detail', answer)}")
+    states["Car", CORRECTED] = version + 1, corrected
+
+    # somebody else who read the same version comes too late, and learns the present one
+    status, answer = rest.call("PUT", path, body, if_match=f'"{version}"')
+    if (status, answer.get("currentVersion")) != (412, version + 1):
+        raise Problem(f"an outdated correction got {status}: {answer}")
+
+    status, answer = rest.call(
+        "DELETE", f"/api/v1/entities/Car/{REMOVED}", idempotency_key=key_of("remove"))
+    if status != 200:
+        raise Problem(f"removal refused with {status}: {answer.get('detail', answer)}")
+    states["Car", REMOVED] = None
+    print(f"correct: {CORRECTED} corrected once, {REMOVED} removed", flush=True)
+
+
+def key_of(purpose):
+    """An idempotency key that is the same in every run."""
+    return str(uuid.uuid5(NAMESPACE, purpose))
+
+
 # --- the expected state --------------------------------------------------------------------------
 
 
@@ -296,7 +338,8 @@ def verify(options, states):
         for (kind, id_), expected in share:
             path = f"/api/v1/entities/{quote(kind, safe='')}/{quote(id_, safe='')}"
             status, answer = rest.call("GET", path)
-            if (answer.get("version"), answer.get("data")) != expected:
+            found = None if status == 404 else (answer.get("version"), answer.get("data"))
+            if found != expected:
                 lines.append(f"{kind} {id_}: expected {expected}, got {status} {answer}")
         return lines
 
@@ -342,11 +385,13 @@ def main():
     if options.events:
         sys.stdout.writelines(ndjson(lives))
         return
-    states = fold(lives)
     for way in chosen_ways(options):
         progress = Progress(way, sum(map(len, lives)))
         WAYS[way](options, lives, progress)
         progress.finish()
+        states = fold(lives)
+        if {("Car", CORRECTED), ("Car", REMOVED)} <= states.keys():  # not with a low --limit
+            correct(options, states)
         verify(options, states)
 
 

@@ -53,12 +53,18 @@ pub struct Violation {
     pub detail: Cow<'static, str>,
 }
 
+impl Violation {
+    /// A sentence about the place, which is called `root` where it is the whole value.
+    pub(crate) fn sentence(&self, root: &str) -> String {
+        let pointer = self.location.pointer();
+        let place = if pointer.is_empty() { root } else { &pointer };
+        format!("{place} {}", self.detail)
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // the empty pointer is the whole value
-        let pointer = self.location.pointer();
-        let place = if pointer.is_empty() { "the value" } else { &pointer };
-        write!(f, "{place} {}", self.detail)
+        f.write_str(&self.sentence("the value"))
     }
 }
 

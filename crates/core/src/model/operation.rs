@@ -93,17 +93,17 @@ pub struct FailedPrecondition {
 }
 
 impl FailedPrecondition {
-    /// One sentence about what did not hold.
+    /// What did not hold, as the end of a sentence about the entity.
     pub(crate) fn detail(self, expected: &Precondition) -> String {
         match (self.current_version, expected) {
             (None, Precondition::Versions(allowed)) if !allowed.is_empty() => {
-                format!("the entity does not exist; expected version {}", listed(allowed))
+                format!("does not exist; expected version {}", listed(allowed))
             }
-            (None, _) => "the entity does not exist".to_owned(),
+            (None, _) => "does not exist".to_owned(),
             (Some(current), Precondition::Versions(allowed)) if !allowed.is_empty() => {
-                format!("the entity has version {current}; expected version {}", listed(allowed))
+                format!("has version {current}; expected version {}", listed(allowed))
             }
-            (Some(current), _) => format!("the entity exists already, with version {current}"),
+            (Some(current), _) => format!("exists already, with version {current}"),
         }
     }
 }

@@ -156,10 +156,14 @@ impl Problem {
     }
 
     fn from_violations(kind: ProblemKind, violations: Violations) -> Self {
+        let is_of_entity = kind == ProblemKind::PreconditionFailed;
+        let root = if is_of_entity { "the entity" } else { "the value" };
         let detail = match (violations.first(), violations.count()) {
             (None, _) => Cow::Borrowed("the event breaks the contract"),
-            (Some(only), 1) => Cow::Owned(only.to_string()),
-            (Some(first), n) => Cow::Owned(format!("{first} (and {} more)", n - 1)),
+            (Some(only), 1) => Cow::Owned(only.sentence(root)),
+            (Some(first), n) => {
+                Cow::Owned(format!("{} (and {} more)", first.sentence(root), n - 1))
+            }
         };
         Self { violations, ..Self::new(kind, detail) }
     }
