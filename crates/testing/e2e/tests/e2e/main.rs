@@ -3,6 +3,7 @@
 
 mod clients;
 mod crash;
+mod entities;
 mod examples;
 mod macros;
 mod network;
