@@ -288,7 +288,9 @@ impl<'c> Adoption<'c> {
             ));
         };
         if stored.deleted {
-            return Ok(RowOutcome::Skipped(format!("it has changed since it was adopted; {DELETED}")));
+            return Ok(RowOutcome::Skipped(format!(
+                "it has changed since it was adopted; {DELETED}"
+            )));
         }
         then.merge(adopted);
         let (added, uuid) =

@@ -210,7 +210,9 @@ impl Connection {
 }
 
 fn stored(
-    (entity_type, entity_id, version, deleted, size, data, created_at, updated_at): EntityRow<Timestamp>,
+    (entity_type, entity_id, version, deleted, size, data, created_at, updated_at): EntityRow<
+        Timestamp,
+    >,
 ) -> Stored {
     Stored {
         key: EntityKey::new_unchecked(entity_type, entity_id),
