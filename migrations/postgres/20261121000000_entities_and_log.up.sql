@@ -10,7 +10,8 @@ CREATE TABLE entities (
     -- upper bound of the document's bytes as compact UTF-8 with its numbers written out; of a
     -- deleted entity 2147483647, so that the fast path's size condition leaves the row out
     size        integer     NOT NULL,
-    -- a deleted entity keeps its row, with the document {}, until its log is pruned
+    -- a deleted entity keeps its row, with the document {} and its created_at, so that its version goes
+    -- on; pruning deletes the row with the last of its log
     deleted     boolean     NOT NULL DEFAULT false,
     data        jsonb       NOT NULL,
     created_at  timestamptz NOT NULL,
@@ -30,10 +31,13 @@ CREATE TABLE event_log (
     position     bigint      NOT NULL DEFAULT nextval('event_log_position'),
     event_uuid   uuid        NOT NULL,
     ordinal      smallint    NOT NULL, -- the update's place in its event, from 0
-    kind         smallint    NOT NULL DEFAULT 0, -- 0 event, 1 adopted, 2 checkpoint, 3 detached update
+    -- 0 event, 1 adopted, 2 checkpoint, 3 detached update. A checkpoint is what pruning leaves of the
+    -- entity's log up to its version: a replace with the document, or a delete of {} where the entity
+    -- was deleted; created_at is when the entity was made, created is false.
+    kind         smallint    NOT NULL DEFAULT 0,
     attempt_id   integer     NOT NULL DEFAULT 0, -- which attempt of a writer stored the row
     version      bigint      NOT NULL,
-    created_at   timestamptz,          -- createdDate
+    created_at   timestamptz,          -- createdDate; of kinds 1 and 2 when the entity was made
     saved_at     timestamptz,          -- savedDate; null: committed_at counts as it
     committed_at timestamptz NOT NULL,
     operation    smallint    NOT NULL DEFAULT 0, -- 0 merge, 1 replace, 2 delete

@@ -5,7 +5,8 @@ CREATE TABLE entities (
     version     INTEGER NOT NULL,
     -- upper bound of the document's bytes as compact UTF-8 with its numbers written out
     size        INTEGER NOT NULL,
-    -- a deleted entity keeps its row, with the document {}, until its log is pruned
+    -- a deleted entity keeps its row, with the document {} and its created_at, so that its version goes
+    -- on; pruning deletes the row with the last of its log
     deleted     INTEGER NOT NULL DEFAULT 0,
     data        TEXT    NOT NULL,
     created_at  INTEGER NOT NULL,
@@ -20,10 +21,13 @@ CREATE TABLE event_log (
     position     INTEGER PRIMARY KEY AUTOINCREMENT,
     event_uuid   BLOB    NOT NULL,
     ordinal      INTEGER NOT NULL, -- the update's place in its event, from 0
-    kind         INTEGER NOT NULL DEFAULT 0, -- 0 event, 1 adopted, 2 checkpoint, 3 detached update
+    -- 0 event, 1 adopted, 2 checkpoint, 3 detached update. A checkpoint is what pruning leaves of the
+    -- entity's log up to its version: a replace with the document, or a delete of {} where the entity
+    -- was deleted; created_at is when the entity was made, created is false.
+    kind         INTEGER NOT NULL DEFAULT 0,
     attempt_id   INTEGER NOT NULL DEFAULT 0, -- which attempt of a writer stored the row
     version      INTEGER NOT NULL,
-    created_at   INTEGER,          -- createdDate
+    created_at   INTEGER,          -- createdDate; of kinds 1 and 2 when the entity was made
     saved_at     INTEGER,          -- savedDate; null: committed_at counts as it
     committed_at INTEGER NOT NULL,
     operation    INTEGER NOT NULL DEFAULT 0, -- 0 merge, 1 replace, 2 delete

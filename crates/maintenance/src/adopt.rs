@@ -9,7 +9,7 @@
 mod rows;
 
 use producer_core::json::{Document, same_value};
-use producer_core::{Clock, EntityKey, Timestamp};
+use producer_core::{Clock, EntityKey, Operation, Timestamp};
 use uuid::Uuid;
 
 use self::rows::{Checked, OldRow};
@@ -28,6 +28,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f5c_2f0e_8d5b_4c1a_9b57_7f0d_3a51_c4e
 const ATTEMPTS: u32 = 10;
 
 const TABLE_IS_TAKEN: &str = "a table car_entities_adopted is there already: rename it first";
+
+const DELETED: &str = "an event has deleted the entity of that key";
 
 const CHANGED: &str =
     "it has changed since it was adopted: what it adds was added, what differs was not changed";
@@ -229,6 +231,9 @@ impl<'c> Adoption<'c> {
                 };
             }
             match stored {
+                Some(stored) if stored.deleted => {
+                    return Ok(RowOutcome::Skipped(DELETED.into()));
+                }
                 Some(stored) => {
                     return self
                         .complete(row, &row.data, Members::Missing, uuid, &stored, now)
@@ -282,6 +287,11 @@ impl<'c> Adoption<'c> {
                     .into(),
             ));
         };
+        if stored.deleted {
+            return Ok(RowOutcome::Skipped(format!(
+                "it has changed since it was adopted; {DELETED}"
+            )));
+        }
         then.merge(adopted);
         let (added, uuid) =
             (then.lacking(&data).to_json(), derived_uuid(&row.key, Some(&row.data)));
@@ -302,7 +312,14 @@ impl<'c> Adoption<'c> {
     ) -> Result<bool, MaintenanceError> {
         let created_at = row.created_at.unwrap_or(now);
         let updated_at = row.updated_at.unwrap_or(now);
-        let state = State { version: 1, size: row.size, data: &row.data, created_at, updated_at };
+        let state = State {
+            version: 1,
+            deleted: false,
+            size: row.size,
+            data: &row.data,
+            created_at,
+            updated_at,
+        };
         let entry = adopted(uuid, 1, (created_at, now, updated_at), &row.data);
         let created = self.work.insert_entity(&row.key, &state).await?;
         if created {
@@ -341,6 +358,7 @@ impl<'c> Adoption<'c> {
         let (size, data) = (document.size().max(2), document.to_json());
         let state = State {
             version,
+            deleted: false,
             size,
             data: &data,
             created_at: stored.created_at,
@@ -367,6 +385,8 @@ fn adopted(
         kind: Kind::Adopted,
         name: "Adopted",
         version,
+        operation: Operation::Merge,
+        // one that finds an entity completes it, and a deleted one is left as it is
         created: version == 1,
         created_at,
         saved_at: Some(saved_at),

@@ -1,7 +1,7 @@
 //! The fold of one entity's log, page by page.
 
 use producer_core::json::{Document, same_value};
-use producer_core::{EntityKey, Timestamp};
+use producer_core::{EntityKey, Operation, Timestamp};
 
 use crate::connection::Connection;
 use crate::error::MaintenanceError;
@@ -10,9 +10,13 @@ use crate::tables::{Access, Kind, Logged, PAGE_ROWS, Stored};
 /// The state of an entity by its log, as far as it was read.
 #[derive(Debug)]
 pub(crate) struct Fold {
+    /// The document; `{}` where the entity does not exist.
     pub(crate) state: String,
     pub(crate) size: usize,
+    /// Whether the entity exists: not before its first update, and not after a delete.
+    pub(crate) exists: bool,
     pub(crate) version: u64,
+    /// When the entity was made, the last time: a deleted one keeps it.
     pub(crate) created_at: Option<Timestamp>,
     pub(crate) updated_at: Option<Timestamp>,
     /// Why the log can't be folded, where it can't.
@@ -24,6 +28,7 @@ impl Default for Fold {
         Self {
             state: "{}".into(),
             size: 2,
+            exists: false,
             version: 0,
             created_at: None,
             updated_at: None,
@@ -45,45 +50,78 @@ impl Fold {
     }
 
     fn step<'e>(&mut self, document: &mut Document<'e>, entry: &'e Logged) {
-        let next = self.version + 1;
-        if entry.kind == Kind::Checkpoint {
-            *document = Document::empty();
-            (self.broken, self.created_at) = (None, None);
-        } else if entry.version != next && self.broken.is_none() {
-            self.broken = Some(format!("its log has no version {next}"));
-        }
-        match Document::parse(&entry.patch) {
-            Ok(patch) => document.merge(patch),
-            Err(error) => {
-                self.broken = Some(format!("version {} of its log: {error}", entry.version))
-            }
-        }
         let made_at = match entry.kind {
             Kind::Event | Kind::DetachedUpdate => entry.committed_at,
             Kind::Adopted | Kind::Checkpoint => entry.created_at.unwrap_or(entry.committed_at),
         };
-        self.created_at.get_or_insert(made_at);
+        if entry.kind == Kind::Checkpoint {
+            // it holds whatever came before
+            *document = Document::empty();
+            (self.broken, self.created_at) = (None, Some(made_at));
+        } else {
+            self.broken = self.broken.take().or_else(|| self.contradiction(entry));
+            if entry.created {
+                self.created_at = Some(made_at);
+            }
+        }
+        if entry.operation != Operation::Merge {
+            *document = Document::empty();
+        }
+        self.exists = entry.operation != Operation::Delete;
+        match Document::parse(&entry.patch) {
+            Ok(patch) if self.exists => document.merge(patch),
+            Ok(_) => {}
+            Err(error) => {
+                let broken = || format!("version {} of its log: {error}", entry.version);
+                self.broken.get_or_insert_with(broken);
+            }
+        }
         self.updated_at = self.updated_at.max(Some(entry.committed_at));
         self.version = entry.version;
     }
 
-    /// How the stored entity differs from the fold.
-    pub(crate) fn difference(&self, stored: &Stored) -> Option<Difference> {
+    /// Why this entry can't be what happened next, where it can't.
+    fn contradiction(&self, entry: &Logged) -> Option<String> {
+        let (version, next) = (entry.version, self.version + 1);
+        if version != next {
+            return Some(format!("its log has no version {next}"));
+        }
+        let what = match (self.exists, entry.operation, entry.created) {
+            (false, Operation::Delete, _) => "deletes an entity that did not exist",
+            (true, _, true) => "creates an entity that existed",
+            (false, _, false) => "updates an entity that did not exist",
+            (true, _, false) | (false, _, true) => return None,
+        };
+        Some(format!("version {version} of its log {what}"))
+    }
+
+    /// How the entity that `connection` has stored differs from the fold.
+    pub(crate) fn difference(
+        &self,
+        stored: &Stored,
+        connection: &Connection,
+    ) -> Option<Difference> {
         if self.version != stored.version {
             let (is, ends) = (stored.version, self.version);
             let what = format!("it is stored at version {is}, its log ends at {ends}");
             // versions beyond the log's end are missing in the log; repairing would lose them in the state too
             return Some(Difference { what, explained: is <= ends });
         }
+        if self.exists == stored.deleted {
+            let what = match stored.deleted {
+                true => "it is stored as deleted, by its log it exists",
+                false => "it is stored as existing, by its log it is deleted",
+            };
+            return Some(Difference::explained(what.into()));
+        }
         if !same_value(&self.state, &stored.data) {
             let what = "its stored document differs from the fold of its log";
             return Some(Difference::explained(what.into()));
         }
-        if self.size > stored.size {
-            let (is, has) = (stored.size, self.size);
-            return Some(Difference::explained(format!(
-                "its size is stored as {is} bytes, it has {has}"
-            )));
+        let (is, least) = (stored.size, connection.least_size(!self.exists, self.size));
+        if is < least {
+            let what = format!("its size is stored as {is}, it must be {least} at least");
+            return Some(Difference::explained(what));
         }
         self.difference_of_times(stored)
     }

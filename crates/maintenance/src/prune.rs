@@ -1,5 +1,14 @@
 //! Deletes what is older than a given age from the log. Each entity that loses entries gets a
-//! checkpoint, its whole state at the last version deleted, from which `rebuild` starts.
+//! checkpoint, its whole state at the last version deleted, from which `rebuild` starts: a replace
+//! with the document, or a delete where the entity was deleted then. (A merge patch would not do:
+//! patches don't compose with a replace or a delete before them.) The checkpoint also keeps when the
+//! entity was made.
+//!
+//! A deleted entity whose whole log is old is *removed*: its row goes with the last of its log, in one
+//! transaction, and its next version is 1. The row is locked as writers lock it, but never waited for:
+//! writers would wait behind this transaction meanwhile. Where a writer has it, or has made the entity
+//! anew since its log was read, the entity gets a checkpoint as any other. A writer that waits for
+//! the row finds none then, and begins with version 1; one that has read the row holds its lock.
 //!
 //! An event is pruned as a whole: when its first row is deleted, its rows of other entities are
 //! *detached*: they have no uuid any more and only count for their entity's fold, until that entity is
@@ -18,7 +27,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use producer_core::store::sqlite::write_lock::{WriteLock, WriteLockGuard};
-use producer_core::{Clock, EntityKey, Timestamp};
+use producer_core::{Clock, EntityKey, Operation, Timestamp};
 use uuid::Uuid;
 
 use self::rows::{Page, Position};
@@ -117,8 +126,13 @@ impl Run {
     fn count(&mut self, step: &Step, progress: &mut (dyn FnMut(Progress) + Send)) {
         for prune in &step.prunes {
             self.summary.deleted += prune.deleted;
-            // an entity of several steps counts once
-            self.summary.checkpointed += u64::from(self.checkpointed.insert(prune.key.clone()));
+            // an entity of several steps counts once, by what the last of them left
+            if prune.removes_entity {
+                self.summary.removed += 1;
+                self.summary.checkpointed -= u64::from(self.checkpointed.remove(&prune.key));
+            } else {
+                self.summary.checkpointed += u64::from(self.checkpointed.insert(prune.key.clone()));
+            }
         }
         self.summary.skipped += step.skipped.len() as u64;
         for (key, reason) in &step.skipped {
@@ -145,16 +159,34 @@ impl Run {
         let _guard = self.write_lock().await?;
         self.connection.begin(Access::Write).await?;
         self.connection.prune_alone().await?;
-        let step = self.plan(due).await?;
+        let adopting = self.connection.has_older_table().await?;
+        let mut step = self.plan(due, adopting).await?;
+        // an adoption that was interrupted would make deleted entities anew from their rows
+        if !adopting {
+            self.remove_entities(&mut step).await?;
+        }
+        // what has nothing but an earlier checkpoint keeps it
+        step.prunes.retain(|prune| prune.deleted > 0 || prune.removes_entity);
         let rows: Vec<Position> = step.prunes.iter().flat_map(|prune| prune.rows.clone()).collect();
         let uuids: Vec<Uuid> = step.prunes.iter().flat_map(|prune| prune.events.clone()).collect();
         self.connection.delete_rows(&rows).await?;
         self.connection.detach_updates(&uuids).await?;
-        for prune in &step.prunes {
+        for prune in step.prunes.iter().filter(|prune| !prune.removes_entity) {
             self.connection.append(&prune.key, &prune.checkpoint()).await?;
         }
         self.connection.commit().await?;
         Ok(step)
+    }
+
+    /// Removes the rows of those deleted entities of which the step deletes the whole log.
+    async fn remove_entities(&mut self, step: &mut Step) -> Result<(), MaintenanceError> {
+        let deleted = step.prunes.iter().filter(|prune| prune.operation == Operation::Delete);
+        let last = deleted.map(|prune| Position::new(&prune.key, prune.version)).collect();
+        let removed = self.connection.remove_entities(last).await?;
+        for prune in &mut step.prunes {
+            prune.removes_entity = removed.contains(&prune.key);
+        }
+        Ok(())
     }
 
     /// The write lock of an SQLite file, shared fairly with the services.
@@ -173,8 +205,7 @@ impl Run {
     }
 
     /// What is to be deleted of these entities, within the limits of one step.
-    async fn plan(&mut self, due: &[EntityKey]) -> Result<Step, MaintenanceError> {
-        let adopting = self.connection.has_older_table().await?;
+    async fn plan(&mut self, due: &[EntityKey], adopting: bool) -> Result<Step, MaintenanceError> {
         let mut pages = Vec::new();
         let (mut room, mut bytes) = (STEP_ROWS, 0);
         let mut due = due.iter();
@@ -219,11 +250,11 @@ impl Step {
         if more && kept.is_none() {
             self.unfinished.push(key.clone());
         }
-        if count_entries(&rows) == 0 {
-            return;
-        }
         let mut fold = Fold::default();
         fold.extend(&rows);
+        if count_entries(&rows) == 0 && fold.exists {
+            return;
+        }
         let (None, Some(created_at), Some(updated_at)) =
             (&fold.broken, fold.created_at, fold.updated_at)
         else {
@@ -237,7 +268,9 @@ impl Step {
             events: events.map(|row| row.uuid).collect(),
             rows: rows.iter().map(Position::from_row).collect(),
             version: fold.version,
+            operation: if fold.exists { Operation::Replace } else { Operation::Delete },
             state: fold.state,
+            removes_entity: false,
             created_at,
             updated_at,
             key,
@@ -253,9 +286,13 @@ struct EntityPrune {
     /// Rows, earlier checkpoints not counted.
     deleted: u64,
     version: u64,
+    /// What the checkpoint does: [`Operation::Delete`] where the entity does not exist at `version`.
+    operation: Operation,
     state: String,
     created_at: Timestamp,
     updated_at: Timestamp,
+    /// Whether the entity's row is deleted too: then no checkpoint replaces the rows.
+    removes_entity: bool,
 }
 
 impl EntityPrune {
@@ -270,6 +307,7 @@ impl EntityPrune {
             kind: Kind::Checkpoint,
             name: "Checkpoint",
             version: self.version,
+            operation: self.operation,
             created: false,
             created_at: self.created_at,
             saved_at: None,

@@ -45,7 +45,7 @@ pub async fn rebuild(
         let Some(key) = log.key().into_iter().chain(entities.key()).min().cloned() else { break };
         let fold = log.take(&mut connection, &key).await?;
         let stored = entities.take(&key);
-        if !agrees(fold.as_ref(), stored.as_ref()) {
+        if !agrees(fold.as_ref(), stored.as_ref(), &connection) {
             let access = if write { Access::Write } else { Access::Snapshot };
             compare_again(&mut connection, &key, access, &mut summary, progress).await?;
         }
@@ -55,9 +55,9 @@ pub async fn rebuild(
     Ok(summary)
 }
 
-fn agrees(fold: Option<&Fold>, stored: Option<&Stored>) -> bool {
+fn agrees(fold: Option<&Fold>, stored: Option<&Stored>, connection: &Connection) -> bool {
     let (Some(fold), Some(stored)) = (fold, stored) else { return false };
-    fold.broken.is_none() && fold.difference(stored).is_none()
+    fold.broken.is_none() && fold.difference(stored, connection).is_none()
 }
 
 /// Compares one entity again, in one transaction; counts, reports and repairs.
@@ -77,7 +77,7 @@ async fn compare_again(
             (Some(_), 0, _) => ("it is stored without a log".into(), false),
             (_, _, Some(broken)) => (broken.clone(), false),
             (None, _, _) => ("it is in the log and not stored".into(), true),
-            (Some(stored), _, _) => match fold.difference(stored) {
+            (Some(stored), _, _) => match fold.difference(stored, connection) {
                 Some(difference) => (difference.what, difference.explained),
                 None => return connection.rollback().await,
             },
@@ -108,7 +108,7 @@ async fn compare_again(
     Ok(())
 }
 
-/// Stores the fold; false if a running service inserted the entity first.
+/// Stores the fold; false if it no longer is the entity's, and everything is to be compared again.
 async fn repair(
     connection: &mut Connection,
     key: &EntityKey,
@@ -119,13 +119,22 @@ async fn repair(
         return Ok(false);
     };
     let updated_at = stored.map_or(updated_at, |stored| stored.updated_at.max(updated_at));
-    let state =
-        State { version: fold.version, size: fold.size, data: &fold.state, created_at, updated_at };
+    let state = State {
+        version: fold.version,
+        deleted: !fold.exists,
+        size: fold.size,
+        data: &fold.state,
+        created_at,
+        updated_at,
+    };
     if stored.is_some() {
         connection.update_entity(key, &state).await?;
         return Ok(true);
     }
-    connection.insert_entity(key, &state).await
+    // a service may have made the entity, and pruning may have removed it with its log since; from
+    // the insert on nobody else can
+    let inserted = connection.insert_entity(key, &state).await?;
+    Ok(inserted && connection.fold(key, u64::MAX).await?.version == fold.version)
 }
 
 /// Walks the log in the order of keys and versions.

@@ -19,9 +19,13 @@ use crate::tables::{Logged, PAGE_BYTES};
 pub(super) struct Position(String, String, i64);
 
 impl Position {
+    pub(super) fn new(key: &EntityKey, version: u64) -> Self {
+        let (entity_type, id) = (key.entity_type(), key.entity_id());
+        Self(entity_type.to_owned(), id.to_owned(), to_bigint(version))
+    }
+
     pub(super) fn from_row(row: &Logged) -> Self {
-        let (entity_type, id) = (row.key.entity_type(), row.key.entity_id());
-        Self(entity_type.to_owned(), id.to_owned(), to_bigint(row.version))
+        Self::new(&row.key, row.version)
     }
 }
 
@@ -36,7 +40,7 @@ type Oldest<T> = (String, String, Option<T>);
 
 impl Connection {
     /// The entities after `key` and when the oldest entry of each was committed, checkpoints
-    /// excepted: one page.
+    /// excepted where the entity exists: one page.
     pub(super) async fn oldest_entries(
         &mut self,
         key: &EntityKey,
@@ -44,7 +48,8 @@ impl Connection {
     ) -> Result<Vec<(EntityKey, Option<Timestamp>)>, MaintenanceError> {
         const QUERY: &str = "SELECT e.entity_type, e.entity_id, (
                  SELECT l.committed_at FROM event_log l
-                 WHERE l.entity_type = e.entity_type AND l.entity_id = e.entity_id AND l.kind <> 2
+                 WHERE l.entity_type = e.entity_type AND l.entity_id = e.entity_id
+                     AND (l.kind <> 2 OR e.deleted)
                  ORDER BY l.version LIMIT 1)
              FROM entities e WHERE (e.entity_type, e.entity_id) > ($1, $2)
              ORDER BY e.entity_type, e.entity_id LIMIT $3";
@@ -119,6 +124,52 @@ impl Connection {
             }
         };
         Ok(found.into_iter().collect())
+    }
+
+    /// Deletes the rows of those entities that are deleted and have just this version, and returns which
+    /// they are. Those that another session has locked are left out, since a writer is about to
+    /// make the entity anew.
+    pub(super) async fn remove_entities(
+        &mut self,
+        last: Vec<Position>,
+    ) -> Result<HashSet<EntityKey>, MaintenanceError> {
+        if last.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let removed: Vec<(String, String)> = match self {
+            Self::Postgres(c) => {
+                let types: Vec<&str> = last.iter().map(|row| row.0.as_str()).collect();
+                let ids: Vec<&str> = last.iter().map(|row| row.1.as_str()).collect();
+                let versions: Vec<i64> = last.iter().map(|row| row.2).collect();
+                let query = sqlx::query_as(
+                    "WITH locked AS MATERIALIZED (
+                         SELECT e.entity_type, e.entity_id
+                         FROM unnest($1::text[], $2::text[], $3::int8[])
+                             AS r (entity_type, entity_id, version)
+                         JOIN entities e ON e.entity_type = r.entity_type
+                             AND e.entity_id = r.entity_id AND e.version = r.version
+                         WHERE e.deleted
+                         ORDER BY e.entity_type, e.entity_id
+                         FOR UPDATE OF e SKIP LOCKED)
+                     DELETE FROM entities e USING locked l
+                     WHERE e.entity_type = l.entity_type AND e.entity_id = l.entity_id
+                     RETURNING e.entity_type, e.entity_id",
+                );
+                query.bind(types).bind(ids).bind(versions).fetch_all(c).await?
+            }
+            Self::Sqlite(c) => {
+                let query = sqlx::query_as(
+                    "DELETE FROM entities WHERE rowid IN (
+                         SELECT e.rowid FROM json_each(?) AS r CROSS JOIN entities AS e
+                         ON e.entity_type = r.value->>0 AND e.entity_id = r.value->>1
+                             AND e.version = r.value->>2 AND e.deleted)
+                     RETURNING entity_type, entity_id",
+                );
+                query.bind(json(&last)?).fetch_all(c).await?
+            }
+        };
+        let key = |(entity_type, id)| EntityKey::new_unchecked(entity_type, id);
+        Ok(removed.into_iter().map(key).collect())
     }
 
     /// Deletes rows of the log, and raises the floor of positions to the highest of them.

@@ -21,6 +21,8 @@ pub struct Summary {
     pub deleted: u64,
     /// Entities whose log begins with a new checkpoint.
     pub checkpointed: u64,
+    /// Deleted entities that are gone, with the whole of their log.
+    pub removed: u64,
     /// Entities with old entries that their log can't explain; those are kept.
     pub skipped: u64,
 }

@@ -13,7 +13,7 @@ use crate::database::Database;
 use crate::error::MaintenanceError;
 use crate::fold::Fold;
 use crate::progress::Progress;
-use crate::tables::before_all;
+use crate::tables::{Access, before_all};
 
 /// What pruning with the same arguments would do at this moment. Services may write meanwhile: then
 /// pruning may find more.
@@ -90,7 +90,20 @@ impl Survey {
             }
         }
         self.summary.deleted += deleted;
-        self.summary.checkpointed += u64::from(deleted > 0);
+        if self.removes(key, &fold).await? {
+            self.summary.removed += 1;
+        } else {
+            self.summary.checkpointed += u64::from(deleted > 0);
+        }
         Ok(())
+    }
+
+    /// Whether the entity is removed: it is deleted, and this is all of its log.
+    async fn removes(&mut self, key: &EntityKey, fold: &Fold) -> Result<bool, MaintenanceError> {
+        if self.adopting || fold.exists || fold.broken.is_some() {
+            return Ok(false);
+        }
+        let stored = self.connection.entity(key, Access::Snapshot).await?;
+        Ok(stored.is_some_and(|stored| stored.deleted && stored.version == fold.version))
     }
 }

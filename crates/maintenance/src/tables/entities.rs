@@ -16,6 +16,7 @@ use crate::error::MaintenanceError;
 pub(crate) struct Stored {
     pub(crate) key: EntityKey,
     pub(crate) version: u64,
+    pub(crate) deleted: bool,
     pub(crate) size: usize,
     pub(crate) data: String,
     pub(crate) created_at: Timestamp,
@@ -26,15 +27,30 @@ pub(crate) struct Stored {
 #[derive(Debug)]
 pub(crate) struct State<'s> {
     pub(crate) version: u64,
+    /// Whether the entity is deleted; its document is `{}` then.
+    pub(crate) deleted: bool,
+    /// The document's.
     pub(crate) size: usize,
     pub(crate) data: &'s str,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
 }
 
-type EntityRow<T> = (String, String, i64, i64, String, T, T);
+type EntityRow<T> = (String, String, i64, bool, i64, String, T, T);
+
+/// What PostgreSQL's fast path refuses to add any patch to.
+const LARGEST_SIZE: usize = i32::MAX as usize;
 
 impl Connection {
+    /// The least that the column `size` must hold. On PostgreSQL a deleted entity has the largest: a
+    /// smaller one would let the fast path merge into its row.
+    pub(crate) fn least_size(&self, deleted: bool, size_of_document: usize) -> usize {
+        match self {
+            Self::Postgres(_) if deleted => LARGEST_SIZE,
+            Self::Postgres(_) | Self::Sqlite(_) => size_of_document,
+        }
+    }
+
     /// One entity; with [`Access::Write`] its row is locked until the transaction ends.
     pub(crate) async fn entity(
         &mut self,
@@ -45,11 +61,13 @@ impl Connection {
             Self::Postgres(c) => {
                 let query = match access {
                     Access::Write => {
-                        "SELECT entity_type, entity_id, version, size::bigint, data::text, created_at, updated_at
+                        "SELECT entity_type, entity_id, version, deleted, size::bigint,
+                             data::text, created_at, updated_at
                          FROM entities WHERE entity_type = $1 AND entity_id = $2 FOR UPDATE"
                     }
                     Access::Snapshot => {
-                        "SELECT entity_type, entity_id, version, size::bigint, data::text, created_at, updated_at
+                        "SELECT entity_type, entity_id, version, deleted, size::bigint,
+                             data::text, created_at, updated_at
                          FROM entities WHERE entity_type = $1 AND entity_id = $2"
                     }
                 };
@@ -59,7 +77,7 @@ impl Connection {
             }
             Self::Sqlite(c) => {
                 let query = sqlx::query_as::<_, EntityRow<i64>>(
-                    "SELECT entity_type, entity_id, version, size, data, created_at, updated_at
+                    "SELECT entity_type, entity_id, version, deleted, size, data, created_at, updated_at
                      FROM entities WHERE entity_type = $1 AND entity_id = $2",
                 );
                 let query = query.bind(key.entity_type()).bind(key.entity_id());
@@ -75,11 +93,12 @@ impl Connection {
         key: &EntityKey,
     ) -> Result<Vec<Stored>, MaintenanceError> {
         const QUERY: &str =
-            "SELECT entity_type, entity_id, version, size, data, created_at, updated_at
+            "SELECT entity_type, entity_id, version, deleted, size, data, created_at, updated_at
              FROM entities WHERE (entity_type, entity_id) > ($1, $2)
              ORDER BY entity_type, entity_id LIMIT $3";
         const POSTGRES: &str =
-            "SELECT entity_type, entity_id, version, size::bigint, data::text, created_at, updated_at
+            "SELECT entity_type, entity_id, version, deleted, size::bigint, data::text, created_at,
+                 updated_at
              FROM entities WHERE (entity_type, entity_id) > ($1, $2)
              ORDER BY entity_type, entity_id LIMIT $3";
         let rows = match self {
@@ -105,12 +124,13 @@ impl Connection {
         key: &EntityKey,
         state: &State<'_>,
     ) -> Result<bool, MaintenanceError> {
-        let (version, size) = (to_bigint(state.version), to_bigint(state.size as u64));
+        let size = self.least_size(state.deleted, state.size);
+        let (version, size) = (to_bigint(state.version), to_bigint(size as u64));
         let rows = match self {
             Self::Postgres(c) => sqlx::query(
                 "INSERT INTO entities
-                     (entity_type, entity_id, version, size, data, created_at, updated_at)
-                 VALUES ($1, $2, $3, $4::bigint::int, $5::jsonb, $6, $7) ON CONFLICT DO NOTHING",
+                     (entity_type, entity_id, version, deleted, size, data, created_at, updated_at)
+                 VALUES ($1, $2, $3, $8, $4::bigint::int, $5::jsonb, $6, $7) ON CONFLICT DO NOTHING",
             )
             .bind(key.entity_type())
             .bind(key.entity_id())
@@ -119,13 +139,14 @@ impl Connection {
             .bind(state.data)
             .bind(to_pg(state.created_at))
             .bind(to_pg(state.updated_at))
+            .bind(state.deleted)
             .execute(c)
             .await?
             .rows_affected(),
             Self::Sqlite(c) => sqlx::query(
                 "INSERT INTO entities
-                     (entity_type, entity_id, version, size, data, created_at, updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+                     (entity_type, entity_id, version, deleted, size, data, created_at, updated_at)
+                 VALUES ($1, $2, $3, $8, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
             )
             .bind(key.entity_type())
             .bind(key.entity_id())
@@ -134,6 +155,7 @@ impl Connection {
             .bind(state.data)
             .bind(state.created_at.micros())
             .bind(state.updated_at.micros())
+            .bind(state.deleted)
             .execute(c)
             .await?
             .rows_affected(),
@@ -147,11 +169,12 @@ impl Connection {
         key: &EntityKey,
         state: &State<'_>,
     ) -> Result<(), MaintenanceError> {
-        let (version, size) = (to_bigint(state.version), to_bigint(state.size as u64));
+        let size = self.least_size(state.deleted, state.size);
+        let (version, size) = (to_bigint(state.version), to_bigint(size as u64));
         match self {
             Self::Postgres(c) => sqlx::query(
                 "UPDATE entities SET version = $3, size = $4::bigint::int, data = $5::jsonb,
-                     created_at = $6, updated_at = $7
+                     created_at = $6, updated_at = $7, deleted = $8
                  WHERE entity_type = $1 AND entity_id = $2",
             )
             .bind(key.entity_type())
@@ -161,12 +184,13 @@ impl Connection {
             .bind(state.data)
             .bind(to_pg(state.created_at))
             .bind(to_pg(state.updated_at))
+            .bind(state.deleted)
             .execute(c)
             .await
             .map(|_| ())?,
             Self::Sqlite(c) => sqlx::query(
                 "UPDATE entities SET version = $3, size = $4, data = $5, created_at = $6,
-                     updated_at = $7
+                     updated_at = $7, deleted = $8
                  WHERE entity_type = $1 AND entity_id = $2",
             )
             .bind(key.entity_type())
@@ -176,6 +200,7 @@ impl Connection {
             .bind(state.data)
             .bind(state.created_at.micros())
             .bind(state.updated_at.micros())
+            .bind(state.deleted)
             .execute(c)
             .await
             .map(|_| ())?,
@@ -185,11 +210,14 @@ impl Connection {
 }
 
 fn stored(
-    (entity_type, entity_id, version, size, data, created_at, updated_at): EntityRow<Timestamp>,
+    (entity_type, entity_id, version, deleted, size, data, created_at, updated_at): EntityRow<
+        Timestamp,
+    >,
 ) -> Stored {
     Stored {
         key: EntityKey::new_unchecked(entity_type, entity_id),
         version: from_bigint(version),
+        deleted,
         size: usize::try_from(size).unwrap_or(0),
         data,
         created_at,
@@ -198,16 +226,16 @@ fn stored(
 }
 
 fn from_postgres(
-    (t, id, version, size, data, created, updated): EntityRow<DateTime<Utc>>,
+    (t, id, version, deleted, size, data, created, updated): EntityRow<DateTime<Utc>>,
 ) -> EntityRow<Timestamp> {
-    (t, id, version, size, data, from_pg(created), from_pg(updated))
+    (t, id, version, deleted, size, data, from_pg(created), from_pg(updated))
 }
 
 fn from_sqlite(
-    (t, id, version, size, data, created, updated): EntityRow<i64>,
+    (t, id, version, deleted, size, data, created, updated): EntityRow<i64>,
 ) -> EntityRow<Timestamp> {
     let (created, updated) = (Timestamp::from_micros(created), Timestamp::from_micros(updated));
-    (t, id, version, size, data, created, updated)
+    (t, id, version, deleted, size, data, created, updated)
 }
 
 /// A key that is ordered before every entity's.

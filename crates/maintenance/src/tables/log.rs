@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use producer_core::store::numbers::{from_bigint, to_bigint};
 use producer_core::store::postgres::{from_pg, to_pg};
-use producer_core::{EntityKey, Timestamp};
+use producer_core::{EntityKey, Operation, Timestamp};
 use uuid::Uuid;
 
 use super::page::page;
@@ -18,6 +18,9 @@ pub(crate) struct Logged {
     pub(crate) key: EntityKey,
     pub(crate) version: u64,
     pub(crate) kind: Kind,
+    pub(crate) operation: Operation,
+    /// Whether the entity did not exist just before.
+    pub(crate) created: bool,
     pub(crate) created_at: Option<Timestamp>,
     pub(crate) committed_at: Timestamp,
     pub(crate) patch: String,
@@ -29,7 +32,8 @@ pub(crate) struct Logged {
 pub(crate) enum Kind {
     Event = 0,
     Adopted = 1,
-    /// The whole state at its version: pruning writes it in place of what it deletes.
+    /// The whole state at its version: pruning writes it in place of what it deletes. Its operation is
+    /// a replace with the document, or a delete; its `created_at` is when the entity was made.
     Checkpoint = 2,
     /// An update of a pruned event, until its own entity is pruned up to it. It still counts for the fold.
     DetachedUpdate = 3,
@@ -65,7 +69,8 @@ pub(crate) struct NewEntry<'s> {
     pub(crate) kind: Kind,
     pub(crate) name: &'static str,
     pub(crate) version: u64,
-    /// Whether the entity did not exist just before.
+    pub(crate) operation: Operation,
+    /// Whether the entity did not exist just before; false in a checkpoint.
     pub(crate) created: bool,
     pub(crate) created_at: Timestamp,
     pub(crate) saved_at: Option<Timestamp>,
@@ -73,14 +78,14 @@ pub(crate) struct NewEntry<'s> {
     pub(crate) patch: &'s str,
 }
 
-type LogRow<T> = (Uuid, String, String, i64, i32, Option<T>, T, String);
+type LogRow<T> = (Uuid, String, String, i64, i32, i32, bool, Option<T>, T, String);
 
 /// A statement for both databases: a [`LogRow`] of each entry that the condition picks.
 macro_rules! logged_where {
     ($condition:literal) => {
         concat!(
-            "SELECT event_uuid, entity_type, entity_id, version, CAST(kind AS int), created_at,
-                 committed_at, CAST(patch AS text)
+            "SELECT event_uuid, entity_type, entity_id, version, CAST(kind AS int),
+                 CAST(operation AS int), created, created_at, committed_at, CAST(patch AS text)
              FROM event_log WHERE ",
             $condition
         )
@@ -166,8 +171,8 @@ impl Connection {
         match self {
             Self::Postgres(c) => sqlx::query(
                 "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
-                     committed_at, entity_type, entity_id, event_name, patch, created)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::json, $12)",
+                     committed_at, entity_type, entity_id, event_name, patch, created, operation)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::json, $12, $13)",
             )
             .bind(entry.uuid)
             .bind(entry.ordinal)
@@ -181,13 +186,14 @@ impl Connection {
             .bind(entry.name)
             .bind(entry.patch)
             .bind(entry.created)
+            .bind(entry.operation.code())
             .execute(c)
             .await
             .map(|_| ())?,
             Self::Sqlite(c) => sqlx::query(
                 "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
-                     committed_at, entity_type, entity_id, event_name, patch, created)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                     committed_at, entity_type, entity_id, event_name, patch, created, operation)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
             )
             .bind(entry.uuid)
             .bind(entry.ordinal)
@@ -201,6 +207,7 @@ impl Connection {
             .bind(entry.name)
             .bind(entry.patch)
             .bind(entry.created)
+            .bind(entry.operation.code())
             .execute(c)
             .await
             .map(|_| ())?,
@@ -210,16 +217,20 @@ impl Connection {
 }
 
 fn logged<T>(
-    (uuid, entity_type, entity_id, version, kind, created, committed, patch): LogRow<T>,
+    (uuid, entity_type, id, version, kind, operation, created, made, committed, patch): LogRow<T>,
     moment: impl Fn(T) -> Timestamp,
 ) -> Result<Logged, sqlx::Error> {
     let kind = Kind::from_column(kind).map_err(|unknown| sqlx::Error::Decode(unknown.into()))?;
+    let operation = Operation::from_code(i16::try_from(operation).unwrap_or(i16::MAX));
+    let operation = operation.map_err(|unknown| sqlx::Error::Decode(unknown.into()))?;
     Ok(Logged {
         uuid,
-        key: EntityKey::new_unchecked(entity_type, entity_id),
+        key: EntityKey::new_unchecked(entity_type, id),
         version: from_bigint(version),
         kind,
-        created_at: created.map(&moment),
+        operation,
+        created,
+        created_at: made.map(&moment),
         committed_at: moment(committed),
         patch,
     })

@@ -1,13 +1,18 @@
 //! A database to work on by hand.
 #![expect(clippy::panic, reason = "helpers of tests fail the test, loudly")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use producer_core::store::DatabaseUrl;
-use producer_core::{Clock, Timestamp};
+use producer_core::store::postgres::PostgresStore;
+use producer_core::store::sqlite::SqliteStore;
+use producer_core::store::{DatabaseSettings, DatabaseUrl, Store};
+use producer_core::{Clock, Event, Operation, Timestamp, decode};
 use producer_maintenance::{Database, MaintenanceError, Progress, adopt, migrate, prune, rebuild};
 use producer_test_support::Postgres;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
+use uuid::Uuid;
 
 pub(crate) const MAX_ENTITY_BYTES: usize = 1 << 20;
 
@@ -115,8 +120,7 @@ impl Fixture {
         year: i64,
         patch: &str,
     ) {
-        let uuid = self.uuid(uuid);
-        let time = self.time(year);
+        let (uuid, time) = (self.uuid(uuid), self.time(year));
         self.run(&format!(
             "INSERT INTO event_log (event_uuid, ordinal, kind, version, committed_at, created,
                  entity_type, entity_id, event_name, patch)
@@ -126,6 +130,67 @@ impl Fixture {
         .await;
     }
 
+    /// Writes the log of one entity, from version 1 on: in each year, whether the update made the
+    /// entity, what it did, and its patch.
+    pub(crate) async fn history(&self, id: &str, updates: &[(i64, bool, Operation, &str)]) {
+        for (version, &(year, created, operation, patch)) in (1..).zip(updates) {
+            let (uuid, time) = (self.uuid(rand_id(id, version)), self.time(year));
+            let operation = operation.code();
+            self.run(&format!(
+                "INSERT INTO event_log (event_uuid, ordinal, version, committed_at, created,
+                     operation, entity_type, entity_id, event_name, patch)
+                 VALUES ({uuid}, 0, {version}, {time}, {created}, {operation}, 'Car', '{id}',
+                     'Test', '{patch}')"
+            ))
+            .await;
+        }
+    }
+
+    /// The rows of a query with one column, as text.
+    pub(crate) async fn lines(&self, query: &str) -> Vec<String> {
+        let query = AssertSqlSafe(query.to_owned());
+        match self {
+            Self::Postgres(_) => {
+                sqlx::query_scalar(query).fetch_all(&mut self.postgres().await).await
+            }
+            Self::Sqlite(_) => sqlx::query_scalar(query).fetch_all(&mut self.sqlite().await).await,
+        }
+        .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Every stored row: id, version, whether it is deleted, its document, and the seconds in which it
+    /// was created and updated.
+    pub(crate) async fn rows(&self) -> Vec<String> {
+        let seconds = |column| match self {
+            Self::Postgres(_) => format!("extract(epoch FROM {column})::bigint"),
+            Self::Sqlite(_) => format!("({column} / 1000000)"),
+        };
+        let (created, updated) = (seconds("created_at"), seconds("updated_at"));
+        self.lines(&format!(
+            "SELECT entity_id || ' ' || version || CASE WHEN deleted THEN ' deleted ' ELSE ' ' END
+                 || replace(CAST(data AS text), ' ', '') || ' ' || {created} || ' ' || {updated}
+             FROM entities ORDER BY entity_id"
+        ))
+        .await
+    }
+
+    /// The services' store on this database, with a clock of the test's. It waits long for locks, so that
+    /// a test decides who comes first.
+    pub(crate) async fn open(&self, clock: Clock) -> Arc<dyn Store> {
+        let settings = DatabaseSettings {
+            url: Some(self.url()),
+            lock_timeout: Duration::from_secs(30),
+            statement_timeout: Duration::from_secs(30),
+            ..DatabaseSettings::default()
+        };
+        match DatabaseUrl::parse(settings.url.as_deref()).expect("a URL") {
+            DatabaseUrl::Postgres(base) => Arc::new(PostgresStore::new(*base, &settings, clock)),
+            DatabaseUrl::Sqlite(file) => {
+                Arc::new(SqliteStore::open(&file, &settings, clock).await.expect("a store"))
+            }
+        }
+    }
+
     /// A uuid as the log's column has it.
     pub(crate) fn uuid(&self, uuid: u128) -> String {
         format!("{}'{uuid:032x}'", self.sql("", "x"))
@@ -133,8 +198,7 @@ impl Fixture {
 
     /// The first moment of a year, from 2024 on, as columns have it.
     pub(crate) fn time(&self, year: i64) -> String {
-        let days = 19_723 + (year - 2024) * 365 + (year - 2021) / 4;
-        let micros = days * 86_400_000_000;
+        let micros = second(year) * 1_000_000;
         if self.is_postgres() { format!("'{year}-01-01Z'") } else { micros.to_string() }
     }
 
@@ -196,10 +260,24 @@ impl Fixture {
     }
 }
 
+/// An event with a new uuid; `entities` are the items of its body.
+pub(crate) fn event(entities: Value) -> Event {
+    let event = json!({
+        "eventHeader": {"uuid": Uuid::new_v4().to_string(), "eventName": "Tested"},
+        "eventBody": {"entities": entities},
+    });
+    decode::event(event.to_string().as_bytes(), &Clock::system()).expect("an event")
+}
+
+/// The second since 1970 in which a year began, from 2024 on.
+pub(crate) fn second(year: i64) -> i64 {
+    let days = 19_723 + (year - 2024) * 365 + (year - 2021) / 4;
+    days * 86_400
+}
+
 /// How long before [`NOW`] a year began.
 fn age_of(year: i64) -> Duration {
-    let days = (2030 - year) * 365 + (2030 - year) / 4;
-    Duration::from_secs(days.unsigned_abs() * 86_400)
+    Duration::from_secs((second(2030) - second(year)).unsigned_abs())
 }
 
 fn listing(lines: &mut Vec<String>) -> impl FnMut(Progress) + Send {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::fixture::Fixture;
 
 fn summary(deleted: u64, checkpointed: u64, skipped: u64) -> prune::Summary {
-    prune::Summary { deleted, checkpointed, skipped }
+    prune::Summary { deleted, checkpointed, skipped, ..prune::Summary::default() }
 }
 
 /// The log as `id version kind`, in order.

@@ -140,17 +140,18 @@ pub(super) async fn prune(
         let report = &mut |progress| reporter.report(progress);
         let found = prune::survey(database, older_than, &clock, report).await?;
         reporter.finish();
-        let prune::Summary { deleted, checkpointed, skipped } = found;
+        let prune::Summary { deleted, checkpointed, removed, skipped } = found;
         if consent.dry_run {
             println!(
-                "{deleted} log entries would be deleted, \
-                 {checkpointed} entities would get a checkpoint, {skipped} skipped"
+                "{deleted} log entries would be deleted, {checkpointed} entities would get a checkpoint, \
+                 {removed} deleted entities would be removed, {skipped} skipped"
             );
             return Ok(unless_skipped(found));
         }
-        if deleted > 0 {
+        if deleted + removed > 0 {
+            let entities = checkpointed + removed;
             consent.confirm(&format!(
-                "deletes {deleted} log entries of {checkpointed} entities from {database}"
+                "deletes {deleted} log entries of {entities} entities from {database}"
             ))?;
         }
     }
@@ -158,9 +159,10 @@ pub(super) async fn prune(
     let report = &mut |progress| reporter.report(progress);
     let summary = prune::prune(database, older_than, &clock, report).await?;
     reporter.finish();
-    let prune::Summary { deleted, checkpointed, skipped } = summary;
+    let prune::Summary { deleted, checkpointed, removed, skipped } = summary;
     println!(
-        "{deleted} log entries deleted, {checkpointed} entities got a checkpoint, {skipped} skipped"
+        "{deleted} log entries deleted, {checkpointed} entities got a checkpoint, \
+         {removed} deleted entities removed, {skipped} skipped"
     );
     Ok(unless_skipped(summary))
 }
