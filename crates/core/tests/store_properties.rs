@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use producer_core::ingest::{ApplyMode, Verdict};
-use producer_core::model::{AttemptId, LoggedUpdate};
+use producer_core::model::{LoggedUpdate, NewVersion, Operation};
 use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, Event, Timestamp};
 use producer_maintenance::{Database, Progress, prune, rebuild};
@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-use support::{Db, START, applied, default, duplicate, event, new_version};
+use support::{Db, START, default, event_of};
 
 /// RFC 7396, section 2, literally.
 fn merge(target: &mut Value, patch: &Value) {
@@ -39,7 +39,31 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-type Update = (u8, Value);
+/// What an update does with one of three cars.
+#[derive(Debug, Clone)]
+struct Update {
+    car: u8,
+    operation: Operation,
+    /// `{}` of a delete.
+    patch: Value,
+    condition: Condition,
+}
+
+/// Content is compared, conditions are none.
+impl PartialEq for Update {
+    fn eq(&self, other: &Self) -> bool {
+        let content = |update: &Self| (update.car, update.operation, update.patch.clone());
+        content(self) == content(other)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Condition {
+    None,
+    Exists(bool),
+    Version(u64),
+}
+
 /// A uuid's number and what the event does.
 type Sketch = (u8, Vec<Update>);
 
@@ -67,10 +91,24 @@ struct Step {
     keep: Option<u64>,
 }
 
+fn update() -> impl Strategy<Value = Update> {
+    let operation = prop_oneof![
+        6 => Just(Operation::Merge), 2 => Just(Operation::Replace), 2 => Just(Operation::Delete),
+    ];
+    let condition = prop_oneof![
+        6 => Just(Condition::None),
+        1 => any::<bool>().prop_map(Condition::Exists),
+        1 => (1..6_u64).prop_map(Condition::Version),
+    ];
+    (0..3_u8, operation, patch(), condition).prop_map(|(car, operation, patch, condition)| {
+        let patch = if operation == Operation::Delete { json!({}) } else { patch };
+        Update { car, operation, patch, condition }
+    })
+}
+
 /// Batches over three cars; uuids are few, so that some come again with the same or other content.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let update = (0..3_u8, patch());
-    let sketch = (any::<u8>(), prop::collection::vec(update, 1..4));
+    let sketch = (any::<u8>(), prop::collection::vec(update(), 1..4));
     let batch = prop::collection::vec(sketch, 1..8);
     let step = (any::<bool>(), batch, prop::option::weighted(0.3, 0..4_u64));
     let step = step.prop_map(|(skip_locked, batch, keep)| Step { skip_locked, batch, keep });
@@ -78,59 +116,126 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn to_event((n, updates): &Sketch) -> Event {
-    let texts: Vec<_> = updates.iter().map(|(id, p)| (format!("car{id}"), p.to_string())).collect();
-    let updates: Vec<_> = texts.iter().map(|(id, p)| ("Car", id.as_str(), p.as_str())).collect();
-    event(u128::from(*n), &updates)
+    let item = |update: &Update| {
+        let mut item = json!({
+            "entityType": "Car",
+            "entityId": format!("car{}", update.car),
+            "operation": update.operation.as_str(),
+            "updatedAttributes": update.patch,
+        });
+        match update.condition {
+            Condition::None => {}
+            Condition::Exists(exists) => item["exists"] = json!(exists),
+            Condition::Version(version) => item["expectedVersion"] = json!(version),
+        }
+        item
+    };
+    event_of(u128::from(*n), &updates.iter().map(item).collect::<Vec<_>>())
+}
+
+/// A verdict without texts and attempts, which the model doesn't know.
+#[derive(Debug, Clone, PartialEq)]
+enum Expected {
+    Applied(Vec<NewVersion>),
+    Duplicate(Vec<NewVersion>),
+    Conflict,
+    /// The place of the update that failed, and the entity's version.
+    Failed(String, Option<u64>),
+}
+
+fn expected(verdict: Verdict) -> Expected {
+    match verdict {
+        Verdict::Applied(versions) => Expected::Applied(versions),
+        Verdict::Duplicate { versions, .. } => Expected::Duplicate(versions),
+        Verdict::Conflict => Expected::Conflict,
+        Verdict::PreconditionFailed(violations, state) => {
+            let place = violations.listed()[0].location.pointer();
+            Expected::Failed(place, state.current_version)
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// What the contract says, over plain values.
 #[derive(Default)]
 struct Model {
-    entities: BTreeMap<u8, (u64, Value)>,
+    entities: BTreeMap<u8, Car>,
     log: BTreeMap<u8, Logged>,
     /// The second of the batch.
     now: u64,
 }
 
+#[derive(Debug, Clone, Default)]
+struct Car {
+    version: u64,
+    /// `None`: deleted, or not there yet.
+    data: Option<Value>,
+    created: u64,
+    updated: u64,
+}
+
 struct Logged {
     updates: Vec<Update>,
-    versions: Vec<u64>,
+    versions: Vec<NewVersion>,
     at: u64,
 }
 
 impl Model {
-    fn apply(&mut self, (n, updates): &Sketch) -> Verdict {
+    fn apply(&mut self, (n, updates): &Sketch) -> Expected {
         match self.log.get(n) {
-            Some(first) if first.updates == *updates => duplicate_of(first.versions.clone()),
-            Some(_) => Verdict::Conflict,
-            None => {
-                let versions: Vec<u64> =
-                    updates.iter().map(|(id, patch)| self.update(*id, patch)).collect();
-                let (updates, at) = (updates.clone(), self.now);
-                self.log.insert(*n, Logged { updates, versions: versions.clone(), at });
-                applied(versions)
+            Some(first) if first.updates == *updates => {
+                return Expected::Duplicate(first.versions.clone());
+            }
+            Some(_) => return Expected::Conflict,
+            None => {}
+        }
+        let before = self.entities.clone();
+        let mut versions = Vec::new();
+        for (place, update) in updates.iter().enumerate() {
+            match self.update(update) {
+                Ok(version) => versions.push(version),
+                Err(current) => {
+                    self.entities = before;
+                    return Expected::Failed(format!("/eventBody/entities/{place}"), current);
+                }
             }
         }
+        let (updates, at) = (updates.clone(), self.now);
+        self.log.insert(*n, Logged { updates, versions: versions.clone(), at });
+        Expected::Applied(versions)
     }
 
-    fn update(&mut self, id: u8, patch: &Value) -> u64 {
-        let (version, state) = self.entities.entry(id).or_insert_with(|| (0, json!({})));
-        merge(state, patch);
-        *version += 1;
-        *version
+    /// An error has the version of the entity, which does not fulfil the condition.
+    fn update(&mut self, update: &Update) -> Result<NewVersion, Option<u64>> {
+        let car = self.entities.entry(update.car).or_default();
+        let current = car.data.as_ref().map(|_| car.version);
+        let holds = match update.condition {
+            Condition::None => true,
+            Condition::Exists(exists) => current.is_some() == exists,
+            Condition::Version(version) => current == Some(version),
+        };
+        if !holds || (update.operation == Operation::Delete && current.is_none()) {
+            return Err(current);
+        }
+        let mut data = match update.operation {
+            Operation::Merge => car.data.take().unwrap_or_else(|| json!({})),
+            Operation::Replace | Operation::Delete => json!({}),
+        };
+        merge(&mut data, &update.patch);
+        car.data = (update.operation != Operation::Delete).then_some(data);
+        car.version += 1;
+        car.updated = self.now;
+        if current.is_none() {
+            car.created = self.now;
+        }
+        Ok(NewVersion { version: car.version, created: current.is_none() })
     }
-}
 
-fn duplicate_of(versions: Vec<u64>) -> Verdict {
-    let versions = versions.into_iter().map(new_version).collect();
-    Verdict::Duplicate { versions, attempt: AttemptId(0) }
-}
-
-/// The model knows no attempts.
-fn without_attempt(verdict: Verdict) -> Verdict {
-    match verdict {
-        Verdict::Duplicate { .. } => duplicate_of(duplicate(&verdict)),
-        other => other,
+    /// What is older than `keep` seconds is gone from the log, and deleted cars with their whole log.
+    fn prune(&mut self, keep: u64) {
+        let now = self.now;
+        self.log.retain(|_, logged| logged.at + keep >= now);
+        self.entities.retain(|_, car| car.data.is_some() || car.updated + keep >= now);
     }
 }
 
@@ -146,21 +251,29 @@ async fn holds(db: &Db, steps: &[Step]) {
         let now = START + i64::try_from(second).unwrap() * 1_000_000;
         time.store(now, Ordering::Relaxed);
         let events: Vec<Event> = step.batch.iter().map(to_event).collect();
-        let expected: Vec<Verdict> = step.batch.iter().map(|sketch| model.apply(sketch)).collect();
+        let by_model: Vec<Expected> = step.batch.iter().map(|sketch| model.apply(sketch)).collect();
         let mode = if step.skip_locked { ApplyMode::SkipLocked } else { ApplyMode::Normal };
-        let verdicts = writer.apply(&events, mode).await.unwrap().into_iter().map(without_attempt);
-        assert_eq!(verdicts.collect::<Vec<_>>(), expected);
+        let verdicts = writer.apply(&events, mode).await.unwrap().into_iter().map(expected);
+        assert_eq!(verdicts.collect::<Vec<_>>(), by_model);
         if let Some(keep) = step.keep {
             prune_but(db, keep, now).await;
-            model.log.retain(|_, logged| logged.at + keep >= second);
+            model.prune(keep);
         }
     }
     drop(writer);
     store.close().await;
-    for (id, (version, state)) in &model.entities {
-        let entity = db.entity("Car", &format!("car{id}")).await.unwrap();
-        assert_eq!(entity.version, *version);
-        assert_eq!(serde_json::from_str::<Value>(&entity.data).unwrap(), *state);
+    let moment =
+        |second: u64| Timestamp::from_micros(START + i64::try_from(second).unwrap() * 1_000_000);
+    for (id, car) in &model.entities {
+        let entity = db.entity("Car", &format!("car{id}")).await;
+        let found = entity.map(|entity| {
+            let data = serde_json::from_str::<Value>(&entity.data).unwrap();
+            (entity.version, data, entity.created_at, entity.updated_at)
+        });
+        let data = car.data.clone();
+        let expected =
+            data.map(|data| (car.version, data, moment(car.created), moment(car.updated)));
+        assert_eq!(found, expected, "car{id}");
     }
     let sent: BTreeSet<u8> = steps.iter().flat_map(|step| &step.batch).map(|(n, _)| *n).collect();
     the_log_has(db, &model, sent).await;
@@ -183,10 +296,13 @@ async fn the_log_has(db: &Db, model: &Model, sent: BTreeSet<u8>) {
         let logged = db.store.event(support::uuid(u128::from(n))).await.unwrap();
         let updates = logged.map(|event| {
             let update = |update: LoggedUpdate| {
-                let id = update.key.entity_id().trim_start_matches("car").parse().unwrap();
-                ((id, serde_json::from_str(&update.patch).unwrap()), update.version)
+                let car = update.key.entity_id().trim_start_matches("car").parse().unwrap();
+                let (operation, condition) = (update.operation, Condition::None);
+                let patch = serde_json::from_str(&update.patch).unwrap();
+                let version = NewVersion { version: update.version, created: update.created };
+                (Update { car, operation, patch, condition }, version)
             };
-            event.updates.into_iter().map(update).unzip::<Update, u64, Vec<_>, Vec<_>>()
+            event.updates.into_iter().map(update).unzip::<Update, NewVersion, Vec<_>, Vec<_>>()
         });
         let expected = model.log.get(&n).map(|e| (e.updates.clone(), e.versions.clone()));
         assert_eq!(updates, expected, "event {n}");
