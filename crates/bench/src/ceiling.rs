@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use futures_util::future::BoxFuture;
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
-use producer_core::model::{Entity, LoggedEvent, NewVersion};
+use producer_core::model::{AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, NewVersion};
 use producer_core::query::{ReadError, ReadStore};
 use producer_core::store::Store;
 use producer_core::{Clock, EntityKey, Event};
@@ -93,6 +93,22 @@ impl ReadStore for NullStore {
         &self,
         _uuid: Uuid,
     ) -> BoxFuture<'_, std::result::Result<Option<LoggedEvent>, ReadError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn log<'a>(
+        &'a self,
+        _key: &'a EntityKey,
+        _range: LogRange,
+    ) -> BoxFuture<'a, std::result::Result<Vec<LogEntry>, ReadError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn log_point<'a>(
+        &'a self,
+        _key: &'a EntityKey,
+        _as_of: AsOf,
+    ) -> BoxFuture<'a, std::result::Result<Option<LogPoint>, ReadError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 }

@@ -4,6 +4,7 @@
 mod connect;
 mod logged;
 pub mod numbers;
+mod page;
 mod pool;
 mod port;
 pub mod postgres;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::equality::same_value;
 use super::lexer::Malformed;
 use super::patch::Patch;
+use super::path::Path;
 use super::scanner::{Kind, MAX_DEPTH, Scanner};
 use super::text::{string_len, write_string};
 use super::violation::Violations;
@@ -16,14 +17,14 @@ use super::violation::Violations;
 /// A JSON object that can be merged. It borrows from the texts that it was parsed from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Document<'a> {
-    members: Members<'a>,
+    pub(super) members: Members<'a>,
 }
 
 /// In the order of their keys, so that a document is always written the same way.
-type Members<'a> = BTreeMap<Cow<'a, str>, Node<'a>>;
+pub(super) type Members<'a> = BTreeMap<Cow<'a, str>, Node<'a>>;
 
 #[derive(Debug, Clone)]
-enum Node<'a> {
+pub(super) enum Node<'a> {
     Object(Members<'a>),
     /// Anything else: its text, and its bytes as compact UTF-8 with numbers written out.
     Leaf {
@@ -33,7 +34,7 @@ enum Node<'a> {
 }
 
 impl Node<'_> {
-    fn is_null(&self) -> bool {
+    pub(super) fn is_null(&self) -> bool {
         matches!(self, Self::Leaf { raw: "null", .. })
     }
 }
@@ -107,6 +108,34 @@ impl<'a> Document<'a> {
         Self { members: changes(&self.members, &other.members) }
     }
 
+    /// Each leaf (scalar, array or empty object) that differs between this document and `other`, in the order
+    /// of their paths.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<Difference<'a>> {
+        let mut from = self.leaves();
+        let mut differences = Vec::new();
+        for (path, to) in other.leaves() {
+            let before = from.remove(&path);
+            if !before.is_some_and(|before| same_value(before, to)) {
+                differences.push(Difference { path, from: before, to: Some(to) });
+            }
+        }
+        let gone = from.into_iter();
+        differences.extend(gone.map(|(path, from)| Difference {
+            path,
+            from: Some(from),
+            to: None,
+        }));
+        differences.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        differences
+    }
+
+    fn leaves(&self) -> BTreeMap<Path, &'a str> {
+        let mut leaves = BTreeMap::new();
+        collect_leaves(&self.members, &mut Vec::new(), &mut leaves);
+        leaves
+    }
+
     /// Whether there is no member.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
@@ -122,6 +151,35 @@ impl<'a> Document<'a> {
         let mut out = String::with_capacity(self.size());
         write(&mut out, &self.members);
         out
+    }
+}
+
+/// A leaf that differs between two documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference<'a> {
+    /// Where.
+    pub path: Path,
+    /// The JSON text in the first document; `None` where it has no such leaf.
+    pub from: Option<&'a str>,
+    /// The JSON text in the second document; `None` where it has no such leaf.
+    pub to: Option<&'a str>,
+}
+
+fn collect_leaves<'a>(
+    members: &Members<'a>,
+    path: &mut Vec<String>,
+    leaves: &mut BTreeMap<Path, &'a str>,
+) {
+    if members.is_empty() {
+        leaves.insert(Path(path.clone()), "{}");
+    }
+    for (key, node) in members {
+        path.push(key.clone().into_owned());
+        match node {
+            Node::Object(members) => collect_leaves(members, path, leaves),
+            Node::Leaf { raw, .. } => drop(leaves.insert(Path(path.clone()), raw)),
+        }
+        path.pop();
     }
 }
 

@@ -30,6 +30,8 @@ pub enum ProblemKind {
     Timeout,
     /// The uuid is already used with other content.
     Conflict,
+    /// Pruning has deleted that part of the log.
+    Gone,
     /// A condition on an entity does not hold.
     PreconditionFailed,
     /// The body is over `MAX_BODY_BYTES`.
@@ -38,6 +40,8 @@ pub enum ProblemKind {
     MediaType,
     /// JSON that breaks a rule of the contract.
     Validation,
+    /// A read would look at more than it may.
+    TooExpensive,
     /// A defect of ours.
     Internal,
     /// The queue is full or the entry grew too old; nothing was stored.
@@ -50,7 +54,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, in the order of their HTTP status.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Malformed,
         Self::Forbidden,
         Self::NotFound,
@@ -58,10 +62,12 @@ impl ProblemKind {
         Self::NotAcceptable,
         Self::Timeout,
         Self::Conflict,
+        Self::Gone,
         Self::PreconditionFailed,
         Self::TooLarge,
         Self::MediaType,
         Self::Validation,
+        Self::TooExpensive,
         Self::Internal,
         Self::Overloaded,
         Self::Unavailable,
@@ -78,10 +84,12 @@ impl ProblemKind {
             Self::NotAcceptable => ("not-acceptable", "Not acceptable", 406, 3),
             Self::Timeout => ("timeout", "Request body too slow", 408, 14),
             Self::Conflict => ("conflict", "Event id reused with other content", 409, 6),
+            Self::Gone => ("gone", "No longer kept", 410, 11),
             Self::PreconditionFailed => ("precondition-failed", "Precondition failed", 412, 10),
             Self::TooLarge => ("too-large", "Content too large", 413, 11),
             Self::MediaType => ("media-type", "Unsupported media type", 415, 3),
             Self::Validation => ("validation", "Event breaks the contract", 422, 3),
+            Self::TooExpensive => ("too-expensive", "Too expensive", 422, 9),
             Self::Internal => ("internal", "Internal error", 500, 13),
             Self::Overloaded => ("overloaded", "Overloaded", 503, 14),
             Self::Unavailable => ("unavailable", "Unavailable", 503, 14),
@@ -206,7 +214,10 @@ impl Problem {
     /// wrong, and for what isn't there and conditions that don't hold, which are usual answers.
     pub fn refusal(&self) -> Option<Refusal> {
         let is_refusal = (400..500).contains(&self.kind.http_status());
-        let is_usual = matches!(self.kind, ProblemKind::NotFound | ProblemKind::PreconditionFailed);
+        let is_usual = matches!(
+            self.kind,
+            ProblemKind::NotFound | ProblemKind::Gone | ProblemKind::PreconditionFailed
+        );
         if !is_refusal || is_usual {
             return None;
         }

@@ -3,7 +3,9 @@
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use crate::model::{Entity, EntityKey, LoggedEvent, UnavailableKind};
+use crate::model::{
+    AsOf, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, UnavailableKind,
+};
 
 /// A database that entities and their log are read from.
 pub trait ReadStore: Send + Sync + 'static {
@@ -13,6 +15,21 @@ pub trait ReadStore: Send + Sync + 'static {
 
     /// One event as the log has it.
     fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>>;
+
+    /// A part of one entity's log; empty where there is nothing of it. It ends early where its entries are
+    /// large.
+    fn log<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        range: LogRange,
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, ReadError>>;
+
+    /// The last entry of an entity's log up to a moment; `None` where there is none.
+    fn log_point<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        as_of: AsOf,
+    ) -> BoxFuture<'a, Result<Option<LogPoint>, ReadError>>;
 }
 
 /// Why a read failed.

@@ -262,6 +262,14 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
             "the uuid is used with other content; the first one stays",
             "send other content with another uuid",
         ),
+        ProblemKind::Gone => (
+            "that part of the log was pruned; `detail` names the oldest version that is kept",
+            "ask for a later version",
+        ),
+        ProblemKind::TooExpensive => (
+            "the read would look at more than it may; nothing was read",
+            "ask for less, as `detail` says",
+        ),
         ProblemKind::PreconditionFailed => (
             "a condition on an entity does not hold; nothing was applied",
             "read the entity again, and decide anew with its version",

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use clap::Parser;
 use futures_util::future::BoxFuture;
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
-use producer_core::model::{Entity, LoggedEvent, UnavailableKind};
+use producer_core::model::{
+    AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, UnavailableKind,
+};
 use producer_core::query::{ReadError, ReadStore};
 use producer_core::store::{PoolUse, Store};
 use producer_core::{Clock, EntityKey, Event};
@@ -78,6 +80,22 @@ impl ReadStore for FakeStore {
     }
 
     fn event(&self, _uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn log<'a>(
+        &'a self,
+        _key: &'a EntityKey,
+        _range: LogRange,
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, ReadError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn log_point<'a>(
+        &'a self,
+        _key: &'a EntityKey,
+        _as_of: AsOf,
+    ) -> BoxFuture<'a, Result<Option<LogPoint>, ReadError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 }

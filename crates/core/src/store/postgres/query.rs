@@ -2,10 +2,12 @@
 
 mod entities;
 mod events;
+mod log;
 mod ping;
 mod retry;
 
 pub(super) use entities::entity;
 pub(super) use events::{event, logged};
+pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
 pub(super) use retry::with_retry;

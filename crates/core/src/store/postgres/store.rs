@@ -12,7 +12,9 @@ use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
 use super::write::{ConnectionLifetime, OpenError, PgWriter, WriterSettings, open};
 use crate::ingest::{WriteStore, Writer};
-use crate::model::{Clock, Entity, EntityKey, LoggedEvent, UnavailableKind};
+use crate::model::{
+    AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, UnavailableKind,
+};
 use crate::query::{ReadError, ReadStore};
 use crate::store::pool::PoolUse;
 use crate::store::port::{ConnectError, Store};
@@ -110,6 +112,22 @@ impl ReadStore for PostgresStore {
 
     fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
         Box::pin(self.read(move || query::event(&self.read_pool, uuid)))
+    }
+
+    fn log<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        range: LogRange,
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, ReadError>> {
+        Box::pin(self.read(move || query::log(&self.read_pool, key, range)))
+    }
+
+    fn log_point<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        as_of: AsOf,
+    ) -> BoxFuture<'a, Result<Option<LogPoint>, ReadError>> {
+        Box::pin(self.read(move || query::log_point(&self.read_pool, key, as_of)))
     }
 }
 

@@ -20,7 +20,7 @@ use super::query;
 use super::write::{SqliteWriter, WriterSettings};
 use super::write_lock::WriteLock;
 use crate::ingest::{WriteStore, Writer};
-use crate::model::{Clock, Entity, EntityKey, LoggedEvent};
+use crate::model::{AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent};
 use crate::query::{ReadError, ReadStore};
 use crate::store::pool::{MeasuredPool, PoolUse};
 use crate::store::port::{ConnectError, Store};
@@ -120,6 +120,22 @@ impl ReadStore for SqliteStore {
 
     fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>> {
         Box::pin(query::event(&self.readers, uuid))
+    }
+
+    fn log<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        range: LogRange,
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, ReadError>> {
+        Box::pin(query::log(&self.readers, key, range))
+    }
+
+    fn log_point<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        as_of: AsOf,
+    ) -> BoxFuture<'a, Result<Option<LogPoint>, ReadError>> {
+        Box::pin(query::log_point(&self.readers, key, as_of))
     }
 }
 

@@ -1,0 +1,312 @@
+//! Entities as they were: what the log says about one entity.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
+
+use super::fold::Fold;
+use super::port::{ReadError, ReadStore};
+use crate::json::{Document, Path, Written};
+use crate::model::{
+    AsOf, Entity, EntityKey, EntryKind, LogEntry, LogPoint, LogRange, Problem, ProblemKind,
+};
+
+/// Updates that one read folds at most.
+const MAX_FOLDED: u64 = 100_000;
+/// How long one read folds at most.
+const FOLD_TIME: Duration = Duration::from_secs(1);
+/// Entries that are read at once.
+const PAGE_ENTRIES: u32 = 1000;
+/// Reads that fold at the same time: they hold a connection for as long as they work.
+const MAX_FOLDS: usize = 4;
+/// How long a read waits for its turn to fold.
+const TURN: Duration = Duration::from_secs(1);
+
+/// Reads the history of single entities.
+pub struct History {
+    store: Arc<dyn ReadStore>,
+    folds: Semaphore,
+}
+
+/// Why a read of the history failed.
+#[derive(Debug)]
+pub enum HistoryError {
+    /// The database.
+    Read(ReadError),
+    /// What was asked for: `NotFound`, `Gone`, `TooExpensive` or `Overloaded`.
+    Refused(Problem),
+}
+
+impl From<ReadError> for HistoryError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<Problem> for HistoryError {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+/// A page of an entity's updates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// In the order that was asked for.
+    pub updates: Vec<LogEntry>,
+    /// The last version of the page, where there may be more.
+    pub next: Option<u64>,
+}
+
+/// What to list of an entity's updates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// Begins with the last one.
+    pub descending: bool,
+    /// The last version of the page before.
+    pub after: Option<u64>,
+    /// How many at most.
+    pub size: u32,
+}
+
+/// How two states of an entity differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// The version of the first state.
+    pub from: u64,
+    /// The version of the second state.
+    pub to: u64,
+    /// The merge patch that makes the second of the first, a JSON object.
+    pub patch: String,
+    /// Each leaf that differs: its path, and the JSON text in either state that has it.
+    pub changes: Vec<(Path, Option<String>, Option<String>)>,
+}
+
+/// Where the value of a leaf comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The leaf.
+    pub path: Path,
+    /// The update that wrote it last; `None` where that is no longer kept.
+    pub update: Option<Arc<LogEntry>>,
+}
+
+impl History {
+    /// Reads from `store`, whose reads share `connections`.
+    pub fn new(store: Arc<dyn ReadStore>, connections: usize) -> Self {
+        Self { store, folds: Semaphore::new((connections / 2).clamp(1, MAX_FOLDS)) }
+    }
+
+    /// An entity as it was.
+    ///
+    /// # Errors
+    /// `NotFound` where it did not exist then, `Gone`, `TooExpensive`.
+    pub async fn entity(&self, key: &EntityKey, as_of: AsOf) -> Result<Entity, HistoryError> {
+        let point = self.point(key, as_of).await?;
+        if matches!(as_of, AsOf::Version(version) if version > point.version) {
+            return Err(not_found("the entity has no such version yet").into());
+        }
+        let fold = self.fold(key, point, |_, _| {}).await?;
+        existing(key, fold)
+    }
+
+    /// A page of an entity's updates; also of one that is deleted.
+    ///
+    /// # Errors
+    /// `NotFound` where there are none, `Gone` where the page would follow on updates that pruning deleted.
+    pub async fn updates(
+        &self,
+        key: &EntityKey,
+        query: HistoryQuery,
+    ) -> Result<HistoryPage, HistoryError> {
+        let (after, up_to) = match (query.descending, query.after) {
+            (false, after) => (after.unwrap_or(0), u64::MAX),
+            (true, None) => (0, u64::MAX),
+            (true, Some(before)) => (0, before.saturating_sub(1)),
+        };
+        // one more shows whether there is a next page, and one may be a checkpoint
+        let entries = query.size.saturating_add(2);
+        let range = LogRange { after, up_to, descending: query.descending, entries };
+        let mut updates = self.store.log(key, range).await?;
+        if updates.is_empty() && query.after.is_none() {
+            return Err(not_found("no such entity").into());
+        }
+        if let (false, Some(after), Some(first)) = (query.descending, query.after, updates.first())
+            && first.version != after + 1
+        {
+            return Err(gone(first.version).into());
+        }
+        let is_complete = updates.len() < entries as usize;
+        updates.retain(|entry| entry.kind != EntryKind::Checkpoint);
+        let is_last = updates.len() <= query.size as usize && is_complete;
+        updates.truncate(query.size as usize);
+        let next = updates.last().filter(|_| !is_last).map(|entry| entry.version);
+        Ok(HistoryPage { updates, next })
+    }
+
+    /// How an entity differs between two versions; `to` is the present where there is none.
+    ///
+    /// # Errors
+    /// As [`History::entity`].
+    pub async fn compare(
+        &self,
+        key: &EntityKey,
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<Comparison, HistoryError> {
+        let first = self.entity(key, AsOf::Version(from)).await?;
+        let second = match to {
+            Some(to) => self.entity(key, AsOf::Version(to)).await?,
+            None => {
+                let present = self.store.entity(key).await?;
+                present.ok_or_else(|| not_found("no such entity"))?
+            }
+        };
+        let documents = (document(&first)?, document(&second)?);
+        let changes = documents.0.differences(&documents.1).into_iter().map(|difference| {
+            let text = |raw: Option<&str>| raw.map(str::to_owned);
+            (difference.path, text(difference.from), text(difference.to))
+        });
+        Ok(Comparison {
+            from: first.version,
+            to: second.version,
+            patch: documents.0.patch_to(&documents.1).to_json(),
+            changes: changes.collect(),
+        })
+    }
+
+    /// For each leaf at `path` and below it the update that wrote it last.
+    ///
+    /// # Errors
+    /// `NotFound` where the entity does not exist, `TooExpensive`.
+    pub async fn provenance(
+        &self,
+        key: &EntityKey,
+        path: &Path,
+    ) -> Result<Vec<Origin>, HistoryError> {
+        let present = self.point(key, AsOf::Version(u64::MAX)).await?;
+        let (mut written, mut updates) = (Written::default(), Vec::<Arc<LogEntry>>::new());
+        let fold = self
+            .fold(key, present, |entry, patch| {
+                if entry.is_base() {
+                    updates.clear();
+                    written.replace(patch, entry.version);
+                } else {
+                    written.merge(patch, entry.version);
+                }
+                updates.push(Arc::new(entry.without_patch()));
+                if updates.len() % PAGE_ENTRIES as usize == 0 {
+                    let versions = written.versions();
+                    updates.retain(|entry| versions.contains(&entry.version));
+                }
+            })
+            .await?;
+        existing(key, fold)?;
+        let origin = |(path, version): (Path, u64)| {
+            let found = updates.binary_search_by_key(&version, |entry| entry.version).ok();
+            let update = found.map(|index| Arc::clone(&updates[index]));
+            Origin { path, update: update.filter(|entry| entry.kind != EntryKind::Checkpoint) }
+        };
+        Ok(written.leaves(path).into_iter().map(origin).collect())
+    }
+
+    /// The entry of a moment.
+    async fn point(&self, key: &EntityKey, as_of: AsOf) -> Result<LogPoint, HistoryError> {
+        if let Some(point) = self.store.log_point(key, as_of).await? {
+            return Ok(point);
+        }
+        let first = LogRange { after: 0, up_to: u64::MAX, descending: false, entries: 1 };
+        Err(match self.store.log(key, first).await?.first() {
+            Some(oldest) if oldest.kind == EntryKind::Checkpoint => gone(oldest.version).into(),
+            Some(_) => not_found("the entity did not exist then").into(),
+            None => not_found("no such entity").into(),
+        })
+    }
+
+    /// Folds the log from the point's base to its version; `each` gets every entry and its patch.
+    async fn fold(
+        &self,
+        key: &EntityKey,
+        point: LogPoint,
+        mut each: impl FnMut(&LogEntry, &Document<'_>),
+    ) -> Result<Fold, HistoryError> {
+        let _turn = self.turn().await?;
+        let deadline = Instant::now() + FOLD_TIME;
+        if point.version - point.base >= MAX_FOLDED {
+            return Err(too_expensive().into());
+        }
+        let mut fold = Fold::before(point);
+        while fold.version < point.version {
+            if Instant::now() > deadline {
+                return Err(too_expensive().into());
+            }
+            let range = LogRange {
+                after: fold.version,
+                up_to: point.version,
+                descending: false,
+                entries: PAGE_ENTRIES,
+            };
+            let page = self.store.log(key, range).await?;
+            if !fold.continues_with(&page) {
+                // pruned meanwhile
+                return Err(gone_since(point.version).into());
+            }
+            fold.extend(&page, &mut each).map_err(broken)?;
+        }
+        Ok(fold)
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let overloaded = || {
+            let detail = "too many reads of the history at once; try again later";
+            Problem::new(ProblemKind::Overloaded, detail)
+        };
+        match timeout(TURN, self.folds.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(overloaded()),
+        }
+    }
+}
+
+fn existing(key: &EntityKey, fold: Fold) -> Result<Entity, HistoryError> {
+    if !fold.exists {
+        return Err(not_found("the entity did not exist then").into());
+    }
+    Ok(Entity {
+        key: key.clone(),
+        version: fold.version,
+        created_at: fold.made_at,
+        updated_at: fold.updated_at,
+        data: fold.data,
+    })
+}
+
+fn document(entity: &Entity) -> Result<Document<'_>, Problem> {
+    Document::parse(&entity.data).map_err(|error| broken(error.to_string()))
+}
+
+fn not_found(detail: &'static str) -> Problem {
+    Problem::new(ProblemKind::NotFound, detail)
+}
+
+fn gone(oldest: u64) -> Problem {
+    let detail = format!("the log is kept from version {oldest} on; what was before is pruned");
+    Problem::new(ProblemKind::Gone, detail)
+}
+
+fn gone_since(version: u64) -> Problem {
+    Problem::new(ProblemKind::Gone, format!("version {version} was pruned just now"))
+}
+
+fn too_expensive() -> Problem {
+    let detail = "more than 100,000 updates or a second of reading; ask for a version after a replace \
+                  or for pages of the history";
+    Problem::new(ProblemKind::TooExpensive, detail)
+}
+
+fn broken(error: String) -> Problem {
+    tracing::error!(error, "the log can't be folded");
+    Problem::new(ProblemKind::Internal, "the entity's log can't be read")
+}

@@ -1,0 +1,129 @@
+//! Reading one entity's log.
+
+use futures_util::TryStreamExt;
+use sqlx::Sqlite;
+use uuid::Uuid;
+
+use super::error::unavailable;
+use crate::model::{
+    AsOf, EntityKey, EntryKind, LogEntry, LogPoint, LogRange, Operation, Timestamp,
+};
+use crate::query::ReadError;
+use crate::store::numbers::{from_bigint, to_bigint};
+use crate::store::page::page;
+use crate::store::pool::MeasuredPool;
+
+const ASCENDING: &str = r"
+SELECT kind, event_uuid, ordinal, version, operation, created, event_name, event_type, event_source,
+       event_actor, created_at, committed_at, patch
+FROM event_log WHERE entity_type = ?1 AND entity_id = ?2 AND version > ?3 AND version <= ?4
+ORDER BY version LIMIT ?5";
+
+const DESCENDING: &str = r"
+SELECT kind, event_uuid, ordinal, version, operation, created, event_name, event_type, event_source,
+       event_actor, created_at, committed_at, patch
+FROM event_log WHERE entity_type = ?1 AND entity_id = ?2 AND version > ?3 AND version <= ?4
+ORDER BY version DESC LIMIT ?5";
+
+/// The newest entry up to a version or time, the newest base up to it, and when the entity was made.
+const POINT: &str = r"
+SELECT at.version,
+       (SELECT version FROM event_log
+        WHERE entity_type = ?1 AND entity_id = ?2 AND version <= at.version
+            AND (created OR kind = 2 OR operation <> 0)
+        ORDER BY version DESC LIMIT 1),
+       (SELECT CASE WHEN kind IN (1, 2) THEN coalesce(created_at, committed_at)
+                    ELSE committed_at END
+        FROM event_log
+        WHERE entity_type = ?1 AND entity_id = ?2 AND version <= at.version
+            AND (created OR kind = 2)
+        ORDER BY version DESC LIMIT 1)
+FROM (SELECT version FROM event_log
+      WHERE entity_type = ?1 AND entity_id = ?2 AND version <= ?3
+          AND (?4 IS NULL OR committed_at <= ?4)
+      ORDER BY version DESC LIMIT 1) AS at";
+
+/// A part of an entity's log.
+pub(in crate::store::sqlite) async fn log(
+    pool: &MeasuredPool<Sqlite>,
+    key: &EntityKey,
+    range: LogRange,
+) -> Result<Vec<LogEntry>, ReadError> {
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let statement = if range.descending { DESCENDING } else { ASCENDING };
+    let rows = sqlx::query_as::<_, LogRow>(statement)
+        .bind(key.entity_type())
+        .bind(key.entity_id())
+        .bind(to_bigint(range.after))
+        .bind(to_bigint(range.up_to))
+        .bind(i64::from(range.entries))
+        .fetch(&mut *connection);
+    let entries = rows.and_then(|row| std::future::ready(LogEntry::try_from(row)));
+    page(entries, |entry| entry.patch.len()).await.map_err(unavailable)
+}
+
+/// The last entry up to a moment.
+pub(in crate::store::sqlite) async fn log_point(
+    pool: &MeasuredPool<Sqlite>,
+    key: &EntityKey,
+    as_of: AsOf,
+) -> Result<Option<LogPoint>, ReadError> {
+    let (version, time) = match as_of {
+        AsOf::Version(version) => (to_bigint(version), None),
+        AsOf::Time(time) => (i64::MAX, Some(time.micros())),
+    };
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let row: Option<(i64, i64, i64)> = sqlx::query_as(POINT)
+        .bind(key.entity_type())
+        .bind(key.entity_id())
+        .bind(version)
+        .bind(time)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    Ok(row.map(|(version, base, made_at)| LogPoint {
+        version: from_bigint(version),
+        base: from_bigint(base),
+        made_at: Timestamp::from_micros(made_at),
+    }))
+}
+
+#[derive(sqlx::FromRow)]
+struct LogRow {
+    kind: i16,
+    event_uuid: Uuid,
+    ordinal: i16,
+    version: i64,
+    operation: i16,
+    created: bool,
+    event_name: String,
+    event_type: Option<String>,
+    event_source: Option<String>,
+    event_actor: Option<String>,
+    created_at: Option<i64>,
+    committed_at: i64,
+    patch: String,
+}
+
+impl TryFrom<LogRow> for LogEntry {
+    type Error = sqlx::Error;
+
+    fn try_from(row: LogRow) -> Result<Self, sqlx::Error> {
+        let unknown = |error: String| sqlx::Error::Decode(error.into());
+        Ok(Self {
+            kind: EntryKind::from_code(row.kind).map_err(unknown)?,
+            uuid: row.event_uuid,
+            ordinal: row.ordinal,
+            version: from_bigint(row.version),
+            operation: Operation::from_code(row.operation).map_err(unknown)?,
+            created: row.created,
+            event_name: row.event_name,
+            event_type: row.event_type,
+            source: row.event_source,
+            actor: row.event_actor,
+            created_date: row.created_at.map(Timestamp::from_micros),
+            committed: Timestamp::from_micros(row.committed_at),
+            patch: row.patch,
+        })
+    }
+}
