@@ -188,7 +188,8 @@ fn expected(records: &[Record], entity_type: &str, entity_id: &str, data: &Value
     let mut document = serde_json::Map::new();
     for record in records {
         let updates = record.event.updates.iter();
-        for update in updates.filter(|it| it.entity_type == entity_type && it.entity_id == entity_id)
+        for update in
+            updates.filter(|it| it.entity_type == entity_type && it.entity_id == entity_id)
         {
             let attributes = update.attributes.as_object().expect("attributes are an object");
             let stored = matches!(record.outcome, Outcome::Done { .. });

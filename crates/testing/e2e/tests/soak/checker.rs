@@ -87,7 +87,9 @@ fn check_event(entry: &Entry, stored: &BTreeMap<i64, i64>) -> Option<String> {
                 }
             }
             // a stored event is a duplicate, whatever its conditions say then
-            Outcome::PreconditionFailed if done > 0 => return wrong("refused, after it was stored"),
+            Outcome::PreconditionFailed if done > 0 => {
+                return wrong("refused, after it was stored");
+            }
             Outcome::PreconditionFailed
             | Outcome::Refused { retry_after: true }
             | Outcome::NotConnected => {}
