@@ -4,10 +4,8 @@
 
 mod support;
 
-use std::time::Duration;
 
 use producer_core::ingest::Verdict;
-use producer_core::store::DatabaseSettings;
 use support::{Db, applied, car, default, event, unhurried};
 
 const DOCUMENTS: usize = 40;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use producer_core::Clock;
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict};
-use producer_core::store::{DatabaseSettings, DatabaseUrl, Pooler, Store, connect};
+use producer_core::store::{DatabaseUrl, Pooler, Store, connect};
 use producer_maintenance::migrate::OtherSessions;
 use producer_maintenance::{Database, MaintenanceError, adopt, migrate, prune, rebuild};
 use producer_test_support::{PgBouncer, Postgres};

@@ -9,7 +9,9 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use crate::proto::event_service_client::EventServiceClient;
-use crate::proto::{self, EntityVersion, EventBody, EventHeader, EventRequest, HealthRequest};
+use crate::proto::{
+    self, EntityVersion, EventBody, EventHeader, EventRequest, HealthRequest, Operation,
+};
 
 /// Longer than any response may take.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -19,8 +21,55 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct SentEvent {
     /// The idempotency key.
     pub uuid: Uuid,
-    /// Type, id and attributes of each entity.
-    pub updates: Vec<(String, String, Value)>,
+    /// What it does with each entity.
+    pub updates: Vec<SentUpdate>,
+}
+
+/// What an event does with one entity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SentUpdate {
+    /// `entityType`
+    pub entity_type: String,
+    /// `entityId`
+    pub entity_id: String,
+    /// `operation`; left out where it is unspecified, which merges.
+    pub operation: Operation,
+    /// `updatedAttributes`
+    pub attributes: Value,
+}
+
+impl SentUpdate {
+    /// An update that merges.
+    pub fn new(entity_type: &str, entity_id: &str, attributes: Value) -> Self {
+        let operation = Operation::Unspecified;
+        Self { entity_type: entity_type.into(), entity_id: entity_id.into(), operation, attributes }
+    }
+
+    fn json(&self) -> Value {
+        let mut item = json!({
+            "entityType": self.entity_type,
+            "entityId": self.entity_id,
+            "updatedAttributes": self.attributes,
+        });
+        let operation = match self.operation {
+            Operation::Unspecified => return item,
+            Operation::Merge => "merge",
+            Operation::Replace => "replace",
+            Operation::Delete => "delete",
+        };
+        item["operation"] = operation.into();
+        item
+    }
+
+    fn message(&self) -> proto::EntityUpdate {
+        proto::EntityUpdate {
+            entity_type: self.entity_type.clone(),
+            entity_id: self.entity_id.clone(),
+            operation: self.operation.into(),
+            attributes_json: Some(self.attributes.to_string()),
+            ..Default::default()
+        }
+    }
 }
 
 impl SentEvent {
@@ -32,23 +81,13 @@ impl SentEvent {
     /// Adds an entity.
     #[must_use]
     pub fn and(mut self, entity_type: &str, entity_id: &str, attributes: Value) -> Self {
-        self.updates.push((entity_type.into(), entity_id.into(), attributes));
+        self.updates.push(SentUpdate::new(entity_type, entity_id, attributes));
         self
     }
 
     /// The document for REST.
     pub fn json(&self) -> Value {
-        let entities: Vec<_> = self
-            .updates
-            .iter()
-            .map(|(entity_type, entity_id, attributes)| {
-                json!({
-                    "entityType": entity_type,
-                    "entityId": entity_id,
-                    "updatedAttributes": attributes,
-                })
-            })
-            .collect();
+        let entities: Vec<_> = self.updates.iter().map(SentUpdate::json).collect();
         json!({
             "eventHeader": {"uuid": self.uuid.to_string(), "eventName": "Tested"},
             "eventBody": {"entities": entities},
@@ -57,20 +96,15 @@ impl SentEvent {
 
     /// The message for gRPC.
     pub fn message(&self) -> EventRequest {
-        let updates =
-            self.updates.iter().map(|(entity_type, entity_id, attributes)| proto::EntityUpdate {
-                entity_type: entity_type.clone(),
-                entity_id: entity_id.clone(),
-                attributes_json: Some(attributes.to_string()),
-                ..Default::default()
-            });
         EventRequest {
             event_header: Some(EventHeader {
                 uuid: self.uuid.to_string(),
                 event_name: "Tested".into(),
                 ..Default::default()
             }),
-            event_body: Some(EventBody { entities: updates.collect() }),
+            event_body: Some(EventBody {
+                entities: self.updates.iter().map(SentUpdate::message).collect(),
+            }),
         }
     }
 }
@@ -85,6 +119,8 @@ pub enum Outcome {
         /// The version of each of its entities.
         versions: Vec<u64>,
     },
+    /// 412, `ABORTED`: a condition does not hold, or it deletes what does not exist; nothing is stored.
+    PreconditionFailed,
     /// 503, or `UNAVAILABLE` from the service itself: nothing is stored.
     Refused {
         /// Whether the response says when to retry.
@@ -218,6 +254,7 @@ async fn outcome_from_response(answer: reqwest::Response) -> Outcome {
                 .map(|all| all.iter().filter_map(|entity| entity["version"].as_u64()).collect())
                 .unwrap_or_default(),
         },
+        412 => Outcome::PreconditionFailed,
         503 => Outcome::Refused { retry_after },
         504 => Outcome::Unknown,
         _ => Outcome::Unexpected(format!("{status} {text}")),
@@ -273,6 +310,7 @@ pub fn outcome_from_status(status: &tonic::Status) -> Outcome {
         Code::Unavailable if from_service => {
             Outcome::Refused { retry_after: contains(status.details(), "RetryInfo") }
         }
+        Code::Aborted if from_service => Outcome::PreconditionFailed,
         Code::DeadlineExceeded if from_service => Outcome::Unknown,
         _ if text.contains("ConnectError") => Outcome::NotConnected,
         _ if from_service => Outcome::Unexpected(text),

@@ -94,8 +94,9 @@ impl History {
         self.assert_all_done();
         let records = self.records();
         let mut updates: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for (entity_type, id, _) in records.iter().flat_map(|record| &record.event.updates) {
-            *updates.entry((entity_type.clone(), id.clone())).or_default() += 1;
+        for update in records.iter().flat_map(|record| &record.event.updates) {
+            let key = (update.entity_type.clone(), update.entity_id.clone());
+            *updates.entry(key).or_default() += 1;
         }
         for ((entity_type, id), count) in updates {
             let (version, data) = rest.entity(&entity_type, &id).await;
@@ -132,7 +133,7 @@ impl History {
         while let Some((record, logged)) = stored.next().await {
             check_record(record, logged.as_deref());
             for (update, version) in record.event.updates.iter().zip(logged.unwrap_or_default()) {
-                let key = (update.0.clone(), update.1.clone());
+                let key = (update.entity_type.clone(), update.entity_id.clone());
                 let first = versions.entry(key).or_default().insert(version);
                 assert!(first, "version {version} twice: {record:?}");
             }
@@ -172,7 +173,7 @@ fn check_record(record: &Record, logged: Option<&[u64]>) {
                 "acknowledged, but different in the log: {record:?}"
             );
         }
-        Outcome::Refused { .. } | Outcome::NotConnected => {
+        Outcome::Refused { .. } | Outcome::PreconditionFailed | Outcome::NotConnected => {
             assert_eq!(logged, None, "refused, but stored: {record:?}");
         }
         Outcome::Unknown | Outcome::NoResponse(_) => {}
@@ -187,8 +188,10 @@ fn expected(records: &[Record], entity_type: &str, entity_id: &str, data: &Value
     let mut document = serde_json::Map::new();
     for record in records {
         let updates = record.event.updates.iter();
-        for (_, _, attributes) in updates.filter(|one| one.0 == entity_type && one.1 == entity_id) {
-            let attributes = attributes.as_object().expect("attributes are an object");
+        for update in
+            updates.filter(|it| it.entity_type == entity_type && it.entity_id == entity_id)
+        {
+            let attributes = update.attributes.as_object().expect("attributes are an object");
             let stored = matches!(record.outcome, Outcome::Done { .. });
             let unknown = matches!(record.outcome, Outcome::Unknown | Outcome::NoResponse(_));
             for (name, value) in attributes {

@@ -15,7 +15,7 @@ mod tls;
 
 use std::time::{Duration, Instant};
 
-pub use api::{Api, Grpc, Outcome, Rest, SentEvent, outcome_from_status};
+pub use api::{Api, Grpc, Outcome, Rest, SentEvent, SentUpdate, outcome_from_status};
 pub use database::Database;
 pub use history::{History, Record};
 pub use load::Load;

@@ -1,5 +1,7 @@
 //! Pruning under load, and pruning that is killed.
 
+mod anew;
+
 use producer_e2e::{
     Binary, DEADLINE, Database, Load, Outcome, Rest, SentEvent, Service, eventually,
 };

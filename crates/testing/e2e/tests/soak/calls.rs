@@ -52,6 +52,7 @@ pub(crate) async fn send_bulk(rest: &Rest, events: &[SentEvent], bulk: Bulk) -> 
         200 => {
             outcomes_from_document(&serde_json::from_str(&text).unwrap_or_default(), events.len())
         }
+        412 => all(Outcome::PreconditionFailed),
         503 => all(REFUSED),
         504 => all(Outcome::Unknown),
         _ => all(Outcome::Unexpected(format!("{status} {text}"))),
@@ -95,6 +96,7 @@ fn outcome_from_item(result: &Value) -> Outcome {
     match result["status"].as_str() {
         Some("processed") => Outcome::Done { duplicate: false, versions },
         Some("duplicate") => Outcome::Done { duplicate: true, versions },
+        Some("precondition-failed") => Outcome::PreconditionFailed,
         Some("unavailable") => REFUSED,
         Some("unknown") => Outcome::Unknown,
         _ => Outcome::Unexpected(result.to_string()),
@@ -147,6 +149,7 @@ fn set_outcome<T: From<Outcome>>(outcomes: &mut [T], result: &EventResult) {
     let outcome = match result.status() {
         EventStatus::Processed => Outcome::Done { duplicate: false, versions },
         EventStatus::Duplicate => Outcome::Done { duplicate: true, versions },
+        EventStatus::PreconditionFailed => Outcome::PreconditionFailed,
         EventStatus::Unavailable => REFUSED,
         EventStatus::Unknown => Outcome::Unknown,
         _ => Outcome::Unexpected(format!("{result:?}")),

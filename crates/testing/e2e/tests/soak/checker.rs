@@ -2,33 +2,38 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use producer_e2e::Outcome;
+use producer_e2e::proto::Operation;
+use producer_e2e::{Outcome, SentUpdate};
 use serde_json::{Map, Value};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 use crate::outcomes::{Call, Entry, OutcomeLog};
 
-const LOG: &str = "SELECT event_uuid, CAST(ordinal AS bigint), entity_id, version FROM event_log \
+const LOG: &str = "SELECT event_uuid, CAST(ordinal AS bigint), entity_id, version, created, \
+                       CAST(operation AS bigint) FROM event_log \
                    WHERE entity_type = $1 AND kind = 0 ORDER BY entity_id, version";
 const ENTITIES: &str =
-    "SELECT entity_id, version, CAST(data AS text) FROM entities WHERE entity_type = $1";
+    "SELECT entity_id, version, deleted, CAST(data AS text) FROM entities WHERE entity_type = $1";
 
-/// One row of the log: uuid, ordinal, entity, version.
-type Row = (Uuid, i64, String, i64);
+/// One row of the log: uuid, ordinal, entity, version, whether it made the entity, operation.
+type Row = (Uuid, i64, String, i64, bool, i64);
 
 /// The stored rows.
 struct Stored {
     log: Vec<Row>,
-    entities: Vec<(String, i64, String)>,
+    entities: Vec<(String, i64, bool, String)>,
 }
+
+/// An entity's version and its document; `None` where it does not exist.
+type State = (i64, Option<Value>);
 
 /// The problems, each in a sentence.
 pub(crate) async fn problems(outcomes: &OutcomeLog, url: &str, entity_type: &str) -> Vec<String> {
     let stored = read(url, entity_type).await;
     let (entries, calls, mut problems) = outcomes.take();
     let mut versions: HashMap<Uuid, BTreeMap<i64, i64>> = HashMap::new();
-    for (uuid, ordinal, _, version) in &stored.log {
+    for (uuid, ordinal, _, version, ..) in &stored.log {
         versions.entry(*uuid).or_default().insert(*ordinal, *version);
     }
     let none = BTreeMap::new();
@@ -81,7 +86,13 @@ fn check_event(entry: &Entry, stored: &BTreeMap<i64, i64>) -> Option<String> {
                     return wrong("acknowledged, but different in the log");
                 }
             }
-            Outcome::Refused { retry_after: true } | Outcome::NotConnected => {}
+            // a stored event is a duplicate, whatever its conditions say then
+            Outcome::PreconditionFailed if done > 0 => {
+                return wrong("refused, after it was stored");
+            }
+            Outcome::PreconditionFailed
+            | Outcome::Refused { retry_after: true }
+            | Outcome::NotConnected => {}
             Outcome::Unknown | Outcome::NoResponse(_) => certain = false,
             Outcome::Refused { retry_after: false } | Outcome::Unexpected(_) => {
                 return wrong("not a response of the contract");
@@ -108,7 +119,8 @@ fn check_call<'s>(
     let outcomes = |uuid: &Uuid| entries.get(uuid).map(|entry| &entry.outcomes);
     for uuid in &call.events {
         let updates = entries.get(uuid).map(|entry| entry.event.updates.iter());
-        for ((_, id, _), &version) in updates.into_iter().flatten().zip(stored(uuid).values()) {
+        for (update, &version) in updates.into_iter().flatten().zip(stored(uuid).values()) {
+            let id = &update.entity_id;
             let Some((earlier, before)) = last.insert(id, (*uuid, version)) else { continue };
             if before >= version {
                 problems.push(format!(
@@ -131,30 +143,63 @@ fn check_call<'s>(
 /// Versions are the numbers from 1 without a gap, and the state is the fold of the events.
 fn check_states(stored: &Stored, entries: &HashMap<Uuid, Entry>) -> Vec<String> {
     let mut problems = Vec::new();
-    let mut folds: BTreeMap<&str, (i64, Value)> = BTreeMap::new();
-    for (uuid, ordinal, id, version) in &stored.log {
+    let mut folds: BTreeMap<&str, State> = BTreeMap::new();
+    for (uuid, ordinal, id, version, created, operation) in &stored.log {
         let sent = entries.get(uuid).and_then(|entry| entry.event.updates.get(*ordinal as usize));
-        let Some((_, _, patch)) = sent.filter(|update| update.1 == *id) else {
+        let Some(update) = sent.filter(|update| update.entity_id == *id) else {
             problems.push(format!("{uuid}: stored for {id}, but not sent for it"));
             continue;
         };
-        let (last, state) = folds.entry(id).or_insert((0, Value::Object(Map::new())));
+        let (last, state) = folds.entry(id).or_insert((0, None));
         if *version != *last + 1 {
             problems.push(format!("{id}: version {version} follows {last}"));
         }
+        if *created != state.is_none() || *operation != log_code(update.operation) {
+            problems.push(format!(
+                "{id}: version {version} is logged with operation {operation}, created {created}, \
+                 after {state:?}: {update:?}"
+            ));
+        }
         *last = *version;
-        merge(state, patch);
+        match apply(state.take(), update) {
+            Ok(after) => *state = after,
+            Err(problem) => problems.push(format!("{id}: version {version} {problem}")),
+        }
     }
-    for (id, version, data) in &stored.entities {
+    for (id, version, deleted, data) in &stored.entities {
         let data: Value = serde_json::from_str(data).unwrap_or_default();
         let fold = folds.remove(&**id).unwrap_or_default();
-        if fold != (*version, data.clone()) {
-            problems
-                .push(format!("{id}: is {version} {data}, but the fold of its log is {fold:?}"));
+        if *deleted && data != Value::Object(Map::new()) {
+            problems.push(format!("{id}: is deleted, but has the document {data}"));
+        }
+        let state = (*version, (!deleted).then_some(data));
+        if fold != state {
+            problems.push(format!("{id}: is {state:?}, but the fold of its log is {fold:?}"));
         }
     }
     problems.extend(folds.keys().map(|id| format!("{id}: in the log, but not in entities")));
     problems
+}
+
+/// The value of the log's column `operation`.
+fn log_code(operation: Operation) -> i64 {
+    match operation {
+        Operation::Unspecified | Operation::Merge => 0,
+        Operation::Replace => 1,
+        Operation::Delete => 2,
+    }
+}
+
+/// The document after an update.
+fn apply(before: Option<Value>, update: &SentUpdate) -> Result<Option<Value>, &'static str> {
+    let mut document = match (before, update.operation) {
+        (None, Operation::Delete) => return Err("deletes what does not exist"),
+        (Some(_), Operation::Delete) => return Ok(None),
+        (Some(document), Operation::Unspecified | Operation::Merge) => document,
+        (_, _) => Value::Object(Map::new()),
+    };
+    merge(&mut document, &update.attributes);
+    Ok(Some(document))
 }
 
 /// RFC 7396, literally.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 pub(crate) struct Totals {
     sent: AtomicU64,
     acknowledged: AtomicU64,
+    precondition_failed: AtomicU64,
     refused: AtomicU64,
     unknown: AtomicU64,
     no_response: AtomicU64,
@@ -27,9 +28,11 @@ impl Totals {
     pub(crate) fn summary(&self) -> String {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         format!(
-            "sent {}, acknowledged {}, refused {}, unknown {}, no response {}, faults {}",
+            "sent {}, acknowledged {}, precondition failed {}, refused {}, unknown {}, \
+             no response {}, faults {}",
             get(&self.sent),
             get(&self.acknowledged),
+            get(&self.precondition_failed),
             get(&self.refused),
             get(&self.unknown),
             get(&self.no_response),
@@ -50,6 +53,7 @@ impl Totals {
     fn count(&self, outcome: &Outcome) {
         let count = match outcome {
             Outcome::Done { .. } => &self.acknowledged,
+            Outcome::PreconditionFailed => &self.precondition_failed,
             Outcome::Refused { .. } => &self.refused,
             Outcome::Unknown => &self.unknown,
             Outcome::NotConnected | Outcome::NoResponse(_) | Outcome::Unexpected(_) => {

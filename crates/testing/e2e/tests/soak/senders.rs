@@ -1,10 +1,12 @@
 //! Senders of every kind, which repeat some of their events.
 
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use producer_e2e::{ANSWER_DEADLINE, Grpc, Outcome, Rest, SentEvent};
+use producer_e2e::proto::Operation;
+use producer_e2e::{ANSWER_DEADLINE, Grpc, Outcome, Rest, SentEvent, SentUpdate};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -23,7 +25,7 @@ const SINGLE_SENDERS: usize = 4;
 /// The pause between two requests: minimum and maximum.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(30));
 
-/// Added to the pause after a request that was not acknowledged.
+/// Added to the pause after a request that was not decided.
 const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Clients of both services.
@@ -85,6 +87,16 @@ impl Senders {
     }
 }
 
+/// All or none of its events.
+fn is_atomic(method: Method) -> bool {
+    matches!(method, Method::Calls { atomic: true } | Method::Bulk(Bulk::Atomic))
+}
+
+/// Whether the answer says what became of the event, and the database decided it.
+fn is_decided(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Done { .. } | Outcome::PreconditionFailed)
+}
+
 struct Sender {
     peers: Peers,
     method: Method,
@@ -96,12 +108,12 @@ struct Sender {
 impl Sender {
     async fn send_until(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Relaxed) {
-            let done = match self.method {
+            let decided = match self.method {
                 Method::Single(api) => self.single(api).await,
                 method => self.many(method).await,
             };
             let pause = self.random.between(PAUSE.0, PAUSE.1);
-            sleep(if done { pause } else { pause + BACKOFF }).await;
+            sleep(if decided { pause } else { pause + BACKOFF }).await;
         }
     }
 
@@ -109,15 +121,15 @@ impl Sender {
     async fn single(&mut self, api: ApiKind) -> bool {
         let event = self.event();
         let outcome = self.send_one(api, &event).await;
-        let done = matches!(outcome, Outcome::Done { .. });
-        if self.random.percent(if done { 5 } else { 60 }) {
+        let decided = is_decided(&outcome);
+        if self.random.percent(if decided { 5 } else { 60 }) {
             let api = self.random.choose(&[ApiKind::Rest, ApiKind::Grpc]);
             self.send_one(api, &event).await;
         }
-        if done && self.random.percent(2) {
+        if matches!(outcome, Outcome::Done { .. }) && self.random.percent(2) {
             self.contradict(&event).await;
         }
-        done
+        decided
     }
 
     async fn send_one(&self, api: ApiKind, event: &SentEvent) -> Outcome {
@@ -128,6 +140,7 @@ impl Sender {
         };
         let took = start.elapsed();
         self.outcomes.add(api, event, outcome.clone());
+        self.check_refusal(event, &outcome, slice::from_ref(event));
         // without a response the service may have been stopped
         if !matches!(outcome, Outcome::NoResponse(_) | Outcome::NotConnected) {
             self.outcomes.add_response_time(took);
@@ -141,7 +154,8 @@ impl Sender {
     /// Sends the uuid of a stored event with other content, which must be a conflict.
     async fn contradict(&mut self, stored: &SentEvent) {
         let mut other = stored.clone();
-        other.updates[0].2 = json!({"contradiction": true});
+        other.updates[0].operation = Operation::Merge;
+        other.updates[0].attributes = json!({"contradiction": true});
         let outcome = self.peers.rest.send(&other).await;
         let conflict = matches!(&outcome, Outcome::Unexpected(text) if text.starts_with("409"));
         if !conflict && matches!(outcome, Outcome::Done { .. } | Outcome::Unexpected(_)) {
@@ -151,19 +165,18 @@ impl Sender {
 
     /// Sends a request of many events; again if some failed, or at random.
     async fn many(&mut self, method: Method) -> bool {
-        let is_atomic =
-            matches!(method, Method::Calls { atomic: true } | Method::Bulk(Bulk::Atomic));
+        let is_atomic = is_atomic(method);
         let count = 1 + self.random.below(if is_atomic { 10 } else { 60 });
         let events: Vec<_> = (0..count).map(|_| self.event()).collect();
         self.outcomes.add_call(format!("{method:?}"), &events, is_atomic);
-        let done = self.call(method, &events).await;
-        if self.random.percent(if done { 5 } else { 60 }) {
+        let decided = self.call(method, &events).await;
+        if self.random.percent(if decided { 5 } else { 60 }) {
             self.call(method, &events).await;
         }
-        done
+        decided
     }
 
-    /// Whether every event is acknowledged.
+    /// Whether every event was decided.
     async fn call(&self, method: Method, events: &[SentEvent]) -> bool {
         let Peers { rest, grpc } = &self.peers;
         let (api, outcomes) = match method {
@@ -172,11 +185,23 @@ impl Sender {
             Method::Stream => (ApiKind::Grpc, send_stream(grpc, events).await),
             Method::Single(api) => (api, Vec::new()),
         };
-        let done = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
+        let decided = outcomes.iter().all(is_decided);
         for (event, outcome) in events.iter().zip(outcomes) {
+            let judged = if is_atomic(method) { events } else { slice::from_ref(event) };
+            self.check_refusal(event, &outcome, judged);
             self.outcomes.add(api, event, outcome);
         }
-        done
+        decided
+    }
+
+    /// Only a delete has a condition here: that its entity exists.
+    fn check_refusal(&self, event: &SentEvent, outcome: &Outcome, judged: &[SentEvent]) {
+        let mut updates = judged.iter().flat_map(|event| &event.updates);
+        let may_fail = updates.any(|update| update.operation == Operation::Delete);
+        if *outcome == Outcome::PreconditionFailed && !may_fail {
+            let uuid = event.uuid;
+            self.outcomes.add_problem(format!("{uuid}: a condition failed that it does not have"));
+        }
     }
 
     /// An event for one entity mostly, sometimes for several, which may be the same.
@@ -184,10 +209,19 @@ impl Sender {
         let entities = if self.random.percent(80) { 1 } else { 1 + self.random.below(3) };
         let uuid = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
         let uuid = Builder::from_random_bytes(uuid.to_be_bytes()).into_uuid();
-        let updates = (0..entities)
-            .map(|_| (self.entity_type.clone(), self.entity_id(), self.attributes()))
-            .collect();
+        let updates = (0..entities).map(|_| self.update()).collect();
         SentEvent { uuid, updates }
+    }
+
+    /// Mostly a merge. Merges and replaces make entities anew that were deleted.
+    fn update(&mut self) -> SentUpdate {
+        let (id, attributes) = (self.entity_id(), self.attributes());
+        let (operation, attributes) = match self.random.below(100) {
+            0..7 => (Operation::Delete, json!({})),
+            7..17 => (Operation::Replace, attributes),
+            _ => (Operation::Merge, attributes),
+        };
+        SentUpdate { operation, ..SentUpdate::new(&self.entity_type, &id, attributes) }
     }
 
     fn entity_id(&mut self) -> String {
