@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use producer_core::query::History;
 use producer_core::store::Store;
 use producer_core::{Clock, Ingest};
 use tokio::runtime::Handle;
@@ -21,6 +22,8 @@ pub struct App<A> {
     pub args: A,
     /// For reads; writes go through `ingest`.
     pub store: Arc<dyn Store>,
+    /// For reads of entities as they were.
+    pub history: Arc<History>,
     /// For writes.
     pub ingest: Ingest,
     /// Time and ids.
@@ -51,6 +54,7 @@ impl<A> App<A> {
         let ingest = Ingest::start(store.clone(), settings.limits(), writers);
         let shutdown = CancellationToken::new();
         let timeout = settings.request_timeout;
+        let connections = store.pool().map_or(1, |pool| pool.max as usize);
         Self {
             metrics: ServiceMetrics::new(api, &store, &ingest),
             readiness: Readiness::new(&store, &ingest, shutdown.clone(), timeout),
@@ -58,6 +62,7 @@ impl<A> App<A> {
             request_slots: Budget::new(settings.max_concurrent_requests),
             settings,
             args,
+            history: Arc::new(History::new(store.clone(), connections)),
             store,
             ingest,
             clock,
