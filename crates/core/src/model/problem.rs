@@ -8,7 +8,7 @@ use producer_telemetry::refusal::Refusal;
 use uuid::Uuid;
 
 use super::operation::FailedPrecondition;
-use crate::json::{Step, Violations};
+use crate::json::{Step, Violation, Violations};
 
 /// Broken rules that the answer to one call lists at most, over all its events.
 pub const CALL_VIOLATIONS: usize = 1000;
@@ -156,10 +156,20 @@ impl Problem {
     }
 
     fn from_violations(kind: ProblemKind, violations: Violations) -> Self {
+        let sentence = |violation: &Violation| match kind {
+            // of a condition the detail is a sentence of its own
+            ProblemKind::PreconditionFailed if violation.location.0.is_empty() => {
+                violation.detail.to_string()
+            }
+            ProblemKind::PreconditionFailed => {
+                format!("{}: {}", violation.location.pointer(), violation.detail)
+            }
+            _ => violation.to_string(),
+        };
         let detail = match (violations.first(), violations.count()) {
             (None, _) => Cow::Borrowed("the event breaks the contract"),
-            (Some(only), 1) => Cow::Owned(only.to_string()),
-            (Some(first), n) => Cow::Owned(format!("{first} (and {} more)", n - 1)),
+            (Some(only), 1) => Cow::Owned(sentence(only)),
+            (Some(first), n) => Cow::Owned(format!("{} (and {} more)", sentence(first), n - 1)),
         };
         Self { violations, ..Self::new(kind, detail) }
     }
@@ -261,6 +271,18 @@ fn is_of_contract(step: &Step) -> bool {
 mod tests {
     use super::*;
     use crate::json::Location;
+
+    #[test]
+    fn a_condition_that_does_not_hold_is_a_sentence_with_and_without_a_location() {
+        let entity = [Step::Key("eventBody".into()), Step::Key("entities".into()), Step::Index(1)];
+        let violations = Violations::one(Location(entity.to_vec()), "the entity does not exist");
+        let state = FailedPrecondition { current_version: None };
+        let problem = Problem::precondition_failed(violations, state);
+        assert_eq!(problem.detail, "/eventBody/entities/1: the entity does not exist");
+        let problem = problem.map_violations(|found| found.without_prefix(&entity));
+        assert_eq!(problem.detail, "the entity does not exist");
+        assert_eq!(problem.precondition, Some(state));
+    }
 
     #[test]
     fn the_log_shows_no_key_of_the_payload() {
