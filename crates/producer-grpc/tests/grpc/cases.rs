@@ -104,7 +104,7 @@ fn update(entity: Entity, form: Form) -> Option<EntityUpdate> {
         Some(CoreOperation::Merge) => Operation::Merge,
         Some(CoreOperation::Replace) => Operation::Replace,
         Some(CoreOperation::Delete) => Operation::Delete,
-        None => panic!("no typed case: {name}"),
+        None => unreachable!("no typed case: {name}"),
     });
     let update = EntityUpdate {
         entity_type: entity.entity_type,
@@ -181,7 +181,7 @@ fn of_result(result: &EventResult) -> Expect {
             pointer: pointers.next().expect("the update"),
             current_version: result.violations[0].current_version,
         },
-        _ => panic!("{result:?}"),
+        _ => unreachable!("{result:?}"),
     }
 }
 
@@ -202,7 +202,7 @@ fn of_status(status: &Status) -> Expect {
                 current_version: version.map(|version| version.parse().expect("a version")),
             }
         }
-        other => panic!("{other:?}: {status}"),
+        other => unreachable!("{other:?}: {status}"),
     }
 }
 

@@ -36,7 +36,7 @@ fn verdict(got: &Answer, way: Way) -> Expect {
                 "processed" | "duplicate" => Expect::Stored,
                 "precondition-failed" => unmet(item, ""),
                 "invalid" => Expect::Refused("validation", pointers(item, "")),
-                other => panic!("{other}: {item}"),
+                other => unreachable!("{other}: {item}"),
             }
         }
         (Way::Alone | Way::AtomicItem, 200) => Expect::Stored,
@@ -46,7 +46,7 @@ fn verdict(got: &Answer, way: Way) -> Expect {
                 "validation" => Expect::Refused("validation", pointers(&got.body, root)),
                 "malformed" => Expect::Refused("malformed", pointers(&got.body, root)),
                 "precondition-failed" => unmet(&got.body, root),
-                other => panic!("{other}: {got:?}"),
+                other => unreachable!("{other}: {got:?}"),
             }
         }
     }
