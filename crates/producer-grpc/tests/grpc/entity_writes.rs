@@ -329,6 +329,36 @@ async fn a_document_over_the_limit_is_refused() {
     .await;
 }
 
+/// As events are.
+#[tokio::test]
+async fn a_write_counts_towards_the_limits_of_messages() {
+    let json = |bytes: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes));
+    let limited = Service::start_with(&["--max-body-bytes", "64KiB"]).await;
+    let answer = limited.entities().await.replace_entity(replace("1", &json(70_000))).await;
+    assert_eq!(refused(answer), (Code::OutOfRange, "TOO_LARGE".into(), vec![]));
+
+    let limited = Service::start_with(&["--body-buffer-bytes", "64KiB"]).await;
+    let mut client = limited.entities().await;
+    let answer = client.replace_entity(replace("1", &json(70_000))).await;
+    assert_eq!(refused(answer), (Code::Unavailable, "OVERLOADED".into(), vec![]));
+    for version in 1..=4 {
+        let answer = client.replace_entity(replace("1", &json(30_000))).await;
+        assert_eq!(made(answer), (version, version == 1), "the leased bytes are returned");
+    }
+}
+
+#[tokio::test]
+async fn a_draining_service_refuses_writes_as_retryable() {
+    let service = Service::start().await;
+    let mut client = service.entities().await;
+    made(client.replace_entity(replace("1", "{}")).await);
+    service.app.ingest.drain();
+    let status = client.merge_entity(merge("1", "{}")).await.expect_err("503");
+    assert_eq!((status.code(), &*error_info(&status).reason), (Code::Unavailable, "UNAVAILABLE"));
+    assert!(status.get_details_retry_info().is_some());
+    assert!(error_info(&status).metadata.contains_key("event_id"));
+}
+
 #[tokio::test]
 async fn the_entity_is_returned_as_it_is_after_the_commit() {
     on_both(|service| async move {
