@@ -15,13 +15,18 @@ const LEGACY_MESSAGES: [&str; 7] = [
     "HealthResponse",
 ];
 
+/// The requests that write one entity.
+const ENTITY_WRITES: [&str; 4] =
+    ["CreateEntityRequest", "ReplaceEntityRequest", "MergeEntityRequest", "DeleteEntityRequest"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=../../proto");
     let mut compiler = protox::Compiler::new(["../../proto"])?;
-    compiler
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(["producer/v1/event_service.proto", "legacy/event_service.proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_files([
+        "producer/v1/event_service.proto",
+        "producer/v1/entity_service.proto",
+        "legacy/event_service.proto",
+    ])?;
 
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
@@ -49,9 +54,12 @@ fn messages_and_clients() -> tonic_prost_build::Builder {
     })
 }
 
-/// The services, which get messages with events undecoded.
+/// The services, which get messages with attributes undecoded.
 fn servers() -> tonic_prost_build::Builder {
-    let builder = configure().build_client(false);
+    let builder = ENTITY_WRITES.iter().fold(configure().build_client(false), |builder, message| {
+        let undecoded = "crate::wire::entity_write::EntityWriteMessage";
+        builder.extern_path(format!(".producer.v1.{message}"), undecoded)
+    });
     ["producer.v1", "com.example.grpc"].iter().fold(builder, |builder, package| {
         builder
             .extern_path(format!(".{package}"), "crate::proto::v1")

@@ -4,6 +4,7 @@ use producer_core::query::ReadError;
 use producer_core::{Problem, ProblemKind, Violations};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
+use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request, Status};
 
 use crate::body::BufferLease;
@@ -14,15 +15,16 @@ pub(crate) struct Call<T> {
     pub(crate) id: RequestId,
     /// The message's bytes in the shared budget. To be dropped when the message is queued.
     pub(crate) lease: Option<BufferLease>,
+    pub(crate) metadata: MetadataMap,
     pub(crate) message: T,
 }
 
 impl<T> Call<T> {
     pub(crate) fn new(request: Request<T>) -> Result<Self, Status> {
         request::enter(Part::Rest);
-        let (_, mut extensions, message) = request.into_parts();
+        let (metadata, mut extensions, message) = request.into_parts();
         let lease = extensions.remove::<BufferLease>();
-        Ok(Self { id: request_id(&extensions)?, lease, message })
+        Ok(Self { id: request_id(&extensions)?, lease, metadata, message })
     }
 }
 

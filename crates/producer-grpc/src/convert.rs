@@ -17,6 +17,24 @@ pub(crate) fn response(receipt: Receipt) -> v1::EventResponse {
     }
 }
 
+/// The answer to an applied write of one entity.
+pub(crate) fn written(receipt: Receipt) -> v1::WriteEntityResponse {
+    let (event_id, duplicate) = (receipt.event_id.to_string(), receipt.duplicate);
+    // a write is an event of one update
+    let v1::EntityVersion { entity_type, entity_id, version, created } =
+        versions(receipt).pop().unwrap_or_default();
+    let entity = None;
+    v1::WriteEntityResponse {
+        event_id,
+        duplicate,
+        entity_type,
+        entity_id,
+        version,
+        created,
+        entity,
+    }
+}
+
 /// The versions that an event made of its entities.
 fn versions(receipt: Receipt) -> Vec<v1::EntityVersion> {
     let version = |made: producer_core::EntityVersion| v1::EntityVersion {

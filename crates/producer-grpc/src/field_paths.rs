@@ -3,10 +3,10 @@
 
 use producer_core::{Location, Step};
 
-use crate::wire::event::AttributesField;
+use crate::wire::update::AttributesField;
 
-/// The field that carries the attributes, of each entity of each event of a request. An entity that
-/// is not listed counts as one with `updated_attributes`.
+/// The field that carries the attributes, of each entity of each event of a request; a write of one
+/// entity counts as an event. An entity that is not listed counts as one with `updated_attributes`.
 #[derive(Debug, Default)]
 pub(crate) struct FieldPaths(pub(crate) Vec<Vec<AttributesField>>);
 
@@ -22,6 +22,7 @@ impl FieldPaths {
             _ => (0, location.0.as_slice()),
         };
         let mut entity = 0;
+        let mut in_attributes = false;
         for (depth, step) in steps.iter().enumerate() {
             match step {
                 Step::Index(index) => {
@@ -33,10 +34,14 @@ impl FieldPaths {
                         path.push('.');
                     }
                     let field = match (depth, &**key) {
-                        (3, "updatedAttributes") => Some(self.attributes(event, entity)),
-                        (..=3, key) => proto_name(key),
                         // inside the attributes the names are the client's
-                        _ => None,
+                        _ if in_attributes => None,
+                        // of an entity in an event, and of a write of one entity
+                        (3 | 0, "updatedAttributes") => {
+                            in_attributes = true;
+                            Some(self.attributes(event, entity))
+                        }
+                        (_, key) => proto_name(key),
                     };
                     path.push_str(field.unwrap_or(key));
                 }
@@ -98,5 +103,8 @@ mod tests {
         let entity = [key("eventBody"), key("entities"), Step::Index(0)];
         let attribute = [&entity[..], &[key("updatedAttributes"), key("eventName")]].concat();
         assert_eq!(path(&attribute), "event_body.entities[0].updated_attributes.eventName");
+        let attribute = [key("updatedAttributes"), key("updatedAttributes"), key("eventName")];
+        assert_eq!(path(&attribute), "updated_attributes.updatedAttributes.eventName");
+        assert_eq!(path(&[key("expectedVersion")]), "expected_version");
     }
 }

@@ -7,6 +7,7 @@ mod body;
 mod call;
 mod convert;
 mod field_paths;
+mod idempotency;
 pub mod proto;
 mod request_id;
 mod request_metrics;
@@ -21,12 +22,15 @@ use std::net::SocketAddr;
 
 pub use args::Args;
 use bytes::Bytes;
-use producer_core::{Draft, Problem};
+use producer_core::decode::{EntityMethod, EntityWrite};
+use producer_core::{Clock, Draft, Problem};
 use producer_server::serve::{Listener, ServeLimits, serve};
 use producer_server::{Api, App, Connection};
 pub use router::routes;
+use tonic::metadata::MetadataMap;
 
-use crate::services::health;
+use crate::services::{entity_writes, health};
+use crate::wire::entity_write::EntityWriteMessage;
 use crate::wire::event::{EventMessage, EventsMessage};
 use crate::wire::fields::DecodeError;
 
@@ -68,4 +72,11 @@ pub fn read_events(bytes: Bytes) -> Result<(bool, Vec<Draft>), Problem> {
     let call = EventsMessage(bytes);
     let events = call.drafts().map(|event| Ok(event?.0)).collect::<Result<_, DecodeError>>()?;
     Ok((call.is_atomic()?, events))
+}
+
+/// Reads a `ReplaceEntityRequest` as the service does. Only for the oracles of hostile input.
+#[doc(hidden)]
+pub fn read_replace(bytes: Bytes, clock: &Clock) -> Result<EntityWrite, Problem> {
+    let (message, metadata) = (EntityWriteMessage(bytes), MetadataMap::new());
+    entity_writes::parse(EntityMethod::Replace, &message, &metadata, clock).write
 }

@@ -9,8 +9,8 @@ use crate::admission::{self, Admission};
 use crate::args::Args;
 use crate::proto;
 use crate::proto::server::{legacy, v1};
-use crate::services::EventService;
 use crate::services::health::HealthService;
+use crate::services::{EntityService, EventService};
 
 /// Every service of the API.
 ///
@@ -32,7 +32,11 @@ pub fn routes(app: App<Args>) -> std::io::Result<Router> {
         .max_decoding_message_size(max);
     let events =
         v1::event_service_server::EventServiceServer::new(events).max_decoding_message_size(max);
+    let entities = EntityService::new(app.clone());
+    let entities = v1::entity_service_server::EntityServiceServer::new(entities)
+        .max_decoding_message_size(max);
     let routes = Routes::new(events)
+        .add_service(entities)
         .add_service(legacy)
         .add_service(HealthServer::new(HealthService { app }));
     let router = proto::with_reflection(routes).map_err(std::io::Error::other)?.into_axum_router();

@@ -3,14 +3,17 @@
 
 pub(crate) mod bulk;
 pub(crate) mod entities;
+pub(crate) mod entity_writes;
 pub(crate) mod events;
 pub(crate) mod health;
 
+use producer_core::decode::EntityMethod;
 use producer_server::App;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::args::Args;
 use crate::proto::{server, v1};
+use crate::wire::entity_write::EntityWriteMessage;
 use crate::wire::event::{EventMessage, EventsMessage};
 
 /// Both event services: the legacy one has two of the same rpcs.
@@ -69,6 +72,56 @@ impl server::v1::event_service_server::EventService for EventService {
         _request: Request<v1::HealthRequest>,
     ) -> Result<Response<v1::HealthResponse>, Status> {
         Ok(health::health_check(&self.app).await)
+    }
+}
+
+/// The service of single entities.
+#[derive(Clone)]
+pub(crate) struct EntityService {
+    app: App<Args>,
+}
+
+impl EntityService {
+    pub(crate) fn new(app: App<Args>) -> Self {
+        Self { app }
+    }
+}
+
+#[tonic::async_trait]
+impl server::v1::entity_service_server::EntityService for EntityService {
+    async fn create_entity(
+        &self,
+        request: Request<EntityWriteMessage>,
+    ) -> Result<Response<v1::WriteEntityResponse>, Status> {
+        entity_writes::write_entity(&self.app, EntityMethod::Create, request).await
+    }
+
+    async fn replace_entity(
+        &self,
+        request: Request<EntityWriteMessage>,
+    ) -> Result<Response<v1::WriteEntityResponse>, Status> {
+        entity_writes::write_entity(&self.app, EntityMethod::Replace, request).await
+    }
+
+    async fn merge_entity(
+        &self,
+        request: Request<EntityWriteMessage>,
+    ) -> Result<Response<v1::WriteEntityResponse>, Status> {
+        entity_writes::write_entity(&self.app, EntityMethod::Merge, request).await
+    }
+
+    async fn delete_entity(
+        &self,
+        request: Request<EntityWriteMessage>,
+    ) -> Result<Response<v1::WriteEntityResponse>, Status> {
+        entity_writes::write_entity(&self.app, EntityMethod::Delete, request).await
+    }
+
+    async fn get_entity(
+        &self,
+        request: Request<v1::GetEntityRequest>,
+    ) -> Result<Response<v1::Entity>, Status> {
+        entities::get_entity(&self.app, request).await
     }
 }
 

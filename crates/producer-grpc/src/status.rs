@@ -49,7 +49,7 @@ pub(crate) fn internal(request: &RequestId) -> Status {
 
 /// `FAILED_PRECONDITION`, which has no counterpart in REST.
 pub(crate) fn failed_precondition(message: &str, request: &RequestId) -> Status {
-    let info = error_info("FAILED_PRECONDITION", None, request);
+    let info = error_info("FAILED_PRECONDITION", false, None, request);
     rich(Code::FailedPrecondition, message, vec![any("google.rpc.ErrorInfo", &info)])
 }
 
@@ -61,28 +61,28 @@ pub(crate) fn with_details(status: &Status, request: &RequestId) -> Status {
     if !status.details().is_empty() {
         return status.clone();
     }
-    let (code, reason) = match status.code() {
+    let (code, kind) = match status.code() {
         Code::Internal => {
             tracing::error!(detail = status.message(), "answered with an internal error");
             return internal(request);
         }
-        Code::InvalidArgument => (Code::InvalidArgument, "MALFORMED"),
-        Code::OutOfRange | Code::ResourceExhausted => (Code::OutOfRange, "TOO_LARGE"),
-        Code::Unimplemented => (Code::Unimplemented, "METHOD"),
-        Code::NotFound => (Code::NotFound, "NOT_FOUND"),
+        Code::InvalidArgument => (Code::InvalidArgument, ProblemKind::Malformed),
+        Code::OutOfRange | Code::ResourceExhausted => (Code::OutOfRange, ProblemKind::TooLarge),
+        Code::Unimplemented => (Code::Unimplemented, ProblemKind::Method),
+        Code::NotFound => (Code::NotFound, ProblemKind::NotFound),
         code => return Status::new(code, status.message()),
     };
     let message = match status.message() {
         "" if code == Code::Unimplemented => "no such method",
         message => message,
     };
-    rich(code, message, vec![any("google.rpc.ErrorInfo", &error_info(reason, None, request))])
+    rich(code, message, vec![any("google.rpc.ErrorInfo", &info_of(kind, None, request))])
 }
 
 fn with_paths(problem: &Problem, request: &RequestId, paths: &FieldPaths) -> Status {
     telemetry::refuse(problem.refusal());
     let event_id = problem.event_id.map(|uuid| uuid.to_string());
-    let mut info = error_info(&reason(problem.kind), event_id, request);
+    let mut info = info_of(problem.kind, event_id, request);
     if let Some(version) = problem.precondition.and_then(|state| state.current_version) {
         info.metadata.insert("current_version".to_owned(), version.to_string());
     }
@@ -101,13 +101,22 @@ fn with_paths(problem: &Problem, request: &RequestId, paths: &FieldPaths) -> Sta
     rich(code, &message, details)
 }
 
-/// The word behind REST's `urn:producer:problem:`, in capitals.
-fn reason(kind: ProblemKind) -> String {
-    kind.as_str().to_ascii_uppercase().replace('-', "_")
+/// The reason is the word behind REST's `urn:producer:problem:`, in capitals.
+fn info_of(kind: ProblemKind, event_id: Option<String>, request: &RequestId) -> ErrorInfo {
+    let reason = kind.as_str().to_ascii_uppercase().replace('-', "_");
+    error_info(&reason, kind.is_retryable(), event_id, request)
 }
 
-fn error_info(reason: &str, event_id: Option<String>, request: &RequestId) -> ErrorInfo {
-    let mut metadata = HashMap::from([("request_id".to_owned(), request.as_str().to_owned())]);
+fn error_info(
+    reason: &str,
+    is_retryable: bool,
+    event_id: Option<String>,
+    request: &RequestId,
+) -> ErrorInfo {
+    let mut metadata = HashMap::from([
+        ("request_id".to_owned(), request.as_str().to_owned()),
+        ("retryable".to_owned(), is_retryable.to_string()),
+    ]);
     metadata.extend(event_id.map(|id| ("event_id".to_owned(), id)));
     ErrorInfo { reason: reason.into(), domain: "producer".into(), metadata }
 }
@@ -191,6 +200,7 @@ mod tests {
         let status = with_details(status, &RequestId(HeaderValue::from_static("mine")));
         let info = status.get_details_error_info().expect("an ErrorInfo");
         assert_eq!(info.metadata["request_id"], "mine");
+        assert_eq!(info.metadata["retryable"], "false");
         (status.code(), info.reason, status.message().to_owned())
     }
 

@@ -1,7 +1,10 @@
 //! Protobuf as clients send it, read in place: [`fields`] splits a message, [`event`] reads events,
-//! [`structs`] reads and writes `google.protobuf.Struct`, [`codec`] hands all of it to tonic.
+//! [`entity_write`] writes of one entity, [`update`] what both share, [`structs`] reads and writes
+//! `google.protobuf.Struct`, [`codec`] hands all of it to tonic.
 
 pub(crate) mod codec;
+pub(crate) mod entity_write;
 pub(crate) mod event;
 pub(crate) mod fields;
 pub(crate) mod structs;
+pub(crate) mod update;

@@ -16,8 +16,9 @@ use crate::args::Args;
 use crate::call::{Call, request_id};
 use crate::field_paths::FieldPaths;
 use crate::proto::v1;
-use crate::wire::event::{AttributesField, EventMessage, EventsMessage};
+use crate::wire::event::{EventMessage, EventsMessage};
 use crate::wire::fields::DecodeError;
+use crate::wire::update::AttributesField;
 use crate::{convert, status, stream};
 
 const MAX_EVENTS: usize = 10_000;
@@ -30,7 +31,7 @@ pub(crate) async fn process_events(
     app: &App<Args>,
     request: Request<EventsMessage>,
 ) -> Result<Response<v1::ProcessEventsResponse>, Status> {
-    let Call { id, lease: _until_answered, message } = Call::new(request)?;
+    let Call { id, lease: _until_answered, message, .. } = Call::new(request)?;
     let mut paths = FieldPaths::default();
     process(app, message, &mut paths)
         .await

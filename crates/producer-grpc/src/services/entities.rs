@@ -1,4 +1,4 @@
-//! The current state of entities: `GetEntity`.
+//! The current state of entities: `GetEntity` of both services.
 
 use producer_core::model::Entity;
 use producer_core::{EntityKey, Problem, ProblemKind};
@@ -44,6 +44,25 @@ fn in_view(entity: Entity, view: v1::EntityView, id: &RequestId) -> Result<v1::E
         }
     }
     Ok(message)
+}
+
+/// An entity as it is after a write of it, if it can be read. A document that no Struct can carry is
+/// JSON in either view, since the write stands.
+pub(super) async fn after_write(
+    app: &App<Args>,
+    key: &EntityKey,
+    view: v1::EntityView,
+) -> Option<v1::Entity> {
+    let found = request::measure(Part::Database, app.store.entity(key)).await;
+    let entity = found.map_err(|error| unreachable(&error)).ok()??;
+    let mut message = convert::entity_head(&entity);
+    if view == v1::EntityView::Struct {
+        message.attributes = structs::from_json(&entity.data).ok();
+    }
+    if message.attributes.is_none() {
+        message.attributes_json = entity.data;
+    }
+    Some(message)
 }
 
 fn no_struct(error: StructError, id: &RequestId) -> Status {

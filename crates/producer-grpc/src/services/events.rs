@@ -4,13 +4,16 @@ use producer_core::{Clock, Event, Location, Problem, ProblemKind, Step, Violatio
 use producer_server::App;
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::args::Args;
 use crate::call::{Call, malformed, unreachable};
 use crate::field_paths::FieldPaths;
+use crate::idempotency::idempotency_key;
 use crate::proto::v1;
-use crate::wire::event::{AttributesField, EventMessage};
+use crate::wire::event::EventMessage;
+use crate::wire::update::AttributesField;
 use crate::{convert, status};
 
 /// `ProcessEvent`.
@@ -18,10 +21,10 @@ pub(crate) async fn process_event(
     app: &App<Args>,
     request: Request<EventMessage>,
 ) -> Result<Response<v1::EventResponse>, Status> {
-    let Call { id, lease, message } = Call::new(request)?;
+    let Call { id, lease, metadata, message } = Call::new(request)?;
     let mut fields = Vec::new();
-    let event = parse(&message, &mut fields, &app.clock);
-    drop((message, lease));
+    let event = parse(&message, &metadata, &mut fields, &app.clock);
+    drop((message, metadata, lease));
     let outcome = app.ingest.submit_item(event).await;
     outcome
         .map(|receipt| Response::new(convert::response(receipt)))
@@ -31,10 +34,13 @@ pub(crate) async fn process_event(
 /// The event, and in `fields` which field carries each entity's attributes.
 fn parse(
     message: &EventMessage,
+    metadata: &MetadataMap,
     fields: &mut Vec<AttributesField>,
     clock: &Clock,
 ) -> Result<Event, Problem> {
-    message.draft(|field| fields.push(field))?.finish(clock)
+    let draft = message.draft(|field| fields.push(field))?;
+    let uuid = idempotency_key(metadata)?.map(|key| key.event_uuid("event", "", None));
+    draft.with_uuid(uuid)?.finish(clock)
 }
 
 /// `GetEvent`.

@@ -72,8 +72,13 @@ impl HealthService {
 
 /// The empty name means the server as a whole.
 fn is_known(service: &str) -> bool {
-    ["", v1::event_service_server::SERVICE_NAME, legacy::event_service_server::SERVICE_NAME]
-        .contains(&service)
+    [
+        "",
+        v1::event_service_server::SERVICE_NAME,
+        v1::entity_service_server::SERVICE_NAME,
+        legacy::event_service_server::SERVICE_NAME,
+    ]
+    .contains(&service)
 }
 
 fn response(status: ServingStatus) -> HealthCheckResponse {

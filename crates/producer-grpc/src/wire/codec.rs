@@ -1,14 +1,15 @@
 //! prost's codec with another error: bytes that can't be decoded are an error of the client,
-//! `INVALID_ARGUMENT`, where `tonic_prost::ProstCodec` returns `INTERNAL`. Messages with events are
-//! passed on undecoded.
+//! `INVALID_ARGUMENT`, where `tonic_prost::ProstCodec` returns `INTERNAL`. Messages with attributes
+//! are passed on undecoded.
 
 use std::marker::PhantomData;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use prost::Message;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
+use super::entity_write::EntityWriteMessage;
 use super::event::{EventMessage, EventsMessage};
 use super::fields::DecodeError;
 
@@ -26,14 +27,24 @@ impl<M: Message + Default> RequestMessage for M {
 
 impl RequestMessage for EventMessage {
     fn decode(bytes: &mut DecodeBuf<'_>) -> Result<Self, DecodeError> {
-        Ok(Self(bytes.copy_to_bytes(bytes.remaining())))
+        Ok(Self(undecoded(bytes)))
     }
 }
 
 impl RequestMessage for EventsMessage {
     fn decode(bytes: &mut DecodeBuf<'_>) -> Result<Self, DecodeError> {
-        Ok(Self(bytes.copy_to_bytes(bytes.remaining())))
+        Ok(Self(undecoded(bytes)))
     }
+}
+
+impl RequestMessage for EntityWriteMessage {
+    fn decode(bytes: &mut DecodeBuf<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(undecoded(bytes)))
+    }
+}
+
+fn undecoded(bytes: &mut DecodeBuf<'_>) -> Bytes {
+    bytes.copy_to_bytes(bytes.remaining())
 }
 
 /// Encodes `T`, decodes `U`.

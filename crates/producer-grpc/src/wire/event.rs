@@ -2,14 +2,13 @@
 //! costs no more memory than its size whatever it holds. Of a field that occurs more than once the
 //! last value counts, and messages merge, as protobuf specifies.
 
-use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use bytes::Bytes;
-use producer_core::{Draft, EntityFields, Field, Header, Location, Patch, Violations, json};
+use producer_core::{Draft, EntityFields, Field, Header};
 
 use super::fields::{DecodeError, fields, messages};
-use super::structs;
+use super::update::{AttributesField, UpdateFields};
 use crate::proto::v1::Operation;
 
 /// An `EventRequest`.
@@ -20,35 +19,14 @@ pub(crate) struct EventMessage(pub(crate) Bytes);
 #[derive(Debug, Clone)]
 pub(crate) struct EventsMessage(pub(crate) Bytes);
 
-/// The field of an entity that carries its attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AttributesField {
-    /// `updated_attributes`
-    Map,
-    /// `attributes`
-    Struct,
-    /// `attributes_json`
-    Json,
-}
-
 // field numbers of our .proto file
 const EVENT_HEADER: u32 = 1;
 const EVENT_BODY: u32 = 2;
 const ENTITIES: u32 = 1;
-const ENTITY_TYPE: u32 = 1;
-const ENTITY_ID: u32 = 2;
-const UPDATED_ATTRIBUTES: u32 = 3;
-const ATTRIBUTES: u32 = 4;
-const ATTRIBUTES_JSON: u32 = 5;
-const OPERATION: u32 = 6;
-const EXPECTED_VERSION: u32 = 7;
-const EXISTS: u32 = 8;
-const CONDITION: u32 = 9;
+/// The level of an entity below its event and the event's body.
+const ENTITY_DEPTH: usize = 2;
 const EVENTS: u32 = 1;
 const ATOMIC: u32 = 2;
-
-const ONLY_ONE: &str =
-    "must be given in one of updated_attributes, attributes and attributes_json alone";
 
 impl EventMessage {
     /// Reads it. `on_entity` gets the field that carries the attributes of each entity.
@@ -94,7 +72,7 @@ impl EventsMessage {
 
 fn draft(event: &[u8], mut on_entity: impl FnMut(AttributesField)) -> Result<Draft, DecodeError> {
     let mut draft = Draft::new();
-    if let Some(header) = header(event)? {
+    if let Some(header) = header(messages(event, EVENT_HEADER))? {
         draft.header(header);
     }
     let mut bodies = messages(event, EVENT_BODY).peekable();
@@ -106,9 +84,12 @@ fn draft(event: &[u8], mut on_entity: impl FnMut(AttributesField)) -> Result<Dra
     Ok(draft)
 }
 
-fn header(event: &[u8]) -> Result<Option<Header<'_>>, DecodeError> {
+/// An `EventHeader`, which may come in pieces; `None` where there is no piece.
+pub(super) fn header<'a>(
+    pieces: impl Iterator<Item = Result<&'a [u8], DecodeError>>,
+) -> Result<Option<Header<'a>>, DecodeError> {
     let mut header = None;
-    for message in messages(event, EVENT_HEADER) {
+    for message in pieces {
         let header = header.get_or_insert_with(Header::default);
         for field in fields(message?) {
             let field = field?;
@@ -135,9 +116,8 @@ fn entities<'a>(
 ) -> Result<(), DecodeError> {
     for body in bodies {
         for bytes in messages(body?, ENTITIES) {
-            let bytes = bytes?;
-            let entity = Entity::decode(bytes)?;
-            on_entity(entity.field());
+            let entity = UpdateFields::decode(bytes?, ENTITY_DEPTH, |_| true)?;
+            on_entity(entity.attributes_field());
             let version = entity.expected_version.map(|version| version.to_string());
             draft.entity(EntityFields {
                 entity_type: Field::Text(entity.entity_type.into()),
@@ -146,7 +126,7 @@ fn entities<'a>(
                 expected_version: version.as_deref().map_or(Field::Absent, Field::Number),
                 exists: entity.exists.map_or(Field::Absent, Field::Bool),
                 condition: Field::non_empty(entity.condition),
-                attributes: entity.attributes(bytes)?,
+                attributes: entity.attributes()?,
             });
         }
     }
@@ -154,99 +134,14 @@ fn entities<'a>(
 }
 
 /// The enum `Operation`, of which an unknown number is an error.
-fn operation(number: u64) -> Field<'static> {
-    let known = i32::try_from(number).ok().and_then(|number| Operation::try_from(number).ok());
-    match known {
-        Some(Operation::Unspecified) => Field::Absent,
-        Some(Operation::Merge) => Field::Text("merge".into()),
-        Some(Operation::Replace) => Field::Text("replace".into()),
-        Some(Operation::Delete) => Field::Text("delete".into()),
-        None => Field::Other,
+fn operation(number: i32) -> Field<'static> {
+    match Operation::try_from(number) {
+        Ok(Operation::Unspecified) => Field::Absent,
+        Ok(Operation::Merge) => Field::Text("merge".into()),
+        Ok(Operation::Replace) => Field::Text("replace".into()),
+        Ok(Operation::Delete) => Field::Text("delete".into()),
+        Err(_) => Field::Other,
     }
-}
-
-/// An `EntityUpdate`. The map and the Struct stay unread until they are converted to JSON.
-#[derive(Debug, Default)]
-struct Entity<'a> {
-    entity_type: &'a str,
-    entity_id: &'a str,
-    has_map: bool,
-    has_struct: bool,
-    json: &'a str,
-    operation: u64,
-    expected_version: Option<u64>,
-    exists: Option<bool>,
-    condition: &'a str,
-}
-
-impl<'a> Entity<'a> {
-    fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut entity = Self::default();
-        for field in fields(bytes) {
-            let field = field?;
-            match field.number {
-                ENTITY_TYPE => entity.entity_type = field.text()?,
-                ENTITY_ID => entity.entity_id = field.text()?,
-                UPDATED_ATTRIBUTES => {
-                    field.message()?;
-                    entity.has_map = true;
-                }
-                ATTRIBUTES => entity.has_struct |= structs::has_fields(field.message()?),
-                ATTRIBUTES_JSON => entity.json = field.text()?,
-                OPERATION => entity.operation = field.varint()?,
-                EXPECTED_VERSION => entity.expected_version = Some(field.varint()?),
-                EXISTS => entity.exists = Some(field.varint()? != 0),
-                CONDITION => entity.condition = field.text()?,
-                _ => {}
-            }
-        }
-        Ok(entity)
-    }
-
-    fn field(&self) -> AttributesField {
-        if self.has_map {
-            AttributesField::Map
-        } else if !self.json.is_empty() {
-            AttributesField::Json
-        } else {
-            AttributesField::Struct
-        }
-    }
-
-    /// The attributes, from the only field that has any.
-    fn attributes(&self, bytes: &[u8]) -> Result<Result<Patch, Violations>, DecodeError> {
-        Ok(match (self.has_map, self.has_struct, self.json.is_empty()) {
-            (false, false, true) => Patch::parse("{}"),
-            (false, false, false) => Patch::parse(self.json),
-            (false, true, true) => {
-                structs::to_json(messages(bytes, ATTRIBUTES))?.and_then(|json| Patch::parse(&json))
-            }
-            (true, false, true) => Patch::parse(&map_to_json(bytes)?),
-            _ => {
-                // none is used, but all must be valid protobuf
-                map_to_json(bytes)?;
-                let _ = structs::to_json(messages(bytes, ATTRIBUTES))?;
-                Err(Violations::one(Location::default(), ONLY_ONE))
-            }
-        })
-    }
-}
-
-fn map_to_json(entity: &[u8]) -> Result<String, DecodeError> {
-    let mut members = BTreeMap::new();
-    for entry in messages(entity, UPDATED_ATTRIBUTES) {
-        let (mut key, mut value) = ("", "");
-        for field in fields(entry?) {
-            let field = field?;
-            match field.number {
-                1 => key = field.text()?,
-                2 => value = field.text()?,
-                _ => {}
-            }
-        }
-        members.insert(key, value);
-    }
-    Ok(json::object_of_strings(members))
 }
 
 #[cfg(test)]

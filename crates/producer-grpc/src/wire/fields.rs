@@ -63,6 +63,12 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The number of an enum's value, of which the lowest 32 bits count.
+    pub(crate) fn enumeration(self) -> Result<i32, DecodeError> {
+        let [a, b, c, d, ..] = self.varint()?.to_le_bytes();
+        Ok(i32::from_le_bytes([a, b, c, d]))
+    }
+
     pub(crate) fn double(self) -> Result<f64, DecodeError> {
         match self.value {
             Value::Fixed64(bytes) => Ok(f64::from_le_bytes(bytes)),
@@ -159,6 +165,10 @@ mod tests {
         assert_eq!(read(&parts.concat()), Ok(vec![1, 2, 3, 4, 5]));
         let field = |at: usize| fields(parts[at]).next().expect("one").expect("a field");
         assert_eq!(field(0).varint(), Ok(150));
+        assert_eq!(field(0).enumeration(), Ok(150));
+        let minus_one = [&[0x08][..], &[0xff; 9], &[1]].concat();
+        let minus_one = fields(&minus_one).next().expect("one").expect("a field");
+        assert_eq!(minus_one.enumeration(), Ok(-1));
         assert_eq!(field(1).double(), Ok(1.0));
         assert_eq!(field(2).text(), Ok("ok"));
         assert!(field(0).text().is_err());

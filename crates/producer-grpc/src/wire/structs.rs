@@ -13,9 +13,6 @@ use super::fields::{DecodeError, fields, messages};
 pub(crate) const MAX_LEVELS: usize = 30;
 /// Levels of messages that protobuf's parsers accept.
 const READ_DEPTH: usize = 100;
-/// The level of a Struct in an `EventRequest`, below the event's body and the entity.
-const STRUCT_DEPTH: usize = 3;
-
 const FIELDS: u32 = 1;
 const KEY: u32 = 1;
 const VALUE: u32 = 2;
@@ -45,16 +42,17 @@ pub(crate) fn has_fields(object: &[u8]) -> bool {
 }
 
 /// Writes a Struct, which may come in pieces, as JSON. A number is the shortest decimal that reads
-/// back as the same double.
+/// back as the same double. `depth` is the Struct's level below the whole message, which is level 0.
 ///
 /// # Errors
 /// Outer: the bytes are no Struct, even where a later value replaces them. Inner: the locations of
 /// values without a kind, of numbers that JSON doesn't have, and of values that are too deep.
 pub(crate) fn to_json<'a>(
     object: impl Iterator<Item = Result<&'a [u8], DecodeError>>,
+    depth: usize,
 ) -> Result<Result<String, Violations>, DecodeError> {
     let mut writer = Writer::default();
-    writer.object(&object.collect::<Result<Pieces<'_>, _>>()?, 1, STRUCT_DEPTH)?;
+    writer.object(&object.collect::<Result<Pieces<'_>, _>>()?, 1, depth)?;
     Ok(if writer.violations.is_empty() { Ok(writer.text) } else { Err(writer.violations) })
 }
 
@@ -283,8 +281,11 @@ mod tests {
 
     use super::{Value, *};
 
+    /// The level of a Struct in an `EventRequest`, below the event's body and the entity.
+    const IN_EVENT: usize = 3;
+
     fn to_json(object: &Struct) -> Result<String, Violations> {
-        super::to_json(std::iter::once(Ok(&*object.encode_to_vec()))).expect("a Struct")
+        super::to_json(std::iter::once(Ok(&*object.encode_to_vec())), IN_EVENT).expect("a Struct")
     }
 
     fn value(kind: Kind) -> Value {
@@ -332,7 +333,7 @@ mod tests {
     }
 
     fn read(object: &[u8]) -> Result<Result<String, Violations>, DecodeError> {
-        let ours = super::to_json(std::iter::once(Ok(object)));
+        let ours = super::to_json(std::iter::once(Ok(object)), IN_EVENT);
         assert_eq!(ours.is_ok(), Struct::decode(object).is_ok());
         ours
     }
@@ -383,7 +384,7 @@ mod tests {
         };
         for (levels, is_read) in [(29, true), (30, true), (47, true), (48, false)] {
             let bytes = nested(levels).encode_to_vec();
-            let ours = super::to_json(std::iter::once(Ok(&*bytes)));
+            let ours = super::to_json(std::iter::once(Ok(&*bytes)), IN_EVENT);
             assert_eq!(ours.is_ok(), is_read, "{levels}");
             assert_eq!(ours.is_ok_and(|json| json.is_ok()), levels < MAX_LEVELS, "{levels}");
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::Parser;
 use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, store};
+use producer_grpc::proto::v1::entity_service_client::EntityServiceClient;
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use producer_grpc::proto::v1::{
     EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest, HealthRequest,
@@ -76,6 +77,10 @@ impl Service {
         EventServiceClient::new(self.channel().await)
     }
 
+    pub(crate) async fn entities(&self) -> EntityServiceClient<Channel> {
+        EntityServiceClient::new(self.channel().await)
+    }
+
     /// The version of an entity and its document.
     pub(crate) async fn entity(&self, entity_type: &str, entity_id: &str) -> Option<(u64, String)> {
         let request = GetEntityRequest {
@@ -140,6 +145,8 @@ pub(crate) fn error_info(status: &Status) -> ErrorInfo {
     let info = status.get_details_error_info().expect("an ErrorInfo");
     assert_eq!(info.domain, "producer");
     assert!(info.metadata.contains_key("request_id"));
+    let is_retryable = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded);
+    assert_eq!(info.metadata["retryable"], is_retryable.to_string());
     info
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use producer_grpc::proto::legacy::event_service_client::EventServiceClient as LegacyClient;
-use producer_grpc::proto::v1::{EntityUpdate, GetEventRequest, HealthRequest};
+use producer_grpc::proto::v1::{
+    EntityUpdate, EventHeader, GetEventRequest, HealthRequest, Operation,
+};
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tonic::Code;
@@ -118,6 +120,94 @@ async fn an_event_comes_as_the_log_has_it() {
         let uuid = "no".into();
         let status = client.get_event(GetEventRequest { uuid }).await.expect_err("400");
         assert_eq!(status.code(), Code::InvalidArgument);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_event_replaces_and_deletes_and_says_who_did_it() {
+    on_both(|service| async move {
+        let mut client = service.client().await;
+        let update = |operation: Operation, id: &str, json: &str| EntityUpdate {
+            operation: operation.into(),
+            ..event("", id, json).event_body.expect("a body").entities[0].clone()
+        };
+        client.process_event(event("", "1", r#"{"old":1}"#)).await.expect("a receipt");
+        client.process_event(event("", "2", "{}")).await.expect("a receipt");
+        let mut sent = event_of(
+            UUID,
+            vec![
+                update(Operation::Replace, "1", r#"{"new":1}"#),
+                update(Operation::Delete, "2", ""),
+                update(Operation::Merge, "3", r#"{"c":1}"#),
+            ],
+        );
+        sent.event_header = Some(EventHeader {
+            source: "shop".into(),
+            actor: "me".into(),
+            ..sent.event_header.expect("a header")
+        });
+        let answer = client.process_event(sent.clone()).await.expect("a receipt").into_inner();
+        let made: Vec<_> =
+            answer.entities.iter().map(|made| (made.version, made.created)).collect();
+        assert_eq!(made, [(2, false), (2, false), (1, true)]);
+        let text = service.entity("Loan", "1").await.map(|(_, text)| text.replace(' ', ""));
+        assert_eq!(text.as_deref(), Some(r#"{"new":1}"#));
+        assert_eq!(service.entity("Loan", "2").await, None);
+
+        let logged = client.get_event(GetEventRequest { uuid: UUID.into() }).await;
+        let logged = logged.expect("200").into_inner();
+        let header = logged.event_header.expect("a header");
+        assert_eq!((header.source.as_str(), header.actor.as_str()), ("shop", "me"));
+        let operations: Vec<_> = logged.entities.iter().map(|update| update.operation()).collect();
+        // a merge is what most updates are
+        assert_eq!(operations, [Operation::Replace, Operation::Delete, Operation::Unspecified]);
+
+        // source and actor are no content, the operation is
+        sent.event_header.as_mut().expect("a header").actor = "you".into();
+        assert!(client.process_event(sent.clone()).await.expect("200").into_inner().duplicate);
+        let entities = &mut sent.event_body.as_mut().expect("a body").entities;
+        entities[0].operation = Operation::Merge.into();
+        let status = client.process_event(sent).await.expect_err("409");
+        assert_eq!(status.code(), Code::AlreadyExists);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_operation_of_no_known_number_is_invalid() {
+    let service = Service::start().await;
+    for operation in [4, -1, i32::MAX] {
+        let mut sent = event("", "1", "{}");
+        sent.event_body.as_mut().expect("a body").entities[0].operation = operation;
+        let status = service.client().await.process_event(sent).await.expect_err("422");
+        let details = status.get_details_bad_request().expect("a BadRequest");
+        assert_eq!(details.field_violations[0].field, "event_body.entities[0].operation");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_condition_names_the_update_and_the_current_version() {
+    on_both(|service| async move {
+        let mut client = service.client().await;
+        client.process_event(event("", "1", r#"{"a":1}"#)).await.expect("a receipt");
+        let mut sent = event(UUID, "2", "{}");
+        let entities = &mut sent.event_body.as_mut().expect("a body").entities;
+        let stale = event("", "1", r#"{"a":2}"#).event_body.expect("a body").entities[0].clone();
+        entities.push(EntityUpdate { expected_version: Some(7), ..stale });
+        let status = client.process_event(sent.clone()).await.expect_err("412");
+        assert_eq!(status.code(), Code::Aborted);
+        let info = error_info(&status);
+        assert_eq!(info.reason, "PRECONDITION_FAILED");
+        assert_eq!((&*info.metadata["current_version"], &*info.metadata["event_id"]), ("1", UUID));
+        let details = status.get_details_bad_request().expect("a BadRequest");
+        let found = &details.field_violations[0];
+        assert_eq!(found.field, "event_body.entities[1]");
+        assert_eq!(found.description, "the entity has version 1; expected version 7");
+        // the whole event is refused, and its uuid stays free
+        assert_eq!(service.entity("Loan", "2").await, None);
+        sent.event_body.as_mut().expect("a body").entities[1].expected_version = Some(1);
+        assert!(!client.process_event(sent).await.expect("200").into_inner().duplicate);
     })
     .await;
 }

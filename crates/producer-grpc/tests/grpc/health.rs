@@ -14,7 +14,12 @@ use crate::app::Service;
 async fn health_follows_readiness() {
     let service = Service::start().await;
     let mut client = HealthClient::new(service.channel().await);
-    for name in ["", "producer.v1.EventService", "com.example.grpc.EventService"] {
+    for name in [
+        "",
+        "producer.v1.EventService",
+        "producer.v1.EntityService",
+        "com.example.grpc.EventService",
+    ] {
         let answer = client.check(HealthCheckRequest { service: name.into() }).await;
         assert_eq!(answer.expect("known").get_ref().status(), ServingStatus::Serving);
     }

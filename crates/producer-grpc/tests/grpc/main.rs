@@ -4,6 +4,7 @@ mod app;
 mod bulk;
 mod cases;
 mod entities;
+mod entity_writes;
 mod events;
 mod faults;
 mod health;

@@ -16,6 +16,7 @@ use crate::app::{client_of, error_info, event, send_until_no_room};
 use crate::raw::{PROCESS, exchange, framed, raw};
 
 const PROCESS_MANY: &str = "/producer.v1.EventService/ProcessEvents";
+const REPLACE: &str = "/producer.v1.EntityService/ReplaceEntity";
 /// Less than the default, so that the tests are short.
 const MAX_BODY_BYTES: &str = "4MiB";
 /// The same, less room for what surrounds the part that fills it.
@@ -156,6 +157,19 @@ async fn a_struct_of_nulls_stays_small() {
         (Code::InvalidArgument, "VALIDATION")
     );
     service.is_small("a Struct of nulls");
+}
+
+/// A write of one entity without its id, so that only the reading is measured.
+#[tokio::test]
+async fn a_write_with_a_struct_of_nulls_stays_small() {
+    let service = Process::start();
+    let list = field(6, &field(1, &[8, 0]).repeat(LARGEST / 4));
+    let entry = field(1, &[field(1, b"a"), field(2, &list)].concat());
+    let body = [field(1, b"Loan"), field(4, &entry)].concat();
+    let status = raw(service.address, REPLACE, &[], framed(0, &body)).await;
+    let details = status.get_details_bad_request().expect("a BadRequest");
+    assert_eq!(details.field_violations[0].field, "entity_id");
+    service.is_small("a write with a Struct of nulls");
 }
 
 #[tokio::test]

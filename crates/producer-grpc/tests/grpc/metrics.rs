@@ -22,6 +22,15 @@ async fn calls_are_counted_by_rpc_and_final_status() {
     let mut client = service.client().await;
     client.process_event(event(UUID, "l1", "{}")).await.expect("stored");
     client.process_event(event(UUID, "l1", "{\"a\":1}")).await.expect_err("a conflict");
+    let mut entities = service.entities().await;
+    let missing = || v1::DeleteEntityRequest {
+        entity_type: "Loan".into(),
+        entity_id: "l9".into(),
+        ..Default::default()
+    };
+    entities.delete_entity(missing()).await.expect_err("there is none");
+    let demanded = v1::DeleteEntityRequest { expected_version: Some(1), ..missing() };
+    entities.delete_entity(demanded).await.expect_err("there is none");
     let events = [event("", "l2", "{}"), event("", "", "{}")];
     let results = client.stream_events(tokio_stream::iter(events)).await.expect("a stream");
     let results: Vec<_> = results.into_inner().collect().await;
@@ -40,6 +49,9 @@ async fn calls_are_counted_by_rpc_and_final_status() {
         (requests("producer.v1.EventService", "ProcessEvent", "OK"), 1),
         (requests("producer.v1.EventService", "ProcessEvent", "ALREADY_EXISTS"), 1),
         (requests("producer.v1.EventService", "StreamEvents", "OK"), 1),
+        (requests("producer.v1.EntityService", "DeleteEntity", "NOT_FOUND"), 1),
+        (requests("producer.v1.EntityService", "DeleteEntity", "ABORTED"), 1),
+        (requests("producer.v1.EntityService", "MergeEntity", "OK"), 0),
         (requests("com.example.grpc.EventService", "HealthCheck", "OK"), 1),
         (requests("grpc.health.v1.Health", "Check", "OK"), 0),
         ("producer_events_total{result=\"created\"}".into(), 2),

@@ -140,3 +140,33 @@ async fn a_draining_service_sends_the_results_of_what_it_read_and_ends_the_strea
     drop((results, client, sender));
     timeout(DEADLINE, service.stopped()).await.expect("the shutdown isn't delayed");
 }
+
+#[tokio::test]
+async fn an_event_whose_condition_fails_gets_its_result_and_the_stream_goes_on() {
+    on_both(|service| async move {
+        let expecting = |version: u64, id: &str| {
+            let mut sent = event("", id, "{}");
+            sent.event_body.as_mut().expect("a body").entities[0].expected_version = Some(version);
+            sent
+        };
+        let events =
+            [event("", "1", "{}"), expecting(9, "1"), expecting(1, "2"), expecting(1, "1")];
+        let mut client = service.client().await;
+        let results = client.stream_events(iter(events)).await.expect("a stream");
+        let mut results = results.into_inner();
+        let mut got = Vec::new();
+        while let Some(result) = results.message().await.expect("no error") {
+            assert!(!result.event_id.is_empty());
+            let violation = result.violations.first();
+            let violation = violation.map(|one| (one.pointer.clone(), one.current_version));
+            got.push((result.status(), violation));
+        }
+        let unmet = |version| {
+            let violation = ("/eventBody/entities/0".to_owned(), version);
+            (EventStatus::PreconditionFailed, Some(violation))
+        };
+        let processed = (EventStatus::Processed, None);
+        assert_eq!(got, [processed.clone(), unmet(Some(1)), unmet(None), processed]);
+    })
+    .await;
+}

@@ -40,8 +40,13 @@ async fn bytes_that_cannot_be_decoded_are_the_clients_error() {
         assert_eq!(status.code(), Code::InvalidArgument, "{body:?} {status}");
         assert_eq!(error_info(&status).reason, reason);
     }
-    // also where the codec isn't ours
-    for path in ["/producer.v1.EventService/GetEvent", "/grpc.health.v1.Health/Check"] {
+    // also where events aren't read, and where the codec isn't ours
+    for path in [
+        "/producer.v1.EventService/GetEvent",
+        "/producer.v1.EntityService/CreateEntity",
+        "/producer.v1.EntityService/DeleteEntity",
+        "/grpc.health.v1.Health/Check",
+    ] {
         let status = raw(service.address, path, &[], framed(0, &[0xff; 9])).await;
         assert_eq!(status.code(), Code::InvalidArgument, "{path} {status}");
         assert_eq!(error_info(&status).reason, "MALFORMED");
@@ -272,9 +277,12 @@ async fn both_reflections_list_the_services() {
         }};
     }
     for names in [listed!(v1), listed!(v1alpha)] {
-        for name in
-            ["producer.v1.EventService", "com.example.grpc.EventService", "grpc.health.v1.Health"]
-        {
+        for name in [
+            "producer.v1.EventService",
+            "producer.v1.EntityService",
+            "com.example.grpc.EventService",
+            "grpc.health.v1.Health",
+        ] {
             assert!(names.iter().any(|one| one == name), "{name} in {names:?}");
         }
     }

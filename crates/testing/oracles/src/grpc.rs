@@ -1,9 +1,12 @@
-//! Events read in place from protobuf, compared with `prost`, and with the same event as REST's JSON.
+//! Events and writes of one entity read in place from protobuf, compared with `prost`, and with the same
+//! event as REST's JSON.
 
 use bytes::Bytes;
-use producer_core::{Draft, Event, Problem, decode};
-use producer_grpc::proto::v1::{EntityUpdate, EventRequest, ProcessEventsRequest};
-use producer_grpc::{read_event, read_events};
+use producer_core::{Event, Problem, ProblemKind, decode};
+use producer_grpc::proto::v1::{
+    EntityUpdate, EventBody, EventRequest, Operation, ProcessEventsRequest, ReplaceEntityRequest,
+};
+use producer_grpc::{read_event, read_events, read_replace};
 use prost::Message;
 use prost_types::value::Kind as ValueKind;
 use prost_types::{Struct, Value};
@@ -16,18 +19,54 @@ use crate::map_wire_type::{Message as Kind, has_map_of_other_type};
 /// Levels that a Struct may have.
 const MAX_LEVELS: usize = 30;
 
-/// The same bytes are an event or a bulk call, with the same content.
+/// The same bytes are an event, a bulk call or a write of one entity, with the same content.
 pub(crate) fn oracle(bytes: &[u8]) {
     let ours = |bytes: &[u8]| read_event(Bytes::copy_from_slice(bytes));
     if let Some((ours, theirs)) = read_by_both::<EventRequest, _>(Kind::Event, bytes, ours) {
-        same_event(ours, &theirs);
+        same_event(ours.finish(&clock()), &theirs);
     }
     let ours = |bytes: &[u8]| read_events(Bytes::copy_from_slice(bytes));
     if let Some((ours, theirs)) = read_by_both::<ProcessEventsRequest, _>(Kind::Call, bytes, ours) {
         let (atomic, events) = ours;
         assert_eq!((atomic, events.len()), (theirs.atomic, theirs.events.len()));
-        events.into_iter().zip(&theirs.events).for_each(|(ours, theirs)| same_event(ours, theirs));
+        for (ours, theirs) in events.into_iter().zip(&theirs.events) {
+            same_event(ours.finish(&clock()), theirs);
+        }
     }
+    if let Some((ours, theirs)) =
+        read_by_both::<ReplaceEntityRequest, _>(Kind::Replace, bytes, replace)
+    {
+        same_event(ours, &as_event(theirs));
+    }
+}
+
+/// The event of a write, or the problem of one that can be decoded.
+fn replace(bytes: &[u8]) -> Result<Result<Event, Problem>, Problem> {
+    match read_replace(Bytes::copy_from_slice(bytes), &clock()) {
+        Err(problem) if problem.kind == ProblemKind::Malformed => Err(problem),
+        write => Ok(write.map(|write| write.event().clone())),
+    }
+}
+
+/// The event that a write is, with its fields in the places where an event has them.
+fn as_event(write: ReplaceEntityRequest) -> EventRequest {
+    let mut header = write.event_header.unwrap_or_default();
+    if header.event_name.is_empty() {
+        header.event_name = "EntityReplaced".into();
+    }
+    let update = EntityUpdate {
+        entity_type: write.entity_type,
+        entity_id: write.entity_id,
+        updated_attributes: write.updated_attributes,
+        attributes: write.attributes,
+        attributes_json: write.attributes_json,
+        operation: Operation::Replace.into(),
+        expected_version: write.expected_version,
+        exists: write.exists,
+        condition: write.condition,
+    };
+    let body = EventBody { entities: vec![update] };
+    EventRequest { event_header: Some(header), event_body: Some(body) }
 }
 
 /// What both read, if both can. They may differ in two points only. Prost limits the depth also of
@@ -53,8 +92,7 @@ fn read_by_both<M: Message + Default, O: std::fmt::Debug>(
     }
 }
 
-fn same_event(ours: Draft, theirs: &EventRequest) {
-    let ours = ours.finish(&clock());
+fn same_event(ours: Result<Event, Problem>, theirs: &EventRequest) {
     let theirs = as_json(theirs).map(|json| decode::event(json.as_bytes(), &clock()));
     let theirs: Option<Result<Event, Problem>> = theirs;
     match (ours, theirs) {
@@ -65,12 +103,16 @@ fn same_event(ours: Draft, theirs: &EventRequest) {
                     event.event_type().map(str::to_owned),
                     event.created(),
                     event.saved(),
+                    event.source().map(str::to_owned),
+                    event.actor().map(str::to_owned),
                 )
             };
             assert_eq!(given(&ours), given(&theirs));
             assert_eq!(ours.updates().len(), theirs.updates().len());
             for (ours, theirs) in ours.updates().iter().zip(theirs.updates()) {
                 assert_eq!(ours.key(), theirs.key());
+                assert_eq!(ours.operation(), theirs.operation());
+                assert_eq!(ours.precondition(), theirs.precondition());
                 let (ours, theirs) = (ours.patch().text(), theirs.patch().text());
                 assert!(producer_core::json::same_value(ours, theirs), "{ours} {theirs}");
             }
@@ -87,7 +129,13 @@ fn locations(problem: &Problem) -> (usize, Vec<String>) {
     let violations = &problem.violations;
     let all =
         violations.listed().iter().filter(|_| violations.listed().len() == violations.count());
-    let mut locations: Vec<_> = all.map(|violation| violation.location.pointer()).collect();
+    // a write has its only entity at its root
+    let pointer = |pointer: String| match pointer.strip_prefix("/eventBody/entities/0") {
+        Some(within) => within.to_owned(),
+        None => pointer,
+    };
+    let mut locations: Vec<_> =
+        all.map(|violation| pointer(violation.location.pointer())).collect();
     locations.sort_unstable();
     (violations.count(), locations)
 }
@@ -103,6 +151,8 @@ fn as_json(event: &EventRequest) -> Option<String> {
             ("createdDate", &header.created_date),
             ("savedDate", &header.saved_date),
             ("eventType", &header.event_type),
+            ("source", &header.source),
+            ("actor", &header.actor),
         ];
         let given = fields.into_iter().filter(|(_, value)| !value.is_empty());
         let given: Map<_, _> = given.map(|(name, value)| (name.into(), json!(value))).collect();
@@ -119,9 +169,31 @@ fn entity(entity: &EntityUpdate) -> Option<String> {
     let (entity_type, id) =
         (to_string(&entity.entity_type).ok()?, to_string(&entity.entity_id).ok()?);
     let attributes = attributes(entity)?;
+    let optional = [
+        ("operation", operation(entity.operation)),
+        ("expectedVersion", entity.expected_version.map(|version| version.to_string())),
+        ("exists", entity.exists.map(|exists| exists.to_string())),
+        (
+            "condition",
+            Some(&entity.condition).filter(|it| !it.is_empty()).map(|it| json!(it).to_string()),
+        ),
+    ];
+    let given = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let given: String = given.map(|(name, value)| format!(r#","{name}":{value}"#)).collect();
     Some(format!(
-        r#"{{"entityType":{entity_type},"entityId":{id},"updatedAttributes":{attributes}}}"#
+        r#"{{"entityType":{entity_type},"entityId":{id}{given},"updatedAttributes":{attributes}}}"#
     ))
+}
+
+fn operation(number: i32) -> Option<String> {
+    let name = match Operation::try_from(number) {
+        Ok(Operation::Unspecified) => return None,
+        Ok(Operation::Merge) => "merge",
+        Ok(Operation::Replace) => "replace",
+        Ok(Operation::Delete) => "delete",
+        Err(_) => "unknown",
+    };
+    Some(format!("\"{name}\""))
 }
 
 fn attributes(entity: &EntityUpdate) -> Option<String> {
@@ -171,8 +243,9 @@ fn value_to_json(value: &Value, level: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use producer_grpc::proto::v1::{EventBody, EventHeader};
+    use producer_grpc::proto::v1::EventHeader;
     use proptest::collection::{btree_map, hash_map, vec};
+    use proptest::option;
     use proptest::prelude::*;
     use proptest::sample::Index;
     use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -210,21 +283,57 @@ mod tests {
                 EntityUpdate { attributes_json: Some(json), ..EntityUpdate::default() }
             }),
         ];
-        ("[A-Z]{1,3}", "[a-z]{1,3}", attributes).prop_map(|(entity_type, entity_id, attributes)| {
-            EntityUpdate { entity_type, entity_id, ..attributes }
+        let conditions = (0..5, option::of(0..3_u64), option::of(any::<bool>()), "(|||[a-z])");
+        ("[A-Z]{1,3}", "[a-z]{1,3}", attributes, conditions).prop_map(
+            |(entity_type, entity_id, attributes, conditions)| {
+                let (operation, expected_version, exists, condition) = conditions;
+                EntityUpdate {
+                    entity_type,
+                    entity_id,
+                    operation,
+                    expected_version,
+                    exists,
+                    condition,
+                    ..attributes
+                }
+            },
+        )
+    }
+
+    fn header() -> impl Strategy<Value = EventHeader> {
+        ("[A-Z]{1,3}", "[A-Z]{0,3}", "[A-Z]{0,3}", "[A-Z]{0,3}").prop_map(
+            |(event_name, event_type, source, actor)| EventHeader {
+                event_name,
+                event_type,
+                source,
+                actor,
+                ..EventHeader::default()
+            },
+        )
+    }
+
+    /// An event of the right types, whose entities may break rules.
+    fn event() -> impl Strategy<Value = EventRequest> {
+        (header(), vec(entity(), 1..4)).prop_map(|(header, entities)| EventRequest {
+            event_header: Some(header),
+            event_body: Some(EventBody { entities }),
         })
     }
 
-    /// A valid event.
-    fn event() -> impl Strategy<Value = EventRequest> {
-        ("[A-Z]{1,3}", "[A-Z]{0,3}", vec(entity(), 1..4)).prop_map(
-            |(event_name, event_type, entities)| EventRequest {
-                event_header: Some(EventHeader {
-                    event_name,
-                    event_type,
-                    ..EventHeader::default()
-                }),
-                event_body: Some(EventBody { entities }),
+    fn write() -> impl Strategy<Value = ReplaceEntityRequest> {
+        (option::of(header()), entity(), any::<bool>(), 0..4).prop_map(
+            |(event_header, entity, return_entity, view)| ReplaceEntityRequest {
+                entity_type: entity.entity_type,
+                entity_id: entity.entity_id,
+                updated_attributes: entity.updated_attributes,
+                attributes: entity.attributes,
+                attributes_json: entity.attributes_json,
+                expected_version: entity.expected_version,
+                exists: entity.exists,
+                condition: entity.condition,
+                event_header,
+                return_entity,
+                view,
             },
         )
     }
@@ -322,17 +431,33 @@ mod tests {
         }
 
         #[test]
+        fn an_unusual_encoding_of_a_write_is_that_write(
+            write in write(),
+            choices in vec(any::<u8>(), 0..60),
+        ) {
+            let bytes = unusual(Kind::Replace, &write.encode_to_vec(), &mut choices.into_iter());
+            prop_assert_eq!(ReplaceEntityRequest::decode(&*bytes).expect("valid protobuf"), write);
+            prop_assert!(replace(&bytes).is_ok());
+            oracle(&bytes);
+        }
+
+        #[test]
         fn any_bytes_are_read_as_prost_reads_them(
             event in event(),
+            write in write(),
             choices in vec(any::<u8>(), 0..60),
             changes in vec((any::<Index>(), any::<u8>()), 1..4),
         ) {
-            let mut bytes = unusual(Kind::Event, &event.encode_to_vec(), &mut choices.into_iter());
-            for (at, byte) in changes {
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
+            let mut choices = choices.into_iter();
+            let event = unusual(Kind::Event, &event.encode_to_vec(), &mut choices);
+            let write = unusual(Kind::Replace, &write.encode_to_vec(), &mut choices);
+            for mut bytes in [event, write] {
+                for (at, byte) in &changes {
+                    let at = at.index(bytes.len());
+                    bytes[at] = *byte;
+                }
+                oracle(&bytes);
             }
-            oracle(&bytes);
         }
     }
 

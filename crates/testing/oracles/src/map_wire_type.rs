@@ -13,6 +13,8 @@ pub(crate) enum Message {
     Event,
     Body,
     Entity,
+    /// `ReplaceEntityRequest`
+    Replace,
     Struct,
     StructEntry,
     Value,
@@ -26,7 +28,7 @@ impl Message {
             (Self::Call, 1) => Self::Event,
             (Self::Event, 2) => Self::Body,
             (Self::Body, 1) => Self::Entity,
-            (Self::Entity, 4) | (Self::Value, 5) => Self::Struct,
+            (Self::Entity | Self::Replace, 4) | (Self::Value, 5) => Self::Struct,
             (Self::Struct, 1) => Self::StructEntry,
             (Self::StructEntry, 2) | (Self::List, 1) => Self::Value,
             (Self::Value, 6) => Self::List,
@@ -36,7 +38,7 @@ impl Message {
 
     /// Whether the field of this number is a map.
     fn is_map(self, number: u32) -> bool {
-        matches!((self, number), (Self::Entity, 3) | (Self::Struct, 1))
+        matches!((self, number), (Self::Entity | Self::Replace, 3) | (Self::Struct, 1))
     }
 }
 

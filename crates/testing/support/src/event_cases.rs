@@ -1,4 +1,4 @@
-//! Test cases for both APIs: an event as JSON, and the expected result.
+//! Test cases for both APIs: an event as JSON, what is stored before it, and the expected result.
 
 /// The expected result of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,6 +8,13 @@ pub enum Expect {
     /// It is refused with a problem of this type (`validation`, `malformed`) with exactly these JSON
     /// Pointers in this order.
     Refused(&'static str, Vec<String>),
+    /// It is refused because an entity does not fulfil a condition.
+    Unmet {
+        /// The JSON Pointer of the update.
+        pointer: String,
+        /// The entity's version; `None`: it does not exist.
+        current_version: Option<u64>,
+    },
 }
 
 /// A test case.
@@ -15,6 +22,8 @@ pub enum Expect {
 pub struct Case {
     /// The rule. The prefix `json: ` marks cases that protobuf can't express.
     pub name: &'static str,
+    /// Events that must be stored before it, in their order.
+    pub before: Vec<String>,
     /// The event as JSON text, with a uuid only if the case is about it.
     pub event: String,
     /// The expected result.
@@ -27,19 +36,57 @@ impl Case {
     pub fn is_typed(&self) -> bool {
         !self.name.starts_with("json: ")
     }
+
+    /// Whether the result depends on what is stored. Such a case is to be tried with
+    /// [`Case::on_own_entities`].
+    pub fn depends_on_state(&self) -> bool {
+        self.event.contains(OWN)
+    }
+
+    /// The same case on entities that no other case has. `run` makes them the run's own too.
+    #[must_use]
+    pub fn on_own_entities(&self, run: &str) -> Self {
+        let entity_type = format!(r#""{} {run}""#, self.name);
+        let own = |event: &String| event.replace(OWN, &entity_type);
+        Self {
+            before: self.before.iter().map(own).collect(),
+            event: own(&self.event),
+            ..self.clone()
+        }
+    }
 }
 
 /// All cases.
 pub fn cases() -> Vec<Case> {
-    [headers(), dates(), entities(), attributes(), texts()].concat()
+    [
+        headers(),
+        dates(),
+        entities(),
+        attributes(),
+        texts(),
+        sources(),
+        operations(),
+        conditions(),
+        deleted_entities(),
+        sequences(),
+    ]
+    .concat()
 }
 
 const ENTITY: &str = r#"{"entityType":"Case","entityId":"one","updatedAttributes":{"a":1}}"#;
+/// Stands for an entity type that no other case has.
+const OWN: &str = "\"OWN TYPE\"";
 const UUID: &str = "/eventHeader/uuid";
 const NAME: &str = "/eventHeader/eventName";
 const TYPE: &str = "/eventHeader/eventType";
 const CREATED: &str = "/eventHeader/createdDate";
 const ENTITIES: &str = "/eventBody/entities";
+const FIRST: &str = "/eventBody/entities/0";
+const SECOND: &str = "/eventBody/entities/1";
+const FIRST_OPERATION: &str = "/eventBody/entities/0/operation";
+const FIRST_VERSION: &str = "/eventBody/entities/0/expectedVersion";
+const FIRST_EXISTS: &str = "/eventBody/entities/0/exists";
+const FIRST_CONDITION: &str = "/eventBody/entities/0/condition";
 const FIRST_TYPE: &str = "/eventBody/entities/0/entityType";
 const FIRST_ID: &str = "/eventBody/entities/0/entityId";
 const FIRST_PATCH: &str = "/eventBody/entities/0/updatedAttributes";
@@ -51,16 +98,33 @@ const FIRST_A: &str = "/eventBody/entities/0/updatedAttributes/a";
 const CAR: &str = "\u{1f697}";
 
 fn stored(name: &'static str, event: String) -> Case {
-    Case { name, event, expect: Expect::Stored }
+    Case { name, before: vec![], event, expect: Expect::Stored }
 }
 
 fn refused(name: &'static str, event: String, pointers: &[&str]) -> Case {
     let pointers = pointers.iter().map(|&pointer| pointer.into()).collect();
-    Case { name, event, expect: Expect::Refused("validation", pointers) }
+    Case { name, before: vec![], event, expect: Expect::Refused("validation", pointers) }
 }
 
 fn malformed(name: &'static str, event: impl Into<String>) -> Case {
-    Case { name, event: event.into(), expect: Expect::Refused("malformed", vec![]) }
+    let expect = Expect::Refused("malformed", vec![]);
+    Case { name, before: vec![], event: event.into(), expect }
+}
+
+/// The condition of the update at `pointer` does not hold.
+fn unmet(
+    name: &'static str,
+    event: String,
+    pointer: &str,
+    current_version: impl Into<Option<u64>>,
+) -> Case {
+    let expect = Expect::Unmet { pointer: pointer.into(), current_version: current_version.into() };
+    Case { name, before: vec![], event, expect }
+}
+
+/// The same case, for which these events are stored before.
+fn after<const N: usize>(before: [String; N], case: Case) -> Case {
+    Case { before: before.into(), ..case }
 }
 
 /// An event with this header.
@@ -237,5 +301,251 @@ fn texts() -> Vec<Case> {
         malformed("json: NaN", with_attributes(r#"{"a":NaN}"#)),
         malformed("json: a byte order mark", marked),
         malformed("json: a raw line break in a string", header("{\"eventName\":\"a\nb\"}")),
+    ]
+}
+
+/// An update of the case's own entity with this id.
+fn own(entity_id: &str, members: &str) -> String {
+    format!(r#"{{"entityType":{OWN},"entityId":"{entity_id}",{members}}}"#)
+}
+
+/// An event of one update of the case's own entity `one`.
+fn one(members: &str) -> String {
+    with_entities(&format!("[{}]", own("one", members)))
+}
+
+/// An event of updates of the case's own entities.
+fn updates<const N: usize>(updates: [(&str, &str); N]) -> String {
+    let updates = updates.map(|(entity_id, members)| own(entity_id, members));
+    with_entities(&format!("[{}]", updates.join(",")))
+}
+
+const MERGE: &str = r#""updatedAttributes":{"a":"x"}"#;
+const REPLACE: &str = r#""operation":"replace","updatedAttributes":{"b":"y"}"#;
+const DELETE: &str = r#""operation":"delete""#;
+const EXISTS: &str = r#""exists":true,"updatedAttributes":{"a":"x"}"#;
+const ABSENT: &str = r#""exists":false,"updatedAttributes":{"a":"x"}"#;
+const VERSION_1: &str = r#""expectedVersion":1,"updatedAttributes":{"a":"x"}"#;
+const VERSION_2: &str = r#""expectedVersion":2,"updatedAttributes":{"a":"x"}"#;
+const VERSION_3: &str = r#""expectedVersion":3,"updatedAttributes":{"a":"x"}"#;
+
+fn sources() -> Vec<Case> {
+    const SOURCE: &str = "/eventHeader/source";
+    const ACTOR: &str = "/eventHeader/actor";
+    let source = |text: &str| named(&format!(r#""source":"{text}""#));
+    let actor = |text: &str| named(&format!(r#""actor":"{text}""#));
+    vec![
+        stored("source of 255 four-byte characters", source(&CAR.repeat(255))),
+        stored("actor of 255 four-byte characters", actor(&CAR.repeat(255))),
+        refused("source of 256 characters", source(&"s".repeat(256)), &[SOURCE]),
+        refused("actor of 256 characters", actor(&"a".repeat(256)), &[ACTOR]),
+        stored("source empty", source("")),
+        stored("actor empty", actor("")),
+        stored("json: source null", named(r#""source":null"#)),
+        stored("json: actor null", named(r#""actor":null"#)),
+        refused("NUL in source", source("x\\u0000"), &[SOURCE]),
+        refused("NUL in actor", actor("x\\u0000"), &[ACTOR]),
+        refused("json: source a number", named(r#""source":1"#), &[SOURCE]),
+        refused("json: actor an object", named(r#""actor":{}"#), &[ACTOR]),
+    ]
+}
+
+fn operations() -> Vec<Case> {
+    let operation = |value: &str| one(&format!(r#""operation":{value},{MERGE}"#));
+    let refused_operation = |name, value: &str| refused(name, operation(value), &[FIRST_OPERATION]);
+    let delete_with = |attributes: &str| {
+        one(&format!(r#""operation":"delete","updatedAttributes":{attributes}"#))
+    };
+    let no_attributes = |name, members: &str| refused(name, one(members), &[FIRST_PATCH]);
+    vec![
+        stored("merge by its name", operation(r#""merge""#)),
+        stored("replace of what does not exist", one(REPLACE)),
+        after([one(MERGE)], stored("replace of what exists", one(REPLACE))),
+        after([one(MERGE)], stored("delete of what exists", one(DELETE))),
+        unmet("delete of what does not exist", one(DELETE), FIRST, None),
+        stored("json: operation null", operation("null")),
+        refused_operation("json: an unknown operation", r#""remove""#),
+        refused_operation("json: operation in another case", r#""Merge""#),
+        refused_operation("json: operation empty", r#""""#),
+        refused_operation("json: operation a number", "1"),
+        refused_operation("json: operation an array", r#"["merge"]"#),
+        refused(
+            "json: an unknown operation alone",
+            one(r#""operation":"drop""#),
+            &[FIRST_OPERATION],
+        ),
+        no_attributes("json: merge without attributes", r#""operation":"merge""#),
+        no_attributes("json: replace without attributes", r#""operation":"replace""#),
+        no_attributes(
+            "json: replace with null for attributes",
+            r#""operation":"replace","updatedAttributes":null"#,
+        ),
+        stored(
+            "replace with empty attributes",
+            one(r#""operation":"replace","updatedAttributes":{}"#),
+        ),
+        after([one(MERGE)], stored("delete with empty attributes", delete_with("{}"))),
+        after([one(MERGE)], stored("json: delete with null for attributes", delete_with("null"))),
+        refused("delete with attributes", delete_with(r#"{"a":"x"}"#), &[FIRST_PATCH]),
+        refused(
+            "delete with a null among its attributes",
+            delete_with(r#"{"a":null}"#),
+            &[FIRST_PATCH],
+        ),
+        refused("json: delete with an array for attributes", delete_with("[]"), &[FIRST_PATCH]),
+    ]
+}
+
+fn conditions() -> Vec<Case> {
+    let version = |value: &str| one(&format!(r#""expectedVersion":{value},{MERGE}"#));
+    let refused_version = |name, value: &str| refused(name, version(value), &[FIRST_VERSION]);
+    let exists = |value: &str| one(&format!(r#""exists":{value},{MERGE}"#));
+    let both = |version: &str, exists: &str| {
+        one(&format!(r#""expectedVersion":{version},"exists":{exists},{MERGE}"#))
+    };
+    let condition = |value: &str| one(&format!(r#""condition":{value},{MERGE}"#));
+    let snake_case = one(&format!(r#""expected_version":1,{MERGE}"#));
+    let most = "18446744073709551615";
+    vec![
+        after([one(MERGE)], stored("the expected version", version("1"))),
+        after([one(MERGE)], unmet("another expected version", version("2"), FIRST, 1)),
+        unmet("a version of what does not exist", version("1"), FIRST, None),
+        after([one(MERGE)], unmet("the highest expected version", version(most), FIRST, 1)),
+        after([one(MERGE)], unmet("json: a huge expected version", version("1e300"), FIRST, 1)),
+        after([one(MERGE)], stored("json: expected version 1.0", version("1.0"))),
+        stored("json: expected version null", version("null")),
+        refused_version("expected version 0", "0"),
+        refused_version("json: a negative expected version", "-1"),
+        refused_version("json: a fraction for an expected version", "1.5"),
+        refused_version("json: text for an expected version", r#""1""#),
+        refused_version("json: a bool for an expected version", "true"),
+        refused(
+            "json: an expected version in snake case",
+            snake_case,
+            &["/eventBody/entities/0/expected_version"],
+        ),
+        after([one(MERGE)], stored("an entity that must exist", one(EXISTS))),
+        unmet("no entity that must exist", one(EXISTS), FIRST, None),
+        stored("no entity that must not exist", one(ABSENT)),
+        after([one(MERGE)], unmet("an entity that must not exist", one(ABSENT), FIRST, 1)),
+        stored("json: exists null", exists("null")),
+        refused("json: text for exists", exists(r#""true""#), &[FIRST_EXISTS]),
+        refused("json: a number for exists", exists("1"), &[FIRST_EXISTS]),
+        refused("expected version and exists", both("1", "true"), &[FIRST_EXISTS]),
+        refused("expected version and exists false", both("1", "false"), &[FIRST_EXISTS]),
+        after([one(MERGE)], stored("json: expected version beside null", both("1", "null"))),
+        refused("a condition", condition(r#""version == 1""#), &[FIRST_CONDITION]),
+        refused("json: an empty condition", condition(r#""""#), &[FIRST_CONDITION]),
+        refused("json: an object for a condition", condition("{}"), &[FIRST_CONDITION]),
+        stored("json: condition null", condition("null")),
+        after(
+            [one(MERGE)],
+            unmet(
+                "replace on a condition",
+                one(&format!(r#""expectedVersion":2,{REPLACE}"#)),
+                FIRST,
+                1,
+            ),
+        ),
+        after(
+            [one(MERGE)],
+            unmet(
+                "delete on a condition",
+                one(&format!(r#""expectedVersion":2,{DELETE}"#)),
+                FIRST,
+                1,
+            ),
+        ),
+        unmet(
+            "delete of what must not exist",
+            one(&format!(r#""exists":false,{DELETE}"#)),
+            FIRST,
+            None,
+        ),
+    ]
+}
+
+/// A deleted entity does not exist, but its version goes on.
+fn deleted_entities() -> Vec<Case> {
+    let deleted = || [one(MERGE), one(DELETE)];
+    let anew = || [one(MERGE), one(DELETE), one(MERGE)];
+    vec![
+        after(deleted(), stored("a merge into what is deleted", one(MERGE))),
+        after(deleted(), stored("a replace of what is deleted", one(REPLACE))),
+        after(deleted(), unmet("a delete of what is deleted", one(DELETE), FIRST, None)),
+        after(deleted(), unmet("the version of a delete", one(VERSION_2), FIRST, None)),
+        after(deleted(), unmet("what is deleted must exist", one(EXISTS), FIRST, None)),
+        after(deleted(), stored("what is deleted must not exist", one(ABSENT))),
+        after(anew(), stored("the version goes on", one(VERSION_3))),
+        after(anew(), unmet("the version does not begin again", one(VERSION_1), FIRST, 3)),
+    ]
+}
+
+/// Updates of one event are judged in their order, each against what the former made; the first that
+/// fails decides.
+fn sequences() -> Vec<Case> {
+    let large = format!(r#""updatedAttributes":{{"a":"{}"}}"#, "x".repeat(TWICE_THE_LIMIT));
+    let large = large.as_str();
+    vec![
+        stored("created, then its version", updates([("one", ABSENT), ("one", VERSION_1)])),
+        stored("replaced, then deleted", updates([("one", REPLACE), ("one", DELETE)])),
+        stored(
+            "created, deleted and created",
+            updates([("one", ABSENT), ("one", DELETE), ("one", ABSENT), ("one", VERSION_3)]),
+        ),
+        after(
+            [one(MERGE)],
+            stored("deleted, then merged", updates([("one", DELETE), ("one", MERGE)])),
+        ),
+        after(
+            [one(MERGE)],
+            stored("deleted, then created anew", updates([("one", DELETE), ("one", ABSENT)])),
+        ),
+        after(
+            [one(MERGE)],
+            unmet("deleted twice", updates([("one", DELETE), ("one", DELETE)]), SECOND, None),
+        ),
+        after(
+            [one(MERGE)],
+            unmet(
+                "deleted, then its version",
+                updates([("one", DELETE), ("one", VERSION_1)]),
+                SECOND,
+                None,
+            ),
+        ),
+        unmet("created twice", updates([("one", ABSENT), ("one", ABSENT)]), SECOND, 1),
+        after(
+            [one(MERGE)],
+            unmet(
+                "merged, then the version before",
+                updates([("one", MERGE), ("one", VERSION_1)]),
+                SECOND,
+                2,
+            ),
+        ),
+        unmet(
+            "an entity, then a condition on another",
+            updates([("one", MERGE), ("two", EXISTS)]),
+            SECOND,
+            None,
+        ),
+        unmet(
+            "a condition, then another",
+            updates([("one", EXISTS), ("one", VERSION_1)]),
+            FIRST,
+            None,
+        ),
+        unmet(
+            "a condition, then a document over twice the limit",
+            updates([("one", EXISTS), ("two", large)]),
+            FIRST,
+            None,
+        ),
+        refused(
+            "a document over twice the limit, then a condition",
+            updates([("one", large), ("two", EXISTS)]),
+            &[FIRST_PATCH],
+        ),
     ]
 }
