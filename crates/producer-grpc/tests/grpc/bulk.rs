@@ -103,7 +103,7 @@ async fn an_item_whose_condition_fails_is_refused_alone() {
         let violations: Vec<_> =
             answer.results.iter().flat_map(|result| &result.violations).collect();
         assert_eq!(violations[0].pointer, "/eventBody/entities/0");
-        assert_eq!(violations[0].description, "the entity has version 2; expected version 1");
+        assert_eq!(violations[0].description, "has version 2; expected version 1");
         let versions: Vec<_> = violations.iter().map(|one| one.current_version).collect();
         assert_eq!(versions, [Some(2), None]);
     })

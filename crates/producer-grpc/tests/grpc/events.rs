@@ -203,7 +203,7 @@ async fn a_failed_condition_names_the_update_and_the_current_version() {
         let details = status.get_details_bad_request().expect("a BadRequest");
         let found = &details.field_violations[0];
         assert_eq!(found.field, "event_body.entities[1]");
-        assert_eq!(found.description, "the entity has version 1; expected version 7");
+        assert_eq!(found.description, "has version 1; expected version 7");
         // the whole event is refused, and its uuid stays free
         assert_eq!(service.entity("Loan", "2").await, None);
         sent.event_body.as_mut().expect("a body").entities[1].expected_version = Some(1);
