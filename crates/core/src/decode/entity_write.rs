@@ -119,7 +119,11 @@ impl EntityRequest<'_> {
     fn demands(&mut self) -> (Precondition, bool) {
         let asked = std::mem::take(&mut self.precondition);
         match (self.method, asked) {
-            (EntityMethod::Create, _) => (Precondition::Absent, false),
+            (EntityMethod::Create, Precondition::None | Precondition::Absent) => {
+                (Precondition::Absent, false)
+            }
+            // what is made must not be there before
+            (EntityMethod::Create, _) => (Precondition::Versions(Box::default()), false),
             (EntityMethod::Replace, asked) => (asked, false),
             (EntityMethod::Merge | EntityMethod::Delete, Precondition::None) => {
                 (Precondition::Exists, true)
@@ -153,7 +157,7 @@ impl EntityWrite {
                     ..Problem::new(ProblemKind::NotFound, "no such entity")
                 };
             }
-            in_request(problem)
+            without_place(in_request(problem))
         };
         (self.event, problem)
     }
@@ -163,4 +167,14 @@ impl EntityWrite {
 fn in_request(problem: Problem) -> Problem {
     let item = [Step::Key("eventBody".into()), Step::Key("entities".into()), Step::Index(0)];
     problem.map_violations(|violations| violations.without_prefix(&item))
+}
+
+/// A condition's sentence names the entity already, and a write has but one.
+fn without_place(problem: Problem) -> Problem {
+    match problem.violations.first() {
+        Some(unmet) if problem.kind == ProblemKind::PreconditionFailed => {
+            Problem { detail: unmet.detail.clone(), ..problem }
+        }
+        _ => problem,
+    }
 }
