@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use producer_core::model::FailedPrecondition;
 use producer_core::{Location, Problem, ProblemKind, Step, Violations};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::HeaderBuilder;
@@ -10,6 +11,7 @@ use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Response, ResponseBui
 use utoipa::{IntoResponses, ToSchema};
 use uuid::{Uuid, uuid};
 
+use crate::cross_origin::FORBIDDEN;
 use crate::problem::{INTERNAL, PROBLEM_JSON, ProblemBody};
 
 /// The event of the examples.
@@ -28,6 +30,18 @@ pub(crate) struct GetEventProblems;
 
 /// Errors of `GET /api/v1/entities/{type}/{id}`.
 pub(crate) struct GetEntityProblems;
+
+/// Errors of `POST /api/v1/entities/{type}`.
+pub(crate) struct CreateEntityProblems;
+
+/// Errors of `PUT /api/v1/entities/{type}/{id}`.
+pub(crate) struct ReplaceEntityProblems;
+
+/// Errors of `PATCH /api/v1/entities/{type}/{id}`.
+pub(crate) struct MergeEntityProblems;
+
+/// Errors of `DELETE /api/v1/entities/{type}/{id}`.
+pub(crate) struct DeleteEntityProblems;
 
 /// Errors of the routes about the health of the service.
 pub(crate) struct HealthProblems;
@@ -55,17 +69,9 @@ impl IntoResponses for PostEventProblems {
             ),
             Problem::validation(violations(&broken)),
             internal(),
-            Problem::new(
-                ProblemKind::Overloaded,
-                "the queue is full; the event was not stored, send it again later",
-            )
-            .with_event_id(EVENT),
+            queue_is_full(),
             not_stored().with_event_id(EVENT),
-            Problem::new(
-                ProblemKind::OutcomeUnknown,
-                "the event may or may not be stored; send it again with eventId as its uuid",
-            )
-            .with_event_id(EVENT),
+            outcome_unknown(),
         ])
     }
 }
@@ -115,6 +121,35 @@ impl IntoResponses for GetEntityProblems {
     }
 }
 
+impl IntoResponses for CreateEntityProblems {
+    fn responses() -> Responses {
+        let unmet = unmet("the entity exists already, with version 1", Some(1));
+        responses(write_problems().into_iter().chain(body_problems(JSON)).chain([unmet]))
+    }
+}
+
+impl IntoResponses for ReplaceEntityProblems {
+    fn responses() -> Responses {
+        let problems = write_problems().into_iter().chain(body_problems(JSON));
+        responses(problems.chain([other_version()]))
+    }
+}
+
+impl IntoResponses for MergeEntityProblems {
+    fn responses() -> Responses {
+        let problems = write_problems().into_iter().chain(body_problems(MERGE_PATCH));
+        responses(problems.chain([no_entity(), other_version()]))
+    }
+}
+
+impl IntoResponses for DeleteEntityProblems {
+    fn responses() -> Responses {
+        let body = malformed("the request must have no body");
+        let problems = write_problems().into_iter().chain([body]);
+        responses(problems.chain([no_entity(), other_version()]))
+    }
+}
+
 impl IntoResponses for HealthProblems {
     fn responses() -> Responses {
         responses([not_acceptable(), internal()])
@@ -137,6 +172,61 @@ fn read_responses(broken_path: &'static str, not_found: &'static str) -> Respons
         too_many(),
         not_readable(),
     ])
+}
+
+const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json or application/json";
+
+/// The problems of every write of one entity.
+fn write_problems() -> [Problem; 8] {
+    [
+        Problem::new(ProblemKind::Forbidden, FORBIDDEN),
+        not_acceptable(),
+        too_slow(),
+        Problem::new(ProblemKind::Conflict, REUSED).with_event_id(EVENT),
+        internal(),
+        queue_is_full(),
+        not_stored().with_event_id(EVENT),
+        outcome_unknown(),
+    ]
+}
+
+/// The problems of its body.
+fn body_problems(media: &str) -> [Problem; 4] {
+    [
+        malformed("line 1 of the body, column 6: not valid JSON, expected ':'"),
+        too_large(),
+        Problem::new(
+            ProblemKind::MediaType,
+            format!("the content type is not supported; supported is {media}"),
+        ),
+        Problem::validation(violations(&[("/tyres/front", "has \\u0000")])),
+    ]
+}
+
+fn no_entity() -> Problem {
+    Problem::new(ProblemKind::NotFound, "no such entity").with_event_id(EVENT)
+}
+
+fn other_version() -> Problem {
+    unmet("the entity has version 3; expected version 2", Some(3))
+}
+
+/// A condition that does not hold, of the entity as a whole.
+fn unmet(detail: &'static str, current_version: Option<u64>) -> Problem {
+    let place = Violations::one(Location::default(), detail);
+    let problem = Problem::precondition_failed(place, FailedPrecondition { current_version });
+    Problem { detail: detail.into(), ..problem }.with_event_id(EVENT)
+}
+
+fn queue_is_full() -> Problem {
+    let detail = "the queue is full; the event was not stored, send it again later";
+    Problem::new(ProblemKind::Overloaded, detail).with_event_id(EVENT)
+}
+
+fn outcome_unknown() -> Problem {
+    let detail = "the event may or may not be stored; send it again with eventId as its uuid";
+    Problem::new(ProblemKind::OutcomeUnknown, detail).with_event_id(EVENT)
 }
 
 fn malformed(detail: &'static str) -> Problem {

@@ -37,6 +37,12 @@ struct EventHeaderDoc {
     created_date: (),
     #[schema(schema_with = saved_date, required = false)]
     saved_date: (),
+    /// Which system the event comes from. Kept and returned
+    #[schema(max_length = 255, example = "billing")]
+    source: Option<String>,
+    /// Who caused it. Kept and returned
+    #[schema(max_length = 255, example = "ada@example.com")]
+    actor: Option<String>,
 }
 
 fn created_date() -> Schema {
@@ -76,7 +82,7 @@ struct EventBodyDoc {
     entities: Vec<EntityUpdateDoc>,
 }
 
-/// New attributes of one entity, whose key is its type and its id.
+/// What the event does with one entity, whose key is its type and its id.
 #[derive(Debug, ToSchema)]
 #[schema(as = EntityUpdate, rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what core's scanner reads")]
@@ -85,10 +91,34 @@ struct EntityUpdateDoc {
     entity_type: String,
     #[schema(min_length = 1, max_length = 255, pattern = r"^(?!\.{1,2}$)", example = "loan-12345")]
     entity_id: String,
-    /// A JSON Merge Patch (RFC 7396): objects merge deep, null removes, anything else replaces
-    #[schema(value_type = Object, example = examples::attributes)]
+    /// What to do; `merge` if it is absent
+    operation: Option<OperationDoc>,
+    /// The condition that the entity exists with this version. Not beside `exists`
+    #[schema(minimum = 1, example = 2)]
+    expected_version: Option<u64>,
+    /// The condition that the entity exists, or that it doesn't
+    exists: Option<bool>,
+    /// Required, except for `delete`, which takes none. A JSON Merge Patch (RFC 7396): objects merge deep,
+    /// null removes, anything else replaces. `replace` merges it into an empty document
+    #[schema(value_type = Option<Object>, required = false, example = examples::attributes)]
     updated_attributes: serde_json::Value,
 }
+
+/// What an update does with its entity.
+#[derive(Debug, ToSchema)]
+#[schema(as = Operation, rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+enum OperationDoc {
+    Merge,
+    Replace,
+    Delete,
+}
+
+/// Attributes of one entity.
+#[derive(Debug, ToSchema)]
+#[schema(as = Attributes, value_type = Object)]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+pub(crate) struct AttributesDoc(serde_json::Value);
 
 /// The events of a bulk call.
 #[derive(Debug, ToSchema)]
@@ -114,4 +144,107 @@ pub(crate) struct BulkQuery {
 #[expect(dead_code, reason = "describes what the bulk route reads")]
 enum ModeDoc {
     Atomic,
+}
+
+/// The path of an entity's type.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes what the router reads")]
+pub(crate) struct TypePath {
+    /// `entityType`, percent-encoded
+    #[param(
+        rename = "type",
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^(?!\.{1,2}$)",
+        example = "Loan"
+    )]
+    entity_type: String,
+}
+
+/// The path of an entity.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes what the router reads")]
+pub(crate) struct EntityPath {
+    /// `entityType`, percent-encoded
+    #[param(
+        rename = "type",
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^(?!\.{1,2}$)",
+        example = "Loan"
+    )]
+    entity_type: String,
+    /// `entityId`, percent-encoded
+    #[param(
+        rename = "id",
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^(?!\.{1,2}$)",
+        example = "loan-12345"
+    )]
+    entity_id: String,
+}
+
+/// The query of a write of one entity: the header of its event.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what the routes read")]
+pub(crate) struct WriteQuery {
+    /// The event's name, instead of `EntityCreated`, `EntityReplaced`, `EntityUpdated` or `EntityDeleted`
+    #[param(required = false, min_length = 1, max_length = 255)]
+    event_name: String,
+    /// Which system the write comes from. The log keeps it
+    #[param(required = false, max_length = 255)]
+    source: String,
+    /// Who writes. The log keeps it
+    #[param(required = false, max_length = 255)]
+    actor: String,
+}
+
+/// The condition on a version.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what the routes read")]
+pub(crate) struct IfMatchHeader {
+    /// ETags such as `"2"`, of which the entity must have one, or `*`: it must exist. 412 if not. `W/` is
+    /// ignored
+    #[param(
+        rename = "If-Match",
+        required = false,
+        pattern = r#"^(\*|(W/)?"[!#-~]*"( ?, ?(W/)?"[!#-~]*")*)$"#
+    )]
+    if_match: String,
+}
+
+/// The condition that nothing is replaced.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what the routes read")]
+pub(crate) struct IfNoneMatchHeader {
+    /// `*`: the entity must not exist. 412 if it does
+    #[param(rename = "If-None-Match", required = false, pattern = r"^\*$")]
+    if_none_match: String,
+}
+
+/// What makes a request safe to send again.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what the routes read")]
+pub(crate) struct KeyHeader {
+    /// The request sent again with the same key changes nothing. A UUID is the event's uuid; any other
+    /// text, such as `order-4711`, is a key for this route, type and id. Not beside a uuid in the body
+    #[param(rename = "Idempotency-Key", required = false, pattern = r#"^(?!""$)[!-~]{1,255}$"#)]
+    idempotency_key: String,
+}
+
+/// Which answer is preferred.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what the routes read")]
+pub(crate) struct PreferHeader {
+    /// `return=representation`: the answer is the entity as it is after the commit, if it still exists
+    #[param(rename = "Prefer", required = false)]
+    prefer: String,
 }
