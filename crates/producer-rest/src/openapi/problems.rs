@@ -200,7 +200,11 @@ fn body_problems(media: &str) -> [Problem; 4] {
             ProblemKind::MediaType,
             format!("the content type is not supported; supported is {media}"),
         ),
-        Problem::validation(violations(&[("/tyres/front", "has \\u0000")])),
+        Problem::validation(violations(&[(
+            "/borrower/name",
+            "must not contain the character U+0000",
+        )]))
+        .with_event_id(EVENT),
     ]
 }
 
