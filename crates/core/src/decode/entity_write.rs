@@ -157,7 +157,7 @@ impl EntityWrite {
                     ..Problem::new(ProblemKind::NotFound, "no such entity")
                 };
             }
-            without_place(in_request(problem))
+            in_request(problem)
         };
         (self.event, problem)
     }
@@ -167,14 +167,4 @@ impl EntityWrite {
 fn in_request(problem: Problem) -> Problem {
     let item = [Step::Key("eventBody".into()), Step::Key("entities".into()), Step::Index(0)];
     problem.map_violations(|violations| violations.without_prefix(&item))
-}
-
-/// A condition's sentence names the entity already, and a write has but one.
-fn without_place(problem: Problem) -> Problem {
-    match problem.violations.first() {
-        Some(unmet) if problem.kind == ProblemKind::PreconditionFailed => {
-            Problem { detail: unmet.detail.clone(), ..problem }
-        }
-        _ => problem,
-    }
 }

@@ -8,7 +8,7 @@ use producer_telemetry::refusal::Refusal;
 use uuid::Uuid;
 
 use super::operation::FailedPrecondition;
-use crate::json::{Step, Violations};
+use crate::json::{Step, Violation, Violations};
 
 /// Broken rules that the answer to one call lists at most, over all its events.
 pub const CALL_VIOLATIONS: usize = 1000;
@@ -156,10 +156,14 @@ impl Problem {
     }
 
     fn from_violations(kind: ProblemKind, violations: Violations) -> Self {
+        let sentence = |violation: &Violation| match kind {
+            ProblemKind::PreconditionFailed => condition_sentence(violation),
+            _ => violation.to_string(),
+        };
         let detail = match (violations.first(), violations.count()) {
             (None, _) => Cow::Borrowed("the event breaks the contract"),
-            (Some(only), 1) => Cow::Owned(only.to_string()),
-            (Some(first), n) => Cow::Owned(format!("{first} (and {} more)", n - 1)),
+            (Some(only), 1) => Cow::Owned(sentence(only)),
+            (Some(first), n) => Cow::Owned(format!("{} (and {} more)", sentence(first), n - 1)),
         };
         Self { violations, ..Self::new(kind, detail) }
     }
@@ -227,6 +231,15 @@ impl Problem {
     }
 }
 
+/// A condition that does not hold is a whole sentence about the entity, and not the end of one about the
+/// place. A write of one entity has no other place.
+fn condition_sentence(unmet: &Violation) -> String {
+    match unmet.location.pointer().as_str() {
+        "" => unmet.detail.to_string(),
+        place => format!("{place}: {}", unmet.detail),
+    }
+}
+
 /// Whether a step of a location is an index or a member that the contract names. Any other is of the
 /// payload, which the log must not show.
 fn is_of_contract(step: &Step) -> bool {
@@ -269,5 +282,21 @@ mod tests {
         let problem = Problem::validation(Violations::one(location, "must not be"));
         let detail = problem.refusal().map(|refusal| refusal.detail);
         assert_eq!(detail.as_deref(), Some("/eventBody/entities/updatedAttributes must not be"));
+    }
+
+    #[test]
+    fn a_condition_is_a_sentence_of_its_own() {
+        let state = FailedPrecondition { current_version: None };
+        let failed = |steps: &[Step], count| {
+            let mut unmet = Violations::default();
+            for _ in 0..count {
+                unmet.add(|| Location(steps.to_vec()), "the entity does not exist");
+            }
+            Problem::precondition_failed(unmet, state).detail
+        };
+        assert_eq!(failed(&[], 1), "the entity does not exist");
+        let item = [Step::Key("entities".into()), Step::Index(1)];
+        assert_eq!(failed(&item, 1), "/entities/1: the entity does not exist");
+        assert_eq!(failed(&item, 3), "/entities/1: the entity does not exist (and 2 more)");
     }
 }

@@ -62,6 +62,7 @@ impl IntoResponses for PostEventProblems {
             not_acceptable(),
             too_slow(),
             Problem::new(ProblemKind::Conflict, REUSED).with_event_id(EVENT),
+            absent("/eventBody/entities/0").with_event_id(EVENT),
             too_large(),
             Problem::new(
                 ProblemKind::MediaType,
@@ -86,6 +87,7 @@ impl IntoResponses for PostEventsProblems {
                 violations: violations(&[("/0/eventHeader/uuid", REUSED)]),
                 ..Problem::new(ProblemKind::Conflict, REUSED)
             },
+            absent("/1/eventBody/entities/0"),
             too_large(),
             Problem::new(
                 ProblemKind::MediaType,
@@ -216,11 +218,17 @@ fn other_version() -> Problem {
     unmet("the entity has version 3; expected version 2", Some(3))
 }
 
-/// A condition that does not hold, of the entity as a whole.
+/// A condition of a write that does not hold.
 fn unmet(detail: &'static str, current_version: Option<u64>) -> Problem {
     let place = Violations::one(Location::default(), detail);
-    let problem = Problem::precondition_failed(place, FailedPrecondition { current_version });
-    Problem { detail: detail.into(), ..problem }.with_event_id(EVENT)
+    let state = FailedPrecondition { current_version };
+    Problem::precondition_failed(place, state).with_event_id(EVENT)
+}
+
+/// An update of an event whose entity must exist.
+fn absent(pointer: &str) -> Problem {
+    let place = violations(&[(pointer, "the entity does not exist; expected version 2")]);
+    Problem::precondition_failed(place, FailedPrecondition { current_version: None })
 }
 
 fn queue_is_full() -> Problem {

@@ -210,11 +210,7 @@ pub(crate) struct WriteQuery {
 pub(crate) struct IfMatchHeader {
     /// ETags such as `"2"`, of which the entity must have one, or `*`: it must exist. 412 if not. `W/` is
     /// ignored
-    #[param(
-        rename = "If-Match",
-        required = false,
-        pattern = r#"^(\*|(W/)?"[!#-~]*"( ?, ?(W/)?"[!#-~]*")*)$"#
-    )]
+    #[param(rename = "If-Match", required = false, schema_with = any_or_etags)]
     if_match: String,
 }
 
@@ -224,8 +220,19 @@ pub(crate) struct IfMatchHeader {
 #[expect(dead_code, reason = "describes what the routes read")]
 pub(crate) struct IfNoneMatchHeader {
     /// `*`: the entity must not exist. 412 if it does
-    #[param(rename = "If-None-Match", required = false, pattern = r"^\*$")]
+    #[param(rename = "If-None-Match", required = false, schema_with = any)]
     if_none_match: String,
+}
+
+fn any() -> Schema {
+    Schema::Object(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["*"])).build())
+}
+
+fn any_or_etags() -> Schema {
+    let etags = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(r#"^(W/)?"[!#-~]*"( ?, ?(W/)?"[!#-~]*")*$"#));
+    Schema::AnyOf(AnyOfBuilder::new().item(any()).item(etags).build())
 }
 
 /// What makes a request safe to send again.

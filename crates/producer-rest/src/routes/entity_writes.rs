@@ -16,8 +16,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::DecodedPath;
 use super::entities::{EntityBody, etag, invalid_key, validators};
+use super::{DecodedPath, query_pairs};
 use crate::body::{self, BodyStream};
 use crate::openapi::examples;
 use crate::openapi::problems::{
@@ -231,13 +231,12 @@ async fn write(
 
 /// The header of the event, by the query.
 fn event_header(parts: &Parts) -> Result<Header<'static>, ProblemResponse> {
-    let known = ["eventName", "source", "actor", "condition"];
-    let [event_name, source, actor, condition] = known_values(&parts.uri, known)?;
-    if condition.is_some() {
+    if query_pairs(&parts.uri)?.iter().any(|(name, _)| name == "condition") {
         let detail = "the query parameter condition is not supported by this release; use If-Match \
                       or If-None-Match";
         return Err(ProblemResponse::new(ProblemKind::Malformed, detail));
     }
+    let [event_name, source, actor] = known_values(&parts.uri, ["eventName", "source", "actor"])?;
     let field =
         |value: Option<String>| value.map_or(Field::Absent, |text| Field::Text(text.into()));
     Ok(Header {

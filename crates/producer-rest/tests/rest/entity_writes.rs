@@ -426,6 +426,7 @@ async fn a_bad_query_is_malformed_and_named() {
         ("eventname=x", "the query parameter \"eventname\" is not known; did you mean eventName?"),
         ("aktor=x", "the query parameter \"aktor\" is not known; did you mean actor?"),
         ("x", "the query parameter \"x\" is not known; did you mean actor?"),
+        ("conditions=x", "the query parameter \"conditions\" is not known; did you mean actor?"),
         ("source=%FF", "the query is not percent-encoded UTF-8"),
         ("source=%4", "the query is not percent-encoded UTF-8"),
         (

@@ -81,7 +81,8 @@ impl Document {
                 answered.body["detail"].as_str().is_some_and(|text| text.contains(detail))
             };
             let answered = answers.iter().find(of_kind);
-            let answered = answered.unwrap_or_else(|| panic!("no {kind:?}: {answers:?}"));
+            assert!(answered.is_some(), "no {kind:?}: {answers:?}");
+            let answered = answered.unwrap();
             self.assert_problem(method, path, kind, answered);
             assert!(answered.body["eventId"].is_string(), "{answered:?}");
         }
@@ -303,13 +304,16 @@ fn named_event(entity_type: &str, id: &str) -> Value {
 #[tokio::test]
 async fn problems_of_a_request_are_answered_as_in_the_examples() {
     use ProblemKind::{
-        Conflict, Malformed, MediaType, NotAcceptable, NotFound, TooLarge, Validation,
+        Conflict, Malformed, MediaType, NotAcceptable, NotFound, PreconditionFailed, TooLarge,
+        Validation,
     };
     let app = TestApp::sqlite().await;
     let document = Document::of(&app).await;
     let event = car_event_with_uuid(UUID, "c1", json!({"n": 1}));
     assert_eq!(app.send(&event).await.status, 200);
     let conflict = car_event_with_uuid(UUID, "c1", json!({"n": 2}));
+    let mut unmet = car_event("none", json!({}));
+    unmet["eventBody"]["entities"][0]["expectedVersion"] = 2.into();
     let mut invalid = car_event(&"x".repeat(256), json!({}));
     invalid["eventHeader"]["eventName"] = "".into();
     let too_large = || " ".repeat((16 << 20) + 1);
@@ -322,12 +326,14 @@ async fn problems_of_a_request_are_answered_as_in_the_examples() {
         ("post", EVENT, Malformed, post(EVENT, "{\"eventHeader\" 1}".into())),
         ("post", EVENT, NotAcceptable, unacceptable(post(EVENT, event.to_string()))),
         ("post", EVENT, Conflict, post(EVENT, conflict.to_string())),
+        ("post", EVENT, PreconditionFailed, post(EVENT, unmet.to_string())),
         ("post", EVENT, TooLarge, post(EVENT, too_large())),
         ("post", EVENT, MediaType, unsupported(post(EVENT, event.to_string()))),
         ("post", EVENT, Validation, post(EVENT, invalid.to_string())),
         ("post", BULK, Malformed, post(BULK, format!("[\n{event},\n"))),
         ("post", BULK, NotAcceptable, unacceptable(post(BULK, array(&[&event])))),
         ("post", BULK, Conflict, post(&atomic, array(&[&conflict]))),
+        ("post", BULK, PreconditionFailed, post(&atomic, array(&[&event, &unmet]))),
         ("post", BULK, TooLarge, post(BULK, too_large())),
         ("post", BULK, MediaType, unsupported(post(BULK, array(&[&event])))),
         ("post", BULK, Validation, post(&atomic, array(&[&event, &car_event("", json!({}))]))),

@@ -101,6 +101,8 @@ async fn what_does_not_hold_refuses_the_whole_event(app: TestApp) {
         let refused = app.send(&event(&[merge("c2", json!({})), broken])).await;
         assert_eq!((refused.status, refused.problem()), (412, "precondition-failed"));
         assert_eq!(refused.pointers(), ["/eventBody/entities/1"]);
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.starts_with("/eventBody/entities/1: the entity "), "{detail}");
         assert_eq!(refused.body["currentVersion"], current);
         assert_eq!(refused.body["retryable"], false);
     }
