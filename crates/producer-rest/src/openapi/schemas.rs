@@ -2,7 +2,7 @@
 //! that are written.
 
 use utoipa::openapi::schema::{
-    AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
+    AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -84,34 +84,75 @@ struct EventBodyDoc {
 
 /// What the event does with one entity, whose key is its type and its id.
 #[derive(Debug, ToSchema)]
-#[schema(as = EntityUpdate, rename_all = "camelCase")]
+#[schema(as = EntityUpdate)]
+#[serde(untagged)]
 #[expect(dead_code, reason = "describes what core's scanner reads")]
-struct EntityUpdateDoc {
+enum EntityUpdateDoc {
+    Change(ChangeDoc),
+    Deletion(DeletionDoc),
+}
+
+/// New attributes of one entity.
+#[derive(Debug, ToSchema)]
+#[schema(as = EntityChange, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+struct ChangeDoc {
     #[schema(min_length = 1, max_length = 255, pattern = r"^(?!\.{1,2}$)", example = "Loan")]
     entity_type: String,
     #[schema(min_length = 1, max_length = 255, pattern = r"^(?!\.{1,2}$)", example = "loan-12345")]
     entity_id: String,
-    /// What to do; `merge` if it is absent
-    operation: Option<OperationDoc>,
+    /// `merge` if it is absent. `replace` merges into an empty document
+    operation: Option<ChangeOperationDoc>,
     /// The condition that the entity exists with this version. Not beside `exists`
-    #[schema(minimum = 1, example = 2)]
+    #[schema(minimum = 1)]
     expected_version: Option<u64>,
     /// The condition that the entity exists, or that it doesn't
     exists: Option<bool>,
-    /// Required, except for `delete`, which takes none. A JSON Merge Patch (RFC 7396): objects merge deep,
-    /// null removes, anything else replaces. `replace` merges it into an empty document
-    #[schema(value_type = Option<Object>, required = false, example = examples::attributes)]
+    /// A JSON Merge Patch (RFC 7396): objects merge deep, null removes, anything else replaces
+    #[schema(value_type = Object, example = examples::attributes)]
     updated_attributes: serde_json::Value,
 }
 
-/// What an update does with its entity.
 #[derive(Debug, ToSchema)]
-#[schema(as = Operation, rename_all = "lowercase")]
+#[schema(as = ChangeOperation, rename_all = "lowercase")]
 #[expect(dead_code, reason = "describes what core's scanner reads")]
-enum OperationDoc {
+enum ChangeOperationDoc {
     Merge,
     Replace,
+}
+
+/// The deletion of one entity, which must exist.
+#[derive(Debug, ToSchema)]
+#[schema(as = EntityDeletion, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+struct DeletionDoc {
+    #[schema(min_length = 1, max_length = 255, pattern = r"^(?!\.{1,2}$)", example = "Loan")]
+    entity_type: String,
+    #[schema(min_length = 1, max_length = 255, pattern = r"^(?!\.{1,2}$)", example = "loan-12345")]
+    entity_id: String,
+    operation: DeletionOperationDoc,
+    /// The condition that the entity exists with this version. Not beside `exists`
+    #[schema(minimum = 1)]
+    expected_version: Option<u64>,
+    /// The condition that the entity exists, which is one anyway
+    exists: Option<bool>,
+    #[schema(schema_with = no_attributes, required = false)]
+    updated_attributes: (),
+}
+
+#[derive(Debug, ToSchema)]
+#[schema(as = DeletionOperation, rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+enum DeletionOperationDoc {
     Delete,
+}
+
+fn no_attributes() -> Schema {
+    let none = ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .max_properties(Some(0))
+        .description(Some("A deletion has none"));
+    Schema::Object(none.build())
 }
 
 /// Attributes of one entity.

@@ -71,12 +71,16 @@ async fn an_update_has_its_operation_and_conditions() {
     let app = TestApp::sqlite().await;
     let document = answer(app.get("/openapi.json")).await.body;
     let schemas = &document["components"]["schemas"];
-    let update = &schemas["EntityUpdate"];
-    assert_eq!(update["required"], json!(["entityType", "entityId"]));
-    for name in ["operation", "expectedVersion", "exists", "updatedAttributes"] {
-        assert!(update["properties"].get(name).is_some(), "{update}");
+    let (change, deletion) = (&schemas["EntityChange"], &schemas["EntityDeletion"]);
+    assert_eq!(change["required"], json!(["entityType", "entityId", "updatedAttributes"]));
+    assert_eq!(deletion["required"], json!(["entityType", "entityId", "operation"]));
+    for schema in [change, deletion] {
+        for name in ["operation", "expectedVersion", "exists", "updatedAttributes"] {
+            assert!(schema["properties"].get(name).is_some(), "{schema}");
+        }
     }
-    assert_eq!(schemas["Operation"]["enum"], json!(["merge", "replace", "delete"]));
+    assert_eq!(schemas["ChangeOperation"]["enum"], json!(["merge", "replace"]));
+    assert_eq!(schemas["DeletionOperation"]["enum"], json!(["delete"]));
     for name in ["source", "actor"] {
         assert!(schemas["EventHeader"]["properties"].get(name).is_some(), "{name}");
         assert!(schemas["LoggedEventHeader"]["properties"].get(name).is_some(), "{name}");
