@@ -342,7 +342,7 @@ fn content(problems: &[Problem]) -> Content {
 pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
     match kind {
         ProblemKind::Malformed => (
-            "not JSON (with line and column), not UTF-8, truncated, a bad query parameter or path value",
+            "not JSON (with line and column), not UTF-8, truncated, a bad query parameter, path value or header",
             "fix the request",
         ),
         ProblemKind::Forbidden => (
@@ -361,8 +361,8 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
             "send it again, faster or in smaller parts",
         ),
         ProblemKind::Conflict => (
-            "the uuid is used with other content; the first one stays",
-            "send other content with another uuid",
+            "the uuid or the key is used with other content; the first one stays",
+            "send other content with another one",
         ),
         ProblemKind::PreconditionFailed => (
             "a condition on an entity does not hold; nothing was applied",
@@ -388,7 +388,7 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
         ),
         ProblemKind::OutcomeUnknown => (
             "the database was lost during the commit: the event may or may not be stored",
-            "send it again with `eventId` as its uuid: that is always safe",
+            "send it again with `eventId` as its uuid, of a single entity as its `Idempotency-Key`: that is always safe",
         ),
     }
 }

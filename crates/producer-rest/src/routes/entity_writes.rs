@@ -13,6 +13,7 @@ use producer_core::{
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -224,9 +225,10 @@ async fn write(
             with_body(app, request, &parts.headers, body).await?
         }
     };
+    let deadline = Instant::now() + app.settings.request_timeout;
     let receipt = app.ingest.submit_write(write).await.map_err(in_http)?;
     let returns_entity = method != EntityMethod::Delete && prefers_representation(&parts.headers);
-    answer(app, &receipt, returns_entity).await
+    answer(app, &receipt, returns_entity.then_some(deadline)).await
 }
 
 /// The header of the event, by the query.
@@ -281,16 +283,20 @@ fn in_http(problem: Problem) -> Problem {
     }
 }
 
+/// The short answer, or the entity where it can be read until `entity_until`.
 async fn answer(
     app: &AppState,
     receipt: &Receipt,
-    returns_entity: bool,
+    entity_until: Option<Instant>,
 ) -> Result<Response, ProblemResponse> {
     let defect = |detail| ProblemResponse::new(ProblemKind::Internal, detail);
     let Some(EntityVersion { key, version, created }) = receipt.entities.first() else {
         return Err(defect("a write without an entity"));
     };
-    let entity = if returns_entity { entity_response(app, key).await } else { None };
+    let entity = match entity_until {
+        Some(deadline) => entity_response(app, key, deadline).await,
+        None => None,
+    };
     let mut response = entity.unwrap_or_else(|| {
         let body = EntityReceiptBody {
             event_id: receipt.event_id,
@@ -314,10 +320,19 @@ async fn answer(
 
 /// The entity as it is after the commit. `None` where it is deleted again or can't be read: the write is
 /// stored all the same, and answered without.
-async fn entity_response(app: &AppState, key: &EntityKey) -> Option<Response> {
-    let read = request::measure(Part::Database, app.store.entity(key)).await;
-    let entity = read.inspect_err(|error| tracing::warn!(%error, "read after a write failed"));
-    let entity = entity.ok().flatten()?;
+async fn entity_response(app: &AppState, key: &EntityKey, deadline: Instant) -> Option<Response> {
+    let read = timeout_at(deadline, app.store.entity(key));
+    let entity = match request::measure(Part::Database, read).await {
+        Ok(Ok(entity)) => entity?,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "read after a write failed");
+            return None;
+        }
+        Err(_) => {
+            tracing::warn!("read after a write took too long");
+            return None;
+        }
+    };
     let headers = validators(&entity).ok()?;
     let body = EntityBody::try_from(entity).ok()?;
     let applied = [(PREFERENCE_APPLIED, HeaderValue::from_static("return=representation"))];
