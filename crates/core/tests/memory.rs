@@ -4,7 +4,6 @@
 
 mod support;
 
-
 use producer_core::ingest::Verdict;
 use support::{Db, applied, car, default, event, unhurried};
 
