@@ -13,7 +13,7 @@ pub use entity_write::{EntityMethod, EntityRequest, EntityWrite};
 pub use idempotency_key::IdempotencyKey;
 pub use uuid::uuid;
 
-use crate::json::{Kind, Location, Malformed, Scanner, Violations};
+use crate::json::{Kind, Location, Malformed, Patch, Scanner, Violations};
 use crate::model::{CALL_VIOLATIONS, Clock, Event, Problem, ProblemKind};
 
 /// Items that a bulk array may have.
@@ -34,6 +34,15 @@ pub fn event(body: &[u8], clock: &Clock) -> Result<Event, Problem> {
 /// As [`event()`], and `Malformed` where the event has a uuid too.
 pub fn event_with_uuid(body: &[u8], uuid: Uuid, clock: &Clock) -> Result<Event, Problem> {
     draft(body)?.with_uuid(Some(uuid))?.finish(clock)
+}
+
+/// Reads a body that is the attributes of one entity alone. The inner error has the broken rules, with
+/// locations relative to the body.
+///
+/// # Errors
+/// `Malformed` with line and column where the body is not UTF-8 or not JSON.
+pub fn attributes(body: &[u8]) -> Result<Result<Patch, Violations>, Problem> {
+    Ok(Patch::read_whole(utf8(body)?)?)
 }
 
 /// Reads one event from a line of NDJSON; `number` is the line's number in the body, from 1.

@@ -3,8 +3,9 @@
 mod common;
 
 use common::{clock, object, value};
+use producer_core::decode::{EntityMethod, EntityRequest};
 use producer_core::json::same_value;
-use producer_core::{Event, Patch, Problem, ProblemKind, decode, json};
+use producer_core::{Event, Header, Patch, Precondition, Problem, ProblemKind, decode, json};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -482,5 +483,47 @@ proptest! {
         let event = read(&pretty).expect("an event");
         let kept: Value = serde_json::from_str(event.updates()[0].patch().text()).expect("JSON");
         prop_assert_eq!(kept, attributes);
+    }
+}
+
+#[test]
+fn attributes_alone_are_malformed_or_break_rules_of_their_own() {
+    let patch = decode::attributes(br#" {"a": 1} "#).expect("JSON").expect("no broken rule");
+    assert_eq!(patch.text(), r#"{"a": 1}"#);
+    for (body, detail) in [
+        (&b""[..], "line 1 of the body, column 1: not valid JSON, the text ends too early"),
+        (b"{\n\"a\" 1}", "line 2 of the body, column 5: not valid JSON, expected ':'"),
+        (b"{} 1", "line 1 of the body, column 4: not valid JSON, unexpected text"),
+        (b"{\"\xff\"}", "line 1 of the body, column 3: not valid JSON, the text is not UTF-8"),
+    ] {
+        let problem = decode::attributes(body).expect_err("no JSON");
+        assert_eq!((problem.kind, &*problem.detail), (ProblemKind::Malformed, detail));
+    }
+    for (body, pointer) in [("[]", ""), ("null", ""), (r#"{"a":{"b":"\u0000"}}"#, "/a/b")] {
+        let broken = decode::attributes(body.as_bytes()).expect("JSON").expect_err("a broken rule");
+        assert_eq!(broken.listed()[0].location.pointer(), pointer, "{body}");
+    }
+}
+
+#[test]
+fn a_creation_that_names_versions_never_holds() {
+    let created = |precondition: Precondition| {
+        let write = EntityRequest {
+            method: EntityMethod::Create,
+            entity_type: "Loan",
+            entity_id: "",
+            header: Header::default(),
+            key: None,
+            precondition,
+            attributes: Patch::parse("{}"),
+        };
+        let write = write.into_write(&clock()).expect("a write");
+        write.event().updates()[0].precondition().clone()
+    };
+    for precondition in [Precondition::None, Precondition::Absent] {
+        assert_eq!(created(precondition), Precondition::Absent);
+    }
+    for precondition in [Precondition::Exists, Precondition::Versions([1].into())] {
+        assert_eq!(created(precondition), Precondition::Versions([].into()));
     }
 }

@@ -9,7 +9,8 @@ pub struct RestArgs {
     /// Port to listen on
     #[arg(long, env = "SERVER_PORT", default_value_t = 9083, value_parser = settings::port, value_name = "PORT", global = true)]
     pub server_port: u16,
-    /// Origins whose scripts may call, separated by commas, or * for all
+    /// Origins whose scripts may call, separated by commas, or * for all; writes other than events are open
+    /// only to origins that are named, and to the service's own
     #[arg(
         long,
         env = "CORS_ALLOWED_ORIGINS",

@@ -36,9 +36,7 @@ pub(crate) enum MediaType {
 /// # Errors
 /// `MediaType` for any other.
 pub(crate) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(MediaType::Json) };
-    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    match essence.to_ascii_lowercase().as_str() {
+    match essence(headers).as_str() {
         "" | "application/json" => Ok(MediaType::Json),
         "application/x-ndjson" | "application/jsonl" => Ok(MediaType::Ndjson),
         _ => {
@@ -56,6 +54,23 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
         Ok(MediaType::Json) => Ok(()),
         _ => Err(unsupported("application/json")),
     }
+}
+
+/// For the route that takes a merge patch alone (RFC 7396).
+///
+/// # Errors
+/// `MediaType` for anything but that and JSON.
+pub(crate) fn require_merge_patch(headers: &HeaderMap) -> Result<(), Problem> {
+    match essence(headers).as_str() {
+        "" | "application/json" | "application/merge-patch+json" => Ok(()),
+        _ => Err(unsupported("application/merge-patch+json or application/json")),
+    }
+}
+
+/// The content type in lower case, without parameters; empty where there is none.
+fn essence(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 fn unsupported(supported: &str) -> Problem {
@@ -214,6 +229,19 @@ impl BodyStream {
             }
         }
         Ok((read.freeze(), lease))
+    }
+
+    /// Waits for the end of a body that must be empty.
+    ///
+    /// # Errors
+    /// `Malformed` as soon as it is not; `Timeout`.
+    pub(crate) async fn require_empty(mut self) -> Result<(), Problem> {
+        while let Some(chunk) = self.next().await {
+            if !chunk.map_err(into_problem)?.is_empty() {
+                return Err(Problem::new(ProblemKind::Malformed, "the request must have no body"));
+            }
+        }
+        Ok(())
     }
 
     /// Decodes it as it is received, of any length.

@@ -5,6 +5,7 @@ mod answers;
 mod args;
 mod body;
 mod bulk_report;
+mod cross_origin;
 mod drain;
 mod ndjson;
 mod openapi;
@@ -15,6 +16,7 @@ mod request_metrics;
 mod router;
 mod routes;
 mod state;
+mod write_headers;
 
 use std::net::SocketAddr;
 use std::time::Duration;

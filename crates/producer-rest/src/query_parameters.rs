@@ -1,31 +1,59 @@
-//! Query parameters that a route doesn't have are ignored, as HTTP clients expect. A misspelled one is
-//! then a silent wrong choice, so the log has a warning.
+//! Query parameters that a route doesn't have. The older routes ignore them, as their clients expect; a
+//! misspelled one is then a silent wrong choice, so the log has a warning. All others refuse them.
 
-use std::collections::HashMap;
-
-use http::Uri;
+use http::{Method, Uri};
+use percent_encoding::percent_decode_str;
+use producer_core::ProblemKind;
 use producer_telemetry::log_rate::LogRate;
-use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::{OpenApi, RefOr};
 
-use crate::routes::query_pairs;
+use crate::problem::ProblemResponse;
+use crate::routes::{has_bare_percent, query_pairs};
+
+/// The operations that ignore what they don't know.
+const TOLERANT: [(Method, &str); 8] = [
+    (Method::POST, "/api/v1/events"),
+    (Method::POST, "/api/v1/events/bulk"),
+    (Method::GET, "/api/v1/events/{uuid}"),
+    (Method::GET, "/api/v1/events/health"),
+    (Method::GET, "/api/v1/entities/{type}/{id}"),
+    (Method::GET, "/livez"),
+    (Method::GET, "/readyz"),
+    (Method::GET, "/metrics"),
+];
 
 static RATE: LogRate = LogRate::new();
 
-/// The query parameters of each route.
+/// The query parameters of the operations that ignore others.
 #[derive(Debug)]
-pub(crate) struct QueryParameters(HashMap<String, Vec<String>>);
+pub(crate) struct QueryParameters(Vec<Tolerant>);
+
+#[derive(Debug)]
+struct Tolerant {
+    method: Method,
+    route: &'static str,
+    known: Vec<String>,
+}
 
 impl QueryParameters {
     /// Those that the OpenAPI document lists.
     pub(crate) fn from_document(document: &OpenApi) -> Self {
-        let routes = document.paths.paths.iter();
-        Self(routes.map(|(route, item)| (route.clone(), query_parameters(item))).collect())
+        let tolerant = TOLERANT.into_iter().filter_map(|(method, route)| {
+            let item = document.paths.paths.get(route)?;
+            let operation = if method == Method::POST { &item.post } else { &item.get };
+            let known = operation.iter().flat_map(query_parameters).collect();
+            Some(Tolerant { method, route, known })
+        });
+        Self(tolerant.collect())
     }
 
-    /// Logs the parameters of a request that its route doesn't have.
-    pub(crate) fn warn_unknown(&self, route: &str, uri: &Uri) {
-        let Some(known) = self.0.get(route) else { return };
+    /// Logs the parameters of a request that its route ignores.
+    pub(crate) fn warn_ignored(&self, method: &Method, route: &str, uri: &Uri) {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        let mut tolerant = self.0.iter();
+        let operation = tolerant.find(|one| one.method == *method && one.route == route);
+        let Some(Tolerant { known, .. }) = operation else { return };
         let pairs = query_pairs(uri).unwrap_or_default();
         for (name, _) in pairs.iter().filter(|(name, _)| !known.contains(name)) {
             let Some(omitted) = RATE.try_log() else { return };
@@ -35,13 +63,7 @@ impl QueryParameters {
     }
 }
 
-fn query_parameters(item: &PathItem) -> Vec<String> {
-    let operations = [&item.get, &item.post, &item.put, &item.patch, &item.delete];
-    let parameters = operations.into_iter().flatten().flat_map(of_operation);
-    parameters.collect()
-}
-
-fn of_operation(operation: &Operation) -> impl Iterator<Item = String> {
+fn query_parameters(operation: &Operation) -> impl Iterator<Item = String> {
     operation.parameters.iter().flatten().filter_map(|parameter| match parameter {
         RefOr::T(parameter) if matches!(parameter.parameter_in, ParameterIn::Query) => {
             Some(parameter.name.clone())
@@ -50,7 +72,70 @@ fn of_operation(operation: &Operation) -> impl Iterator<Item = String> {
     })
 }
 
-/// Names are at most as long as ours may ever be; the log is no place for more.
+/// The values of the parameters `known`, for a route that refuses all others.
+///
+/// # Errors
+/// `Malformed` for an unknown parameter, with the nearest known one; for one that is given twice; for a
+/// query that is not percent-encoded UTF-8.
+pub(crate) fn known_values<const N: usize>(
+    uri: &Uri,
+    known: [&str; N],
+) -> Result<[Option<String>; N], ProblemResponse> {
+    let mut values = [const { None }; N];
+    let query = uri.query().unwrap_or_default();
+    if has_bare_percent(query) || percent_decode_str(query).decode_utf8().is_err() {
+        return Err(malformed("the query is not percent-encoded UTF-8"));
+    }
+    for (name, value) in query_pairs(uri)? {
+        let Some(index) = known.iter().position(|known| **known == *name) else {
+            return Err(malformed(unknown(&name, &known)));
+        };
+        if values[index].replace(value).is_some() {
+            return Err(malformed(format!("the query parameter {name} must be given once")));
+        }
+    }
+    Ok(values)
+}
+
+fn unknown(name: &str, known: &[&str]) -> String {
+    let name = clipped(name);
+    let nearest = known.iter().min_by_key(|known| strsim::osa_distance(name, known));
+    let nearest = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+    format!("the query parameter {name:?} is not known{nearest}")
+}
+
+fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> ProblemResponse {
+    ProblemResponse::new(ProblemKind::Malformed, detail)
+}
+
+/// Names are at most as long as ours may ever be; the log and answers are no place for more.
 fn clipped(name: &str) -> &str {
     &name[..name.floor_char_boundary(64)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_that_knows_its_parameters_refuses_others() {
+        let values = |query: &str| {
+            let uri = format!("/?{query}").parse().expect("a URI");
+            known_values(&uri, ["source", "actor"]).map_err(|problem| problem.0.detail.into_owned())
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(values(""), Ok([None, None]));
+        assert_eq!(values("actor=a+b%C3%A4&source="), Ok([text(""), text("a b\u{e4}")]));
+        for (query, detail) in [
+            ("sorce=a", "the query parameter \"sorce\" is not known; did you mean source?"),
+            ("Actor=a", "the query parameter \"Actor\" is not known; did you mean actor?"),
+            ("actor=a&actor=a", "the query parameter actor must be given once"),
+            ("actor=%FF", "the query is not percent-encoded UTF-8"),
+            ("actor=%zz", "the query is not percent-encoded UTF-8"),
+        ] {
+            assert_eq!(values(query), Err(detail.to_owned()));
+        }
+        let long = values(&"x".repeat(10_000));
+        assert!(long.is_err_and(|detail| detail.len() < 200));
+    }
 }

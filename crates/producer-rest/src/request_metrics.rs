@@ -31,8 +31,14 @@ impl CountLayer {
     /// Counts the routes of the document without a lock.
     pub(crate) fn new(document: &OpenApi, requests: &Requests) -> Self {
         let routes = document.paths.paths.iter().flat_map(|(route, item)| {
-            let methods = [("GET", item.get.is_some()), ("POST", item.post.is_some())];
-            let present = methods.into_iter().filter(|(_, present)| *present);
+            let methods = [
+                ("GET", &item.get),
+                ("POST", &item.post),
+                ("PUT", &item.put),
+                ("PATCH", &item.patch),
+                ("DELETE", &item.delete),
+            ];
+            let present = methods.into_iter().filter(|(_, operation)| operation.is_some());
             present.map(move |(method, _)| (route.as_str(), method))
         });
         Self {
@@ -80,7 +86,7 @@ where
         let in_flight = self.requests.begin(route, method, telemetry::current());
         let unknown_path = route.is_none().then(|| request.uri().path().into());
         if let Some(route) = route.filter(|_| request.uri().query().is_some()) {
-            self.parameters.warn_unknown(route, request.uri());
+            self.parameters.warn_ignored(request.method(), route, request.uri());
         }
         let in_flight = Some(in_flight);
         ResponseFuture { answer: self.inner.call(request), in_flight, unknown_path }

@@ -2,27 +2,27 @@
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, Method, header};
+use axum::routing::MethodRouter;
 use producer_core::ProblemKind;
+use producer_server::App;
 use producer_server::serve::HttpService;
-use producer_server::{App, request_id};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accept::AcceptJsonLayer;
-use crate::args::{Origins, RestArgs};
+use crate::args::RestArgs;
+use crate::cross_origin::{CrossOriginLayer, WriteOriginLayer};
 use crate::openapi::document::document;
 use crate::openapi::page::pages;
 use crate::problem::{AlreadyLogged, INTERNAL, ProblemResponse};
 use crate::problem_layer::ProblemLayer;
 use crate::request_metrics::CountLayer;
-use crate::routes;
+use crate::routes::{self, entity_writes};
 use crate::state::AppState;
 
 /// Answers below this size are not worth compressing.
@@ -33,7 +33,7 @@ const COMPRESS_ABOVE_BYTES: u64 = 1024;
 pub fn app(app: App<RestArgs>) -> impl HttpService {
     let layers = ServiceBuilder::new()
         .layer(ProblemLayer::new(&app.settings))
-        .layer(cors(&app.args.cors_allowed_origins))
+        .layer(CrossOriginLayer::new(&app.args.cors_allowed_origins))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)));
     layers.service(router(app))
 }
@@ -41,13 +41,21 @@ pub fn app(app: App<RestArgs>) -> impl HttpService {
 fn router(app: App<RestArgs>) -> Router {
     let requests = app.metrics.requests().clone();
     let document = document(&app.settings);
+    let write_origins = WriteOriginLayer::new(&app.args.cors_allowed_origins);
     let state = AppState::new(app);
     let (api, mut document) = OpenApiRouter::with_openapi(document)
         .routes(routes!(routes::events::post))
         .routes(routes!(routes::bulk::post))
         .routes(routes!(routes::events::get))
-        .routes(routes!(routes::entities::get))
-        .route("/api/v1/entities/{type}/", axum::routing::get(routes::entities::no_id))
+        .routes(routes!(entity_writes::create))
+        .routes(routes!(
+            routes::entities::get,
+            entity_writes::replace,
+            entity_writes::merge,
+            entity_writes::delete
+        ))
+        .route("/api/v1/entities/{type}/", no_id())
+        .route("/api/v1/entities/", axum::routing::post(routes::entities::no_type))
         .routes(routes!(routes::health::health))
         .routes(routes!(routes::health::livez))
         .routes(routes!(routes::health::readyz))
@@ -56,7 +64,7 @@ fn router(app: App<RestArgs>) -> Router {
     let (metrics, metrics_document) = metrics(state);
     document.merge(metrics_document);
     let count = CountLayer::new(&document, &requests);
-    api.layer(AcceptJsonLayer)
+    api.layer(ServiceBuilder::new().layer(write_origins).layer(AcceptJsonLayer))
         .merge(metrics)
         .merge(pages(document))
         .fallback(|| async { ProblemResponse::new(ProblemKind::NotFound, "no such route") })
@@ -65,6 +73,12 @@ fn router(app: App<RestArgs>) -> Router {
                 .layer(count)
                 .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked())),
         )
+}
+
+/// The methods that an entity's route has, and the one that makes an entity.
+fn no_id() -> MethodRouter<AppState> {
+    let no_id = routes::entities::no_id;
+    axum::routing::get(no_id).post(no_id).put(no_id).patch(no_id).delete(no_id)
 }
 
 /// `/metrics`, unless `ADMIN_PORT` serves it.
@@ -81,17 +95,4 @@ fn panicked() -> Response {
     let mut response = ProblemResponse::new(ProblemKind::Internal, INTERNAL).into_response();
     response.extensions_mut().insert(AlreadyLogged);
     response
-}
-
-fn cors(origins: &Origins) -> CorsLayer {
-    let allowed = match origins.0.as_slice() {
-        [] => AllowOrigin::any(),
-        listed => AllowOrigin::list(listed.iter().cloned()),
-    };
-    const EXPOSED: [HeaderName; 3] = [header::ETAG, header::RETRY_AFTER, request_id::HEADER];
-    CorsLayer::new()
-        .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST])
-        .allow_headers(Any)
-        .expose_headers(EXPOSED)
 }

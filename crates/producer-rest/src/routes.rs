@@ -2,6 +2,7 @@
 
 pub(crate) mod bulk;
 pub(crate) mod entities;
+pub(crate) mod entity_writes;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod metrics;
@@ -39,8 +40,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Decoded
 }
 
 /// Whether a `%` is not followed by two hexadecimal digits, which the decoder would accept.
-fn has_bare_percent(path: &str) -> bool {
-    path.split('%').skip(1).any(|after| {
+pub(crate) fn has_bare_percent(encoded: &str) -> bool {
+    encoded.split('%').skip(1).any(|after| {
         let digits = after.bytes().take(2).filter(u8::is_ascii_hexdigit).count();
         digits < 2
     })

@@ -119,7 +119,11 @@ impl EntityRequest<'_> {
     fn demands(&mut self) -> (Precondition, bool) {
         let asked = std::mem::take(&mut self.precondition);
         match (self.method, asked) {
-            (EntityMethod::Create, _) => (Precondition::Absent, false),
+            (EntityMethod::Create, Precondition::None | Precondition::Absent) => {
+                (Precondition::Absent, false)
+            }
+            // what is made must not be there before
+            (EntityMethod::Create, _) => (Precondition::Versions(Box::default()), false),
             (EntityMethod::Replace, asked) => (asked, false),
             (EntityMethod::Merge | EntityMethod::Delete, Precondition::None) => {
                 (Precondition::Exists, true)

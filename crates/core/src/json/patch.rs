@@ -19,14 +19,17 @@ impl Patch {
     /// # Errors
     /// The broken rules, with locations relative to the object; a text that is no JSON is one of them.
     pub fn parse(text: &str) -> Result<Self, Violations> {
+        Self::read_whole(text).unwrap_or_else(|malformed| {
+            let detail = format!("must be a JSON object: {malformed}");
+            Err(Violations::one(Location::default(), detail))
+        })
+    }
+
+    /// As [`Patch::parse`], but a text that is no JSON is no broken rule.
+    pub(crate) fn read_whole(text: &str) -> Result<Result<Self, Violations>, Malformed> {
         let mut violations = Violations::default();
-        let patch = whole_patch(text, &mut violations).map_err(|malformed| {
-            Violations::one(Location::default(), format!("must be a JSON object: {malformed}"))
-        })?;
-        match patch {
-            Some(patch) if violations.is_empty() => Ok(patch),
-            _ => Err(violations),
-        }
+        let patch = whole_patch(text, &mut violations)?;
+        Ok(patch.filter(|_| violations.is_empty()).ok_or(violations))
     }
 
     /// `{}`.

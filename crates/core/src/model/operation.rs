@@ -103,6 +103,9 @@ impl FailedPrecondition {
             (Some(current), Precondition::Versions(allowed)) if !allowed.is_empty() => {
                 format!("has version {current}; expected version {}", listed(allowed))
             }
+            (Some(current), Precondition::Versions(_)) => {
+                format!("has version {current}, and no version fulfils the conditions")
+            }
             (Some(current), _) => format!("exists already, with version {current}"),
         }
     }

@@ -163,6 +163,88 @@ pub(crate) fn entity() -> Value {
     })
 }
 
+/// The document of a loan.
+pub(crate) fn loan() -> Value {
+    json!({"balance": 23927.38, "borrower": {"name": "Ada", "phone": "555-0100"}})
+}
+
+fn loan_receipt(event_id: &str, entity_id: &str, version: u64, created: bool) -> Value {
+    json!({
+        "eventId": event_id,
+        "duplicate": false,
+        "entityType": "Loan",
+        "entityId": entity_id,
+        "version": version,
+        "created": created
+    })
+}
+
+fn loan_entity(entity_id: &str, version: u64, created_at: &str, data: &Value) -> Value {
+    json!({
+        "entityType": "Loan",
+        "entityId": entity_id,
+        "version": version,
+        "createdAt": created_at,
+        "updatedAt": "2024-03-01T08:00:00.126419Z",
+        "data": data
+    })
+}
+
+/// The answer to the creation of [`loan`].
+pub(crate) fn created() -> Value {
+    let id = "0199f2c4-5d3e-7a10-9c41-2b7f0e6d8a57";
+    loan_receipt(id, id, 1, true)
+}
+
+/// The same request sent again with its key.
+pub(crate) fn created_before() -> Value {
+    let mut receipt = created();
+    receipt["duplicate"] = true.into();
+    receipt
+}
+
+/// The same with `Prefer: return=representation`.
+pub(crate) fn created_entity() -> Value {
+    let id = "0199f2c4-5d3e-7a10-9c41-2b7f0e6d8a57";
+    loan_entity(id, 1, "2024-03-01T08:00:00.126419Z", &loan())
+}
+
+/// The answer to the replacement of the loan of the events, which NDJSON left with version 3.
+pub(crate) fn replaced() -> Value {
+    loan_receipt("0199f2c4-5d3e-7a10-9c41-2b7f0e6d8a58", "loan-12345", 4, false)
+}
+
+/// The same once more, with `Prefer: return=representation`.
+pub(crate) fn replaced_entity() -> Value {
+    loan_entity("loan-12345", 5, "2024-01-15T10:30:05.217364Z", &loan())
+}
+
+/// A merge patch of the loan.
+pub(crate) fn loan_patch() -> Value {
+    json!({"balance": 23415.01, "borrower": {"phone": null}})
+}
+
+/// Its answer.
+pub(crate) fn merged() -> Value {
+    loan_receipt("0199f2c4-5d3e-7a10-9c41-2b7f0e6d8a59", "loan-12345", 6, false)
+}
+
+/// The same once more, with `Prefer: return=representation`.
+pub(crate) fn merged_entity() -> Value {
+    let data = json!({"balance": 23415.01, "borrower": {"name": "Ada"}});
+    loan_entity("loan-12345", 7, "2024-01-15T10:30:05.217364Z", &data)
+}
+
+/// The answer to the deletion of the loan.
+pub(crate) fn deleted() -> Value {
+    loan_receipt("0199f2c4-5d3e-7a10-9c41-2b7f0e6d8a5a", "loan-12345", 8, false)
+}
+
+/// The answer to the replacement of what is deleted. The versions go on.
+pub(crate) fn created_anew() -> Value {
+    loan_receipt("0199f2c4-5d3e-7a10-9c41-2b7f0e6d8a5b", "loan-12345", 9, true)
+}
+
 /// Ready, or healthy.
 pub(crate) fn healthy() -> Value {
     json!({"status": "healthy", "message": "Producer API is healthy", "database": "up"})

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use producer_core::model::FailedPrecondition;
 use producer_core::{Location, Problem, ProblemKind, Step, Violations};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::HeaderBuilder;
@@ -10,6 +11,7 @@ use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Response, ResponseBui
 use utoipa::{IntoResponses, ToSchema};
 use uuid::{Uuid, uuid};
 
+use crate::cross_origin::FORBIDDEN;
 use crate::problem::{INTERNAL, PROBLEM_JSON, ProblemBody};
 
 /// The event of the examples.
@@ -28,6 +30,18 @@ pub(crate) struct GetEventProblems;
 
 /// Errors of `GET /api/v1/entities/{type}/{id}`.
 pub(crate) struct GetEntityProblems;
+
+/// Errors of `POST /api/v1/entities/{type}`.
+pub(crate) struct CreateEntityProblems;
+
+/// Errors of `PUT /api/v1/entities/{type}/{id}`.
+pub(crate) struct ReplaceEntityProblems;
+
+/// Errors of `PATCH /api/v1/entities/{type}/{id}`.
+pub(crate) struct MergeEntityProblems;
+
+/// Errors of `DELETE /api/v1/entities/{type}/{id}`.
+pub(crate) struct DeleteEntityProblems;
 
 /// Errors of the routes about the health of the service.
 pub(crate) struct HealthProblems;
@@ -48,6 +62,7 @@ impl IntoResponses for PostEventProblems {
             not_acceptable(),
             too_slow(),
             Problem::new(ProblemKind::Conflict, REUSED).with_event_id(EVENT),
+            absent("/eventBody/entities/0").with_event_id(EVENT),
             too_large(),
             Problem::new(
                 ProblemKind::MediaType,
@@ -55,17 +70,9 @@ impl IntoResponses for PostEventProblems {
             ),
             Problem::validation(violations(&broken)),
             internal(),
-            Problem::new(
-                ProblemKind::Overloaded,
-                "the queue is full; the event was not stored, send it again later",
-            )
-            .with_event_id(EVENT),
+            queue_is_full(),
             not_stored().with_event_id(EVENT),
-            Problem::new(
-                ProblemKind::OutcomeUnknown,
-                "the event may or may not be stored; send it again with eventId as its uuid",
-            )
-            .with_event_id(EVENT),
+            outcome_unknown(),
         ])
     }
 }
@@ -80,6 +87,7 @@ impl IntoResponses for PostEventsProblems {
                 violations: violations(&[("/0/eventHeader/uuid", REUSED)]),
                 ..Problem::new(ProblemKind::Conflict, REUSED)
             },
+            absent("/1/eventBody/entities/0"),
             too_large(),
             Problem::new(
                 ProblemKind::MediaType,
@@ -115,6 +123,35 @@ impl IntoResponses for GetEntityProblems {
     }
 }
 
+impl IntoResponses for CreateEntityProblems {
+    fn responses() -> Responses {
+        let unmet = unmet("exists already, with version 1", Some(1));
+        responses(write_problems().into_iter().chain(body_problems(JSON)).chain([unmet]))
+    }
+}
+
+impl IntoResponses for ReplaceEntityProblems {
+    fn responses() -> Responses {
+        let problems = write_problems().into_iter().chain(body_problems(JSON));
+        responses(problems.chain([other_version()]))
+    }
+}
+
+impl IntoResponses for MergeEntityProblems {
+    fn responses() -> Responses {
+        let problems = write_problems().into_iter().chain(body_problems(MERGE_PATCH));
+        responses(problems.chain([no_entity(), other_version()]))
+    }
+}
+
+impl IntoResponses for DeleteEntityProblems {
+    fn responses() -> Responses {
+        let body = malformed("the request must have no body");
+        let problems = write_problems().into_iter().chain([body]);
+        responses(problems.chain([no_entity(), other_version()]))
+    }
+}
+
 impl IntoResponses for HealthProblems {
     fn responses() -> Responses {
         responses([not_acceptable(), internal()])
@@ -137,6 +174,71 @@ fn read_responses(broken_path: &'static str, not_found: &'static str) -> Respons
         too_many(),
         not_readable(),
     ])
+}
+
+const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json or application/json";
+
+/// The problems of every write of one entity.
+fn write_problems() -> [Problem; 8] {
+    [
+        Problem::new(ProblemKind::Forbidden, FORBIDDEN),
+        not_acceptable(),
+        too_slow(),
+        Problem::new(ProblemKind::Conflict, REUSED).with_event_id(EVENT),
+        internal(),
+        queue_is_full(),
+        not_stored().with_event_id(EVENT),
+        outcome_unknown(),
+    ]
+}
+
+/// The problems of its body.
+fn body_problems(media: &str) -> [Problem; 4] {
+    [
+        malformed("line 1 of the body, column 6: not valid JSON, expected ':'"),
+        too_large(),
+        Problem::new(
+            ProblemKind::MediaType,
+            format!("the content type is not supported; supported is {media}"),
+        ),
+        Problem::validation(violations(&[(
+            "/borrower/name",
+            "must not contain the character U+0000",
+        )]))
+        .with_event_id(EVENT),
+    ]
+}
+
+fn no_entity() -> Problem {
+    Problem::new(ProblemKind::NotFound, "no such entity").with_event_id(EVENT)
+}
+
+fn other_version() -> Problem {
+    unmet("has version 3; expected version 2", Some(3))
+}
+
+/// A condition of a write that does not hold.
+fn unmet(detail: &'static str, current_version: Option<u64>) -> Problem {
+    let place = Violations::one(Location::default(), detail);
+    let state = FailedPrecondition { current_version };
+    Problem::precondition_failed(place, state).with_event_id(EVENT)
+}
+
+/// An update of an event whose entity must exist.
+fn absent(pointer: &str) -> Problem {
+    let place = violations(&[(pointer, "does not exist; expected version 2")]);
+    Problem::precondition_failed(place, FailedPrecondition { current_version: None })
+}
+
+fn queue_is_full() -> Problem {
+    let detail = "the queue is full; the event was not stored, send it again later";
+    Problem::new(ProblemKind::Overloaded, detail).with_event_id(EVENT)
+}
+
+fn outcome_unknown() -> Problem {
+    let detail = "the event may or may not be stored; send it again with eventId as its uuid";
+    Problem::new(ProblemKind::OutcomeUnknown, detail).with_event_id(EVENT)
 }
 
 fn malformed(detail: &'static str) -> Problem {
@@ -240,7 +342,7 @@ fn content(problems: &[Problem]) -> Content {
 pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
     match kind {
         ProblemKind::Malformed => (
-            "not JSON (with line and column), not UTF-8, truncated, a bad query parameter or path value",
+            "not JSON (with line and column), not UTF-8, truncated, a bad query parameter, path value or header",
             "fix the request",
         ),
         ProblemKind::Forbidden => (
@@ -259,8 +361,8 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
             "send it again, faster or in smaller parts",
         ),
         ProblemKind::Conflict => (
-            "the uuid is used with other content; the first one stays",
-            "send other content with another uuid",
+            "the uuid or the key is used with other content; the first one stays",
+            "send other content with another one",
         ),
         ProblemKind::Gone => (
             "that part of the log was pruned; `detail` names the oldest version that is kept",
@@ -294,7 +396,7 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
         ),
         ProblemKind::OutcomeUnknown => (
             "the database was lost during the commit: the event may or may not be stored",
-            "send it again with `eventId` as its uuid: that is always safe",
+            "send it again with `eventId` as its uuid, of a single entity as its `Idempotency-Key`: that is always safe",
         ),
     }
 }

@@ -2,7 +2,7 @@
 //! that are written.
 
 use utoipa::openapi::schema::{
-    AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
+    AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -37,6 +37,12 @@ struct EventHeaderDoc {
     created_date: (),
     #[schema(schema_with = saved_date, required = false)]
     saved_date: (),
+    /// Which system the event comes from. Kept and returned
+    #[schema(max_length = 255, example = "billing")]
+    source: Option<String>,
+    /// Who caused it. Kept and returned
+    #[schema(max_length = 255, example = "ada@example.com")]
+    actor: Option<String>,
 }
 
 fn created_date() -> Schema {
@@ -76,19 +82,84 @@ struct EventBodyDoc {
     entities: Vec<EntityUpdateDoc>,
 }
 
-/// New attributes of one entity, whose key is its type and its id.
+/// What the event does with one entity, whose key is its type and its id.
 #[derive(Debug, ToSchema)]
-#[schema(as = EntityUpdate, rename_all = "camelCase")]
+#[schema(as = EntityUpdate)]
+#[serde(untagged)]
 #[expect(dead_code, reason = "describes what core's scanner reads")]
-struct EntityUpdateDoc {
+enum EntityUpdateDoc {
+    Change(ChangeDoc),
+    Deletion(DeletionDoc),
+}
+
+/// New attributes of one entity.
+#[derive(Debug, ToSchema)]
+#[schema(as = EntityChange, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+struct ChangeDoc {
     #[schema(min_length = 1, max_length = 255, pattern = r"^(?!\.{1,2}$)", example = "Loan")]
     entity_type: String,
     #[schema(min_length = 1, max_length = 255, pattern = r"^(?!\.{1,2}$)", example = "loan-12345")]
     entity_id: String,
+    /// `merge` if it is absent. `replace` merges into an empty document
+    operation: Option<ChangeOperationDoc>,
+    /// The condition that the entity exists with this version. Not beside `exists`
+    #[schema(minimum = 1)]
+    expected_version: Option<u64>,
+    /// The condition that the entity exists, or that it doesn't
+    exists: Option<bool>,
     /// A JSON Merge Patch (RFC 7396): objects merge deep, null removes, anything else replaces
     #[schema(value_type = Object, example = examples::attributes)]
     updated_attributes: serde_json::Value,
 }
+
+#[derive(Debug, ToSchema)]
+#[schema(as = ChangeOperation, rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+enum ChangeOperationDoc {
+    Merge,
+    Replace,
+}
+
+/// The deletion of one entity, which must exist.
+#[derive(Debug, ToSchema)]
+#[schema(as = EntityDeletion, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+struct DeletionDoc {
+    #[schema(min_length = 1, max_length = 255, pattern = r"^(?!\.{1,2}$)", example = "Loan")]
+    entity_type: String,
+    #[schema(min_length = 1, max_length = 255, pattern = r"^(?!\.{1,2}$)", example = "loan-12345")]
+    entity_id: String,
+    operation: DeletionOperationDoc,
+    /// The condition that the entity exists with this version. Not beside `exists`
+    #[schema(minimum = 1)]
+    expected_version: Option<u64>,
+    /// The condition that the entity exists, which is one anyway
+    exists: Option<bool>,
+    #[schema(schema_with = no_attributes, required = false)]
+    updated_attributes: (),
+}
+
+#[derive(Debug, ToSchema)]
+#[schema(as = DeletionOperation, rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+enum DeletionOperationDoc {
+    Delete,
+}
+
+fn no_attributes() -> Schema {
+    let none = ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .max_properties(Some(0))
+        .description(Some("A deletion has none"));
+    Schema::Object(none.build())
+}
+
+/// Attributes of one entity.
+#[derive(Debug, ToSchema)]
+#[schema(as = Attributes, value_type = Object)]
+#[expect(dead_code, reason = "describes what core's scanner reads")]
+pub(crate) struct AttributesDoc(serde_json::Value);
 
 /// The events of a bulk call.
 #[derive(Debug, ToSchema)]
@@ -114,4 +185,114 @@ pub(crate) struct BulkQuery {
 #[expect(dead_code, reason = "describes what the bulk route reads")]
 enum ModeDoc {
     Atomic,
+}
+
+/// The path of an entity's type.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes what the router reads")]
+pub(crate) struct TypePath {
+    /// `entityType`, percent-encoded
+    #[param(
+        rename = "type",
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^(?!\.{1,2}$)",
+        example = "Loan"
+    )]
+    entity_type: String,
+}
+
+/// The path of an entity.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes what the router reads")]
+pub(crate) struct EntityPath {
+    /// `entityType`, percent-encoded
+    #[param(
+        rename = "type",
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^(?!\.{1,2}$)",
+        example = "Loan"
+    )]
+    entity_type: String,
+    /// `entityId`, percent-encoded
+    #[param(
+        rename = "id",
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^(?!\.{1,2}$)",
+        example = "loan-12345"
+    )]
+    entity_id: String,
+}
+
+/// The query of a write of one entity: the header of its event.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what the routes read")]
+pub(crate) struct WriteQuery {
+    /// The event's name, instead of `EntityCreated`, `EntityReplaced`, `EntityUpdated` or `EntityDeleted`
+    #[param(required = false, min_length = 1, max_length = 255)]
+    event_name: String,
+    /// Which system the write comes from. The log keeps it
+    #[param(required = false, max_length = 255)]
+    source: String,
+    /// Who writes. The log keeps it
+    #[param(required = false, max_length = 255)]
+    actor: String,
+}
+
+/// The condition on a version.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what the routes read")]
+pub(crate) struct IfMatchHeader {
+    /// ETags such as `"2"`, of which the entity must have one, or `*`: it must exist. 412 if not. `W/` is
+    /// ignored
+    #[param(rename = "If-Match", required = false, schema_with = any_or_etags)]
+    if_match: String,
+}
+
+/// The condition that nothing is replaced.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what the routes read")]
+pub(crate) struct IfNoneMatchHeader {
+    /// `*`: the entity must not exist. 412 if it does
+    #[param(rename = "If-None-Match", required = false, schema_with = any)]
+    if_none_match: String,
+}
+
+fn any() -> Schema {
+    Schema::Object(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["*"])).build())
+}
+
+fn any_or_etags() -> Schema {
+    let etags = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(r#"^(W/)?"[!#-~]*"( ?, ?(W/)?"[!#-~]*")*$"#));
+    Schema::AnyOf(AnyOfBuilder::new().item(any()).item(etags).build())
+}
+
+/// What makes a request safe to send again.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what the routes read")]
+pub(crate) struct KeyHeader {
+    /// The request sent again with the same key changes nothing. A UUID is the event's uuid; any other
+    /// text, such as `order-4711`, is a key for this route, type and id. Not beside a uuid in the body
+    #[param(rename = "Idempotency-Key", required = false, pattern = r#"^(?!""$)[!-~]{1,255}$"#)]
+    idempotency_key: String,
+}
+
+/// Which answer is preferred.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what the routes read")]
+pub(crate) struct PreferHeader {
+    /// `return=representation`: the answer is the entity as it is after the commit, if it still exists
+    #[param(rename = "Prefer", required = false)]
+    prefer: String,
 }

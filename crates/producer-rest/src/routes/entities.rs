@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::DateTime;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use producer_core::model::Entity;
-use producer_core::{EntityKey, ProblemKind, Timestamp, Violations};
+use producer_core::{EntityKey, ProblemKind, Violations};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::{DecodedPath, json_text, unreachable};
 use crate::openapi::examples;
 use crate::openapi::problems::GetEntityProblems;
+use crate::openapi::schemas::EntityPath;
 use crate::problem::ProblemResponse;
 use crate::state::AppState;
 
@@ -60,8 +61,7 @@ impl TryFrom<Entity> for EntityBody {
 #[utoipa::path(
     get, path = "/api/v1/entities/{type}/{id}", operation_id = "getEntity", tag = "entities",
     params(
-        ("type" = String, Path, description = "`entityType`, percent-encoded", example = "Loan"),
-        ("id" = String, Path, description = "`entityId`, percent-encoded", example = "loan-12345"),
+        EntityPath,
         ("If-None-Match" = Option<String>, Header, description = "ETags of versions that the client has, such as `\"1\"`, or `*`: 304 if the entity still has one of them"),
     ),
     responses(
@@ -87,9 +87,8 @@ pub(crate) async fn get(
     let entity = read.await.map_err(unreachable)?;
     let entity =
         entity.ok_or_else(|| ProblemResponse::new(ProblemKind::NotFound, "no such entity"))?;
-    let etag = format!("\"{}\"", entity.version);
-    let validators = validators(&etag, entity.updated_at)?;
-    if matches(&headers, &etag) {
+    let validators = validators(&entity)?;
+    if matches(&headers, &etag(entity.version)) {
         return Ok((StatusCode::NOT_MODIFIED, validators).into_response());
     }
     Ok((validators, Json(EntityBody::try_from(entity)?)).into_response())
@@ -103,18 +102,33 @@ pub(crate) async fn no_id() -> ProblemResponse {
     )
 }
 
-fn invalid_key(violations: &Violations) -> ProblemResponse {
+/// An empty type, which the route that makes entities doesn't match.
+pub(crate) async fn no_type() -> ProblemResponse {
+    ProblemResponse::new(
+        ProblemKind::Malformed,
+        "a path value breaks a rule: /entityType must not be empty",
+    )
+}
+
+/// The problem of a path value; the first broken rule makes the sentence.
+pub(super) fn invalid_key(violations: &Violations) -> ProblemResponse {
     let detail = violations.listed().first().map_or_else(String::new, ToString::to_string);
     ProblemResponse::new(ProblemKind::Malformed, format!("a path value breaks a rule: {detail}"))
 }
 
-fn validators(etag: &str, updated_at: Timestamp) -> Result<HeaderMap, ProblemResponse> {
+/// The ETag of a version.
+pub(super) fn etag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+/// The headers of an answer whose body is the entity.
+pub(super) fn validators(entity: &Entity) -> Result<HeaderMap, ProblemResponse> {
     let defect = || ProblemResponse::new(ProblemKind::Internal, "a header could not be written");
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| defect());
-    let updated = DateTime::from_timestamp_micros(updated_at.micros()).ok_or_else(defect)?;
+    let updated = DateTime::from_timestamp_micros(entity.updated_at.micros()).ok_or_else(defect)?;
     let modified = updated.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     Ok(HeaderMap::from_iter([
-        (header::ETAG, value(etag)?),
+        (header::ETAG, value(&etag(entity.version))?),
         (header::LAST_MODIFIED, value(&modified)?),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::VARY, HeaderValue::from_static("accept-encoding")),

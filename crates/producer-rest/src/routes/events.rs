@@ -17,9 +17,10 @@ use crate::answers::EntityVersionBody;
 use crate::body;
 use crate::openapi::examples;
 use crate::openapi::problems::{GetEventProblems, PostEventProblems};
-use crate::openapi::schemas::EventDoc;
+use crate::openapi::schemas::{EventDoc, KeyHeader};
 use crate::problem::ProblemResponse;
 use crate::state::AppState;
+use crate::write_headers::idempotency_key;
 
 /// The answer to an event that is stored.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,6 +57,7 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
 /// uuid, which is always safe.
 #[utoipa::path(
     post, path = "/api/v1/events", operation_id = "postEvent", tag = "events",
+    params(KeyHeader),
     request_body(content = EventDoc, content_type = "application/json", example = examples::event),
     responses(
         (status = 200, description = "Stored", body = ReceiptBody, links(
@@ -85,9 +87,13 @@ pub(crate) async fn post(
     let (parts, body) = request.into_parts();
     let body = body::BodyStream::new(body, app.body_limits());
     body::require_json(&parts.headers)?;
+    let key = idempotency_key(&parts.headers)?;
     let read = body.read_all(&parts.headers, &app.budget);
     let (bytes, lease) = telemetry::measure(Part::Body, read).await?;
-    let event = decode::event(&bytes, &app.clock);
+    let event = match key.map(|key| key.event_uuid("event", "", None)) {
+        Some(uuid) => decode::event_with_uuid(&bytes, uuid, &app.clock),
+        None => decode::event(&bytes, &app.clock),
+    };
     drop((bytes, lease));
     let receipt = app.ingest.submit_item(event).await?;
     Ok(Json(ReceiptBody::from(&receipt)).into_response())

@@ -200,6 +200,14 @@ async fn a_request_over_the_concurrency_limit_is_overloaded_and_health_still_ans
     for path in ["/api/v1/entities/Car/c1", "/api/v1/events/550e8400-e29b-41d4-a716-446655440000"] {
         assert_eq!(answer(app.get(path)).await.problem(), "overloaded", "{path}");
     }
+    for (method, path) in [
+        ("POST", "/api/v1/entities/Car"),
+        ("PUT", "/api/v1/entities/Car/c1"),
+        ("PATCH", "/api/v1/entities/Car/c1"),
+        ("DELETE", "/api/v1/entities/Car/c1"),
+    ] {
+        assert_eq!(answer(app.request(method, path)).await.problem(), "overloaded", "{method}");
+    }
     for path in ["/livez", "/readyz", "/api/v1/events/health", "/metrics"] {
         assert_eq!(app.get(path).send().await.unwrap().status(), 200, "{path}");
     }

@@ -15,6 +15,7 @@ async fn the_document_names_every_route_and_every_problem() {
         "/api/v1/events/bulk",
         "/api/v1/events/{uuid}",
         "/api/v1/events/health",
+        "/api/v1/entities/{type}",
         "/api/v1/entities/{type}/{id}",
         "/livez",
         "/readyz",
@@ -25,6 +26,64 @@ async fn the_document_names_every_route_and_every_problem() {
     let text = document["info"]["description"].as_str().unwrap();
     for kind in ProblemKind::ALL {
         assert!(text.contains(&format!("| {} | `{}` |", kind.http_status(), kind.as_str())));
+    }
+}
+
+#[tokio::test]
+async fn the_writes_name_their_parameters() {
+    let app = TestApp::sqlite().await;
+    let document = answer(app.get("/openapi.json")).await.body;
+    let query = ["eventName", "source", "actor"];
+    let (retry, entity) = (["Idempotency-Key", "Prefer"], ["type", "id"]);
+    for (path, method, names) in [
+        ("/api/v1/events", "post", vec!["Idempotency-Key"]),
+        ("/api/v1/entities/{type}", "post", [&["type"], &query[..], &retry].concat()),
+        (
+            "/api/v1/entities/{type}/{id}",
+            "put",
+            [&entity[..], &query, &["If-Match", "If-None-Match"], &retry].concat(),
+        ),
+        (
+            "/api/v1/entities/{type}/{id}",
+            "patch",
+            [&entity[..], &query, &["If-Match"], &retry].concat(),
+        ),
+        (
+            "/api/v1/entities/{type}/{id}",
+            "delete",
+            [&entity[..], &query, &["If-Match", "Idempotency-Key"]].concat(),
+        ),
+    ] {
+        let parameters = document["paths"][path][method]["parameters"].as_array().unwrap();
+        let found: Vec<_> = parameters.iter().map(|one| one["name"].as_str().unwrap()).collect();
+        assert_eq!(found, names, "{method} {path}");
+        for parameter in parameters {
+            let is_path = parameter["in"] == "path";
+            assert_eq!(parameter["required"], is_path, "{parameter}");
+            // the page fills examples in: one of an optional parameter would be sent unasked
+            assert_eq!(parameter.get("example").is_some(), is_path, "{parameter}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_update_has_its_operation_and_conditions() {
+    let app = TestApp::sqlite().await;
+    let document = answer(app.get("/openapi.json")).await.body;
+    let schemas = &document["components"]["schemas"];
+    let (change, deletion) = (&schemas["EntityChange"], &schemas["EntityDeletion"]);
+    assert_eq!(change["required"], json!(["entityType", "entityId", "updatedAttributes"]));
+    assert_eq!(deletion["required"], json!(["entityType", "entityId", "operation"]));
+    for schema in [change, deletion] {
+        for name in ["operation", "expectedVersion", "exists", "updatedAttributes"] {
+            assert!(schema["properties"].get(name).is_some(), "{schema}");
+        }
+    }
+    assert_eq!(schemas["ChangeOperation"]["enum"], json!(["merge", "replace"]));
+    assert_eq!(schemas["DeletionOperation"]["enum"], json!(["delete"]));
+    for name in ["source", "actor"] {
+        assert!(schemas["EventHeader"]["properties"].get(name).is_some(), "{name}");
+        assert!(schemas["LoggedEventHeader"]["properties"].get(name).is_some(), "{name}");
     }
 }
 
@@ -60,13 +119,19 @@ async fn every_operation_has_an_id_of_its_own() {
 async fn the_routes_name_their_problems() {
     let app = TestApp::sqlite().await;
     let document = answer(app.get("/openapi.json")).await.body;
-    let ingest = ["400", "406", "408", "409", "413", "415", "422", "500", "503"];
+    let ingest = ["400", "406", "408", "409", "412", "413", "415", "422", "500", "503"];
     let read = ["400", "404", "406", "500", "503"];
+    let write = [&ingest[..], &["403", "504"]].concat();
+    let delete = ["400", "403", "404", "406", "408", "409", "412", "500", "503", "504"];
     for (path, method, statuses) in [
         ("/api/v1/events", "post", &[&ingest[..], &["504"]].concat()[..]),
         ("/api/v1/events/bulk", "post", &ingest),
         ("/api/v1/events/{uuid}", "get", &read),
         ("/api/v1/entities/{type}/{id}", "get", &read),
+        ("/api/v1/entities/{type}", "post", &write),
+        ("/api/v1/entities/{type}/{id}", "put", &write),
+        ("/api/v1/entities/{type}/{id}", "patch", &[&write[..], &["404"]].concat()),
+        ("/api/v1/entities/{type}/{id}", "delete", &delete),
     ] {
         let responses = &document["paths"][path][method]["responses"];
         for status in statuses {
@@ -87,11 +152,9 @@ async fn the_introduction_has_the_limits_of_this_service() {
     {
         assert!(text.contains(row), "{row}: {text}");
     }
-    assert!(
-        !text.contains(['{', '}']) || text.matches('{').count() == text.matches("`{}`").count(),
-        "{text}"
-    );
-    for word in ["createdDate", "grpcurl", "GRPC_SERVER_PORT", "Merge Patch"] {
+    let is_name = |after: &str| after.starts_with(|first: char| first.is_ascii_lowercase());
+    assert!(!text.split('{').skip(1).any(is_name), "a value is missing: {text}");
+    for word in ["createdDate", "grpcurl", "GRPC_SERVER_PORT", "Merge Patch", "If-Match"] {
         assert!(text.contains(word), "{word}");
     }
 }

@@ -17,8 +17,10 @@ const EVENT: &str = "/api/v1/events";
 const BULK: &str = "/api/v1/events/bulk";
 const LOGGED: &str = "/api/v1/events/{uuid}";
 const ENTITY: &str = "/api/v1/entities/{type}/{id}";
+const ENTITIES: &str = "/api/v1/entities/{type}";
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
+const MERGE_PATCH: &str = "application/merge-patch+json";
 const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
 
 /// The document of a service.
@@ -34,12 +36,21 @@ impl Document {
     }
 
     fn request(&self, path: &str, media: &str) -> &Value {
-        &self.operation("post", path)["requestBody"]["content"][media]["example"]
+        self.body("post", path, media)
+    }
+
+    fn body(&self, method: &str, path: &str, media: &str) -> &Value {
+        &self.operation(method, path)["requestBody"]["content"][media]["example"]
     }
 
     /// The example of a success; `name` if there are several.
     fn success(&self, method: &str, path: &str, name: &str) -> &Value {
-        let content = &self.operation(method, path)["responses"]["200"]["content"][JSON];
+        self.answer(method, path, 200, name)
+    }
+
+    fn answer(&self, method: &str, path: &str, status: u16, name: &str) -> &Value {
+        let status = status.to_string();
+        let content = &self.operation(method, path)["responses"][status]["content"][JSON];
         content.get("example").unwrap_or(&content["examples"][name]["value"])
     }
 
@@ -58,6 +69,23 @@ impl Document {
     fn assert_problem_body(&self, method: &str, path: &str, kind: ProblemKind, body: &Value) {
         let expected = self.problem(method, path, kind);
         assert_like(body, expected, &["requestId", "eventId"]);
+    }
+
+    /// Asserts that some answers say that the queue is full and some that the outcome is unknown.
+    fn assert_overloaded_and_unknown(&self, method: &str, path: &str, answers: &[Answer]) {
+        for (kind, detail) in [
+            (ProblemKind::Overloaded, "the queue is full"),
+            (ProblemKind::OutcomeUnknown, "may or may not be stored"),
+        ] {
+            let of_kind = |answered: &&Answer| {
+                answered.body["detail"].as_str().is_some_and(|text| text.contains(detail))
+            };
+            let answered = answers.iter().find(of_kind);
+            assert!(answered.is_some(), "no {kind:?}: {answers:?}");
+            let answered = answered.unwrap();
+            self.assert_problem(method, path, kind, answered);
+            assert!(answered.body["eventId"].is_string(), "{answered:?}");
+        }
     }
 
     /// A validator of a schema of the document.
@@ -203,11 +231,63 @@ async fn the_examples_are_a_story_that_the_service_tells() {
     let expected = document.success("post", BULK, "invalid lines of NDJSON");
     assert_like(&failed.body, expected, &["batchId", "processingTimeMs"]);
 
+    writes_of_the_story(&app, &document).await;
+
     for path in ["/api/v1/events/health", "/readyz", "/livez"] {
         assert_eq!(answer(app.get(path)).await.body, *document.success("get", path, ""), "{path}");
     }
     app.ingest.drain();
     assert_eq!(answer(app.get("/readyz")).await.body, unready(&document, "draining"));
+}
+
+/// What is done with the loan of the events as a single entity.
+async fn writes_of_the_story(app: &TestApp, document: &Document) {
+    const VARYING: [&str; 4] = ["eventId", "entityId", "createdAt", "updatedAt"];
+    const LOAN: &str = "/api/v1/entities/Loan/loan-12345";
+    let prefer = |request: RequestBuilder| request.header("prefer", "return=representation");
+    let keyed = |request: RequestBuilder, key: &str| request.header("idempotency-key", key);
+
+    let loan = document.request(ENTITIES, JSON);
+    let post = || app.post("/api/v1/entities/Loan").json(loan);
+    for (name, request) in [
+        ("first time", keyed(post(), "once")),
+        ("sent again", keyed(post(), "once")),
+        ("representation", prefer(post())),
+    ] {
+        let created = answer(request).await;
+        assert_eq!(created.status, 201, "{name}");
+        assert_like(&created.body, document.answer("post", ENTITIES, 201, name), &VARYING);
+        let expected = document.answer("post", ENTITIES, 201, "first time");
+        assert_eq!(expected["eventId"], expected["entityId"]);
+    }
+
+    let loan = document.body("put", ENTITY, JSON);
+    let patch = document.body("patch", ENTITY, MERGE_PATCH);
+    assert_eq!(patch, document.body("patch", ENTITY, JSON));
+    let put = || app.request("PUT", LOAN).json(loan);
+    let merge =
+        || app.request("PATCH", LOAN).header("content-type", MERGE_PATCH).body(patch.to_string());
+    for (method, status, name, request) in [
+        ("put", 200, "replaced", put()),
+        ("put", 200, "representation", prefer(put())),
+        ("patch", 200, "merged", merge()),
+        ("patch", 200, "representation", prefer(merge())),
+        ("delete", 200, "", app.request("DELETE", LOAN)),
+        ("put", 201, "", put()),
+    ] {
+        let written = answer(request).await;
+        assert_eq!(written.status, status, "{method} {name}");
+        let expected = document.answer(method, ENTITY, status, name);
+        assert_eq!(written.body["entityId"], expected["entityId"]);
+        assert_like(&written.body, expected, &VARYING);
+        // every header of the answer that is ours is in the document, and the other way round
+        let response = &document.operation(method, ENTITY)["responses"][status.to_string()];
+        for name in ["etag", "location", "last-modified", "preference-applied"] {
+            let headers = response["headers"].as_object().unwrap();
+            let is_listed = headers.keys().any(|listed| listed.eq_ignore_ascii_case(name));
+            assert!(is_listed || written.header(name).is_empty(), "{method} {name}");
+        }
+    }
 }
 
 fn unready(document: &Document, name: &str) -> Value {
@@ -224,13 +304,16 @@ fn named_event(entity_type: &str, id: &str) -> Value {
 #[tokio::test]
 async fn problems_of_a_request_are_answered_as_in_the_examples() {
     use ProblemKind::{
-        Conflict, Malformed, MediaType, NotAcceptable, NotFound, TooLarge, Validation,
+        Conflict, Malformed, MediaType, NotAcceptable, NotFound, PreconditionFailed, TooLarge,
+        Validation,
     };
     let app = TestApp::sqlite().await;
     let document = Document::of(&app).await;
     let event = car_event_with_uuid(UUID, "c1", json!({"n": 1}));
     assert_eq!(app.send(&event).await.status, 200);
     let conflict = car_event_with_uuid(UUID, "c1", json!({"n": 2}));
+    let mut unmet = car_event("none", json!({}));
+    unmet["eventBody"]["entities"][0]["expectedVersion"] = 2.into();
     let mut invalid = car_event(&"x".repeat(256), json!({}));
     invalid["eventHeader"]["eventName"] = "".into();
     let too_large = || " ".repeat((16 << 20) + 1);
@@ -243,12 +326,14 @@ async fn problems_of_a_request_are_answered_as_in_the_examples() {
         ("post", EVENT, Malformed, post(EVENT, "{\"eventHeader\" 1}".into())),
         ("post", EVENT, NotAcceptable, unacceptable(post(EVENT, event.to_string()))),
         ("post", EVENT, Conflict, post(EVENT, conflict.to_string())),
+        ("post", EVENT, PreconditionFailed, post(EVENT, unmet.to_string())),
         ("post", EVENT, TooLarge, post(EVENT, too_large())),
         ("post", EVENT, MediaType, unsupported(post(EVENT, event.to_string()))),
         ("post", EVENT, Validation, post(EVENT, invalid.to_string())),
         ("post", BULK, Malformed, post(BULK, format!("[\n{event},\n"))),
         ("post", BULK, NotAcceptable, unacceptable(post(BULK, array(&[&event])))),
         ("post", BULK, Conflict, post(&atomic, array(&[&conflict]))),
+        ("post", BULK, PreconditionFailed, post(&atomic, array(&[&event, &unmet]))),
         ("post", BULK, TooLarge, post(BULK, too_large())),
         ("post", BULK, MediaType, unsupported(post(BULK, array(&[&event])))),
         ("post", BULK, Validation, post(&atomic, array(&[&event, &car_event("", json!({}))]))),
@@ -274,6 +359,73 @@ async fn problems_of_a_request_are_answered_as_in_the_examples() {
 }
 
 #[tokio::test]
+async fn problems_of_a_write_are_answered_as_in_the_examples() {
+    use ProblemKind::{
+        Conflict, Forbidden, Malformed, MediaType, NotAcceptable, NotFound, PreconditionFailed,
+        TooLarge, Validation,
+    };
+    const CAR: &str = "/api/v1/entities/Car/c1";
+    let app = TestApp::sqlite().await;
+    let document = Document::of(&app).await;
+    for n in 0..3 {
+        assert_eq!(app.send(&car_event("c1", json!({"n": n}))).await.status, 200);
+    }
+    assert_eq!(app.send(&car_event_with_uuid(UUID, "c2", json!({}))).await.status, 200);
+    let in_the_way = car_event("8a5f6c2e-3b71-4d09-9e68-1f4c7b2d0a93", json!({}));
+    assert_eq!(app.send(&in_the_way).await.status, 200);
+
+    for (method, path, address, body) in WRITES {
+        let request = |name: &str, value: &str| {
+            write_request(&app, method, address, body).header(name, value)
+        };
+        for (kind, request) in [
+            (Forbidden, request("origin", "https://foreign.example")),
+            (NotAcceptable, request("accept", "text/html")),
+            (Conflict, request("idempotency-key", UUID)),
+        ] {
+            document.assert_problem(method, path, kind, &answer(request).await);
+        }
+        let unmet = match method {
+            "post" => request("idempotency-key", "8a5f6c2e-3b71-4d09-9e68-1f4c7b2d0a93"),
+            _ => request("if-match", "\"2\""),
+        };
+        document.assert_problem(method, path, PreconditionFailed, &answer(unmet).await);
+    }
+    for (method, path, address, _) in WRITES.into_iter().filter(|(.., body)| !body.is_empty()) {
+        let request = |body: String| write_request(&app, method, address, &body);
+        let text = request("{}".into()).header("content-type", "text/plain");
+        for (kind, request) in [
+            (Malformed, request("{\"a\" 1}".into())),
+            (TooLarge, request(" ".repeat((16 << 20) + 1))),
+            (MediaType, text),
+            (Validation, request(r#"{"borrower": {"name": "\u0000"}}"#.into())),
+        ] {
+            document.assert_problem(method, path, kind, &answer(request).await);
+        }
+    }
+    let absent = "/api/v1/entities/Car/none";
+    for (method, kind, request) in [
+        ("patch", NotFound, app.request("PATCH", absent).body("{}")),
+        ("delete", NotFound, app.request("DELETE", absent)),
+        ("delete", Malformed, app.request("DELETE", CAR).body("{}")),
+    ] {
+        document.assert_problem(method, ENTITY, kind, &answer(request).await);
+    }
+}
+
+/// Each write of one entity: method, route, address, body.
+const WRITES: [(&str, &str, &str, &str); 4] = [
+    ("post", ENTITIES, "/api/v1/entities/Car", "{}"),
+    ("put", ENTITY, "/api/v1/entities/Car/c1", "{}"),
+    ("patch", ENTITY, "/api/v1/entities/Car/c1", "{}"),
+    ("delete", ENTITY, "/api/v1/entities/Car/c1", ""),
+];
+
+fn write_request(app: &TestApp, method: &str, address: &str, body: &str) -> RequestBuilder {
+    app.request(&method.to_uppercase(), address).body(body.to_owned())
+}
+
+#[tokio::test]
 async fn a_slow_body_is_answered_as_in_the_examples() {
     let app = TestApp::sqlite_with(&["--body-timeout", "200ms"]).await;
     let document = Document::of(&app).await;
@@ -282,6 +434,16 @@ async fn a_slow_body_is_answered_as_in_the_examples() {
         raw.write(format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n[")).await;
         let (_, body) = raw.read_answer().await;
         document.assert_problem_body("post", path, ProblemKind::Timeout, &body);
+    }
+    for (method, path, address, _) in WRITES {
+        let mut raw = app.connect().await;
+        let method_name = method.to_uppercase();
+        raw.write(format!(
+            "{method_name} {address} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"
+        ))
+        .await;
+        let (_, body) = raw.read_answer().await;
+        document.assert_problem_body(method, path, ProblemKind::Timeout, &body);
     }
 }
 
@@ -295,6 +457,11 @@ async fn a_defect_is_answered_as_in_the_examples() {
         armed.store(true, Ordering::SeqCst);
         let answered = answer(app.post(path).body(body)).await;
         document.assert_problem("post", path, ProblemKind::Internal, &answered);
+    }
+    for (method, path, address, body) in WRITES {
+        armed.store(true, Ordering::SeqCst);
+        let answered = answer(write_request(&app, method, address, body)).await;
+        document.assert_problem(method, path, ProblemKind::Internal, &answered);
     }
     let expected = document.problem("post", EVENT, ProblemKind::Internal);
     for path in [LOGGED, ENTITY, "/api/v1/events/health", "/readyz", "/livez", "/metrics"] {
@@ -344,6 +511,12 @@ async fn a_database_that_is_gone_is_answered_as_in_the_examples() {
     document.assert_problem("get", LOGGED, unavailable, &logged);
     let entity = answer(app.get("/api/v1/entities/Car/c1")).await;
     document.assert_problem("get", ENTITY, unavailable, &entity);
+    for (method, path, address, body) in WRITES {
+        let request = write_request(&app, method, address, body);
+        let refused = answer(request.header("idempotency-key", UUID)).await;
+        document.assert_problem(method, path, unavailable, &refused);
+        assert_eq!(refused.body["eventId"], UUID);
+    }
     assert_eq!(answer(app.get("/readyz")).await.body, unready(&document, "unreachable"));
 }
 
@@ -360,15 +533,33 @@ async fn a_database_that_hangs_is_answered_as_in_the_examples() {
     let events: Vec<_> = (1..=10).map(|n| car_event(&format!("c{n}"), json!({}))).collect();
     let answers = join_all(events.iter().map(|event| app.send(event))).await;
     server.thaw();
-    for (kind, detail) in [
-        (ProblemKind::Overloaded, "the queue is full"),
-        (ProblemKind::OutcomeUnknown, "may or may not be stored"),
-    ] {
-        let of_kind = |answered: &&Answer| {
-            answered.body["detail"].as_str().is_some_and(|text| text.contains(detail))
+    document.assert_overloaded_and_unknown("post", EVENT, &answers);
+}
+
+#[tokio::test]
+async fn writes_to_a_database_that_hangs_are_answered_as_in_the_examples() {
+    let server = tokio::task::spawn_blocking(Postgres::own).await.unwrap();
+    let database = server.fresh_database().await;
+    let flags = ["--ingest-queue-events", "1", "--request-timeout", "1s"];
+    let app = TestApp::on_with(database.url(), &flags).await;
+    let document = Document::of(&app).await;
+    for (method, path, _, body) in WRITES {
+        until_stored(&app).await;
+        server.freeze();
+        let send = |n| {
+            let id = if path == ENTITY { format!("/c{n}") } else { String::new() };
+            answer(write_request(&app, method, &format!("/api/v1/entities/Car{id}"), body))
         };
-        let answered = answers.iter().find(of_kind);
-        let answered = answered.unwrap_or_else(|| panic!("no {kind:?}: {answers:?}"));
-        document.assert_problem("post", EVENT, kind, answered);
+        let answers = join_all((1..=10).map(send)).await;
+        server.thaw();
+        document.assert_overloaded_and_unknown(method, path, &answers);
+    }
+}
+
+/// Waits until the writers have a connection again.
+async fn until_stored(app: &TestApp) {
+    let deadline = Instant::now() + TIMEOUT;
+    while app.send(&car_event("c0", json!({}))).await.status != 200 {
+        assert!(Instant::now() < deadline, "does not recover");
     }
 }

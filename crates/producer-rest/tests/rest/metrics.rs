@@ -87,6 +87,39 @@ async fn requests_are_counted_by_route_method_and_status() {
     assert!(!text.contains("c1") && !text.contains("at-all"), "no ids as labels: {text}");
 }
 
+#[tokio::test]
+async fn writes_of_entities_are_counted_as_the_events_that_they_are() {
+    let app = TestApp::sqlite().await;
+    const CAR: &str = "/api/v1/entities/Car/c1";
+    for (method, body) in [("PUT", "{}"), ("PATCH", "{}"), ("PATCH", "{\"a\" 1}"), ("PATCH", "[]")]
+    {
+        answer(app.request(method, CAR).body(body)).await;
+    }
+    for tag in ["\"1\"", "\"2\"", "*"] {
+        answer(app.request("DELETE", CAR).header("if-match", tag)).await;
+    }
+    answer(app.request("DELETE", CAR)).await;
+    answer(app.request("PUT", CAR).header("origin", "https://a.example").body("{}")).await;
+
+    let text = metrics(&app).await;
+    let results = ["created", "updated", "invalid", "refused"];
+    assert_eq!(results.map(|result| events(&text, result)), [1.0, 2.0, 2.0, 0.0], "{text}");
+    assert_eq!(value(&text, "producer_entity_updates_total"), 3.0);
+    let route = "/api/v1/entities/{type}/{id}";
+    for (method, status, count) in [
+        ("PUT", "201", 1.0),
+        ("PUT", "403", 1.0),
+        ("PATCH", "200", 1.0),
+        ("PATCH", "400", 1.0),
+        ("PATCH", "422", 1.0),
+        ("DELETE", "200", 1.0),
+        ("DELETE", "412", 2.0),
+        ("DELETE", "404", 1.0),
+    ] {
+        assert_eq!(requests(&text, route, method, status), count, "{method} {status}");
+    }
+}
+
 async fn pool_and_process_have_their_metrics(app: TestApp, max: f64) {
     answer(app.get("/api/v1/entities/Car/c1")).await;
     let text = metrics(&app).await;
