@@ -20,10 +20,12 @@ use support::{Db, START, event_of, key, uuid};
 on_all!(
     an_entity_is_read_at_each_version_and_time,
     updates_are_listed_in_pages_in_both_orders,
+    a_page_of_large_updates_ends_early_and_goes_on,
     two_versions_are_compared,
     each_leaf_names_the_update_that_wrote_it,
     what_pruning_left_can_be_read_and_what_it_deleted_is_gone,
     too_many_updates_are_too_expensive,
+    answers_that_would_be_far_larger_than_the_document_are_too_expensive,
 );
 
 const SECOND: i64 = 1_000_000;
@@ -153,6 +155,31 @@ async fn updates_are_listed_in_pages_in_both_orders(db: Db) {
     assert_eq!(refused(never).0, ProblemKind::NotFound);
 }
 
+async fn a_page_of_large_updates_ends_early_and_goes_on(db: Db) {
+    let patch = |number: usize| json!({"a": (number % 10).to_string().repeat(900 << 10)});
+    let updates: Vec<_> = (0..12).map(|number| (Operation::Replace, patch(number))).collect();
+    lived(&db, &updates).await;
+    let (history, car) = (history(&db), key("Car", "a"));
+    for descending in [false, true] {
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let query = HistoryQuery { descending, after, size: 100 };
+            let page = history.updates(&car, query).await.unwrap();
+            pages.push(page.updates.iter().map(|update| update.version).collect::<Vec<_>>());
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [10, 2]);
+        let mut listed = pages.concat();
+        if descending {
+            listed.reverse();
+        }
+        assert_eq!(listed, (1..=12).collect::<Vec<_>>());
+    }
+}
+
 async fn two_versions_are_compared(db: Db) {
     lived(&db, &life()).await;
     let (history, car) = (history(&db), key("Car", "a"));
@@ -247,4 +274,20 @@ async fn too_many_updates_are_too_expensive(db: Db) {
     support::apply(&mut *writer, &[replaced]).await;
     let entity = history.entity(&car, AsOf::Version(UPDATES + 1)).await.unwrap();
     assert_eq!(support::without_spaces(&entity.data), r#"{"b":1}"#);
+}
+
+async fn answers_that_would_be_far_larger_than_the_document_are_too_expensive(db: Db) {
+    let leaves = |value: u64| {
+        let leaves = (0..1000).map(|leaf| (leaf.to_string(), value.into()));
+        json!({"x".repeat(100 << 10): leaves.collect::<serde_json::Map<_, _>>(), "a": value})
+    };
+    let updates = [(Operation::Merge, leaves(1)), (Operation::Merge, leaves(2))];
+    lived(&db, &updates).await;
+    let (history, car) = (history(&db), key("Car", "a"));
+    let origins = history.provenance(&car, &Path::root()).await;
+    assert_eq!(refused(origins).0, ProblemKind::TooExpensive);
+    let part = Path::parse("data.a").unwrap();
+    assert_eq!(history.provenance(&car, &part).await.unwrap().len(), 1);
+    assert_eq!(refused(history.compare(&car, 1, Some(2)).await).0, ProblemKind::TooExpensive);
+    assert_eq!(history.compare(&car, 2, None).await.unwrap().changes, []);
 }

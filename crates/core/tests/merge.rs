@@ -47,6 +47,32 @@ fn a_patch_between_two_documents_says_no_more_than_it_must() {
 }
 
 #[test]
+fn leaves_that_differ_are_listed_in_the_order_of_their_paths() {
+    for (from, to, expected) in [
+        (r#"{"a":1,"b":{"c":[1]}}"#, r#"{"b":{"c":[1.0]},"a":1e0}"#, &[][..]),
+        ("{}", r#"{"a":{}}"#, &["data {} -", "data.a - {}"]),
+        (r#"{"a":{"b":1,"c":2}}"#, r#"{"a":3}"#, &["data.a - 3", "data.a.b 1 -", "data.a.c 2 -"]),
+        (r#"{"a":{"b":1}}"#, r#"{"a":{}}"#, &["data.a - {}", "data.a.b 1 -"]),
+        (
+            r#"{"z":1,"a":{"y":1}}"#,
+            r#"{"a":{"x":[2]},"z":"1"}"#,
+            &["data.a.x - [2]", "data.a.y 1 -", r#"data.z 1 "1""#],
+        ),
+    ] {
+        let (from, to) = (Document::parse(from).expect("one"), Document::parse(to).expect("two"));
+        let found = from.differences(&to, 1000).expect("room");
+        let text = |raw: Option<&str>| raw.unwrap_or("-").to_owned();
+        let shown = found.iter().map(|it| format!("{} {} {}", it.path, text(it.from), text(it.to)));
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+    }
+    let (from, to) = (Document::parse(r#"{"a":1}"#), Document::parse(r#"{"a":2}"#));
+    let (from, to) = (from.expect("one"), to.expect("two"));
+    let bytes = size_of::<String>() + 1;
+    assert_eq!(from.differences(&to, bytes).map(|found| found.len()), Some(1));
+    assert_eq!(from.differences(&to, bytes - 1), None);
+}
+
+#[test]
 fn numbers_and_strings_come_back_exactly() {
     let text = r#"{"n":24439.750000000000000001,"big":9007199254740993,"s":"é\u00e9\ud83d\ude00","a":[ 1.0e2 , "a b\" \\" ]}"#;
     let patch = patch(text);

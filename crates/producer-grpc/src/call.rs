@@ -1,7 +1,9 @@
 //! What unary rpcs share: the parts of a call, and errors that any of them may have.
 
-use producer_core::query::ReadError;
-use producer_core::{Problem, ProblemKind, Violations};
+use std::borrow::Cow;
+
+use producer_core::query::{HistoryError, ReadError};
+use producer_core::{Location, Problem, ProblemKind, Step, Violations};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 use tonic::metadata::MetadataMap;
@@ -33,9 +35,27 @@ pub(crate) fn request_id(extensions: &Extensions) -> Result<RequestId, Status> {
     extensions.get().cloned().ok_or_else(|| Status::internal("the call bypassed the admission"))
 }
 
-/// A field of a read request breaks a rule.
+/// The place of a field in a request, by its name in JSON.
+pub(crate) fn place(name: &'static str) -> Location {
+    Location(vec![Step::Key(name.into())])
+}
+
+/// A field of a read request breaks a rule: `must …`.
+pub(crate) fn broken(name: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
+    malformed(Violations::one(place(name), detail))
+}
+
+/// Fields of a read request break rules.
 pub(crate) fn malformed(violations: Violations) -> Problem {
     Problem { kind: ProblemKind::Malformed, ..Problem::validation(violations) }
+}
+
+/// A read of the history failed.
+pub(crate) fn unread(error: HistoryError) -> Problem {
+    match error {
+        HistoryError::Read(error) => unreachable(&error),
+        HistoryError::Refused(problem) => problem,
+    }
 }
 
 /// A read failed because the database is unavailable.

@@ -1,8 +1,10 @@
 //! From the core's types to the messages of the .proto files.
 
 use producer_core::ingest::bulk::ItemStatus;
-use producer_core::model::{Entity, LoggedEvent, LoggedUpdate};
-use producer_core::{Operation, Outcome, Problem, Receipt, Timestamp};
+use producer_core::json::Path;
+use producer_core::model::{Entity, LogEntry, LoggedEvent, LoggedUpdate};
+use producer_core::query::{Comparison, Origin};
+use producer_core::{EntityKey, Operation, Outcome, Problem, Receipt, Timestamp};
 
 use crate::proto::v1;
 
@@ -123,20 +125,148 @@ fn applied(update: LoggedUpdate) -> v1::AppliedUpdate {
         version: update.version,
         created: update.created,
         attributes_json: update.patch,
-        operation: operation(update.operation).into(),
+        // a merge is unspecified, as in most events
+        operation: match update.operation {
+            Operation::Merge => v1::Operation::Unspecified.into(),
+            other => operation(other).into(),
+        },
     }
 }
 
-/// A merge is unspecified, as in most events.
 fn operation(operation: Operation) -> v1::Operation {
     match operation {
-        Operation::Merge => v1::Operation::Unspecified,
+        Operation::Merge => v1::Operation::Merge,
         Operation::Replace => v1::Operation::Replace,
         Operation::Delete => v1::Operation::Delete,
+    }
+}
+
+/// An update of an entity as the log has it.
+pub(crate) fn change(key: &EntityKey, entry: LogEntry) -> v1::Change {
+    let event_id = entry.event_id();
+    let ordinal = event_id.and_then(|_| u64::try_from(entry.ordinal).ok());
+    v1::Change {
+        kind: v1::ChangeKind::Change.into(),
+        entity_type: key.entity_type().into(),
+        entity_id: key.entity_id().into(),
+        version: entry.version,
+        operation: operation(entry.operation).into(),
+        created: entry.created,
+        event_id: event_id.map(|id| id.to_string()).unwrap_or_default(),
+        ordinal,
+        event_name: entry.event_name,
+        event_type: entry.event_type.unwrap_or_default(),
+        event_source: entry.source.unwrap_or_default(),
+        event_actor: entry.actor.unwrap_or_default(),
+        created_date: entry.created_date.map(timestamp),
+        committed_at: Some(timestamp(entry.committed)),
+        patch_json: entry.patch,
+    }
+}
+
+/// How two states of an entity differ.
+pub(crate) fn comparison(comparison: Comparison) -> v1::DiffEntityResponse {
+    let change = |(path, from_json, to_json): (Path, Option<String>, Option<String>)| {
+        v1::LeafDifference { path: path.to_string(), from_json, to_json }
+    };
+    v1::DiffEntityResponse {
+        from: comparison.from,
+        to: comparison.to,
+        patch_json: comparison.patch,
+        changes: comparison.changes.into_iter().map(change).collect(),
+    }
+}
+
+/// Where the value of a leaf comes from.
+pub(crate) fn origin(origin: &Origin) -> v1::LeafOrigin {
+    let path = origin.path.to_string();
+    let Some(update) = &origin.update else {
+        return v1::LeafOrigin { path, ..v1::LeafOrigin::default() };
+    };
+    v1::LeafOrigin {
+        path,
+        version: Some(update.version),
+        event_id: update.event_id().map(|id| id.to_string()).unwrap_or_default(),
+        event_name: update.event_name.clone(),
+        event_source: update.source.clone().unwrap_or_default(),
+        event_actor: update.actor.clone().unwrap_or_default(),
+        committed_at: Some(timestamp(update.committed)),
     }
 }
 
 fn timestamp(moment: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(moment.micros().rem_euclid(1_000_000) * 1000).unwrap_or(0);
     prost_types::Timestamp { seconds: moment.micros().div_euclid(1_000_000), nanos }
+}
+
+/// A moment that a client names. Digits past the microsecond are cut.
+///
+/// # Errors
+/// The end of a sentence about the value: `must …`.
+pub(crate) fn moment(timestamp: prost_types::Timestamp) -> Result<Timestamp, &'static str> {
+    if !(0..1_000_000_000).contains(&timestamp.nanos) {
+        return Err("must have nanos from 0 to 999,999,999");
+    }
+    let micros = timestamp.seconds.saturating_mul(1_000_000);
+    Timestamp::checked(micros.saturating_add(i64::from(timestamp.nanos / 1000)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use producer_core::model::EntryKind;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn entry(kind: EntryKind, ordinal: i16) -> LogEntry {
+        LogEntry {
+            kind,
+            uuid: Uuid::from_u128(1),
+            ordinal,
+            version: 7,
+            operation: Operation::Merge,
+            created: false,
+            event_name: "CarSold".into(),
+            event_type: None,
+            source: None,
+            actor: None,
+            created_date: None,
+            committed: Timestamp::from_micros(-1),
+            patch: "{}".into(),
+        }
+    }
+
+    #[test]
+    fn only_an_update_that_pruning_detached_has_no_event() {
+        let id = Uuid::from_u128(1).to_string();
+        let key = EntityKey::new_unchecked("Car", "a");
+        for (kind, ordinal, event) in [
+            (EntryKind::Event, 0, Some((&id, 0))),
+            (EntryKind::Event, 3, Some((&id, 3))),
+            (EntryKind::Adopted, 0, Some((&id, 0))),
+            (EntryKind::Detached, -1, None),
+        ] {
+            let change = change(&key, entry(kind, ordinal));
+            assert_eq!(change.event_id, event.map(|(id, _)| id.clone()).unwrap_or_default());
+            assert_eq!(change.ordinal, event.map(|(_, ordinal)| ordinal));
+            let update = Some(Arc::new(entry(kind, ordinal)));
+            let origin = origin(&Origin { path: Path::root(), update });
+            assert_eq!((origin.event_id, origin.version), (change.event_id, Some(7)));
+        }
+    }
+
+    #[test]
+    fn a_moment_of_a_client_is_cut_to_microseconds() {
+        let of = |seconds, nanos| moment(prost_types::Timestamp { seconds, nanos });
+        for (seconds, nanos, micros) in
+            [(0, 0, 0), (1, 1999, 1_000_001), (-1, 999_999_999, -1), (-1, 0, -1_000_000)]
+        {
+            let moment = of(seconds, nanos);
+            assert_eq!(moment.map(Timestamp::micros), Ok(micros));
+        }
+        assert!(of(0, -1).is_err() && of(0, 1_000_000_000).is_err());
+        assert!(of(i64::MIN, 0).is_err() && of(i64::MAX, 999_999_999).is_err());
+    }
 }

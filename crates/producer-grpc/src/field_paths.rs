@@ -70,6 +70,8 @@ fn proto_name(json_name: &str) -> Option<&'static str> {
         "entityType" => "entity_type",
         "entityId" => "entity_id",
         "expectedVersion" => "expected_version",
+        "orderBy" => "order_by",
+        "pageToken" => "page_token",
         _ => return None,
     })
 }

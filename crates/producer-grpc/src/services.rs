@@ -6,6 +6,7 @@ pub(crate) mod entities;
 pub(crate) mod entity_writes;
 pub(crate) mod events;
 pub(crate) mod health;
+pub(crate) mod history;
 
 use producer_core::decode::EntityMethod;
 use producer_server::App;
@@ -122,6 +123,27 @@ impl server::v1::entity_service_server::EntityService for EntityService {
         request: Request<v1::GetEntityRequest>,
     ) -> Result<Response<v1::Entity>, Status> {
         entities::get_entity(&self.app, request).await
+    }
+
+    async fn list_entity_history(
+        &self,
+        request: Request<v1::ListEntityHistoryRequest>,
+    ) -> Result<Response<v1::ListEntityHistoryResponse>, Status> {
+        history::list_entity_history(&self.app, request).await
+    }
+
+    async fn diff_entity(
+        &self,
+        request: Request<v1::DiffEntityRequest>,
+    ) -> Result<Response<v1::DiffEntityResponse>, Status> {
+        history::diff_entity(&self.app, request).await
+    }
+
+    async fn get_entity_provenance(
+        &self,
+        request: Request<v1::GetEntityProvenanceRequest>,
+    ) -> Result<Response<v1::GetEntityProvenanceResponse>, Status> {
+        history::get_entity_provenance(&self.app, request).await
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::lexer::Lexer;
+use super::scanner::MAX_DEPTH;
 use super::text::{decode, write_string};
 
 const ROOT: &str = "data";
@@ -17,6 +18,17 @@ impl Path {
         Self(Vec::new())
     }
 
+    /// A path of these keys, whose bytes are taken from `room`; `None` where they are more.
+    pub(super) fn within(keys: &[String], room: &mut usize) -> Option<Self> {
+        *room = room.checked_sub(bytes(keys))?;
+        Some(Self(keys.to_vec()))
+    }
+
+    /// Bytes that the path takes in memory, which are more than those of its text.
+    pub(crate) fn bytes(&self) -> usize {
+        bytes(&self.0)
+    }
+
     /// Reads the text of a path. Names of letters, digits and `_` may follow a dot; any key may be a JSON
     /// string in brackets.
     ///
@@ -29,6 +41,9 @@ impl Path {
         let mut keys = Vec::new();
         while !rest.is_empty() {
             let place = text.len() - rest.len() + 1;
+            if keys.len() == MAX_DEPTH {
+                return Err(format!("must have at most {MAX_DEPTH} keys"));
+            }
             let (key, after) = step(rest).ok_or_else(|| {
                 format!("has an error at column {place}: expected .name or [\"a key\"]")
             })?;
@@ -37,6 +52,10 @@ impl Path {
         }
         Ok(Self(keys))
     }
+}
+
+fn bytes(keys: &[String]) -> usize {
+    keys.iter().map(|key| size_of::<String>() + key.len()).sum()
 }
 
 /// The next key, and what follows.
@@ -118,5 +137,11 @@ mod tests {
             assert!(error.contains(&format!("column {column}:")), "{text}: {error}");
         }
         assert_eq!(Path::parse("balance"), Err("must begin with data".into()));
+        assert_eq!(
+            Path::parse(&format!("data{}", ".a".repeat(64))).map(|path| path.0.len()),
+            Ok(64)
+        );
+        let too_deep = Path::parse(&format!("data{}", ".a".repeat(65)));
+        assert_eq!(too_deep, Err("must have at most 64 keys".into()));
     }
 }

@@ -1,6 +1,6 @@
-//! The current state of entities: `GetEntity` of both services.
+//! Entities as they are and as they were: `GetEntity` of both services.
 
-use producer_core::model::Entity;
+use producer_core::model::{AsOf, Entity};
 use producer_core::{EntityKey, Problem, ProblemKind};
 use producer_server::App;
 use producer_telemetry::request;
@@ -8,7 +8,7 @@ use producer_telemetry::stopwatch::Part;
 use tonic::{Request, Response, Status};
 
 use crate::args::Args;
-use crate::call::{Call, malformed, unreachable};
+use crate::call::{Call, broken, malformed, unreachable, unread};
 use crate::proto::v1;
 use crate::request_id::RequestId;
 use crate::wire::structs::{self, StructError};
@@ -27,10 +27,28 @@ pub(crate) async fn get_entity(
 
 async fn read(app: &App<Args>, request: &v1::GetEntityRequest) -> Result<Entity, Problem> {
     let key = EntityKey::new(&request.entity_type, &request.entity_id).map_err(malformed)?;
+    if let Some(as_of) = as_of(request)? {
+        let found = request::measure(Part::Database, app.history.entity(&key, as_of)).await;
+        return found.map_err(unread);
+    }
     let found = request::measure(Part::Database, app.store.entity(&key)).await;
     found
         .map_err(|error| unreachable(&error))?
         .ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such entity"))
+}
+
+/// The moment that was asked for; `None` for the present.
+fn as_of(request: &v1::GetEntityRequest) -> Result<Option<AsOf>, Problem> {
+    match (request.version, request.at) {
+        (None, None) => Ok(None),
+        (Some(0), None) => Err(broken("version", "must be 1 or more")),
+        (Some(version), None) => Ok(Some(AsOf::Version(version))),
+        (None, Some(at)) => {
+            let time = convert::moment(at).map_err(|detail| broken("at", detail))?;
+            Ok(Some(AsOf::Time(time)))
+        }
+        (Some(_), Some(_)) => Err(broken("at", "must not be given beside version")),
+    }
 }
 
 /// An entity with its document in the form that was asked for.

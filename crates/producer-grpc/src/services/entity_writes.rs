@@ -1,16 +1,14 @@
 //! Writes of single entities: `CreateEntity`, `ReplaceEntity`, `MergeEntity`, `DeleteEntity`.
 
 use producer_core::decode::{EntityMethod, EntityRequest, EntityWrite};
-use producer_core::{
-    Clock, EntityKey, Field, Location, Precondition, Problem, ProblemKind, Step, Violations,
-};
+use producer_core::{Clock, EntityKey, Field, Precondition, Problem, ProblemKind, Violations};
 use producer_server::App;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::entities;
 use crate::args::Args;
-use crate::call::Call;
+use crate::call::{Call, place};
 use crate::field_paths::FieldPaths;
 use crate::idempotency::idempotency_key;
 use crate::proto::v1;
@@ -138,8 +136,4 @@ fn at_condition(problem: Problem, condition: Option<&'static str>) -> Problem {
         }
         _ => problem,
     }
-}
-
-fn place(name: &'static str) -> Location {
-    Location(vec![Step::Key(name.into())])
 }

@@ -1,6 +1,6 @@
 //! One event: in by `ProcessEvent`, out by `GetEvent`.
 
-use producer_core::{Clock, Event, Location, Problem, ProblemKind, Step, Violations, decode};
+use producer_core::{Clock, Event, Problem, ProblemKind, decode};
 use producer_server::App;
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
@@ -8,7 +8,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::args::Args;
-use crate::call::{Call, malformed, unreachable};
+use crate::call::{Call, broken, unreachable};
 use crate::field_paths::FieldPaths;
 use crate::idempotency::idempotency_key;
 use crate::proto::v1;
@@ -63,6 +63,5 @@ async fn read(app: &App<Args>, uuid: &str) -> Result<v1::Event, Problem> {
 }
 
 fn bad_uuid() -> Problem {
-    let place = Location(vec![Step::Key("uuid".into())]);
-    malformed(Violations::one(place, "must be a UUID, hyphenated or as 32 hexadecimal digits"))
+    broken("uuid", "must be a UUID, hyphenated or as 32 hexadecimal digits")
 }

@@ -86,7 +86,7 @@ impl Service {
         let request = GetEntityRequest {
             entity_type: entity_type.into(),
             entity_id: entity_id.into(),
-            view: 0,
+            ..GetEntityRequest::default()
         };
         match self.client().await.get_entity(request).await {
             Ok(answer) => {

@@ -17,7 +17,9 @@ async fn an_entity_comes_in_the_requested_view() {
     let mut view = async |id: &str| {
         let (entity_type, entity_id) = ("Loan".into(), id.into());
         let view = EntityView::Struct.into();
-        client.get_entity(GetEntityRequest { entity_type, entity_id, view }).await
+        let request =
+            GetEntityRequest { entity_type, entity_id, view, ..GetEntityRequest::default() };
+        client.get_entity(request).await
     };
     let plain = view("plain").await.expect("200").into_inner();
     assert!(plain.attributes_json.is_empty());

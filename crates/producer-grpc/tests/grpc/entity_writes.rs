@@ -104,7 +104,11 @@ async fn an_entity_is_created_merged_replaced_and_deleted() {
 
         assert_eq!(made(client.merge_entity(merge(id, r#"{"a":2}"#)).await), (2, false));
         assert_eq!(document(&service, id).await, Some((2, r#"{"a":2,"b":1}"#.into())));
-        let read = GetEntityRequest { entity_type: "Car".into(), entity_id: id.into(), view: 0 };
+        let read = GetEntityRequest {
+            entity_type: "Car".into(),
+            entity_id: id.into(),
+            ..GetEntityRequest::default()
+        };
         let entity = client.get_entity(read.clone()).await.expect("200").into_inner();
         let same = service.client().await.get_entity(read.clone()).await.expect("200").into_inner();
         assert_eq!(entity, same);
@@ -581,7 +585,11 @@ async fn a_write_is_an_event_in_the_log() {
 /// Raises `n` by one, as often as it must until nobody else wrote between its read and its write.
 async fn increment(mut client: EntityServiceClient<Channel>) -> u64 {
     loop {
-        let read = GetEntityRequest { entity_type: "Car".into(), entity_id: "1".into(), view: 0 };
+        let read = GetEntityRequest {
+            entity_type: "Car".into(),
+            entity_id: "1".into(),
+            ..GetEntityRequest::default()
+        };
         let entity = client.get_entity(read).await.expect("it is there").into_inner();
         let document: serde_json::Value =
             serde_json::from_str(&entity.attributes_json).expect("JSON");

@@ -8,6 +8,7 @@ mod entity_writes;
 mod events;
 mod faults;
 mod health;
+mod history;
 mod memory;
 mod metrics;
 mod raw;
