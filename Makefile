@@ -126,7 +126,7 @@ bench-compare: ## compare the results of `bench` with those kept as NAME, cell b
 	target/release/producer-bench compare $(NAME) --results $(RESULTS)
 
 .PHONY: load-smoke load-full load-saturation
-load-smoke: ## load test with k6, both APIs on PostgreSQL: 10 users, half a minute each
+load-smoke: ## load test with k6, both APIs on PostgreSQL: 10 users, half a minute each; OPERATION=mixed: single entities
 	./load-test/run.sh smoke
 load-full: ## the same with 10, 50 and 100 users; PHASE_SECONDS=20 shortens the phases of 2 minutes
 	./load-test/run.sh full
