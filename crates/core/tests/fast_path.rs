@@ -1,5 +1,5 @@
 //! Which batches PostgreSQL applies in one statement: speed that no result shows.
-#![expect(clippy::unwrap_used, reason = "so a test fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;
 
