@@ -33,12 +33,6 @@ const GONE_WITHIN: Duration = Duration::from_secs(1);
 /// How long a pooler's sessions are watched: each service uses one in that time.
 const USED_WITHIN: Duration = SERVICE_PING.saturating_add(Duration::from_secs(1));
 
-/// How long a pooler's new session may take to get its client's name.
-const NAMED_WITHIN: Duration = Duration::from_secs(2);
-
-/// What [`OTHERS`] calls a session without a name.
-const UNNAMED: &str = r#"application "unnamed""#;
-
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Other sessions that use the database, a line for each client. SQLite doesn't know its clients: one
@@ -86,22 +80,13 @@ impl Connection {
         }
     }
 
-    /// Sessions that are used while ours waits in its transaction. A pooler opens a session before it
-    /// gives it a client's name: a session without one is looked at again for a while.
+    /// Sessions that are used while ours waits in its transaction.
     async fn used_through_pooler(&mut self) -> Result<Vec<String>, MaintenanceError> {
-        let mut deadline = Instant::now() + USED_WITHIN;
-        let mut used = Vec::new();
+        let deadline = Instant::now() + USED_WITHIN;
         loop {
             let found = self.other_sessions(true).await?;
-            if used.is_empty() && !found.is_empty() {
-                deadline = Instant::now() + NAMED_WITHIN;
-            }
-            if !found.is_empty() {
-                used = found;
-            }
-            let is_named = used.iter().any(|line| !line.contains(UNNAMED));
-            if is_named || Instant::now() >= deadline {
-                return Ok(used);
+            if !found.is_empty() || Instant::now() >= deadline {
+                return Ok(found);
             }
             sleep(LOOK_AGAIN).await;
         }
