@@ -100,7 +100,7 @@ microbench: ## time the scanner and the merge beside serde_json
 	$(CARGO) bench --package producer-core
 
 .PHONY: bench
-bench: build ## measure beside PostgreSQL used directly, into bench/results; 25 min; ONLY="CELL …" repeats cells
+bench: build ## measure beside PostgreSQL used directly, into bench/results; half an hour; ONLY="CELL …" repeats cells
 	$(CARGO) build --release --package producer-bench
 	target/release/producer-bench run $(addprefix --only ,$(ONLY))
 
@@ -114,8 +114,19 @@ bench-overload: build ## offer three times the load of saturation, on PostgreSQL
 	$(CARGO) build --release --package producer-bench
 	target/release/producer-bench overload
 
+NAME ?= baseline
+RESULTS ?= bench/results/bench.json
+
+.PHONY: bench-save bench-compare
+bench-save: ## keep the results of `bench` as NAME=baseline; RESULTS=bench/results/bench-quick.json: of `bench-quick`
+	$(CARGO) build --release --package producer-bench
+	target/release/producer-bench save $(NAME) --results $(RESULTS)
+bench-compare: ## compare the results of `bench` with those kept as NAME, cell by cell, with their noise
+	$(CARGO) build --release --package producer-bench
+	target/release/producer-bench compare $(NAME) --results $(RESULTS)
+
 .PHONY: load-smoke load-full load-saturation
-load-smoke: ## load test with k6, both APIs on PostgreSQL: 10 users, half a minute each
+load-smoke: ## load test with k6, both APIs on PostgreSQL: 10 users, half a minute each; OPERATION=mixed: single entities
 	./load-test/run.sh smoke
 load-full: ## the same with 10, 50 and 100 users; PHASE_SECONDS=20 shortens the phases of 2 minutes
 	./load-test/run.sh full

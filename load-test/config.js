@@ -4,17 +4,20 @@
 //   TEST_MODE      smoke, full, saturation, arrival or soak (smoke)
 //   PHASE_SECONDS  length of a phase                        (120; smoke: 30)
 //   PAYLOAD_SIZE   400, 4KiB, 8KiB, 32KiB, 64KiB or mixed   (default of the mode)
+//   OPERATION      event, create, get, update, delete or mixed: what the users do (event)
 //   EVENT_MIX      weights, as new:45,update:40,hot:10,repeat:5,LoanCreated:0
 //   RATE           events a second of `arrival`             (500)
 //   ATTRIBUTES     json, map or struct: how gRPC carries attributes (json)
 
 // To add a service, add an entry here and a script that calls it. `proto` is below ../proto.
 export const services = {
-  rest: { port: 9083, path: '/api/v1/events' },
+  rest: { port: 9083, path: '/api/v1/events', entities: '/api/v1/entities' },
   grpc: {
     port: 9092,
     proto: 'producer/v1/event_service.proto',
     method: 'producer.v1.EventService/ProcessEvent',
+    entityProto: 'producer/v1/entity_service.proto',
+    entityMethods: 'producer.v1.EntityService',
   },
 };
 
@@ -31,6 +34,20 @@ export const events = {
 export const kinds = { new: 45, update: 40, hot: 10, repeat: 5 };
 export const workingSet = 1000;
 export const hotKeys = 10;
+
+// What the users do with each OPERATION, and the weights. `create`, `get`, `merge`, `replace` and
+// `delete` are requests to the routes, or rpcs, of single entities. Each user writes entities of its own
+// and so knows their versions; while it has fewer than `ownEntities`, it creates one instead.
+export const operations = {
+  event: { event: 1 },
+  create: { create: 1 },
+  get: { get: 1 },
+  update: { merge: 60, replace: 40 },
+  delete: { delete: 1 },
+  mixed: { get: 55, merge: 25, replace: 10, delete: 5, event: 5 },
+};
+export const ownEntities = 10;
+export const conditional = 0.5; // the share of updates and deletes that expect the known version
 
 // Bytes of a whole REST request body, and how often `mixed` takes each.
 export const sizes = {

@@ -1,43 +1,69 @@
-// Events over gRPC. `k6 run grpc-api-test.js`; config.js names the settings.
+// Events and single entities over gRPC. `k6 run grpc-api-test.js`; config.js names the settings.
 import grpc from 'k6/net/grpc';
 import { services, timeout } from './config.js';
+import { nextRequest } from './lib/entities.js';
 import { nextEvent } from './lib/events.js';
-import { checkResponse, countSent } from './lib/outcomes.js';
+import { checkEntityResponse, checkResponse, countSent } from './lib/outcomes.js';
 import * as plan from './lib/phases.js';
-import { host, port } from './lib/settings.js';
+import { host, operationNames, port } from './lib/settings.js';
 import { summarize } from './lib/summary.js';
 
 export { setup } from './lib/summary.js';
 
 const LATENCY = 'grpc_req_duration';
 const address = `${host}:${port(services.grpc)}`;
-const params = { timeout };
 
 export const options = plan.options(LATENCY);
 
 const client = new grpc.Client();
-client.load(['../proto'], services.grpc.proto);
+const { proto, entityProto } = services.grpc;
+client.load(['../proto'], ...(operationNames.length > 0 ? [proto, entityProto] : [proto]));
 let connected = false; // once per user, for all its phases
 
 export function sendEvent() {
-  const event = nextEvent(__ENV.SIZE);
-  countSent();
-  let response;
-  try {
-    connect();
-    response = client.invoke(services.grpc.method, message(event), params);
-  } catch (error) {
-    response = { status: null, error: { message: String(error) } };
+  process(nextEvent(__ENV.SIZE));
+}
+
+// One of OPERATION.
+export function operate() {
+  const request = nextRequest(__ENV.SIZE);
+  const tags = { operation: request.operation };
+  if (request.operation === 'event') {
+    process(request.event, tags);
+    return;
   }
-  checkResponse(event, {
-    answer: response.status === grpc.StatusOK ? answerOf(response.message) : null,
-    stored: !refusedByService(response),
-    text: () => `${response.status} ${JSON.stringify(response.error || response.message).slice(0, 500)}`,
-  });
+  countSent(tags);
+  const method = `${services.grpc.entityMethods}/${methods[request.operation]}`;
+  const response = invoke(method, entityMessage(request), tags);
+  checkEntityResponse(request, outcome(response, entityOf), tags);
 }
 
 export function handleSummary(data) {
   return summarize('grpc', LATENCY, data);
+}
+
+function process(event, tags) {
+  countSent(tags);
+  const response = invoke(services.grpc.method, message(event), tags);
+  checkResponse(event, outcome(response, answerOf), tags);
+}
+
+function invoke(method, message, tags) {
+  try {
+    connect();
+    return client.invoke(method, message, { timeout, tags });
+  } catch (error) {
+    return { status: null, error: { message: String(error) } };
+  }
+}
+
+// What outcomes.js needs of a response.
+function outcome(response, answerOf) {
+  return {
+    answer: response.status === grpc.StatusOK ? answerOf(response.message) : null,
+    stored: !refusedByService(response),
+    text: () => `${response.status} ${JSON.stringify(response.error || response.message).slice(0, 500)}`,
+  };
 }
 
 function connect() {
@@ -58,6 +84,25 @@ function message(event) {
       )],
     },
   };
+}
+
+const methods = {
+  create: 'CreateEntity', get: 'GetEntity', merge: 'MergeEntity', replace: 'ReplaceEntity', delete: 'DeleteEntity',
+};
+
+function entityMessage({ operation, uuid, type, id, attributes, expected }) {
+  const message = { entity_type: type };
+  if (operation !== 'create') {
+    message.entity_id = id;
+  }
+  if (operation === 'get') {
+    return message;
+  }
+  message.event_header = { uuid };
+  if (expected > 0) {
+    message.expected_version = expected;
+  }
+  return operation === 'delete' ? message : Object.assign(message, attributesOf(attributes));
 }
 
 const attributesOf = {
@@ -81,6 +126,12 @@ function answerOf(answer) {
   const entities = answer.entities
     .map(({ entityId, version, created }) => ({ id: entityId, version: Number(version), created }));
   return { success: answer.success, eventId: answer.eventId, duplicate: answer.duplicate, entities };
+}
+
+// As above; with ATTRIBUTES=map the revision is text in the document.
+function entityOf({ eventId, duplicate, entityId, version, created, attributesJson }) {
+  const [, revision] = /"revision": ?"?(\d+)/.exec(attributesJson || '') || [];
+  return { eventId, duplicate, id: entityId, version: Number(version), created, revision: Number(revision) };
 }
 
 // UNAVAILABLE from the service itself; without its ErrorInfo the outcome is unknown.

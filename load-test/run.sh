@@ -1,10 +1,19 @@
 #!/usr/bin/env bash
 # Drives the services with k6 and writes a report:
 #   ./load-test/run.sh smoke|full|saturation|arrival|soak [rest|grpc|both] [sqlite|postgres]
+#   OPERATION=mixed ./load-test/run.sh smoke
 # Builds the binaries with cargo first (PROFILE=dev for a quick build), or uses those in BIN_DIR.
-# config.js documents the settings of the test itself (PHASE_SECONDS, PAYLOAD_SIZE, …).
+# OPERATION says what the users do: event (default), create, get, update, delete or mixed. config.js
+# documents the other settings of the test itself (PHASE_SECONDS, PAYLOAD_SIZE, …).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+for argument in "$@"; do
+    if [[ "$argument" == -h || "$argument" == --help ]]; then
+        sed -n '2,/^set /{s/^# \{0,1\}//p}' load-test/run.sh
+        exit
+    fi
+done
 
 if [[ -z "${BIN_DIR:-}" ]]; then
     profile="${PROFILE:-release}"

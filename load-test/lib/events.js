@@ -11,6 +11,18 @@ const chooseSize = byWeight(Object.fromEntries(Object.entries(sizes).map(([label
 let revision = 0;
 let accepted = null;
 
+// What the next write is about: a new uuid, and attributes of this size for an event of this name.
+export function nextContent(size, name = chooseName()) {
+  revision += 1;
+  return {
+    uuid: crypto.randomUUID(),
+    name,
+    entityType: events[name].entityType,
+    attributes: attributes(name, size === 'mixed' ? chooseSize() : size, revision),
+    revision,
+  };
+}
+
 // The next event. `size` is a label of config.js or 'mixed'. `version` and `duplicate` are what the
 // response must have; version 0: any.
 export function nextEvent(size) {
@@ -18,19 +30,13 @@ export function nextEvent(size) {
   if (kind === 'repeat' && accepted !== null) {
     return accepted;
   }
-  const name = chooseName();
-  const uuid = crypto.randomUUID();
-  revision += 1;
-  return {
-    uuid,
-    name,
-    entityType: events[name].entityType,
-    entityId: entityId(kind, uuid),
+  const content = nextContent(size);
+  return Object.assign(content, {
+    entityId: entityId(kind, content.uuid),
     createdDate: new Date().toISOString(),
-    attributes: attributes(name, size === 'mixed' ? chooseSize() : size, revision),
     version: kind === 'new' ? 1 : 0,
     duplicate: false,
-  };
+  });
 }
 
 // Keeps an accepted event to send it again: the response to the same uuid and content must be a

@@ -1,6 +1,6 @@
 // The phases of a mode as k6's options: a scenario each, one after the other.
 import { limits, pauseSeconds, sizes, sizeUsers } from '../config.js';
-import { mode, payload, payloadGiven, rate, seconds } from './settings.js';
+import { mode, operationNames, payload, payloadGiven, rate, seconds } from './settings.js';
 
 // {name, users or rate, size, seconds, start}, in their order.
 export const phases = plan();
@@ -30,7 +30,7 @@ function plan() {
 
 function scenario(phase) {
   const common = {
-    exec: 'sendEvent',
+    exec: operationNames.length > 0 ? 'operate' : 'sendEvent',
     startTime: `${phase.start}s`,
     duration: `${phase.seconds}s`,
     gracefulStop: `${pauseSeconds}s`,
@@ -46,6 +46,10 @@ function scenario(phase) {
   return Object.assign(common, { executor: 'constant-vus', vus: phase.users });
 }
 
+const counters = [
+  'events_sent', 'events_new', 'events_duplicate', 'events_refused', 'reads', 'wrong_responses',
+];
+
 // Thresholds decide the result; they also make k6 keep a metric for each phase.
 function thresholds(latency) {
   const all = { wrong_responses: ['count==0'], errors: [`rate<${mode.errors}`] };
@@ -53,12 +57,21 @@ function thresholds(latency) {
     const of = (metric) => `${metric}{scenario:${phase.name}}`;
     all[of(latency)] = [`p(95)<${limits.p95}`, `p(99)<${limits.p99}`];
     all[of('errors')] = [`rate<${mode.errors}`];
-    for (const count of ['events_sent', 'events_new', 'events_duplicate', 'events_refused', 'wrong_responses']) {
+    for (const count of counters) {
       all[of(count)] = ['count>=0'];
     }
     if (phase.rate) {
       all[of('dropped_iterations')] = [`count<${Math.ceil(phase.rate * phase.seconds * mode.errors)}`];
     }
+  }
+  for (const name of operationNames) {
+    const of = (metric) => `${metric}{operation:${name}}`;
+    all[of(latency)] = [`p(95)<${limits.p95}`, `p(99)<${limits.p99}`];
+    all[of('errors')] = [`rate<${mode.errors}`];
+    for (const count of counters) {
+      all[of(count)] = ['count>=0'];
+    }
+    all[of('events_sent')] = ['count>0']; // one that is never tried has not passed
   }
   return all;
 }

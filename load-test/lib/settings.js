@@ -1,5 +1,5 @@
 // The environment variables, read and checked once.
-import { events, kinds, modes, phaseSeconds, sizes } from '../config.js';
+import { events, kinds, modes, operations, phaseSeconds, sizes } from '../config.js';
 
 export const modeName = __ENV.TEST_MODE || 'smoke';
 export const mode = oneOf('TEST_MODE', modes, modeName);
@@ -12,6 +12,13 @@ export const payloadGiven = Boolean(__ENV.PAYLOAD_SIZE);
 if (payload !== 'mixed') {
   oneOf('PAYLOAD_SIZE', sizes, payload);
 }
+
+export const operation = __ENV.OPERATION || 'event';
+export const operationWeights = oneOf('OPERATION', operations, operation);
+// Those that may occur; 'create' comes before any other one of a single entity. None where only events
+// are sent: they need no tag.
+export const operationNames = operation === 'event'
+  ? [] : [...new Set(['create', ...Object.keys(operationWeights)])];
 
 const given = parseMix(__ENV.EVENT_MIX || '');
 export const kindWeights = pick(kinds, (kind) => kinds[kind]);

@@ -50,6 +50,25 @@ pub(crate) enum Interface {
     Unary,
     /// gRPC, streams with at most this many events in flight.
     Stream(usize),
+    /// REST, the routes of single entities, one request after the other.
+    Entity(Requests),
+}
+
+/// What the clients of [`Interface::Entity`] send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Requests {
+    /// GET of an existing entity.
+    Get,
+    /// PUT of a flat document that replaces an existing entity.
+    Put,
+    /// PATCH of an existing entity with flat attributes.
+    Patch,
+    /// DELETE of an existing entity; each is deleted once.
+    Delete,
+    /// Of 20 requests: 10 GET, 5 PATCH, 3 PUT, 1 DELETE and 1 event.
+    Mixed,
+    /// Of 20 requests: 19 events, and 1 PATCH with `If-Match` and a version from an earlier answer.
+    Match,
 }
 
 /// Where events are stored.
@@ -69,7 +88,7 @@ impl Interface {
     pub(crate) fn api(self) -> Option<Api> {
         match self {
             Self::Pgbench | Self::Copy => None,
-            Self::Single | Self::Bulk(_) | Self::Ndjson(_) => Some(Api::Rest),
+            Self::Single | Self::Bulk(_) | Self::Ndjson(_) | Self::Entity(_) => Some(Api::Rest),
             Self::Unary | Self::Stream(_) => Some(Api::Grpc),
         }
     }
@@ -92,11 +111,19 @@ impl fmt::Display for Cell {
             Interface::Ndjson(lines) => write!(f, "ndjson-{connections}x{lines}"),
             Interface::Unary => write!(f, "unary-{connections}"),
             Interface::Stream(open) => write!(f, "stream-{connections}x{open}"),
+            Interface::Entity(Requests::Get) => write!(f, "get-{connections}"),
+            Interface::Entity(Requests::Put) => write!(f, "put-{connections}"),
+            Interface::Entity(Requests::Patch) => write!(f, "patch-{connections}"),
+            Interface::Entity(Requests::Delete) => write!(f, "delete-{connections}"),
+            Interface::Entity(Requests::Mixed) => write!(f, "mixed-{connections}"),
+            Interface::Entity(Requests::Match) => write!(f, "rest-{connections}-match"),
         }?;
-        f.write_str(match self.keys {
-            Keys::New => "",
-            Keys::Set => "-set",
-            Keys::Hot => "-hot",
+        f.write_str(match (self.interface, self.keys) {
+            // the requests say which entities they meet
+            (Interface::Entity(_), _) | (_, Keys::New) => "",
+            (_, Keys::Set) => "-set",
+            (_, Keys::Hot) => "-hot",
+            (_, Keys::Once) => "-once",
         })?;
         f.write_str(match self.size {
             Size::Base => "",
@@ -112,6 +139,16 @@ impl fmt::Display for Cell {
 pub(crate) const fn cell(interface: Interface, connections: usize) -> Cell {
     let (store, keys, size) = (Store::Postgres, Keys::New, Size::Base);
     Cell { interface, store, connections, keys, size, grown: false, rate: None, quick: false }
+}
+
+/// A cell of the routes of single entities, with the entities that its requests meet.
+const fn entity(requests: Requests, connections: usize) -> Cell {
+    let keys = match requests {
+        Requests::Get | Requests::Put | Requests::Patch | Requests::Mixed => Keys::Set,
+        Requests::Delete => Keys::Once,
+        Requests::Match => Keys::New,
+    };
+    cell(Interface::Entity(requests), connections).keys(keys)
 }
 
 impl Cell {
@@ -145,8 +182,14 @@ pub(crate) fn all() -> Vec<Cell> {
         cell(Pgbench, 8).quick(),
         cell(Pgbench, 32).quick(),
         cell(Single, 64).quick(),
+        entity(Requests::Put, 64),
+        entity(Requests::Patch, 64),
+        entity(Requests::Delete, 64),
+        entity(Requests::Get, 64),
+        entity(Requests::Mixed, 64),
         cell(Single, 64).grown(),
         cell(Single, 256).quick(),
+        entity(Requests::Match, 256),
         cell(Unary, 256).quick(),
         cell(Stream(256), 4).quick(),
         cell(Single, 256).size(Size::Deep).quick(),

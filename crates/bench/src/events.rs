@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use fastrand::Rng;
-use uuid::Builder;
+use uuid::{Builder, Uuid};
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +18,9 @@ pub(crate) enum Keys {
     Set,
     /// One of 10 existing ones.
     Hot,
+    /// Each of 500,000 existing ones, and none twice.
+    #[value(skip)]
+    Once,
 }
 
 impl Keys {
@@ -27,6 +30,7 @@ impl Keys {
             Self::New => 1_000_000_000_000_000_000..9_000_000_000_000_000_000,
             Self::Set => 100_000..200_000,
             Self::Hot => 0..10,
+            Self::Once => 1_000_000..1_500_000,
         }
     }
 
@@ -135,10 +139,7 @@ impl Template {
 
     /// The bytes with new uuids and keys.
     pub(crate) fn next(&mut self) -> &[u8] {
-        for &position in &self.uuids {
-            let uuid = Builder::from_random_bytes(self.random.u128(..).to_be_bytes()).into_uuid();
-            uuid.hyphenated().encode_lower(&mut self.bytes[position..position + UUID.len()]);
-        }
+        self.write_uuids();
         let numbers = self.keys.numbers();
         let digits = self.keys.digits();
         for &position in &self.key_numbers {
@@ -147,6 +148,28 @@ impl Template {
         }
         &self.bytes
     }
+
+    /// The bytes with new uuids, and everywhere the key with this number, one of [`Keys::numbers`].
+    pub(crate) fn with_key(&mut self, number: u64) -> &[u8] {
+        self.write_uuids();
+        let digits = self.keys.digits();
+        for &position in &self.key_numbers {
+            write_number(&mut self.bytes[position..position + digits], number);
+        }
+        &self.bytes
+    }
+
+    fn write_uuids(&mut self) {
+        for &position in &self.uuids {
+            let uuid = random_uuid(&mut self.random);
+            uuid.hyphenated().encode_lower(&mut self.bytes[position..position + UUID.len()]);
+        }
+    }
+}
+
+/// A UUIDv4. Cheaper than one of the operating system's random bytes.
+pub(crate) fn random_uuid(random: &mut Rng) -> Uuid {
+    Builder::from_random_bytes(random.u128(..).to_be_bytes()).into_uuid()
 }
 
 fn positions(bytes: &[u8], placeholder: &[u8]) -> Vec<usize> {
@@ -167,7 +190,7 @@ fn random_text(random: &mut Rng, length: usize) -> String {
     (0..length).map(|_| char::from(LETTERS[random.usize(..LETTERS.len())])).collect()
 }
 
-/// An HTTP/1.1 request with this body.
+/// An HTTP/1.1 POST with this body.
 pub(crate) fn request(path: &str, content_type: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     let head = format!(

@@ -2,6 +2,7 @@
 //! little CPU, so that the cores are left to what is measured.
 
 mod clients;
+mod entities;
 mod grpc;
 mod http;
 mod rest;
@@ -25,6 +26,9 @@ pub(crate) async fn start(cell: &Cell, address: SocketAddr, meter: &Meter) -> Re
         Interface::Pgbench | Interface::Copy => return Err(format!("{cell} has no service").into()),
         Interface::Single | Interface::Bulk(_) | Interface::Ndjson(_) => {
             rest::start(&mut clients, cell, address, meter, schedule).await?;
+        }
+        Interface::Entity(requests) => {
+            entities::start(&mut clients, cell, requests, address, meter, schedule).await?;
         }
         Interface::Unary => grpc::start_unary(&mut clients, cell, address, meter, schedule).await?,
         Interface::Stream(in_flight) => {

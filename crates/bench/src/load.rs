@@ -64,7 +64,8 @@ async fn drive(
     folder: &Path,
 ) -> Result<Run> {
     let name = api.name();
-    println!("\n{} over {} on {}", args.mode_name(), api.title(), args.database_name());
+    let (mode, operation) = (args.mode_name(), args.operation_name());
+    println!("\n{mode}, {operation} over {} on {}", api.title(), args.database_name());
     let database = databases.fresh(name).await?;
     let service = match args.service {
         Some(_) => None,
@@ -74,6 +75,7 @@ async fn drive(
     let call = Call {
         script: Path::new(SCRIPTS).join(format!("{name}-api-test.js")),
         mode: args.mode_name(),
+        operation: args.operation_name(),
         address: service.as_ref().map(Service::address).or(args.service).ok_or("no service")?,
         summary: folder.join(format!("{name}.json")),
         dashboard: folder.join(format!("{name}-k6.html")),

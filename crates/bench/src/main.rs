@@ -19,6 +19,7 @@ mod procfs;
 mod report;
 mod results;
 mod run;
+mod saved;
 mod service;
 mod slowdown;
 mod statement;
@@ -55,6 +56,18 @@ enum Command {
     Load(load::Args),
     /// Measure PostgreSQL's CPU per event, without HTTP: batches through the store's writer
     Statement(statement::Args),
+    /// Keep a copy of the results of a run as a baseline
+    ///
+    /// It goes into the folder `baselines` beside the results. An older one with its name is replaced.
+    Save(saved::SaveArgs),
+    /// Compare the results of a run with a baseline, cell by cell
+    ///
+    /// Writes the report beside the results, as `compare-NAME.{html,md}`. The runs were measured at
+    /// different times, and the machine may have been faster at one of them. So a cell counts as
+    /// slower or faster only if every round of one run is beyond every round of the other, and beyond
+    /// what pgbench and COPY, which run none of our code, changed meanwhile. The exit status doesn't
+    /// depend on the outcome.
+    Compare(saved::CompareArgs),
     /// List the cells; those of `run --quick` are marked
     List,
     /// Render the report of existing results again
@@ -94,6 +107,8 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Run(args) => return run::run(&args).await,
         Command::Overload(args) => return overload::run(&args).await,
         Command::Load(args) => return load::run(&args).await,
+        Command::Save(args) => saved::save(&args)?,
+        Command::Compare(args) => saved::compare(&args)?,
         Command::Statement(args) => statement::run(&args).await?,
         Command::List => {
             for cell in cells::all() {

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::baselines::copy::copy;
 use crate::baselines::pgbench::Pgbench;
-use crate::cells::{Cell, Interface, Store};
+use crate::cells::{Cell, Interface, Requests, Store};
 use crate::meter::Meter;
 use crate::postgres::Postgres;
 use crate::prepare::{self, CellDatabase};
@@ -154,6 +154,9 @@ impl Bench {
         let process = service.process()?;
         let mut measurement = self.window(meter, Some(process)).await?;
         drop(clients);
+        if cell.interface == Interface::Entity(Requests::Match) {
+            measurement.preconditions = Some(meter.preconditions());
+        }
         measurement.peak_memory_bytes = Some(procfs::peak_memory(process)?);
         service.stop().await?;
         Ok(measurement)

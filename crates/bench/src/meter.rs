@@ -30,6 +30,7 @@ struct State {
     /// Latencies from when a request was due.
     since_due: Histogram<u64>,
     unsent: u64,
+    preconditions: Preconditions,
 }
 
 /// When a request was sent and, at a constant rate, when it was due.
@@ -58,6 +59,15 @@ pub(crate) struct Admission {
     pub(crate) since_due_us: Option<Latency>,
 }
 
+/// Answers to writes with a condition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Preconditions {
+    /// The writes that were applied.
+    pub(crate) met: u64,
+    /// Those with the response 412, which are no errors and no events.
+    pub(crate) failed: u64,
+}
+
 /// Latencies of requests, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Latency {
@@ -82,6 +92,7 @@ impl Meter {
             first_error: None,
             counts_refusals: false,
             unsent: 0,
+            preconditions: Preconditions::default(),
         };
         Ok(Self(Rc::new(RefCell::new(state))))
     }
@@ -105,13 +116,21 @@ impl Meter {
     pub(crate) fn success(&self, time: impl Into<SendTime>, events: usize) {
         let mut state = self.0.borrow_mut();
         state.acknowledged += events as u64;
+        state.count(time.into(), events as u64);
+    }
+
+    /// Records the success of a request that stores nothing. It counts among the events, but not
+    /// among those that must be in the log.
+    pub(crate) fn read(&self, time: SendTime) {
+        self.0.borrow_mut().count(time, 1);
+    }
+
+    /// Records whether the condition of a write was met.
+    pub(crate) fn precondition(&self, met: bool) {
+        let mut state = self.0.borrow_mut();
         if state.open {
-            let time = time.into();
-            state.events += events as u64;
-            record(&mut state.latencies, time.sent.elapsed());
-            if let Some(due) = time.due {
-                record(&mut state.since_due, due.elapsed());
-            }
+            let Preconditions { met: accepted, failed } = &mut state.preconditions;
+            *if met { accepted } else { failed } += 1;
         }
     }
 
@@ -153,12 +172,12 @@ impl Meter {
         }
     }
 
-    /// Events acknowledged while the meter was open.
+    /// Events acknowledged, and requests answered that store nothing, while the meter was open.
     pub(crate) fn events(&self) -> u64 {
         self.state().events
     }
 
-    /// All acknowledged events.
+    /// All acknowledged events, without requests that store nothing.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.state().acknowledged
     }
@@ -186,8 +205,26 @@ impl Meter {
         }
     }
 
+    /// The conditional writes while the meter was open.
+    pub(crate) fn preconditions(&self) -> Preconditions {
+        self.state().preconditions
+    }
+
     fn state(&self) -> Ref<'_, State> {
         self.0.borrow()
+    }
+}
+
+impl State {
+    /// Counts events and times their request.
+    fn count(&mut self, time: SendTime, events: u64) {
+        if self.open {
+            self.events += events;
+            record(&mut self.latencies, time.sent.elapsed());
+            if let Some(due) = time.due {
+                record(&mut self.since_due, due.elapsed());
+            }
+        }
     }
 }
 

@@ -112,7 +112,9 @@ fn fill(cell: &Cell, now: &str) -> Option<String> {
             (numbers.start, (numbers.end - numbers.start) / GROWN_ENTITIES, GROWN_ENTITIES)
         }
         (false, Keys::New) => return None,
-        (false, Keys::Set | Keys::Hot) => (numbers.start, 1, numbers.end - numbers.start),
+        (false, Keys::Set | Keys::Hot | Keys::Once) => {
+            (numbers.start, 1, numbers.end - numbers.start)
+        }
     };
     let data = if cell.grown {
         r#"{"balance":24439.75,"status":"active"}"#.to_owned()

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::meter::{Admission, Latency};
+use crate::meter::{Admission, Latency, Preconditions};
 use crate::report::{Block, Document, Section, Table, to_html, to_markdown};
 
 #[cfg(test)]
@@ -30,7 +30,7 @@ pub(crate) struct Measurement {
     pub(crate) run: String,
     /// From 1.
     pub(crate) round: u32,
-    /// Events (COPY: rows) acknowledged in the measured time.
+    /// Events (COPY: rows; entities: requests) acknowledged in the measured time.
     pub(crate) events: u64,
     /// The measured time.
     pub(crate) seconds: f64,
@@ -45,6 +45,9 @@ pub(crate) struct Measurement {
     pub(crate) slowdown: Option<f64>,
     /// The service's peak memory since its start.
     pub(crate) peak_memory_bytes: Option<u64>,
+    /// Of the cells with conditional writes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) preconditions: Option<Preconditions>,
     /// Overload only: connections, or concurrent calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<usize>,
@@ -78,6 +81,8 @@ pub(crate) struct Summary {
     /// The machine's slowdown; 1 is full speed.
     pub(crate) slowdown: Option<f64>,
     pub(crate) peak_memory_bytes: Option<u64>,
+    /// The sums over the rounds.
+    pub(crate) preconditions: Option<Preconditions>,
     /// The first error of any round.
     pub(crate) error: Option<String>,
     /// The runs that measured it.
@@ -173,6 +178,10 @@ fn summary(rounds: &[&Measurement]) -> Summary {
         },
         slowdown: median_of(&|round| round.slowdown),
         peak_memory_bytes: valid.iter().filter_map(|round| round.peak_memory_bytes).max(),
+        preconditions: valid
+            .iter()
+            .filter_map(|round| round.preconditions)
+            .reduce(|a, b| Preconditions { met: a.met + b.met, failed: a.failed + b.failed }),
         error: rounds.iter().find_map(|round| round.error.clone()),
         runs,
     }

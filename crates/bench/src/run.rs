@@ -58,7 +58,7 @@ impl Args {
         let selection =
             Selection { quick: self.quick, only: self.only.clone(), store: self.database };
         let (rounds, warm_up, seconds, limit) =
-            if self.quick { (2, 500, 2, 170) } else { (3, 1000, 5, 29 * 60) };
+            if self.quick { (2, 500, 2, 170) } else { (3, 1000, 5, 35 * 60) };
         let measured = Duration::from_secs(self.seconds.unwrap_or(seconds));
         Ok(Plan {
             cells: selection.cells()?,
@@ -190,5 +190,12 @@ fn outcome(measurement: &Measurement) -> String {
     let latency = measurement.latency_us.map_or_else(String::new, |latency| {
         format!("p50 {:>6} ms  p99 {:>6} ms", number(latency.p50 / 1e3), number(latency.p99 / 1e3))
     });
-    format!("{rate:>9} events/s  {latency}")
+    let refused = measurement.preconditions.map_or_else(String::new, |conditional| {
+        format!(
+            "  {} of {} refused with 412",
+            conditional.failed,
+            conditional.failed + conditional.met
+        )
+    });
+    format!("{rate:>9} events/s  {latency}{refused}")
 }

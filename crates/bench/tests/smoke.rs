@@ -54,6 +54,35 @@ fn postgresql_used_directly_is_measured() {
 }
 
 #[test]
+fn requests_to_single_entities_are_measured() {
+    let cells = ["mixed-64", "delete-64", "rest-256-match"];
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().to_str().expect("UTF-8");
+    let mut line = vec!["run", "--rounds", "1", "--seconds", "1", "--output", output];
+    line.extend(cells.iter().flat_map(|cell| ["--only", cell]));
+    let ran = bench(&line);
+    assert!(ran.status.success(), "{}", printed(&ran));
+    let read = |name| std::fs::read_to_string(folder.path().join(name)).expect(name);
+    let results: serde_json::Value = serde_json::from_str(&read("bench.json")).expect("JSON");
+    let measurements = results["measurements"].as_array().expect("measurements");
+    assert_eq!(measurements.len(), cells.len());
+    for measured in measurements {
+        assert!(measured["events"].as_u64() > Some(0), "{measured}");
+    }
+    assert!(read("bench.md").contains("## Conditional writes\n"), "{}", read("bench.md"));
+    let conditional = measurements.iter().find(|measured| measured["cell"] == "rest-256-match");
+    let met = conditional.and_then(|measured| measured["preconditions"]["met"].as_u64());
+    assert!(met > Some(0), "{conditional:?}");
+    let saved = format!("{output}/bench.json");
+    let saved = ["--results", saved.as_str()];
+    for command in ["save", "compare"] {
+        let ran = bench(&[&[command, "first"], &saved[..]].concat());
+        assert!(ran.status.success(), "{}", printed(&ran));
+    }
+    assert!(read("compare-first.md").contains("| mixed-64 |"), "{}", read("compare-first.md"));
+}
+
+#[test]
 fn an_overload_counts_refused_and_unsent_requests() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = folder.path().to_str().expect("UTF-8");

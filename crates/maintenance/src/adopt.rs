@@ -1,5 +1,6 @@
 //! Adopts the older services' table `car_entities`: its rows become entities, each with a log entry;
-//! the table is renamed to `car_entities_adopted`, and the view replaces it.
+//! the table is renamed to `car_entities_adopted`, and the view replaces it. A row whose entity an
+//! event has deleted is listed and skipped: the event is newer than the row.
 //!
 //! It works in batches, each a transaction of its own, and may be interrupted and run again: the uuid
 //! of a row's log entry is derived from its type and id. On PostgreSQL a second connection locks the
@@ -386,7 +387,7 @@ fn adopted(
         name: "Adopted",
         version,
         operation: Operation::Merge,
-        // one that finds an entity completes it, and a deleted one is left as it is
+        // a row makes an entity only where there was none: a deleted one stays deleted
         created: version == 1,
         created_at,
         saved_at: Some(saved_at),

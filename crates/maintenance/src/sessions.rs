@@ -12,7 +12,7 @@ use crate::error::MaintenanceError;
 
 /// Sessions of this database by application and client. A pooler keeps sessions of clients that have
 /// left, and lends one session to many: of those that come from its address (`$1`), only the ones count
-/// that were used since our transaction began.
+/// that were used since our transaction began. One that ran no statement yet was opened in advance.
 const OTHERS: &str = r#"
 SELECT format('application "%s", client %s (%s)', coalesce(nullif(application_name, ''), 'unnamed'),
     coalesce(host(client_addr), 'local'),
@@ -21,7 +21,7 @@ FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
     AND coalesce(backend_type, 'client backend') = 'client backend'
     AND NOT ($1 AND client_addr IS NOT DISTINCT FROM inet_client_addr()
-        AND state = 'idle' AND state_change < now())
+        AND state = 'idle' AND (state_change < now() OR query = ''))
 GROUP BY application_name, client_addr ORDER BY 1"#;
 
 /// Within a transaction the server shows the sessions as they were when it was first asked.

@@ -21,6 +21,17 @@ fn a_cell_is_found_by_name() {
 }
 
 #[test]
+fn cells_of_single_entities_are_named_by_their_requests() {
+    let names = names(&Selection::default());
+    for name in ["put-64", "patch-64", "delete-64", "get-64", "mixed-64", "rest-256-match"] {
+        assert!(names.iter().any(|there| there == name), "{name}");
+    }
+    let place = |name| names.iter().position(|there| there == name).expect(name);
+    assert!(place("rest-64") < place("put-64"), "measured right after what it is compared with");
+    assert_eq!(place("rest-256") + 1, place("rest-256-match"));
+}
+
+#[test]
 fn an_unknown_name_is_an_error_that_lists_the_known_ones() {
     let selection = Selection { only: vec!["rest-65".to_owned()], ..Selection::default() };
     let error = selection.cells().expect_err("unknown");

@@ -19,6 +19,15 @@ fn events_are_valid_and_have_their_size() {
 }
 
 #[test]
+fn a_rendering_can_have_a_given_key() {
+    let mut template = Template::new(json(Keys::New, Size::Base).into_bytes(), Keys::New, 3);
+    let number = Keys::New.numbers().start + 17;
+    let first = parsed(template.with_key(number));
+    assert_eq!(first.updates()[0].key().entity_id(), format!("{KEY_PREFIX}{number}"));
+    assert_ne!(parsed(template.with_key(number)).uuid(), first.uuid());
+}
+
+#[test]
 fn each_rendering_has_a_new_uuid_and_a_key_of_the_set() {
     let two = [json(Keys::Set, Size::Base), json(Keys::Set, Size::Base)].join("\n");
     let mut template = Template::new(two.into_bytes(), Keys::Set, 3);

@@ -18,10 +18,7 @@ pub(super) async fn start(
     schedule: impl FnOnce() -> Schedule,
 ) -> Result<()> {
     let request = request(cell);
-    let mut connections = Vec::with_capacity(cell.connections);
-    for _ in 0..cell.connections {
-        connections.push(Connection::open(address).await?);
-    }
+    let connections = open(cell, address).await?;
     let schedule = schedule();
     for connection in connections {
         let template = template(request.clone(), cell);
@@ -30,7 +27,17 @@ pub(super) async fn start(
     Ok(())
 }
 
-fn request(cell: &Cell) -> Vec<u8> {
+/// All connections of the cell.
+pub(super) async fn open(cell: &Cell, address: SocketAddr) -> Result<Vec<Connection>> {
+    let mut connections = Vec::with_capacity(cell.connections);
+    for _ in 0..cell.connections {
+        connections.push(Connection::open(address).await?);
+    }
+    Ok(connections)
+}
+
+/// The request of a cell, of one or more events.
+pub(super) fn request(cell: &Cell) -> Vec<u8> {
     let event = events::json(cell.keys, cell.size);
     let bulk = "/api/v1/events/bulk";
     match cell.interface {
@@ -65,11 +72,12 @@ async fn client(
 }
 
 /// Every event of the request is stored.
-fn is_success(response: &Response<'_>) -> bool {
+pub(super) fn is_success(response: &Response<'_>) -> bool {
     response.status == 200 && response.body.starts_with(br#"{"success":true"#)
 }
 
-fn to_text(response: &Response<'_>) -> String {
+/// For an error message.
+pub(super) fn to_text(response: &Response<'_>) -> String {
     let body = String::from_utf8_lossy(&response.body[..response.body.len().min(300)]);
     format!("{} {body}", response.status)
 }

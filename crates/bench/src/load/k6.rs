@@ -25,6 +25,7 @@ pub(super) struct K6(PathBuf);
 pub(super) struct Call {
     pub(super) script: PathBuf,
     pub(super) mode: String,
+    pub(super) operation: String,
     /// The service to drive.
     pub(super) address: SocketAddr,
     /// The file for the script's summary.
@@ -79,6 +80,7 @@ impl K6 {
             .env("HOST", call.address.ip().to_string())
             .env("PORT", call.address.port().to_string())
             .env("TEST_MODE", &call.mode)
+            .env("OPERATION", &call.operation)
             .env("SUMMARY_FILE", &call.summary)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())

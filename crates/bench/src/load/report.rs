@@ -4,7 +4,7 @@ use chrono::DateTime;
 
 use super::args::Args;
 use super::drive::Usage;
-use super::summary::{Phase, Summary};
+use super::summary::{Counts, Latency, Phase, Summary};
 use super::timeline::Moment;
 use super::verify::Check;
 use crate::report::{
@@ -38,8 +38,12 @@ pub(super) fn document(args: &Args, runs: &[Run], facts: Vec<(String, String)>) 
         facts,
         ..Document::default()
     };
-    add_settings(&mut document, runs);
-    document.sections = vec![results(runs), phases(runs), over_time(runs), usage(runs)];
+    add_settings(&mut document, args, runs);
+    document.sections = vec![results(runs), phases(runs)];
+    if runs.iter().any(|run| !run.summary.operations.is_empty()) {
+        document.sections.push(operations(runs));
+    }
+    document.sections.extend([over_time(runs), usage(runs)]);
     if runs.iter().any(|run| run.sizes().next().is_some()) {
         document.sections.push(sizes(runs));
     }
@@ -47,7 +51,7 @@ pub(super) fn document(args: &Args, runs: &[Run], facts: Vec<(String, String)>) 
     document
 }
 
-fn add_settings(document: &mut Document, runs: &[Run]) {
+fn add_settings(document: &mut Document, args: &Args, runs: &[Run]) {
     if let Some(run) = runs.first() {
         let started = DateTime::from_timestamp_millis(run.summary.started).unwrap_or_default();
         document.fact("started", started.format("%Y-%m-%d %H:%M UTC").to_string());
@@ -55,6 +59,7 @@ fn add_settings(document: &mut Document, runs: &[Run]) {
             document.fact("phases", format!("{} s each, payload {}", phase.seconds, phase.size));
         }
     }
+    document.fact("OPERATION", args.operation_name());
     for (name, default) in [("EVENT_MIX", "as in config.js"), ("ATTRIBUTES", "json")] {
         document.fact(name, std::env::var(name).unwrap_or_else(|_| default.to_owned()));
     }
@@ -66,7 +71,7 @@ fn summary(runs: &[Run]) -> String {
     for run in runs {
         let Some(best) = run.best() else { continue };
         let (name, events) = (run.api.title(), number(best.throughput()));
-        let (label, p99) = (best.label(), number(best.p99));
+        let (label, p99) = (best.label(), number(best.latency.p99));
         let mut text = format!("{name} took {events} events/s with {label} (p99 {p99} ms)");
         if let Some(phase) = run.saturation().filter(|phase| phase.name != best.name) {
             text.push_str(&format!(", and 95 % of that from {} on", phase.label()));
@@ -82,7 +87,8 @@ fn summary(runs: &[Run]) -> String {
 }
 
 fn results(runs: &[Run]) -> Section {
-    let mut table = Table::new(["", "result", "sent", "accepted, new", "in the log", "duplicates"]);
+    let mut table =
+        Table::new(["", "result", "sent", "accepted, new", "in the log", "duplicates", "reads"]);
     let mut blocks = Vec::new();
     for run in runs {
         let passed = if run.passed() {
@@ -99,6 +105,7 @@ fn results(runs: &[Run]) -> Section {
             count(check.accepted),
             thousands(check.stored as f64).into(),
             count(total.duplicate),
+            count(total.read),
         ]);
         for rule in &run.summary.crossed {
             blocks.push(Block::Text(format!("{}: threshold crossed: {rule}", run.api.title())));
@@ -114,17 +121,46 @@ fn results(runs: &[Run]) -> Section {
 fn phases(runs: &[Run]) -> Section {
     let mut table = Table::new(["phase", "", "events/s", "p50 ms", "p95 ms", "p99 ms", "max ms"]);
     for (run, phase) in all_phases(runs) {
-        let values = [phase.throughput(), phase.p50, phase.p95, phase.p99, phase.max];
+        let values = [phase.throughput()].into_iter().chain(latencies(&phase.latency));
         table.rows.push(row(run, phase, values.map(|value| number(value).into())));
     }
     let chart = |title: &str, unit: &str, value: Value<'_>| by_load(runs, title, unit, value);
     let charts = [
         chart("Throughput", "accepted events/s", &|_, phase| Some(phase.throughput())),
-        chart("Latency, p50", "ms", &|_, phase| Some(phase.p50)),
-        chart("Latency, p99", "ms", &|_, phase| Some(phase.p99)),
+        chart("Latency, p50", "ms", &|_, phase| Some(phase.latency.p50)),
+        chart("Latency, p99", "ms", &|_, phase| Some(phase.latency.p99)),
     ];
     let charts = charts.into_iter().flatten().map(Block::Chart);
     Section::new("Throughput and latency", charts.chain([Block::Table(table)]))
+}
+
+/// The operations on single entities over all phases. `create` includes those that the others need.
+fn operations(runs: &[Run]) -> Section {
+    let head = ["operation", "", "sent", "failed", "p50 ms", "p95 ms", "p99 ms", "max ms"];
+    let mut table = Table::new(head);
+    for run in runs {
+        for operation in &run.summary.operations {
+            let cells = [
+                operation.name.as_str().into(),
+                run.api.title().into(),
+                thousands(operation.counts.sent as f64).into(),
+                failed(&operation.counts),
+            ];
+            let latencies = latencies(&operation.latency).map(|value| number(value).into());
+            table.rows.push(cells.into_iter().chain(latencies).collect());
+        }
+    }
+    Section::new("Operations", [Block::Table(table)])
+}
+
+fn latencies(latency: &Latency) -> [f64; 4] {
+    [latency.p50, latency.p95, latency.p99, latency.max]
+}
+
+/// The share of requests that failed.
+fn failed(counts: &Counts) -> Cell {
+    let tone = if counts.failed() > 0.0 { Tone::Bad } else { Tone::Good };
+    Cell::new(format!("{} %", number(counts.failed() * 100.0)), tone)
 }
 
 fn usage(runs: &[Run]) -> Section {
@@ -160,7 +196,7 @@ fn sizes(runs: &[Run]) -> Section {
     };
     let charts = [
         bars("Throughput by payload size", "events/s", &|_, phase| Some(phase.throughput())),
-        bars("Latency by payload size, p95", "ms", &|_, phase| Some(phase.p95)),
+        bars("Latency by payload size, p95", "ms", &|_, phase| Some(phase.latency.p95)),
         bars("Events per CPU second by payload size", "events per CPU second", &efficiency),
     ];
     Section::new("Payload sizes", charts.into_iter().flatten().map(Block::Chart))
@@ -181,10 +217,8 @@ fn errors(runs: &[Run]) -> Section {
         let counts = &phase.counts;
         let unclear = counts.unknown.saturating_sub(counts.wrong);
         let values = [counts.sent, counts.refused, unclear, counts.wrong, counts.dropped];
-        let tone = if counts.failed() > 0.0 { Tone::Bad } else { Tone::Good };
-        let failed = Cell::new(format!("{} %", number(counts.failed() * 100.0)), tone);
         let cells = values.map(|value| Cell::from(thousands(value as f64)));
-        table.rows.push(row(run, phase, cells.into_iter().chain([failed])));
+        table.rows.push(row(run, phase, cells.into_iter().chain([failed(counts)])));
     }
     Section::new("Errors", [Block::Table(table)])
 }

@@ -14,7 +14,9 @@ pub(super) struct Summary {
     pub(super) started: i64,
     /// Its phases in their order.
     pub(super) phases: Vec<Phase>,
-    /// The events of all phases.
+    /// All phases together by operation; empty where only events are sent.
+    pub(super) operations: Vec<Operation>,
+    /// The requests of all phases.
     pub(super) total: Counts,
     /// The thresholds that were crossed.
     pub(super) crossed: Vec<String>,
@@ -37,14 +39,30 @@ pub(super) struct Phase {
     pub(super) by_size: bool,
     #[serde(flatten)]
     pub(super) counts: Counts,
-    /// Latency in milliseconds.
+    #[serde(flatten)]
+    pub(super) latency: Latency,
+}
+
+/// The requests of one kind.
+#[derive(Debug, Deserialize)]
+pub(super) struct Operation {
+    pub(super) name: String,
+    #[serde(flatten)]
+    pub(super) counts: Counts,
+    #[serde(flatten)]
+    pub(super) latency: Latency,
+}
+
+/// Latency in milliseconds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct Latency {
     pub(super) p50: f64,
     pub(super) p95: f64,
     pub(super) p99: f64,
     pub(super) max: f64,
 }
 
-/// Events by their outcome.
+/// Requests by their outcome.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Counts {
     pub(super) sent: u64,
@@ -52,6 +70,8 @@ pub(super) struct Counts {
     pub(super) new: u64,
     /// Accepted as a duplicate.
     pub(super) duplicate: u64,
+    /// Answered, and nothing is stored for it.
+    pub(super) read: u64,
     /// The service says that nothing was stored.
     pub(super) refused: u64,
     /// Neither accepted nor refused: they may be stored.
@@ -82,16 +102,16 @@ impl Phase {
         }
     }
 
-    /// Accepted events per second.
+    /// Accepted requests per second.
     pub(super) fn throughput(&self) -> f64 {
         self.counts.accepted() as f64 / self.seconds
     }
 }
 
 impl Counts {
-    /// New events and duplicates.
+    /// New events, duplicates and reads.
     pub(super) fn accepted(&self) -> u64 {
-        self.new + self.duplicate
+        self.new + self.duplicate + self.read
     }
 
     /// The share that was not accepted, of what should have been sent.

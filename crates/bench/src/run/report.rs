@@ -2,7 +2,7 @@
 
 use super::targets::{self, Summaries, best_pgbench};
 use crate::cells;
-use crate::meter::Latency;
+use crate::meter::{Latency, Preconditions};
 use crate::report::{
     Block, Cell, Chart, ChartKind, Document, Section, Series, Table, Tone, number, thousands,
 };
@@ -11,11 +11,17 @@ use crate::results::{Results, Summary};
 const MIB: f64 = (1 << 20) as f64;
 
 /// The cells of the bar charts, where they were measured.
-const CHARTED: [&str; 14] = [
+const CHARTED: [&str; 20] = [
     "pgbench-8",
     "pgbench-32",
     "rest-64",
+    "put-64",
+    "patch-64",
+    "delete-64",
+    "get-64",
+    "mixed-64",
     "rest-256",
+    "rest-256-match",
     "rest-256-deep",
     "rest-256-hot",
     "unary-256",
@@ -31,7 +37,7 @@ const CHARTED: [&str; 14] = [
 /// The connections of the line charts: those of most cells, so that lines have no gaps.
 const CONNECTIONS: [u32; 4] = [1, 64, 256, 1024];
 
-const METHOD: [&str; 5] = [
+const METHOD: [&str; 6] = [
     "Each cell starts with new tables and, on PostgreSQL, after a checkpoint. A round measures all \
      cells one after the other. Values are medians of the rounds; of peak memory the maximum.",
     "pgbench does the same durable work in SQL, with one prepared statement and one commit per \
@@ -45,6 +51,13 @@ const METHOD: [&str; 5] = [
      times its best time, the machine is slow for reasons of its own: a measurement waits for that \
      to pass and is repeated up to twice, and the least disturbed one counts. slowdown: the median \
      of how many times its best time the work took.",
+    "put, patch, delete, get: these requests to the route of a single entity that exists; put and \
+     patch carry the attributes of an event, and all but get an idempotency key. delete: 500,000 \
+     prepared entities, each deleted once. mixed: of 20 requests 10 get, 5 patch, 3 put, 1 event \
+     that makes an entity, 1 delete of such a one. match: of 20 requests 19 events and 1 patch with \
+     If-Match and the version of an earlier answer; one that was refused because another client was \
+     first (412) is neither an event nor an error. The unit of all of these is answered requests, \
+     though no event is stored for a get.",
     "new keys: a new entity each time. set: one of 100,000 existing ones. hot: one of 10. An event \
      has 400 B unless the name says otherwise; deep: nested objects and a null. grown: the table has \
      10 million entities beforehand. unary and stream are gRPC. ceiling: the same service over a \
@@ -62,6 +75,7 @@ pub(super) fn document(results: &Results) -> Document {
         cpu(&cells),
         Section::new("All cells", [Block::Table(all_cells(&cells))]),
     ];
+    sections.extend(conditional_writes(&cells));
     sections.retain(|section| !section.blocks.is_empty());
     sections.extend(results.errors());
     sections.push(Section::new("Method", METHOD.map(|text| Block::Text(text.to_owned()))));
@@ -213,6 +227,22 @@ fn all_cells(cells: &Summaries<'_>) -> Table {
     let names = order.iter().map(ToString::to_string);
     table.rows = names.filter_map(|name| Some(row(&name, cells.get(name.as_str())?))).collect();
     table
+}
+
+/// How many conditional writes were refused; `None` where no cell has any.
+fn conditional_writes(cells: &Summaries<'_>) -> Option<Section> {
+    let mut table = Table::new(["cell", "applied", "refused with 412", "of these writes"]);
+    for (&name, cell) in cells {
+        let Some(Preconditions { met, failed }) = cell.preconditions else { continue };
+        let share = failed as f64 / (met + failed).max(1) as f64;
+        table.rows.push(vec![
+            name.into(),
+            thousands(met as f64).into(),
+            thousands(failed as f64).into(),
+            format!("{} %", number(share * 100.0)).into(),
+        ]);
+    }
+    (!table.rows.is_empty()).then(|| Section::new("Conditional writes", [Block::Table(table)]))
 }
 
 fn row(name: &str, cell: &Summary) -> Vec<Cell> {

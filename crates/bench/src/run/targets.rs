@@ -123,6 +123,31 @@ fn between_interfaces(cells: &Summaries<'_>) -> Vec<Target> {
     };
     vec![
         target("REST bulk 8 × 1,000", "COPY, one connection", "bulk-8x1000", "copy", 0.3, 0.5),
+        target("PUT of existing entities, 64", "REST single, 64", "put-64", "rest-64", 0.8, 1.0),
+        target(
+            "PATCH of existing entities, 64",
+            "REST single, 64",
+            "patch-64",
+            "rest-64",
+            0.8,
+            1.0,
+        ),
+        target(
+            "DELETE of existing entities, 64",
+            "REST single, 64",
+            "delete-64",
+            "rest-64",
+            0.5,
+            0.8,
+        ),
+        target(
+            "one in 20 a PATCH with If-Match, 256",
+            "REST single, 256",
+            "rest-256-match",
+            "rest-256",
+            0.8,
+            0.95,
+        ),
         target("gRPC unary, 256", "REST single, 256", "unary-256", "rest-256", 0.7, 1.0),
         target("gRPC stream, 4 × 256", "gRPC unary, 256", "stream-4x256", "unary-256", 2.0, 3.0),
         target("SQLite single, 64", "PostgreSQL single, 64", "sqlite-rest-64", "rest-64", 0.6, 1.0),

@@ -210,12 +210,10 @@ impl Connection {
 }
 
 fn stored(
-    (entity_type, entity_id, version, deleted, size, data, created_at, updated_at): EntityRow<
-        Timestamp,
-    >,
+    (entity_type, id, version, deleted, size, data, created_at, updated_at): EntityRow<Timestamp>,
 ) -> Stored {
     Stored {
-        key: EntityKey::new_unchecked(entity_type, entity_id),
+        key: EntityKey::new_unchecked(entity_type, id),
         version: from_bigint(version),
         deleted,
         size: usize::try_from(size).unwrap_or(0),

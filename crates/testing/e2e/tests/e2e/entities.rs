@@ -81,12 +81,12 @@ async fn each_write_takes_effect_once_though_postgres_goes_away() {
     let url = server.url("postgres");
     let rest = Service::start(Binary::Rest, &[("DATABASE_URL", &url)]).await;
     let load = Load::start(&[rest.rest()]);
-    let faults: [(fn(&Postgres), fn(&Postgres)); 3] = [
-        (Postgres::stop, Postgres::start),
-        (Postgres::kill, Postgres::start),
-        (Postgres::freeze, Postgres::thaw),
+    let faults: [[fn(&Postgres); 2]; 3] = [
+        [Postgres::stop, Postgres::start],
+        [Postgres::kill, Postgres::start],
+        [Postgres::freeze, Postgres::thaw],
     ];
-    for (begin, end) in faults {
+    for [begin, end] in faults {
         load.more(100).await;
         let failures = load.counts.failures.load(Ordering::Relaxed);
         on(&server, begin).await;

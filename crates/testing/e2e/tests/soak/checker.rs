@@ -107,8 +107,8 @@ fn check_event(entry: &Entry, stored: &BTreeMap<i64, i64>) -> Option<String> {
     }
 }
 
-/// The events of a request for one entity are applied in its order; an atomic one as a whole or
-/// not at all.
+/// The events of a request for one entity are applied in its order, but those that may have been
+/// refused before they were sent again; an atomic one as a whole or not at all.
 fn check_call<'s>(
     call: &Call,
     entries: &HashMap<Uuid, Entry>,
@@ -118,7 +118,8 @@ fn check_call<'s>(
     let mut last: HashMap<&str, (Uuid, i64)> = HashMap::new();
     let outcomes = |uuid: &Uuid| entries.get(uuid).map(|entry| &entry.outcomes);
     for uuid in &call.events {
-        let updates = entries.get(uuid).map(|entry| entry.event.updates.iter());
+        let entry = entries.get(uuid).filter(|entry| !may_be_refused_first(entry));
+        let updates = entry.map(|entry| entry.event.updates.iter());
         for (update, &version) in updates.into_iter().flatten().zip(stored(uuid).values()) {
             let id = &update.entity_id;
             let Some((earlier, before)) = last.insert(id, (*uuid, version)) else { continue };
@@ -138,6 +139,13 @@ fn check_call<'s>(
         problems.push(format!("{} is stored partially: {:?}", call.method, call.events));
     }
     problems
+}
+
+/// Whether its entity may not have existed when the event was sent first: it deletes it, and was not
+/// acknowledged at once.
+fn may_be_refused_first(entry: &Entry) -> bool {
+    let done = matches!(entry.outcomes.first(), Some(Outcome::Done { .. }));
+    !done && entry.event.updates.iter().any(|update| update.operation == Operation::Delete)
 }
 
 /// Versions are the numbers from 1 without a gap, and the state is the fold of the events.
