@@ -2,7 +2,9 @@
 
 mod fold;
 mod history;
+mod page_token;
 mod port;
 
 pub use history::{Comparison, History, HistoryError, HistoryPage, HistoryQuery, Origin};
+pub use page_token::PageTokens;
 pub use port::{ReadError, ReadStore};

@@ -1,0 +1,110 @@
+//! Page tokens: where the next page of a list begins, as an opaque text.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::{Uuid, uuid};
+
+use crate::model::EntityKey;
+
+/// The namespace (RFC 9562, 5.5) of the uuids that lists are known by.
+const NAMESPACE: Uuid = uuid!("0f3b8d52-71c4-4e0a-b6a9-5d2e8c1f4703");
+
+/// Bytes of the checksum.
+const CHECKSUM: usize = 8;
+
+/// The page tokens of one list: a token holds a position and a checksum over the list and the position, so
+/// that one that was altered, cut, or made for another list is refused. The checksum has no secret: a
+/// position gives access to nothing that the list does not give.
+///
+/// Tokens are the same in every process and stay valid across restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageTokens {
+    list: Uuid,
+}
+
+impl PageTokens {
+    /// Those of the updates of `key` in one order; positions are versions.
+    pub fn of_updates(key: &EntityKey, descending: bool) -> Self {
+        let order = if descending { "version desc" } else { "version" };
+        // no part can hold a NUL
+        let name = ["updates", key.entity_type(), key.entity_id(), order].join("\0");
+        Self { list: Uuid::new_v5(&NAMESPACE, name.as_bytes()) }
+    }
+
+    /// The token of the page that follows on `position`. It has letters, digits, `-` and `_`, so that it
+    /// needs no escape in a URL.
+    pub fn write(self, position: u64) -> String {
+        let position = position.to_be_bytes();
+        let checksum = Uuid::new_v5(&self.list, &position).into_bytes();
+        URL_SAFE_NO_PAD.encode([&position[..], &checksum[..CHECKSUM]].concat())
+    }
+
+    /// The position that a token was written with.
+    ///
+    /// # Errors
+    /// The end of a sentence about the token, which was not written for this list: `must be …`.
+    pub fn read(self, token: &str) -> Result<u64, &'static str> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
+        let position = bytes.first_chunk().map(|position| u64::from_be_bytes(*position));
+        position
+            .filter(|position| self.write(*position) == token)
+            .ok_or("must be a token that a page of this list returned")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(entity_type: &str, entity_id: &str, descending: bool) -> PageTokens {
+        PageTokens::of_updates(&EntityKey::new_unchecked(entity_type, entity_id), descending)
+    }
+
+    #[test]
+    fn a_token_gives_back_its_position() {
+        let tokens = tokens("Car", "a", false);
+        for position in [0, 1, 100_000, u64::MAX] {
+            let token = tokens.write(position);
+            assert_eq!(tokens.read(&token), Ok(position));
+            assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
+        }
+    }
+
+    #[test]
+    fn a_token_of_an_earlier_release_is_still_valid() {
+        assert_eq!(tokens("Car", "a", false).write(7), "AAAAAAAAAAdPx1-VJaxVsw");
+    }
+
+    #[test]
+    fn a_token_of_another_list_is_refused() {
+        let token = tokens("Car", "a", false).write(7);
+        for other in [
+            tokens("Car", "a", true),
+            tokens("Car", "b", false),
+            tokens("Truck", "a", false),
+            tokens("Ca", "ra", false),
+        ] {
+            assert!(other.read(&token).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_was_altered_is_refused() {
+        let tokens = tokens("Car", "a", true);
+        let token = tokens.write(7);
+        for length in 0..token.len() {
+            assert!(tokens.read(&token[..length]).is_err(), "cut to {length}");
+        }
+        for (place, old) in token.char_indices() {
+            for new in ('a'..='z').chain('A'..='Z').chain('0'..='9').chain("-_=+/ é".chars()) {
+                let mut altered = token.clone();
+                altered.replace_range(place..=place, new.encode_utf8(&mut [0; 4]));
+                assert_eq!(tokens.read(&altered).is_ok(), new == old, "{altered}");
+            }
+        }
+        for other in [format!("{token}A"), format!("{token}=="), format!(" {token}"), "7".into()] {
+            assert!(tokens.read(&other).is_err(), "{other}");
+        }
+        assert!(tokens.read(&"A".repeat(1 << 20)).is_err());
+    }
+}
