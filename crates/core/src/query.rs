@@ -7,4 +7,4 @@ mod port;
 
 pub use history::{Comparison, History, HistoryError, HistoryPage, HistoryQuery, Origin};
 pub use page_token::PageTokens;
-pub use port::{ReadError, ReadStore};
+pub use port::{LOG_BYTES, ReadError, ReadStore};

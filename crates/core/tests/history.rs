@@ -20,6 +20,7 @@ use support::{Db, START, event_of, key, uuid};
 on_all!(
     an_entity_is_read_at_each_version_and_time,
     updates_are_listed_in_pages_in_both_orders,
+    a_page_of_large_updates_ends_early_and_goes_on,
     two_versions_are_compared,
     each_leaf_names_the_update_that_wrote_it,
     what_pruning_left_can_be_read_and_what_it_deleted_is_gone,
@@ -151,6 +152,31 @@ async fn updates_are_listed_in_pages_in_both_orders(db: Db) {
     let query = HistoryQuery { size: 5, ..HistoryQuery::default() };
     let never = history.updates(&key("Car", "never"), query).await;
     assert_eq!(refused(never).0, ProblemKind::NotFound);
+}
+
+async fn a_page_of_large_updates_ends_early_and_goes_on(db: Db) {
+    let patch = |number: usize| json!({"a": (number % 10).to_string().repeat(900 << 10)});
+    let updates: Vec<_> = (0..12).map(|number| (Operation::Replace, patch(number))).collect();
+    lived(&db, &updates).await;
+    let (history, car) = (history(&db), key("Car", "a"));
+    for descending in [false, true] {
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let query = HistoryQuery { descending, after, size: 100 };
+            let page = history.updates(&car, query).await.unwrap();
+            pages.push(page.updates.iter().map(|update| update.version).collect::<Vec<_>>());
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [10, 2]);
+        let mut listed = pages.concat();
+        if descending {
+            listed.reverse();
+        }
+        assert_eq!(listed, (1..=12).collect::<Vec<_>>());
+    }
 }
 
 async fn two_versions_are_compared(db: Db) {

@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 use super::fold::Fold;
-use super::port::{ReadError, ReadStore};
+use super::port::{LOG_BYTES, ReadError, ReadStore};
 use crate::json::{Document, Path, Written};
 use crate::model::{
     AsOf, Entity, EntityKey, EntryKind, LogEntry, LogPoint, LogRange, Problem, ProblemKind,
@@ -56,7 +56,8 @@ impl From<Problem> for HistoryError {
 pub struct HistoryPage {
     /// In the order that was asked for.
     pub updates: Vec<LogEntry>,
-    /// The last version of the page, where there may be more.
+    /// The last version of the page, where there may be more. The page may be shorter than what was asked for:
+    /// it ends early where its patches are large.
     pub next: Option<u64>,
 }
 
@@ -138,11 +139,16 @@ impl History {
         {
             return Err(gone(first.version).into());
         }
-        let is_complete = updates.len() < entries as usize;
+        let bytes: usize = updates.iter().map(|entry| entry.patch.len()).sum();
+        let is_complete = updates.len() < entries as usize && bytes < LOG_BYTES;
+        let mut last = updates.last().map(|entry| entry.version);
         updates.retain(|entry| entry.kind != EntryKind::Checkpoint);
-        let is_last = updates.len() <= query.size as usize && is_complete;
-        updates.truncate(query.size as usize);
-        let next = updates.last().filter(|_| !is_last).map(|entry| entry.version);
+        let has_more = updates.len() > query.size as usize;
+        if has_more {
+            updates.truncate(query.size as usize);
+            last = updates.last().map(|entry| entry.version);
+        }
+        let next = last.filter(|_| has_more || !is_complete);
         Ok(HistoryPage { updates, next })
     }
 

@@ -7,6 +7,9 @@ use crate::model::{
     AsOf, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, UnavailableKind,
 };
 
+/// About so many bytes of patches a part of a log has.
+pub const LOG_BYTES: usize = 8 << 20;
+
 /// A database that entities and their log are read from.
 pub trait ReadStore: Send + Sync + 'static {
     /// The current state of one entity.
@@ -16,8 +19,8 @@ pub trait ReadStore: Send + Sync + 'static {
     /// One event as the log has it.
     fn event(&self, uuid: Uuid) -> BoxFuture<'_, Result<Option<LoggedEvent>, ReadError>>;
 
-    /// A part of one entity's log; empty where there is nothing of it. It ends early where its entries are
-    /// large.
+    /// A part of one entity's log; empty where there is nothing of it. It ends early with the
+    /// first entry by which its patches have [`LOG_BYTES`] together.
     fn log<'a>(
         &'a self,
         key: &'a EntityKey,
