@@ -25,6 +25,7 @@ on_all!(
     each_leaf_names_the_update_that_wrote_it,
     what_pruning_left_can_be_read_and_what_it_deleted_is_gone,
     too_many_updates_are_too_expensive,
+    answers_that_would_be_far_larger_than_the_document_are_too_expensive,
 );
 
 const SECOND: i64 = 1_000_000;
@@ -273,4 +274,20 @@ async fn too_many_updates_are_too_expensive(db: Db) {
     support::apply(&mut *writer, &[replaced]).await;
     let entity = history.entity(&car, AsOf::Version(UPDATES + 1)).await.unwrap();
     assert_eq!(support::without_spaces(&entity.data), r#"{"b":1}"#);
+}
+
+async fn answers_that_would_be_far_larger_than_the_document_are_too_expensive(db: Db) {
+    let leaves = |value: u64| {
+        let leaves = (0..1000).map(|leaf| (leaf.to_string(), value.into()));
+        json!({"x".repeat(100 << 10): leaves.collect::<serde_json::Map<_, _>>(), "a": value})
+    };
+    let updates = [(Operation::Merge, leaves(1)), (Operation::Merge, leaves(2))];
+    lived(&db, &updates).await;
+    let (history, car) = (history(&db), key("Car", "a"));
+    let origins = history.provenance(&car, &Path::root()).await;
+    assert_eq!(refused(origins).0, ProblemKind::TooExpensive);
+    let part = Path::parse("data.a").unwrap();
+    assert_eq!(history.provenance(&car, &part).await.unwrap().len(), 1);
+    assert_eq!(refused(history.compare(&car, 1, Some(2)).await).0, ProblemKind::TooExpensive);
+    assert_eq!(history.compare(&car, 2, None).await.unwrap().changes, []);
 }

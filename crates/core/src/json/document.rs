@@ -4,7 +4,7 @@
 //! Recursion is bounded: no document is nested deeper than 64 levels.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::equality::same_value;
 use super::lexer::Malformed;
@@ -109,31 +109,13 @@ impl<'a> Document<'a> {
     }
 
     /// Each leaf (scalar, array or empty object) that differs between this document and `other`, in the order
-    /// of their paths.
+    /// of their paths; `None` where the paths need more than `limit` bytes: every leaf repeats the keys above
+    /// it, so that they may need far more than the documents.
     #[must_use]
-    pub fn differences(&self, other: &Self) -> Vec<Difference<'a>> {
-        let mut from = self.leaves();
-        let mut differences = Vec::new();
-        for (path, to) in other.leaves() {
-            let before = from.remove(&path);
-            if !before.is_some_and(|before| same_value(before, to)) {
-                differences.push(Difference { path, from: before, to: Some(to) });
-            }
-        }
-        let gone = from.into_iter();
-        differences.extend(gone.map(|(path, from)| Difference {
-            path,
-            from: Some(from),
-            to: None,
-        }));
-        differences.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        differences
-    }
-
-    fn leaves(&self) -> BTreeMap<Path, &'a str> {
-        let mut leaves = BTreeMap::new();
-        collect_leaves(&self.members, &mut Vec::new(), &mut leaves);
-        leaves
+    pub fn differences(&self, other: &Self, limit: usize) -> Option<Vec<Difference<'a>>> {
+        let mut differences = Differences { path: Vec::new(), found: Vec::new(), room: limit };
+        differences.compare(Side::of_object(&self.members), Side::of_object(&other.members))?;
+        Some(differences.found)
     }
 
     /// Whether there is no member.
@@ -165,21 +147,57 @@ pub struct Difference<'a> {
     pub to: Option<&'a str>,
 }
 
-fn collect_leaves<'a>(
-    members: &Members<'a>,
-    path: &mut Vec<String>,
-    leaves: &mut BTreeMap<Path, &'a str>,
-) {
-    if members.is_empty() {
-        leaves.insert(Path(path.clone()), "{}");
+/// What one of two documents has at a path.
+#[derive(Clone, Copy, Default)]
+struct Side<'n, 'a> {
+    leaf: Option<&'a str>,
+    members: Option<&'n Members<'a>>,
+}
+
+impl<'n, 'a> Side<'n, 'a> {
+    fn of_object(members: &'n Members<'a>) -> Self {
+        Self { leaf: members.is_empty().then_some("{}"), members: Some(members) }
     }
-    for (key, node) in members {
-        path.push(key.clone().into_owned());
-        match node {
-            Node::Object(members) => collect_leaves(members, path, leaves),
-            Node::Leaf { raw, .. } => drop(leaves.insert(Path(path.clone()), raw)),
+
+    fn below(self, key: &str) -> Self {
+        match self.members.and_then(|members| members.get(key)) {
+            Some(Node::Object(members)) => Self::of_object(members),
+            Some(Node::Leaf { raw, .. }) => Self { leaf: Some(raw), members: None },
+            None => Self::default(),
         }
-        path.pop();
+    }
+
+    fn keys(self) -> impl Iterator<Item = &'n Cow<'a, str>> {
+        self.members.into_iter().flat_map(BTreeMap::keys)
+    }
+}
+
+/// A walk through two documents at once.
+struct Differences<'a> {
+    path: Vec<String>,
+    found: Vec<Difference<'a>>,
+    /// Bytes that paths may still take.
+    room: usize,
+}
+
+impl<'a> Differences<'a> {
+    /// Notes what differs at the path and below it; `None` where there is no room.
+    fn compare(&mut self, from: Side<'_, 'a>, to: Side<'_, 'a>) -> Option<()> {
+        let is_same = match (from.leaf, to.leaf) {
+            (Some(from), Some(to)) => same_value(from, to),
+            (from, to) => from == to,
+        };
+        if !is_same {
+            let path = Path::within(&self.path, &mut self.room)?;
+            self.found.push(Difference { path, from: from.leaf, to: to.leaf });
+        }
+        let keys: BTreeSet<_> = from.keys().chain(to.keys()).collect();
+        for key in keys {
+            self.path.push(key.clone().into_owned());
+            self.compare(from.below(key), to.below(key))?;
+            self.path.pop();
+        }
+        Some(())
     }
 }
 

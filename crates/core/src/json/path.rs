@@ -17,6 +17,17 @@ impl Path {
         Self(Vec::new())
     }
 
+    /// A path of these keys, whose bytes are taken from `room`; `None` where they are more.
+    pub(super) fn within(keys: &[String], room: &mut usize) -> Option<Self> {
+        *room = room.checked_sub(bytes(keys))?;
+        Some(Self(keys.to_vec()))
+    }
+
+    /// Bytes that the path takes in memory, which are more than those of its text.
+    pub fn bytes(&self) -> usize {
+        bytes(&self.0)
+    }
+
     /// Reads the text of a path. Names of letters, digits and `_` may follow a dot; any key may be a JSON
     /// string in brackets.
     ///
@@ -37,6 +48,10 @@ impl Path {
         }
         Ok(Self(keys))
     }
+}
+
+fn bytes(keys: &[String]) -> usize {
+    keys.iter().map(|key| size_of::<String>() + key.len()).sum()
 }
 
 /// The next key, and what follows.

@@ -36,11 +36,14 @@ impl Written {
 
     /// The versions of all leaves.
     pub fn versions(&self) -> HashSet<u64> {
-        self.leaves(&Path::root()).into_iter().map(|(_, version)| version).collect()
+        let mut versions = HashSet::new();
+        self.0.collect_versions(&mut versions);
+        versions
     }
 
-    /// Each leaf at `path` and below it, in the order of their paths.
-    pub fn leaves(&self, path: &Path) -> Vec<(Path, u64)> {
+    /// Each leaf at `path` and below it, in the order of their paths; `None` where these need more than
+    /// `limit` bytes: every leaf repeats the keys above it.
+    pub fn leaves(&self, path: &Path, limit: usize) -> Option<Vec<(Path, u64)>> {
         let mut leaves = Vec::new();
         let mut object = &self.0;
         for (depth, key) in (1..).zip(&path.0) {
@@ -48,13 +51,13 @@ impl Written {
                 Some(Place::Object(inner)) => object = inner,
                 Some(Place::Leaf(by)) if depth == path.0.len() => {
                     leaves.push((path.clone(), *by));
-                    return leaves;
+                    return Some(leaves);
                 }
-                Some(Place::Leaf(_)) | None => return leaves,
+                Some(Place::Leaf(_)) | None => return Some(leaves),
             }
         }
-        object.collect(&mut path.0.clone(), &mut leaves);
-        leaves
+        object.collect(&mut path.0.clone(), &mut leaves, &mut { limit })?;
+        Some(leaves)
     }
 }
 
@@ -83,17 +86,36 @@ impl Object {
         }
     }
 
-    fn collect(&self, path: &mut Vec<String>, leaves: &mut Vec<(Path, u64)>) {
+    /// `None` where there is no room for a path.
+    fn collect(
+        &self,
+        path: &mut Vec<String>,
+        leaves: &mut Vec<(Path, u64)>,
+        room: &mut usize,
+    ) -> Option<()> {
         if self.places.is_empty() {
-            leaves.push((Path(path.clone()), self.by));
+            leaves.push((Path::within(path, room)?, self.by));
         }
         for (key, place) in &self.places {
             path.push(key.clone());
             match place {
-                Place::Leaf(by) => leaves.push((Path(path.clone()), *by)),
-                Place::Object(inner) => inner.collect(path, leaves),
+                Place::Leaf(by) => leaves.push((Path::within(path, room)?, *by)),
+                Place::Object(inner) => inner.collect(path, leaves, room)?,
             }
             path.pop();
+        }
+        Some(())
+    }
+
+    fn collect_versions(&self, versions: &mut HashSet<u64>) {
+        if self.places.is_empty() {
+            versions.insert(self.by);
+        }
+        for place in self.places.values() {
+            match place {
+                Place::Leaf(by) => drop(versions.insert(*by)),
+                Place::Object(inner) => inner.collect_versions(versions),
+            }
         }
     }
 }
@@ -107,7 +129,8 @@ mod tests {
     }
 
     fn shown(written: &Written, path: &str) -> Vec<String> {
-        let leaves = written.leaves(&Path::parse(path).expect("a path"));
+        let path = Path::parse(path).expect("a path");
+        let leaves = written.leaves(&path, 1000).expect("room");
         leaves.iter().map(|(path, by)| format!("{path} {by}")).collect()
     }
 
@@ -125,7 +148,19 @@ mod tests {
         assert_eq!(shown(&written, "data.b"), ["data.b 4"]);
         assert_eq!(shown(&written, "data.b.c"), Vec::<String>::new());
         assert_eq!(shown(&written, "data.never"), Vec::<String>::new());
+        assert_eq!(written.versions(), HashSet::from([2, 4]));
         written.replace(&document(r#"{"z":null}"#), 5);
         assert_eq!(shown(&written, "data"), ["data 5"]);
+        assert_eq!(written.versions(), HashSet::from([5]));
+    }
+
+    #[test]
+    fn paths_beyond_the_limit_are_not_made() {
+        let mut written = Written::default();
+        written.merge(&document(r#"{"long":{"a":1,"b":2}}"#), 1);
+        // twice the bytes of two strings and of their texts
+        let bytes = 2 * (2 * size_of::<String>() + 5);
+        assert!(written.leaves(&Path::root(), bytes).is_some());
+        assert_eq!(written.leaves(&Path::root(), bytes - 1), None);
     }
 }

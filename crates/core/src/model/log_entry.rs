@@ -80,6 +80,13 @@ impl LogEntry {
         }
     }
 
+    /// Bytes of its texts but the patch.
+    pub(crate) fn names_bytes(&self) -> usize {
+        let optional = [&self.event_type, &self.source, &self.actor];
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        self.event_name.len() + optional.map(length).iter().sum::<usize>()
+    }
+
     /// The same without its patch.
     pub(crate) fn without_patch(&self) -> Self {
         Self {

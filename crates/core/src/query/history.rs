@@ -17,6 +17,9 @@ use crate::model::{
 const MAX_FOLDED: u64 = 100_000;
 /// How long one read folds at most.
 const FOLD_TIME: Duration = Duration::from_secs(1);
+/// Bytes of paths, and of what is said of each, that an answer has at most. Both grow faster than the
+/// document: each leaf repeats the keys above it and the names of its update.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Entries that are read at once.
 const PAGE_ENTRIES: u32 = 1000;
 /// Reads that fold at the same time: they hold a connection for as long as they work.
@@ -94,6 +97,13 @@ pub struct Origin {
     pub update: Option<Arc<LogEntry>>,
 }
 
+impl Origin {
+    /// Bytes of the path and of the names of its update.
+    fn bytes(&self) -> usize {
+        self.path.bytes() + self.update.as_ref().map_or(0, |update| update.names_bytes())
+    }
+}
+
 impl History {
     /// Reads from `store`, whose reads share `connections`.
     pub fn new(store: Arc<dyn ReadStore>, connections: usize) -> Self {
@@ -155,7 +165,7 @@ impl History {
     /// How an entity differs between two versions; `to` is the present where there is none.
     ///
     /// # Errors
-    /// As [`History::entity`].
+    /// As [`History::entity`]; `TooExpensive` also where the paths of the leaves that differ are too much.
     pub async fn compare(
         &self,
         key: &EntityKey,
@@ -171,7 +181,10 @@ impl History {
             }
         };
         let documents = (document(&first)?, document(&second)?);
-        let changes = documents.0.differences(&documents.1).into_iter().map(|difference| {
+        let differences = documents.0.differences(&documents.1, MAX_ANSWER_BYTES);
+        let differences =
+            differences.ok_or_else(|| too_large("the two differ in too many paths"))?;
+        let changes = differences.into_iter().map(|difference| {
             let text = |raw: Option<&str>| raw.map(str::to_owned);
             (difference.path, text(difference.from), text(difference.to))
         });
@@ -186,7 +199,7 @@ impl History {
     /// For each leaf at `path` and below it the update that wrote it last.
     ///
     /// # Errors
-    /// `NotFound` where the entity does not exist, `TooExpensive`.
+    /// `NotFound` where the entity does not exist, `TooExpensive`, also where the answer would be too large.
     pub async fn provenance(
         &self,
         key: &EntityKey,
@@ -215,7 +228,13 @@ impl History {
             let update = found.map(|index| Arc::clone(&updates[index]));
             Origin { path, update: update.filter(|entry| entry.kind != EntryKind::Checkpoint) }
         };
-        Ok(written.leaves(path).into_iter().map(origin).collect())
+        let too_many = || too_large("too many leaves; ask for a part of the document with a path");
+        let leaves = written.leaves(path, MAX_ANSWER_BYTES).ok_or_else(too_many)?;
+        let origins: Vec<_> = leaves.into_iter().map(origin).collect();
+        if origins.iter().map(Origin::bytes).sum::<usize>() > MAX_ANSWER_BYTES {
+            return Err(too_many().into());
+        }
+        Ok(origins)
     }
 
     /// The entry of a moment.
@@ -309,6 +328,10 @@ fn gone_since(version: u64) -> Problem {
 fn too_expensive() -> Problem {
     let detail = "more than 100,000 updates or a second of reading; ask for a version after a replace \
                   or for pages of the history";
+    Problem::new(ProblemKind::TooExpensive, detail)
+}
+
+fn too_large(detail: &'static str) -> Problem {
     Problem::new(ProblemKind::TooExpensive, detail)
 }
 
