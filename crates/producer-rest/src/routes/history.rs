@@ -361,3 +361,51 @@ pub(crate) async fn provenance(
     let paths = read.await.map_err(history_problem)?;
     Ok(Json(ProvenanceBody { paths: paths.into_iter().map(OriginBody::from).collect() }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use producer_core::Timestamp;
+    use producer_core::model::{EntryKind, Operation};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn detached() -> LogEntry {
+        LogEntry {
+            kind: EntryKind::Detached,
+            uuid: Uuid::from_u128(1),
+            ordinal: -1,
+            version: 2,
+            operation: Operation::Merge,
+            created: false,
+            event_name: "Sold".into(),
+            event_type: None,
+            source: None,
+            actor: None,
+            created_date: None,
+            committed: Timestamp::from_micros(0),
+            patch: "{}".into(),
+        }
+    }
+
+    #[test]
+    fn an_update_without_its_event_has_no_event_id() {
+        let key = EntityKey::new("Car", "c1").expect("a key");
+        let shown = |value: Result<Value, _>| value.expect("JSON");
+        let change = ChangeBody::new(&key, detached()).expect("a change");
+        let expected = json!({
+            "kind": "change", "entityType": "Car", "entityId": "c1", "version": 2,
+            "operation": "merge", "created": false, "eventName": "Sold",
+            "committedAt": "1970-01-01T00:00:00Z", "patch": {},
+        });
+        assert_eq!(shown(serde_json::to_value(change)), expected);
+        let origin = Origin { path: Path::root(), update: Some(Arc::new(detached())) };
+        let expected = json!({
+            "path": "data", "version": 2, "eventName": "Sold",
+            "committedAt": "1970-01-01T00:00:00Z",
+        });
+        assert_eq!(shown(serde_json::to_value(OriginBody::from(origin))), expected);
+    }
+}
