@@ -260,11 +260,16 @@ pub(crate) struct HistoryPageQuery {
     #[param(required = false, schema_with = order)]
     order_by: String,
     /// How many at most; 100 if it is absent, never more than 1,000
-    #[param(required = false, minimum = 1)]
+    #[param(required = false, schema_with = count)]
     page_size: u32,
     /// `nextPageToken` of the page before, of the same entity and with the same `orderBy`
     #[param(required = false)]
     page_token: String,
+}
+
+/// Without a format, which would have a maximum.
+fn count() -> Schema {
+    Schema::Object(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build())
 }
 
 fn order() -> Schema {
