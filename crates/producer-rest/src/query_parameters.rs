@@ -122,7 +122,7 @@ fn values<const N: usize>(
     Ok((values, others))
 }
 
-/// A version: a whole number, from 1. One that no entity can reach is the largest.
+/// A version: a whole number from 1. Above `u64::MAX` it means that, which no entity reaches.
 ///
 /// # Errors
 /// `Malformed`, with the parameter's name.
@@ -139,7 +139,7 @@ pub(crate) fn size(name: &str, text: &str, most: u32) -> Result<u32, ProblemResp
     Ok(u32::try_from(size).map_or(most, |size| size.min(most)))
 }
 
-/// A whole number from 1; the largest where it is larger.
+/// A whole number from 1; `u64::MAX` where it is larger.
 fn natural(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(u64::MAX)).filter(|number| *number > 0)

@@ -197,9 +197,9 @@ impl IntoResponses for MetricsProblems {
 }
 
 /// The problems of a route that returns what is stored.
-fn read_problems(malformed_detail: &'static str, not_found: &'static str) -> [Problem; 6] {
+fn read_problems(bad_value: &'static str, not_found: &'static str) -> [Problem; 6] {
     [
-        malformed(malformed_detail),
+        malformed(bad_value),
         Problem::new(ProblemKind::NotFound, not_found),
         not_acceptable(),
         internal(),

@@ -105,7 +105,7 @@ pub(crate) async fn get(
     request: Request,
 ) -> Result<Response, ProblemResponse> {
     let _slot = app.acquire_slot()?;
-    // references to a request with its body can't be kept while it waits
+    // without the body, which is not Sync: a future that borrows from it is not Send
     let (parts, _) = request.into_parts();
     let key = entity_key(&entity_type, &entity_id)?;
     let entity = match as_of(&parts.uri)? {
