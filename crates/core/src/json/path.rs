@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::lexer::Lexer;
+use super::scanner::MAX_DEPTH;
 use super::text::{decode, write_string};
 
 const ROOT: &str = "data";
@@ -40,6 +41,9 @@ impl Path {
         let mut keys = Vec::new();
         while !rest.is_empty() {
             let place = text.len() - rest.len() + 1;
+            if keys.len() == MAX_DEPTH {
+                return Err(format!("must have at most {MAX_DEPTH} keys"));
+            }
             let (key, after) = step(rest).ok_or_else(|| {
                 format!("has an error at column {place}: expected .name or [\"a key\"]")
             })?;
@@ -133,5 +137,11 @@ mod tests {
             assert!(error.contains(&format!("column {column}:")), "{text}: {error}");
         }
         assert_eq!(Path::parse("balance"), Err("must begin with data".into()));
+        assert_eq!(
+            Path::parse(&format!("data{}", ".a".repeat(64))).map(|path| path.0.len()),
+            Ok(64)
+        );
+        let too_deep = Path::parse(&format!("data{}", ".a".repeat(65)));
+        assert_eq!(too_deep, Err("must have at most 64 keys".into()));
     }
 }

@@ -245,7 +245,7 @@ impl Problem {
 /// Whether a step of a location is an index or a member that the contract names. Any other is of the
 /// payload, which the log must not show.
 fn is_of_contract(step: &Step) -> bool {
-    const MEMBERS: [&str; 19] = [
+    const MEMBERS: [&str; 27] = [
         "eventHeader",
         "uuid",
         "eventName",
@@ -265,6 +265,14 @@ fn is_of_contract(step: &Step) -> bool {
         "updatedAttributes",
         "events",
         "atomic",
+        "version",
+        "at",
+        "orderBy",
+        "pageToken",
+        "filter",
+        "path",
+        "from",
+        "to",
     ];
     match step {
         Step::Index(_) => true,
