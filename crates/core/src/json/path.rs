@@ -25,7 +25,7 @@ impl Path {
     }
 
     /// Bytes that the path takes in memory, which are more than those of its text.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         bytes(&self.0)
     }
 
