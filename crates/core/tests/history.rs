@@ -24,6 +24,7 @@ on_all!(
     two_versions_are_compared,
     each_leaf_names_the_update_that_wrote_it,
     what_pruning_left_can_be_read_and_what_it_deleted_is_gone,
+    pages_end_with_an_error_where_the_entity_was_pruned_meanwhile,
     too_many_updates_are_too_expensive,
     answers_that_would_be_far_larger_than_the_document_are_too_expensive,
 );
@@ -252,6 +253,23 @@ async fn what_pruning_left_can_be_read_and_what_it_deleted_is_gone(db: Db) {
     let versions: Vec<_> =
         origins.iter().map(|origin| origin.update.as_ref().map(|update| update.version)).collect();
     assert_eq!(versions, [Some(4), Some(4), None]);
+}
+
+async fn pages_end_with_an_error_where_the_entity_was_pruned_meanwhile(db: Db) {
+    lived(&db, &life()[..5]).await;
+    let (history, car) = (history(&db), key("Car", "a"));
+    let follows = |after| HistoryQuery { after: Some(after), size: 10, ..HistoryQuery::default() };
+    assert_eq!(history.updates(&car, follows(5)).await.unwrap().updates, []);
+    let clock = support::clock(moment(9).micros());
+    let database = DatabaseUrl::parse(Some(db.direct_url())).unwrap().into();
+    prune::prune(&database, Duration::ZERO, &clock, &mut |_| {}).await.unwrap();
+    assert_eq!(refused(history.updates(&car, follows(3)).await).0, ProblemKind::NotFound);
+    // made anew, its versions begin again
+    lived(&db, &life()[..1]).await;
+    let (kind, detail) = refused(history.updates(&car, follows(3)).await);
+    assert_eq!(kind, ProblemKind::Gone);
+    assert!(detail.contains("from version 1 on"), "{detail}");
+    assert_eq!(history.updates(&car, follows(1)).await.unwrap().updates, []);
 }
 
 async fn too_many_updates_are_too_expensive(db: Db) {

@@ -1,6 +1,9 @@
 //! Query parameters that a route doesn't have. The older routes ignore them, as their clients expect; a
 //! misspelled one is then a silent wrong choice, so the log has a warning. All others refuse them.
 
+use std::borrow::Cow;
+use std::fmt::Display;
+
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 use producer_core::ProblemKind;
@@ -81,30 +84,80 @@ pub(crate) fn known_values<const N: usize>(
     uri: &Uri,
     known: [&str; N],
 ) -> Result<[Option<String>; N], ProblemResponse> {
-    let mut values = [const { None }; N];
     let query = uri.query().unwrap_or_default();
     if has_bare_percent(query) || percent_decode_str(query).decode_utf8().is_err() {
         return Err(malformed("the query is not percent-encoded UTF-8"));
     }
-    for (name, value) in query_pairs(uri)? {
-        let Some(index) = known.iter().position(|known| **known == *name) else {
-            return Err(malformed(unknown(&name, &known)));
-        };
-        if values[index].replace(value).is_some() {
-            return Err(malformed(format!("the query parameter {name} must be given once")));
-        }
+    let (values, unknown) = values(query_pairs(uri)?, known)?;
+    match unknown.first() {
+        Some(name) => Err(malformed(unknown_name(name, &known))),
+        None => Ok(values),
     }
-    Ok(values)
 }
 
-fn unknown(name: &str, known: &[&str]) -> String {
+/// The values of the parameters `known`, for a route that ignores all others.
+///
+/// # Errors
+/// `Malformed` for one that is given twice.
+pub(crate) fn tolerant_values<const N: usize>(
+    uri: &Uri,
+    known: [&str; N],
+) -> Result<[Option<String>; N], ProblemResponse> {
+    values(query_pairs(uri)?, known).map(|(values, _)| values)
+}
+
+/// The values of the parameters `known`, and the names of all others.
+fn values<const N: usize>(
+    pairs: Vec<(String, String)>,
+    known: [&str; N],
+) -> Result<([Option<String>; N], Vec<String>), ProblemResponse> {
+    let (mut values, mut others) = ([const { None }; N], Vec::new());
+    for (name, value) in pairs {
+        match known.iter().position(|known| **known == *name) {
+            Some(index) if values[index].is_none() => values[index] = Some(value),
+            Some(_) => return Err(broken(&name, "must be given once")),
+            None => others.push(name),
+        }
+    }
+    Ok((values, others))
+}
+
+/// A version: a whole number from 1. Above `u64::MAX` it means that, which no entity reaches.
+///
+/// # Errors
+/// `Malformed`, with the parameter's name.
+pub(crate) fn version(name: &str, text: &str) -> Result<u64, ProblemResponse> {
+    natural(text).ok_or_else(|| broken(name, "must be a version, which is a number from 1"))
+}
+
+/// A number of items, from 1; above `most` it means `most`.
+///
+/// # Errors
+/// `Malformed`, with the parameter's name.
+pub(crate) fn size(name: &str, text: &str, most: u32) -> Result<u32, ProblemResponse> {
+    let size = natural(text).ok_or_else(|| broken(name, "must be a number from 1"))?;
+    Ok(u32::try_from(size).map_or(most, |size| size.min(most)))
+}
+
+/// A whole number from 1; `u64::MAX` where it is larger.
+fn natural(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX)).filter(|number| *number > 0)
+}
+
+/// The problem of a value; `rule` is the end of a sentence about it: `must …`.
+pub(crate) fn broken(name: &str, rule: impl Display) -> ProblemResponse {
+    malformed(format!("the query parameter {name} {rule}"))
+}
+
+fn unknown_name(name: &str, known: &[&str]) -> String {
     let name = clipped(name);
     let nearest = known.iter().min_by_key(|known| strsim::osa_distance(name, known));
     let nearest = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
     format!("the query parameter {name:?} is not known{nearest}")
 }
 
-fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> ProblemResponse {
+fn malformed(detail: impl Into<Cow<'static, str>>) -> ProblemResponse {
     ProblemResponse::new(ProblemKind::Malformed, detail)
 }
 

@@ -54,6 +54,9 @@ fn router(app: App<RestArgs>) -> Router {
             entity_writes::merge,
             entity_writes::delete
         ))
+        .routes(routes!(routes::history::list))
+        .routes(routes!(routes::history::diff))
+        .routes(routes!(routes::history::provenance))
         .route("/api/v1/entities/{type}/", no_id())
         .route("/api/v1/entities/", axum::routing::post(routes::entities::no_type))
         .routes(routes!(routes::health::health))

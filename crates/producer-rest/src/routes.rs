@@ -5,6 +5,7 @@ pub(crate) mod entities;
 pub(crate) mod entity_writes;
 pub(crate) mod events;
 pub(crate) mod health;
+pub(crate) mod history;
 pub(crate) mod metrics;
 
 use axum::extract::rejection::PathRejection;
@@ -12,7 +13,7 @@ use axum::extract::{FromRequestParts, Path, Query};
 use http::Uri;
 use http::request::Parts;
 use producer_core::ProblemKind;
-use producer_core::query::ReadError;
+use producer_core::query::{HistoryError, ReadError};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -69,4 +70,12 @@ pub(crate) fn unreachable(error: ReadError) -> ProblemResponse {
     tracing::warn!(%error, "read failed");
     let detail = format!("{}; try again later", error.kind.detail());
     ProblemResponse::new(ProblemKind::Unavailable, detail)
+}
+
+/// A read of the history failed.
+pub(crate) fn history_problem(error: HistoryError) -> ProblemResponse {
+    match error {
+        HistoryError::Read(error) => unreachable(error),
+        HistoryError::Refused(problem) => problem.into(),
+    }
 }

@@ -141,8 +141,8 @@ impl History {
         let entries = query.size.saturating_add(2);
         let range = LogRange { after, up_to, descending: query.descending, entries };
         let mut updates = self.store.log(key, range).await?;
-        if updates.is_empty() && query.after.is_none() {
-            return Err(not_found("no such entity").into());
+        if updates.is_empty() {
+            self.require_kept(key, query).await?;
         }
         if let (false, Some(after), Some(first)) = (query.descending, query.after, updates.first())
             && first.version != after + 1
@@ -242,12 +242,34 @@ impl History {
         if let Some(point) = self.store.log_point(key, as_of).await? {
             return Ok(point);
         }
-        let first = LogRange { after: 0, up_to: u64::MAX, descending: false, entries: 1 };
-        Err(match self.store.log(key, first).await?.first() {
+        Err(match self.first(key, 0).await? {
             Some(oldest) if oldest.kind == EntryKind::Checkpoint => gone(oldest.version).into(),
             Some(_) => not_found("the entity did not exist then").into(),
             None => not_found("no such entity").into(),
         })
+    }
+
+    /// The first entry after a version.
+    async fn first(&self, key: &EntityKey, after: u64) -> Result<Option<LogEntry>, ReadError> {
+        let range = LogRange { after, up_to: u64::MAX, descending: false, entries: 1 };
+        Ok(self.store.log(key, range).await?.into_iter().next())
+    }
+
+    /// Whether an empty page is right: it is where it follows on the last update, unless that one was pruned
+    /// together with the entity.
+    async fn require_kept(&self, key: &EntityKey, query: HistoryQuery) -> Result<(), HistoryError> {
+        match query.after {
+            Some(_) if query.descending => return Ok(()),
+            Some(last) if self.first(key, last.saturating_sub(1)).await?.is_some() => return Ok(()),
+            _ => {}
+        }
+        Err(self.pruned(key).await?.into())
+    }
+
+    /// The problem of what was pruned, maybe together with the entity.
+    async fn pruned(&self, key: &EntityKey) -> Result<Problem, ReadError> {
+        let oldest = self.first(key, 0).await?;
+        Ok(oldest.map_or_else(|| not_found("no such entity"), |oldest| gone(oldest.version)))
     }
 
     /// Folds the log from the point's base to its version; `each` gets every entry and its patch.
@@ -276,7 +298,7 @@ impl History {
             let page = self.store.log(key, range).await?;
             if !fold.continues_with(&page) {
                 // pruned meanwhile
-                return Err(gone_since(point.version).into());
+                return Err(self.pruned(key).await?.into());
             }
             fold.extend(&page, &mut each).map_err(broken)?;
         }
@@ -319,10 +341,6 @@ fn not_found(detail: &'static str) -> Problem {
 fn gone(oldest: u64) -> Problem {
     let detail = format!("the log is kept from version {oldest} on; what was before is pruned");
     Problem::new(ProblemKind::Gone, detail)
-}
-
-fn gone_since(version: u64) -> Problem {
-    Problem::new(ProblemKind::Gone, format!("version {version} was pruned just now"))
 }
 
 fn too_expensive() -> Problem {

@@ -163,6 +163,100 @@ pub(crate) fn entity() -> Value {
     })
 }
 
+/// The loan as the first event left it.
+pub(crate) fn first_version() -> Value {
+    json!({
+        "entityType": "Loan",
+        "entityId": "loan-12345",
+        "version": 1,
+        "createdAt": "2024-01-15T10:30:05.217364Z",
+        "updatedAt": "2024-01-15T10:30:05.217364Z",
+        "data": attributes()
+    })
+}
+
+/// The updates of the loan until then.
+pub(crate) fn history() -> Value {
+    json!({"updates": [
+        {
+            "kind": "change",
+            "entityType": "Loan",
+            "entityId": "loan-12345",
+            "version": 1,
+            "operation": "merge",
+            "created": true,
+            "eventId": "550e8400-e29b-41d4-a716-446655440000",
+            "ordinal": 0,
+            "eventName": "LoanPaymentSubmitted",
+            "eventType": "LoanPaymentSubmitted",
+            "createdDate": "2024-01-15T10:30:00Z",
+            "committedAt": "2024-01-15T10:30:05.217364Z",
+            "patch": attributes()
+        },
+        second_update()
+    ]})
+}
+
+/// Only the last one: a page that another one follows.
+pub(crate) fn last_update() -> Value {
+    json!({"updates": [second_update()], "nextPageToken": "AAAAAAAAAAL9I6Iwiypd9Q"})
+}
+
+fn second_update() -> Value {
+    json!({
+        "kind": "change",
+        "entityType": "Loan",
+        "entityId": "loan-12345",
+        "version": 2,
+        "operation": "merge",
+        "created": false,
+        "eventId": "7d1a2f60-93c4-4b7e-8a51-0c2f6f1d9e3b",
+        "ordinal": 0,
+        "eventName": "LoanPaymentSubmitted",
+        "createdDate": "2024-02-15T09:00:00Z",
+        "committedAt": "2024-02-15T09:00:01.402518Z",
+        "patch": {
+            "balance": 23927.38,
+            "lastPaidDate": "2024-02-15T09:00:00Z",
+            "nextPayment": {"amount": 512.37, "dueDate": "2024-03-15"}
+        }
+    })
+}
+
+/// How its two versions differ.
+pub(crate) fn diff() -> Value {
+    json!({
+        "from": 1,
+        "to": 2,
+        "patch": {
+            "balance": 23927.38,
+            "lastPaidDate": "2024-02-15T09:00:00Z",
+            "nextPayment": {"amount": 512.37, "dueDate": "2024-03-15"}
+        },
+        "changes": [
+            {"path": "data.balance", "from": 24439.75, "to": 23927.38},
+            {
+                "path": "data.lastPaidDate",
+                "from": "2024-01-15T10:30:00Z",
+                "to": "2024-02-15T09:00:00Z"
+            },
+            {"path": "data.nextPayment.amount", "to": 512.37},
+            {"path": "data.nextPayment.dueDate", "to": "2024-03-15"}
+        ]
+    })
+}
+
+/// Where its balance comes from.
+pub(crate) fn provenance() -> Value {
+    json!({"paths": [{
+        "path": "data.balance",
+        "version": 2,
+        "eventId": "7d1a2f60-93c4-4b7e-8a51-0c2f6f1d9e3b",
+        "eventName": "LoanPaymentSubmitted",
+        "committedAt": "2024-02-15T09:00:01.402518Z"
+    }]})
+}
+
 /// The document of a loan.
 pub(crate) fn loan() -> Value {
     json!({"balance": 23927.38, "borrower": {"name": "Ada", "phone": "555-0100"}})

@@ -31,6 +31,15 @@ pub(crate) struct GetEventProblems;
 /// Errors of `GET /api/v1/entities/{type}/{id}`.
 pub(crate) struct GetEntityProblems;
 
+/// Errors of `GET /api/v1/entities/{type}/{id}/history`.
+pub(crate) struct HistoryProblems;
+
+/// Errors of `GET /api/v1/entities/{type}/{id}/diff`.
+pub(crate) struct DiffProblems;
+
+/// Errors of `GET /api/v1/entities/{type}/{id}/provenance`.
+pub(crate) struct ProvenanceProblems;
+
 /// Errors of `POST /api/v1/entities/{type}`.
 pub(crate) struct CreateEntityProblems;
 
@@ -110,16 +119,39 @@ impl IntoResponses for PostEventsProblems {
 
 impl IntoResponses for GetEventProblems {
     fn responses() -> Responses {
-        read_responses("the path value uuid is not a UUID", "no such event")
+        responses(read_problems("the path value uuid is not a UUID", "no such event"))
     }
 }
 
 impl IntoResponses for GetEntityProblems {
     fn responses() -> Responses {
-        read_responses(
-            "a path value breaks a rule: /entityId must have at most 255 characters",
-            "no such entity",
-        )
+        let broken_path = "a path value breaks a rule: /entityId must have at most 255 characters";
+        let problems = read_problems(broken_path, "no such entity");
+        responses(problems.into_iter().chain([gone(), too_expensive()]))
+    }
+}
+
+impl IntoResponses for HistoryProblems {
+    fn responses() -> Responses {
+        let broken_query = "the query parameter pageSize must be a number from 1";
+        let problems = read_problems(broken_query, "no such entity");
+        responses(problems.into_iter().chain([gone()]))
+    }
+}
+
+impl IntoResponses for DiffProblems {
+    fn responses() -> Responses {
+        let broken_query = "the query parameter from must be a version, which is a number from 1";
+        let problems = read_problems(broken_query, "no such entity");
+        responses(problems.into_iter().chain([gone(), too_expensive()]))
+    }
+}
+
+impl IntoResponses for ProvenanceProblems {
+    fn responses() -> Responses {
+        let broken_query = "the query parameter path must begin with data";
+        let problems = read_problems(broken_query, "no such entity");
+        responses(problems.into_iter().chain([too_expensive()]))
     }
 }
 
@@ -165,15 +197,26 @@ impl IntoResponses for MetricsProblems {
 }
 
 /// The problems of a route that returns what is stored.
-fn read_responses(broken_path: &'static str, not_found: &'static str) -> Responses {
-    responses([
-        malformed(broken_path),
+fn read_problems(bad_value: &'static str, not_found: &'static str) -> [Problem; 6] {
+    [
+        malformed(bad_value),
         Problem::new(ProblemKind::NotFound, not_found),
         not_acceptable(),
         internal(),
         too_many(),
         not_readable(),
-    ])
+    ]
+}
+
+fn gone() -> Problem {
+    let detail = "the log is kept from version 3 on; what was before is pruned";
+    Problem::new(ProblemKind::Gone, detail)
+}
+
+fn too_expensive() -> Problem {
+    let detail = "more than 100,000 updates or a second of reading; ask for a version after a replace \
+                  or for pages of the history";
+    Problem::new(ProblemKind::TooExpensive, detail)
 }
 
 const JSON: &str = "application/json";

@@ -228,6 +228,81 @@ pub(crate) struct EntityPath {
     entity_id: String,
 }
 
+/// The moment in the history of an entity.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what the route reads")]
+pub(crate) struct AsOfQuery {
+    /// The entity as it was with this version. Not beside `at`
+    #[param(required = false, minimum = 1)]
+    version: u64,
+    /// The entity as it was at this time: with its last version that was committed until then. RFC 3339, or
+    /// Unix milliseconds. The last seconds may still change
+    #[param(required = false, schema_with = time)]
+    at: String,
+}
+
+fn time() -> Schema {
+    let of_type = || ObjectBuilder::new().schema_type(Type::String);
+    let rfc3339 = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+    let forms = AnyOfBuilder::new()
+        .item(of_type().format(Some(rfc3339)))
+        .item(of_type().pattern(Some("^(-?[0-9]{1,13}|[0-9]{14})$")));
+    Schema::AnyOf(forms.build())
+}
+
+/// Which updates of an entity.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what the route reads")]
+pub(crate) struct HistoryPageQuery {
+    /// `version` (the default), or `version desc`: the last one first
+    #[param(required = false, schema_with = order)]
+    order_by: String,
+    /// How many at most; 100 if it is absent, never more than 1,000
+    #[param(required = false, schema_with = count)]
+    page_size: u32,
+    /// `nextPageToken` of the page before, of the same entity and with the same `orderBy`
+    #[param(required = false)]
+    page_token: String,
+}
+
+/// Without a format, which would have a maximum.
+fn count() -> Schema {
+    Schema::Object(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build())
+}
+
+fn order() -> Schema {
+    let orders = ["version", "version desc"];
+    Schema::Object(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(orders)).build())
+}
+
+/// Which versions of an entity are compared.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what the route reads")]
+pub(crate) struct DiffQuery {
+    /// The first version
+    #[param(minimum = 1, example = 1)]
+    from: u64,
+    /// The second version; the present one if it is absent
+    #[param(required = false, minimum = 1)]
+    to: u64,
+}
+
+/// Which part of an entity.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what the route reads")]
+pub(crate) struct ProvenanceQuery {
+    /// Only what is there and below, such as `data.balance` or `data["odd key"]`
+    #[param(
+        required = false,
+        pattern = r#"^data(\.[A-Za-z_][A-Za-z0-9_]*|\["[^"\\\x00-\x1f]*"\])*$"#
+    )]
+    path: String,
+}
+
 /// The query of a write of one entity: the header of its event.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]

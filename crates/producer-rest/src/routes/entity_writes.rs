@@ -5,7 +5,6 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use producer_core::decode::{EntityMethod, EntityRequest, EntityWrite};
 use producer_core::{
     EntityKey, EntityVersion, Field, Header, Patch, Problem, ProblemKind, Receipt, Step, decode,
@@ -17,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::entities::{EntityBody, etag, invalid_key, validators};
+use super::entities::{EntityBody, etag, invalid_key, path, validators};
 use super::{DecodedPath, query_pairs};
 use crate::body::{self, BodyStream};
 use crate::openapi::examples;
@@ -34,9 +33,6 @@ use crate::state::AppState;
 use crate::write_headers::{
     PREFERENCE_APPLIED, idempotency_key, precondition, prefers_representation,
 };
-
-/// What a path segment has literally (RFC 3986, 2.3); the rest is percent-encoded.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The answer to a write of one entity.
 #[derive(Debug, Serialize, ToSchema)]
@@ -337,11 +333,4 @@ async fn entity_response(app: &AppState, key: &EntityKey, deadline: Instant) -> 
     let body = EntityBody::try_from(entity).ok()?;
     let applied = [(PREFERENCE_APPLIED, HeaderValue::from_static("return=representation"))];
     Some((headers, applied, Json(body)).into_response())
-}
-
-/// The path of an entity.
-fn path(key: &EntityKey) -> String {
-    let [entity_type, entity_id] =
-        [key.entity_type(), key.entity_id()].map(|segment| utf8_percent_encode(segment, SEGMENT));
-    format!("/api/v1/entities/{entity_type}/{entity_id}")
 }

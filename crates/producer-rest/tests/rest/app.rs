@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use producer_core::store::DatabaseUrl;
-use producer_core::{Clock, Ingest, store};
-use producer_maintenance::{Database, migrate};
+use producer_core::{Clock, Ingest, Timestamp, store};
+use producer_maintenance::{Database, migrate, prune};
 use producer_rest::{Rest, RestArgs};
 use producer_server::settings::Settings;
 use producer_server::{Api, App, serve};
@@ -46,6 +46,7 @@ pub(crate) struct TestApp {
     pub(crate) ingest: Ingest,
     pub(crate) server: JoinHandle<std::io::Result<()>>,
     client: Client,
+    url: String,
     _database: TestDatabase,
 }
 
@@ -99,14 +100,22 @@ impl TestApp {
     ) -> Self {
         let line = ["test", "--database-url", url].into_iter().chain(flags.iter().copied());
         let CommandLine { settings, args } = CommandLine::try_parse_from(line).unwrap();
-        migrate::up(&Database::from(DatabaseUrl::parse(Some(url)).unwrap())).await.unwrap();
+        migrate::up(&maintained(url)).await.unwrap();
         let store = store::connect(&settings.database()).await.unwrap();
         let app = App::new(Rest::API, settings, args, store, clock, &Handle::current());
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, ingest) = (app.shutdown.clone(), app.ingest.clone());
         let server = tokio::spawn(Rest::serve(app, listener.into()));
-        Self { address, shutdown, ingest, server, client: Client::new(), _database: database }
+        Self {
+            address,
+            shutdown,
+            ingest,
+            server,
+            client: Client::new(),
+            url: url.into(),
+            _database: database,
+        }
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
@@ -146,10 +155,22 @@ impl TestApp {
         }
     }
 
+    /// Prunes all that was committed until now.
+    pub(crate) async fn prune(&self) {
+        let later = Clock::system().now().micros() + 1_000_000;
+        let clock = Clock::from_fn(move || Timestamp::from_micros(later));
+        let database = maintained(&self.url);
+        prune::prune(&database, Duration::ZERO, &clock, &mut |_| {}).await.unwrap();
+    }
+
     /// A plain connection.
     pub(crate) async fn connect(&self) -> Raw {
         Raw(TcpStream::connect(self.address).await.unwrap())
     }
+}
+
+fn maintained(url: &str) -> Database {
+    DatabaseUrl::parse(Some(url)).unwrap().into()
 }
 
 /// A connection for requests that a client library would not send.

@@ -17,6 +17,9 @@ async fn the_document_names_every_route_and_every_problem() {
         "/api/v1/events/health",
         "/api/v1/entities/{type}",
         "/api/v1/entities/{type}/{id}",
+        "/api/v1/entities/{type}/{id}/history",
+        "/api/v1/entities/{type}/{id}/diff",
+        "/api/v1/entities/{type}/{id}/provenance",
         "/livez",
         "/readyz",
         "/metrics",
@@ -64,6 +67,60 @@ async fn the_writes_name_their_parameters() {
             assert_eq!(parameter.get("example").is_some(), is_path, "{parameter}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_reads_of_the_history_name_their_parameters() {
+    let app = TestApp::sqlite().await;
+    let document = answer(app.get("/openapi.json")).await.body;
+    for (route, names) in [
+        ("", &["type", "id", "version", "at", "If-None-Match"][..]),
+        ("/history", &["type", "id", "orderBy", "pageSize", "pageToken"]),
+        ("/diff", &["type", "id", "from", "to"]),
+        ("/provenance", &["type", "id", "path"]),
+    ] {
+        let path = format!("/api/v1/entities/{{type}}/{{id}}{route}");
+        let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+        let found: Vec<_> = parameters.iter().map(|one| one["name"].as_str().unwrap()).collect();
+        assert_eq!(found, names, "{route}");
+        for parameter in parameters {
+            let is_required = parameter["in"] == "path" || parameter["name"] == "from";
+            assert_eq!(parameter["required"], is_required, "{parameter}");
+            assert_eq!(parameter.get("example").is_some(), is_required, "{parameter}");
+        }
+    }
+    let get = &document["paths"]["/api/v1/entities/{type}/{id}"]["get"];
+    for (link, operation) in
+        [("history", "listEntityHistory"), ("provenance", "getEntityProvenance")]
+    {
+        assert_eq!(get["responses"]["200"]["links"][link]["operationId"], operation);
+    }
+}
+
+#[tokio::test]
+async fn members_without_a_value_are_absent_but_for_a_version_that_is_not_kept() {
+    let app = TestApp::sqlite().await;
+    let document = answer(app.get("/openapi.json")).await.body;
+    let schemas = &document["components"]["schemas"];
+    let required = |name: &str| schemas[name]["required"].clone();
+    assert_eq!(required("EntityHistory"), json!(["updates"]));
+    let change = [
+        "kind",
+        "entityType",
+        "entityId",
+        "version",
+        "operation",
+        "created",
+        "eventName",
+        "committedAt",
+        "patch",
+    ];
+    assert_eq!(required("Change"), json!(change));
+    assert_eq!(required("EntityDiff"), json!(["from", "to", "patch", "changes"]));
+    assert_eq!(required("LeafDiff"), json!(["path"]));
+    assert_eq!(required("Origin"), json!(["path", "version"]));
+    assert_eq!(schemas["Origin"]["properties"]["version"]["type"], json!(["integer", "null"]));
+    assert_eq!(schemas["Origin"]["properties"]["eventId"]["type"], "string");
 }
 
 #[tokio::test]
@@ -127,7 +184,10 @@ async fn the_routes_name_their_problems() {
         ("/api/v1/events", "post", &[&ingest[..], &["504"]].concat()[..]),
         ("/api/v1/events/bulk", "post", &ingest),
         ("/api/v1/events/{uuid}", "get", &read),
-        ("/api/v1/entities/{type}/{id}", "get", &read),
+        ("/api/v1/entities/{type}/{id}", "get", &[&read[..], &["410", "422"]].concat()),
+        ("/api/v1/entities/{type}/{id}/history", "get", &[&read[..], &["410"]].concat()),
+        ("/api/v1/entities/{type}/{id}/diff", "get", &[&read[..], &["410", "422"]].concat()),
+        ("/api/v1/entities/{type}/{id}/provenance", "get", &[&read[..], &["422"]].concat()),
         ("/api/v1/entities/{type}", "post", &write),
         ("/api/v1/entities/{type}/{id}", "put", &write),
         ("/api/v1/entities/{type}/{id}", "patch", &[&write[..], &["404"]].concat()),
@@ -154,7 +214,9 @@ async fn the_introduction_has_the_limits_of_this_service() {
     }
     let is_name = |after: &str| after.starts_with(|first: char| first.is_ascii_lowercase());
     assert!(!text.split('{').skip(1).any(is_name), "a value is missing: {text}");
-    for word in ["createdDate", "grpcurl", "GRPC_SERVER_PORT", "Merge Patch", "If-Match"] {
+    for word in
+        ["createdDate", "grpcurl", "GRPC_SERVER_PORT", "Merge Patch", "If-Match", "provenance"]
+    {
         assert!(text.contains(word), "{word}");
     }
 }

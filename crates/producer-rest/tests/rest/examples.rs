@@ -17,6 +17,9 @@ const EVENT: &str = "/api/v1/events";
 const BULK: &str = "/api/v1/events/bulk";
 const LOGGED: &str = "/api/v1/events/{uuid}";
 const ENTITY: &str = "/api/v1/entities/{type}/{id}";
+const HISTORY: &str = "/api/v1/entities/{type}/{id}/history";
+const DIFF: &str = "/api/v1/entities/{type}/{id}/diff";
+const PROVENANCE: &str = "/api/v1/entities/{type}/{id}/provenance";
 const ENTITIES: &str = "/api/v1/entities/{type}";
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
@@ -57,7 +60,10 @@ impl Document {
     fn problem(&self, method: &str, path: &str, kind: ProblemKind) -> &Value {
         let response = &self.operation(method, path)["responses"][kind.http_status().to_string()];
         let content = &response["content"]["application/problem+json"];
-        content.get("example").unwrap_or(&content["examples"][kind.as_str()]["value"])
+        // kinds may share a status, of which an operation has one
+        let name = format!("urn:producer:problem:{}", kind.as_str());
+        let only = content.get("example").filter(|example| example["type"] == name);
+        only.unwrap_or(&content["examples"][kind.as_str()]["value"])
     }
 
     /// Asserts that an answer is the example of its operation and kind, but for ids.
@@ -218,9 +224,18 @@ async fn the_examples_are_a_story_that_the_service_tells() {
 
     let logged = answer(app.get(&format!("/api/v1/events/{UUID}"))).await;
     assert_like(&logged.body, document.success("get", LOGGED, ""), &["committedAt"]);
-    let entity = answer(app.get("/api/v1/entities/Loan/loan-12345")).await;
-    let expected = document.success("get", ENTITY, "");
-    assert_like(&entity.body, expected, &["createdAt", "updatedAt"]);
+    for (path, name, address) in [
+        (ENTITY, "now", ""),
+        (ENTITY, "as it was", "?version=1"),
+        (HISTORY, "all", "/history"),
+        (HISTORY, "the last one", "/history?orderBy=version%20desc&pageSize=1"),
+        (DIFF, "", "/diff?from=1"),
+        (PROVENANCE, "", "/provenance?path=data.balance"),
+    ] {
+        let read = answer(app.get(&format!("/api/v1/entities/Loan/loan-12345{address}"))).await;
+        let expected = document.success("get", path, name);
+        assert_like(&read.body, expected, &["createdAt", "updatedAt", "committedAt"]);
+    }
 
     for (media, status) in [(NDJSON, "processed"), ("application/jsonl", "duplicate")] {
         let lines = document.request(BULK, media).as_str().unwrap();
@@ -343,6 +358,9 @@ async fn problems_of_a_request_are_answered_as_in_the_examples() {
         ("get", ENTITY, Malformed, app.get(&format!("/api/v1/entities/Car/{}", "x".repeat(256)))),
         ("get", ENTITY, NotFound, app.get("/api/v1/entities/Car/none")),
         ("get", ENTITY, NotAcceptable, unacceptable(app.get("/api/v1/entities/Car/c1"))),
+        ("get", HISTORY, Malformed, app.get("/api/v1/entities/Car/c1/history?pageSize=0")),
+        ("get", DIFF, Malformed, app.get("/api/v1/entities/Car/c1/diff?from=0")),
+        ("get", PROVENANCE, Malformed, app.get("/api/v1/entities/Car/c1/provenance?path=balance")),
         (
             "get",
             "/api/v1/events/health",
@@ -354,8 +372,58 @@ async fn problems_of_a_request_are_answered_as_in_the_examples() {
     ] {
         document.assert_problem(method, path, kind, &answer(request).await);
     }
+    for (path, route) in HISTORY_READS {
+        let none = app.get(&format!("/api/v1/entities/Car/none{route}"));
+        document.assert_problem("get", path, NotFound, &answer(none).await);
+        let read = unacceptable(app.get(&format!("/api/v1/entities/Car/c1{route}")));
+        document.assert_problem("get", path, NotAcceptable, &answer(read).await);
+    }
     let metrics = app.get("/metrics").header("accept", "text/html").send().await.unwrap();
     assert_eq!(metrics.status(), 200, "406 is not in the document");
+}
+
+/// Each read of the history of one entity: route, and what follows on the entity's address.
+const HISTORY_READS: [(&str, &str); 4] = [
+    (ENTITY, "?version=1"),
+    (HISTORY, "/history"),
+    (DIFF, "/diff?from=1"),
+    (PROVENANCE, "/provenance"),
+];
+
+#[tokio::test]
+async fn reads_of_what_is_pruned_are_answered_as_in_the_examples() {
+    let app = TestApp::sqlite().await;
+    let document = Document::of(&app).await;
+    let mut token = Value::Null;
+    for n in 0..3 {
+        app.send(&car_event("c1", json!({"n": n}))).await;
+        let page = answer(app.get("/api/v1/entities/Car/c1/history?pageSize=1")).await;
+        token = page.body["nextPageToken"].clone();
+    }
+    app.prune().await;
+    let next = format!("/history?pageToken={}", token.as_str().unwrap());
+    for (path, route) in [(ENTITY, "?version=1"), (HISTORY, &*next), (DIFF, "/diff?from=1")] {
+        let gone = answer(app.get(&format!("/api/v1/entities/Car/c1{route}"))).await;
+        document.assert_problem("get", path, ProblemKind::Gone, &gone);
+    }
+}
+
+#[tokio::test]
+async fn too_expensive_reads_are_answered_as_in_the_examples() {
+    let app = TestApp::sqlite().await;
+    let document = Document::of(&app).await;
+    let mut event = car_event("c1", json!({}));
+    let update = event["eventBody"]["entities"][0].clone();
+    event["eventBody"]["entities"] = vec![update; 1000].into();
+    let events = vec![event; 101];
+    let stored = app.bulk("?results=none", JSON, json!(events).to_string()).await;
+    assert_eq!(stored.body["processedCount"], 101, "{stored:?}");
+    for (path, route) in
+        [(ENTITY, "?version=100001"), (DIFF, "/diff?from=100001"), (PROVENANCE, "/provenance")]
+    {
+        let refused = answer(app.get(&format!("/api/v1/entities/Car/c1{route}"))).await;
+        document.assert_problem("get", path, ProblemKind::TooExpensive, &refused);
+    }
 }
 
 #[tokio::test]
@@ -464,7 +532,17 @@ async fn a_defect_is_answered_as_in_the_examples() {
         document.assert_problem(method, path, ProblemKind::Internal, &answered);
     }
     let expected = document.problem("post", EVENT, ProblemKind::Internal);
-    for path in [LOGGED, ENTITY, "/api/v1/events/health", "/readyz", "/livez", "/metrics"] {
+    for path in [
+        LOGGED,
+        ENTITY,
+        HISTORY,
+        DIFF,
+        PROVENANCE,
+        "/api/v1/events/health",
+        "/readyz",
+        "/livez",
+        "/metrics",
+    ] {
         assert_eq!(document.problem("get", path, ProblemKind::Internal), expected, "{path}");
     }
 }
@@ -477,8 +555,11 @@ async fn too_many_requests_are_answered_as_in_the_examples() {
     let mut raw = app.connect().await;
     raw.write(format!("POST {EVENT} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n[")).await;
     let deadline = Instant::now() + TIMEOUT;
-    let reads =
-        [(LOGGED, format!("/api/v1/events/{UUID}")), (ENTITY, "/api/v1/entities/A/b".into())];
+    let reads = HISTORY_READS.map(|(path, route)| (path, format!("/api/v1/entities/A/b{route}")));
+    let reads = reads.into_iter().chain([
+        (LOGGED, format!("/api/v1/events/{UUID}")),
+        (ENTITY, "/api/v1/entities/A/b".into()),
+    ]);
     for (path, address) in reads {
         let answered = loop {
             let answered = answer(app.get(&address)).await;
@@ -511,6 +592,10 @@ async fn a_database_that_is_gone_is_answered_as_in_the_examples() {
     document.assert_problem("get", LOGGED, unavailable, &logged);
     let entity = answer(app.get("/api/v1/entities/Car/c1")).await;
     document.assert_problem("get", ENTITY, unavailable, &entity);
+    for (path, route) in HISTORY_READS {
+        let read = answer(app.get(&format!("/api/v1/entities/Car/c1{route}"))).await;
+        document.assert_problem("get", path, unavailable, &read);
+    }
     for (method, path, address, body) in WRITES {
         let request = write_request(&app, method, address, body);
         let refused = answer(request.header("idempotency-key", UUID)).await;

@@ -13,6 +13,7 @@ mod errors;
 mod events;
 mod examples;
 mod health;
+mod history;
 mod metrics;
 mod ndjson;
 mod operations;

@@ -120,6 +120,27 @@ async fn writes_of_entities_are_counted_as_the_events_that_they_are() {
     }
 }
 
+#[tokio::test]
+async fn reads_of_the_history_are_counted_by_their_routes() {
+    const ENTITY: &str = "/api/v1/entities/{type}/{id}";
+    let app = TestApp::sqlite().await;
+    app.send(&car_event("c1", json!({"a": 1}))).await;
+    for route in ["", "/history", "/diff", "/provenance"] {
+        let good = if route == "/diff" { "?from=1" } else { "" };
+        for (id, query) in [("c1", good), ("none", good), ("c1", "?version=0")] {
+            answer(app.get(&format!("/api/v1/entities/Car/{id}{route}{query}"))).await;
+        }
+    }
+    let text = metrics(&app).await;
+    for route in ["", "/history", "/diff", "/provenance"] {
+        for status in ["200", "400", "404"] {
+            let count = requests(&text, &format!("{ENTITY}{route}"), "GET", status);
+            assert_eq!(count, 1.0, "{route} {status}");
+        }
+    }
+    assert!(!text.contains("c1"), "no ids as labels: {text}");
+}
+
 async fn pool_and_process_have_their_metrics(app: TestApp, max: f64) {
     answer(app.get("/api/v1/entities/Car/c1")).await;
     let text = metrics(&app).await;

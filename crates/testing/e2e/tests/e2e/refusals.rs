@@ -60,6 +60,30 @@ async fn a_refused_request_is_logged_with_its_reason_and_its_client() {
 }
 
 #[tokio::test]
+async fn a_refused_read_of_the_history_is_logged_with_its_route() {
+    let rest = Service::start(Binary::Rest, &[]).await;
+    let http = reqwest::Client::new();
+    for (route, query, detail) in [
+        (
+            "",
+            "version=0",
+            "the query parameter version must be a version, which is a number from 1",
+        ),
+        ("/history", "pageSize=0", "the query parameter pageSize must be a number from 1"),
+        ("/diff", "to=2", "the query parameter from is missing; it is a version"),
+        ("/provenance", "path=balance", "the query parameter path must begin with data"),
+    ] {
+        let address = rest.rest().url(&format!("/api/v1/entities/Car/secret{route}?{query}"));
+        let request = http.get(address).header("x-request-id", query);
+        assert_eq!(request.send().await.unwrap().status(), 400, "{query}");
+        let refused = line(&rest, "refused", "request_id", query).await;
+        assert_eq!(refused["route"], format!("/api/v1/entities/{{type}}/{{id}}{route}"));
+        assert_eq!(refused["detail"], detail);
+        assert!(!refused.to_string().contains("secret"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_flood_of_refused_requests_does_not_fill_the_log() {
     let rest = Service::start(Binary::Rest, &[]).await;
     for _ in 0..200 {
