@@ -295,18 +295,18 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_a_sentence_of_its_own() {
+    fn a_condition_without_a_place_is_about_the_entity() {
         let state = FailedPrecondition { current_version: None };
         let failed = |steps: &[Step], count| {
             let mut unmet = Violations::default();
             for _ in 0..count {
-                unmet.add(|| Location(steps.to_vec()), "the entity does not exist");
+                unmet.add(|| Location(steps.to_vec()), "does not exist");
             }
             Problem::precondition_failed(unmet, state).detail
         };
         assert_eq!(failed(&[], 1), "the entity does not exist");
         let item = [Step::Key("entities".into()), Step::Index(1)];
-        assert_eq!(failed(&item, 1), "/entities/1: the entity does not exist");
-        assert_eq!(failed(&item, 3), "/entities/1: the entity does not exist (and 2 more)");
+        assert_eq!(failed(&item, 1), "/entities/1 does not exist");
+        assert_eq!(failed(&item, 3), "/entities/1 does not exist (and 2 more)");
     }
 }
