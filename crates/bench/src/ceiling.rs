@@ -108,6 +108,7 @@ impl ReadStore for NullStore {
         &'a self,
         _key: &'a EntityKey,
         _as_of: AsOf,
+        _within: u64,
     ) -> BoxFuture<'a, std::result::Result<Option<LogPoint>, ReadError>> {
         Box::pin(std::future::ready(Ok(None)))
     }

@@ -289,9 +289,12 @@ async fn too_many_updates_are_too_expensive(db: Db) {
     let page = HistoryQuery { descending: true, after: None, size: 100 };
     assert_eq!(history.updates(&car, page).await.unwrap().updates.len(), 100);
     let replaced = event_of(2_000, &[item(Operation::Replace, json!({"b": 1}))]);
-    support::apply(&mut *writer, &[replaced]).await;
-    let entity = history.entity(&car, AsOf::Version(UPDATES + 1)).await.unwrap();
+    let later = db.again(moment(1).micros()).await;
+    support::apply(&mut *later.writer(), &[replaced]).await;
+    let entity = history.entity(&car, AsOf::Time(moment(1))).await.unwrap();
+    assert_eq!(entity.version, UPDATES + 1);
     assert_eq!(support::without_spaces(&entity.data), r#"{"b":1}"#);
+    assert_eq!(entity.created_at, moment(0), "though that is more entries ago");
 }
 
 async fn answers_that_would_be_far_larger_than_the_document_are_too_expensive(db: Db) {

@@ -126,10 +126,10 @@ pub enum AsOf {
 pub struct LogPoint {
     /// The version then.
     pub version: u64,
-    /// The last entry up to it that needs none before: see [`LogEntry::is_base`].
-    pub base: u64,
-    /// When the entity was made.
-    pub made_at: Timestamp,
+    /// The last entry up to it that needs none before (see [`LogEntry::is_base`]), where it is near enough.
+    pub base: Option<u64>,
+    /// When the entity was made, where that is known or near enough.
+    pub made_at: Option<Timestamp>,
 }
 
 /// A part of one entity's log, in the order of versions.

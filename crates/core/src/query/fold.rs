@@ -16,15 +16,17 @@ pub(super) struct Fold {
 }
 
 impl Fold {
-    /// Nothing yet: the state before the base of `point`.
-    pub(super) fn before(point: LogPoint) -> Self {
-        Self {
+    /// Nothing yet: the state before the base of `point`, if that and the time when the entity was made are
+    /// near enough.
+    pub(super) fn before(point: LogPoint) -> Option<Self> {
+        let (base, made_at) = (point.base?, point.made_at?);
+        Some(Self {
             data: "{}".into(),
             exists: false,
-            version: point.base.saturating_sub(1),
-            made_at: point.made_at,
-            updated_at: point.made_at,
-        }
+            version: base.saturating_sub(1),
+            made_at,
+            updated_at: made_at,
+        })
     }
 
     /// Whether the entries follow on what was read. A checkpoint holds all that was before it.

@@ -239,7 +239,7 @@ impl History {
 
     /// The entry of a moment.
     async fn point(&self, key: &EntityKey, as_of: AsOf) -> Result<LogPoint, HistoryError> {
-        if let Some(point) = self.store.log_point(key, as_of).await? {
+        if let Some(point) = self.store.log_point(key, as_of, MAX_FOLDED).await? {
             return Ok(point);
         }
         Err(match self.first(key, 0).await? {
@@ -281,10 +281,7 @@ impl History {
     ) -> Result<Fold, HistoryError> {
         let _turn = self.turn().await?;
         let deadline = Instant::now() + FOLD_TIME;
-        if point.version - point.base >= MAX_FOLDED {
-            return Err(too_expensive().into());
-        }
-        let mut fold = Fold::before(point);
+        let mut fold = Fold::before(point).ok_or_else(too_expensive)?;
         while fold.version < point.version {
             if Instant::now() > deadline {
                 return Err(too_expensive().into());

@@ -27,11 +27,13 @@ pub trait ReadStore: Send + Sync + 'static {
         range: LogRange,
     ) -> BoxFuture<'a, Result<Vec<LogEntry>, ReadError>>;
 
-    /// The last entry of an entity's log up to a moment; `None` where there is none.
+    /// The last entry of an entity's log up to a moment; `None` where there is none. What came before it is
+    /// looked for among the `within` entries that end with it.
     fn log_point<'a>(
         &'a self,
         key: &'a EntityKey,
         as_of: AsOf,
+        within: u64,
     ) -> BoxFuture<'a, Result<Option<LogPoint>, ReadError>>;
 }
 

@@ -95,6 +95,7 @@ impl ReadStore for FakeStore {
         &'a self,
         _key: &'a EntityKey,
         _as_of: AsOf,
+        _within: u64,
     ) -> BoxFuture<'a, Result<Option<LogPoint>, ReadError>> {
         Box::pin(std::future::ready(Ok(None)))
     }

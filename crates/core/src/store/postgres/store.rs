@@ -126,8 +126,9 @@ impl ReadStore for PostgresStore {
         &'a self,
         key: &'a EntityKey,
         as_of: AsOf,
+        within: u64,
     ) -> BoxFuture<'a, Result<Option<LogPoint>, ReadError>> {
-        Box::pin(self.read(move || query::log_point(&self.read_pool, key, as_of)))
+        Box::pin(self.read(move || query::log_point(&self.read_pool, key, as_of, within)))
     }
 }
 

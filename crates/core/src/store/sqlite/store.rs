@@ -134,8 +134,9 @@ impl ReadStore for SqliteStore {
         &'a self,
         key: &'a EntityKey,
         as_of: AsOf,
+        within: u64,
     ) -> BoxFuture<'a, Result<Option<LogPoint>, ReadError>> {
-        Box::pin(query::log_point(&self.readers, key, as_of))
+        Box::pin(query::log_point(&self.readers, key, as_of, within))
     }
 }
 

@@ -25,23 +25,51 @@ SELECT kind, event_uuid, ordinal, version, operation, created, event_name, event
 FROM event_log WHERE entity_type = ?1 AND entity_id = ?2 AND version > ?3 AND version <= ?4
 ORDER BY version DESC LIMIT ?5";
 
-/// The newest entry up to a version or time, the newest base up to it, and when the entity was made.
+/// The newest entry up to a version; of the entries of a number before it the newest base; and when the
+/// entity was made. That is in its row, unless it was made anew since; then it is looked for among these
+/// entries too: a search through all of them could take long.
 const POINT: &str = r"
 SELECT at.version,
        (SELECT version FROM event_log
-        WHERE entity_type = ?1 AND entity_id = ?2 AND version <= at.version
+        WHERE entity_type = ?1 AND entity_id = ?2
+            AND version <= at.version AND version > at.version - ?4
             AND (created OR kind = 2 OR operation <> 0)
         ORDER BY version DESC LIMIT 1),
-       (SELECT CASE WHEN kind IN (1, 2) THEN coalesce(created_at, committed_at)
-                    ELSE committed_at END
-        FROM event_log
-        WHERE entity_type = ?1 AND entity_id = ?2 AND version <= at.version
-            AND (created OR kind = 2)
-        ORDER BY version DESC LIMIT 1)
-FROM (SELECT version FROM event_log
+       CASE WHEN e.created_at < at.committed_at THEN e.created_at ELSE
+           (SELECT CASE WHEN kind IN (1, 2) THEN coalesce(created_at, committed_at)
+                        ELSE committed_at END
+            FROM event_log
+            WHERE entity_type = ?1 AND entity_id = ?2
+                AND version <= at.version AND version > at.version - ?4
+                AND (created OR kind = 2)
+            ORDER BY version DESC LIMIT 1) END
+FROM (SELECT version, committed_at FROM event_log
       WHERE entity_type = ?1 AND entity_id = ?2 AND version <= ?3
-          AND (?4 IS NULL OR committed_at <= ?4)
-      ORDER BY version DESC LIMIT 1) AS at";
+      ORDER BY version DESC LIMIT 1) AS at
+LEFT JOIN entities e ON e.entity_type = ?1 AND e.entity_id = ?2";
+
+/// The newest version that was not committed after a time. Versions have no gaps and times never go back
+/// within an entity, so it is found by halving.
+const VERSION_AT: &str = r"
+WITH RECURSIVE search (low, high) AS (
+    SELECT (SELECT version FROM event_log WHERE entity_type = ?1 AND entity_id = ?2
+            ORDER BY version LIMIT 1),
+           (SELECT version FROM event_log WHERE entity_type = ?1 AND entity_id = ?2
+            ORDER BY version DESC LIMIT 1)
+    UNION ALL
+    SELECT CASE WHEN (SELECT committed_at FROM event_log
+                      WHERE entity_type = ?1 AND entity_id = ?2
+                          AND version = (low + high + 1) / 2) <= ?3
+           THEN (low + high + 1) / 2 ELSE low END,
+           CASE WHEN (SELECT committed_at FROM event_log
+                      WHERE entity_type = ?1 AND entity_id = ?2
+                          AND version = (low + high + 1) / 2) <= ?3
+           THEN high ELSE (low + high + 1) / 2 - 1 END
+    FROM search WHERE low < high
+)
+SELECT version FROM event_log
+WHERE entity_type = ?1 AND entity_id = ?2 AND committed_at <= ?3
+    AND version = (SELECT low FROM search WHERE low = high)";
 
 /// A part of an entity's log.
 pub(in crate::store::sqlite) async fn log(
@@ -67,24 +95,32 @@ pub(in crate::store::sqlite) async fn log_point(
     pool: &MeasuredPool<Sqlite>,
     key: &EntityKey,
     as_of: AsOf,
+    within: u64,
 ) -> Result<Option<LogPoint>, ReadError> {
-    let (version, time) = match as_of {
-        AsOf::Version(version) => (to_bigint(version), None),
-        AsOf::Time(time) => (i64::MAX, Some(time.micros())),
-    };
     let mut connection = pool.acquire().await.map_err(unavailable)?;
-    let row: Option<(i64, i64, i64)> = sqlx::query_as(POINT)
+    let version = match as_of {
+        AsOf::Version(version) => Some(to_bigint(version)),
+        AsOf::Time(time) => {
+            let found = sqlx::query_scalar(VERSION_AT)
+                .bind(key.entity_type())
+                .bind(key.entity_id())
+                .bind(time.micros())
+                .fetch_optional(&mut *connection);
+            found.await.map_err(unavailable)?
+        }
+    };
+    let row: Option<(i64, Option<i64>, Option<i64>)> = sqlx::query_as(POINT)
         .bind(key.entity_type())
         .bind(key.entity_id())
-        .bind(version)
-        .bind(time)
+        .bind(version.unwrap_or(0))
+        .bind(to_bigint(within))
         .fetch_optional(&mut *connection)
         .await
         .map_err(unavailable)?;
     Ok(row.map(|(version, base, made_at)| LogPoint {
         version: from_bigint(version),
-        base: from_bigint(base),
-        made_at: Timestamp::from_micros(made_at),
+        base: base.map(from_bigint),
+        made_at: made_at.map(Timestamp::from_micros),
     }))
 }
 
