@@ -10,6 +10,7 @@
 mod rows;
 
 use producer_core::json::{Document, same_value};
+use producer_core::model::EntryKind;
 use producer_core::{Clock, EntityKey, Operation, Timestamp};
 use uuid::Uuid;
 
@@ -19,7 +20,7 @@ use crate::database::Database;
 use crate::error::MaintenanceError;
 use crate::migrate;
 use crate::progress::Progress;
-use crate::tables::{Access, Kind, NewEntry, State, Stored};
+use crate::tables::{Access, NewEntry, State, Stored};
 
 /// The namespace of the uuids of adopted rows (UUID version 5, RFC 9562). Never to be changed.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f5c_2f0e_8d5b_4c1a_9b57_7f0d_3a51_c4e2);
@@ -383,7 +384,7 @@ fn adopted(
     NewEntry {
         uuid,
         ordinal: 0,
-        kind: Kind::Adopted,
+        kind: EntryKind::Adopted,
         name: "Adopted",
         version,
         operation: Operation::Merge,

@@ -1,11 +1,12 @@
 //! The fold of one entity's log, page by page.
 
 use producer_core::json::{Document, same_value};
+use producer_core::model::EntryKind;
 use producer_core::{EntityKey, Operation, Timestamp};
 
 use crate::connection::Connection;
 use crate::error::MaintenanceError;
-use crate::tables::{Access, Kind, Logged, PAGE_ROWS, Stored};
+use crate::tables::{Access, Logged, PAGE_ROWS, Stored};
 
 /// The state of an entity by its log, as far as it was read.
 #[derive(Debug)]
@@ -51,10 +52,12 @@ impl Fold {
 
     fn step<'e>(&mut self, document: &mut Document<'e>, entry: &'e Logged) {
         let made_at = match entry.kind {
-            Kind::Event | Kind::DetachedUpdate => entry.committed_at,
-            Kind::Adopted | Kind::Checkpoint => entry.created_at.unwrap_or(entry.committed_at),
+            EntryKind::Event | EntryKind::Detached => entry.committed_at,
+            EntryKind::Adopted | EntryKind::Checkpoint => {
+                entry.created_at.unwrap_or(entry.committed_at)
+            }
         };
-        if entry.kind == Kind::Checkpoint {
+        if entry.kind == EntryKind::Checkpoint {
             // it holds whatever came before
             *document = Document::empty();
             (self.broken, self.created_at) = (None, Some(made_at));

@@ -26,6 +26,7 @@ mod survey;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use producer_core::model::EntryKind;
 use producer_core::store::sqlite::write_lock::{WriteLock, WriteLockGuard};
 use producer_core::{Clock, EntityKey, Operation, Timestamp};
 use uuid::Uuid;
@@ -39,7 +40,7 @@ use crate::database::Database;
 use crate::error::MaintenanceError;
 use crate::fold::Fold;
 use crate::progress::Progress;
-use crate::tables::{Access, Kind, Logged, NewEntry, before_all};
+use crate::tables::{Access, Logged, NewEntry, before_all};
 
 /// The namespace of the uuids of checkpoints (UUID version 5, RFC 9562). Never to be changed.
 const NAMESPACE: Uuid = Uuid::from_u128(0xb0a1_7f3c_52d9_4e0b_8c66_1e94_7ad0_35f1);
@@ -262,7 +263,7 @@ impl Step {
             self.skipped.push((key, fold.broken.unwrap_or_default()));
             return;
         };
-        let events = rows.iter().filter(|row| row.kind == Kind::Event);
+        let events = rows.iter().filter(|row| row.kind == EntryKind::Event);
         self.prunes.push(EntityPrune {
             deleted: count_entries(&rows),
             events: events.map(|row| row.uuid).collect(),
@@ -304,7 +305,7 @@ impl EntityPrune {
         NewEntry {
             uuid: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
             ordinal: -1,
-            kind: Kind::Checkpoint,
+            kind: EntryKind::Checkpoint,
             name: "Checkpoint",
             version: self.version,
             operation: self.operation,

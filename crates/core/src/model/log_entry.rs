@@ -12,9 +12,11 @@ pub enum EntryKind {
     Event,
     /// A row that was taken over from an older service.
     Adopted,
-    /// What pruning left of the entries up to its version: the state, as a replace or a delete.
+    /// What pruning left of the entries up to its version: the state, as a replace with the document or as a
+    /// delete. Its `created_at` is when the entity was made.
     Checkpoint,
-    /// An update whose event pruning has deleted in part: it belongs to no event any more.
+    /// An update whose event pruning has deleted in part. It belongs to no event any more, and still
+    /// counts for its entity until that is pruned up to it.
     Detached,
 }
 
@@ -29,7 +31,20 @@ impl EntryKind {
             1 => Ok(Self::Adopted),
             2 => Ok(Self::Checkpoint),
             3 => Ok(Self::Detached),
-            _ => Err(format!("the log has the kind {code}, which this release does not know")),
+            _ => Err(format!(
+                "the log has an entry of kind {code}, which this release does not know: use the newer \
+                 release that wrote it"
+            )),
+        }
+    }
+
+    /// The value of the log's column `kind`.
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::Event => 0,
+            Self::Adopted => 1,
+            Self::Checkpoint => 2,
+            Self::Detached => 3,
         }
     }
 }

@@ -45,7 +45,10 @@ impl Operation {
             0 => Ok(Self::Merge),
             1 => Ok(Self::Replace),
             2 => Ok(Self::Delete),
-            _ => Err(format!("the log has the operation {code}, which this release does not know")),
+            _ => Err(format!(
+                "the log has the operation {code}, which this release does not know: use the newer \
+                 release that wrote it"
+            )),
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use producer_core::model::EntryKind;
 use producer_core::{Clock, Timestamp};
 use uuid::Uuid;
 
-use crate::tables::{Kind, Logged};
+use crate::tables::Logged;
 
 /// Entities whose oldest entry is read in one statement.
 pub(super) const ENTITIES_PER_PAGE: i64 = 500;
@@ -46,11 +47,11 @@ impl Rules<'_> {
     pub(super) fn is_deletable(&self, row: &Logged) -> bool {
         let is_old = is_old(row, self.before);
         match row.kind {
-            Kind::Checkpoint => true,
-            Kind::DetachedUpdate => is_old,
-            Kind::Event => is_old && !self.younger.contains(&row.uuid),
+            EntryKind::Checkpoint => true,
+            EntryKind::Detached => is_old,
+            EntryKind::Event => is_old && !self.younger.contains(&row.uuid),
             // an adoption that was interrupted finds in the log what it has done
-            Kind::Adopted => is_old && !self.adopting,
+            EntryKind::Adopted => is_old && !self.adopting,
         }
     }
 }
@@ -69,5 +70,5 @@ fn is_old(row: &Logged, before: Timestamp) -> bool {
 
 /// Entries of an entity that earlier runs did not make.
 pub(super) fn count_entries(rows: &[Logged]) -> u64 {
-    rows.iter().filter(|row| row.kind != Kind::Checkpoint).count() as u64
+    rows.iter().filter(|row| row.kind != EntryKind::Checkpoint).count() as u64
 }

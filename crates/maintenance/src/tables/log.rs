@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
+use producer_core::model::EntryKind;
 use producer_core::store::numbers::{from_bigint, to_bigint};
 use producer_core::store::postgres::{from_pg, to_pg};
 use producer_core::{EntityKey, Operation, Timestamp};
@@ -17,7 +18,7 @@ pub(crate) struct Logged {
     pub(crate) uuid: Uuid,
     pub(crate) key: EntityKey,
     pub(crate) version: u64,
-    pub(crate) kind: Kind,
+    pub(crate) kind: EntryKind,
     pub(crate) operation: Operation,
     /// Whether the entity did not exist just before.
     pub(crate) created: bool,
@@ -26,47 +27,13 @@ pub(crate) struct Logged {
     pub(crate) patch: String,
 }
 
-/// The kind of a log entry: the column `kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i16)]
-pub(crate) enum Kind {
-    Event = 0,
-    Adopted = 1,
-    /// The whole state at its version: pruning writes it in place of what it deletes. Its operation is
-    /// a replace with the document, or a delete; its `created_at` is when the entity was made.
-    Checkpoint = 2,
-    /// An update of a pruned event, until its own entity is pruned up to it. It still counts for the fold.
-    DetachedUpdate = 3,
-}
-
-impl Kind {
-    /// # Errors
-    /// A kind that a newer release has written: what it means for the fold is not known here.
-    fn from_column(column: i32) -> Result<Self, UnknownKind> {
-        match column {
-            0 => Ok(Self::Event),
-            1 => Ok(Self::Adopted),
-            2 => Ok(Self::Checkpoint),
-            3 => Ok(Self::DetachedUpdate),
-            unknown => Err(UnknownKind(unknown)),
-        }
-    }
-}
-
-/// A value of the column `kind` that this release does not know.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the log has an entry of kind {0}, which this release does not know: use the newer release that wrote it"
-)]
-struct UnknownKind(i32);
-
 /// A log entry that is not of an event.
 #[derive(Debug)]
 pub(crate) struct NewEntry<'s> {
     pub(crate) uuid: Uuid,
     /// 0 if it may be found by its uuid, negative if not.
     pub(crate) ordinal: i16,
-    pub(crate) kind: Kind,
+    pub(crate) kind: EntryKind,
     pub(crate) name: &'static str,
     pub(crate) version: u64,
     pub(crate) operation: Operation,
@@ -176,7 +143,7 @@ impl Connection {
             )
             .bind(entry.uuid)
             .bind(entry.ordinal)
-            .bind(entry.kind as i16)
+            .bind(entry.kind.code())
             .bind(to_bigint(entry.version))
             .bind(to_pg(entry.created_at))
             .bind(entry.saved_at.map(to_pg))
@@ -197,7 +164,7 @@ impl Connection {
             )
             .bind(entry.uuid)
             .bind(entry.ordinal)
-            .bind(entry.kind as i16)
+            .bind(entry.kind.code())
             .bind(to_bigint(entry.version))
             .bind(entry.created_at.micros())
             .bind(entry.saved_at.map(Timestamp::micros))
@@ -220,9 +187,10 @@ fn logged<T>(
     (uuid, entity_type, id, version, kind, operation, created, made, committed, patch): LogRow<T>,
     moment: impl Fn(T) -> Timestamp,
 ) -> Result<Logged, sqlx::Error> {
-    let kind = Kind::from_column(kind).map_err(|unknown| sqlx::Error::Decode(unknown.into()))?;
-    let operation = Operation::from_code(i16::try_from(operation).unwrap_or(i16::MAX));
-    let operation = operation.map_err(|unknown| sqlx::Error::Decode(unknown.into()))?;
+    let unknown = |error: String| sqlx::Error::Decode(error.into());
+    let code = |column: i32| i16::try_from(column).unwrap_or(i16::MAX);
+    let kind = EntryKind::from_code(code(kind)).map_err(unknown)?;
+    let operation = Operation::from_code(code(operation)).map_err(unknown)?;
     Ok(Logged {
         uuid,
         key: EntityKey::new_unchecked(entity_type, id),
