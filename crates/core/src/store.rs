@@ -1,10 +1,10 @@
 //! The databases: two adapters of the ports, PostgreSQL and SQLite; [`connect()`] picks one by
 //! `DATABASE_URL`.
 
+mod chunks;
 mod connect;
 mod logged;
 pub mod numbers;
-mod page;
 mod pool;
 mod port;
 pub mod postgres;

@@ -69,8 +69,9 @@ async fn usual_batches_take_one_statement() {
             true,
             vec![replace("a", nested), merge("a", json!({"z": 1})), merge("b", json!({"b": 1}))],
         ),
-        (true, vec![expecting("a", 9), expecting("a", 10), existing("b", true), delete("b")]),
-        (true, vec![existing("c", false), expecting("c", 1), replace("d", json!({})), delete("d")]),
+        (true, vec![expecting("a", 9), expecting("a", 10), delete("b")]),
+        (false, vec![merge("c", json!({})), delete("c")]),
+        (true, vec![existing("e", false), expecting("e", 1), replace("d", json!({})), delete("d")]),
         (false, vec![delete("a"), merge("a", json!({}))]),
     ];
     let mut number = 0;

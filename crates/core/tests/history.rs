@@ -247,8 +247,11 @@ async fn what_pruning_left_can_be_read_and_what_it_deleted_is_gone(db: Db) {
     let query = HistoryQuery { size: 10, ..HistoryQuery::default() };
     let page = history.updates(&car, query).await.unwrap();
     assert_eq!(page.updates.iter().map(|update| update.version).collect::<Vec<_>>(), [4]);
-    let follows = HistoryQuery { after: Some(1), ..query };
-    assert_eq!(refused(history.updates(&car, follows).await).0, ProblemKind::Gone);
+    // also where the checkpoint has just the version that would follow
+    for after in [1, 2] {
+        let follows = HistoryQuery { after: Some(after), ..query };
+        assert_eq!(refused(history.updates(&car, follows).await).0, ProblemKind::Gone);
+    }
     let origins = history.provenance(&car, &Path::root()).await.unwrap();
     let versions: Vec<_> =
         origins.iter().map(|origin| origin.update.as_ref().map(|update| update.version)).collect();

@@ -6,9 +6,10 @@ mod support;
 
 use std::sync::Arc;
 
+use producer_core::decode::{EntityMethod, EntityRequest, IdempotencyKey};
 use producer_core::ingest::{ApplyMode, Verdict};
 use producer_core::model::{NewVersion, Operation};
-use producer_core::{Event, Timestamp};
+use producer_core::{Event, Header, Patch, Precondition, Timestamp};
 use serde_json::{Value, json};
 use support::{Db, START, applied, apply_through, car, duplicate, event_of, made, uuid};
 use tokio::sync::Barrier;
@@ -21,6 +22,8 @@ on_all!(
     updates_of_one_event_are_judged_in_their_order,
     the_first_update_that_fails_decides,
     a_refused_event_changes_nothing,
+    no_entity_has_version_0,
+    a_merge_over_the_limit_is_refused_though_a_replace_follows,
     conditions_are_no_content_and_operations_are,
     atomic_events_are_refused_together,
     an_event_of_large_documents_is_judged_in_its_order,
@@ -186,7 +189,7 @@ async fn updates_of_one_event_are_judged_in_their_order(db: Db) {
     assert_eq!(db.car("a").await.unwrap(), r#"{"c":1}"#);
     assert_eq!(db.entity("Car", "b").await, None);
     let twice = [delete("a"), delete("a")];
-    assert_eq!(failed(&db.apply(&[event_of(2, &twice)]).await[0]), at(1, None));
+    assert_eq!(failed(&db.apply(&[event_of(2, &twice)]).await[0]), at(1, Some(4)));
     let deleted_then_merged = [delete("a"), merge("a", json!({"d": 1}))];
     assert_eq!(made(&db.apply(&[event_of(3, &deleted_then_merged)]).await[0]), [5, 6]);
     assert_eq!(db.car("a").await.unwrap(), r#"{"d":1}"#);
@@ -206,6 +209,47 @@ async fn the_first_update_that_fails_decides(db: Db) {
     assert_eq!(failed(&db.apply(&[one(3, both)]).await[0]), at(0, None));
 }
 
+/// By a write, since an event can't say it.
+async fn no_entity_has_version_0(db: Db) {
+    for (number, method) in
+        (1..).zip([EntityMethod::Replace, EntityMethod::Merge, EntityMethod::Delete])
+    {
+        let request = EntityRequest {
+            method,
+            entity_type: "Car",
+            entity_id: "a",
+            header: Header::default(),
+            key: Some(IdempotencyKey::parse("k").unwrap()),
+            precondition: Precondition::Versions([0].into()),
+            attributes: Patch::parse("{}"),
+        };
+        let write = request.into_write(&support::clock(START)).unwrap();
+        let batches = [
+            vec![write.event().clone()],
+            vec![write.event().clone(), car(number, "b", r#"{"flat":1}"#)],
+        ];
+        for batch in batches {
+            assert_eq!(failed(&db.apply(&batch).await[0]), at(0, None), "{method:?}");
+            assert_eq!(db.entity("Car", "a").await, None);
+        }
+    }
+}
+
+async fn a_merge_over_the_limit_is_refused_though_a_replace_follows(db: Db) {
+    let half = json!({"a": "x".repeat(700_000)});
+    let other_half = json!({"b": "x".repeat(700_000)});
+    for (n, follows) in (0..).zip([replace("a", json!({})), delete("a")]) {
+        db.apply(&[one(10 * n + 1, replace("a", half.clone()))]).await;
+        let items = [merge("a", other_half.clone()), follows];
+        let one_event = [event_of(10 * n + 2, &items)];
+        let two_events = [one(10 * n + 3, items[0].clone()), one(10 * n + 4, items[1].clone())];
+        for batch in [&one_event[..], &two_events] {
+            let verdicts = db.apply(batch).await;
+            assert!(matches!(verdicts[0], Verdict::Invalid(_)), "{:?}", verdicts[0]);
+        }
+    }
+}
+
 async fn a_refused_event_changes_nothing(db: Db) {
     db.apply(&[car(1, "a", r#"{"a":1}"#), car(2, "b", r#"{"b":1}"#)]).await;
     let items = [
@@ -216,7 +260,8 @@ async fn a_refused_event_changes_nothing(db: Db) {
     ];
     let batch = [event_of(3, &items), car(4, "a", r#"{"after":{}}"#), car(5, "c", "{}")];
     let verdicts = db.apply(&batch).await;
-    assert_eq!(failed(&verdicts[0]), at(3, Some(2)));
+    // its own updates don't count: they are refused too
+    assert_eq!(failed(&verdicts[0]), at(3, Some(1)));
     assert_eq!(verdicts[1..], [applied([2]), applied([1])]);
     assert_eq!(db.car("a").await.unwrap(), r#"{"a":1,"after":{}}"#);
     assert_eq!(db.car("b").await.unwrap(), r#"{"b":1}"#);
@@ -248,7 +293,7 @@ async fn atomic_events_are_refused_together(db: Db) {
     ];
     let mut writer = db.store.writer();
     let verdicts = writer.apply(&batch, ApplyMode::Atomic).await.unwrap();
-    assert_eq!(failed(&verdicts[1]), at(0, None));
+    assert_eq!(failed(&verdicts[1]), at(0, Some(1)));
     assert_eq!(db.entity("Car", "a").await.unwrap().version, 1);
     assert_eq!(db.entity("Car", "c").await, None);
     let batch = [
@@ -275,7 +320,7 @@ async fn an_event_of_large_documents_is_judged_in_its_order(db: Db) {
     items.push(with(merge("large0", json!({"small": 1})), json!({"exists": false})));
     items.push(with(merge("large1", json!({})), json!({"expectedVersion": 1})));
     let verdicts = db.apply(&[event_of(100, &items)]).await;
-    assert_eq!(failed(&verdicts[0]), at(14, Some(2)));
+    assert_eq!(failed(&verdicts[0]), at(14, Some(1)));
     assert_eq!(db.entity("Car", "large0").await.unwrap().version, 1);
 
     items.pop();

@@ -194,8 +194,11 @@ impl Model {
         for (place, update) in updates.iter().enumerate() {
             match self.update(update) {
                 Ok(version) => versions.push(version),
-                Err(current) => {
+                Err(()) => {
+                    // the updates before it are refused too
                     self.entities = before;
+                    let car = self.entities.get(&update.car).filter(|car| car.data.is_some());
+                    let current = car.map(|car| car.version);
                     return Expected::Failed(format!("/eventBody/entities/{place}"), current);
                 }
             }
@@ -205,8 +208,8 @@ impl Model {
         Expected::Applied(versions)
     }
 
-    /// An error has the version of the entity, which does not fulfil the condition.
-    fn update(&mut self, update: &Update) -> Result<NewVersion, Option<u64>> {
+    /// An error: the entity does not fulfil the condition.
+    fn update(&mut self, update: &Update) -> Result<NewVersion, ()> {
         let car = self.entities.entry(update.car).or_default();
         let current = car.data.as_ref().map(|_| car.version);
         let holds = match update.condition {
@@ -215,7 +218,7 @@ impl Model {
             Condition::Version(version) => current == Some(version),
         };
         if !holds || (update.operation == Operation::Delete && current.is_none()) {
-            return Err(current);
+            return Err(());
         }
         let mut data = match update.operation {
             Operation::Merge => car.data.take().unwrap_or_else(|| json!({})),

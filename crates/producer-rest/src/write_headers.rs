@@ -1,7 +1,7 @@
 //! The headers of writes: conditions, an idempotency key, and the answer that is preferred. They are read
 //! as bytes, since a header may have any above 127.
 
-use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::header::{IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use producer_core::decode::IdempotencyKey;
 use producer_core::{Precondition, Problem, ProblemKind};
@@ -16,8 +16,13 @@ pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("prefe
 /// What `If-Match` and `If-None-Match` demand of the entity (RFC 9110, 13.1).
 ///
 /// # Errors
-/// `Malformed` for anything but ETags and `*` in `If-Match`, or but `*` in `If-None-Match`.
+/// `Malformed` for anything but ETags and `*` in `If-Match`, or but `*` in `If-None-Match`, and for
+/// `If-Unmodified-Since`, which must not be ignored.
 pub(crate) fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
+    // several updates may have the same second: it can't say what was read
+    if headers.contains_key(IF_UNMODIFIED_SINCE) {
+        return Err(malformed("If-Unmodified-Since", "is not supported; use If-Match"));
+    }
     let is_absent = match any(headers, IF_NONE_MATCH) {
         Some(false) => return Err(malformed("If-None-Match", "must be * on a write")),
         is_any => is_any.is_some(),
@@ -92,10 +97,10 @@ fn split_tag(list: &[u8]) -> Option<(&[u8], &[u8])> {
     is_valid.then(|| (text, &rest[1..]))
 }
 
-/// The version that an ETag names, written as answers have it.
+/// The version that an ETag names, written as answers have it; none is 0.
 fn version(tag: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(tag).ok()?;
-    text.parse().ok().filter(|version: &u64| version.to_string() == text)
+    text.parse().ok().filter(|version: &u64| *version > 0 && version.to_string() == text)
 }
 
 /// The key of a request that may be sent again.
@@ -143,7 +148,7 @@ mod tests {
     #[test]
     fn if_match_is_a_list_of_versions_or_any() {
         let versions = |versions: &[u64]| Some(Precondition::Versions(versions.into()));
-        let cases: [(&[&[u8]], Option<Precondition>); 23] = [
+        let cases: [(&[&[u8]], Option<Precondition>); 24] = [
             (&[], Some(Precondition::None)),
             (&[b"*"], Some(Precondition::Exists)),
             (&[b"*", b" * "], Some(Precondition::Exists)),
@@ -155,6 +160,7 @@ mod tests {
             (&[b"\"\""], versions(&[])),
             (&[b"\"abc\", \"3-gzip\", \"03\", \"+3\", \"-1\", \"1.0\""], versions(&[])),
             (&[b"\"99999999999999999999\""], versions(&[])),
+            (&[b"\"0\""], versions(&[])),
             (&[b"\"1,2\", \"\xe4\xff\", \"4\""], versions(&[4])),
             // no ETags
             (&[b""], None),
@@ -178,6 +184,13 @@ mod tests {
             }
             assert_eq!(parsed.ok(), expected, "{values:?}");
         }
+    }
+
+    #[test]
+    fn if_unmodified_since_is_not_ignored() {
+        let date = headers(IF_UNMODIFIED_SINCE, &[b"Mon, 01 Jan 2001 00:00:00 GMT"]);
+        let problem = precondition(&date).expect_err("a condition that is not supported");
+        assert!(problem.detail.starts_with("the header If-Unmodified-Since "), "{problem}");
     }
 
     #[test]

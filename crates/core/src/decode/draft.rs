@@ -43,8 +43,9 @@ const ENTITY_MEMBERS: u8 = 0b11_1000;
 const IGNORED_SNAKE_CASE: [(&str, &str); 3] =
     [("event_type", "eventType"), ("created_date", "createdDate"), ("saved_date", "savedDate")];
 
-/// A condition by its name in gRPC: in JSON it is refused, since ignoring it would lose updates.
-const SNAKE_CASE_VERSION: &str = "expected_version";
+/// Members of an entity that decide what is done with it. In another notation (`expected_version`,
+/// `Operation`) they are refused: ignoring them would lose updates.
+const DECISIVE: [&str; 4] = ["operation", "expectedVersion", "exists", "condition"];
 
 /// Unix milliseconds of 1980-01-01: whole numbers below it are likely to be seconds.
 const LIKELY_SECONDS: std::ops::Range<i64> = 1..315_532_800_000;
@@ -305,15 +306,30 @@ impl Draft {
         if let Some(index) = SNAKE_CASE.iter().position(|(_, snake_case, _)| *snake_case == name) {
             self.snake_case |= 1 << index;
         }
-        if name == SNAKE_CASE_VERSION && self.entities_begun > 0 {
-            let detail = "is not known; REST uses expectedVersion";
-            self.violations.add(|| entity_field(self.entities_begun, SNAKE_CASE_VERSION), detail);
-        }
         let ignored = IGNORED_SNAKE_CASE.iter().find(|(snake_case, _)| *snake_case == name);
         if let Some((found, expected)) = ignored
             && let Some(omitted) = SNAKE_CASE_RATE.try_log()
         {
             tracing::warn!(found, expected, omitted, "member of an event ignored");
+        }
+    }
+
+    /// Notes a member of an entity that JSON doesn't have.
+    pub(crate) fn unknown_entity_member(&mut self, name: &str) {
+        let letters = || name.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
+        let is_same = |known: &&&str| {
+            letters()
+                .map(|b| b.to_ascii_lowercase())
+                .eq(known.bytes().map(|b| b.to_ascii_lowercase()))
+        };
+        if let Some(known) = DECISIVE.iter().find(is_same) {
+            let place = || {
+                let mut place = entity_field(self.entities_begun, known);
+                place.0.pop();
+                place.0.push(Step::Key(Cow::Owned(name.to_owned())));
+                place
+            };
+            self.violations.add(place, format!("is not known; did you mean {known}?"));
         }
     }
 

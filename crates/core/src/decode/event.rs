@@ -105,7 +105,10 @@ impl<'a> Reader<'_, 'a> {
                 "exists" => self.field(Draft::exists)?,
                 "condition" => self.field(Draft::condition)?,
                 "updatedAttributes" => self.attributes()?,
-                _ => self.unknown_member()?,
+                _ => {
+                    self.draft.unknown_entity_member(self.scan.current_key());
+                    self.unknown_member()?;
+                }
             }
         }
         self.draft.end_entity();

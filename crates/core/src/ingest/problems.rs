@@ -47,7 +47,10 @@ pub(super) fn outcome_unknown() -> Problem {
 }
 
 pub(super) fn conflict() -> Problem {
-    Problem::new(ProblemKind::Conflict, "the uuid is already used by an event with other content")
+    Problem::new(
+        ProblemKind::Conflict,
+        "the uuid or idempotency key is already used by an event with other content",
+    )
 }
 
 /// The database refuses the event.

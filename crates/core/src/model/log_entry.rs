@@ -159,3 +159,14 @@ pub struct LogRange {
     /// At most so many; fewer come where they are large.
     pub entries: u32,
 }
+
+impl LogRange {
+    /// What follows on entries that were read of it.
+    pub(crate) fn behind(self, read: &[LogEntry]) -> Self {
+        match read.last() {
+            Some(last) if self.descending => Self { up_to: last.version.saturating_sub(1), ..self },
+            Some(last) => Self { after: last.version, ..self },
+            None => self,
+        }
+    }
+}

@@ -115,6 +115,7 @@ impl History {
     /// # Errors
     /// `NotFound` where it did not exist then, `Gone`, `TooExpensive`.
     pub async fn entity(&self, key: &EntityKey, as_of: AsOf) -> Result<Entity, HistoryError> {
+        let _turn = self.turn().await?;
         let point = self.point(key, as_of).await?;
         if matches!(as_of, AsOf::Version(version) if version > point.version) {
             return Err(not_found("the entity has no such version yet").into());
@@ -145,12 +146,14 @@ impl History {
             self.require_kept(key, query).await?;
         }
         if let (false, Some(after), Some(first)) = (query.descending, query.after, updates.first())
-            && first.version != after + 1
+            && (first.version != after + 1 || first.kind == EntryKind::Checkpoint)
         {
             return Err(gone(first.version).into());
         }
         let bytes: usize = updates.iter().map(|entry| entry.patch.len()).sum();
-        let is_complete = updates.len() < entries as usize && bytes < LOG_BYTES;
+        let read = updates.len();
+        updates.truncate(without_gap(&updates, query.descending));
+        let is_complete = updates.len() == read && read < entries as usize && bytes < LOG_BYTES;
         let mut last = updates.last().map(|entry| entry.version);
         updates.retain(|entry| entry.kind != EntryKind::Checkpoint);
         let has_more = updates.len() > query.size as usize;
@@ -205,6 +208,7 @@ impl History {
         key: &EntityKey,
         path: &Path,
     ) -> Result<Vec<Origin>, HistoryError> {
+        let _turn = self.turn().await?;
         let present = self.point(key, AsOf::Version(u64::MAX)).await?;
         let (mut written, mut updates) = (Written::default(), Vec::<Arc<LogEntry>>::new());
         let fold = self
@@ -272,14 +276,14 @@ impl History {
         Ok(oldest.map_or_else(|| not_found("no such entity"), |oldest| gone(oldest.version)))
     }
 
-    /// Folds the log from the point's base to its version; `each` gets every entry and its patch.
+    /// Folds the log from the point's base to its version; `each` gets every entry and its patch. It must be
+    /// this read's turn.
     async fn fold(
         &self,
         key: &EntityKey,
         point: LogPoint,
         mut each: impl FnMut(&LogEntry, &Document<'_>),
     ) -> Result<Fold, HistoryError> {
-        let _turn = self.turn().await?;
         let deadline = Instant::now() + FOLD_TIME;
         let mut fold = Fold::before(point).ok_or_else(too_expensive)?;
         while fold.version < point.version {
@@ -312,6 +316,19 @@ impl History {
             Ok(Err(_)) | Err(_) => Err(overloaded()),
         }
     }
+}
+
+/// How many entries follow on each other. A store reads them in several statements: what pruning did
+/// between two of them shows as a gap, or as a checkpoint behind other entries.
+fn without_gap(entries: &[LogEntry], descending: bool) -> usize {
+    let is_gap = |pair: &[LogEntry]| match pair {
+        [first, second] if descending => first.version != second.version + 1,
+        [first, second] => {
+            second.version != first.version + 1 || second.kind == EntryKind::Checkpoint
+        }
+        _ => false,
+    };
+    entries.windows(2).position(is_gap).map_or(entries.len(), |place| place + 1)
 }
 
 fn existing(key: &EntityKey, fold: Fold) -> Result<Entity, HistoryError> {

@@ -17,7 +17,7 @@ use crate::problem::{INTERNAL, PROBLEM_JSON, ProblemBody};
 /// The event of the examples.
 const EVENT: Uuid = uuid!("550e8400-e29b-41d4-a716-446655440000");
 const REQUEST_ID: &str = "5f0c7a2e91d3b846-1c";
-const REUSED: &str = "the uuid is already used by an event with other content";
+const REUSED: &str = "the uuid or idempotency key is already used by an event with other content";
 
 /// Errors of `POST /api/v1/events`.
 pub(crate) struct PostEventProblems;

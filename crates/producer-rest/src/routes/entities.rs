@@ -34,7 +34,7 @@ pub(crate) struct EntityBody {
     entity_id: String,
     /// Counts the entity's updates, from 1
     version: u64,
-    /// When its first update was committed
+    /// When the update that made it was committed
     #[schema(format = DateTime)]
     created_at: String,
     /// When its last update was committed

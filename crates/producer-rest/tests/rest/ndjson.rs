@@ -58,7 +58,7 @@ async fn an_error_names_the_line_of_the_body() {
     assert_eq!(
         errors,
         [
-            "line 5 of the body: the uuid is already used by an event with other content",
+            "line 5 of the body: the uuid or idempotency key is already used by an event with other content",
             "line 7 of the body: /eventBody/entities/0/entityId must not be empty",
             "line 8 of the body, column 6: not valid JSON, expected ':'",
             "line 9 of the body: longer than 204800 bytes (MAX_BODY_BYTES)",

@@ -43,6 +43,8 @@ pub(crate) struct Rules {
     /// The time of the commit.
     pub(crate) now: Timestamp,
     pub(crate) attempt: AttemptId,
+    /// Whether nothing of the batch is stored where one of its events is refused.
+    pub(crate) atomic: bool,
 }
 
 /// What to write.
@@ -102,7 +104,8 @@ pub(crate) fn plan<'a>(
 
 /// Plans a run of the updates of one event, which is new and of which nothing is held. Where the
 /// verdict isn't [`Verdict::Applied`] there is nothing to write, and the runs before it are to be
-/// undone.
+/// undone. `before` has the versions of the event's entities before its first run; those of this run are
+/// added.
 ///
 /// # Errors
 /// As [`plan`].
@@ -110,13 +113,23 @@ pub(crate) fn plan_part<'a>(
     event: &'a Event,
     part: Range<usize>,
     known: &'a Known,
+    before: &mut HashMap<EntityKey, Option<u64>>,
     rules: Rules,
 ) -> Result<(Verdict, Writes<'a>), String> {
     let mut planner = Planner::new(rules, part.len());
     planner.load(&event.updates()[part.clone()], known)?;
+    for (&key, state) in &planner.states {
+        if !before.contains_key(key) {
+            before.insert(key.clone(), state.current_version());
+        }
+    }
     Ok(match planner.update_all(event, part) {
         Ok(()) => (Verdict::Applied(planner.versions_of(event, 0)), planner.finish()),
-        Err(refusal) => (refusal.into_verdict(event, rules), Writes::default()),
+        Err(mut refusal) => {
+            let key = event.updates()[refusal.ordinal].key();
+            refusal.note_what_stays(before.get(key).copied().flatten());
+            (refusal.into_verdict(event, rules), Writes::default())
+        }
     })
 }
 
@@ -132,6 +145,8 @@ struct Planner<'a> {
 struct State<'a> {
     document: Document<'a>,
     exists: bool,
+    /// The version in the database, where the entity exists there.
+    stored: Option<u64>,
     replaces: u64,
     version: u64,
     /// At least the document's size.
@@ -151,10 +166,22 @@ enum RefusalReason {
     /// The document would exceed `MAX_ENTITY_BYTES`.
     TooLarge,
     /// The entity does not fulfil the update's condition.
-    Precondition(FailedPrecondition),
+    Precondition {
+        /// Its state that was judged: with the updates before, which are refused too.
+        judged: FailedPrecondition,
+        /// Its state that stays.
+        stays: FailedPrecondition,
+    },
 }
 
 impl Refusal {
+    /// Completes the refusal once the event's updates are undone.
+    fn note_what_stays(&mut self, version: Option<u64>) {
+        if let RefusalReason::Precondition { stays, .. } = &mut self.reason {
+            stays.current_version = version;
+        }
+    }
+
     fn into_verdict(self, event: &Event, rules: Rules) -> Verdict {
         let mut steps = vec![
             Step::Key("eventBody".into()),
@@ -168,10 +195,13 @@ impl Refusal {
                 let detail = format!("would make the entity's document larger than {limit} bytes");
                 Verdict::Invalid(Violations::one(Location(steps), detail))
             }
-            RefusalReason::Precondition(failed) => {
-                let expected = event.updates()[self.ordinal].precondition();
-                let violations = Violations::one(Location(steps), failed.detail(expected));
-                Verdict::PreconditionFailed(violations, failed)
+            RefusalReason::Precondition { judged, stays } => {
+                let mut detail = judged.detail(event.updates()[self.ordinal].precondition());
+                if judged != stays {
+                    detail.push_str(" (with the updates before it)");
+                }
+                let violations = Violations::one(Location(steps), detail);
+                Verdict::PreconditionFailed(violations, stays)
             }
         }
     }
@@ -244,10 +274,15 @@ impl<'a> Planner<'a> {
     fn apply(&mut self, event: &'a Event) -> Result<(), Refusal> {
         let before = (!self.surely_passes(event)).then(|| self.copies(event));
         let first_row = self.log.len();
-        let applied = self.update_all(event, 0..event.updates().len());
-        if applied.is_err() {
+        let mut applied = self.update_all(event, 0..event.updates().len());
+        if let Err(refusal) = &mut applied {
             self.log.truncate(first_row);
             self.states.extend(before.into_iter().flatten());
+            let state = self.states.get(event.updates()[refusal.ordinal].key());
+            refusal.note_what_stays(state.and_then(|state| match self.rules.atomic {
+                true => state.stored,
+                false => state.current_version(),
+            }));
         }
         applied
     }
@@ -289,11 +324,11 @@ impl<'a> Planner<'a> {
     ) -> Result<(), RefusalReason> {
         let Rules { max_entity_bytes, now, .. } = self.rules;
         let state = self.states.entry(update.key()).or_insert_with(|| State::new(now));
-        let current_version = state.exists.then_some(state.version);
+        let current_version = state.current_version();
         let is_delete = update.operation() == Operation::Delete;
         if !update.precondition().holds(current_version) || (is_delete && !state.exists) {
-            let failed = FailedPrecondition { current_version };
-            return Err(RefusalReason::Precondition(failed));
+            let judged = FailedPrecondition { current_version };
+            return Err(RefusalReason::Precondition { judged, stays: judged });
         }
         // before parsing it, which takes long where it is far too large
         if update.patch().makes_more_than(max_entity_bytes) {
@@ -334,7 +369,16 @@ impl<'a> State<'a> {
     fn new(now: Timestamp) -> Self {
         let document = Document::empty();
         let bound = document.size();
-        Self { document, exists: false, replaces: 0, version: 0, bound, created: now, updated: now }
+        Self {
+            document,
+            exists: false,
+            stored: None,
+            replaces: 0,
+            version: 0,
+            bound,
+            created: now,
+            updated: now,
+        }
     }
 
     fn from_stored(key: &EntityKey, stored: &'a Stored) -> Result<Self, String> {
@@ -348,7 +392,13 @@ impl<'a> State<'a> {
             format!("the stored document of {entity_type} {id} is no JSON object: {error}")
         })?;
         let bound = stored.size;
-        Ok(Self { document, exists: true, replaces, version, bound, created, updated })
+        let stored = Some(version);
+        Ok(Self { document, exists: true, stored, replaces, version, bound, created, updated })
+    }
+
+    /// The version, where the entity exists.
+    fn current_version(&self) -> Option<u64> {
+        self.exists.then_some(self.version)
     }
 
     fn into_change<'k>(self, key: &'k EntityKey) -> Change<'k> {

@@ -1,12 +1,11 @@
 //! Reading one entity's log.
 
 use chrono::{DateTime, Utc};
-use futures_util::TryStreamExt;
 use uuid::Uuid;
 
 use crate::model::{AsOf, EntityKey, EntryKind, LogEntry, LogPoint, LogRange, Operation};
+use crate::store::chunks::Chunks;
 use crate::store::numbers::{from_bigint, to_bigint};
-use crate::store::page::page;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::{from_pg, to_pg};
 
@@ -76,16 +75,23 @@ pub(in crate::store::postgres) async fn log(
 ) -> Result<Vec<LogEntry>, sqlx::Error> {
     let mut connection = read_pool.acquire().await?;
     let statement = if range.descending { DESCENDING } else { ASCENDING };
-    let rows = sqlx::query_as::<_, LogRow>(statement)
-        .bind(key.entity_type())
-        .bind(key.entity_id())
-        .bind(to_bigint(range.after))
-        .bind(to_bigint(range.up_to))
-        .bind(i64::from(range.entries))
-        .persistent(read_pool.caches_statements())
-        .fetch(&mut *connection.connection);
-    let entries = rows.and_then(|row| std::future::ready(LogEntry::try_from(row)));
-    let entries = page(entries, |entry| entry.patch.len()).await?;
+    let (mut range, mut chunks, mut entries) = (range, Chunks::new(range.entries), Vec::new());
+    while let Some(size) = chunks.next() {
+        let rows = sqlx::query_as::<_, LogRow>(statement)
+            .bind(key.entity_type())
+            .bind(key.entity_id())
+            .bind(to_bigint(range.after))
+            .bind(to_bigint(range.up_to))
+            .bind(i64::from(size))
+            .persistent(read_pool.caches_statements())
+            .fetch_all(&mut *connection.connection)
+            .await?;
+        let chunk = rows.into_iter().map(LogEntry::try_from);
+        let chunk = chunk.collect::<Result<Vec<_>, _>>()?;
+        chunks.note(size, &chunk);
+        range = range.behind(&chunk);
+        entries.extend(chunk);
+    }
     connection.release().await?;
     Ok(entries)
 }

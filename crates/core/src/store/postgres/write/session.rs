@@ -80,6 +80,8 @@ pub(in crate::store::postgres) struct Session<'s> {
     pub(in crate::store::postgres) settings: &'s WriterSettings,
     /// The attempt that is noted in the log's rows.
     pub(in crate::store::postgres) attempt: AttemptId,
+    /// Whether all events of the batch are stored or none.
+    pub(in crate::store::postgres) atomic: bool,
 }
 
 impl Session<'_> {

@@ -269,8 +269,9 @@ async fn in_parts(
     }
     session.run("SAVEPOINT event").await?;
     let mut versions = Vec::with_capacity(event.updates().len());
+    let mut before = HashMap::new();
     for part in parts {
-        match apply_part(session, event, part, locks).await? {
+        match apply_part(session, event, part, &mut before, locks).await? {
             Verdict::Applied(made) => versions.extend(made),
             refused => {
                 session.run("ROLLBACK TO event").await?;
@@ -285,6 +286,7 @@ async fn apply_part(
     session: &mut Session<'_>,
     event: &Event,
     part: Range<usize>,
+    before: &mut HashMap<EntityKey, Option<u64>>,
     locks: &mut Locks,
 ) -> Result<Verdict, StatementError> {
     let entities = entities(session, &event.updates()[part.clone()], locks).await?;
@@ -293,7 +295,7 @@ async fn apply_part(
         return Ok(Verdict::Locked);
     }
     let known = Known { entities, ..Known::default() };
-    let plan = plan_part(event, part, &known, rules(session));
+    let plan = plan_part(event, part, &known, before, rules(session));
     let (verdict, writes) = plan.map_err(StatementError::Refused)?;
     write(session, writes, locks).await?;
     Ok(verdict)
@@ -302,7 +304,12 @@ async fn apply_part(
 fn rules(session: &Session<'_>) -> Rules {
     let settings = session.settings;
     let now = settings.clock.now();
-    Rules { max_entity_bytes: settings.max_entity_bytes, now, attempt: session.attempt }
+    Rules {
+        max_entity_bytes: settings.max_entity_bytes,
+        now,
+        attempt: session.attempt,
+        atomic: session.atomic,
+    }
 }
 
 /// In one statement, or as many as the sizes need.

@@ -68,6 +68,7 @@ impl PgWriter {
             connection: &mut open.connection,
             settings: &self.settings,
             attempt: AttemptId::random(),
+            atomic: mode == ApplyMode::Atomic,
         };
         let result = apply(&mut session, batch, mode).await;
         if matches!(result, Ok(_) | Err(ApplyError::Refused(_))) {

@@ -1,6 +1,5 @@
 //! Reading one entity's log.
 
-use futures_util::TryStreamExt;
 use sqlx::Sqlite;
 use uuid::Uuid;
 
@@ -9,8 +8,8 @@ use crate::model::{
     AsOf, EntityKey, EntryKind, LogEntry, LogPoint, LogRange, Operation, Timestamp,
 };
 use crate::query::ReadError;
+use crate::store::chunks::Chunks;
 use crate::store::numbers::{from_bigint, to_bigint};
-use crate::store::page::page;
 use crate::store::pool::MeasuredPool;
 
 const ASCENDING: &str = r"
@@ -79,15 +78,24 @@ pub(in crate::store::sqlite) async fn log(
 ) -> Result<Vec<LogEntry>, ReadError> {
     let mut connection = pool.acquire().await.map_err(unavailable)?;
     let statement = if range.descending { DESCENDING } else { ASCENDING };
-    let rows = sqlx::query_as::<_, LogRow>(statement)
-        .bind(key.entity_type())
-        .bind(key.entity_id())
-        .bind(to_bigint(range.after))
-        .bind(to_bigint(range.up_to))
-        .bind(i64::from(range.entries))
-        .fetch(&mut *connection);
-    let entries = rows.and_then(|row| std::future::ready(LogEntry::try_from(row)));
-    page(entries, |entry| entry.patch.len()).await.map_err(unavailable)
+    let (mut range, mut chunks, mut entries) = (range, Chunks::new(range.entries), Vec::new());
+    while let Some(size) = chunks.next() {
+        let rows = sqlx::query_as::<_, LogRow>(statement)
+            .bind(key.entity_type())
+            .bind(key.entity_id())
+            .bind(to_bigint(range.after))
+            .bind(to_bigint(range.up_to))
+            .bind(i64::from(size))
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+        let chunk = rows.into_iter().map(LogEntry::try_from);
+        let chunk = chunk.collect::<Result<Vec<_>, _>>().map_err(unavailable)?;
+        chunks.note(size, &chunk);
+        range = range.behind(&chunk);
+        entries.extend(chunk);
+    }
+    Ok(entries)
 }
 
 /// The last entry up to a moment.

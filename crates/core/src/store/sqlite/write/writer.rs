@@ -39,8 +39,9 @@ pub(in crate::store::sqlite) struct WriterSettings {
 }
 
 impl WriterSettings {
-    fn rules(&self, attempt: AttemptId) -> Rules {
-        Rules { max_entity_bytes: self.max_entity_bytes, now: self.clock.now(), attempt }
+    fn rules(&self, attempt: AttemptId, mode: ApplyMode) -> Rules {
+        let atomic = mode == ApplyMode::Atomic;
+        Rules { max_entity_bytes: self.max_entity_bytes, now: self.clock.now(), attempt, atomic }
     }
 }
 
@@ -111,12 +112,13 @@ async fn transaction(
     let attempt = AttemptId::random();
     match begin(connection, batch).await? {
         Begun::Known(known) => {
-            at_once(connection, settings.rules(attempt), batch, mode, &known).await
+            at_once(connection, settings.rules(attempt, mode), batch, mode, &known).await
         }
         Begun::Large(sizes) => {
             let mut verdicts = Vec::with_capacity(batch.len());
             for slice in slices(batch, &sizes) {
-                verdicts.extend(apply_slice(connection, settings.rules(attempt), slice).await?);
+                verdicts
+                    .extend(apply_slice(connection, settings.rules(attempt, mode), slice).await?);
             }
             if all_stay(&verdicts, mode) {
                 commit(connection, attempt).await?;
@@ -249,10 +251,11 @@ async fn apply_in_parts(
     }
     run(connection, "SAVEPOINT event").await?;
     let mut versions = Vec::with_capacity(event.updates().len());
+    let mut before = HashMap::new();
     for part in parts {
         let entities = entities(connection, &event.updates()[part.clone()]).await?;
         let known = Known { entities, ..Known::default() };
-        let plan = plan_part(event, part, &known, rules);
+        let plan = plan_part(event, part, &known, &mut before, rules);
         let (verdict, writes) = plan.map_err(ApplyError::Refused)?;
         let Verdict::Applied(made) = verdict else {
             run(connection, "ROLLBACK TO event").await?;

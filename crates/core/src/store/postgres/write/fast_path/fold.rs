@@ -29,7 +29,7 @@ pub(super) struct Group<'a> {
 }
 
 /// The batch folded for this path; `None` where folding is not exact: an update of an entity that the
-/// batch deletes before, a merge that isn't flat, a replace with nulls, a uuid twice, an entity that may
+/// batch deletes before, a replace or delete of one that it merges into before, a merge that isn't flat, a replace with nulls, a uuid twice, an entity that may
 /// exceed the limit by this batch alone. Entities that are deleted in the database are refused by the
 /// statements.
 pub(in crate::store::postgres::write) fn fold(
@@ -62,6 +62,10 @@ impl<'a> Group<'a> {
             return None;
         }
         if update.operation() != Operation::Merge {
+            // the merges before it may exceed the limit together with what is stored
+            if self.updates > 0 && !self.replaces {
+                return None;
+            }
             (self.patches, self.size, self.replaces) = (Vec::new(), 0, true);
         }
         self.deletes = update.operation() == Operation::Delete;
@@ -90,6 +94,8 @@ pub(super) fn demanded_version(update: &EntityUpdate) -> Option<Option<i64>> {
         Precondition::Absent if update.operation() == Operation::Delete => return None,
         Precondition::Absent => Some(0),
         Precondition::Versions(versions) => match **versions {
+            // no entity has it, and here it would mean none at all
+            [0] => return None,
             [version] => Some(to_bigint(version)),
             _ => return None,
         },
