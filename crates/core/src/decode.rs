@@ -4,12 +4,14 @@
 mod draft;
 mod entity_write;
 mod event;
+mod fields;
 mod idempotency_key;
 mod uuid;
 
 use ::uuid::Uuid;
-pub use draft::{Draft, EntityFields, Field, Header};
+pub use draft::Draft;
 pub use entity_write::{EntityMethod, EntityRequest, EntityWrite};
+pub use fields::{EntityFields, Field, Header};
 pub use idempotency_key::IdempotencyKey;
 pub use uuid::uuid;
 

@@ -3,6 +3,7 @@
 
 mod chunks;
 mod connect;
+mod entries;
 mod logged;
 pub mod numbers;
 mod pool;

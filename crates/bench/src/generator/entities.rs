@@ -320,7 +320,7 @@ impl Unused {
     }
 }
 
-/// Entities and their versions as far as answers told. Cheap to clone; for one thread.
+/// Entities and their versions as far as answers have them. Cheap to clone; for one thread.
 #[derive(Clone, Default)]
 struct Known(Rc<RefCell<Vec<(u64, u64)>>>);
 

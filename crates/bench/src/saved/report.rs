@@ -94,8 +94,8 @@ fn warnings(baseline: &Results, now: &Results, comparison: &Comparison) -> Vec<S
     let mut warnings = Vec::new();
     match comparison.machine {
         None => warnings.push(
-            "No pgbench or COPY cell is in both runs: nothing tells a change of the machine from one \
-             of the code. Measure pgbench-32 in both."
+            "No pgbench or COPY cell is in both runs: a change of the machine can't be \
+             distinguished from one of the code. Measure pgbench-32 in both."
                 .to_owned(),
         ),
         Some(Spread { lowest, highest }) if lowest < 0.9 || highest > 1.1 => {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use producer_telemetry::log_rate::LogRate;
 use uuid::Uuid;
 
+use super::fields::{EntityFields, Field, Header};
 use super::uuid::uuid;
 use crate::json::{Location, Patch, Step, Violations, is_whole, whole};
 use crate::model::{
@@ -55,70 +56,6 @@ static SNAKE_CASE_RATE: LogRate = LogRate::new();
 const NO_STRING: &str = "must be a string";
 const NO_OPERATION: &str = "must be merge, replace or delete";
 const NO_VERSION: &str = "must be a whole number of 1 or more";
-
-/// The value of one field, as a transport has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Field<'a> {
-    /// Not there, or null.
-    #[default]
-    Absent,
-    /// A string.
-    Text(Cow<'a, str>),
-    /// The text of a JSON number.
-    Number(&'a str),
-    /// `true` or `false`.
-    Bool(bool),
-    /// Another type of JSON.
-    Other,
-    /// There, and already reported as a violation.
-    Refused,
-}
-
-impl<'a> Field<'a> {
-    /// A field of a protocol that has no null: an empty string counts as absent.
-    pub fn non_empty(text: &'a str) -> Self {
-        if text.is_empty() { Self::Absent } else { Self::Text(Cow::Borrowed(text)) }
-    }
-}
-
-/// The fields of `eventHeader`, in the order in which they are checked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Header<'a> {
-    /// `uuid`
-    pub uuid: Field<'a>,
-    /// `eventName`
-    pub event_name: Field<'a>,
-    /// `createdDate`
-    pub created_date: Field<'a>,
-    /// `savedDate`
-    pub saved_date: Field<'a>,
-    /// `eventType`
-    pub event_type: Field<'a>,
-    /// `source`
-    pub source: Field<'a>,
-    /// `actor`
-    pub actor: Field<'a>,
-}
-
-/// The fields of an item of `eventBody.entities`, in the order in which they are checked.
-#[derive(Debug)]
-pub struct EntityFields<'a> {
-    /// `entityType`
-    pub entity_type: Field<'a>,
-    /// `entityId`
-    pub entity_id: Field<'a>,
-    /// `operation`
-    pub operation: Field<'a>,
-    /// `expectedVersion`
-    pub expected_version: Field<'a>,
-    /// `exists`
-    pub exists: Field<'a>,
-    /// `condition`
-    pub condition: Field<'a>,
-    /// `updatedAttributes`. Violations have locations relative to them, as [`Patch::parse`] returns
-    /// them.
-    pub attributes: Result<Patch, Violations>,
-}
 
 /// A required value.
 #[derive(Debug, Default)]
@@ -186,21 +123,6 @@ struct EntityDraft {
     operation_refused: bool,
     precondition: Precondition,
     patch: Slot<Patch>,
-}
-
-impl EntityFields<'_> {
-    /// An entity with these attributes and nothing else.
-    pub fn new(attributes: Result<Patch, Violations>) -> Self {
-        Self {
-            entity_type: Field::Absent,
-            entity_id: Field::Absent,
-            operation: Field::Absent,
-            expected_version: Field::Absent,
-            exists: Field::Absent,
-            condition: Field::Absent,
-            attributes,
-        }
-    }
 }
 
 impl Draft {
@@ -316,19 +238,14 @@ impl Draft {
 
     /// Notes a member of an entity that JSON doesn't have.
     pub(crate) fn unknown_entity_member(&mut self, name: &str) {
-        let letters = || name.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
         let is_same = |known: &&&str| {
-            letters()
-                .map(|b| b.to_ascii_lowercase())
-                .eq(known.bytes().map(|b| b.to_ascii_lowercase()))
+            let letters = name.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
+            letters
+                .map(|byte| byte.to_ascii_lowercase())
+                .eq(known.bytes().map(|byte| byte.to_ascii_lowercase()))
         };
         if let Some(known) = DECISIVE.iter().find(is_same) {
-            let place = || {
-                let mut place = entity_field(self.entities_begun, known);
-                place.0.pop();
-                place.0.push(Step::Key(Cow::Owned(name.to_owned())));
-                place
-            };
+            let place = || entity_field(self.entities_begun, name.to_owned());
             self.violations.add(place, format!("is not known; did you mean {known}?"));
         }
     }
@@ -632,8 +549,8 @@ fn all_entities() -> Location {
 }
 
 /// `ordinal` counts from 1.
-fn entity_field(ordinal: usize, name: &'static str) -> Location {
-    Location(vec![key(BODY), key(ENTITIES), Step::Index(ordinal - 1), key(name)])
+fn entity_field(ordinal: usize, name: impl Into<Cow<'static, str>>) -> Location {
+    Location(vec![key(BODY), key(ENTITIES), Step::Index(ordinal - 1), Step::Key(name.into())])
 }
 
 fn key(name: &'static str) -> Step {

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::draft::{Draft, EntityFields, Field, Header};
+use super::draft::Draft;
+use super::fields::{EntityFields, Field, Header};
 use super::idempotency_key::IdempotencyKey;
 use super::uuid::uuid;
 use crate::json::{Patch, Step, Violations};

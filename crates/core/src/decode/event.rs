@@ -1,7 +1,8 @@
 //! The members of an event in JSON, read into a [`Draft`]. The depth is fixed, so plain nested functions
 //! are enough.
 
-use super::draft::{Draft, Field};
+use super::draft::Draft;
+use super::fields::Field;
 use crate::json::{Kind, Malformed, Patch, Scanner, decode};
 
 const NO_OBJECT: &str = "must be a JSON object";

@@ -1,7 +1,10 @@
 //! From the log's rows to events.
 
+use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::entries::unknown;
+use super::numbers::from_bigint;
 use crate::model::{AttemptId, EntityKey, LoggedEvent, LoggedUpdate, Operation, Timestamp};
 
 /// One row of the log.
@@ -20,6 +23,50 @@ pub(crate) struct LogRecord {
     pub(crate) created: bool,
     pub(crate) operation: Operation,
     pub(crate) patch: String,
+}
+
+/// A row of the log as an event's statement has it; `T` is how the database has times.
+#[derive(FromRow)]
+pub(crate) struct RecordRow<T> {
+    event_uuid: Uuid,
+    version: i64,
+    created_at: Option<T>,
+    saved_at: Option<T>,
+    committed_at: T,
+    attempt_id: i32,
+    created: bool,
+    operation: i16,
+    entity_type: String,
+    entity_id: String,
+    event_name: String,
+    event_type: Option<String>,
+    event_source: Option<String>,
+    event_actor: Option<String>,
+    patch: String,
+}
+
+impl<T> RecordRow<T> {
+    pub(crate) fn into_record(
+        self,
+        moment: impl Fn(T) -> Timestamp,
+    ) -> Result<LogRecord, sqlx::Error> {
+        Ok(LogRecord {
+            uuid: self.event_uuid,
+            name: self.event_name,
+            event_type: self.event_type,
+            created_date: self.created_at.map(&moment),
+            saved_date: self.saved_at.map(&moment),
+            source: self.event_source,
+            actor: self.event_actor,
+            committed: moment(self.committed_at),
+            attempt: AttemptId(self.attempt_id),
+            key: EntityKey::new_unchecked(self.entity_type, self.entity_id),
+            version: from_bigint(self.version),
+            created: self.created,
+            operation: Operation::from_code(self.operation).map_err(unknown)?,
+            patch: self.patch,
+        })
+    }
 }
 
 /// Assembles events from the log's rows: those of one event follow each other, in the order of their

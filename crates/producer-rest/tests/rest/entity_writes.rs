@@ -169,8 +169,8 @@ async fn a_key_is_of_one_request(app: TestApp) {
     // what was answered before, although the entity is deleted since
     let again = write(&app, "PATCH", CAR, &[("idempotency-key", "\"k\"")], r#"{"n":1}"#).await;
     assert_eq!((again.status, again.header("etag")), (200, ""));
-    let told = (&again.body["duplicate"], &again.body["version"], &again.body["created"]);
-    assert_eq!(told, (&json!(true), &json!(2), &json!(false)));
+    let answered = (&again.body["duplicate"], &again.body["version"], &again.body["created"]);
+    assert_eq!(answered, (&json!(true), &json!(2), &json!(false)));
     let again = write(&app, "PUT", CAR, &text, r#"{"n":1}"#).await;
     assert_eq!((again.status, again.header("location")), (201, CAR));
     let again = write(&app, "DELETE", CAR, &text, "").await;

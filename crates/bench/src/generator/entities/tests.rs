@@ -177,7 +177,7 @@ fn a_patch_has_the_version_of_the_latest_answer_and_412_is_no_error() {
     assert_eq!((winner.entity, winner.expected), (first.entity, Some((0, 1))));
     assert!(rendered(&mut one, winner).contains("\r\nif-match: \"1\"\r\n"));
     assert_eq!(after(&mut one, winner, (200, &applied(2)), &meter), (2, 2, (1, 0), None));
-    // the answer to the loser tells of a third one's write too
+    // the answer to the loser also has the version of a third one's write
     let refused = r#"{"status":412,"currentVersion":3,"retryable":false}"#;
     assert_eq!(after(&mut two, loser, (412, refused), &meter), (2, 2, (1, 1), None));
     assert_eq!(patch(&mut two).expected, Some((0, 3)));

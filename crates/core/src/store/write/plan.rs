@@ -125,10 +125,9 @@ pub(crate) fn plan_part<'a>(
     }
     Ok(match planner.update_all(event, part) {
         Ok(()) => (Verdict::Applied(planner.versions_of(event, 0)), planner.finish()),
-        Err(mut refusal) => {
-            let key = event.updates()[refusal.ordinal].key();
-            refusal.note_what_stays(before.get(key).copied().flatten());
-            (refusal.into_verdict(event, rules), Writes::default())
+        Err(refusal) => {
+            let stays = before.get(refusal.key(event)).copied().flatten();
+            (refusal.into_verdict(event, rules, stays), Writes::default())
         }
     })
 }
@@ -165,24 +164,19 @@ struct Refusal {
 enum RefusalReason {
     /// The document would exceed `MAX_ENTITY_BYTES`.
     TooLarge,
-    /// The entity does not fulfil the update's condition.
-    Precondition {
-        /// Its state that was judged: with the updates before, which are refused too.
-        judged: FailedPrecondition,
-        /// Its state that stays.
-        stays: FailedPrecondition,
-    },
+    /// The entity does not fulfil the update's condition in this state, which has the event's updates
+    /// before: they are refused too.
+    Precondition(FailedPrecondition),
 }
 
 impl Refusal {
-    /// Completes the refusal once the event's updates are undone.
-    fn note_what_stays(&mut self, version: Option<u64>) {
-        if let RefusalReason::Precondition { stays, .. } = &mut self.reason {
-            stays.current_version = version;
-        }
+    /// The entity of the update that decided.
+    fn key<'e>(&self, event: &'e Event) -> &'e EntityKey {
+        event.updates()[self.ordinal].key()
     }
 
-    fn into_verdict(self, event: &Event, rules: Rules) -> Verdict {
+    /// `stays` is the version of that entity without the event.
+    fn into_verdict(self, event: &Event, rules: Rules, stays: Option<u64>) -> Verdict {
         let mut steps = vec![
             Step::Key("eventBody".into()),
             Step::Key("entities".into()),
@@ -195,7 +189,8 @@ impl Refusal {
                 let detail = format!("would make the entity's document larger than {limit} bytes");
                 Verdict::Invalid(Violations::one(Location(steps), detail))
             }
-            RefusalReason::Precondition { judged, stays } => {
+            RefusalReason::Precondition(judged) => {
+                let stays = FailedPrecondition { current_version: stays };
                 let mut detail = judged.detail(event.updates()[self.ordinal].precondition());
                 if judged != stays {
                     detail.push_str(" (with the updates before it)");
@@ -240,7 +235,10 @@ impl<'a> Planner<'a> {
                 self.applied.insert(event.uuid(), (event, first_row));
                 Verdict::Applied(self.versions_of(event, first_row))
             }
-            Err(refusal) => refusal.into_verdict(event, self.rules),
+            Err(refusal) => {
+                let stays = self.version_without_event(refusal.key(event));
+                refusal.into_verdict(event, self.rules, stays)
+            }
         })
     }
 
@@ -274,17 +272,18 @@ impl<'a> Planner<'a> {
     fn apply(&mut self, event: &'a Event) -> Result<(), Refusal> {
         let before = (!self.surely_passes(event)).then(|| self.copies(event));
         let first_row = self.log.len();
-        let mut applied = self.update_all(event, 0..event.updates().len());
-        if let Err(refusal) = &mut applied {
+        let applied = self.update_all(event, 0..event.updates().len());
+        if applied.is_err() {
             self.log.truncate(first_row);
             self.states.extend(before.into_iter().flatten());
-            let state = self.states.get(event.updates()[refusal.ordinal].key());
-            refusal.note_what_stays(state.and_then(|state| match self.rules.atomic {
-                true => state.stored,
-                false => state.current_version(),
-            }));
         }
         applied
+    }
+
+    /// The version that an entity has where an event is refused, whose updates are undone.
+    fn version_without_event(&self, key: &EntityKey) -> Option<u64> {
+        let state = self.states.get(key)?;
+        if self.rules.atomic { state.stored } else { state.current_version() }
     }
 
     fn update_all(&mut self, event: &'a Event, part: Range<usize>) -> Result<(), Refusal> {
@@ -327,8 +326,7 @@ impl<'a> Planner<'a> {
         let current_version = state.current_version();
         let is_delete = update.operation() == Operation::Delete;
         if !update.precondition().holds(current_version) || (is_delete && !state.exists) {
-            let judged = FailedPrecondition { current_version };
-            return Err(RefusalReason::Precondition { judged, stays: judged });
+            return Err(RefusalReason::Precondition(FailedPrecondition { current_version }));
         }
         // before parsing it, which takes long where it is far too large
         if update.patch().makes_more_than(max_entity_bytes) {

@@ -5,9 +5,8 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{AttemptId, EntityKey, LoggedEvent, Operation};
-use crate::store::logged::{EventAssembler, LogRecord};
-use crate::store::numbers::from_bigint;
+use crate::model::LoggedEvent;
+use crate::store::logged::{EventAssembler, RecordRow};
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::from_pg;
 
@@ -37,55 +36,14 @@ pub(in crate::store::postgres) async fn logged(
     cache_statement: bool,
     mut found: impl FnMut(LoggedEvent),
 ) -> Result<(), sqlx::Error> {
-    let query = sqlx::query_as::<_, LogRow>(LOGGED).bind(uuids).persistent(cache_statement);
+    let query = sqlx::query_as::<_, RecordRow<DateTime<Utc>>>(LOGGED)
+        .bind(uuids)
+        .persistent(cache_statement);
     let mut rows = query.fetch(connection);
     let mut assembler = EventAssembler::default();
     while let Some(row) = rows.try_next().await? {
-        assembler.add(LogRecord::try_from(row)?).into_iter().for_each(&mut found);
+        assembler.add(row.into_record(from_pg)?).into_iter().for_each(&mut found);
     }
     assembler.finish().into_iter().for_each(found);
     Ok(())
-}
-
-#[derive(sqlx::FromRow)]
-struct LogRow {
-    event_uuid: Uuid,
-    version: i64,
-    created_at: Option<DateTime<Utc>>,
-    saved_at: Option<DateTime<Utc>>,
-    committed_at: DateTime<Utc>,
-    attempt_id: i32,
-    created: bool,
-    operation: i16,
-    entity_type: String,
-    entity_id: String,
-    event_name: String,
-    event_type: Option<String>,
-    event_source: Option<String>,
-    event_actor: Option<String>,
-    patch: String,
-}
-
-impl TryFrom<LogRow> for LogRecord {
-    type Error = sqlx::Error;
-
-    fn try_from(row: LogRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            uuid: row.event_uuid,
-            name: row.event_name,
-            event_type: row.event_type,
-            created_date: row.created_at.map(from_pg),
-            saved_date: row.saved_at.map(from_pg),
-            source: row.event_source,
-            actor: row.event_actor,
-            committed: from_pg(row.committed_at),
-            attempt: AttemptId(row.attempt_id),
-            key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
-            version: from_bigint(row.version),
-            created: row.created,
-            operation: Operation::from_code(row.operation)
-                .map_err(|error| sqlx::Error::Decode(error.into()))?,
-            patch: row.patch,
-        })
-    }
 }

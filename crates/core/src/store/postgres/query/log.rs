@@ -1,71 +1,15 @@
 //! Reading one entity's log.
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
-use crate::model::{AsOf, EntityKey, EntryKind, LogEntry, LogPoint, LogRange, Operation};
+use crate::model::{AsOf, EntityKey, LogEntry, LogPoint, LogRange};
 use crate::store::chunks::Chunks;
-use crate::store::numbers::{from_bigint, to_bigint};
+use crate::store::entries::{
+    ASCENDING, DESCENDING, EntryRow, POINT, PointRow, VERSION_AT, into_point,
+};
+use crate::store::numbers::to_bigint;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::{from_pg, to_pg};
-
-const ASCENDING: &str = r"
-SELECT kind, event_uuid, ordinal, version, operation, created, event_name, event_type, event_source,
-       event_actor, created_at, committed_at, patch::text
-FROM event_log WHERE entity_type = $1 AND entity_id = $2 AND version > $3 AND version <= $4
-ORDER BY version LIMIT $5";
-
-const DESCENDING: &str = r"
-SELECT kind, event_uuid, ordinal, version, operation, created, event_name, event_type, event_source,
-       event_actor, created_at, committed_at, patch::text
-FROM event_log WHERE entity_type = $1 AND entity_id = $2 AND version > $3 AND version <= $4
-ORDER BY version DESC LIMIT $5";
-
-/// The newest entry up to a version; of the entries of a number before it the newest base; and when the
-/// entity was made. That is in its row, unless it was made anew since; then it is looked for among these
-/// entries too: a search through all of them could take long.
-const POINT: &str = r"
-SELECT at.version,
-       (SELECT version FROM event_log
-        WHERE entity_type = $1 AND entity_id = $2
-            AND version <= at.version AND version > at.version - $4
-            AND (created OR kind = 2 OR operation <> 0)
-        ORDER BY version DESC LIMIT 1),
-       CASE WHEN e.created_at < at.committed_at THEN e.created_at ELSE
-           (SELECT CASE WHEN kind IN (1, 2) THEN coalesce(created_at, committed_at)
-                        ELSE committed_at END
-            FROM event_log
-            WHERE entity_type = $1 AND entity_id = $2
-                AND version <= at.version AND version > at.version - $4
-                AND (created OR kind = 2)
-            ORDER BY version DESC LIMIT 1) END
-FROM (SELECT version, committed_at FROM event_log
-      WHERE entity_type = $1 AND entity_id = $2 AND version <= $3
-      ORDER BY version DESC LIMIT 1) AS at
-LEFT JOIN entities e ON e.entity_type = $1 AND e.entity_id = $2";
-
-/// The newest version that was not committed after a time. Versions have no gaps and times never go back
-/// within an entity, so it is found by halving.
-const VERSION_AT: &str = r"
-WITH RECURSIVE search (low, high) AS (
-    SELECT (SELECT version FROM event_log WHERE entity_type = $1 AND entity_id = $2
-            ORDER BY version LIMIT 1),
-           (SELECT version FROM event_log WHERE entity_type = $1 AND entity_id = $2
-            ORDER BY version DESC LIMIT 1)
-    UNION ALL
-    SELECT CASE WHEN (SELECT committed_at FROM event_log
-                      WHERE entity_type = $1 AND entity_id = $2
-                          AND version = (low + high + 1) / 2) <= $3
-           THEN (low + high + 1) / 2 ELSE low END,
-           CASE WHEN (SELECT committed_at FROM event_log
-                      WHERE entity_type = $1 AND entity_id = $2
-                          AND version = (low + high + 1) / 2) <= $3
-           THEN high ELSE (low + high + 1) / 2 - 1 END
-    FROM search WHERE low < high
-)
-SELECT version FROM event_log
-WHERE entity_type = $1 AND entity_id = $2 AND committed_at <= $3
-    AND version = (SELECT low FROM search WHERE low = high)";
 
 /// A part of an entity's log.
 pub(in crate::store::postgres) async fn log(
@@ -77,7 +21,7 @@ pub(in crate::store::postgres) async fn log(
     let statement = if range.descending { DESCENDING } else { ASCENDING };
     let (mut range, mut chunks, mut entries) = (range, Chunks::new(range.entries), Vec::new());
     while let Some(size) = chunks.next() {
-        let rows = sqlx::query_as::<_, LogRow>(statement)
+        let rows = sqlx::query_as::<_, EntryRow<DateTime<Utc>>>(statement)
             .bind(key.entity_type())
             .bind(key.entity_id())
             .bind(to_bigint(range.after))
@@ -86,7 +30,7 @@ pub(in crate::store::postgres) async fn log(
             .persistent(read_pool.caches_statements())
             .fetch_all(&mut *connection.connection)
             .await?;
-        let chunk = rows.into_iter().map(LogEntry::try_from);
+        let chunk = rows.into_iter().map(|row| row.into_entry(from_pg));
         let chunk = chunk.collect::<Result<Vec<_>, _>>()?;
         chunks.note(size, &chunk);
         range = range.behind(&chunk);
@@ -116,7 +60,7 @@ pub(in crate::store::postgres) async fn log_point(
                 .await?
         }
     };
-    let row: Option<(i64, Option<i64>, Option<DateTime<Utc>>)> = sqlx::query_as(POINT)
+    let row: Option<PointRow<DateTime<Utc>>> = sqlx::query_as(POINT)
         .bind(key.entity_type())
         .bind(key.entity_id())
         .bind(version.unwrap_or(0))
@@ -125,49 +69,5 @@ pub(in crate::store::postgres) async fn log_point(
         .fetch_optional(&mut *connection.connection)
         .await?;
     connection.release().await?;
-    Ok(row.map(|(version, base, made_at)| LogPoint {
-        version: from_bigint(version),
-        base: base.map(from_bigint),
-        made_at: made_at.map(from_pg),
-    }))
-}
-
-#[derive(sqlx::FromRow)]
-struct LogRow {
-    kind: i16,
-    event_uuid: Uuid,
-    ordinal: i16,
-    version: i64,
-    operation: i16,
-    created: bool,
-    event_name: String,
-    event_type: Option<String>,
-    event_source: Option<String>,
-    event_actor: Option<String>,
-    created_at: Option<DateTime<Utc>>,
-    committed_at: DateTime<Utc>,
-    patch: String,
-}
-
-impl TryFrom<LogRow> for LogEntry {
-    type Error = sqlx::Error;
-
-    fn try_from(row: LogRow) -> Result<Self, sqlx::Error> {
-        let unknown = |error: String| sqlx::Error::Decode(error.into());
-        Ok(Self {
-            kind: EntryKind::from_code(row.kind).map_err(unknown)?,
-            uuid: row.event_uuid,
-            ordinal: row.ordinal,
-            version: from_bigint(row.version),
-            operation: Operation::from_code(row.operation).map_err(unknown)?,
-            created: row.created,
-            event_name: row.event_name,
-            event_type: row.event_type,
-            source: row.event_source,
-            actor: row.event_actor,
-            created_date: row.created_at.map(from_pg),
-            committed: from_pg(row.committed_at),
-            patch: row.patch,
-        })
-    }
+    Ok(row.map(|row| into_point(row, from_pg)))
 }

@@ -8,10 +8,9 @@ use sqlx::{FromRow, Sqlite};
 use uuid::Uuid;
 
 use super::error::unavailable;
-use crate::model::{AttemptId, EntityKey, LoggedEvent, Operation, Timestamp};
+use crate::model::{LoggedEvent, Timestamp};
 use crate::query::ReadError;
-use crate::store::logged::{EventAssembler, LogRecord};
-use crate::store::numbers::from_bigint;
+use crate::store::logged::{EventAssembler, LogRecord, RecordRow};
 use crate::store::pool::MeasuredPool;
 
 // Ordinals below 0 are checkpoints and detached updates, which belong to no event.
@@ -59,48 +58,5 @@ pub(in crate::store::sqlite) fn wanted(uuids: impl Iterator<Item = Uuid>) -> Str
 
 /// A row of [`LOGGED`].
 pub(in crate::store::sqlite) fn record(row: &SqliteRow) -> Result<LogRecord, sqlx::Error> {
-    LogRecord::try_from(LogRow::from_row(row)?)
-}
-
-#[derive(FromRow)]
-struct LogRow {
-    event_uuid: Uuid,
-    version: i64,
-    created_at: Option<i64>,
-    saved_at: Option<i64>,
-    committed_at: i64,
-    attempt_id: i32,
-    created: bool,
-    operation: i16,
-    entity_type: String,
-    entity_id: String,
-    event_name: String,
-    event_type: Option<String>,
-    event_source: Option<String>,
-    event_actor: Option<String>,
-    patch: String,
-}
-
-impl TryFrom<LogRow> for LogRecord {
-    type Error = sqlx::Error;
-
-    fn try_from(row: LogRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            uuid: row.event_uuid,
-            name: row.event_name,
-            event_type: row.event_type,
-            created_date: row.created_at.map(Timestamp::from_micros),
-            saved_date: row.saved_at.map(Timestamp::from_micros),
-            source: row.event_source,
-            actor: row.event_actor,
-            committed: Timestamp::from_micros(row.committed_at),
-            attempt: AttemptId(row.attempt_id),
-            key: EntityKey::new_unchecked(row.entity_type, row.entity_id),
-            version: from_bigint(row.version),
-            created: row.created,
-            operation: Operation::from_code(row.operation)
-                .map_err(|error| sqlx::Error::Decode(error.into()))?,
-            patch: row.patch,
-        })
-    }
+    RecordRow::<i64>::from_row(row)?.into_record(Timestamp::from_micros)
 }
