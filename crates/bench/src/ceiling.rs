@@ -1,15 +1,19 @@
 //! The ceiling of the transports: the real routes over a store that keeps nothing.
 
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use futures_util::future::BoxFuture;
+use producer_core::feed::{
+    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
+};
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use producer_core::model::{AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, NewVersion};
 use producer_core::query::{ReadError, ReadStore};
 use producer_core::store::Store;
-use producer_core::{Clock, EntityKey, Event};
+use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_grpc::Grpc;
 use producer_rest::Rest;
 use producer_server::settings::Settings;
@@ -68,6 +72,9 @@ async fn serve_api<A: Api>(args: ServiceArgs<A::Args>) -> Result<()> {
     Ok(served?)
 }
 
+/// What a read of the store returns.
+type Read<T> = std::result::Result<T, ReadError>;
+
 /// A store that keeps nothing.
 struct NullStore;
 
@@ -82,26 +89,20 @@ impl WriteStore for NullStore {
 }
 
 impl ReadStore for NullStore {
-    fn entity<'a>(
-        &'a self,
-        _key: &'a EntityKey,
-    ) -> BoxFuture<'a, std::result::Result<Option<Entity>, ReadError>> {
-        Box::pin(std::future::ready(Ok(None)))
+    fn entity<'a>(&'a self, _key: &'a EntityKey) -> BoxFuture<'a, Read<Option<Entity>>> {
+        Box::pin(ready(Ok(None)))
     }
 
-    fn event(
-        &self,
-        _uuid: Uuid,
-    ) -> BoxFuture<'_, std::result::Result<Option<LoggedEvent>, ReadError>> {
-        Box::pin(std::future::ready(Ok(None)))
+    fn event(&self, _uuid: Uuid) -> BoxFuture<'_, Read<Option<LoggedEvent>>> {
+        Box::pin(ready(Ok(None)))
     }
 
     fn log<'a>(
         &'a self,
         _key: &'a EntityKey,
         _range: LogRange,
-    ) -> BoxFuture<'a, std::result::Result<Vec<LogEntry>, ReadError>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
+    ) -> BoxFuture<'a, Read<Vec<LogEntry>>> {
+        Box::pin(ready(Ok(Vec::new())))
     }
 
     fn log_point<'a>(
@@ -109,18 +110,53 @@ impl ReadStore for NullStore {
         _key: &'a EntityKey,
         _as_of: AsOf,
         _within: u64,
-    ) -> BoxFuture<'a, std::result::Result<Option<LogPoint>, ReadError>> {
-        Box::pin(std::future::ready(Ok(None)))
+    ) -> BoxFuture<'a, Read<Option<LogPoint>>> {
+        Box::pin(ready(Ok(None)))
+    }
+}
+
+impl FeedStore for NullStore {
+    fn head(&self) -> BoxFuture<'_, Read<LogHead>> {
+        Box::pin(ready(Ok(LogHead { drawn: 0, writers: Vec::new() })))
+    }
+
+    fn describe<'a>(&'a self, writer: &'a OpenWriter) -> BoxFuture<'a, Read<String>> {
+        Box::pin(ready(Ok(writer.transaction.clone())))
+    }
+
+    fn bounds(&self, _up_to: u64) -> BoxFuture<'_, Read<LogBounds>> {
+        Box::pin(ready(Ok(LogBounds { epoch: Uuid::nil(), floor: 0, last: 0 })))
+    }
+
+    fn position_before(&self, _time: Option<Timestamp>) -> BoxFuture<'_, Read<Option<u64>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn changes<'a>(&'a self, _query: ChangesQuery<'a>) -> BoxFuture<'a, Read<LogPage>> {
+        let (epoch, changes) = (Uuid::nil(), Vec::new());
+        Box::pin(ready(Ok(LogPage { epoch, floor: 0, changes, last: None, is_last: true })))
+    }
+
+    fn states<'a>(
+        &'a self,
+        keys: &'a [&'a EntityKey],
+        _bytes: usize,
+    ) -> BoxFuture<'a, Read<Vec<Option<Entity>>>> {
+        Box::pin(ready(Ok(vec![None; keys.len()])))
+    }
+
+    fn entities<'a>(&'a self, _query: EntitiesQuery<'a>) -> BoxFuture<'a, Read<Vec<Entity>>> {
+        Box::pin(ready(Ok(Vec::new())))
     }
 }
 
 impl Store for NullStore {
-    fn ping(&self) -> BoxFuture<'_, std::result::Result<(), ReadError>> {
-        Box::pin(std::future::ready(Ok(())))
+    fn ping(&self) -> BoxFuture<'_, Read<()>> {
+        Box::pin(ready(Ok(())))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
+        Box::pin(ready(()))
     }
 }
 
@@ -133,6 +169,6 @@ impl Writer for NullStore {
         let verdict = |event: &Event| {
             Verdict::Applied(vec![NewVersion { version: 1, created: true }; event.updates().len()])
         };
-        Box::pin(std::future::ready(Ok(batch.iter().map(verdict).collect())))
+        Box::pin(ready(Ok(batch.iter().map(verdict).collect())))
     }
 }

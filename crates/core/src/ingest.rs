@@ -36,7 +36,7 @@ use problems::{outcome_unknown, too_old};
 use producer_telemetry::metrics::MetricFamily;
 use queue::Queue;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 use trace::WaitTimer;
 use uuid::Uuid;
@@ -59,6 +59,11 @@ impl Ingest {
             writer::spawn(index, Arc::clone(&store), Arc::clone(&queue), writers);
         }
         Self { queue }
+    }
+
+    /// Is notified whenever a writer has committed something.
+    pub fn commits(&self) -> Arc<Notify> {
+        Arc::clone(&self.queue.commits)
     }
 
     /// Applies one event. A caller that drops the future cancels the event if no writer has taken it

@@ -2,10 +2,11 @@
 //! databases. It knows neither HTTP nor gRPC.
 //!
 //! An event goes through [`decode`] → [`Event`] → [`Ingest`] → [`ingest::Writer`] → [`Receipt`].
-//! Modules import downwards only: `json`, `model`, `decode`, then `ingest` and `query` with their
+//! Modules import downwards only: `json`, `model`, `decode`, then `ingest`, `query` and `feed` with their
 //! ports, then `store`, which implements the ports.
 
 pub mod decode;
+pub mod feed;
 pub mod ingest;
 pub mod json;
 pub mod model;

@@ -1,6 +1,7 @@
 //! The databases: two adapters of the ports, PostgreSQL and SQLite; [`connect()`] picks one by
 //! `DATABASE_URL`.
 
+mod changes;
 mod chunks;
 mod connect;
 mod entries;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use producer_core::feed::{Feed, FeedSettings};
 use producer_core::query::History;
 use producer_core::store::Store;
 use producer_core::{Clock, Ingest};
@@ -24,6 +25,8 @@ pub struct App<A> {
     pub store: Arc<dyn Store>,
     /// For reads of entities as they were.
     pub history: Arc<History>,
+    /// For reads of what changes.
+    pub feed: Feed,
     /// For writes.
     pub ingest: Ingest,
     /// Time and ids.
@@ -55,8 +58,10 @@ impl<A> App<A> {
         let shutdown = CancellationToken::new();
         let timeout = settings.request_timeout;
         let connections = store.pool().map_or(1, |pool| pool.max as usize);
+        let feed_settings = FeedSettings { max_readers: settings.max_change_readers };
+        let feed = Feed::new(store.clone(), feed_settings, ingest.commits(), shutdown.clone());
         Self {
-            metrics: ServiceMetrics::new(api, &store, &ingest),
+            metrics: ServiceMetrics::new(api, &store, &ingest, &feed),
             readiness: Readiness::new(&store, &ingest, shutdown.clone(), timeout),
             budget: Budget::new(settings.body_buffer_bytes),
             request_slots: Budget::new(settings.max_concurrent_requests),
@@ -64,6 +69,7 @@ impl<A> App<A> {
             args,
             history: Arc::new(History::new(store.clone(), connections)),
             store,
+            feed,
             ingest,
             clock,
             shutdown,

@@ -6,6 +6,7 @@ mod requests;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use process::ProcessMetrics;
+use producer_core::feed::Feed;
 use producer_core::store::{PoolUse, Store};
 use producer_core::{Ingest, Problem, ProblemKind};
 use producer_telemetry::metrics::{MetricFamily, Metrics};
@@ -23,6 +24,7 @@ pub struct ServiceMetrics(Arc<Parts>);
 struct Parts {
     requests: Requests,
     ingest: Ingest,
+    feed: Feed,
     store: Arc<dyn Store>,
     /// Locked while gathering: two at once would count the same CPU time twice.
     gathered: Mutex<Gathered>,
@@ -37,7 +39,7 @@ struct Gathered {
 
 impl ServiceMetrics {
     /// For a process that serves `api` (`rest`, `grpc`).
-    pub fn new(api: &'static str, store: &Arc<dyn Store>, ingest: &Ingest) -> Self {
+    pub fn new(api: &'static str, store: &Arc<dyn Store>, ingest: &Ingest, feed: &Feed) -> Self {
         let group = Metrics::default();
         let gathered = Gathered {
             process: ProcessMetrics::new(&group),
@@ -47,6 +49,7 @@ impl ServiceMetrics {
         Self(Arc::new(Parts {
             requests: Requests::new(&group, api),
             ingest: ingest.clone(),
+            feed: feed.clone(),
             store: Arc::clone(store),
             gathered: Mutex::new(gathered),
         }))
@@ -65,6 +68,7 @@ impl ServiceMetrics {
         let parts = Arc::clone(&self.0);
         let text = tokio::task::spawn_blocking(move || {
             let mut families = parts.ingest.metrics();
+            families.extend(parts.feed.metrics());
             families.extend(parts.gather());
             TextEncoder::new().encode_to_string(&families)
         });

@@ -84,6 +84,9 @@ pub struct Settings {
     /// Requests in flight at most, without gRPC streams and health checks; more are refused at once
     #[arg(long, env = "MAX_CONCURRENT_REQUESTS", default_value = "12000", value_parser = count, value_name = "N")]
     pub max_concurrent_requests: usize,
+    /// Readers of changes at most: streams, and pages under way
+    #[arg(long, env = "MAX_CHANGE_READERS", default_value = "1000", value_parser = count, value_name = "N")]
+    pub max_change_readers: usize,
     /// Time until a new connection's first byte, its TLS handshake included, and for the head of each request
     #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
     pub header_timeout: Duration,

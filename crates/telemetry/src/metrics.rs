@@ -4,8 +4,8 @@
 use prometheus::core::Collector;
 pub use prometheus::proto::MetricFamily;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 /// Bucket bounds of durations, in seconds: from a read out of memory to beyond `REQUEST_TIMEOUT`.
@@ -37,6 +37,11 @@ impl Metrics {
     /// A gauge of whole numbers.
     pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.registered(IntGauge::new(name, help))
+    }
+
+    /// Gauges of whole numbers with labels.
+    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.registered(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
     /// A gauge of fractional numbers: seconds, most often.

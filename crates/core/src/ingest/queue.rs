@@ -126,6 +126,8 @@ pub(super) struct Queue {
     released: Notify,
     /// Updates that this process has committed.
     persisted: AtomicU64,
+    /// Notified of every commit.
+    pub(super) commits: Arc<Notify>,
 }
 
 impl Queue {
@@ -138,6 +140,7 @@ impl Queue {
             writers: (0..writers).map(|_| WriterSlot::default()).collect(),
             released: Notify::new(),
             persisted: AtomicU64::new(0),
+            commits: Arc::default(),
         }
     }
 
@@ -257,9 +260,12 @@ impl Queue {
         }
     }
 
-    /// Counts committed updates and logs when the count passes a multiple; the text is fixed by the
+    /// Counts committed updates, and logs when the count passes a multiple; the text is fixed by the
     /// contract.
-    pub(super) fn log_progress(&self, updates: u64) {
+    pub(super) fn note_committed(&self, updates: u64) {
+        if updates > 0 {
+            self.commits.notify_one();
+        }
         let every = self.limits.log_progress_every;
         self.metrics.updates.inc_by(updates);
         let before = self.persisted.fetch_add(updates, Ordering::Relaxed);

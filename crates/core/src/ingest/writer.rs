@@ -84,7 +84,7 @@ impl WriterTask {
         }
         self.queue.metrics.retries_locked.inc_by(parked.len() as u64);
         let stored = answers.iter().filter_map(|(_, outcome, _)| outcome.as_ref().ok());
-        self.queue.log_progress(stored.map(new_updates).sum());
+        self.queue.note_committed(stored.map(new_updates).sum());
         batch.finish(parked, &locked_keys);
         for (reply, outcome, shared) in answers {
             // who gets the outcome counts it
@@ -113,7 +113,7 @@ impl WriterTask {
         meta.times().note_applied(Instant::now());
         let count = events.len();
         let answer = atomic_answer(events, result, &meta);
-        self.queue.log_progress(answer.iter().flatten().map(new_updates).sum());
+        self.queue.note_committed(answer.iter().flatten().map(new_updates).sum());
         batch.finish(Vec::new(), &locked_keys);
         if let Err(unheard) = reply.send(answer)
             && !meta.shared.is_given_up()

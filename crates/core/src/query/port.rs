@@ -46,3 +46,13 @@ pub struct ReadError {
     /// For the log.
     pub text: String,
 }
+
+impl ReadError {
+    /// A read whose task panicked or was aborted.
+    pub(crate) fn of_task(error: &tokio::task::JoinError) -> Self {
+        Self {
+            kind: UnavailableKind::Unreachable,
+            text: format!("a read of the log ended: {error}"),
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::pool::PoolUse;
+use crate::feed::FeedStore;
 use crate::ingest::WriteStore;
 use crate::query::{ReadError, ReadStore};
 
@@ -18,7 +19,7 @@ pub struct ConnectError(pub String);
 pub const SERVICE_PING: Duration = Duration::from_secs(10);
 
 /// A database that keeps entities and their log.
-pub trait Store: WriteStore + ReadStore {
+pub trait Store: WriteStore + ReadStore + FeedStore {
     /// How the pool is used that the reads take their connections from; `None` where there is none.
     fn pool(&self) -> Option<PoolUse> {
         None

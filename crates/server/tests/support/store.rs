@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use clap::Parser;
 use futures_util::future::BoxFuture;
+use producer_core::feed::{
+    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
+};
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use producer_core::model::{
     AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, UnavailableKind,
 };
 use producer_core::query::{ReadError, ReadStore};
 use producer_core::store::{PoolUse, Store};
-use producer_core::{Clock, EntityKey, Event};
+use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_server::App;
 use producer_server::settings::Settings;
 use tokio::runtime::Handle;
@@ -98,6 +101,48 @@ impl ReadStore for FakeStore {
         _within: u64,
     ) -> BoxFuture<'a, Result<Option<LogPoint>, ReadError>> {
         Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+/// What a read of the feed returns.
+type Read<T> = Result<T, ReadError>;
+
+fn no_feed<T: Send + 'static>() -> BoxFuture<'static, Read<T>> {
+    let text = "there is no database".into();
+    Box::pin(std::future::ready(Err(ReadError { kind: UnavailableKind::Unreachable, text })))
+}
+
+impl FeedStore for FakeStore {
+    fn head(&self) -> BoxFuture<'_, Read<LogHead>> {
+        no_feed()
+    }
+
+    fn describe<'a>(&'a self, _writer: &'a OpenWriter) -> BoxFuture<'a, Read<String>> {
+        no_feed()
+    }
+
+    fn bounds(&self, _up_to: u64) -> BoxFuture<'_, Read<LogBounds>> {
+        no_feed()
+    }
+
+    fn position_before(&self, _time: Option<Timestamp>) -> BoxFuture<'_, Read<Option<u64>>> {
+        no_feed()
+    }
+
+    fn changes<'a>(&'a self, _query: ChangesQuery<'a>) -> BoxFuture<'a, Read<LogPage>> {
+        no_feed()
+    }
+
+    fn states<'a>(
+        &'a self,
+        _keys: &'a [&'a EntityKey],
+        _bytes: usize,
+    ) -> BoxFuture<'a, Read<Vec<Option<Entity>>>> {
+        no_feed()
+    }
+
+    fn entities<'a>(&'a self, _query: EntitiesQuery<'a>) -> BoxFuture<'a, Read<Vec<Entity>>> {
+        no_feed()
     }
 }
 

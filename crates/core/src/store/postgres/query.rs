@@ -2,12 +2,14 @@
 
 mod entities;
 mod events;
+mod feed;
 mod log;
 mod ping;
 mod retry;
 
 pub(super) use entities::entity;
 pub(super) use events::{event, logged};
+pub(super) use feed::{bounds, changes, describe, entities, head, position_before, states};
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
 pub(super) use retry::with_retry;

@@ -11,9 +11,13 @@ use super::query;
 use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
 use super::write::{ConnectionLifetime, OpenError, PgWriter, WriterSettings, open};
+use crate::feed::{
+    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
+};
 use crate::ingest::{WriteStore, Writer};
 use crate::model::{
-    AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, UnavailableKind,
+    AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, Timestamp,
+    UnavailableKind,
 };
 use crate::query::{ReadError, ReadStore};
 use crate::store::pool::PoolUse;
@@ -129,6 +133,52 @@ impl ReadStore for PostgresStore {
         within: u64,
     ) -> BoxFuture<'a, Result<Option<LogPoint>, ReadError>> {
         Box::pin(self.read(move || query::log_point(&self.read_pool, key, as_of, within)))
+    }
+}
+
+impl FeedStore for PostgresStore {
+    fn head(&self) -> BoxFuture<'_, Result<LogHead, ReadError>> {
+        Box::pin(async move {
+            let head = self.read(move || query::head(&self.read_pool)).await?;
+            head.ok_or_else(|| ReadError {
+                kind: UnavailableKind::Unreachable,
+                text: "the server is a standby; changes are read from the primary".to_owned(),
+            })
+        })
+    }
+
+    fn describe<'a>(&'a self, writer: &'a OpenWriter) -> BoxFuture<'a, Result<String, ReadError>> {
+        Box::pin(self.read(move || query::describe(&self.read_pool, writer)))
+    }
+
+    fn bounds(&self, up_to: u64) -> BoxFuture<'_, Result<LogBounds, ReadError>> {
+        Box::pin(self.read(move || query::bounds(&self.read_pool, up_to)))
+    }
+
+    fn position_before(
+        &self,
+        time: Option<Timestamp>,
+    ) -> BoxFuture<'_, Result<Option<u64>, ReadError>> {
+        Box::pin(self.read(move || query::position_before(&self.read_pool, time)))
+    }
+
+    fn changes<'a>(&'a self, query: ChangesQuery<'a>) -> BoxFuture<'a, Result<LogPage, ReadError>> {
+        Box::pin(self.read(move || query::changes(&self.read_pool, query)))
+    }
+
+    fn states<'a>(
+        &'a self,
+        keys: &'a [&'a EntityKey],
+        bytes: usize,
+    ) -> BoxFuture<'a, Result<Vec<Option<Entity>>, ReadError>> {
+        Box::pin(self.read(move || query::states(&self.read_pool, keys, bytes)))
+    }
+
+    fn entities<'a>(
+        &'a self,
+        query: EntitiesQuery<'a>,
+    ) -> BoxFuture<'a, Result<Vec<Entity>, ReadError>> {
+        Box::pin(self.read(move || query::entities(&self.read_pool, query)))
     }
 }
 

@@ -3,11 +3,13 @@
 mod entities;
 mod error;
 mod events;
+mod feed;
 mod log;
 mod ping;
 
 pub(super) use entities::entity;
 pub(super) use error::kind;
 pub(super) use events::{LOGGED, event, logged, record, wanted};
+pub(super) use feed::{bounds, changes, entities, head, position_before, states};
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;

@@ -19,8 +19,13 @@ use super::disk::{self, cannot_open};
 use super::query;
 use super::write::{SqliteWriter, WriterSettings};
 use super::write_lock::WriteLock;
+use crate::feed::{
+    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
+};
 use crate::ingest::{WriteStore, Writer};
-use crate::model::{AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent};
+use crate::model::{
+    AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, Timestamp,
+};
 use crate::query::{ReadError, ReadStore};
 use crate::store::pool::{MeasuredPool, PoolUse};
 use crate::store::port::{ConnectError, Store};
@@ -137,6 +142,46 @@ impl ReadStore for SqliteStore {
         within: u64,
     ) -> BoxFuture<'a, Result<Option<LogPoint>, ReadError>> {
         Box::pin(query::log_point(&self.readers, key, as_of, within))
+    }
+}
+
+impl FeedStore for SqliteStore {
+    fn head(&self) -> BoxFuture<'_, Result<LogHead, ReadError>> {
+        Box::pin(query::head(&self.readers))
+    }
+
+    fn describe<'a>(&'a self, writer: &'a OpenWriter) -> BoxFuture<'a, Result<String, ReadError>> {
+        Box::pin(std::future::ready(Ok(writer.transaction.clone())))
+    }
+
+    fn bounds(&self, up_to: u64) -> BoxFuture<'_, Result<LogBounds, ReadError>> {
+        Box::pin(query::bounds(&self.readers, up_to))
+    }
+
+    fn position_before(
+        &self,
+        time: Option<Timestamp>,
+    ) -> BoxFuture<'_, Result<Option<u64>, ReadError>> {
+        Box::pin(query::position_before(&self.readers, time))
+    }
+
+    fn changes<'a>(&'a self, query: ChangesQuery<'a>) -> BoxFuture<'a, Result<LogPage, ReadError>> {
+        Box::pin(query::changes(&self.readers, query))
+    }
+
+    fn states<'a>(
+        &'a self,
+        keys: &'a [&'a EntityKey],
+        bytes: usize,
+    ) -> BoxFuture<'a, Result<Vec<Option<Entity>>, ReadError>> {
+        Box::pin(query::states(&self.readers, keys, bytes))
+    }
+
+    fn entities<'a>(
+        &'a self,
+        query: EntitiesQuery<'a>,
+    ) -> BoxFuture<'a, Result<Vec<Entity>, ReadError>> {
+        Box::pin(query::entities(&self.readers, query))
     }
 }
 

@@ -1,0 +1,29 @@
+//! The change feed: every committed update, in one order, for any number of readers.
+//!
+//! A [`Feed`] serves pages and streams. Its tailer, one task for all readers of the process, follows the
+//! end of the log and keeps the last changes in memory; a reader that is further behind reads pages of its
+//! own.
+
+mod change;
+mod json;
+mod metrics;
+mod pages;
+mod port;
+mod problems;
+mod reader;
+mod request;
+mod ring;
+mod service;
+mod snapshot;
+mod tailer;
+mod token;
+
+pub use change::{Change, ChangeData, Item, Page};
+pub use metrics::ReaderKind;
+pub use port::{
+    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter, PAGE_BYTES,
+};
+pub use reader::Reader;
+pub use request::{MAX_TYPES_BYTES, PageRequest, Start, Types, WatchRequest};
+pub use service::{Feed, FeedSettings};
+pub use token::{Cursor, SnapshotCursor, Token};

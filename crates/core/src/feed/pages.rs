@@ -1,0 +1,156 @@
+//! Pages of the log, for readers that are behind what is kept in memory.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::change::ChangeData;
+use super::port::{ChangesQuery, FeedStore, LogPage, PAGE_BYTES};
+use super::request::Types;
+use crate::model::EntityKey;
+use crate::query::ReadError;
+
+/// Rows and bytes of a reader's first page.
+const FIRST_ROWS: u32 = 256;
+const FIRST_BYTES: usize = 64 << 10;
+/// Rows of a page at most.
+const MOST_ROWS: u32 = 8192;
+/// A reader that asks for the next page sooner gets larger ones, up to [`PAGE_BYTES`]; a slower one gets
+/// small ones, since many of them hold a page in memory.
+const FAST: Duration = Duration::from_millis(250);
+
+/// Adds the states of the entities, about `bytes` of them: changes whose states do not fit are left out at
+/// the end of the page.
+pub(super) async fn with_states(
+    store: &dyn FeedStore,
+    mut page: LogPage,
+    bytes: usize,
+) -> Result<LogPage, ReadError> {
+    let mut places = HashMap::<&EntityKey, usize>::new();
+    let mut keys = Vec::new();
+    let mut state_of = Vec::with_capacity(page.changes.len());
+    for change in &page.changes {
+        let place = *places.entry(&change.key).or_insert_with(|| {
+            keys.push(&change.key);
+            keys.len() - 1
+        });
+        state_of.push(place);
+    }
+    if keys.is_empty() {
+        return Ok(page);
+    }
+    let states = store.states(&keys, bytes).await?;
+    let states: Vec<ChangeData> = states
+        .into_iter()
+        .map(|state| {
+            state.map_or(ChangeData::Deleted, |entity| ChangeData::State(Arc::new(entity)))
+        })
+        .collect();
+    let complete = state_of.iter().position(|&place| place >= states.len());
+    if let Some(complete) = complete {
+        page.changes.truncate(complete);
+        page.last = page.changes.last().map(|change| change.position);
+        page.is_last = false;
+    }
+    for (change, place) in page.changes.iter_mut().zip(state_of) {
+        change.data = states[place].clone();
+    }
+    Ok(page)
+}
+
+/// Reads the log page by page, the next one while the last is sent.
+pub(super) struct Pages {
+    store: Arc<dyn FeedStore>,
+    /// Only a few are read at the same time: other reads need connections too.
+    permits: Arc<Semaphore>,
+    types: Arc<Types>,
+    with_data: bool,
+    rows: u32,
+    bytes: usize,
+    returned_at: Option<Instant>,
+    ahead: Option<(u64, u64, JoinHandle<Result<LogPage, ReadError>>)>,
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if let Some((.., task)) = self.ahead.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Pages {
+    pub(super) fn new(
+        store: Arc<dyn FeedStore>,
+        permits: Arc<Semaphore>,
+        types: Types,
+        with_data: bool,
+    ) -> Self {
+        Self {
+            store,
+            permits,
+            types: Arc::new(types),
+            with_data,
+            rows: FIRST_ROWS,
+            bytes: FIRST_BYTES,
+            returned_at: None,
+            ahead: None,
+        }
+    }
+
+    /// The page that follows on `after`.
+    pub(super) async fn next(&mut self, after: u64, up_to: u64) -> Result<LogPage, ReadError> {
+        let is_fast = self.returned_at.is_some_and(|at| at.elapsed() < FAST);
+        self.bytes = if is_fast { (self.bytes * 2).min(PAGE_BYTES) } else { FIRST_BYTES };
+        let page = match self.ahead.take() {
+            Some((at, ahead_up_to, mut task)) if at == after && ahead_up_to <= up_to => {
+                // kept until it has ended, so that it ends with this reader
+                let page = (&mut task).await;
+                page.unwrap_or_else(|error| Err(ReadError::of_task(&error)))?
+            }
+            Some((.., task)) => {
+                task.abort();
+                self.read(after, up_to).await?
+            }
+            None => self.read(after, up_to).await?,
+        };
+        self.adapt(&page);
+        if let Some(last) = page.last.filter(|_| !page.is_last && is_fast) {
+            self.ahead = Some((last, up_to, tokio::spawn(self.read(last, up_to))));
+        }
+        self.returned_at = Some(Instant::now());
+        Ok(page)
+    }
+
+    /// Looks at more rows where few of them were wanted, or they are small.
+    fn adapt(&mut self, page: &LogPage) {
+        let read: usize = page.changes.iter().map(|change| change.entry.patch.len()).sum();
+        let found = u32::try_from(page.changes.len()).unwrap_or(u32::MAX);
+        self.rows = match read {
+            bytes if bytes < self.bytes / 2 => self.rows.saturating_mul(4).min(MOST_ROWS),
+            _ => found.saturating_mul(2).clamp(FIRST_ROWS / 4, MOST_ROWS),
+        };
+    }
+
+    fn read(
+        &self,
+        after: u64,
+        up_to: u64,
+    ) -> impl Future<Output = Result<LogPage, ReadError>> + Send + use<> {
+        let (store, permits) = (Arc::clone(&self.store), Arc::clone(&self.permits));
+        let types = Arc::clone(&self.types);
+        let (rows, bytes, with_data) = (self.rows, self.bytes, self.with_data);
+        async move {
+            // never closed
+            let _permit = permits.acquire().await.ok();
+            let query = ChangesQuery { after, up_to, types: &types, rows, bytes };
+            let page = store.changes(query).await?;
+            if with_data { with_states(&*store, page, bytes).await } else { Ok(page) }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What readers ask for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::metrics::ReaderKind;
+use super::token::Token;
+use crate::model::{Timestamp, check_name};
+
+/// Bytes of the names that one request may ask for: the tokens of a snapshot hold them.
+pub const MAX_TYPES_BYTES: usize = 8 << 10;
+
+/// Which types of entities are wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Types(Option<Arc<[Box<str>]>>);
+
+impl Types {
+    /// All types.
+    pub const fn all() -> Self {
+        Self(None)
+    }
+
+    /// These types; all where there are none.
+    ///
+    /// # Errors
+    /// The end of a sentence about the first name that breaks a rule, or about all of them: `must …`.
+    pub fn new(names: Vec<String>) -> Result<Self, String> {
+        if names.is_empty() {
+            return Ok(Self::all());
+        }
+        for name in &names {
+            check_name(name)?;
+        }
+        if names.iter().map(String::len).sum::<usize>() > MAX_TYPES_BYTES {
+            return Err(format!("must have at most {MAX_TYPES_BYTES} bytes together"));
+        }
+        let mut names: Vec<Box<str>> = names.into_iter().map(String::into_boxed_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(Self(Some(names.into())))
+    }
+
+    /// The names in bytewise order; `None` for all types.
+    pub fn names(&self) -> Option<&[Box<str>]> {
+        self.0.as_deref()
+    }
+
+    /// Whether this type is wanted.
+    pub fn include(&self, entity_type: &str) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|names| names.binary_search_by(|name| (**name).cmp(entity_type)).is_ok())
+    }
+}
+
+/// Where a reader begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// With the oldest change that is kept.
+    Oldest,
+    /// With what is committed from now on.
+    Now,
+    /// With the entities as they are, then their changes.
+    Snapshot,
+    /// With what was committed from this time on.
+    Time(Timestamp),
+    /// Behind this token.
+    Token(Token),
+}
+
+impl Start {
+    /// Reads `start`, `now`, `snapshot`, a time (RFC 3339) or a token.
+    ///
+    /// # Errors
+    /// The end of a sentence about `text`: `must be …`.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "start" => Ok(Self::Oldest),
+            "now" => Ok(Self::Now),
+            "snapshot" => Ok(Self::Snapshot),
+            _ => match (Token::parse(text), Timestamp::from_text(text)) {
+                (Some(token), _) => Ok(Self::Token(token)),
+                (None, Ok(time)) => Ok(Self::Time(time)),
+                (None, Err(_)) => {
+                    Err("must be a token, start, now, snapshot, or a time (RFC 3339)")
+                }
+            },
+        }
+    }
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Oldest => f.write_str("start"),
+            Self::Now => f.write_str("now"),
+            Self::Snapshot => f.write_str("snapshot"),
+            Self::Time(time) => time.fmt(f),
+            Self::Token(token) => token.fmt(f),
+        }
+    }
+}
+
+/// A stream.
+#[derive(Debug, Clone)]
+pub struct WatchRequest {
+    /// For the metrics.
+    pub kind: ReaderKind,
+    /// Where it begins.
+    pub start: Start,
+    /// Whether it ends where the log stands when it begins.
+    pub until_now: bool,
+    /// Only changes of these types.
+    pub types: Types,
+    /// Whether the states are read too.
+    pub include_data: bool,
+}
+
+/// A page.
+#[derive(Debug, Clone)]
+pub struct PageRequest {
+    /// Where it begins.
+    pub start: Start,
+    /// Only changes of these types.
+    pub types: Types,
+    /// Whether the states are read too.
+    pub include_data: bool,
+    /// So many items at most, from 1.
+    pub size: u32,
+    /// About so many bytes of items at most, but for the first one.
+    pub bytes: usize,
+    /// How long to wait for the first item.
+    pub wait: std::time::Duration,
+}

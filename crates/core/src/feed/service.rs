@@ -1,0 +1,217 @@
+//! The feed of a process: pages, streams, and how many of them there may be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use producer_telemetry::metrics::MetricFamily;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::change::Page;
+use super::metrics::{FeedMetrics, ReaderKind};
+use super::port::{FeedStore, LogBounds};
+use super::problems;
+use super::reader::{Plan, ReadFailure, Reader, Shared};
+use super::request::{PageRequest, Start, Types, WatchRequest};
+use super::ring::Place;
+use super::snapshot::Snapshot;
+use super::tailer::{Look, Tail};
+use super::token::{Cursor, SnapshotCursor, Token};
+use crate::model::{Problem, Timestamp};
+
+/// How long a reader waits for the end of the log as it is now; after that it begins with what is known,
+/// since a transaction may stay open for long.
+const FRESH_END: Duration = Duration::from_millis(250);
+/// How long a reader waits for the first look at the log.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// How far the clocks of the processes may differ that say when something was committed.
+const CLOCK_SKEW_MICROS: i64 = 10_000_000;
+/// Pages of the log that are read at once for readers that are behind.
+const PAGES_AT_ONCE: usize = 2;
+
+/// The limits of a feed.
+#[derive(Debug, Clone, Copy)]
+pub struct FeedSettings {
+    /// `MAX_CHANGE_READERS`
+    pub max_readers: usize,
+}
+
+/// The change feed of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Feed {
+    shared: Shared,
+    settings: FeedSettings,
+    permits: Arc<Semaphore>,
+}
+
+impl Feed {
+    /// A feed that reads nothing until the first reader comes. `commits` is notified of what this process
+    /// commits; `shutdown` ends every reader.
+    pub fn new(
+        store: Arc<dyn FeedStore>,
+        settings: FeedSettings,
+        commits: Arc<Notify>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let metrics = Arc::new(FeedMetrics::new());
+        let tail = Tail::new(store.clone(), commits, metrics.clone(), shutdown.clone());
+        let shared = Shared {
+            store,
+            tail: Arc::new(tail),
+            page_permits: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
+            metrics,
+            shutdown,
+        };
+        let permits = Arc::new(Semaphore::new(settings.max_readers.min(Semaphore::MAX_PERMITS)));
+        Self { shared, settings, permits }
+    }
+
+    /// The values of its metrics.
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        self.shared.metrics.gather()
+    }
+
+    /// A stream of changes.
+    ///
+    /// # Errors
+    /// `Gone` where the token or time is not kept, `Overloaded` past `MAX_CHANGE_READERS`, `Unavailable`.
+    pub async fn watch(&self, request: WatchRequest) -> Result<Reader, Problem> {
+        let WatchRequest { kind, start, until_now, types, include_data } = request;
+        self.open(kind, &start, until_now, types, include_data).await
+    }
+
+    /// A page of changes. It is empty where nothing comes within its time to wait.
+    ///
+    /// # Errors
+    /// As [`Feed::watch`].
+    pub async fn page(&self, request: PageRequest) -> Result<Page, Problem> {
+        let PageRequest { start, types, include_data, size, bytes, wait } = request;
+        let mut reader = self.open(ReaderKind::Page, &start, false, types, include_data).await?;
+        let until = Instant::now() + wait;
+        let items = usize::try_from(size).unwrap_or(usize::MAX);
+        loop {
+            let page = reader.page(items, bytes).await.map_err(ReadFailure::into_problem)?;
+            if !page.items.is_empty() || !page.caught_up || until <= Instant::now() {
+                return Ok(page);
+            }
+            tokio::select! {
+                _ = timeout_at(until, reader.added()) => {}
+                () = self.shared.shutdown.cancelled() => return Ok(page),
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        kind: ReaderKind,
+        start: &Start,
+        until_now: bool,
+        types: Types,
+        include_data: bool,
+    ) -> Result<Reader, Problem> {
+        let permit = self.permit()?;
+        let began = Instant::now();
+        let tail = self.shared.tail.start();
+        let drawn = self.look_at_log(began).await?;
+        let (place, epoch) = self.end_of_log()?;
+        let mut plan = Plan {
+            kind,
+            epoch,
+            place,
+            snapshot: None,
+            until: until_now.then_some(drawn),
+            not_before: None,
+            types,
+            include_data,
+        };
+        self.place(&mut plan, start, drawn).await?;
+        Ok(Reader::new(self.shared.clone(), plan, tail, permit))
+    }
+
+    fn permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        permit.map_err(|_| problems::too_many(self.settings.max_readers))
+    }
+
+    /// Waits for a look at the log that began after `began`, and returns the last position drawn then. Waits a
+    /// little longer until all up to there is committed.
+    async fn look_at_log(&self, began: Instant) -> Result<u64, Problem> {
+        let mut looked = self.shared.tail.looked.subscribe();
+        let mut failed = None;
+        let look = looked.wait_for(|look| {
+            failed = look.error.clone().filter(|(_, at)| *at >= began);
+            failed.is_some() || drawn_since(look, began).is_some()
+        });
+        let look = timeout(FIRST_LOOK, look).await;
+        let drawn = look.ok().and_then(Result::ok).and_then(|look| drawn_since(&look, began));
+        if let Some((error, _)) = failed {
+            return Err(problems::unreachable(&error));
+        }
+        let drawn = drawn.ok_or_else(problems::not_looked)?;
+        let is_fresh = |look: &Look| look.end_of.is_some_and(|at| at >= began);
+        let _elapsed = timeout_at(began + FRESH_END, looked.wait_for(is_fresh)).await;
+        Ok(drawn)
+    }
+
+    /// Where the log ends, as far as that is known, and which log it is.
+    fn end_of_log(&self) -> Result<(Place, Uuid), Problem> {
+        let ring = self.shared.tail.ring();
+        ring.as_ref().map(|ring| (ring.place(), ring.epoch())).ok_or_else(problems::not_looked)
+    }
+
+    /// Puts the reader where it begins. The plan's place is the end of the log.
+    async fn place(&self, plan: &mut Plan, start: &Start, drawn: u64) -> Result<(), Problem> {
+        match start {
+            Start::Now => {}
+            Start::Oldest => plan.place = Place::at(self.bounds().await?.floor),
+            Start::Snapshot => {
+                let (position, types) = (plan.place.token, plan.types.clone());
+                plan.snapshot =
+                    Some(Snapshot::new(SnapshotCursor { position, types, after: None }));
+                plan.place = Place::at(position);
+            }
+            Start::Time(time) => {
+                let earliest =
+                    Timestamp::from_micros(time.micros().saturating_sub(CLOCK_SKEW_MICROS));
+                let before = self.shared.store.position_before(Some(earliest)).await;
+                let before = before.map_err(|error| problems::unreachable(&error))?.unwrap_or(0);
+                if before < self.bounds().await?.floor {
+                    return Err(problems::time_pruned());
+                }
+                plan.place = Place::at(before);
+                plan.not_before = Some((earliest, drawn));
+            }
+            Start::Token(token) => self.place_at_token(plan, token).await?,
+        }
+        Ok(())
+    }
+
+    async fn place_at_token(&self, plan: &mut Plan, token: &Token) -> Result<(), Problem> {
+        let LogBounds { epoch, floor, last } = self.bounds().await?;
+        match token.position() {
+            _ if token.epoch != epoch => return Err(problems::of_another_log()),
+            position if position < floor => return Err(problems::pruned()),
+            position if position > last => return Err(problems::ahead()),
+            position => plan.place = Place::at(position),
+        }
+        if let Cursor::Snapshot(cursor) = &token.cursor {
+            // the request names the types of what follows, if it names any
+            if plan.types.names().is_none() {
+                plan.types = cursor.types.clone();
+            }
+            plan.snapshot = Some(Snapshot::new((**cursor).clone()));
+        }
+        Ok(())
+    }
+
+    async fn bounds(&self) -> Result<LogBounds, Problem> {
+        let bounds = self.shared.store.bounds(u64::MAX).await;
+        bounds.map_err(|error| problems::unreachable(&error))
+    }
+}
+
+fn drawn_since(look: &Look, began: Instant) -> Option<u64> {
+    look.drawn.filter(|(_, at)| *at >= began).map(|(drawn, _)| drawn)
+}

@@ -1,0 +1,215 @@
+//! Reading the log in the order of positions.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
+
+use crate::feed::{ChangesQuery, EntitiesQuery, LogBounds, LogHead, LogPage, OpenWriter};
+use crate::model::{Entity, EntityKey, Timestamp};
+use crate::store::changes::{
+    BOUNDS, BoundsRow, EntityRow, LAST_MARK, MARK_BEFORE, StateRow, behind_every_type, into_page,
+};
+use crate::store::numbers::{from_bigint, to_bigint};
+use crate::store::postgres::read_pool::ReadPool;
+use crate::store::postgres::time::{from_pg, to_pg};
+
+/// A standby shows no locks of writers.
+const DRAWN: &str = r"
+SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END, pg_is_in_recovery()
+FROM event_log_position";
+
+/// Whoever writes to the log has this lock until its transaction ends, also a prepared one.
+const WRITERS: &str = r"
+SELECT virtualtransaction, pid FROM pg_locks
+WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
+    AND relation = 'event_log'::regclass
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+/// Of the sessions of other roles the server shows only some columns. A prepared transaction is known by
+/// its transaction id, which is the second part of its virtual one.
+const DESCRIBE: &str = r"
+SELECT format('session %s of %s (%s); end it with: SELECT pg_terminate_backend(%s)',
+              pid, coalesce(usename, 'unknown'), coalesce(nullif(application_name, ''), 'unnamed'), pid)
+FROM pg_stat_activity WHERE pid = $2
+UNION ALL
+SELECT format('prepared transaction %L of %s; end it with: COMMIT PREPARED or ROLLBACK PREPARED',
+              gid, owner)
+FROM pg_prepared_xacts WHERE transaction::text = split_part($1, '/', 2) AND $2 IS NULL
+LIMIT 1";
+
+/// What is only read to be passed over has no patch here: it may be large. The first change comes whatever
+/// its size.
+const CHANGES: &str = r"
+WITH log AS MATERIALIZED (
+    SELECT position, kind, event_uuid, ordinal, version, operation, created, entity_type, entity_id,
+           event_name, event_type, event_source, event_actor, created_at, committed_at, patch,
+           kind IN (0, 1) AND ($4::text[] IS NULL OR entity_type = ANY($4)) AS wanted
+    FROM event_log WHERE position > $1 AND position <= $2
+    ORDER BY position LIMIT $3
+), wanted AS MATERIALIZED (
+    SELECT *, sum(octet_length(patch::text)) OVER (ORDER BY position) AS bytes,
+           row_number() OVER (ORDER BY position) AS number
+    FROM log WHERE wanted
+)
+SELECT CASE WHEN number IS NULL OR number = 1 THEN epoch END AS epoch,
+       CASE WHEN number IS NULL OR number = 1 THEN floor END AS floor,
+       CASE WHEN number IS NULL OR number = 1 THEN (SELECT count(*) FROM log) END AS looked,
+       CASE WHEN number IS NULL OR number = 1
+           THEN (SELECT max(position) FROM log) END AS looked_up_to,
+       CASE WHEN number IS NULL OR number = 1
+           THEN (SELECT count(*) FROM wanted) END AS wanted,
+       position, kind, event_uuid, ordinal, version, operation, created, entity_type, entity_id,
+       event_name, event_type, event_source, event_actor, created_at, committed_at,
+       patch::text AS patch
+FROM event_log_epoch LEFT JOIN wanted ON bytes <= $5 OR number = 1
+ORDER BY position";
+
+const STATES: &str = r"
+SELECT version, created_at, updated_at, CASE WHEN NOT deleted THEN data::text END AS data
+FROM (SELECT number, e.version, e.created_at, e.updated_at, e.deleted, e.data,
+             sum(CASE WHEN NOT e.deleted THEN e.size ELSE 0 END) OVER (ORDER BY number) AS bytes
+      FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS key (entity_type, entity_id, number)
+      LEFT JOIN entities e
+          ON e.entity_type = key.entity_type AND e.entity_id = key.entity_id) AS states
+WHERE bytes <= $3 OR number = 1 ORDER BY number";
+
+const ENTITIES: &str = r"
+SELECT entity_type, entity_id, version, created_at, updated_at, data::text AS data
+FROM (SELECT *, sum(size) OVER (ORDER BY entity_type, entity_id) AS bytes,
+             row_number() OVER (ORDER BY entity_type, entity_id) AS number
+      FROM (SELECT entity_type, entity_id, version, size, created_at, updated_at, data
+            FROM entities
+            WHERE (entity_type, entity_id) > ($1, $2) AND entity_type <= $3 AND NOT deleted
+            ORDER BY entity_type, entity_id LIMIT $4) AS page) AS entities
+WHERE bytes <= $5 OR number = 1 ORDER BY entity_type, entity_id";
+
+/// The last position that was drawn, then who may still commit one. Two statements, in this order. `None` of
+/// a standby.
+pub(in crate::store::postgres) async fn head(
+    read_pool: &ReadPool,
+) -> Result<Option<LogHead>, sqlx::Error> {
+    let mut connection = read_pool.acquire().await?;
+    let (drawn, is_standby): (i64, bool) = sqlx::query_as(DRAWN)
+        .persistent(read_pool.caches_statements())
+        .fetch_one(&mut *connection.connection)
+        .await?;
+    let writers: Vec<(String, Option<i32>)> = sqlx::query_as(WRITERS)
+        .persistent(read_pool.caches_statements())
+        .fetch_all(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    if is_standby {
+        return Ok(None);
+    }
+    let writers = writers.into_iter().map(|(transaction, pid)| OpenWriter { transaction, pid });
+    Ok(Some(LogHead { drawn: from_bigint(drawn), writers: writers.collect() }))
+}
+
+/// Who a writer is.
+pub(in crate::store::postgres) async fn describe(
+    read_pool: &ReadPool,
+    writer: &OpenWriter,
+) -> Result<String, sqlx::Error> {
+    let mut connection = read_pool.acquire().await?;
+    let described: Option<String> = sqlx::query_scalar(DESCRIBE)
+        .bind(&writer.transaction)
+        .bind(writer.pid)
+        .persistent(read_pool.caches_statements())
+        .fetch_optional(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(described.unwrap_or_else(|| format!("transaction {}", writer.transaction)))
+}
+
+/// What the log has.
+pub(in crate::store::postgres) async fn bounds(
+    read_pool: &ReadPool,
+    up_to: u64,
+) -> Result<LogBounds, sqlx::Error> {
+    let mut connection = read_pool.acquire().await?;
+    let bounds: BoundsRow = sqlx::query_as(BOUNDS)
+        .bind(to_bigint(up_to))
+        .persistent(read_pool.caches_statements())
+        .fetch_one(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(bounds.into())
+}
+
+/// The last mark before a time, or of all.
+pub(in crate::store::postgres) async fn position_before(
+    read_pool: &ReadPool,
+    time: Option<Timestamp>,
+) -> Result<Option<u64>, sqlx::Error> {
+    let mut connection = read_pool.acquire().await?;
+    let query = match time {
+        Some(time) => sqlx::query_scalar(MARK_BEFORE).bind(to_pg(time)),
+        None => sqlx::query_scalar(LAST_MARK),
+    };
+    let position: Option<i64> = query
+        .persistent(read_pool.caches_statements())
+        .fetch_optional(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(position.map(from_bigint))
+}
+
+/// A part of the log.
+pub(in crate::store::postgres) async fn changes(
+    read_pool: &ReadPool,
+    query: ChangesQuery<'_>,
+) -> Result<LogPage, sqlx::Error> {
+    let mut connection = read_pool.acquire().await?;
+    let types = query.types.names();
+    let types: Option<Vec<&str>> = types.map(|names| names.iter().map(|name| &**name).collect());
+    let rows: Vec<PgRow> = sqlx::query(CHANGES)
+        .bind(to_bigint(query.after))
+        .bind(to_bigint(query.up_to))
+        .bind(i64::from(query.rows))
+        .bind(types)
+        .bind(to_bigint(query.bytes as u64))
+        .persistent(read_pool.caches_statements())
+        .fetch_all(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    into_page::<_, DateTime<Utc>>(&rows, query, from_pg)
+}
+
+/// The states of the first of these entities.
+pub(in crate::store::postgres) async fn states(
+    read_pool: &ReadPool,
+    keys: &[&EntityKey],
+    bytes: usize,
+) -> Result<Vec<Option<Entity>>, sqlx::Error> {
+    let types: Vec<&str> = keys.iter().map(|key| key.entity_type()).collect();
+    let ids: Vec<&str> = keys.iter().map(|key| key.entity_id()).collect();
+    let mut connection = read_pool.acquire().await?;
+    let rows: Vec<StateRow<DateTime<Utc>>> = sqlx::query_as(STATES)
+        .bind(types)
+        .bind(ids)
+        .bind(to_bigint(bytes as u64))
+        .persistent(read_pool.caches_statements())
+        .fetch_all(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(rows.into_iter().zip(keys).map(|(row, key)| row.into_entity(key, from_pg)).collect())
+}
+
+/// Entities in the order of their keys.
+pub(in crate::store::postgres) async fn entities(
+    read_pool: &ReadPool,
+    query: EntitiesQuery<'_>,
+) -> Result<Vec<Entity>, sqlx::Error> {
+    let mut connection = read_pool.acquire().await?;
+    let last_type = query.entity_type.map_or_else(behind_every_type, str::to_owned);
+    let rows: Vec<EntityRow<DateTime<Utc>>> = sqlx::query_as(ENTITIES)
+        .bind(query.after.0)
+        .bind(query.after.1)
+        .bind(last_type)
+        .bind(i64::from(query.entities))
+        .bind(to_bigint(query.bytes as u64))
+        .persistent(read_pool.caches_statements())
+        .fetch_all(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(rows.into_iter().map(|row| row.into_entity(from_pg)).collect())
+}
