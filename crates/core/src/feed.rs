@@ -5,6 +5,7 @@
 //! own.
 
 mod change;
+mod item;
 mod json;
 mod metrics;
 mod pages;
@@ -17,13 +18,16 @@ mod service;
 mod snapshot;
 mod tailer;
 mod token;
+mod types;
 
-pub use change::{Change, ChangeData, Item, Page};
+pub use change::{Change, ChangeData};
+pub use item::{Item, Page};
 pub use metrics::ReaderKind;
 pub use port::{
     ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter, PAGE_BYTES,
 };
 pub use reader::Reader;
-pub use request::{MAX_TYPES_BYTES, PageRequest, Start, Types, WatchRequest};
+pub use request::{PageRequest, Start, WatchRequest};
 pub use service::{Feed, FeedSettings};
 pub use token::{Cursor, SnapshotCursor, Token};
+pub use types::{MAX_TYPES_BYTES, Types};

@@ -1,10 +1,10 @@
-//! What a reader of the feed gets.
+//! One update, as readers of the feed get it.
 
 use std::sync::{Arc, OnceLock};
 
-use super::json;
+use super::json::Object;
 use super::token::Token;
-use crate::model::{Entity, EntityKey, LogEntry, Problem};
+use crate::model::{Entity, EntityKey, LogEntry};
 
 /// One committed update, as the log has it.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Change {
 
     /// It as a JSON object, as the contract has it.
     pub fn json(&self, with_data: bool) -> &str {
-        self.json[usize::from(with_data)].get_or_init(|| json::change(self, with_data).into())
+        self.json[usize::from(with_data)].get_or_init(|| json(self, with_data).into())
     }
 
     /// About so many bytes it takes in memory, with its JSON.
@@ -64,83 +64,33 @@ impl Change {
     }
 }
 
-/// One item of a stream or a page.
-#[derive(Debug, Clone)]
-pub enum Item {
-    /// One update.
-    Change(Arc<Change>),
-    /// An entity as it is, and the token that goes on behind it.
-    Snapshot(Token, Arc<Entity>),
-    /// All entities were sent; changes follow.
-    SnapshotEnd(Token),
-    /// Where the reader is, and whether it has read all that is committed.
-    Bookmark {
-        /// The token that goes on from here.
-        token: Token,
-        /// Whether nothing more was there when it was sent.
-        caught_up: bool,
-    },
-    /// The stream can't go on: what it would send next is not kept. The last item.
-    Gone(Arc<Problem>),
-    /// The service can't go on with the stream now. The last item.
-    Unavailable(Arc<Problem>),
-}
-
-impl Item {
-    /// The contract's word for it.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Change(_) => "change",
-            Self::Snapshot(..) => "snapshot",
-            Self::SnapshotEnd(_) => "snapshotEnd",
-            Self::Bookmark { .. } => "bookmark",
-            Self::Gone(_) => "gone",
-            Self::Unavailable(_) => "unavailable",
-        }
+fn json(change: &Change, with_data: bool) -> String {
+    let Change { token, key, entry, .. } = change;
+    let state = change.state().filter(|_| with_data);
+    let mut text = String::with_capacity(
+        512 + entry.patch.len() + state.map_or(0, |entity| entity.data.len()),
+    );
+    let mut object = Object::begin(&mut text, "change");
+    object.key(token, key, entry.version);
+    object.string("operation", entry.operation.as_str());
+    object.plain("created", entry.created);
+    if let Some(id) = entry.event_id() {
+        object.quoted("eventId", id);
+        object.plain("ordinal", entry.ordinal);
     }
-
-    /// About so many bytes it has as JSON.
-    pub(super) fn bytes(&self) -> usize {
-        const FIXED: usize = 256;
-        match self {
-            Self::Change(change) => change.bytes() / 2,
-            Self::Snapshot(_, entity) => FIXED + entity.data.len(),
-            _ => FIXED,
-        }
+    object.string("eventName", &entry.event_name);
+    object.optional("eventType", entry.event_type.as_deref());
+    object.optional("eventSource", entry.source.as_deref());
+    object.optional("eventActor", entry.actor.as_deref());
+    if let Some(created_date) = entry.created_date {
+        object.quoted("createdDate", created_date);
     }
-
-    /// The token that goes on behind it; problems have none.
-    pub fn token(&self) -> Option<&Token> {
-        match self {
-            Self::Change(change) => Some(&change.token),
-            Self::Snapshot(token, _) | Self::SnapshotEnd(token) | Self::Bookmark { token, .. } => {
-                Some(token)
-            }
-            Self::Gone(_) | Self::Unavailable(_) => None,
-        }
+    object.quoted("committedAt", entry.committed);
+    object.json("patch", &entry.patch);
+    if let Some(entity) = state {
+        object.json("data", &entity.data);
+        object.plain("dataVersion", entity.version);
     }
-
-    /// The problem, where it is one.
-    pub fn problem(&self) -> Option<&Problem> {
-        match self {
-            Self::Gone(problem) | Self::Unavailable(problem) => Some(problem),
-            _ => None,
-        }
-    }
-
-    /// Adds it to `text`, as a JSON object on one line.
-    pub fn write_json(&self, with_data: bool, text: &mut String) {
-        json::item(self, with_data, text);
-    }
-}
-
-/// A page of the feed.
-#[derive(Debug)]
-pub struct Page {
-    /// Changes; of a snapshot its entities and its end.
-    pub items: Vec<Item>,
-    /// The token that goes on behind the page.
-    pub next: Token,
-    /// Whether nothing more was there.
-    pub caught_up: bool,
+    object.end();
+    text
 }

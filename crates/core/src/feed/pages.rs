@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::change::ChangeData;
 use super::port::{ChangesQuery, FeedStore, LogPage, PAGE_BYTES};
-use super::request::Types;
+use super::types::Types;
 use crate::model::EntityKey;
 use crate::query::ReadError;
 

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::change::Change;
-use super::request::Types;
+use super::types::Types;
 use crate::model::{Entity, EntityKey, Timestamp};
 use crate::query::ReadError;
 

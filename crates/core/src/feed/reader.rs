@@ -9,16 +9,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::change::{Item, Page};
+use super::item::{Item, Page};
 use super::metrics::{FeedMetrics, ReaderKind};
 use super::pages::Pages;
 use super::port::FeedStore;
 use super::problems;
-use super::request::Types;
 use super::ring::{Found, Place, Wanted};
 use super::snapshot::Snapshot;
 use super::tailer::{Tail, TailUse};
 use super::token::Token;
+use super::types::Types;
 use crate::model::{Problem, Timestamp};
 use crate::query::ReadError;
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::change::{Change, ChangeData, Item};
+use super::change::{Change, ChangeData};
+use super::item::Item;
 use super::port::LogPage;
-use super::request::Types;
+use super::types::Types;
 use crate::model::{EntryKind, Timestamp};
 
 /// Bytes of changes that are kept.

@@ -9,16 +9,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::change::Page;
+use super::item::Page;
 use super::metrics::{FeedMetrics, ReaderKind};
 use super::port::{FeedStore, LogBounds};
 use super::problems;
 use super::reader::{Plan, ReadFailure, Reader, Shared};
-use super::request::{PageRequest, Start, Types, WatchRequest};
+use super::request::{PageRequest, Start, WatchRequest};
 use super::ring::Place;
 use super::snapshot::Snapshot;
 use super::tailer::{Look, Tail};
 use super::token::{Cursor, SnapshotCursor, Token};
+use super::types::Types;
 use crate::model::{Problem, Timestamp};
 
 /// How long a reader waits for the end of the log as it is now; after that it begins with what is known,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::change::Item;
+use super::item::Item;
 use super::port::{EntitiesQuery, FeedStore};
 use super::token::{Cursor, SnapshotCursor, Token};
 use crate::model::{Entity, EntityKey};

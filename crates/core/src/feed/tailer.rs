@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::FeedMetrics;
 use super::pages::with_states;
 use super::port::{ChangesQuery, FeedStore, LogHead, OpenWriter, PAGE_BYTES};
-use super::request::Types;
 use super::ring::Ring;
+use super::types::Types;
 use crate::query::ReadError;
 
 /// The pause between two looks at the log while something comes, or a writer is waited for.

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use uuid::{Uuid, uuid};
 
-use super::request::Types;
+use super::types::Types;
 use crate::model::EntityKey;
 
 /// The namespace (RFC 9562, 5.5) of the checksums.
