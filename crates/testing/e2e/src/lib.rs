@@ -1,14 +1,19 @@
 //! The parts of the end-to-end tests: the real binaries as processes ([`Service`]), databases
 //! ([`Database`]), clients of both APIs with one type of result ([`Api`], [`Outcome`]), a network
 //! that fails on demand ([`Proxy`]), a receiver of traces ([`Receiver`]), continuous writers
-//! ([`Load`]), and the check of what they did ([`History`]).
+//! ([`Load`]), and the check of what they did ([`History`]); readers of the change feed
+//! ([`ChangesReader`]), and the check of what they got ([`Received`]).
 #![expect(clippy::panic, reason = "for tests only: a panic is how a helper fails a test")]
 
 mod api;
+mod changes;
 mod database;
 mod history;
 mod load;
+mod local_copy;
+mod merge;
 mod proxy;
+mod received;
 mod receiver;
 mod service;
 mod tls;
@@ -16,10 +21,17 @@ mod tls;
 use std::time::{Duration, Instant};
 
 pub use api::{Api, Grpc, Outcome, Rest, SentEvent, SentUpdate, outcome_from_status};
+pub use changes::{
+    ChangeItem, ChangesReader, ChangesRequest, EntityChange, EntityKey, EntitySnapshot, Form,
+    ReaderError,
+};
 pub use database::Database;
 pub use history::{History, Record};
 pub use load::Load;
+pub use local_copy::{Beginning, LocalCopy, StateSource, StoredEntities};
+pub use merge::merge_patch;
 pub use proxy::{NetworkConditions, Proxy};
+pub use received::{Committed, Received};
 pub use receiver::{Receiver, SentSpan};
 pub use service::{Binary, Service, Signal};
 pub use tls::{Certificate, CertificateFiles};

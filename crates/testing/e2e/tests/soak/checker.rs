@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use producer_e2e::proto::Operation;
-use producer_e2e::{Outcome, SentUpdate};
+use producer_e2e::{Outcome, SentUpdate, merge_patch};
 use serde_json::{Map, Value};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use uuid::Uuid;
@@ -206,25 +206,6 @@ fn apply(before: Option<Value>, update: &SentUpdate) -> Result<Option<Value>, &'
         (Some(document), Operation::Unspecified | Operation::Merge) => document,
         (_, _) => Value::Object(Map::new()),
     };
-    merge(&mut document, &update.attributes);
+    merge_patch(&mut document, &update.attributes);
     Ok(Some(document))
-}
-
-/// RFC 7396, literally.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    let Value::Object(target) = target else { return };
-    for (name, value) in patch {
-        if value.is_null() {
-            target.remove(name);
-        } else {
-            merge(target.entry(name.clone()).or_insert(Value::Null), value);
-        }
-    }
 }
