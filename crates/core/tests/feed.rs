@@ -11,6 +11,7 @@ use producer_core::feed::{
     Feed, FeedSettings, Item, PageRequest, Reader, ReaderKind, Start, Types, WatchRequest,
 };
 use producer_core::store::Store;
+use producer_core::{Problem, ProblemKind};
 use serde_json::Value;
 use support::{Db, car, event};
 use tokio::sync::Notify;
@@ -21,6 +22,7 @@ on_all!(
     a_stream_has_every_change_in_order_and_goes_on_from_each_token,
     a_snapshot_is_followed_by_what_comes,
     pages_end_where_the_log_ends,
+    a_feed_that_is_draining_ends_its_readers_and_refuses_others,
 );
 
 /// Far longer than anything here takes.
@@ -160,4 +162,32 @@ async fn pages_end_where_the_log_ends(db: Db) {
     let (page, _) =
         tokio::join!(feed.page(waiting), async { db.apply(&[car(9, "b", "{}")]).await });
     assert_eq!(changes(&page.unwrap().items), pairs(&[("b", 1)]));
+}
+
+async fn a_feed_that_is_draining_ends_its_readers_and_refuses_others(db: Db) {
+    let shutdown = CancellationToken::new();
+    let settings = FeedSettings { max_readers: 100 };
+    let feed = Feed::new(db.store.clone(), settings, Arc::default(), shutdown.clone());
+    let mut reader = feed.watch(from(Start::Now)).await.unwrap();
+    caught_up(&mut reader).await;
+    let waiting = PageRequest { wait: 10 * LONG, ..page(Start::Now) };
+    let waiting = tokio::spawn({
+        let feed = feed.clone();
+        async move { feed.page(waiting).await }
+    });
+    shutdown.cancel();
+    let last = timeout(LONG, reader.next()).await.unwrap().unwrap();
+    assert_eq!(kinds(&last), ["unavailable"]);
+    assert!(reader.next().await.is_none());
+    // whether it had begun to wait or not
+    let waited = timeout(LONG, waiting).await.unwrap().unwrap();
+    assert!(waited.map_or_else(|problem| is_draining(&problem), |page| page.items.is_empty()));
+    let refused = timeout(LONG, feed.watch(from(Start::Now))).await.unwrap();
+    assert!(is_draining(&refused.err().unwrap()));
+    let refused = timeout(LONG, feed.page(page(Start::Oldest))).await.unwrap();
+    assert!(is_draining(&refused.unwrap_err()));
+}
+
+fn is_draining(problem: &Problem) -> bool {
+    problem.kind == ProblemKind::Unavailable && problem.detail.contains("draining")
 }
