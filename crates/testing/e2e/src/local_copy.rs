@@ -101,8 +101,9 @@ impl LocalCopy {
                 None
             }
             ChangeItem::SnapshotEnd { .. } => Some("the end of no snapshot".into()),
-            ChangeItem::Bookmark { caught_up, .. } => (self.in_snapshot && *caught_up)
-                .then(|| "caught up within a snapshot".into()),
+            ChangeItem::Bookmark { caught_up, .. } => {
+                (self.in_snapshot && *caught_up).then(|| "caught up within a snapshot".into())
+            }
         }
     }
 
@@ -169,7 +170,8 @@ impl LocalCopy {
                 ));
             }
         }
-        let strays = self.entities.keys().filter(|key| !is_wanted(key) || !stored.contains_key(&***key));
+        let strays =
+            self.entities.keys().filter(|key| !is_wanted(key) || !stored.contains_key(&***key));
         differences.extend(strays.map(|key| format!("{key}: kept, but not stored or not wanted")));
         differences
     }
@@ -206,7 +208,8 @@ impl Kept {
             State::Deleted if !is_new || *version == 1 => Some(false),
             State::Deleted | State::Unknown => None,
         };
-        let misfit = exists.is_some_and(|exists| exists == *created) && *operation != Operation::Delete;
+        let misfit =
+            exists.is_some_and(|exists| exists == *created) && *operation != Operation::Delete;
         let base = match before {
             _ if *created || *operation == Operation::Replace => Some(Value::Object(Map::new())),
             State::Text(text) => serde_json::from_str(&text).ok(),
@@ -221,7 +224,9 @@ impl Kept {
             }
             (_, None) => State::Unknown,
         };
-        misfit.then(|| format!("{key}: version {version} has created {created}, not as the one before"))
+        misfit.then(|| {
+            format!("{key}: version {version} has created {created}, not as the one before")
+        })
     }
 }
 
@@ -265,7 +270,8 @@ mod tests {
     }
 
     fn stored(entities: &[(&str, u64, Option<Value>)]) -> StoredEntities {
-        let entity = |(id, version, data): &(&str, _, Option<Value>)| (key(id), (*version, data.clone()));
+        let entity =
+            |(id, version, data): &(&str, _, Option<Value>)| (key(id), (*version, data.clone()));
         entities.iter().map(entity).collect()
     }
 
@@ -321,7 +327,10 @@ mod tests {
             created: true,
             ..change("c", 2, Operation::Merge, json!({}))
         });
-        assert!(patched(&[merge("c", 1, json!({}))]).apply(&anew).is_some(), "made while it exists");
+        assert!(
+            patched(&[merge("c", 1, json!({}))]).apply(&anew).is_some(),
+            "made while it exists"
+        );
     }
 
     #[test]

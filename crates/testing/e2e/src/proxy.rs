@@ -65,11 +65,8 @@ impl Proxy {
 
     /// A proxy for the server of a database, and the database's URL through it.
     pub async fn for_database(url: &str) -> (Self, String) {
+        let proxy = Self::new(address_of(url).await).await;
         let mut through = reqwest::Url::parse(url).expect("a URL of PostgreSQL");
-        let (host, port) =
-            (through.host_str().expect("a host").to_owned(), through.port().unwrap_or(5432));
-        let address = lookup_host((host, port)).await.expect("a known host").next();
-        let proxy = Self::new(address.expect("an address")).await;
         through.set_host(Some("127.0.0.1")).expect("a host");
         through.set_port(Some(proxy.address.port())).expect("a port");
         (proxy, through.into())
@@ -78,6 +75,11 @@ impl Proxy {
     /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Changes the server of new connections to that of another database.
+    pub async fn set_database(&self, url: &str) {
+        self.set_upstream(address_of(url).await);
     }
 
     /// Changes the server of new connections.
@@ -94,6 +96,14 @@ impl Proxy {
     pub fn reset(&self) {
         self.resets.send_replace(());
     }
+}
+
+/// The address of a database's server.
+async fn address_of(url: &str) -> SocketAddr {
+    let url = reqwest::Url::parse(url).expect("a URL of PostgreSQL");
+    let (host, port) = (url.host_str().expect("a host"), url.port().unwrap_or(5432));
+    let address = lookup_host((host, port)).await.expect("a known host").next();
+    address.expect("an address")
 }
 
 impl Drop for Proxy {

@@ -180,9 +180,8 @@ impl Received {
             false => places.last().map_or(0, |last| last + 1),
         };
         let begin = self.checked.or(places.first().copied()).unwrap_or(end);
-        let is_missing = |place: &usize| {
-            self.is_wanted(&committed.changes[*place].0) && !places.contains(place)
-        };
+        let is_missing =
+            |place: &usize| self.is_wanted(&committed.changes[*place].0) && !places.contains(place);
         let missing: Vec<usize> = (begin..end).filter(is_missing).collect();
         if is_current {
             self.checked = Some(end);
@@ -211,8 +210,7 @@ mod tests {
     }
 
     /// Entity and version; each document counts its updates.
-    const LOG: [(&str, u64); 6] =
-        [("a", 1), ("b", 1), ("a", 2), ("Loan/l", 1), ("a", 3), ("b", 2)];
+    const LOG: [(&str, u64); 6] = [("a", 1), ("b", 1), ("a", 2), ("Loan/l", 1), ("a", 3), ("b", 2)];
 
     fn committed(log: &[(&str, u64)]) -> Committed {
         let changes: Vec<_> = log.iter().map(|(id, version)| (key(id), *version)).collect();
@@ -269,8 +267,12 @@ mod tests {
     fn a_skipped_change_is_found() {
         // also where neither a later version nor the copy shows it
         for skipped in 0..LOG.len() {
-            let got: Vec<_> =
-                LOG.iter().enumerate().filter(|(at, _)| *at != skipped).map(|(_, one)| *one).collect();
+            let got: Vec<_> = LOG
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| *at != skipped)
+                .map(|(_, one)| *one)
+                .collect();
             let problems = check(&[&got]).join("\n");
             let (id, version) = LOG[skipped];
             let name = format!("1 changes never came: {} version {version} ", key(id));

@@ -79,8 +79,8 @@ fn change_of(change: proto::Change) -> Option<EntityChange> {
         _ => return None,
     };
     let operation = change.operation();
-    let known = operation != proto::Operation::Unspecified
-        && change.kind() == proto::ChangeKind::Change;
+    let known =
+        operation != proto::Operation::Unspecified && change.kind() == proto::ChangeKind::Change;
     known.then_some(EntityChange {
         token: change.token,
         key: EntityKey { entity_type: change.entity_type, entity_id: change.entity_id },

@@ -130,9 +130,7 @@ pub(super) fn from_json(text: &str) -> Result<ChangeItem, ReaderError> {
 impl Text {
     fn into_item(self) -> Option<ChangeItem> {
         let token = self.token.filter(|token| !token.is_empty())?;
-        let key = || {
-            Some(EntityKey { entity_type: self.entity_type?, entity_id: self.entity_id? })
-        };
+        let key = || Some(EntityKey { entity_type: self.entity_type?, entity_id: self.entity_id? });
         Some(match &*self.kind {
             "change" => {
                 let operation = match &*self.operation? {

@@ -20,7 +20,12 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 type Items = BoxStream<'static, Result<ChangeItem, ReaderError>>;
 
-fn request(address: SocketAddr, accept: &str, from: &str, request: &ChangesRequest) -> RequestBuilder {
+fn request(
+    address: SocketAddr,
+    accept: &str,
+    from: &str,
+    request: &ChangesRequest,
+) -> RequestBuilder {
     // without a timeout: a stream has no end
     let client = Client::builder().no_proxy().build().expect("a client without TLS");
     let mut parameters = vec![("from", from)];
@@ -174,7 +179,8 @@ impl Pages {
         if !self.wait.is_zero() {
             parameters.push(("wait", self.wait.as_secs().to_string()));
         }
-        let request = request(self.address, "application/json", self.request.place(), &self.request);
+        let request =
+            request(self.address, "application/json", self.request.place(), &self.request);
         let text = send(request.query(&parameters)).await?.text().await.map_err(broken)?;
         let page: Page = serde_json::from_str(&text)
             .map_err(|error| ReaderError::Unexpected(format!("{error}: {text}")))?;
@@ -205,7 +211,8 @@ mod tests {
 
     #[tokio::test]
     async fn events_are_read_as_browsers_read_them() {
-        let text = ": a comment\n\nid:1\nevent: a\ndata: x\ndata:y\n\nretry: 5\ndata: z\n\ndata: cut";
+        let text =
+            ": a comment\n\nid:1\nevent: a\ndata: x\ndata:y\n\nretry: 5\ndata: z\n\ndata: cut";
         let event = |id: Option<&str>, event: &str, data: &str| Event {
             id: id.map(str::to_owned),
             event: event.into(),
@@ -218,7 +225,10 @@ mod tests {
     async fn the_fields_of_an_event_must_agree_with_its_item() {
         let item = async |text: String| events(&text).await.remove(0).item();
         let bookmark = ChangeItem::Bookmark { token: "t".into(), caught_up: true };
-        assert_eq!(item(format!("id: t\nevent: bookmark\ndata: {BOOKMARK}\n\n")).await, Ok(bookmark));
+        assert_eq!(
+            item(format!("id: t\nevent: bookmark\ndata: {BOOKMARK}\n\n")).await,
+            Ok(bookmark)
+        );
         let unavailable = "data: {\"kind\":\"unavailable\"}\n\n";
         let ended = item(format!("event: unavailable\n{unavailable}")).await;
         assert!(matches!(ended, Err(ReaderError::Unavailable(_))), "{ended:?}");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use producer_e2e::proto::Operation;
-use producer_e2e::{Outcome, SentUpdate, merge_patch};
+use producer_e2e::{Committed, EntityKey, Outcome, SentUpdate, merge_patch};
 use serde_json::{Map, Value};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use uuid::Uuid;
@@ -15,6 +15,14 @@ const LOG: &str = "SELECT event_uuid, CAST(ordinal AS bigint), entity_id, versio
                    WHERE entity_type = $1 AND kind = 0 ORDER BY entity_id, version";
 const ENTITIES: &str =
     "SELECT entity_id, version, deleted, CAST(data AS text) FROM entities WHERE entity_type = $1";
+
+const CHANGES: &str =
+    "SELECT entity_type, entity_id, version FROM event_log WHERE kind IN (0, 1) ORDER BY position";
+const ALL_ENTITIES: &str =
+    "SELECT entity_type, entity_id, version, deleted, CAST(data AS text) FROM entities";
+
+type ChangeRow = (String, String, i64);
+type StoredRow = (String, String, i64, bool, String);
 
 /// One row of the log: uuid, ordinal, entity, version, whether it made the entity, operation.
 type Row = (Uuid, i64, String, i64, bool, i64);
@@ -48,6 +56,31 @@ pub(crate) async fn problems(outcomes: &OutcomeLog, url: &str, entity_type: &str
     }
     problems.extend(check_states(&stored, &entries));
     problems
+}
+
+/// Everything that was committed, in the order of the log, and all entities.
+pub(crate) async fn committed(url: &str) -> Committed {
+    let entity = |(entity_type, entity_id, version, deleted, data): StoredRow| {
+        let data = (!deleted).then(|| serde_json::from_str(&data).unwrap_or_default());
+        (EntityKey { entity_type, entity_id }, (version as u64, data))
+    };
+    let change = |(entity_type, entity_id, version): ChangeRow| {
+        (EntityKey { entity_type, entity_id }, version as u64)
+    };
+    let (changes, entities): (Vec<ChangeRow>, Vec<StoredRow>) = if url.starts_with("sqlite:") {
+        let mut file = SqliteConnection::connect(url).await.unwrap();
+        let mut transaction = file.begin().await.unwrap();
+        let changes = sqlx::query_as(CHANGES).fetch_all(&mut *transaction).await.unwrap();
+        (changes, sqlx::query_as(ALL_ENTITIES).fetch_all(&mut *transaction).await.unwrap())
+    } else {
+        let mut session = PgConnection::connect(url).await.unwrap();
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+        let mut transaction = session.begin_with(begin).await.unwrap();
+        let changes = sqlx::query_as(CHANGES).fetch_all(&mut *transaction).await.unwrap();
+        (changes, sqlx::query_as(ALL_ENTITIES).fetch_all(&mut *transaction).await.unwrap())
+    };
+    let entities = entities.into_iter().map(entity).collect();
+    Committed::new(changes.into_iter().map(change).collect(), entities)
 }
 
 /// Reads both tables in one snapshot.

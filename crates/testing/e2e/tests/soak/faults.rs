@@ -1,6 +1,7 @@
 //! The plan of the faults, which a seed repeats.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::environment::Kind;
@@ -25,6 +26,8 @@ pub(crate) enum DatabaseFault {
     Resets,
     /// Every session is terminated repeatedly.
     SessionsEnded,
+    /// Killed for good while a synchronous standby runs, which is promoted.
+    FailedOver,
     /// Another session locks a row that many events update.
     RowLocked,
     /// Another session locks the whole table.
@@ -44,6 +47,7 @@ impl DatabaseFault {
                 Self::Slow,
                 Self::Resets,
                 Self::SessionsEnded,
+                Self::FailedOver,
                 Self::RowLocked,
                 Self::TableLocked,
             ],
@@ -69,6 +73,27 @@ pub(crate) enum Target {
     Rest,
     Grpc,
     Both,
+    /// The other two services on the same database, which only readers use.
+    Others,
+}
+
+impl Target {
+    fn for_database(kind: Kind) -> &'static [Self] {
+        match kind {
+            Kind::Postgres => &[Self::Rest, Self::Grpc, Self::Both, Self::Others],
+            Kind::Sqlite => &[Self::Rest, Self::Grpc, Self::Both],
+        }
+    }
+
+    /// Their places among all services.
+    pub(crate) fn services(self) -> Range<usize> {
+        match self {
+            Self::Rest => 0..1,
+            Self::Grpc => 1..2,
+            Self::Both => 0..2,
+            Self::Others => 2..4,
+        }
+    }
 }
 
 /// One fault, or two at the same time.
@@ -116,7 +141,7 @@ impl Plan {
         let fault = random.choose(DatabaseFault::for_database(self.kind));
         let service =
             random.choose(&[ServiceFault::Killed, ServiceFault::Terminated, ServiceFault::Frozen]);
-        let target = random.choose(&[Target::Rest, Target::Grpc, Target::Both]);
+        let target = random.choose(Target::for_database(self.kind));
         let duration = random.between(SECOND / 10, 5 * SECOND);
         // a frozen service responds late, so it is frozen for less than the limit
         let duration =

@@ -1,4 +1,6 @@
-//! Soak test: load of every kind with random faults, and a check of the stored rows. `make soak`.
+//! Soak test: load of every kind with random faults, sessions that write to the log and stay open, and
+//! readers of the change feed in every form; a check of the stored rows and of what the readers got.
+//! `make soak`.
 //!
 //! Settings: `SOAK_MINUTES` (30, for all databases together), `SOAK_DATABASE` (`postgres`, `sqlite`
 //! or `both`), `SOAK_SEED` (default: the clock). A seed repeats the plan of the faults and the events;
@@ -9,8 +11,10 @@ mod calls;
 mod checker;
 mod environment;
 mod faults;
+mod holders;
 mod outcomes;
 mod random;
+mod readers;
 mod senders;
 
 use std::process::ExitCode;
@@ -20,8 +24,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use environment::{Environment, Kind};
 use faults::{Injection, Plan};
+use holders::{HeldTotals, Holders};
 use outcomes::{OutcomeLog, Totals};
-use senders::Senders;
+use producer_e2e::{DEADLINE, Outcome, SentEvent};
+use readers::{MARKER_ID, MARKER_TYPE, ReaderTotals, Readers};
+use senders::{Peers, Senders};
+use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -50,7 +58,8 @@ fn main() -> ExitCode {
     }
     if problems.is_empty() {
         println!(
-            "no event lost or applied twice, no gap in versions, every state is the fold of its log"
+            "no event lost or applied twice, no gap in versions, every state is the fold of its log; \
+             every reader got every change, in one order"
         );
         return ExitCode::SUCCESS;
     }
@@ -69,22 +78,21 @@ fn clock_seed() -> u64 {
     now.map_or(0, |now| now.as_secs())
 }
 
-/// Tests both services on one database; returns the problems.
+/// Tests the services on one database; returns the problems.
 async fn soak(kind: Kind, seed: u64, duration: Duration) -> Vec<String> {
     println!("\n{kind}: {:.1} min", duration.as_secs_f64() / 60.0);
     let start = Instant::now();
     let totals = Arc::new(Totals::default());
     let progress = Progress::start(Arc::clone(&totals), start);
-    let mut environment = Environment::new(kind).await;
-    let mut plan = Plan::new(seed, kind);
+    let mut soak = Soak::new(kind, seed, totals).await;
     let mut problems = Vec::new();
     let mut round = 0;
     while problems.is_empty() && (round == 0 || start.elapsed() < duration) {
         let until = (start + duration).min(Instant::now() + ROUND);
-        let found = run_round(&mut environment, &mut plan, &totals, (seed, round), until).await;
-        problems.extend(found);
+        problems.extend(soak.run_round(round, until).await);
         round += 1;
     }
+    let Soak { environment, totals, held, read, .. } = soak;
     problems.extend(environment.end().await);
     drop(progress);
     println!("{kind}: {} after {}, {round} checks", totals.summary(), minutes(start));
@@ -93,40 +101,77 @@ async fn soak(kind: Kind, seed: u64, duration: Duration) -> Vec<String> {
         totals.slowest_response(),
         totals.slowest_recovery()
     );
+    println!("  sessions that stay open: {}", held.summary());
+    println!("  readers: {}", read.summary());
     problems
 }
 
-/// Runs load and faults on new entities, then checks.
-async fn run_round(
-    environment: &mut Environment,
-    plan: &mut Plan,
-    totals: &Arc<Totals>,
-    (seed, round): (u64, u64),
-    until: Instant,
-) -> Vec<String> {
-    let entity_type = format!("Soak{round}");
-    let outcomes = Arc::new(OutcomeLog::new(Arc::clone(totals)));
-    let senders = Senders::start(&environment.peers(), &entity_type, seed ^ round << 32, &outcomes);
-    outcomes.wait_for_recovery("the start").await;
-    while Instant::now() < until {
-        let injection = plan.next();
-        sleep(injection.pause.min(until.saturating_duration_since(Instant::now()))).await;
-        inject(environment, &injection, &entity_type, &outcomes).await;
-    }
-    senders.stop().await;
-    checker::problems(&outcomes, environment.url(), &entity_type).await
+/// The soak of one database.
+struct Soak {
+    kind: Kind,
+    seed: u64,
+    environment: Environment,
+    plan: Plan,
+    readers: Readers,
+    /// How many changes there were at the last check.
+    log: usize,
+    totals: Arc<Totals>,
+    held: Arc<HeldTotals>,
+    read: Arc<ReaderTotals>,
 }
 
-async fn inject(
-    environment: &mut Environment,
-    injection: &Injection,
-    entity_type: &str,
-    outcomes: &OutcomeLog,
-) {
-    outcomes.totals.faults.fetch_add(1, Ordering::Relaxed);
-    println!("          {injection}");
-    environment.inject(injection, entity_type).await;
-    outcomes.wait_for_recovery(&injection.to_string()).await;
+impl Soak {
+    async fn new(kind: Kind, seed: u64, totals: Arc<Totals>) -> Self {
+        let (held, read) = <(Arc<HeldTotals>, Arc<ReaderTotals>)>::default();
+        let readers = Readers::new(seed, &read);
+        let (environment, plan) = (Environment::new(kind).await, Plan::new(seed, kind));
+        Self { kind, seed, environment, plan, readers, log: 0, totals, held, read }
+    }
+
+    /// Runs load and faults on new entities, then checks.
+    async fn run_round(&mut self, round: u64, until: Instant) -> Vec<String> {
+        let entity_type = format!("Soak{round}");
+        let outcomes = Arc::new(OutcomeLog::new(Arc::clone(&self.totals)));
+        let (seed, peers) = (self.seed ^ round << 32, self.environment.peers());
+        let senders = Senders::start(&peers, &entity_type, seed, &outcomes);
+        let holders = Holders::start(self.kind, &self.environment.url(), seed, &self.held);
+        let readers = self.readers.start(&self.environment.addresses(), &entity_type, self.log);
+        outcomes.wait_for_recovery("the start").await;
+        while Instant::now() < until {
+            let injection = self.plan.next();
+            sleep(injection.pause.min(until.saturating_duration_since(Instant::now()))).await;
+            self.inject(&injection, &entity_type, &outcomes).await;
+        }
+        senders.stop().await;
+        holders.stop().await;
+        self.readers = readers.read_to(send_marker(&peers).await).await;
+        let url = self.environment.url().get();
+        let mut problems = checker::problems(&outcomes, &url, &entity_type).await;
+        let committed = checker::committed(&url).await;
+        self.log = committed.len();
+        problems.extend(self.readers.check(&committed));
+        problems
+    }
+
+    async fn inject(&mut self, injection: &Injection, entity_type: &str, outcomes: &OutcomeLog) {
+        self.totals.faults.fetch_add(1, Ordering::Relaxed);
+        println!("          {injection}");
+        self.environment.inject(injection, entity_type).await;
+        outcomes.wait_for_recovery(&injection.to_string()).await;
+    }
+}
+
+/// Sends the event that is the last of the round; returns its version.
+async fn send_marker(peers: &Peers) -> u64 {
+    let marker = SentEvent::new(MARKER_TYPE, MARKER_ID, json!({}));
+    let start = Instant::now();
+    loop {
+        match peers.rest.send(&marker).await {
+            Outcome::Done { versions, .. } => return versions[0],
+            other => assert!(start.elapsed() < DEADLINE, "the last event: {other:?}"),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn minutes(start: Instant) -> String {

@@ -1,0 +1,438 @@
+//! Readers of the change feed in every form, which are dropped at random and go on elsewhere from their
+//! last token, or begin anew.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use producer_e2e::{
+    Beginning, Binary, ChangeItem, ChangesReader, ChangesRequest, Committed, EntityKey, Form,
+    ReaderError, Received, StateSource,
+};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use crate::environment::Addresses;
+use crate::holders::HELD_TYPE;
+use crate::random::Random;
+
+/// The type of the entity whose update is the last one of a round.
+pub(crate) const MARKER_TYPE: &str = "Marker";
+pub(crate) const MARKER_ID: &str = "end";
+
+const SECOND: Duration = Duration::from_secs(1);
+const WAIT: Duration = Duration::from_secs(10);
+/// A stream has a bookmark every 15 s by contract; slack for the machine, and for a service that is frozen
+/// by [`crate::faults::ServiceFault::Frozen`], which takes up to 2.5 s.
+const BOOKMARK_DEADLINE: Duration = Duration::from_millis(15_000 + 2000 + 2500);
+/// The time limit for an answer: a page waits for [`WAIT`].
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// How long readers may take to the end of the log when all faults are over.
+const END_DEADLINE: Duration = Duration::from_secs(120);
+/// The pause before a reader connects again after an error.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// How many of the last tokens a problem names.
+const LAST_TOKENS: usize = 3;
+/// How many problems of one reader are printed.
+const MAX_PROBLEMS: usize = 5;
+/// A reader begins at the start of the log less often once it has more changes.
+const REREAD: usize = 20_000;
+
+/// Counts of a whole run.
+#[derive(Default)]
+pub(crate) struct ReaderTotals {
+    connections: AtomicU64,
+    dropped: AtomicU64,
+    /// Connections that ended with 503, `unavailable`, or broke.
+    unavailable: AtomicU64,
+    anew: AtomicU64,
+    changes: AtomicU64,
+    snapshots: AtomicU64,
+    bookmarks: AtomicU64,
+    longest_gap_millis: AtomicU64,
+    slowest_end_millis: AtomicU64,
+}
+
+impl ReaderTotals {
+    /// The counts in one line.
+    pub(crate) fn summary(&self) -> String {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let seconds = |count: &AtomicU64| Duration::from_millis(get(count)).as_secs_f64();
+        format!(
+            "changes {}, snapshots {}, bookmarks {}, connections {}, dropped {}, unavailable {}, \
+             begun anew {}, longest time without a bookmark {:.1} s, slowest to the end {:.1} s",
+            get(&self.changes),
+            get(&self.snapshots),
+            get(&self.bookmarks),
+            get(&self.connections),
+            get(&self.dropped),
+            get(&self.unavailable),
+            get(&self.anew),
+            seconds(&self.longest_gap_millis),
+            seconds(&self.slowest_end_millis),
+        )
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn note_longest(longest: &AtomicU64, took: Duration) {
+    longest.fetch_max(took.as_millis() as u64, Ordering::Relaxed);
+}
+
+/// All readers of a database. They keep their copies and tokens from one round to the next.
+pub(crate) struct Readers(Vec<Reader>);
+
+/// Running readers.
+pub(crate) struct RunningReaders {
+    /// The version of the marker that ends the round.
+    marker: watch::Sender<Option<u64>>,
+    tasks: JoinSet<Reader>,
+}
+
+impl Readers {
+    pub(crate) fn new(seed: u64, totals: &Arc<ReaderTotals>) -> Self {
+        use Beginning::{Snapshot, Start};
+        use StateSource::{Data, Patches};
+        const POLL: Form = Form::Pages(Duration::ZERO);
+        const CALL: Form = Form::Calls(Duration::ZERO);
+        const ALL: &[Form] = &[Form::Pages(WAIT), Form::Sse, Form::Ndjson, CALL, Form::Stream];
+        let every_type = || Types::All;
+        let readers = [
+            (&[POLL][..], Start, Patches, every_type()),
+            (&[Form::Pages(WAIT)], Snapshot, Data, every_type()),
+            (&[Form::Sse], Start, Patches, every_type()),
+            (&[Form::Sse], Snapshot, Data, every_type()),
+            // a bookmark is the most that comes for long
+            (&[Form::Sse], Start, Patches, Types::Rare),
+            (&[Form::Ndjson], Start, Data, every_type()),
+            (&[Form::Ndjson], Snapshot, Patches, every_type()),
+            (&[Form::Ndjson], Snapshot, Patches, Types::Round),
+            (&[Form::Stream], Start, Patches, every_type()),
+            (&[Form::Stream], Snapshot, Data, Types::Round),
+            (&[CALL], Snapshot, Patches, every_type()),
+            (&[Form::Calls(WAIT)], Start, Patches, Types::Rare),
+            (ALL, Start, Patches, every_type()),
+            (ALL, Snapshot, Data, every_type()),
+        ];
+        let reader = |(number, (forms, beginning, source, types))| {
+            let random = Random::new(seed.wrapping_mul(1000) + number as u64);
+            Reader::new(number, forms, beginning, source, types, random, Arc::clone(totals))
+        };
+        Self(readers.into_iter().enumerate().map(reader).collect())
+    }
+
+    /// Starts them, or lets them go on. `round_type` is the type of the round's entities.
+    pub(crate) fn start(
+        &mut self,
+        addresses: &Addresses,
+        round_type: &str,
+        log: usize,
+    ) -> RunningReaders {
+        let marker = watch::Sender::new(None);
+        let mut tasks = JoinSet::new();
+        for mut reader in self.0.drain(..) {
+            reader.begin_round(round_type, log);
+            tasks.spawn(reader.read_until(addresses.clone(), marker.subscribe()));
+        }
+        RunningReaders { marker, tasks }
+    }
+
+    /// Compares what they got with what was committed.
+    pub(crate) fn check(&mut self, committed: &Committed) -> Vec<String> {
+        let mut problems = committed.problems();
+        problems.extend(self.0.iter_mut().flat_map(|reader| reader.check(committed)));
+        problems
+    }
+}
+
+impl RunningReaders {
+    /// Waits until each has read up to this version of the marker.
+    pub(crate) async fn read_to(mut self, marker: u64) -> Readers {
+        self.marker.send_replace(Some(marker));
+        let mut readers = Vec::new();
+        while let Some(reader) = self.tasks.join_next().await {
+            readers.push(reader.expect("a reader doesn't panic"));
+        }
+        readers.sort_by_key(|reader| reader.number);
+        Readers(readers)
+    }
+}
+
+/// Which types a reader wants, besides the marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Types {
+    All,
+    /// Those of the open sessions.
+    Rare,
+    /// The one of the round's entities.
+    Round,
+}
+
+impl Types {
+    fn names(self, round_type: &str) -> Vec<String> {
+        match self {
+            Self::All => Vec::new(),
+            Self::Rare => vec![HELD_TYPE.into(), MARKER_TYPE.into()],
+            Self::Round => vec![round_type.into(), MARKER_TYPE.into()],
+        }
+    }
+}
+
+/// One reader, over many connections.
+struct Reader {
+    number: usize,
+    /// A connection has one of these.
+    forms: &'static [Form],
+    /// Where it begins first, and where it began last.
+    first: Beginning,
+    beginning: Beginning,
+    source: StateSource,
+    types: Types,
+    random: Random,
+    totals: Arc<ReaderTotals>,
+    /// How long the log was when the round began.
+    log: usize,
+    received: Received,
+    /// What it got before it began anew in this round.
+    thrown_away: Vec<Received>,
+    /// The last tokens, the newest last; none before the first item.
+    tokens: VecDeque<String>,
+    form: Form,
+    caught_up: bool,
+    problems: Vec<String>,
+}
+
+/// Why a connection is over.
+enum End {
+    /// The reader is at the end of the round.
+    Finished,
+    Dropped,
+    Failed,
+}
+
+impl Reader {
+    fn new(
+        number: usize,
+        forms: &'static [Form],
+        first: Beginning,
+        source: StateSource,
+        types: Types,
+        random: Random,
+        totals: Arc<ReaderTotals>,
+    ) -> Self {
+        Self {
+            number,
+            forms,
+            first,
+            beginning: first,
+            source,
+            types,
+            random,
+            totals,
+            log: 0,
+            received: Received::new(first, source, Vec::new()),
+            thrown_away: Vec::new(),
+            tokens: VecDeque::new(),
+            form: forms[0],
+            caught_up: false,
+            problems: Vec::new(),
+        }
+    }
+
+    fn begin_round(&mut self, round_type: &str, log: usize) {
+        self.log = log;
+        let types = self.types.names(round_type);
+        if types != self.received.types() {
+            self.beginning = self.first;
+            self.received = Received::new(self.beginning, self.source, types);
+            self.tokens.clear();
+        }
+    }
+
+    /// Reads until it has the marker of the round, over as many connections as it takes.
+    async fn read_until(
+        mut self,
+        addresses: Addresses,
+        mut marker: watch::Receiver<Option<u64>>,
+    ) -> Self {
+        let mut ending = None;
+        loop {
+            let end = self.connect(&addresses, &mut marker).await;
+            if self.problems.len() > MAX_PROBLEMS {
+                return self;
+            }
+            if marker.borrow().is_some() {
+                let since = *ending.get_or_insert_with(Instant::now);
+                if matches!(end, End::Finished) {
+                    note_longest(&self.totals.slowest_end_millis, since.elapsed());
+                    return self;
+                }
+                if since.elapsed() > END_DEADLINE {
+                    self.problems.push(format!("not at the end of the log after {END_DEADLINE:?}"));
+                    return self;
+                }
+            }
+            match end {
+                End::Finished => {}
+                End::Dropped => {
+                    count(&self.totals.dropped);
+                    if marker.borrow().is_none() && self.random.percent(10) {
+                        self.begin_anew();
+                    }
+                }
+                End::Failed => sleep(BACKOFF).await,
+            }
+        }
+    }
+
+    /// Throws away its token, and everything else or all but its copy.
+    fn begin_anew(&mut self) {
+        count(&self.totals.anew);
+        self.tokens.clear();
+        let reread = (REREAD * 100 / self.log.max(1)).clamp(10, 50) as u64;
+        let starts = self.first == Beginning::Start && self.random.percent(reread);
+        self.beginning = if starts { Beginning::Start } else { Beginning::Snapshot };
+        let before = if !starts && self.random.percent(50) {
+            self.received.begin_snapshot(self.source)
+        } else {
+            let types = self.received.types().to_vec();
+            let new = Received::new(self.beginning, self.source, types);
+            std::mem::replace(&mut self.received, new)
+        };
+        self.thrown_away.push(before);
+    }
+
+    fn request(&self) -> ChangesRequest {
+        let from = match self.beginning {
+            Beginning::Start => "start",
+            Beginning::Snapshot => "snapshot",
+        };
+        ChangesRequest {
+            from: from.into(),
+            last: self.tokens.back().cloned(),
+            types: self.received.types().to_vec(),
+            include_data: self.source == StateSource::Data,
+        }
+    }
+
+    /// Opens one connection and reads until it ends or is dropped.
+    async fn connect(
+        &mut self,
+        addresses: &Addresses,
+        marker: &mut watch::Receiver<Option<u64>>,
+    ) -> End {
+        self.form = self.random.choose(self.forms);
+        let address = self.random.choose(match self.form.binary() {
+            Binary::Rest => &addresses.rest,
+            Binary::Grpc => &addresses.grpc,
+        });
+        count(&self.totals.connections);
+        self.received.connect();
+        self.caught_up = false;
+        let lifetime = match self.random.below(10) {
+            0..4 => self.random.between(Duration::ZERO, SECOND),
+            4..8 => self.random.between(SECOND, 10 * SECOND),
+            _ => self.random.between(10 * SECOND, 60 * SECOND),
+        };
+        let dies_at = tokio::time::Instant::now() + lifetime;
+        let open = ChangesReader::open(address, self.form, self.request());
+        let mut reader = match timeout(ANSWER_DEADLINE, open).await {
+            Ok(Ok(reader)) => reader,
+            Ok(Err(error)) => return self.fail(error),
+            Err(_) => return self.fail(late("no answer to a new reader")),
+        };
+        let mut bookmark_at = Instant::now();
+        loop {
+            if self.is_finished(*marker.borrow_and_update()) {
+                return End::Finished;
+            }
+            let is_ending = marker.borrow().is_some();
+            let deadline = match self.form.is_stream() {
+                true => BOOKMARK_DEADLINE.saturating_sub(bookmark_at.elapsed()),
+                false => ANSWER_DEADLINE,
+            };
+            let item = tokio::select! {
+                item = timeout(deadline, reader.next()) => item,
+                () = sleep_until(dies_at), if !is_ending => return End::Dropped,
+                _ = marker.changed() => continue,
+            };
+            match item {
+                Ok(Ok(item)) => {
+                    if matches!(item, ChangeItem::Bookmark { .. }) {
+                        let since = std::mem::replace(&mut bookmark_at, Instant::now());
+                        if self.form.is_stream() {
+                            note_longest(&self.totals.longest_gap_millis, since.elapsed());
+                        }
+                    }
+                    self.take(&item);
+                }
+                Ok(Err(error)) => return self.fail(error),
+                Err(_) => return self.fail(late("no bookmark or page")),
+            }
+            if self.form.is_stream() && bookmark_at.elapsed() > BOOKMARK_DEADLINE {
+                return self.fail(late("changes, but no bookmark"));
+            }
+        }
+    }
+
+    fn take(&mut self, item: &ChangeItem) {
+        let counter = match item {
+            ChangeItem::Change(_) => &self.totals.changes,
+            ChangeItem::Snapshot(_) | ChangeItem::SnapshotEnd { .. } => &self.totals.snapshots,
+            ChangeItem::Bookmark { caught_up, .. } => {
+                self.caught_up |= *caught_up;
+                &self.totals.bookmarks
+            }
+        };
+        count(counter);
+        self.received.add(item);
+        if self.tokens.len() == LAST_TOKENS {
+            self.tokens.pop_front();
+        }
+        self.tokens.push_back(item.token().to_owned());
+    }
+
+    /// Whether it has this version of the marker, and was told on this connection that it has all.
+    fn is_finished(&self, marker: Option<u64>) -> bool {
+        let key = EntityKey { entity_type: MARKER_TYPE.into(), entity_id: MARKER_ID.into() };
+        let has = |marker| self.received.copy().version(&key).is_some_and(|kept| kept >= marker);
+        self.caught_up && marker.is_some_and(has)
+    }
+
+    fn fail(&mut self, error: ReaderError) -> End {
+        match error {
+            ReaderError::Unavailable(_) => count(&self.totals.unavailable),
+            ReaderError::Gone(text) | ReaderError::Unexpected(text) => {
+                let form = self.form;
+                self.problems.push(format!("{form:?} from {:?}: {text}", self.tokens.back()));
+            }
+        }
+        End::Failed
+    }
+
+    fn check(&mut self, committed: &Committed) -> Vec<String> {
+        let mut problems = std::mem::take(&mut self.problems);
+        for mut received in std::mem::take(&mut self.thrown_away) {
+            problems.extend(received.check(committed, false));
+        }
+        problems.extend(self.received.check(committed, true));
+        let Self { number, forms, source, types, tokens, .. } = self;
+        let about = format!("reader {number} ({forms:?}, {source:?}, types {types:?})");
+        let count = problems.len();
+        let named = problems.into_iter().take(MAX_PROBLEMS);
+        let mut named: Vec<_> = named.map(|problem| format!("{about}: {problem}")).collect();
+        if count > 0 {
+            named.push(format!("{about}: {count} problems; its last tokens: {tokens:?}"));
+        }
+        named
+    }
+}
+
+fn late(what: &str) -> ReaderError {
+    ReaderError::Unexpected(format!("{what} in time"))
+}
