@@ -1,4 +1,5 @@
-//! `Accept` and `Accept-Encoding`: 406 for a client that excludes JSON, and never for an encoding.
+//! `Accept` and `Accept-Encoding`: 406 for a client that excludes what a route answers, and never for an
+//! encoding.
 
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
@@ -11,6 +12,10 @@ use producer_core::ProblemKind;
 use tower::{Layer, Service};
 
 use crate::problem::ProblemResponse;
+
+/// The detail of the answer to a reader of changes that accepts none of the forms.
+pub(crate) const FEED_FORMS: &str = "the answers are application/json, text/event-stream, \
+                                     application/x-ndjson and application/problem+json";
 
 /// Makes [`AcceptJsonService`]s.
 #[derive(Debug, Clone, Copy)]

@@ -223,6 +223,49 @@ fn second_update() -> Value {
     })
 }
 
+/// A page of the changes of loans until then.
+pub(crate) fn changes() -> Value {
+    let mut changes = history()["updates"].take();
+    for (change, token) in changes.as_array_mut().into_iter().flatten().zip(TOKENS) {
+        change["token"] = token.into();
+    }
+    json!({"changes": changes, "nextToken": TOKENS[1], "caughtUp": true})
+}
+
+const TOKENS: [&str; 2] =
+    ["AQGQpbRxxH4KtqldLowfRwMAAAAAAAAAAZpzGRGY4Q", "AQGQpbRxxH4KtqldLowfRwMAAAAAAAAAAyS1Lp0Jtw"];
+
+/// The second of them with its state, as server-sent events.
+pub(crate) fn events_of_changes() -> Value {
+    let mut change = second_update();
+    change["token"] = TOKENS[1].into();
+    change["data"] = entity()["data"].take();
+    change["dataVersion"] = 2.into();
+    let events = [("change", change), ("bookmark", bookmark())];
+    let events =
+        events.map(|(kind, item)| format!("id: {}\nevent: {kind}\ndata: {item}\n\n", TOKENS[1]));
+    events.concat().into()
+}
+
+/// The payments until then, as lines.
+pub(crate) fn snapshot() -> Value {
+    let payment = json!({
+        "kind": "snapshot",
+        "token": "AgGQpbRxxH4KtqldLowfRwMAAAAAAAAAA3sidHlwZXMiOm51bGwsImFmdGVyIjpbIkNhciIsImMxIl19YfObPkq0",
+        "entityType": "LoanPayment",
+        "entityId": "payment-2",
+        "version": 1,
+        "updatedAt": "2024-02-15T09:00:01.402518Z",
+        "data": {"loan": "loan-12345", "amount": 512.37, "currency": "EUR"}
+    });
+    let end = json!({"kind": "snapshotEnd", "token": TOKENS[1]});
+    format!("{payment}\n{end}\n{}\n", bookmark()).into()
+}
+
+fn bookmark() -> Value {
+    json!({"kind": "bookmark", "token": TOKENS[1], "caughtUp": true})
+}
+
 /// How its two versions differ.
 pub(crate) fn diff() -> Value {
     json!({
