@@ -14,7 +14,7 @@ use super::metrics::{FeedMetrics, ReaderKind};
 use super::pages::Pages;
 use super::port::FeedStore;
 use super::problems;
-use super::ring::{Found, Part, Wanted};
+use super::ring::{Found, Part, Room, Wanted};
 use super::snapshot::Snapshot;
 use super::tailer::{Tail, TailUse};
 use super::token::Token;
@@ -29,9 +29,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 /// How long a page may take.
 const PAGE_TIME: Duration = Duration::from_secs(1);
-/// What a stream returns at once, about.
-const BATCH_ITEMS: usize = 1024;
-const BATCH_BYTES: usize = 256 << 10;
+/// What a stream returns at once, where it does not read pages.
+const BATCH: Room = Room { items: 1024, bytes: 256 << 10, at_least_one: true };
 
 /// What every reader of a process works with.
 #[derive(Clone)]
@@ -59,14 +58,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    fn wanted(&self, up_to: u64, items: usize, bytes: usize) -> Wanted<'_> {
+    fn wanted(&self, up_to: u64, room: Room) -> Wanted<'_> {
         Wanted {
             types: &self.types,
             not_before: self.not_before,
             with_data: self.include_data,
             up_to,
-            items,
-            bytes,
+            room,
         }
     }
 }
@@ -93,12 +91,14 @@ pub(super) struct Batch {
     pub(super) is_end: bool,
     /// Whether nothing more is wanted.
     pub(super) is_complete: bool,
+    /// Whether more is there than fits.
+    pub(super) is_full: bool,
 }
 
 impl Batch {
     /// Items that others follow on.
     fn of(items: Vec<Item>) -> Self {
-        Self { items, is_end: false, is_complete: false }
+        Self { items, is_end: false, is_complete: false, is_full: false }
     }
 }
 
@@ -206,7 +206,7 @@ impl Reader {
     async fn wait_for_items(&mut self) -> Vec<Item> {
         loop {
             self.added.mark_unchanged();
-            match self.read(BATCH_ITEMS, BATCH_BYTES).await {
+            match self.read(BATCH).await {
                 Ok(batch) => {
                     self.retry = RETRY;
                     let is_end = batch.is_end;
@@ -243,7 +243,7 @@ impl Reader {
 
     /// Adds a bookmark where one is due.
     fn with_bookmark(&mut self, batch: Batch) -> Vec<Item> {
-        let Batch { mut items, is_end, is_complete } = batch;
+        let Batch { mut items, is_end, is_complete, .. } = batch;
         let has_caught_up = is_end && !self.said_caught_up;
         if is_complete || has_caught_up || self.bookmark_at <= Instant::now() {
             self.said_caught_up |= is_end;
@@ -261,14 +261,19 @@ impl Reader {
     /// A page of what is there: it ends early where it takes long to find that many.
     pub(super) async fn page(&mut self, size: usize, bytes: usize) -> Result<Page, ReadFailure> {
         let deadline = Instant::now() + PAGE_TIME;
-        let (mut items, mut room, mut caught_up) = (Vec::new(), bytes, false);
+        let (mut items, mut caught_up) = (Vec::new(), false);
+        let mut room = Room { items: size, bytes, at_least_one: true };
         self.added.mark_unchanged();
-        while items.len() < size && room > 0 && !caught_up && Instant::now() < deadline {
-            let wanted = size - items.len();
-            let batch = self.read(wanted, room).await?;
-            room = room.saturating_sub(batch.items.iter().map(Item::bytes).sum());
+        while room.items > 0 && !caught_up && Instant::now() < deadline {
+            let batch = self.read(room).await?;
+            room.items -= batch.items.len();
+            room.bytes = room.bytes.saturating_sub(batch.items.iter().map(Item::bytes).sum());
+            room.at_least_one &= batch.items.is_empty();
             caught_up = batch.is_end;
             items.extend(batch.items);
+            if batch.is_full {
+                break;
+            }
         }
         self.count(&items);
         Ok(Page { items, next: self.token(), caught_up })
@@ -281,16 +286,16 @@ impl Reader {
     }
 
     /// What is there, which may be nothing; waits only for the database.
-    pub(super) async fn read(&mut self, items: usize, bytes: usize) -> Result<Batch, ReadFailure> {
+    async fn read(&mut self, room: Room) -> Result<Batch, ReadFailure> {
         if let Some(snapshot) = &mut self.plan.snapshot {
-            let items = snapshot.next(&*self.shared.store, self.plan.epoch, items, bytes).await?;
+            let items = snapshot.next(&*self.shared.store, self.plan.epoch, room).await?;
             if let Some(Item::SnapshotEnd(_)) = items.last() {
                 self.plan.snapshot = None;
             }
-            return Ok(Batch::of(items));
+            return Ok(Batch { is_full: items.is_empty(), ..Batch::of(items) });
         }
         let up_to = self.plan.until.unwrap_or(u64::MAX);
-        let wanted = self.plan.wanted(up_to, items, bytes);
+        let wanted = self.plan.wanted(up_to, room);
         let (position, until) = (self.plan.position, self.plan.until);
         let found = self.shared.tail.ring().as_ref().map(|ring| {
             let found = ring.after(self.plan.epoch, position, &wanted);
@@ -305,19 +310,14 @@ impl Reader {
             Found::OtherLog => Err(ReadFailure::Gone(problems::of_another_log())),
             Found::Next(Part { items, position, is_complete: is_end }) => {
                 self.plan.position = position;
-                Ok(Batch { items, is_end, is_complete: is_end && is_decided })
+                Ok(Batch { items, is_end, is_complete: is_end && is_decided, is_full: !is_end })
             }
-            Found::Behind => self.read_page(last, items, bytes).await,
+            Found::Behind => self.read_page(last, room).await,
         }
     }
 
     /// A page of the log, up to the row `last`. Streams return all of it, whose size [`Pages`] chooses.
-    async fn read_page(
-        &mut self,
-        last: u64,
-        items: usize,
-        bytes: usize,
-    ) -> Result<Batch, ReadFailure> {
+    async fn read_page(&mut self, last: u64, room: Room) -> Result<Batch, ReadFailure> {
         let position = self.plan.position;
         let up_to = self.plan.until.unwrap_or(u64::MAX);
         let page = self.pages.next(position, last.min(up_to)).await?;
@@ -328,8 +328,9 @@ impl Reader {
             return Err(ReadFailure::Gone(problems::pruned()));
         }
         let is_limited = self.plan.kind == ReaderKind::Page;
-        let (items, bytes) = if is_limited { (items, bytes) } else { (usize::MAX, usize::MAX) };
-        let wanted = self.plan.wanted(up_to, items, bytes);
+        let whole = Room { items: usize::MAX, bytes: usize::MAX, at_least_one: true };
+        let room = if is_limited { room } else { whole };
+        let wanted = self.plan.wanted(up_to, room);
         let part = wanted.take(page.changes.into_iter().map(Arc::new), position);
         self.plan.position = match page.last {
             _ if !part.is_complete => part.position,
@@ -338,6 +339,11 @@ impl Reader {
             looked_at => looked_at.unwrap_or(position),
         };
         let is_complete = part.is_complete && page.is_last && up_to < last;
-        Ok(Batch { items: part.items, is_end: is_complete, is_complete })
+        Ok(Batch {
+            items: part.items,
+            is_end: is_complete,
+            is_complete,
+            is_full: !part.is_complete,
+        })
     }
 }

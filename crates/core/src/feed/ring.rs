@@ -44,10 +44,17 @@ pub(super) struct Wanted<'a> {
     pub(super) with_data: bool,
     /// Nothing behind this position.
     pub(super) up_to: u64,
-    /// So many at most.
+    pub(super) room: Room,
+}
+
+/// How much is read at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
     pub(super) items: usize,
-    /// About so many bytes at most, but for the first one.
+    /// About so many bytes.
     pub(super) bytes: usize,
+    /// The first item may be larger.
+    pub(super) at_least_one: bool,
 }
 
 impl Wanted<'_> {
@@ -72,8 +79,9 @@ impl Wanted<'_> {
         for change in changes.take_while(|change| change.position <= self.up_to) {
             let behind = change.position;
             if self.includes(&change) {
-                bytes += change.bytes() / 2;
-                if !items.is_empty() && (items.len() >= self.items || bytes > self.bytes) {
+                bytes += change.json_bytes();
+                let is_full = items.len() >= self.room.items || bytes > self.room.bytes;
+                if is_full && !(items.is_empty() && self.room.at_least_one) {
                     return Part { items, position, is_complete: false };
                 }
                 items.push(Item::Change(change));
@@ -216,8 +224,7 @@ mod tests {
             not_before: None,
             with_data: false,
             up_to: u64::MAX,
-            items: 100,
-            bytes: 1 << 20,
+            room: Room { items: 100, bytes: 1 << 20, at_least_one: true },
         }
     }
 
@@ -237,7 +244,7 @@ mod tests {
         assert_eq!(positions(&ring.after(EPOCH, 9, &wanted(&all))), (vec![11, 12, 14], 14));
         assert_eq!(positions(&ring.after(EPOCH, 9, &wanted(&cars))), (vec![11], 14));
         assert_eq!(positions(&ring.after(EPOCH, 12, &wanted(&all))), (vec![14], 14));
-        let two = Wanted { items: 2, ..wanted(&all) };
+        let two = Wanted { room: Room { items: 2, ..wanted(&all).room }, ..wanted(&all) };
         assert_eq!(positions(&ring.after(EPOCH, 9, &two)), (vec![11, 12], 12));
         let until = Wanted { up_to: 13, ..wanted(&all) };
         assert_eq!(positions(&ring.after(EPOCH, 9, &until)), (vec![11, 12], 12));

@@ -114,7 +114,8 @@ impl Feed {
         let permit = self.permit()?;
         let began = Instant::now();
         let tail = self.shared.tail.start();
-        let drawn = self.look_at_log(began).await?;
+        let looked = self.shared.shutdown.run_until_cancelled(self.look_at_log(began)).await;
+        let drawn = looked.ok_or_else(problems::draining)??;
         let (epoch, position) = self.end_of_log()?;
         let mut plan = Plan {
             kind,
