@@ -6,6 +6,9 @@ use super::json::Object;
 use super::token::Token;
 use crate::model::{Entity, EntityKey, LogEntry};
 
+/// Bytes of a change's JSON beside its texts, at most.
+const JSON_BYTES: usize = 448;
+
 /// One committed update, as the log has it.
 #[derive(Debug)]
 pub struct Change {
@@ -55,9 +58,14 @@ impl Change {
         self.json[usize::from(with_data)].get_or_init(|| json(self, with_data).into())
     }
 
+    /// About so many bytes its JSON has.
+    pub(super) fn json_bytes(&self) -> usize {
+        self.bytes() / 2
+    }
+
     /// About so many bytes it takes in memory, with its JSON.
     pub(super) fn bytes(&self) -> usize {
-        const FIXED: usize = 512;
+        const FIXED: usize = 2 * JSON_BYTES;
         let state = self.state().map_or(0, |entity| entity.data.len());
         let key = self.key.entity_type().len() + self.key.entity_id().len();
         FIXED + 2 * (self.entry.patch.len() + self.entry.names_bytes() + key + state)

@@ -46,7 +46,7 @@ impl Item {
     pub(super) fn bytes(&self) -> usize {
         const FIXED: usize = 256;
         match self {
-            Self::Change(change) => change.bytes() / 2,
+            Self::Change(change) => change.json_bytes(),
             Self::Snapshot(_, entity) => FIXED + entity.data.len(),
             _ => FIXED,
         }

@@ -68,18 +68,25 @@ pub(super) struct Pages {
     store: Arc<dyn FeedStore>,
     /// Only a few are read at the same time: other reads need connections too.
     permits: Arc<Semaphore>,
-    types: Arc<Types>,
+    types: Types,
     with_data: bool,
     rows: u32,
     bytes: usize,
     returned_at: Option<Instant>,
-    ahead: Option<(u64, u64, JoinHandle<Result<LogPage, ReadError>>)>,
+    ahead: Option<Ahead>,
+}
+
+/// A page that is read before it is asked for.
+struct Ahead {
+    after: u64,
+    up_to: u64,
+    task: JoinHandle<Result<LogPage, ReadError>>,
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        if let Some((.., task)) = self.ahead.take() {
-            task.abort();
+        if let Some(ahead) = self.ahead.take() {
+            ahead.task.abort();
         }
     }
 }
@@ -94,7 +101,7 @@ impl Pages {
         Self {
             store,
             permits,
-            types: Arc::new(types),
+            types,
             with_data,
             rows: FIRST_ROWS,
             bytes: FIRST_BYTES,
@@ -108,20 +115,21 @@ impl Pages {
         let is_fast = self.returned_at.is_some_and(|at| at.elapsed() < FAST);
         self.bytes = if is_fast { (self.bytes * 2).min(PAGE_BYTES) } else { FIRST_BYTES };
         let page = match self.ahead.take() {
-            Some((at, ahead_up_to, mut task)) if at == after && ahead_up_to <= up_to => {
-                // kept until it has ended, so that it ends with this reader
-                let page = (&mut task).await;
-                page.unwrap_or_else(|error| Err(ReadError::of_task(&error)))?
+            Some(ahead) if ahead.after == after && ahead.up_to <= up_to => {
+                let page = ahead.task.await.unwrap_or_else(|error| Err(ReadError::of_task(&error)));
+                let page = page?;
+                LogPage { is_last: page.is_last && ahead.up_to == up_to, ..page }
             }
-            Some((.., task)) => {
-                task.abort();
+            Some(ahead) => {
+                ahead.task.abort();
                 self.read(after, up_to).await?
             }
             None => self.read(after, up_to).await?,
         };
         self.adapt(&page);
         if let Some(last) = page.last.filter(|_| !page.is_last && is_fast) {
-            self.ahead = Some((last, up_to, tokio::spawn(self.read(last, up_to))));
+            let task = tokio::spawn(self.read(last, up_to));
+            self.ahead = Some(Ahead { after: last, up_to, task });
         }
         self.returned_at = Some(Instant::now());
         Ok(page)
@@ -143,7 +151,7 @@ impl Pages {
         up_to: u64,
     ) -> impl Future<Output = Result<LogPage, ReadError>> + Send + use<> {
         let (store, permits) = (Arc::clone(&self.store), Arc::clone(&self.permits));
-        let types = Arc::clone(&self.types);
+        let types = self.types.clone();
         let (rows, bytes, with_data) = (self.rows, self.bytes, self.with_data);
         async move {
             // never closed

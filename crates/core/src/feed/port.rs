@@ -14,7 +14,7 @@ pub const PAGE_BYTES: usize = 1 << 20;
 
 /// A database whose log is read in the order of positions.
 pub trait FeedStore: Send + Sync + 'static {
-    /// The last position that was drawn, and then which transactions may still commit one up to it. All
+    /// The log's epoch, the last position that was drawn, and then which transactions may still commit one up to it. All
     /// that these do not commit later is committed, or never will be.
     ///
     /// # Errors
@@ -55,6 +55,8 @@ pub trait FeedStore: Send + Sync + 'static {
 /// Where the log ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogHead {
+    /// The log's epoch.
+    pub epoch: Uuid,
     /// The last position that was drawn, maybe by a transaction that has not committed, or never will.
     pub drawn: u64,
     /// The transactions that may still commit a position up to it.

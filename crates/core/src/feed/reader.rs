@@ -14,7 +14,7 @@ use super::metrics::{FeedMetrics, ReaderKind};
 use super::pages::Pages;
 use super::port::FeedStore;
 use super::problems;
-use super::ring::{Found, Place, Wanted};
+use super::ring::{Found, Part, Room, Wanted};
 use super::snapshot::Snapshot;
 use super::tailer::{Tail, TailUse};
 use super::token::Token;
@@ -29,9 +29,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 /// How long a page may take.
 const PAGE_TIME: Duration = Duration::from_secs(1);
-/// What a stream returns at once, about.
-const BATCH_ITEMS: usize = 1024;
-const BATCH_BYTES: usize = 256 << 10;
+/// What a stream returns at once, where it does not read pages.
+const BATCH: Room = Room { items: 1024, bytes: 256 << 10, at_least_one: true };
 
 /// What every reader of a process works with.
 #[derive(Clone)]
@@ -47,7 +46,8 @@ pub(super) struct Shared {
 pub(super) struct Plan {
     pub(super) kind: ReaderKind,
     pub(super) epoch: Uuid,
-    pub(super) place: Place,
+    /// It has read the log up to here.
+    pub(super) position: u64,
     pub(super) snapshot: Option<Snapshot>,
     /// The last position to read.
     pub(super) until: Option<u64>,
@@ -58,14 +58,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    fn wanted(&self, up_to: u64, items: usize, bytes: usize) -> Wanted<'_> {
+    fn wanted(&self, up_to: u64, room: Room) -> Wanted<'_> {
         Wanted {
             types: &self.types,
             not_before: self.not_before,
             with_data: self.include_data,
             up_to,
-            items,
-            bytes,
+            room,
         }
     }
 }
@@ -90,6 +89,17 @@ pub(super) struct Batch {
     pub(super) items: Vec<Item>,
     /// Whether nothing more is there now.
     pub(super) is_end: bool,
+    /// Whether nothing more is wanted.
+    pub(super) is_complete: bool,
+    /// Whether more is there than fits.
+    pub(super) is_full: bool,
+}
+
+impl Batch {
+    /// Items that others follow on.
+    fn of(items: Vec<Item>) -> Self {
+        Self { items, is_end: false, is_complete: false, is_full: false }
+    }
 }
 
 /// Why a reader can't read.
@@ -162,7 +172,7 @@ impl Reader {
     pub fn token(&self) -> Token {
         match &self.plan.snapshot {
             Some(snapshot) => snapshot.token(self.plan.epoch),
-            None => Token::in_log(self.plan.epoch, self.plan.place.token),
+            None => Token::in_log(self.plan.epoch, self.plan.position),
         }
     }
 
@@ -196,10 +206,11 @@ impl Reader {
     async fn wait_for_items(&mut self) -> Vec<Item> {
         loop {
             self.added.mark_unchanged();
-            match self.read(BATCH_ITEMS, BATCH_BYTES).await {
-                Ok(Batch { items, is_end }) => {
+            match self.read(BATCH).await {
+                Ok(batch) => {
                     self.retry = RETRY;
-                    let items = self.with_bookmark(items, is_end);
+                    let is_end = batch.is_end;
+                    let items = self.with_bookmark(batch);
                     if !items.is_empty() {
                         return items;
                     }
@@ -231,9 +242,8 @@ impl Reader {
     }
 
     /// Adds a bookmark where one is due.
-    fn with_bookmark(&mut self, mut items: Vec<Item>, is_end: bool) -> Vec<Item> {
-        let is_complete =
-            is_end && self.plan.until.is_some_and(|until| self.plan.place.seen >= until);
+    fn with_bookmark(&mut self, batch: Batch) -> Vec<Item> {
+        let Batch { mut items, is_end, is_complete, .. } = batch;
         let has_caught_up = is_end && !self.said_caught_up;
         if is_complete || has_caught_up || self.bookmark_at <= Instant::now() {
             self.said_caught_up |= is_end;
@@ -251,14 +261,19 @@ impl Reader {
     /// A page of what is there: it ends early where it takes long to find that many.
     pub(super) async fn page(&mut self, size: usize, bytes: usize) -> Result<Page, ReadFailure> {
         let deadline = Instant::now() + PAGE_TIME;
-        let (mut items, mut room, mut caught_up) = (Vec::new(), bytes, false);
+        let (mut items, mut caught_up) = (Vec::new(), false);
+        let mut room = Room { items: size, bytes, at_least_one: true };
         self.added.mark_unchanged();
-        while items.len() < size && room > 0 && !caught_up && Instant::now() < deadline {
-            let wanted = size - items.len();
-            let batch = self.read(wanted, room).await?;
-            room = room.saturating_sub(batch.items.iter().map(Item::bytes).sum());
+        while room.items > 0 && !caught_up && Instant::now() < deadline {
+            let batch = self.read(room).await?;
+            room.items -= batch.items.len();
+            room.bytes = room.bytes.saturating_sub(batch.items.iter().map(Item::bytes).sum());
+            room.at_least_one &= batch.items.is_empty();
             caught_up = batch.is_end;
             items.extend(batch.items);
+            if batch.is_full {
+                break;
+            }
         }
         self.count(&items);
         Ok(Page { items, next: self.token(), caught_up })
@@ -271,59 +286,64 @@ impl Reader {
     }
 
     /// What is there, which may be nothing; waits only for the database.
-    pub(super) async fn read(&mut self, items: usize, bytes: usize) -> Result<Batch, ReadFailure> {
+    async fn read(&mut self, room: Room) -> Result<Batch, ReadFailure> {
         if let Some(snapshot) = &mut self.plan.snapshot {
-            let items = snapshot.next(&*self.shared.store, self.plan.epoch, items, bytes).await?;
+            let items = snapshot.next(&*self.shared.store, self.plan.epoch, room).await?;
             if let Some(Item::SnapshotEnd(_)) = items.last() {
                 self.plan.snapshot = None;
             }
-            return Ok(Batch { items, is_end: false });
+            return Ok(Batch { is_full: items.is_empty(), ..Batch::of(items) });
         }
         let up_to = self.plan.until.unwrap_or(u64::MAX);
-        let wanted = self.plan.wanted(up_to, items, bytes);
-        let found = self
-            .shared
-            .tail
-            .ring()
-            .as_ref()
-            .map(|ring| (ring.after(self.plan.epoch, self.plan.place, &wanted), ring.end()));
-        let Some((found, end)) = found else {
+        let wanted = self.plan.wanted(up_to, room);
+        let (position, until) = (self.plan.position, self.plan.until);
+        let found = self.shared.tail.ring().as_ref().map(|ring| {
+            let found = ring.after(self.plan.epoch, position, &wanted);
+            (found, ring.last(), until.is_some_and(|until| ring.has_decided(until)))
+        });
+        let Some((found, last, is_decided)) = found else {
             // the tailer begins again
             self.wait_until_added().await;
-            return Ok(Batch { items: Vec::new(), is_end: false });
+            return Ok(Batch::of(Vec::new()));
         };
         match found {
             Found::OtherLog => Err(ReadFailure::Gone(problems::of_another_log())),
-            Found::Next(items, place) => {
-                self.plan.place = place;
-                Ok(Batch { items, is_end: place.seen >= end.min(up_to) })
+            Found::Next(Part { items, position, is_complete: is_end }) => {
+                self.plan.position = position;
+                Ok(Batch { items, is_end, is_complete: is_end && is_decided, is_full: !is_end })
             }
-            Found::Behind => self.read_page(end.min(up_to), items, bytes).await,
+            Found::Behind => self.read_page(last, room).await,
         }
     }
 
-    /// A page of the log. Streams return all of it, whose size [`Pages`] chooses.
-    async fn read_page(
-        &mut self,
-        up_to: u64,
-        items: usize,
-        bytes: usize,
-    ) -> Result<Batch, ReadFailure> {
-        let place = self.plan.place;
-        let page = self.pages.next(place.seen, up_to).await?;
+    /// A page of the log, up to the row `last`. Streams return all of it, whose size [`Pages`] chooses.
+    async fn read_page(&mut self, last: u64, room: Room) -> Result<Batch, ReadFailure> {
+        let position = self.plan.position;
+        let up_to = self.plan.until.unwrap_or(u64::MAX);
+        let page = self.pages.next(position, last.min(up_to)).await?;
         if page.epoch != self.plan.epoch {
             return Err(ReadFailure::Gone(problems::of_another_log()));
         }
-        if page.floor > place.seen {
+        if page.floor > position {
             return Err(ReadFailure::Gone(problems::pruned()));
         }
         let is_limited = self.plan.kind == ReaderKind::Page;
-        let (items, bytes) = if is_limited { (items, bytes) } else { (usize::MAX, usize::MAX) };
-        let wanted = self.plan.wanted(up_to, items, bytes);
-        let end = page.last.unwrap_or(place.seen);
-        let end = Place { seen: if page.is_last { up_to } else { end }, token: end };
-        let (items, place) = wanted.take(page.changes.into_iter().map(Arc::new), place, end);
-        self.plan.place = place;
-        Ok(Batch { items, is_end: false })
+        let whole = Room { items: usize::MAX, bytes: usize::MAX, at_least_one: true };
+        let room = if is_limited { room } else { whole };
+        let wanted = self.plan.wanted(up_to, room);
+        let part = wanted.take(page.changes.into_iter().map(Arc::new), position);
+        self.plan.position = match page.last {
+            _ if !part.is_complete => part.position,
+            // the last row of the ring, which may be pruned by now
+            _ if page.is_last && last <= up_to => last,
+            looked_at => looked_at.unwrap_or(position),
+        };
+        let is_complete = part.is_complete && page.is_last && up_to < last;
+        Ok(Batch {
+            items: part.items,
+            is_end: is_complete,
+            is_complete,
+            is_full: !part.is_complete,
+        })
     }
 }

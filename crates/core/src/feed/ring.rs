@@ -16,7 +16,10 @@ const RING_BYTES: usize = 24 << 20;
 /// Changes that are kept.
 const RING_CHANGES: usize = 32_768;
 
-/// The end of the log: every change behind `start`, up to `end`.
+/// The end of the log: every change behind `start`, up to `last`.
+///
+/// All positions here are those of rows that were committed, never just of positions that were drawn: what
+/// was drawn and not flushed is drawn again after a crash of the server.
 #[derive(Debug)]
 pub(super) struct Ring {
     epoch: Uuid,
@@ -26,26 +29,10 @@ pub(super) struct Ring {
     start: u64,
     /// Behind this position changes have their states.
     data_start: u64,
-    /// All up to this position is committed, or never will be, and is kept as far as it is behind `start`.
-    end: u64,
-    /// The last row that was committed up to `end`: where tokens can point to.
+    /// The last row that was read.
     last: u64,
-}
-
-/// Where a reader is in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    /// It has seen all up to this position.
-    pub(super) seen: u64,
-    /// The last committed row up to there: what its token holds.
-    pub(super) token: u64,
-}
-
-impl Place {
-    /// At a committed row, or at the beginning of what is kept.
-    pub(super) const fn at(position: u64) -> Self {
-        Self { seen: position, token: position }
-    }
+    /// What was drawn up to here was committed, or never will be, when the ring was read.
+    decided: u64,
 }
 
 /// What a reader wants.
@@ -57,10 +44,17 @@ pub(super) struct Wanted<'a> {
     pub(super) with_data: bool,
     /// Nothing behind this position.
     pub(super) up_to: u64,
-    /// So many at most.
+    pub(super) room: Room,
+}
+
+/// How much is read at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
     pub(super) items: usize,
-    /// About so many bytes at most, but for the first one.
+    /// About so many bytes.
     pub(super) bytes: usize,
+    /// The first item may be larger.
+    pub(super) at_least_one: bool,
 }
 
 impl Wanted<'_> {
@@ -75,31 +69,26 @@ impl Wanted<'_> {
         !is_too_old && self.types.include(change.key.entity_type())
     }
 
-    /// Those of `changes` that are wanted and fit, from `place` to `end`, and where the reader is then.
+    /// Those of `changes` that are wanted and fit. They follow on `position`.
     pub(super) fn take(
         &self,
         changes: impl Iterator<Item = Arc<Change>>,
-        mut place: Place,
-        mut end: Place,
-    ) -> (Vec<Item>, Place) {
+        mut position: u64,
+    ) -> Part {
         let (mut items, mut bytes) = (Vec::new(), 0);
-        for change in changes {
-            let position = change.position;
-            if position > self.up_to {
-                // what is behind it is no row that a token may hold
-                end.token = place.token;
-                break;
-            }
+        for change in changes.take_while(|change| change.position <= self.up_to) {
+            let behind = change.position;
             if self.includes(&change) {
-                bytes += change.bytes() / 2;
-                if !items.is_empty() && (items.len() >= self.items || bytes > self.bytes) {
-                    return (items, place);
+                bytes += change.json_bytes();
+                let is_full = items.len() >= self.room.items || bytes > self.room.bytes;
+                if is_full && !(items.is_empty() && self.room.at_least_one) {
+                    return Part { items, position, is_complete: false };
                 }
                 items.push(Item::Change(change));
             }
-            place = Place::at(position);
+            position = behind;
         }
-        (items, Place { seen: end.seen, token: end.token.max(place.token) })
+        Part { items, position, is_complete: true }
     }
 }
 
@@ -110,32 +99,51 @@ pub(super) enum Found {
     Behind,
     /// The reader has another log's position.
     OtherLog,
-    /// What follows, maybe nothing, and where the reader is then.
-    Next(Vec<Item>, Place),
+    /// What follows.
+    Next(Part),
+}
+
+/// A part of the log.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The changes that are wanted, maybe none.
+    pub(super) items: Vec<Item>,
+    /// Where the reader is then.
+    pub(super) position: u64,
+    /// Whether there was no more than fits.
+    pub(super) is_complete: bool,
 }
 
 impl Ring {
-    /// A ring that begins at `end`.
-    pub(super) fn new(epoch: Uuid, end: u64, last: u64) -> Self {
-        Self { epoch, changes: VecDeque::new(), bytes: 0, start: end, data_start: end, end, last }
+    /// A ring that begins behind the row `last`, up to which and to `decided` nothing follows.
+    pub(super) fn new(epoch: Uuid, last: u64, decided: u64) -> Self {
+        Self {
+            epoch,
+            changes: VecDeque::new(),
+            bytes: 0,
+            start: last,
+            data_start: last,
+            last,
+            decided,
+        }
     }
 
     pub(super) fn epoch(&self) -> Uuid {
         self.epoch
     }
 
-    /// All up to here is committed, or never will be.
-    pub(super) fn end(&self) -> u64 {
-        self.end
+    /// The last row that was read.
+    pub(super) fn last(&self) -> u64 {
+        self.last
     }
 
-    /// Up to where the log was read.
-    pub(super) fn place(&self) -> Place {
-        Place { seen: self.end, token: self.last }
+    /// Whether all that was drawn up to a position is read, as far as it was committed.
+    pub(super) fn has_decided(&self, position: u64) -> bool {
+        self.decided >= position
     }
 
-    /// Adds a page that begins at the end and reaches up to `end`.
-    pub(super) fn add(&mut self, page: LogPage, end: u64) {
+    /// Adds a page that begins behind the last row.
+    pub(super) fn add(&mut self, page: LogPage) {
         for change in page.changes {
             if matches!(change.data, ChangeData::NotRead) {
                 self.data_start = change.position;
@@ -144,7 +152,6 @@ impl Ring {
             self.changes.push_back(Arc::new(change));
         }
         self.last = page.last.unwrap_or(self.last);
-        self.end = end;
         while self.bytes > RING_BYTES || self.changes.len() > RING_CHANGES {
             let Some(oldest) = self.changes.pop_front() else { break };
             self.bytes -= oldest.bytes();
@@ -152,22 +159,29 @@ impl Ring {
         }
     }
 
-    /// What follows on a reader's place.
-    pub(super) fn after(&self, epoch: Uuid, place: Place, wanted: &Wanted<'_>) -> Found {
+    /// Notes that the ring has all that was drawn up to a position; returns whether that is news.
+    pub(super) fn decide(&mut self, drawn: u64) -> bool {
+        let is_news = self.decided != drawn;
+        self.decided = drawn;
+        is_news
+    }
+
+    /// What follows on a reader's position.
+    pub(super) fn after(&self, epoch: Uuid, position: u64, wanted: &Wanted<'_>) -> Found {
         if epoch != self.epoch {
             return Found::OtherLog;
         }
         let start = if wanted.with_data { self.start.max(self.data_start) } else { self.start };
-        if place.seen < start {
+        if position < start {
             return Found::Behind;
         }
-        let first = self.changes.partition_point(|change| change.position <= place.seen);
-        // a reader may be ahead of what is known to be committed
-        let seen = place.seen.max(self.end.min(wanted.up_to));
-        let last = if self.last <= seen { self.last } else { 0 };
-        let end = Place { seen, token: place.token.max(last) };
-        let (items, place) = wanted.take(self.changes.range(first..).map(Arc::clone), place, end);
-        Found::Next(items, place)
+        let first = self.changes.partition_point(|change| change.position <= position);
+        let mut part = wanted.take(self.changes.range(first..).map(Arc::clone), position);
+        if part.is_complete && self.last <= wanted.up_to {
+            // rows that are no changes may follow on the last change
+            part.position = part.position.max(self.last);
+        }
+        Found::Next(part)
     }
 }
 
@@ -210,66 +224,61 @@ mod tests {
             not_before: None,
             with_data: false,
             up_to: u64::MAX,
-            items: 100,
-            bytes: 1 << 20,
+            room: Room { items: 100, bytes: 1 << 20, at_least_one: true },
         }
     }
 
-    fn positions(found: &Found) -> (Vec<u64>, Place) {
-        let Found::Next(items, place) = found else { panic!("{found:?}") };
-        let positions = items.iter().filter_map(|item| item.token().map(Token::position));
-        (positions.collect(), *place)
-    }
-
-    fn place(seen: u64) -> Place {
-        Place::at(seen)
+    /// The positions of what follows, and where the reader is then.
+    fn positions(found: &Found) -> (Vec<u64>, u64) {
+        let Found::Next(part) = found else { panic!("{found:?}") };
+        let positions = part.items.iter().filter_map(|item| item.token().map(Token::position));
+        (positions.collect(), part.position)
     }
 
     #[test]
-    fn a_reader_gets_what_follows_and_moves_over_what_it_does_not_want() {
-        let mut ring = Ring::new(EPOCH, 10, 9);
+    fn a_reader_gets_what_follows_and_passes_over_what_it_does_not_want() {
+        let mut ring = Ring::new(EPOCH, 9, 10);
         let (all, cars) = (Types::all(), Types::new(vec!["Car".into()]).expect("a type"));
-        assert_eq!(positions(&ring.after(EPOCH, place(10), &wanted(&all))), (vec![], place(10)));
-        ring.add(page(vec![change(11, "Car"), change(12, "Loan"), change(14, "Loan")]), 15);
-        let end = Place { seen: 15, token: 14 };
-        assert_eq!(
-            positions(&ring.after(EPOCH, place(10), &wanted(&all))),
-            (vec![11, 12, 14], end)
-        );
-        assert_eq!(positions(&ring.after(EPOCH, place(10), &wanted(&cars))), (vec![11], end));
-        assert_eq!(positions(&ring.after(EPOCH, place(12), &wanted(&all))), (vec![14], end));
-        let two = Wanted { items: 2, ..wanted(&all) };
-        assert_eq!(positions(&ring.after(EPOCH, place(10), &two)), (vec![11, 12], place(12)));
+        assert_eq!(positions(&ring.after(EPOCH, 9, &wanted(&all))), (vec![], 9));
+        ring.add(page(vec![change(11, "Car"), change(12, "Loan"), change(14, "Loan")]));
+        assert_eq!(positions(&ring.after(EPOCH, 9, &wanted(&all))), (vec![11, 12, 14], 14));
+        assert_eq!(positions(&ring.after(EPOCH, 9, &wanted(&cars))), (vec![11], 14));
+        assert_eq!(positions(&ring.after(EPOCH, 12, &wanted(&all))), (vec![14], 14));
+        let two = Wanted { room: Room { items: 2, ..wanted(&all).room }, ..wanted(&all) };
+        assert_eq!(positions(&ring.after(EPOCH, 9, &two)), (vec![11, 12], 12));
         let until = Wanted { up_to: 13, ..wanted(&all) };
-        let there = Place { seen: 13, token: 12 };
-        assert_eq!(positions(&ring.after(EPOCH, place(10), &until)), (vec![11, 12], there));
-        assert_eq!(positions(&ring.after(EPOCH, place(20), &wanted(&all))), (vec![], place(20)));
+        assert_eq!(positions(&ring.after(EPOCH, 9, &until)), (vec![11, 12], 12));
+        assert_eq!(positions(&ring.after(EPOCH, 20, &wanted(&all))), (vec![], 20));
+    }
+
+    #[test]
+    fn rows_that_are_no_changes_are_passed_over() {
+        let mut ring = Ring::new(EPOCH, 9, 9);
+        ring.add(LogPage { last: Some(12), ..page(vec![change(11, "Car")]) });
+        assert_eq!(positions(&ring.after(EPOCH, 9, &wanted(&Types::all()))), (vec![11], 12));
     }
 
     #[test]
     fn a_reader_that_is_behind_or_of_another_log_is_told() {
         let mut ring = Ring::new(EPOCH, 10, 10);
-        ring.add(page(vec![change(11, "Car")]), 11);
+        ring.add(page(vec![change(11, "Car")]));
         let types = Types::all();
-        assert!(matches!(ring.after(EPOCH, place(9), &wanted(&types)), Found::Behind));
-        assert!(matches!(ring.after(Uuid::nil(), place(11), &wanted(&types)), Found::OtherLog));
+        assert!(matches!(ring.after(EPOCH, 9, &wanted(&types)), Found::Behind));
+        assert!(matches!(ring.after(Uuid::nil(), 11, &wanted(&types)), Found::OtherLog));
         let data = Wanted { with_data: true, ..wanted(&types) };
-        assert!(
-            matches!(ring.after(EPOCH, place(10), &data), Found::Behind),
-            "read without states"
-        );
-        assert!(matches!(ring.after(EPOCH, place(11), &data), Found::Next(..)));
+        assert!(matches!(ring.after(EPOCH, 10, &data), Found::Behind), "read without states");
+        assert!(matches!(ring.after(EPOCH, 11, &data), Found::Next(_)));
     }
 
     #[test]
     fn the_oldest_changes_make_room() {
         let mut ring = Ring::new(EPOCH, 0, 0);
         for position in 1..=RING_CHANGES as u64 + 5 {
-            ring.add(page(vec![change(position, "Car")]), position);
+            ring.add(page(vec![change(position, "Car")]));
         }
         let types = Types::all();
-        assert!(matches!(ring.after(EPOCH, place(4), &wanted(&types)), Found::Behind));
-        let first = positions(&ring.after(EPOCH, place(5), &wanted(&types)));
+        assert!(matches!(ring.after(EPOCH, 4, &wanted(&types)), Found::Behind));
+        let first = positions(&ring.after(EPOCH, 5, &wanted(&types)));
         assert_eq!(first.0.first(), Some(&6));
     }
 }

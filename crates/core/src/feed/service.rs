@@ -15,7 +15,6 @@ use super::port::{FeedStore, LogBounds};
 use super::problems;
 use super::reader::{Plan, ReadFailure, Reader, Shared};
 use super::request::{PageRequest, Start, WatchRequest};
-use super::ring::Place;
 use super::snapshot::Snapshot;
 use super::tailer::{Look, Tail};
 use super::token::{Cursor, SnapshotCursor, Token};
@@ -115,12 +114,13 @@ impl Feed {
         let permit = self.permit()?;
         let began = Instant::now();
         let tail = self.shared.tail.start();
-        let drawn = self.look_at_log(began).await?;
-        let (place, epoch) = self.end_of_log()?;
+        let looked = self.shared.shutdown.run_until_cancelled(self.look_at_log(began)).await;
+        let drawn = looked.ok_or_else(problems::draining)??;
+        let (epoch, position) = self.end_of_log()?;
         let mut plan = Plan {
             kind,
             epoch,
-            place,
+            position,
             snapshot: None,
             until: until_now.then_some(drawn),
             not_before: None,
@@ -161,22 +161,21 @@ impl Feed {
         Ok(drawn)
     }
 
-    /// Where the log ends, as far as that is known, and which log it is.
-    fn end_of_log(&self) -> Result<(Place, Uuid), Problem> {
+    /// Which log it is, and its last row as far as that is known.
+    fn end_of_log(&self) -> Result<(Uuid, u64), Problem> {
         let ring = self.shared.tail.ring();
-        ring.as_ref().map(|ring| (ring.place(), ring.epoch())).ok_or_else(problems::not_looked)
+        ring.as_ref().map(|ring| (ring.epoch(), ring.last())).ok_or_else(problems::not_looked)
     }
 
-    /// Puts the reader where it begins. The plan's place is the end of the log.
+    /// Puts the reader where it begins. The plan's position is the end of the log.
     async fn place(&self, plan: &mut Plan, start: &Start, drawn: u64) -> Result<(), Problem> {
         match start {
             Start::Now => {}
-            Start::Oldest => plan.place = Place::at(self.bounds().await?.floor),
+            Start::Oldest => plan.position = self.bounds().await?.floor,
             Start::Snapshot => {
-                let (position, types) = (plan.place.token, plan.types.clone());
+                let (position, types) = (plan.position, plan.types.clone());
                 plan.snapshot =
                     Some(Snapshot::new(SnapshotCursor { position, types, after: None }));
-                plan.place = Place::at(position);
             }
             Start::Time(time) => {
                 let earliest =
@@ -186,7 +185,7 @@ impl Feed {
                 if before < self.bounds().await?.floor {
                     return Err(problems::time_pruned());
                 }
-                plan.place = Place::at(before);
+                plan.position = before;
                 plan.not_before = Some((earliest, drawn));
             }
             Start::Token(token) => self.place_at_token(plan, token).await?,
@@ -200,7 +199,7 @@ impl Feed {
             _ if token.epoch != epoch => return Err(problems::of_another_log()),
             position if position < floor => return Err(problems::pruned()),
             position if position > last => return Err(problems::ahead()),
-            position => plan.place = Place::at(position),
+            position => plan.position = position,
         }
         if let Cursor::Snapshot(cursor) = &token.cursor {
             // the request names the types of what follows, if it names any

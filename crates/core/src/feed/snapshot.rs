@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::item::Item;
 use super::port::{EntitiesQuery, FeedStore};
+use super::ring::Room;
 use super::token::{Cursor, SnapshotCursor, Token};
 use crate::model::{Entity, EntityKey};
 use crate::query::ReadError;
@@ -28,15 +29,18 @@ impl Snapshot {
         Token { epoch, cursor: Cursor::Snapshot(Arc::new(self.cursor.clone())) }
     }
 
-    /// The next entities, or the end.
+    /// The next entities, or the end; nothing where the next one does not fit.
     pub(super) async fn next(
         &mut self,
         store: &dyn FeedStore,
         epoch: Uuid,
-        items: usize,
-        bytes: usize,
+        room: Room,
     ) -> Result<Vec<Item>, ReadError> {
-        let entities = self.read(store, items, bytes).await?;
+        let entities = self.read(store, room).await?;
+        let is_too_large = |first: &Entity| first.data.len() > room.bytes && !room.at_least_one;
+        if entities.first().is_some_and(is_too_large) {
+            return Ok(Vec::new());
+        }
         if entities.is_empty() {
             let end = Token::in_log(epoch, self.cursor.position);
             return Ok(vec![Item::SnapshotEnd(end)]);
@@ -52,8 +56,7 @@ impl Snapshot {
     async fn read(
         &self,
         store: &dyn FeedStore,
-        items: usize,
-        bytes: usize,
+        Room { items, bytes, .. }: Room,
     ) -> Result<Vec<Entity>, ReadError> {
         let entities = u32::try_from(items).map_or(ENTITIES, |items| items.min(ENTITIES));
         let after = self.cursor.after.as_ref().map(key);

@@ -13,10 +13,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::metrics::FeedMetrics;
 use super::pages::with_states;
-use super::port::{ChangesQuery, FeedStore, LogHead, OpenWriter, PAGE_BYTES};
+use super::port::{ChangesQuery, FeedStore, LogHead, LogPage, OpenWriter, PAGE_BYTES};
 use super::ring::Ring;
 use super::types::Types;
 use crate::query::ReadError;
@@ -60,7 +61,7 @@ pub(super) struct Tail {
 pub(super) struct Look {
     /// The last position that was drawn, and when it was read.
     pub(super) drawn: Option<(u64, Instant)>,
-    /// When the end of the ring was the last position that was drawn.
+    /// When the position was read up to which the ring has everything.
     pub(super) end_of: Option<Instant>,
     /// Why the last look failed, and when it began.
     pub(super) error: Option<(ReadError, Instant)>,
@@ -237,24 +238,29 @@ impl Tailer {
     async fn look(&mut self) -> Result<bool, ReadError> {
         let now = Instant::now();
         let head = self.tail.store.head().await?;
-        let drawn = head.drawn;
+        let (epoch, drawn) = (head.epoch, head.drawn);
         self.note_writers(&head.writers).await;
-        let safe = self.safe(head, now);
-        let has_news = match safe {
-            Some((end, _)) => self.read_up_to(end).await?,
+        let decided = self.decided(head, now);
+        let is_other = self.tail.ring().as_ref().is_some_and(|ring| ring.epoch() != epoch);
+        if is_other {
+            *self.tail.ring() = None;
+        }
+        let has_news = match decided {
+            Some((drawn, _)) => self.read_up_to(drawn).await?,
             None if self.tail.ring().is_none() => self.begin_at_mark().await?,
             None => false,
         };
         self.tail.looked.send_modify(|look| {
             look.drawn = Some((drawn, now));
-            look.end_of = safe.map(|(_, at)| at).or(look.end_of);
+            look.end_of = decided.map(|(_, at)| at).or(look.end_of);
             look.error = None;
         });
         Ok(has_news)
     }
 
-    /// The last position up to which all is decided, and when it was drawn last, where that is known now.
-    fn safe(&mut self, head: LogHead, now: Instant) -> Option<(u64, Instant)> {
+    /// The last position up to which all that was drawn is committed, or never will be, and when that was
+    /// read, where it is known now.
+    fn decided(&mut self, head: LogHead, now: Instant) -> Option<(u64, Instant)> {
         if head.writers.is_empty() {
             self.awaited = None;
             return Some((head.drawn, now));
@@ -302,52 +308,68 @@ impl Tailer {
         Ok(true)
     }
 
-    /// Begins a ring that has nothing up to `end`.
-    async fn begin(&self, end: u64) -> Result<(), ReadError> {
-        let bounds = self.tail.store.bounds(end).await?;
-        let ring = Ring::new(bounds.epoch, end.max(bounds.floor), bounds.last);
-        *self.tail.ring() = Some(ring);
+    /// Begins a ring that has nothing up to `decided`.
+    async fn begin(&self, decided: u64) -> Result<(), ReadError> {
+        let bounds = self.tail.store.bounds(decided).await?;
+        *self.tail.ring() = Some(Ring::new(bounds.epoch, bounds.last, decided));
         self.tail.added.send_modify(|count| *count += 1);
         Ok(())
     }
 
-    /// Reads what the ring does not have, up to `end`.
-    async fn read_up_to(&self, end: u64) -> Result<bool, ReadError> {
-        let before = self.tail.ring().as_ref().map(|ring| (ring.epoch(), ring.end()));
-        let Some((epoch, mut after)) = before else {
-            self.begin(end).await?;
+    /// Reads what the ring does not have, up to `drawn`.
+    async fn read_up_to(&self, drawn: u64) -> Result<bool, ReadError> {
+        let before = self.tail.ring().as_ref().map(|ring| (ring.epoch(), ring.last()));
+        let Some((epoch, mut last)) = before else {
+            self.begin(drawn).await?;
             return Ok(true);
         };
-        if end > after.saturating_add(MOST_BEHIND) {
-            self.begin(end).await?;
-            return Ok(true);
-        }
         let mut has_news = false;
-        while after < end {
-            let with_data = self.tail.data_readers.load(Ordering::Relaxed) > 0;
-            let query = ChangesQuery {
-                after,
-                up_to: end,
-                types: &Types::all(),
-                rows: PAGE_ROWS,
-                bytes: PAGE_BYTES,
-            };
-            let mut page = self.tail.store.changes(query).await?;
-            if page.epoch != epoch || page.floor > after {
-                // another log, or one that was pruned past this place: readers find out themselves
-                self.begin(end).await?;
+        while last < drawn {
+            let Some(page) = self.read_page(epoch, last, drawn).await? else {
+                // readers find out themselves what they miss
+                self.begin(drawn).await?;
                 return Ok(true);
+            };
+            let is_last = page.is_last;
+            last = page.last.unwrap_or(last);
+            if page.last.is_some() {
+                has_news = true;
+                if let Some(ring) = self.tail.ring().as_mut() {
+                    ring.add(page);
+                }
+                self.tail.added.send_modify(|count| *count += 1);
             }
-            if with_data {
-                page = with_states(&*self.tail.store, page, PAGE_BYTES).await?;
+            if is_last {
+                break;
             }
-            after = if page.is_last { end } else { page.last.unwrap_or(end) };
-            has_news |= page.last.is_some();
-            if let Some(ring) = self.tail.ring().as_mut() {
-                ring.add(page, after);
-            }
+        }
+        if self.tail.ring().as_mut().is_some_and(|ring| ring.decide(drawn)) {
             self.tail.added.send_modify(|count| *count += 1);
         }
         Ok(has_news)
+    }
+
+    /// The page that follows on a row; `None` where the ring has to begin anew, since that is too far back,
+    /// or pruned, or of another log.
+    async fn read_page(
+        &self,
+        epoch: Uuid,
+        after: u64,
+        up_to: u64,
+    ) -> Result<Option<LogPage>, ReadError> {
+        if up_to > after.saturating_add(MOST_BEHIND) {
+            return Ok(None);
+        }
+        let with_data = self.tail.data_readers.load(Ordering::Relaxed) > 0;
+        let types = &Types::all();
+        let query = ChangesQuery { after, up_to, types, rows: PAGE_ROWS, bytes: PAGE_BYTES };
+        let page = self.tail.store.changes(query).await?;
+        if page.epoch != epoch || page.floor > after {
+            return Ok(None);
+        }
+        if with_data {
+            return with_states(&*self.tail.store, page, PAGE_BYTES).await.map(Some);
+        }
+        Ok(Some(page))
     }
 }

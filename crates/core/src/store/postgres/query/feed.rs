@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
+use uuid::Uuid;
 
 use crate::feed::{ChangesQuery, EntitiesQuery, LogBounds, LogHead, LogPage, OpenWriter};
 use crate::model::{Entity, EntityKey, Timestamp};
@@ -14,8 +15,8 @@ use crate::store::postgres::time::{from_pg, to_pg};
 
 /// A standby shows no locks of writers.
 const DRAWN: &str = r"
-SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END, pg_is_in_recovery()
-FROM event_log_position";
+SELECT epoch, CASE WHEN is_called THEN last_value ELSE last_value - 1 END, pg_is_in_recovery()
+FROM event_log_position, event_log_epoch";
 
 /// Whoever writes to the log has this lock until its transaction ends, also a prepared one.
 const WRITERS: &str = r"
@@ -88,7 +89,7 @@ pub(in crate::store::postgres) async fn head(
     read_pool: &ReadPool,
 ) -> Result<Option<LogHead>, sqlx::Error> {
     let mut connection = read_pool.acquire().await?;
-    let (drawn, is_standby): (i64, bool) = sqlx::query_as(DRAWN)
+    let (epoch, drawn, is_standby): (Uuid, i64, bool) = sqlx::query_as(DRAWN)
         .persistent(read_pool.caches_statements())
         .fetch_one(&mut *connection.connection)
         .await?;
@@ -101,7 +102,7 @@ pub(in crate::store::postgres) async fn head(
         return Ok(None);
     }
     let writers = writers.into_iter().map(|(transaction, pid)| OpenWriter { transaction, pid });
-    Ok(Some(LogHead { drawn: from_bigint(drawn), writers: writers.collect() }))
+    Ok(Some(LogHead { epoch, drawn: from_bigint(drawn), writers: writers.collect() }))
 }
 
 /// Who a writer is.

@@ -4,6 +4,7 @@
 use serde_json::to_string;
 use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
 
 use super::error::unavailable;
 use crate::feed::{ChangesQuery, EntitiesQuery, LogBounds, LogHead, LogPage};
@@ -15,7 +16,9 @@ use crate::store::changes::{
 use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::pool::MeasuredPool;
 
-const LAST: &str = "SELECT position FROM event_log ORDER BY position DESC LIMIT 1";
+const HEAD: &str = r"
+SELECT epoch, (SELECT position FROM event_log ORDER BY position DESC LIMIT 1)
+FROM event_log_epoch";
 
 /// Subqueries are materialized here with all that they select, so that patches are read only at the end.
 const CHANGES: &str = r"
@@ -65,9 +68,9 @@ pub(in crate::store::sqlite) async fn head(
     pool: &MeasuredPool<Sqlite>,
 ) -> Result<LogHead, ReadError> {
     let mut connection = pool.acquire().await.map_err(unavailable)?;
-    let last: Option<i64> =
-        sqlx::query_scalar(LAST).fetch_optional(&mut *connection).await.map_err(unavailable)?;
-    Ok(LogHead { drawn: last.map_or(0, from_bigint), writers: Vec::new() })
+    let head = sqlx::query_as(HEAD).fetch_one(&mut *connection);
+    let (epoch, last): (Uuid, Option<i64>) = head.await.map_err(unavailable)?;
+    Ok(LogHead { epoch, drawn: last.map_or(0, from_bigint), writers: Vec::new() })
 }
 
 /// What the log has.
