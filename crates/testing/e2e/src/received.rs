@@ -266,15 +266,9 @@ mod tests {
     #[test]
     fn a_skipped_change_is_found() {
         // also where neither a later version nor the copy shows it
-        for skipped in 0..LOG.len() {
-            let got: Vec<_> = LOG
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| *at != skipped)
-                .map(|(_, one)| *one)
-                .collect();
+        for (skipped, (id, version)) in LOG.into_iter().enumerate() {
+            let got = [&LOG[..skipped], &LOG[skipped + 1..]].concat();
             let problems = check(&[&got]).join("\n");
-            let (id, version) = LOG[skipped];
             let name = format!("1 changes never came: {} version {version} ", key(id));
             assert!(problems.contains(&name), "{problems}");
         }

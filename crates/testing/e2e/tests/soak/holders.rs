@@ -57,7 +57,8 @@ impl Holders {
         // SQLite has one writer at a time
         let sessions = if kind == Kind::Postgres { SESSIONS } else { 1 };
         for number in 0..sessions {
-            let random = Random::new(seed.wrapping_mul(1000) + number);
+            // other numbers than those of the senders, which make uuids of them too
+            let random = Random::new(seed.wrapping_mul(1000) + 500 + number);
             let holder = Holder { kind, url: url.clone(), number, random };
             tasks.spawn(holder.hold_until(Arc::clone(&stop), Arc::clone(totals)));
         }

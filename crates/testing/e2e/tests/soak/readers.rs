@@ -29,8 +29,9 @@ const WAIT: Duration = Duration::from_secs(10);
 const BOOKMARK_DEADLINE: Duration = Duration::from_millis(15_000 + 2000 + 2500);
 /// The time limit for an answer: a page waits for [`WAIT`].
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
-/// How long readers may take to the end of the log when all faults are over.
-const END_DEADLINE: Duration = Duration::from_secs(120);
+/// How long readers may take to the end of the log when all faults are over. Those that have just begun
+/// anew read much.
+const END_DEADLINE: Duration = Duration::from_secs(60);
 /// The pause before a reader connects again after an error.
 const BACKOFF: Duration = Duration::from_millis(100);
 /// How many of the last tokens a problem names.
@@ -89,8 +90,8 @@ pub(crate) struct Readers(Vec<Reader>);
 
 /// Running readers.
 pub(crate) struct RunningReaders {
-    /// The version of the marker that ends the round.
-    marker: watch::Sender<Option<u64>>,
+    /// What ends the round.
+    marker: watch::Sender<Option<Marker>>,
     tasks: JoinSet<Reader>,
 }
 
@@ -151,9 +152,9 @@ impl Readers {
 }
 
 impl RunningReaders {
-    /// Waits until each has read up to this version of the marker.
-    pub(crate) async fn read_to(mut self, marker: u64) -> Readers {
-        self.marker.send_replace(Some(marker));
+    /// Waits until each has read up to this version of the marker, which was just committed.
+    pub(crate) async fn read_to(mut self, version: u64) -> Readers {
+        self.marker.send_replace(Some(Marker { version, committed: Instant::now() }));
         let mut readers = Vec::new();
         while let Some(reader) = self.tasks.join_next().await {
             readers.push(reader.expect("a reader doesn't panic"));
@@ -161,6 +162,20 @@ impl RunningReaders {
         readers.sort_by_key(|reader| reader.number);
         Readers(readers)
     }
+}
+
+/// The last update of a round.
+#[derive(Debug, Clone, Copy)]
+struct Marker {
+    version: u64,
+    committed: Instant,
+}
+
+/// Ends when a reader should have read to the marker.
+async fn end_deadline(mut marker: watch::Receiver<Option<Marker>>) {
+    // without a sender the round is over
+    let _ = marker.wait_for(Option::is_some).await;
+    sleep(END_DEADLINE).await;
 }
 
 /// Which types a reader wants, besides the marker.
@@ -204,6 +219,9 @@ struct Reader {
     tokens: VecDeque<String>,
     form: Form,
     caught_up: bool,
+    /// Why the last connection that failed did.
+    failure: Option<String>,
+    connected_at: Instant,
     problems: Vec<String>,
 }
 
@@ -240,6 +258,8 @@ impl Reader {
             tokens: VecDeque::new(),
             form: forms[0],
             caught_up: false,
+            failure: None,
+            connected_at: Instant::now(),
             problems: Vec::new(),
         }
     }
@@ -258,30 +278,32 @@ impl Reader {
     async fn read_until(
         mut self,
         addresses: Addresses,
-        mut marker: watch::Receiver<Option<u64>>,
+        mut marker: watch::Receiver<Option<Marker>>,
     ) -> Self {
-        let mut ending = None;
-        loop {
-            let end = self.connect(&addresses, &mut marker).await;
-            if self.problems.len() > MAX_PROBLEMS {
-                return self;
-            }
-            if marker.borrow().is_some() {
-                let since = *ending.get_or_insert_with(Instant::now);
-                if matches!(end, End::Finished) {
-                    note_longest(&self.totals.slowest_end_millis, since.elapsed());
-                    return self;
-                }
-                if since.elapsed() > END_DEADLINE {
-                    self.problems.push(format!("not at the end of the log after {END_DEADLINE:?}"));
-                    return self;
-                }
-            }
-            match end {
-                End::Finished => {}
+        let deadline = end_deadline(marker.clone());
+        let is_in_time = tokio::select! {
+            () = self.read(&addresses, &mut marker) => true,
+            () = deadline => false,
+        };
+        if !is_in_time {
+            self.problems.push(format!(
+                "not at the end of the log {END_DEADLINE:?} after the last fault: connected with {:?} for \
+                 {:?}, the failure before: {:?}",
+                self.form,
+                self.connected_at.elapsed(),
+                self.failure
+            ));
+        }
+        self
+    }
+
+    async fn read(&mut self, addresses: &Addresses, marker: &mut watch::Receiver<Option<Marker>>) {
+        while self.problems.len() <= MAX_PROBLEMS {
+            match self.connect(addresses, marker).await {
+                End::Finished => return,
                 End::Dropped => {
                     count(&self.totals.dropped);
-                    if marker.borrow().is_none() && self.random.percent(10) {
+                    if self.random.percent(10) {
                         self.begin_anew();
                     }
                 }
@@ -324,7 +346,7 @@ impl Reader {
     async fn connect(
         &mut self,
         addresses: &Addresses,
-        marker: &mut watch::Receiver<Option<u64>>,
+        marker: &mut watch::Receiver<Option<Marker>>,
     ) -> End {
         self.form = self.random.choose(self.forms);
         let address = self.random.choose(match self.form.binary() {
@@ -334,6 +356,7 @@ impl Reader {
         count(&self.totals.connections);
         self.received.connect();
         self.caught_up = false;
+        self.connected_at = Instant::now();
         let lifetime = match self.random.below(10) {
             0..4 => self.random.between(Duration::ZERO, SECOND),
             4..8 => self.random.between(SECOND, 10 * SECOND),
@@ -348,17 +371,17 @@ impl Reader {
         };
         let mut bookmark_at = Instant::now();
         loop {
-            if self.is_finished(*marker.borrow_and_update()) {
+            let ending = *marker.borrow_and_update();
+            if ending.is_some_and(|marker| self.has_read_to(marker)) {
                 return End::Finished;
             }
-            let is_ending = marker.borrow().is_some();
             let deadline = match self.form.is_stream() {
                 true => BOOKMARK_DEADLINE.saturating_sub(bookmark_at.elapsed()),
                 false => ANSWER_DEADLINE,
             };
             let item = tokio::select! {
                 item = timeout(deadline, reader.next()) => item,
-                () = sleep_until(dies_at), if !is_ending => return End::Dropped,
+                () = sleep_until(dies_at), if ending.is_none() => return End::Dropped,
                 _ = marker.changed() => continue,
             };
             match item {
@@ -397,16 +420,23 @@ impl Reader {
         self.tokens.push_back(item.token().to_owned());
     }
 
-    /// Whether it has this version of the marker, and was told on this connection that it has all.
-    fn is_finished(&self, marker: Option<u64>) -> bool {
+    /// Whether it has the marker, and was told on this connection that it has all.
+    fn has_read_to(&self, marker: Marker) -> bool {
         let key = EntityKey { entity_type: MARKER_TYPE.into(), entity_id: MARKER_ID.into() };
-        let has = |marker| self.received.copy().version(&key).is_some_and(|kept| kept >= marker);
-        self.caught_up && marker.is_some_and(has)
+        let kept = self.received.copy().version(&key);
+        let has_read = self.caught_up && kept.is_some_and(|kept| kept >= marker.version);
+        if has_read {
+            note_longest(&self.totals.slowest_end_millis, marker.committed.elapsed());
+        }
+        has_read
     }
 
     fn fail(&mut self, error: ReaderError) -> End {
         match error {
-            ReaderError::Unavailable(_) => count(&self.totals.unavailable),
+            ReaderError::Unavailable(text) => {
+                count(&self.totals.unavailable);
+                self.failure = Some(text);
+            }
             ReaderError::Gone(text) | ReaderError::Unexpected(text) => {
                 let form = self.form;
                 self.problems.push(format!("{form:?} from {:?}: {text}", self.tokens.back()));
