@@ -285,6 +285,7 @@ def main():
     try:
         copy = Copy(options.file, options.type)
         follow(options, copy, options.once or options.verify, partial(print, flush=True))
+        tell(f"{options.file} has what was committed: {len(copy.keys())} entities")
         if options.verify:
             verify(options, copy)
     except sqlite3.Error as error:
