@@ -238,8 +238,8 @@ def verify(options, copy):
         tell(f"{' '.join(key)}: {here or 'not'} in the copy, {there or 'not'} in the service"
              + ", with another document" * (here == there))
     if differing:
-        raise Problem(f"{len(differing)} entities differ from the service")
-    print(f"verified: {len(copy.keys())} entities are the same in the copy and in the service")
+        raise Problem(f"the copy differs from the service, entities: {len(differing)}")
+    print(f"verified: the copy is the same as the service, entities: {len(copy.keys())}")
 
 
 class Service:
@@ -285,7 +285,7 @@ def main():
     try:
         copy = Copy(options.file, options.type)
         follow(options, copy, options.once or options.verify, partial(print, flush=True))
-        tell(f"{options.file} has what was committed: {len(copy.keys())} entities")
+        tell(f"{options.file} has what was committed, entities: {len(copy.keys())}")
         if options.verify:
             verify(options, copy)
     except sqlite3.Error as error:

@@ -146,7 +146,7 @@ impl Copy {
     async fn verify(&self, entities: usize) {
         let (is_true, printed) = self.run(&["--verify"]).await;
         assert!(
-            is_true && printed.contains(&format!("verified: {entities} entities")),
+            is_true && printed.contains(&format!("same as the service, entities: {entities}\n")),
             "{printed}"
         );
     }
@@ -267,7 +267,7 @@ async fn a_copy_may_be_of_some_types() {
     let copy = Copy::of(&rest);
     let types = ["--type", "Loan", "--type", "Car", "--once"];
     let (is_done, printed) = copy.run(&types).await;
-    assert!(is_done && printed.contains("committed: 2 entities"), "{printed}");
+    assert!(is_done && printed.contains("committed, entities: 2\n"), "{printed}");
     let (is_done, printed) = copy.run(&["--type", "Car"]).await;
     assert!(!is_done && printed.contains("is a copy of Car, Loan"), "{printed}");
 }
