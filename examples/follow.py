@@ -145,9 +145,13 @@ class Copy:
 
 
 def connect(url):
+    """A connection, which opens with its first request, and what goes before each path."""
     parts = urlsplit(url)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    return kind(parts.netloc, timeout=SILENCE), parts.path.rstrip("/")
+    kind = {"http": HTTPConnection, "https": HTTPSConnection}.get(parts.scheme)
+    try:
+        return kind(parts.netloc, timeout=SILENCE), parts.path.rstrip("/")
+    except (TypeError, HTTPException):
+        raise Problem(f"--url must be like http://127.0.0.1:9083, not {url}") from None
 
 
 def stream(options, copy, until_now):

@@ -26,8 +26,8 @@ fn session_settings(settings: &DatabaseSettings) -> [(&'static str, String); 8] 
         ("enable_seqscan", "off".to_owned()),
         ("enable_hashjoin", "off".to_owned()),
         ("enable_mergejoin", "off".to_owned()),
-        // a table of one row is still scanned, at the cost of what is off: enough that the server would
-        // compile the statement, for a quarter of a second
+        // a scan that is off, but the only way (a table of one row), has such costs in the plan that the
+        // server would compile the statement, for half a second
         ("jit", "off".to_owned()),
     ]
 }
