@@ -193,7 +193,7 @@ async fn a_copy_stays_true_while_service_and_follower_are_killed(database: &Data
     let load = Load::start(&[rest.rest().into()], 4, 40);
     load.history().more_done(200).await;
     let copy = Copy::of(&rest);
-    // the snapshot is interrupted too
+    // killed within its snapshot, or soon after it
     let mut follower = copy.follow();
     for sold in ["sold-0", "sold-1", "sold-2", "sold-3"] {
         send(&rest, Operation::Merge, sold).await;
