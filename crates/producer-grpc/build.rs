@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["../../proto"])?;
     compiler.include_imports(true).include_source_info(true).open_files([
         "producer/v1/change.proto",
+        "producer/v1/change_service.proto",
         "producer/v1/event_service.proto",
         "producer/v1/entity_service.proto",
         "legacy/event_service.proto",

@@ -26,8 +26,8 @@ use crate::{request_metrics, status};
 const STREAMS: [&str; 2] = ["/StreamEvents", "/ServerReflectionInfo"];
 /// Methods that `MAX_CONCURRENT_REQUESTS` does not limit: streams, which have limits of their own, and
 /// what must be answered under load. A new rpc is limited.
-const UNLIMITED: [&str; 5] =
-    ["/StreamEvents", "/HealthCheck", "/Check", "/Watch", "/ServerReflectionInfo"];
+const UNLIMITED: [&str; 6] =
+    ["/StreamEvents", "/WatchChanges", "/HealthCheck", "/Check", "/Watch", "/ServerReflectionInfo"];
 
 /// The services (health, reflection) whose code comes from libraries. Their codec reports messages
 /// that can't be decoded as `INTERNAL`, which no handler of theirs returns.

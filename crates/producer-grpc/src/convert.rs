@@ -1,5 +1,9 @@
 //! From the core's types to the messages of the .proto files.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use producer_core::feed::{Change, Item, Token};
 use producer_core::ingest::bulk::ItemStatus;
 use producer_core::json::Path;
 use producer_core::model::{Entity, LogEntry, LoggedEvent, LoggedUpdate};
@@ -147,6 +151,7 @@ pub(crate) fn change(key: &EntityKey, entry: LogEntry) -> v1::Change {
     let ordinal = event_id.and_then(|_| u64::try_from(entry.ordinal).ok());
     v1::Change {
         kind: v1::ChangeKind::Change.into(),
+        token: String::new(),
         entity_type: key.entity_type().into(),
         entity_id: key.entity_id().into(),
         version: entry.version,
@@ -161,6 +166,49 @@ pub(crate) fn change(key: &EntityKey, entry: LogEntry) -> v1::Change {
         created_date: entry.created_date.map(timestamp),
         committed_at: Some(timestamp(entry.committed)),
         patch_json: entry.patch,
+        data_json: None,
+        data_version: None,
+    }
+}
+
+/// An item of the change feed; with its state where `with_data` and it has one.
+///
+/// # Errors
+/// The problem that is the last item of a stream: in gRPC it is the status of the call.
+pub(crate) fn item(item: Item, with_data: bool) -> Result<v1::ChangeItem, Arc<Problem>> {
+    let item = match item {
+        Item::Change(change) => v1::change_item::Item::Change(feed_change(&change, with_data)),
+        Item::Snapshot(token, entity) => v1::change_item::Item::Snapshot(snapshot(&token, entity)),
+        Item::SnapshotEnd(token) => {
+            v1::change_item::Item::SnapshotEnd(v1::SnapshotEnd { token: token.to_string() })
+        }
+        Item::Bookmark { token, caught_up } => {
+            v1::change_item::Item::Bookmark(v1::Bookmark { token: token.to_string(), caught_up })
+        }
+        Item::Gone(problem) | Item::Unavailable(problem) => return Err(problem),
+    };
+    Ok(v1::ChangeItem { item: Some(item) })
+}
+
+fn feed_change(feed_change: &Change, with_data: bool) -> v1::Change {
+    let state = feed_change.state().filter(|_| with_data);
+    v1::Change {
+        token: feed_change.token.to_string(),
+        data_json: state.map(|entity| entity.data.clone()),
+        data_version: state.map(|entity| entity.version),
+        ..change(&feed_change.key, feed_change.entry.clone())
+    }
+}
+
+fn snapshot(token: &Token, entity: Arc<Entity>) -> v1::EntitySnapshot {
+    let entity = Arc::unwrap_or_clone(entity);
+    v1::EntitySnapshot {
+        entity_type: entity.key.entity_type().into(),
+        entity_id: entity.key.entity_id().into(),
+        version: entity.version,
+        updated_at: Some(timestamp(entity.updated_at)),
+        data_json: entity.data,
+        token: token.to_string(),
     }
 }
 
@@ -211,10 +259,21 @@ pub(crate) fn moment(timestamp: prost_types::Timestamp) -> Result<Timestamp, &'s
     Timestamp::checked(micros.saturating_add(i64::from(timestamp.nanos / 1000)))
 }
 
+/// A duration that a client gives. prost's own conversion overflows at the least number of seconds.
+///
+/// # Errors
+/// The end of a sentence about the value: `must …`.
+pub(crate) fn duration(duration: prost_types::Duration) -> Result<Duration, &'static str> {
+    let prost_types::Duration { seconds, nanos } = duration;
+    match (u64::try_from(seconds), u32::try_from(nanos)) {
+        (Ok(seconds), Ok(nanos @ 0..1_000_000_000)) => Ok(Duration::new(seconds, nanos)),
+        (Ok(_), Ok(_)) => Err("must have nanos from 0 to 999,999,999"),
+        _ => Err("must not be negative"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use producer_core::model::EntryKind;
     use uuid::Uuid;
 
@@ -268,5 +327,17 @@ mod tests {
         }
         assert!(of(0, -1).is_err() && of(0, 1_000_000_000).is_err());
         assert!(of(i64::MIN, 0).is_err() && of(i64::MAX, 999_999_999).is_err());
+    }
+
+    #[test]
+    fn a_duration_of_a_client_is_not_negative() {
+        let of = |seconds, nanos| duration(prost_types::Duration { seconds, nanos });
+        assert_eq!(of(0, 0), Ok(Duration::ZERO));
+        assert_eq!(of(1, 500_000_000), Ok(Duration::from_millis(1500)));
+        assert_eq!(of(i64::MAX, 999_999_999), Ok(Duration::new(i64::MAX as u64, 999_999_999)));
+        for (seconds, nanos) in [(-1, 0), (0, -1), (i64::MIN, 0), (i64::MIN, i32::MIN)] {
+            assert_eq!(of(seconds, nanos), Err("must not be negative"));
+        }
+        assert!(of(0, 1_000_000_000).is_err());
     }
 }

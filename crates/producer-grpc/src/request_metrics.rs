@@ -11,6 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use producer_server::metrics::InFlight;
 use producer_telemetry::refusal::Refusal;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 const GRPC_STATUS: &str = "grpc-status";
 
@@ -78,16 +79,26 @@ fn note_refusal(
     headers: &HeaderMap,
     unknown_method: Option<&str>,
 ) {
-    let problem = match (status, unknown_method) {
-        ("UNIMPLEMENTED", Some(path)) => {
-            return in_flight.refuse(Refusal::new("method", &format!("no such method: {path}")));
-        }
-        ("INVALID_ARGUMENT", _) => "malformed",
-        ("OUT_OF_RANGE", _) => "too-large",
-        _ => return,
-    };
-    if let Some(status) = Status::from_header_map(headers) {
+    if let ("UNIMPLEMENTED", Some(path)) = (status, unknown_method) {
+        return in_flight.refuse(Refusal::new("method", &format!("no such method: {path}")));
+    }
+    if !matches!(status, "INVALID_ARGUMENT" | "OUT_OF_RANGE") {
+        return;
+    }
+    let Some(status) = Status::from_header_map(headers) else { return };
+    if let Some(problem) = refused_as(&status) {
         in_flight.refuse(Refusal::new(problem, status.message()));
+    }
+}
+
+/// The word for what the client did wrong.
+fn refused_as(status: &Status) -> Option<&'static str> {
+    let reason = status.get_details_error_info().map(|info| info.reason);
+    match (status.code(), reason.as_deref()) {
+        (Code::InvalidArgument, _) => Some("malformed"),
+        // what is no longer kept is a usual answer
+        (Code::OutOfRange, None | Some("TOO_LARGE")) => Some("too-large"),
+        _ => None,
     }
 }
 
@@ -112,4 +123,28 @@ fn status_of(headers: &HeaderMap) -> Option<&'static str> {
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use producer_core::{Problem, ProblemKind};
+
+    use super::*;
+    use crate::request_id::RequestId;
+    use crate::status;
+
+    #[test]
+    fn what_is_no_longer_kept_is_no_refusal() {
+        let id = RequestId(HeaderValue::from_static("mine"));
+        for (kind, expected) in [
+            (ProblemKind::Gone, None),
+            (ProblemKind::TooLarge, Some("too-large")),
+            (ProblemKind::Malformed, Some("malformed")),
+        ] {
+            let status = status::from_problem(&Problem::new(kind, "why"), &id);
+            assert_eq!(refused_as(&status), expected);
+        }
+        assert_eq!(refused_as(&Status::out_of_range("why")), Some("too-large"));
+    }
 }

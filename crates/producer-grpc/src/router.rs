@@ -10,7 +10,11 @@ use crate::args::Args;
 use crate::proto;
 use crate::proto::server::{legacy, v1};
 use crate::services::health::HealthService;
-use crate::services::{EntityService, EventService};
+use crate::services::{ChangeService, EntityService, EventService};
+
+/// Bytes of a request for changes: one full of empty types takes a dozen times its size when it is decoded.
+/// The longest token and the most types that are allowed have less.
+const MAX_CHANGES_REQUEST: usize = 256 << 10;
 
 /// Every service of the API.
 ///
@@ -35,8 +39,12 @@ pub fn routes(app: App<Args>) -> std::io::Result<Router> {
     let entities = EntityService::new(app.clone());
     let entities = v1::entity_service_server::EntityServiceServer::new(entities)
         .max_decoding_message_size(max);
+    let changes = ChangeService::new(app.clone());
+    let changes = v1::change_service_server::ChangeServiceServer::new(changes)
+        .max_decoding_message_size(max.min(MAX_CHANGES_REQUEST));
     let routes = Routes::new(events)
         .add_service(entities)
+        .add_service(changes)
         .add_service(legacy)
         .add_service(HealthServer::new(HealthService { app }));
     let router = proto::with_reflection(routes).map_err(std::io::Error::other)?.into_axum_router();

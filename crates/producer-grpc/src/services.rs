@@ -2,6 +2,7 @@
 //! here only delegate.
 
 pub(crate) mod bulk;
+pub(crate) mod changes;
 pub(crate) mod entities;
 pub(crate) mod entity_writes;
 pub(crate) mod events;
@@ -144,6 +145,37 @@ impl server::v1::entity_service_server::EntityService for EntityService {
         request: Request<v1::GetEntityProvenanceRequest>,
     ) -> Result<Response<v1::GetEntityProvenanceResponse>, Status> {
         history::get_entity_provenance(&self.app, request).await
+    }
+}
+
+/// The service of what changes.
+#[derive(Clone)]
+pub(crate) struct ChangeService {
+    app: App<Args>,
+}
+
+impl ChangeService {
+    pub(crate) fn new(app: App<Args>) -> Self {
+        Self { app }
+    }
+}
+
+#[tonic::async_trait]
+impl server::v1::change_service_server::ChangeService for ChangeService {
+    async fn list_changes(
+        &self,
+        request: Request<v1::ListChangesRequest>,
+    ) -> Result<Response<v1::ListChangesResponse>, Status> {
+        changes::list_changes(&self.app, request).await
+    }
+
+    type WatchChangesStream = changes::ItemStream;
+
+    async fn watch_changes(
+        &self,
+        request: Request<v1::WatchChangesRequest>,
+    ) -> Result<Response<changes::ItemStream>, Status> {
+        changes::watch_changes(&self.app, request).await
     }
 }
 

@@ -245,7 +245,7 @@ impl Problem {
 /// Whether a step of a location is an index or a member that the contract names. Any other is of the
 /// payload, which the log must not show.
 fn is_of_contract(step: &Step) -> bool {
-    const MEMBERS: [&str; 27] = [
+    const MEMBERS: [&str; 30] = [
         "eventHeader",
         "uuid",
         "eventName",
@@ -273,6 +273,9 @@ fn is_of_contract(step: &Step) -> bool {
         "path",
         "from",
         "to",
+        "types",
+        "wait",
+        "until",
     ];
     match step {
         Step::Index(_) => true,

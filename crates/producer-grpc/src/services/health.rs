@@ -76,6 +76,7 @@ fn is_known(service: &str) -> bool {
         "",
         v1::event_service_server::SERVICE_NAME,
         v1::entity_service_server::SERVICE_NAME,
+        v1::change_service_server::SERVICE_NAME,
         legacy::event_service_server::SERVICE_NAME,
     ]
     .contains(&service)

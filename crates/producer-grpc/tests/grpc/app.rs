@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::Parser;
 use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, store};
+use producer_grpc::proto::v1::change_service_client::ChangeServiceClient;
 use producer_grpc::proto::v1::entity_service_client::EntityServiceClient;
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use producer_grpc::proto::v1::{
@@ -79,6 +80,10 @@ impl Service {
 
     pub(crate) async fn entities(&self) -> EntityServiceClient<Channel> {
         EntityServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn changes(&self) -> ChangeServiceClient<Channel> {
+        ChangeServiceClient::new(self.channel().await)
     }
 
     /// The version of an entity and its document.

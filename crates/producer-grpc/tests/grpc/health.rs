@@ -18,6 +18,7 @@ async fn health_follows_readiness() {
         "",
         "producer.v1.EventService",
         "producer.v1.EntityService",
+        "producer.v1.ChangeService",
         "com.example.grpc.EventService",
     ] {
         let answer = client.check(HealthCheckRequest { service: name.into() }).await;

@@ -91,7 +91,10 @@ fn refused<T: std::fmt::Debug>(
 
 /// A request that is refused for one of its fields; returns the message.
 #[track_caller]
-fn invalid<T: std::fmt::Debug>(answer: Result<Response<T>, Status>, field: &str) -> String {
+pub(crate) fn invalid<T: std::fmt::Debug>(
+    answer: Result<Response<T>, Status>,
+    field: &str,
+) -> String {
     let (code, reason, fields, message) = refused(answer);
     assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "MALFORMED"), "{message}");
     assert_eq!(fields, [field], "{message}");
@@ -107,7 +110,7 @@ fn not_found<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> String 
 
 /// What pruning has deleted.
 #[track_caller]
-fn gone<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> String {
+pub(crate) fn gone<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> String {
     let (code, reason, fields, message) = refused(answer);
     assert_eq!((code, reason.as_str(), fields), (Code::OutOfRange, "GONE", vec![]));
     message
@@ -300,6 +303,10 @@ async fn each_update_is_listed_with_what_its_event_said() {
             created_date: Some(moment(1_705_314_600_500_000)),
             committed_at: None,
             patch_json: r#"{ "a" : 1.50 }"#.into(),
+            // for the change feed
+            token: String::new(),
+            data_json: None,
+            data_version: None,
         };
         assert_eq!(updates, [expected]);
     })
@@ -554,7 +561,7 @@ async fn each_leaf_names_the_update_that_wrote_it() {
 }
 
 /// Prunes what was committed up to `last`.
-async fn prune_up_to(service: &Service, last: &Change) {
+pub(crate) async fn prune_up_to(service: &Service, last: &Change) {
     let url = service.app.settings.database().url;
     let database = Database::from(DatabaseUrl::parse(url.as_deref()).expect("a valid URL"));
     let age = Duration::from_secs(1);

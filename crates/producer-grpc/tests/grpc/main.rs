@@ -3,6 +3,7 @@
 mod app;
 mod bulk;
 mod cases;
+mod changes;
 mod entities;
 mod entity_writes;
 mod events;

@@ -4,12 +4,15 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use producer_grpc::proto::v1::EventStatus;
+use producer_grpc::proto::v1::change_item::Item;
+use producer_grpc::proto::v1::change_service_client::ChangeServiceClient;
+use producer_grpc::proto::v1::{EventStatus, WatchChangesRequest};
 use prost::encoding::{WireType, encode_key, encode_varint};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
+use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
 use crate::app::{client_of, error_info, event, send_until_no_room};
@@ -214,4 +217,36 @@ async fn results_that_nobody_reads_stay_small() {
         received += 1;
     }
     assert_eq!(received, sent, "each has its result");
+}
+
+#[tokio::test]
+async fn streams_of_changes_that_nobody_reads_stay_small() {
+    const STREAMS: usize = 50;
+    const CHANGES: usize = 300;
+    let service = Process::start();
+    let mut writer = client_of(service.address).await;
+    let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(200 << 10));
+    let events = (0..CHANGES).map(move |n| event("", &n.to_string(), &long));
+    let results = writer.stream_events(tokio_stream::iter(events)).await.expect("a stream");
+    let mut results = results.into_inner();
+    while let Some(result) = results.message().await.expect("no error") {
+        assert_eq!(result.status(), EventStatus::Processed);
+    }
+    let endpoint = Channel::from_shared(format!("http://{}", service.address)).expect("a URL");
+    let endpoint = endpoint.initial_stream_window_size(65_535);
+    let channel = endpoint.connect().await.expect("a connection");
+    let request = WatchChangesRequest { from: "start".into(), ..WatchChangesRequest::default() };
+    let mut open = Vec::new();
+    for _ in 0..STREAMS {
+        let mut client = ChangeServiceClient::new(channel.clone());
+        open.push(client.watch_changes(request.clone()).await.expect("a stream").into_inner());
+    }
+    // by then each stream that is not read has sent what its window takes
+    let mut last = open.pop().expect("a stream");
+    let mut changes = 0;
+    while changes < CHANGES {
+        let item = last.message().await.expect("no error").expect("an item").item;
+        changes += usize::from(matches!(item, Some(Item::Change(_))));
+    }
+    service.is_small(&format!("{} streams of 60 MiB that nobody reads", open.len()));
 }

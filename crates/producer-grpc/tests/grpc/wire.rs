@@ -45,6 +45,8 @@ async fn bytes_that_cannot_be_decoded_are_the_clients_error() {
         "/producer.v1.EventService/GetEvent",
         "/producer.v1.EntityService/CreateEntity",
         "/producer.v1.EntityService/DeleteEntity",
+        "/producer.v1.ChangeService/ListChanges",
+        "/producer.v1.ChangeService/WatchChanges",
         "/grpc.health.v1.Health/Check",
     ] {
         let status = raw(service.address, path, &[], framed(0, &[0xff; 9])).await;
@@ -280,6 +282,7 @@ async fn both_reflections_list_the_services() {
         for name in [
             "producer.v1.EventService",
             "producer.v1.EntityService",
+            "producer.v1.ChangeService",
             "com.example.grpc.EventService",
             "grpc.health.v1.Health",
         ] {
