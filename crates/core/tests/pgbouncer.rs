@@ -39,7 +39,7 @@ BEGIN
     INSERT INTO noted SELECT pg_backend_pid(), string_agg(current_setting(name), ' ' ORDER BY at)
     FROM unnest(ARRAY['synchronous_commit', 'statement_timeout', 'lock_timeout',
                       'idle_in_transaction_session_timeout', 'transaction_isolation',
-                      'enable_seqscan']) WITH ORDINALITY AS s (name, at);
+                      'enable_seqscan', 'jit']) WITH ORDINALITY AS s (name, at);
     RETURN NULL;
 END $$;
 CREATE TRIGGER note AFTER INSERT ON event_log FOR EACH ROW EXECUTE FUNCTION note();";
@@ -68,7 +68,7 @@ async fn every_transaction_is_set_up_whatever_the_server_defaults_to() {
         apply_through(&mut *writer, &[car(n, "a", patch)]).await;
     }
     let seen = noted(&db, "SELECT DISTINCT settings FROM noted").await;
-    assert_eq!(seen, ["on 2s 100ms 4s read committed off"]);
+    assert_eq!(seen, ["on 2s 100ms 4s read committed off off"]);
 }
 
 /// Four processes, each with writers and readers, over two sessions of the server.

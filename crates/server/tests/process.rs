@@ -61,6 +61,7 @@ fn an_invalid_value_is_one_line_with_setting_value_and_what_is_allowed() {
         ("DATABASE_POOLER", "session", "none or transaction"),
         ("MAX_CONNECTIONS", "-1", "from 1"),
         ("MAX_CONCURRENT_REQUESTS", "0", "from 1"),
+        ("MAX_CHANGE_READERS", "0", "from 1"),
         ("ADMIN_PORT", "on", "0 to 65535"),
         ("ADMIN_BIND_ADDRESS", "localhost", "IP address"),
     ];

@@ -244,10 +244,12 @@ impl Reader {
     /// Adds a bookmark where one is due.
     fn with_bookmark(&mut self, batch: Batch) -> Vec<Item> {
         let Batch { mut items, is_end, is_complete, .. } = batch;
-        let has_caught_up = is_end && !self.said_caught_up;
-        if is_complete || has_caught_up || self.bookmark_at <= Instant::now() {
-            self.said_caught_up |= is_end;
-            items.push(self.bookmark(is_end));
+        // a stream with an end has caught up only there: a writer may hold back what comes before it
+        let is_caught_up = if self.plan.until.is_some() { is_complete } else { is_end };
+        let is_first = is_caught_up && !self.said_caught_up;
+        if is_first || self.bookmark_at <= Instant::now() {
+            self.said_caught_up |= is_caught_up;
+            items.push(self.bookmark(is_caught_up));
         }
         self.has_ended |= is_complete;
         items

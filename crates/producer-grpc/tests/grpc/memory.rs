@@ -226,8 +226,11 @@ async fn streams_of_changes_that_nobody_reads_stay_small() {
     let service = Process::start();
     let mut writer = client_of(service.address).await;
     let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(200 << 10));
-    for n in 0..CHANGES {
-        writer.process_event(event("", &n.to_string(), &long)).await.expect("a receipt");
+    let events = (0..CHANGES).map(move |n| event("", &n.to_string(), &long));
+    let results = writer.stream_events(tokio_stream::iter(events)).await.expect("a stream");
+    let mut results = results.into_inner();
+    while let Some(result) = results.message().await.expect("no error") {
+        assert_eq!(result.status(), EventStatus::Processed);
     }
     let endpoint = Channel::from_shared(format!("http://{}", service.address)).expect("a URL");
     let endpoint = endpoint.initial_stream_window_size(65_535);
