@@ -3,7 +3,9 @@
 mod grpc;
 mod item;
 mod reader;
+mod request;
 mod rest;
 
 pub use item::{ChangeItem, EntityChange, EntityKey, EntitySnapshot, ReaderError};
-pub use reader::{ChangesReader, ChangesRequest, Form};
+pub use reader::ChangesReader;
+pub use request::{ChangesRequest, Form};

@@ -9,8 +9,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::item::{ChangeItem, EntityChange, EntityKey, EntitySnapshot, ReaderError};
-use super::reader::ChangesRequest;
-use super::rest::POLL_INTERVAL;
+use super::request::{ChangesRequest, POLL_INTERVAL};
 use crate::proto::change_service_client::ChangeServiceClient;
 use crate::proto::{self, ListChangesRequest, WatchChangesRequest, change_item};
 

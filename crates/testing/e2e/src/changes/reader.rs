@@ -1,65 +1,13 @@
 //! An open reader.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::item::{ChangeItem, ReaderError};
+use super::request::{ChangesRequest, Form};
 use super::{grpc, rest};
-use crate::Binary;
-
-/// How a reader gets its items.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Pages over REST, each waiting so long for its first change.
-    Pages(Duration),
-    /// Server-sent events.
-    Sse,
-    /// Lines of JSON.
-    Ndjson,
-    /// `ListChanges`, each call waiting so long for its first change.
-    Calls(Duration),
-    /// `WatchChanges`
-    Stream,
-}
-
-impl Form {
-    /// The service that has it.
-    pub fn binary(self) -> Binary {
-        match self {
-            Self::Pages(_) | Self::Sse | Self::Ndjson => Binary::Rest,
-            Self::Calls(_) | Self::Stream => Binary::Grpc,
-        }
-    }
-
-    /// Whether it is one response without end, which has bookmarks.
-    pub fn is_stream(self) -> bool {
-        matches!(self, Self::Sse | Self::Ndjson | Self::Stream)
-    }
-}
-
-/// What a reader asks for.
-#[derive(Debug, Clone, Default)]
-pub struct ChangesRequest {
-    /// `start`, `snapshot`, a time or a token.
-    pub from: String,
-    /// The token of the last item, to go on with: it takes the place of `from`, except that server-sent
-    /// events send both, as browsers do.
-    pub last: Option<String>,
-    /// `type`
-    pub types: Vec<String>,
-    /// `include=data`
-    pub include_data: bool,
-}
-
-impl ChangesRequest {
-    /// Where it begins, for all forms but server-sent events.
-    pub(super) fn place(&self) -> &str {
-        self.last.as_deref().unwrap_or(&self.from)
-    }
-}
 
 /// Items of the feed, without end. Pages are read one after the other, and each ends with a bookmark.
 /// Dropping it closes its connection.

@@ -13,10 +13,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, Lines};
 use tokio_util::io::StreamReader;
 
 use super::item::{ChangeItem, ReaderError, from_json};
-use super::reader::ChangesRequest;
-
-/// The pause between two pages of a reader that has caught up and does not wait.
-pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
+use super::request::{ChangesRequest, POLL_INTERVAL};
 
 type Items = BoxStream<'static, Result<ChangeItem, ReaderError>>;
 

@@ -64,7 +64,6 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!("SOAK_SEED={seed}: {} problems", problems.len());
-    problems.iter().take(MAX_PRINTED).for_each(|problem| println!("  {problem}"));
     ExitCode::FAILURE
 }
 
@@ -103,6 +102,7 @@ async fn soak(kind: Kind, seed: u64, duration: Duration) -> Vec<String> {
     );
     println!("  sessions that stay open: {}", held.summary());
     println!("  readers: {}", read.summary());
+    problems.iter().take(MAX_PRINTED).for_each(|problem| println!("  {problem}"));
     problems
 }
 
