@@ -31,15 +31,21 @@ const BOOKMARK_DEADLINE: Duration = Duration::from_millis(15_000 + 2000 + 2500);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// How long readers may take to the end of the log when all faults are over. Those that have just begun
 /// anew read much.
-const END_DEADLINE: Duration = Duration::from_secs(60);
+const END_DEADLINE: Duration = Duration::from_secs(120);
 /// The pause before a reader connects again after an error.
 const BACKOFF: Duration = Duration::from_millis(100);
 /// How many of the last tokens a problem names.
 const LAST_TOKENS: usize = 3;
 /// How many problems of one reader are printed.
 const MAX_PROBLEMS: usize = 5;
-/// A reader begins at the start of the log less often once it has more changes.
+/// A document may be long.
+const MAX_PROBLEM_CHARS: usize = 600;
+/// A reader begins at the start of the log less often once it has more changes, and with still more never:
+/// it would not be at the end in time.
 const REREAD: usize = 20_000;
+const MOST_REREAD: usize = 60_000;
+/// The feed has what was committed within a second by contract; with slack.
+const DELIVERY_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Counts of a whole run.
 #[derive(Default)]
@@ -218,7 +224,10 @@ struct Reader {
     /// The last tokens, the newest last; none before the first item.
     tokens: VecDeque<String>,
     form: Form,
-    caught_up: bool,
+    /// When it was told last on this connection that it has all.
+    caught_up: Option<Instant>,
+    /// The last version of the marker whose change came since it began.
+    marked: Option<u64>,
     /// Why the last connection that failed did.
     failure: Option<String>,
     connected_at: Instant,
@@ -257,7 +266,8 @@ impl Reader {
             thrown_away: Vec::new(),
             tokens: VecDeque::new(),
             form: forms[0],
-            caught_up: false,
+            caught_up: None,
+            marked: None,
             failure: None,
             connected_at: Instant::now(),
             problems: Vec::new(),
@@ -316,8 +326,10 @@ impl Reader {
     fn begin_anew(&mut self) {
         count(&self.totals.anew);
         self.tokens.clear();
-        let reread = (REREAD * 100 / self.log.max(1)).clamp(10, 50) as u64;
-        let starts = self.first == Beginning::Start && self.random.percent(reread);
+        self.marked = None;
+        let reread = (REREAD * 100 / self.log.max(1)).min(50) as u64;
+        let starts =
+            self.first == Beginning::Start && self.log < MOST_REREAD && self.random.percent(reread);
         self.beginning = if starts { Beginning::Start } else { Beginning::Snapshot };
         let before = if !starts && self.random.percent(50) {
             self.received.begin_snapshot(self.source)
@@ -355,7 +367,7 @@ impl Reader {
         });
         count(&self.totals.connections);
         self.received.connect();
-        self.caught_up = false;
+        self.caught_up = None;
         self.connected_at = Instant::now();
         let lifetime = match self.random.below(10) {
             0..4 => self.random.between(Duration::ZERO, SECOND),
@@ -405,10 +417,15 @@ impl Reader {
 
     fn take(&mut self, item: &ChangeItem) {
         let counter = match item {
-            ChangeItem::Change(_) => &self.totals.changes,
+            ChangeItem::Change(change) => {
+                if change.key == marker_key() {
+                    self.marked = self.marked.max(Some(change.version));
+                }
+                &self.totals.changes
+            }
             ChangeItem::Snapshot(_) | ChangeItem::SnapshotEnd { .. } => &self.totals.snapshots,
             ChangeItem::Bookmark { caught_up, .. } => {
-                self.caught_up |= *caught_up;
+                self.caught_up = caught_up.then(Instant::now).or(self.caught_up);
                 &self.totals.bookmarks
             }
         };
@@ -420,11 +437,16 @@ impl Reader {
         self.tokens.push_back(item.token().to_owned());
     }
 
-    /// Whether it has the marker, and was told on this connection that it has all.
+    /// Whether it has read the marker, and was told on this connection that it has all. The copy alone does
+    /// not say so: the data of an earlier change may be of this version.
     fn has_read_to(&self, marker: Marker) -> bool {
-        let key = EntityKey { entity_type: MARKER_TYPE.into(), entity_id: MARKER_ID.into() };
-        let kept = self.received.copy().version(&key);
-        let has_read = self.caught_up && kept.is_some_and(|kept| kept >= marker.version);
+        let kept = self.received.copy().version(&marker_key());
+        let has_read = self.caught_up.is_some_and(|caught_up| {
+            // a snapshot that began after the marker has it, and its change does not come
+            let is_later = caught_up > marker.committed + DELIVERY_DEADLINE;
+            let is_in_copy = kept.is_some_and(|kept| kept >= marker.version);
+            self.marked >= Some(marker.version) || is_later && is_in_copy
+        });
         if has_read {
             note_longest(&self.totals.slowest_end_millis, marker.committed.elapsed());
         }
@@ -455,12 +477,18 @@ impl Reader {
         let about = format!("reader {number} ({forms:?}, {source:?}, types {types:?})");
         let count = problems.len();
         let named = problems.into_iter().take(MAX_PROBLEMS);
-        let mut named: Vec<_> = named.map(|problem| format!("{about}: {problem}")).collect();
+        let short = |problem: String| problem.chars().take(MAX_PROBLEM_CHARS).collect::<String>();
+        let mut named: Vec<_> =
+            named.map(|problem| format!("{about}: {}", short(problem))).collect();
         if count > 0 {
             named.push(format!("{about}: {count} problems; its last tokens: {tokens:?}"));
         }
         named
     }
+}
+
+fn marker_key() -> EntityKey {
+    EntityKey { entity_type: MARKER_TYPE.into(), entity_id: MARKER_ID.into() }
 }
 
 fn late(what: &str) -> ReaderError {
