@@ -125,7 +125,7 @@ async fn draining_ends_every_stream_and_every_waiting_page_at_once() {
     }
     for stream in streams {
         let id = stream.response.headers()["x-request-id"].to_str().unwrap().to_owned();
-        let rest = stream.to_end().await;
+        let rest = stream.rest().await;
         let last = rest.last().unwrap();
         assert_eq!((rest.len(), &*last.kind), (1, "unavailable"), "{rest:?}");
         assert_eq!((&last.id, &last.item["requestId"]), (&None, &json!(id)));
@@ -133,6 +133,27 @@ async fn draining_ends_every_stream_and_every_waiting_page_at_once() {
     }
     timeout(TIMEOUT, app.server).await.unwrap().unwrap().unwrap();
     assert!(began.elapsed() < TIMEOUT, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_service_that_is_draining_refuses_readers_at_once() {
+    let app = TestApp::sqlite().await;
+    // it holds the service back as long as its body does not come
+    let mut raw = app.connect().await;
+    let post = "POST /api/v1/events HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+    raw.write(post).await;
+    raw.read_until("100 Continue").await;
+    app.shutdown.cancel();
+    let began = Instant::now();
+    for media in ["application/json", NDJSON] {
+        let refused = answer(app.get(CHANGES).header("accept", media)).await;
+        assert_eq!((refused.status, refused.problem()), (503, "unavailable"), "{media}");
+        assert!(refused.body["detail"].as_str().unwrap().contains("draining"), "{refused:?}");
+    }
+    let refused = app.get(CHANGES).header("accept", SSE).send().await.unwrap();
+    let refused = only_event(refused).await;
+    assert_eq!(refused.item["detail"], "the service is draining; go on with the last token");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 /// A connection whose kernel holds little of what is sent to it.

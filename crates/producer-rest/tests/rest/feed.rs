@@ -124,7 +124,7 @@ impl Stream {
     }
 
     /// Everything to the end.
-    pub(crate) async fn to_end(mut self) -> Vec<Received> {
+    pub(crate) async fn rest(mut self) -> Vec<Received> {
         let mut all = Vec::new();
         while let Some(received) = self.next().await {
             all.push(received);
@@ -136,7 +136,7 @@ impl Stream {
 /// The only item of a stream that ends with a problem: of `text/event-stream` also one that could not begin.
 pub(crate) async fn only_event(response: Response) -> Received {
     let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
-    let mut all = Stream::of(response).to_end().await;
+    let mut all = Stream::of(response).rest().await;
     let only = all.pop().unwrap();
     assert!(all.is_empty(), "{all:?}");
     assert_eq!(only.item["requestId"], id);
