@@ -111,7 +111,7 @@ impl Stream {
         }
     }
 
-    /// Everything until the bookmark that says that nothing more is there.
+    /// Everything but bookmarks, until the one that says that nothing more is there.
     pub(crate) async fn caught_up(&mut self) -> Vec<Received> {
         let mut all = Vec::new();
         loop {
@@ -119,7 +119,9 @@ impl Stream {
             if received.item["caughtUp"] == true {
                 return all;
             }
-            all.push(received);
+            if received.kind != "bookmark" {
+                all.push(received);
+            }
         }
     }
 
