@@ -244,6 +244,7 @@ mod tests {
         let long = values(&"x".repeat(10_000));
         assert!(long.is_err_and(|detail| detail.len() < 200));
     }
+
     #[test]
     fn one_parameter_may_be_repeated() {
         let values = |query: &str| {

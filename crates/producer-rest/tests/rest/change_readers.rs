@@ -156,54 +156,79 @@ async fn a_service_that_is_draining_refuses_readers_at_once() {
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
-/// A connection whose kernel holds little of what is sent to it.
-async fn narrow(app: &TestApp) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(64 << 10).unwrap();
-    socket.connect(app.address).await.unwrap()
-}
+const BACKLOG: usize = 2500;
 
-#[tokio::test]
-async fn a_slow_reader_holds_back_nobody_and_little_is_read_for_it() {
-    const EVENTS: usize = 2500;
-    let app = TestApp::sqlite().await;
+/// Changes that no kernel buffers for one connection: 20 MiB.
+async fn backlog(app: &TestApp) {
     let text = "x".repeat(8 << 10);
     let event = |n| format!("{}\n", car_event(&format!("c{n}"), json!({"text": text})));
-    let lines: String = (0..EVENTS).map(event).collect();
-    assert_eq!(app.bulk("?results=none", NDJSON, lines).await.body["processedCount"], EVENTS);
+    let lines: String = (0..BACKLOG).map(event).collect();
+    assert_eq!(app.bulk("?results=none", NDJSON, lines).await.body["processedCount"], BACKLOG);
+}
 
-    let mut slow = narrow(&app).await;
-    let request = format!(
-        "GET {CHANGES}?from=start HTTP/1.1\r\nhost: x\r\naccept: {SSE}\r\nconnection: close\r\n\r\n"
-    );
+/// A reader of everything that has read a few bytes, one by one, and does not go on.
+async fn slow_reader(app: &TestApp) -> (TcpStream, Vec<u8>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut slow = socket.connect(app.address).await.unwrap();
+    let request = format!("GET {CHANGES}?from=start HTTP/1.1\r\nhost: x\r\naccept: {SSE}\r\n\r\n");
     slow.write_all(request.as_bytes()).await.unwrap();
     let mut text = Vec::new();
     while text.len() < 64 {
         text.push(slow.read_u8().await.unwrap());
     }
     assert!(text.starts_with(b"HTTP/1.1 200"));
+    (slow, text)
+}
+
+/// Reads until an event near the end has `part`.
+async fn read_to(slow: &mut TcpStream, mut text: Vec<u8>, part: &str) -> String {
+    let has_part = |text: &[u8]| {
+        let tail = &text[text.len().saturating_sub(4096)..];
+        String::from_utf8_lossy(tail).contains(part)
+    };
+    while !has_part(&text) {
+        let count = timeout(TIMEOUT, slow.read_buf(&mut text)).await.unwrap().unwrap();
+        assert!(count > 0, "it ended");
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_back_nobody_and_little_is_read_for_it() {
+    let app = TestApp::sqlite().await;
+    backlog(&app).await;
+    let (mut slow, text) = slow_reader(&app).await;
     let mut fast = Stream::open(&app, NDJSON, "?from=start").await;
     let all = fast.caught_up().await;
-    assert_eq!(all.len(), EVENTS);
+    assert_eq!(all.len(), BACKLOG);
     assert_eq!(app.send(&car_event("last", json!({}))).await.status, 200);
     assert_eq!(fast.news().await.version().0, "last");
     // the rest is still in the database: this is one batch, and what the kernel buffers
     let read = metric(&app, "producer_changes_sent_total{form=\"sse\"}").await;
-    assert!(read < EVENTS as f64 / 2.0, "{read} of {EVENTS} are read");
+    assert!(read < BACKLOG as f64 / 2.0, "{read} of {BACKLOG} are read");
 
     // as soon as it reads it catches up by itself
-    let is_last = |text: &[u8]| {
-        let tail = &text[text.len().saturating_sub(4096)..];
-        String::from_utf8_lossy(tail).contains("\"entityId\":\"last\"")
-    };
-    while !is_last(&text) {
-        let count = timeout(TIMEOUT, slow.read_buf(&mut text)).await.unwrap().unwrap();
-        assert!(count > 0, "it ended");
-    }
-    let text = String::from_utf8(text).unwrap();
+    let text = read_to(&mut slow, text, "\"entityId\":\"last\"").await;
     let ids = text.split("\"entityId\":\"").skip(1).map(|rest| rest.split('"').next().unwrap());
-    let expected = (0..EVENTS).map(|n| format!("c{n}")).chain(["last".to_owned()]);
+    let expected = (0..BACKLOG).map(|n| format!("c{n}")).chain(["last".to_owned()]);
     assert!(ids.eq(expected), "something is missing");
+}
+
+#[tokio::test]
+async fn a_stream_that_pruning_passes_ends_with_gone() {
+    let app = TestApp::sqlite().await;
+    backlog(&app).await;
+    let (mut slow, text) = slow_reader(&app).await;
+    app.prune().await;
+    let text = read_to(&mut slow, text, "\"status\":410").await;
+    let (before, gone) = text.split_once("retry: 5000\n").unwrap();
+    let count = before.matches("event: change\n").count();
+    assert!((1..BACKLOG).contains(&count), "{count}");
+    assert!(gone.starts_with("id:\nevent: gone\ndata: {\"kind\":\"gone\","), "{gone}");
+    // the chunk of no bytes: it is the end
+    read_to(&mut slow, gone.into(), "\r\n0\r\n\r\n").await;
+    until_readers(&app, 0.0).await;
 }
 
 #[tokio::test]
