@@ -125,12 +125,15 @@ impl Stream {
         }
     }
 
-    /// Everything to the end.
+    /// Everything to the end; of bookmarks, which may come at any time, only one that is the last item.
     pub(crate) async fn rest(mut self) -> Vec<Received> {
         let mut all = Vec::new();
         while let Some(received) = self.next().await {
             all.push(received);
         }
+        let last = all.pop();
+        all.retain(|received| received.kind != "bookmark");
+        all.extend(last);
         all
     }
 }
