@@ -2,6 +2,7 @@
 
 pub(crate) mod document;
 pub(crate) mod examples;
+pub(crate) mod feed;
 pub(crate) mod page;
 pub(crate) mod problems;
 pub(crate) mod schemas;

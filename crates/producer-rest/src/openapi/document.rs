@@ -21,6 +21,7 @@ const INTRODUCTION: &str = include_str!("introduction.md");
     tags(
         (name = "events", description = "Send events, one or many; read one back"),
         (name = "entities", description = "Read and write single entities"),
+        (name = "changes", description = "Follow what is committed"),
         (name = "health", description = "Probes, for people and for orchestrators"),
         (name = "metrics", description = "For Prometheus; not here where `ADMIN_PORT` is set"),
     ),
@@ -50,7 +51,7 @@ fn description(settings: &Settings) -> String {
 }
 
 /// The values of the introduction by their names.
-fn values(settings: &Settings) -> [(&'static str, String); 9] {
+fn values(settings: &Settings) -> [(&'static str, String); 10] {
     [
         ("max_body", size(settings.max_body_bytes)),
         ("max_entity", size(settings.max_entity_bytes)),
@@ -61,6 +62,7 @@ fn values(settings: &Settings) -> [(&'static str, String); 9] {
         ("queue_age", duration(settings.ingest_queue_age)),
         ("requests", number(settings.max_concurrent_requests)),
         ("buffer", size(settings.body_buffer_bytes)),
+        ("readers", number(settings.max_change_readers)),
     ]
 }
 

@@ -11,6 +11,7 @@ use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Response, ResponseBui
 use utoipa::{IntoResponses, ToSchema};
 use uuid::{Uuid, uuid};
 
+use crate::accept::FEED_FORMS;
 use crate::cross_origin::FORBIDDEN;
 use crate::problem::{INTERNAL, PROBLEM_JSON, ProblemBody};
 
@@ -39,6 +40,9 @@ pub(crate) struct DiffProblems;
 
 /// Errors of `GET /api/v1/entities/{type}/{id}/provenance`.
 pub(crate) struct ProvenanceProblems;
+
+/// Errors of `GET /api/v1/changes`.
+pub(crate) struct ChangesProblems;
 
 /// Errors of `POST /api/v1/entities/{type}`.
 pub(crate) struct CreateEntityProblems;
@@ -152,6 +156,25 @@ impl IntoResponses for ProvenanceProblems {
         let broken_query = "the query parameter path must begin with data";
         let problems = read_problems(broken_query, "no such entity");
         responses(problems.into_iter().chain([too_expensive()]))
+    }
+}
+
+impl IntoResponses for ChangesProblems {
+    fn responses() -> Responses {
+        let not_acceptable = Problem::new(ProblemKind::NotAcceptable, FEED_FORMS);
+        let pruned = "the changes that follow on the token were pruned; begin again, for instance with \
+                      from=snapshot";
+        let too_many = "there are 1000 readers of changes already (MAX_CHANGE_READERS)";
+        responses([
+            malformed(
+                "the query parameter from must be a token, start, now, snapshot, or a time (RFC 3339)",
+            ),
+            not_acceptable,
+            Problem::new(ProblemKind::Gone, pruned),
+            internal(),
+            Problem::new(ProblemKind::Overloaded, too_many),
+            not_readable(),
+        ])
     }
 }
 
@@ -396,9 +419,10 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
         ProblemKind::Method => {
             ("the route doesn't support this method", "use one that `Allow` lists")
         }
-        ProblemKind::NotAcceptable => {
-            ("`Accept` excludes JSON", "accept `application/json`, or send no `Accept`")
-        }
+        ProblemKind::NotAcceptable => (
+            "`Accept` excludes what the route answers",
+            "accept `application/json`, or send no `Accept`",
+        ),
         ProblemKind::Timeout => (
             "the body took longer than `BODY_TIMEOUT`; nothing was applied",
             "send it again, faster or in smaller parts",
@@ -408,8 +432,8 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
             "send other content with another one",
         ),
         ProblemKind::Gone => (
-            "that part of the log was pruned; `detail` names the oldest version that is kept",
-            "ask for a later version",
+            "that part of the log is not kept, or a token is of another log; `detail` says what is there",
+            "ask for a later version; begin to read changes again",
         ),
         ProblemKind::TooExpensive => (
             "the read would look at more than it may; nothing was read",

@@ -268,7 +268,7 @@ pub(crate) struct HistoryPageQuery {
 }
 
 /// Without a format, which would have a maximum.
-fn count() -> Schema {
+pub(super) fn count() -> Schema {
     Schema::Object(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build())
 }
 

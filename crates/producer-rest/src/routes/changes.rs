@@ -15,8 +15,11 @@ use producer_core::{Problem, ProblemKind};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 
-use crate::accept;
+use crate::accept::{self, FEED_FORMS};
 use crate::change_stream::{ChangeStream, StreamForm};
+use crate::openapi::examples;
+use crate::openapi::feed::{ChangesPageDoc, ChangesQuery, FeedItemDoc, LastEventHeader};
+use crate::openapi::problems::ChangesProblems;
 use crate::problem::ProblemResponse;
 use crate::query_parameters::{broken, duration, known_values_and_list, size};
 use crate::state::AppState;
@@ -37,10 +40,22 @@ const FORMS: [(&str, Option<StreamForm>); 3] = [
     (StreamForm::Ndjson.media_type(), Some(StreamForm::Ndjson)),
 ];
 
-/// Reads the change feed
+/// Reads what is committed, in one order
+///
+/// As a page (`application/json`), or as a stream without end: server-sent events (`text/event-stream`), whose
+/// `id` is the token and whose `event` is the kind, or an item a line (`application/x-ndjson`). `pageSize` and
+/// `wait` are for pages, `until` for streams.
 #[utoipa::path(
     get, path = "/api/v1/changes", operation_id = "listChanges", tag = "changes",
-    responses((status = 200, description = "A page of changes, or a stream")),
+    params(ChangesQuery, LastEventHeader),
+    responses(
+        (status = 200, description = "A page of changes, or a stream. To readers of `text/event-stream` also 410 and 503, as its only event", content(
+            (ChangesPageDoc = "application/json", example = examples::changes),
+            (String = "text/event-stream", example = examples::events_of_changes),
+            (FeedItemDoc = "application/x-ndjson", example = examples::snapshot),
+        )),
+        ChangesProblems,
+    ),
 )]
 pub(crate) async fn get(
     State(app): State<AppState>,
@@ -48,7 +63,8 @@ pub(crate) async fn get(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ProblemResponse> {
-    let form = accept::choose(&headers, &FORMS).ok_or_else(not_acceptable)?;
+    let form = accept::choose(&headers, &FORMS)
+        .ok_or_else(|| ProblemResponse::new(ProblemKind::NotAcceptable, FEED_FORMS))?;
     let parameters = Parameters::from_query(&uri)?;
     let (media, body) = match form {
         None => ("application/json", page(&app, parameters).await?),
@@ -76,6 +92,7 @@ pub(crate) async fn get(
 async fn page(app: &AppState, parameters: Parameters) -> Result<Body, ProblemResponse> {
     let request = parameters.page(app.settings.max_body_bytes)?;
     if !request.wait.is_zero() {
+        // it is as slow as its client wants
         request::mark_long();
     }
     let with_data = request.include_data;
@@ -97,14 +114,14 @@ fn page_json(page: &Page, with_data: bool) -> String {
     text
 }
 
-/// A stream holds no slot either, and has no deadline.
+/// A stream holds no slot either, and has no deadline. Metrics, span and `SLOW_REQUEST` are about its
+/// opening: the request counts as answered with its headers.
 async fn open(
     app: &AppState,
     form: StreamForm,
     request: WatchRequest,
 ) -> Result<ChangeStream, ProblemResponse> {
-    request::mark_long();
-    match app.feed.watch(request).await {
+    match request::measure(Part::Database, app.feed.watch(request)).await {
         Ok(reader) => Ok(ChangeStream::new(form, reader)),
         Err(problem) => match (form, last_item(&problem)) {
             // a browser gives up for good on the status of an error
@@ -123,12 +140,6 @@ fn last_item(problem: &Problem) -> Option<Item> {
         }
         _ => None,
     }
-}
-
-fn not_acceptable() -> ProblemResponse {
-    let detail = "the answers are application/json, text/event-stream, application/x-ndjson and \
-                  application/problem+json";
-    ProblemResponse::new(ProblemKind::NotAcceptable, detail)
 }
 
 /// What the query says.

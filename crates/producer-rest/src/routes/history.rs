@@ -48,7 +48,7 @@ pub(crate) struct HistoryBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Change)]
-struct ChangeBody {
+pub(crate) struct ChangeBody {
     #[schema(pattern = "^change$")]
     kind: &'static str,
     entity_type: String,

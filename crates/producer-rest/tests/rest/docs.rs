@@ -20,6 +20,7 @@ async fn the_document_names_every_route_and_every_problem() {
         "/api/v1/entities/{type}/{id}/history",
         "/api/v1/entities/{type}/{id}/diff",
         "/api/v1/entities/{type}/{id}/provenance",
+        "/api/v1/changes",
         "/livez",
         "/readyz",
         "/metrics",
@@ -95,6 +96,36 @@ async fn the_reads_of_the_history_name_their_parameters() {
     {
         assert_eq!(get["responses"]["200"]["links"][link]["operationId"], operation);
     }
+}
+
+#[tokio::test]
+async fn the_feed_names_its_parameters_and_its_items() {
+    let app = TestApp::sqlite().await;
+    let document = answer(app.get("/openapi.json")).await.body;
+    let operation = &document["paths"]["/api/v1/changes"]["get"];
+    let parameters = operation["parameters"].as_array().unwrap();
+    let found: Vec<_> = parameters.iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let names = ["from", "until", "type", "include", "pageSize", "wait", "Last-Event-ID"];
+    assert_eq!(found, names);
+    for parameter in parameters {
+        assert_eq!(parameter["required"], false, "{parameter}");
+        assert!(parameter.get("example").is_none(), "{parameter}");
+        assert!(parameter["schema"].get("type").is_some(), "{parameter}");
+    }
+    let forms = operation["responses"]["200"]["content"].as_object().unwrap();
+    let forms: Vec<_> = forms.keys().map(|name| &**name).collect();
+    assert_eq!(forms, ["application/json", "text/event-stream", "application/x-ndjson"]);
+    let schemas = &document["components"]["schemas"];
+    let required = |name: &str| schemas[name]["required"].clone();
+    assert_eq!(required("ChangesPage"), json!(["changes", "nextToken", "caughtUp"]));
+    assert_eq!(required("FeedBookmark"), json!(["kind", "token"]));
+    assert_eq!(required("FeedSnapshotEnd"), json!(["kind", "token"]));
+    let snapshot = ["kind", "token", "entityType", "entityId", "version", "updatedAt", "data"];
+    assert_eq!(required("FeedSnapshot"), json!(snapshot));
+    assert_eq!(schemas["FeedItem"]["oneOf"].as_array().unwrap().len(), 5);
+    let change = &schemas["FeedChange"]["allOf"];
+    assert_eq!(change[0]["$ref"], "#/components/schemas/Change");
+    assert_eq!(change[1]["required"], json!(["token"]));
 }
 
 #[tokio::test]
@@ -188,6 +219,7 @@ async fn the_routes_name_their_problems() {
         ("/api/v1/entities/{type}/{id}/history", "get", &[&read[..], &["410"]].concat()),
         ("/api/v1/entities/{type}/{id}/diff", "get", &[&read[..], &["410", "422"]].concat()),
         ("/api/v1/entities/{type}/{id}/provenance", "get", &[&read[..], &["422"]].concat()),
+        ("/api/v1/changes", "get", &["400", "406", "410", "500", "503"]),
         ("/api/v1/entities/{type}", "post", &write),
         ("/api/v1/entities/{type}/{id}", "put", &write),
         ("/api/v1/entities/{type}/{id}", "patch", &[&write[..], &["404"]].concat()),
@@ -214,9 +246,15 @@ async fn the_introduction_has_the_limits_of_this_service() {
     }
     let is_name = |after: &str| after.starts_with(|first: char| first.is_ascii_lowercase());
     assert!(!text.split('{').skip(1).any(is_name), "a value is missing: {text}");
-    for word in
-        ["createdDate", "grpcurl", "GRPC_SERVER_PORT", "Merge Patch", "If-Match", "provenance"]
-    {
+    for word in [
+        "createdDate",
+        "grpcurl",
+        "GRPC_SERVER_PORT",
+        "Merge Patch",
+        "If-Match",
+        "provenance",
+        "bookmark",
+    ] {
         assert!(text.contains(word), "{word}");
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::app::{Answer, TIMEOUT, TestApp, answer, car_event, car_event_with_uuid};
 use crate::errors::defective;
 
+const CHANGES: &str = "/api/v1/changes";
 const EVENT: &str = "/api/v1/events";
 const BULK: &str = "/api/v1/events/bulk";
 const LOGGED: &str = "/api/v1/events/{uuid}";
@@ -21,6 +22,7 @@ const HISTORY: &str = "/api/v1/entities/{type}/{id}/history";
 const DIFF: &str = "/api/v1/entities/{type}/{id}/diff";
 const PROVENANCE: &str = "/api/v1/entities/{type}/{id}/provenance";
 const ENTITIES: &str = "/api/v1/entities/{type}";
+const SSE: &str = "text/event-stream";
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -237,6 +239,8 @@ async fn the_examples_are_a_story_that_the_service_tells() {
         assert_like(&read.body, expected, &["createdAt", "updatedAt", "committedAt"]);
     }
 
+    changes_of_the_story(&app, &document).await;
+
     for (media, status) in [(NDJSON, "processed"), ("application/jsonl", "duplicate")] {
         let lines = document.request(BULK, media).as_str().unwrap();
         assert_eq!(app.bulk("", media, lines).await.statuses(), [status; 2]);
@@ -253,6 +257,34 @@ async fn the_examples_are_a_story_that_the_service_tells() {
     }
     app.ingest.drain();
     assert_eq!(answer(app.get("/readyz")).await.body, unready(&document, "draining"));
+}
+
+/// What followed the change feed until then.
+async fn changes_of_the_story(app: &TestApp, document: &Document) {
+    const VARYING: [&str; 4] = ["token", "nextToken", "committedAt", "updatedAt"];
+    let page = answer(app.get(&format!("{CHANGES}?type=Loan"))).await;
+    assert_like(&page.body, document.success("get", CHANGES, ""), &VARYING);
+    let first = page.body["changes"][0]["token"].as_str().unwrap();
+    let changes = format!("?type=Loan&include=data&until=now&from={first}");
+    for (media, query) in [(SSE, &*changes), (NDJSON, "?from=snapshot&type=LoanPayment&until=now")]
+    {
+        let request = app.get(&format!("{CHANGES}{query}")).header("accept", media);
+        let text = request.send().await.unwrap().text().await.unwrap();
+        let response = &document.operation("get", CHANGES)["responses"]["200"];
+        let expected = response["content"][media]["example"].as_str().unwrap();
+        assert_eq!(text.lines().count(), expected.lines().count(), "{text}");
+        for (line, expected) in text.lines().zip(expected.lines()) {
+            let item = |line: &str| {
+                let item = line.strip_prefix("data: ").unwrap_or(line);
+                serde_json::from_str::<Value>(item).ok()
+            };
+            match (item(line), item(expected)) {
+                (Some(item), Some(expected)) => assert_like(&item, &expected, &VARYING),
+                (None, None) if line.starts_with("id: ") => assert!(expected.starts_with("id: ")),
+                _ => assert_eq!(line, expected),
+            }
+        }
+    }
 }
 
 /// What is done with the loan of the events as a single entity.
@@ -361,6 +393,8 @@ async fn problems_of_a_request_are_answered_as_in_the_examples() {
         ("get", HISTORY, Malformed, app.get("/api/v1/entities/Car/c1/history?pageSize=0")),
         ("get", DIFF, Malformed, app.get("/api/v1/entities/Car/c1/diff?from=0")),
         ("get", PROVENANCE, Malformed, app.get("/api/v1/entities/Car/c1/provenance?path=balance")),
+        ("get", CHANGES, Malformed, app.get("/api/v1/changes?from=yesterday")),
+        ("get", CHANGES, NotAcceptable, unacceptable(app.get(CHANGES))),
         (
             "get",
             "/api/v1/events/health",
@@ -394,9 +428,11 @@ const HISTORY_READS: [(&str, &str); 4] = [
 async fn reads_of_what_is_pruned_are_answered_as_in_the_examples() {
     let app = TestApp::sqlite().await;
     let document = Document::of(&app).await;
-    let mut token = Value::Null;
+    let (mut token, mut change) = (Value::Null, Value::Null);
     for n in 0..3 {
         app.send(&car_event("c1", json!({"n": n}))).await;
+        let page = answer(app.get(&format!("{CHANGES}?pageSize=1"))).await;
+        change = page.body["nextToken"].clone();
         let page = answer(app.get("/api/v1/entities/Car/c1/history?pageSize=1")).await;
         token = page.body["nextPageToken"].clone();
     }
@@ -406,6 +442,24 @@ async fn reads_of_what_is_pruned_are_answered_as_in_the_examples() {
         let gone = answer(app.get(&format!("/api/v1/entities/Car/c1{route}"))).await;
         document.assert_problem("get", path, ProblemKind::Gone, &gone);
     }
+    let gone = answer(app.get(&format!("{CHANGES}?from={}", change.as_str().unwrap()))).await;
+    document.assert_problem("get", CHANGES, ProblemKind::Gone, &gone);
+}
+
+#[tokio::test]
+async fn a_reader_too_many_is_answered_as_in_the_examples() {
+    let app = TestApp::sqlite().await;
+    let document = Document::of(&app).await;
+    let mut expected = document.problem("get", CHANGES, ProblemKind::Overloaded).clone();
+    let app = TestApp::sqlite_with(&["--max-change-readers", "1"]).await;
+    let _reader = app.get(CHANGES).header("accept", SSE).send().await.unwrap();
+    let refused = answer(app.get(CHANGES)).await;
+    assert_eq!(refused.problem(), "overloaded");
+    for name in ["detail", "error"] {
+        expected[name] =
+            expected[name].as_str().unwrap().replace("1000 readers", "1 readers").into();
+    }
+    assert_like(&refused.body, &expected, &["requestId"]);
 }
 
 #[tokio::test]
@@ -538,6 +592,7 @@ async fn a_defect_is_answered_as_in_the_examples() {
         HISTORY,
         DIFF,
         PROVENANCE,
+        CHANGES,
         "/api/v1/events/health",
         "/readyz",
         "/livez",
@@ -596,6 +651,7 @@ async fn a_database_that_is_gone_is_answered_as_in_the_examples() {
         let read = answer(app.get(&format!("/api/v1/entities/Car/c1{route}"))).await;
         document.assert_problem("get", path, unavailable, &read);
     }
+    document.assert_problem("get", CHANGES, unavailable, &answer(app.get(CHANGES)).await);
     for (method, path, address, body) in WRITES {
         let request = write_request(&app, method, address, body);
         let refused = answer(request.header("idempotency-key", UUID)).await;
