@@ -90,9 +90,10 @@ fn quality(parameters: &str) -> u16 {
     let given = parameters.split(';').map(str::trim).find_map(|parameter| {
         parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="))
     });
-    let quality = given.and_then(|quality| quality.trim().parse().ok());
-    // it has at most three digits behind the point, and a cast of what is out of range saturates
-    quality.map_or(1000, |quality: f32| (quality * 1000.0).ceil() as u16)
+    let quality = given.and_then(|quality| quality.trim().parse::<f32>().ok());
+    let valid = quality.filter(|quality| (0.0..=1.0).contains(quality));
+    // upwards: only 0 refuses
+    valid.map_or(1000, |quality| (quality * 1000.0).ceil() as u16)
 }
 
 const JSON: &str = "application/json";
@@ -175,6 +176,9 @@ mod tests {
             ("application/json;q=0, */*", Some("sse")),
             ("*/*;q=0.9, text/event-stream;q=0.1", Some("json")),
             ("text/html, application/json;q=0.001", Some("json")),
+            ("application/json;q=0.0001", Some("json")),
+            ("application/json;q=nan", Some("json")),
+            ("application/json;q=-1", Some("json")),
             ("text/html", None),
             ("application/json;q=0, text/event-stream;q=0.0", None),
         ] {

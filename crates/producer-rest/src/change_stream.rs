@@ -128,3 +128,53 @@ impl ChangeStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{HeaderValue, Request};
+    use producer_core::feed::Token;
+    use producer_core::{Problem, ProblemKind};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_large_batch_is_written_in_chunks_of_whole_items() {
+        let item = |position| Item::SnapshotEnd(Token::in_log(Uuid::nil(), position));
+        let items: Vec<_> = (0..5000).map(item).collect();
+        let expected: Vec<_> = items.iter().filter_map(Item::token).map(Token::to_string).collect();
+        for form in [StreamForm::Sse, StreamForm::Ndjson] {
+            let items = items.clone().into_iter();
+            let mut stream =
+                ChangeStream { form, reader: None, items, with_data: false, request: None };
+            let (mut all, mut chunks) = (String::new(), 0);
+            while let Some(chunk) = stream.next_chunk().await {
+                let chunk = std::str::from_utf8(&chunk).expect("text");
+                assert!(chunk.len() < CHUNK_BYTES + ITEM_BYTES && chunk.ends_with('\n'));
+                all.push_str(chunk);
+                chunks += 1;
+            }
+            assert!(chunks > 3, "{chunks}");
+            let tokens = all.split("\"token\":\"").skip(1);
+            assert!(tokens.map(|rest| rest.split('"').next().expect("a token")).eq(&expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_problem() {
+        let problem = Problem::new(ProblemKind::Gone, "it is gone");
+        let item = Item::Gone(problem.into());
+        let id = HeaderValue::from_static("\"}r1");
+        let request = producer_server::request::begin(&Request::new(()), &id, Duration::ZERO);
+        let stream = request.scope(async { ChangeStream::of(StreamForm::Sse, item) });
+        let mut stream = stream.await;
+        let chunk = stream.next_chunk().await.expect("the item");
+        let expected = "retry: 5000\nid:\nevent: gone\ndata: {\"kind\":\"gone\",\
+            \"type\":\"urn:producer:problem:gone\",\"title\":\"No longer kept\",\"status\":410,\
+            \"detail\":\"it is gone\",\"retryable\":false,\"requestId\":\"\\\"}r1\"}\n\n";
+        assert_eq!(chunk, expected);
+        assert_eq!(stream.next_chunk().await, None);
+    }
+}

@@ -244,4 +244,46 @@ mod tests {
         let long = values(&"x".repeat(10_000));
         assert!(long.is_err_and(|detail| detail.len() < 200));
     }
+
+    #[test]
+    fn one_parameter_may_be_repeated() {
+        let values = |query: &str| {
+            let uri = format!("/?{query}").parse().expect("a URI");
+            known_values_and_list(&uri, ["from"], "type")
+                .map_err(|problem| problem.0.detail.into_owned())
+        };
+        let text = |text: &str| text.to_owned();
+        assert_eq!(values(""), Ok(([None], vec![])));
+        let both = Ok(([Some(text("now"))], vec![text("a"), text(""), text("a")]));
+        assert_eq!(values("type=a&from=now&type=&type=a"), both);
+        for (query, detail) in [
+            ("from=a&from=a", "the query parameter from must be given once"),
+            ("typo=a", "the query parameter \"typo\" is not known; did you mean type?"),
+            ("type=%FF", "the query is not percent-encoded UTF-8"),
+        ] {
+            assert_eq!(values(query), Err(detail.to_owned()));
+        }
+    }
+
+    #[test]
+    fn durations_have_a_unit_or_are_in_seconds() {
+        let minute = Duration::from_secs(60);
+        let millis = |text| duration("wait", text, minute).ok().map(|time| time.as_millis());
+        for (text, expected) in [
+            ("0", 0),
+            ("0ms", 0),
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("30", 30_000),
+            ("1m", 60_000),
+            ("61", 60_000),
+            ("99999999999999999999999s", 60_000),
+            ("18446744073709551615m", 60_000),
+        ] {
+            assert_eq!(millis(text), Some(expected), "{text}");
+        }
+        for text in ["", "s", "-1", "+1", "1.5s", " 1s", "1 s", "1h", "1S", "\u{661}"] {
+            assert_eq!(millis(text), None, "{text}");
+        }
+    }
 }

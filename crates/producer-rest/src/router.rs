@@ -69,7 +69,7 @@ fn router(app: App<RestArgs>) -> Router {
         .routes(routes!(routes::health::readyz))
         .with_state(state.clone())
         .split_for_parts();
-    // it has other media types than the rest
+    // without the layer that wants JSON: its answers have other media types too
     let (changes, changes_document) = OpenApiRouter::new()
         .routes(routes!(routes::changes::get))
         .with_state(state.clone())

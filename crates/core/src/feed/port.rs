@@ -107,10 +107,10 @@ pub struct LogPage {
     pub floor: u64,
     /// The changes, without what pruning writes.
     pub changes: Vec<Change>,
-    /// The position of the last row that was looked at, whether it is a change that was asked for or not;
-    /// `None` where there was no row at all.
+    /// The position of the last row that was looked at, as far as that is known; `None` where no change was
+    /// found.
     pub last: Option<u64>,
-    /// Whether no row follows up to [`ChangesQuery::up_to`].
+    /// Whether it is known that no change follows up to [`ChangesQuery::up_to`].
     pub is_last: bool,
 }
 

@@ -44,29 +44,17 @@ impl From<BoundsRow> for LogBounds {
     }
 }
 
-/// What the first row of a page says about all of it. It is there also where the page has no change; then
-/// `position` is null, and so is all that belongs to a change.
+/// What every row of a page has beside the entry. Where a page has no entry, there is one row, with nulls.
 #[derive(FromRow)]
-pub(crate) struct PageHead {
-    epoch: Option<Uuid>,
-    floor: Option<i64>,
-    /// Rows of the log that were looked at, and the position of the last of them.
-    looked: Option<i64>,
-    looked_up_to: Option<i64>,
-    /// Changes among them that are wanted, also those that did not fit.
-    wanted: Option<i64>,
+pub(crate) struct PageRow {
+    epoch: Uuid,
+    floor: i64,
     position: Option<i64>,
+    entity_type: Option<String>,
+    entity_id: Option<String>,
 }
 
-/// What a row of a page has beside the entry.
-#[derive(FromRow)]
-pub(crate) struct Placed {
-    position: i64,
-    entity_type: String,
-    entity_id: String,
-}
-
-/// A page of its rows.
+/// A page of its rows, in any order.
 pub(crate) fn into_page<'r, R, T>(
     rows: &'r [R],
     query: ChangesQuery<'_>,
@@ -74,35 +62,31 @@ pub(crate) fn into_page<'r, R, T>(
 ) -> Result<LogPage, sqlx::Error>
 where
     R: Row,
-    PageHead: FromRow<'r, R>,
-    Placed: FromRow<'r, R>,
+    PageRow: FromRow<'r, R>,
     EntryRow<T>: FromRow<'r, R>,
 {
-    let head = rows.first().map(PageHead::from_row).transpose()?;
-    let head = head.ok_or(sqlx::Error::RowNotFound)?;
-    let epoch = head.epoch.ok_or(sqlx::Error::RowNotFound)?;
-    let mut changes = Vec::with_capacity(rows.len());
-    for row in rows.iter().filter(|_| head.position.is_some()) {
-        let Placed { position, entity_type, entity_id } = Placed::from_row(row)?;
-        let position = from_bigint(position);
-        let entry = EntryRow::<T>::from_row(row)?.into_entry(moment)?;
-        let key = EntityKey::new_unchecked(entity_type, entity_id);
-        changes.push(Change::new(Token::in_log(epoch, position), position, key, entry));
+    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let PageRow { epoch, floor, .. } = PageRow::from_row(first)?;
+    let (mut changes, mut last) = (Vec::with_capacity(rows.len()), None);
+    for row in rows {
+        let placed = PageRow::from_row(row)?;
+        let (Some(position), Some(entity_type), Some(entity_id)) =
+            (placed.position, placed.entity_type, placed.entity_id)
+        else {
+            continue;
+        };
+        let (position, entry) = (from_bigint(position), EntryRow::<T>::from_row(row)?);
+        let entry = entry.into_entry(moment)?;
+        last = last.max(Some(position));
+        // the last row that was looked at may be none that is wanted
+        if entry.event_id().is_some() && query.types.include(&entity_type) {
+            let key = EntityKey::new_unchecked(entity_type, entity_id);
+            changes.push(Change::new(Token::in_log(epoch, position), position, key, entry));
+        }
     }
-    let is_cut = head.wanted.is_some_and(|wanted| from_bigint(wanted) > changes.len() as u64);
-    let looked_up_to = head.looked_up_to.map(from_bigint);
-    let last = match changes.last() {
-        Some(change) if is_cut => Some(change.position),
-        _ => looked_up_to,
-    };
-    let looked = head.looked.map_or(0, from_bigint);
-    Ok(LogPage {
-        epoch,
-        floor: head.floor.map_or(0, from_bigint),
-        changes,
-        last,
-        is_last: !is_cut && looked < u64::from(query.rows),
-    })
+    changes.sort_by_key(|change| change.position);
+    let is_last = last.is_none_or(|last| last >= query.up_to);
+    Ok(LogPage { epoch, floor: from_bigint(floor), changes, last, is_last })
 }
 
 /// A row of the states of entities; null where an entity does not exist.

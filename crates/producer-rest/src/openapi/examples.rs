@@ -1,7 +1,10 @@
 //! The examples of the document. They are one story of one loan: sent in their order to an empty
 //! database, the requests get these answers but for times, ids and durations (a test does that).
 
+use producer_core::EntityKey;
+use producer_core::feed::{Cursor, SnapshotCursor, Token, Types};
 use serde_json::{Value, json};
+use uuid::{Uuid, uuid};
 
 /// The attributes of the first event.
 pub(crate) fn attributes() -> Value {
@@ -226,44 +229,54 @@ fn second_update() -> Value {
 /// A page of the changes of loans until then.
 pub(crate) fn changes() -> Value {
     let mut changes = history()["updates"].take();
-    for (change, token) in changes.as_array_mut().into_iter().flatten().zip(TOKENS) {
-        change["token"] = token.into();
+    for (change, position) in changes.as_array_mut().into_iter().flatten().zip(1..) {
+        change["token"] = token(position).into();
     }
-    json!({"changes": changes, "nextToken": TOKENS[1], "caughtUp": true})
+    json!({"changes": changes, "nextToken": token(2), "caughtUp": true})
 }
 
-const TOKENS: [&str; 2] =
-    ["AQGQpbRxxH4KtqldLowfRwMAAAAAAAAAAZpzGRGY4Q", "AQGQpbRxxH4KtqldLowfRwMAAAAAAAAAAyS1Lp0Jtw"];
+/// The log of the story.
+const EPOCH: Uuid = uuid!("0190a5b4-71c4-7e0a-b6a9-5d2e8c1f4703");
+
+fn token(position: u64) -> String {
+    Token::in_log(EPOCH, position).to_string()
+}
 
 /// The second of them with its state, as server-sent events.
 pub(crate) fn events_of_changes() -> Value {
     let mut change = second_update();
-    change["token"] = TOKENS[1].into();
+    change["token"] = token(2).into();
     change["data"] = entity()["data"].take();
     change["dataVersion"] = 2.into();
-    let events = [("change", change), ("bookmark", bookmark())];
-    let events =
-        events.map(|(kind, item)| format!("id: {}\nevent: {kind}\ndata: {item}\n\n", TOKENS[1]));
+    let events = [("change", 2, change), ("bookmark", 3, bookmark())];
+    let events = events.map(|(kind, position, item)| {
+        format!("id: {}\nevent: {kind}\ndata: {item}\n\n", token(position))
+    });
     events.concat().into()
 }
 
 /// The payments until then, as lines.
 pub(crate) fn snapshot() -> Value {
+    let cursor = SnapshotCursor {
+        position: 3,
+        types: Types::new(vec!["LoanPayment".into()]).unwrap_or_default(),
+        after: EntityKey::new("LoanPayment", "payment-2").ok(),
+    };
     let payment = json!({
         "kind": "snapshot",
-        "token": "AgGQpbRxxH4KtqldLowfRwMAAAAAAAAAA3sidHlwZXMiOm51bGwsImFmdGVyIjpbIkNhciIsImMxIl19YfObPkq0",
+        "token": Token { epoch: EPOCH, cursor: Cursor::Snapshot(cursor.into()) }.to_string(),
         "entityType": "LoanPayment",
         "entityId": "payment-2",
         "version": 1,
         "updatedAt": "2024-02-15T09:00:01.402518Z",
         "data": {"loan": "loan-12345", "amount": 512.37, "currency": "EUR"}
     });
-    let end = json!({"kind": "snapshotEnd", "token": TOKENS[1]});
+    let end = json!({"kind": "snapshotEnd", "token": token(3)});
     format!("{payment}\n{end}\n{}\n", bookmark()).into()
 }
 
 fn bookmark() -> Value {
-    json!({"kind": "bookmark", "token": TOKENS[1], "caughtUp": true})
+    json!({"kind": "bookmark", "token": token(3), "caughtUp": true})
 }
 
 /// How its two versions differ.

@@ -92,6 +92,7 @@ pub(crate) async fn get(
 async fn page(app: &AppState, parameters: Parameters) -> Result<Body, ProblemResponse> {
     let request = parameters.page(app.settings.max_body_bytes)?;
     if !request.wait.is_zero() {
+        // it is as slow as its client wants
         request::mark_long();
     }
     let with_data = request.include_data;
@@ -113,14 +114,14 @@ fn page_json(page: &Page, with_data: bool) -> String {
     text
 }
 
-/// A stream holds no slot either, and has no deadline.
+/// A stream holds no slot either, and has no deadline. Metrics, span and `SLOW_REQUEST` are about its
+/// opening: the request counts as answered with its headers.
 async fn open(
     app: &AppState,
     form: StreamForm,
     request: WatchRequest,
 ) -> Result<ChangeStream, ProblemResponse> {
-    request::mark_long();
-    match app.feed.watch(request).await {
+    match request::measure(Part::Database, app.feed.watch(request)).await {
         Ok(reader) => Ok(ChangeStream::new(form, reader)),
         Err(problem) => match (form, last_item(&problem)) {
             // a browser gives up for good on the status of an error

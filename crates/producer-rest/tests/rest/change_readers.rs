@@ -125,7 +125,7 @@ async fn draining_ends_every_stream_and_every_waiting_page_at_once() {
     }
     for stream in streams {
         let id = stream.response.headers()["x-request-id"].to_str().unwrap().to_owned();
-        let rest = stream.to_end().await;
+        let rest = stream.rest().await;
         let last = rest.last().unwrap();
         assert_eq!((rest.len(), &*last.kind), (1, "unavailable"), "{rest:?}");
         assert_eq!((&last.id, &last.item["requestId"]), (&None, &json!(id)));
@@ -135,54 +135,100 @@ async fn draining_ends_every_stream_and_every_waiting_page_at_once() {
     assert!(began.elapsed() < TIMEOUT, "{:?}", began.elapsed());
 }
 
-/// A connection whose kernel holds little of what is sent to it.
-async fn narrow(app: &TestApp) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(64 << 10).unwrap();
-    socket.connect(app.address).await.unwrap()
+#[tokio::test]
+async fn a_service_that_is_draining_refuses_readers_at_once() {
+    let app = TestApp::sqlite().await;
+    // it holds the service back as long as its body does not come
+    let mut raw = app.connect().await;
+    let post = "POST /api/v1/events HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+    raw.write(post).await;
+    raw.read_until("100 Continue").await;
+    app.shutdown.cancel();
+    let began = Instant::now();
+    for media in ["application/json", NDJSON] {
+        let refused = answer(app.get(CHANGES).header("accept", media)).await;
+        assert_eq!((refused.status, refused.problem()), (503, "unavailable"), "{media}");
+        assert!(refused.body["detail"].as_str().unwrap().contains("draining"), "{refused:?}");
+    }
+    let refused = app.get(CHANGES).header("accept", SSE).send().await.unwrap();
+    let refused = only_event(refused).await;
+    assert_eq!(refused.item["detail"], "the service is draining; go on with the last token");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
-#[tokio::test]
-async fn a_slow_reader_holds_back_nobody_and_little_is_read_for_it() {
-    const EVENTS: usize = 2500;
-    let app = TestApp::sqlite().await;
+const BACKLOG: usize = 2500;
+
+/// Changes that no kernel buffers for one connection: 20 MiB.
+async fn backlog(app: &TestApp) {
     let text = "x".repeat(8 << 10);
     let event = |n| format!("{}\n", car_event(&format!("c{n}"), json!({"text": text})));
-    let lines: String = (0..EVENTS).map(event).collect();
-    assert_eq!(app.bulk("?results=none", NDJSON, lines).await.body["processedCount"], EVENTS);
+    let lines: String = (0..BACKLOG).map(event).collect();
+    assert_eq!(app.bulk("?results=none", NDJSON, lines).await.body["processedCount"], BACKLOG);
+}
 
-    let mut slow = narrow(&app).await;
-    let request = format!(
-        "GET {CHANGES}?from=start HTTP/1.1\r\nhost: x\r\naccept: {SSE}\r\nconnection: close\r\n\r\n"
-    );
+/// A reader of everything that has read a few bytes, one by one, and does not go on.
+async fn slow_reader(app: &TestApp) -> (TcpStream, Vec<u8>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut slow = socket.connect(app.address).await.unwrap();
+    let request = format!("GET {CHANGES}?from=start HTTP/1.1\r\nhost: x\r\naccept: {SSE}\r\n\r\n");
     slow.write_all(request.as_bytes()).await.unwrap();
     let mut text = Vec::new();
     while text.len() < 64 {
         text.push(slow.read_u8().await.unwrap());
     }
     assert!(text.starts_with(b"HTTP/1.1 200"));
+    (slow, text)
+}
+
+/// Reads until an event near the end has `part`.
+async fn read_to(slow: &mut TcpStream, mut text: Vec<u8>, part: &str) -> String {
+    let has_part = |text: &[u8]| {
+        let tail = &text[text.len().saturating_sub(4096)..];
+        String::from_utf8_lossy(tail).contains(part)
+    };
+    while !has_part(&text) {
+        let count = timeout(TIMEOUT, slow.read_buf(&mut text)).await.unwrap().unwrap();
+        assert!(count > 0, "it ended");
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_back_nobody_and_little_is_read_for_it() {
+    let app = TestApp::sqlite().await;
+    backlog(&app).await;
+    let (mut slow, text) = slow_reader(&app).await;
     let mut fast = Stream::open(&app, NDJSON, "?from=start").await;
     let all = fast.caught_up().await;
-    assert_eq!(all.len(), EVENTS);
+    assert_eq!(all.len(), BACKLOG);
     assert_eq!(app.send(&car_event("last", json!({}))).await.status, 200);
     assert_eq!(fast.news().await.version().0, "last");
     // the rest is still in the database: this is one batch, and what the kernel buffers
     let read = metric(&app, "producer_changes_sent_total{form=\"sse\"}").await;
-    assert!(read < EVENTS as f64 / 2.0, "{read} of {EVENTS} are read");
+    assert!(read < BACKLOG as f64 / 2.0, "{read} of {BACKLOG} are read");
 
     // as soon as it reads it catches up by itself
-    let is_last = |text: &[u8]| {
-        let tail = &text[text.len().saturating_sub(4096)..];
-        String::from_utf8_lossy(tail).contains("\"entityId\":\"last\"")
-    };
-    while !is_last(&text) {
-        let count = timeout(TIMEOUT, slow.read_buf(&mut text)).await.unwrap().unwrap();
-        assert!(count > 0, "it ended");
-    }
-    let text = String::from_utf8(text).unwrap();
+    let text = read_to(&mut slow, text, "\"entityId\":\"last\"").await;
     let ids = text.split("\"entityId\":\"").skip(1).map(|rest| rest.split('"').next().unwrap());
-    let expected = (0..EVENTS).map(|n| format!("c{n}")).chain(["last".to_owned()]);
+    let expected = (0..BACKLOG).map(|n| format!("c{n}")).chain(["last".to_owned()]);
     assert!(ids.eq(expected), "something is missing");
+}
+
+#[tokio::test]
+async fn a_stream_that_pruning_passes_ends_with_gone() {
+    let app = TestApp::sqlite().await;
+    backlog(&app).await;
+    let (mut slow, text) = slow_reader(&app).await;
+    app.prune().await;
+    let text = read_to(&mut slow, text, "\"status\":410").await;
+    let (before, gone) = text.split_once("retry: 5000\n").unwrap();
+    let count = before.matches("event: change\n").count();
+    assert!((1..BACKLOG).contains(&count), "{count}");
+    assert!(gone.starts_with("id:\nevent: gone\ndata: {\"kind\":\"gone\","), "{gone}");
+    // the chunk of no bytes: it is the end
+    read_to(&mut slow, gone.into(), "\r\n0\r\n\r\n").await;
+    until_readers(&app, 0.0).await;
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ async fn the_feed_names_its_parameters_and_its_items() {
     for parameter in parameters {
         assert_eq!(parameter["required"], false, "{parameter}");
         assert!(parameter.get("example").is_none(), "{parameter}");
-        assert_eq!(parameter["schema"].get("type").is_some(), true, "{parameter}");
+        assert!(parameter["schema"].get("type").is_some(), "{parameter}");
     }
     let forms = operation["responses"]["200"]["content"].as_object().unwrap();
     let forms: Vec<_> = forms.keys().map(|name| &**name).collect();

@@ -651,6 +651,7 @@ async fn a_database_that_is_gone_is_answered_as_in_the_examples() {
         let read = answer(app.get(&format!("/api/v1/entities/Car/c1{route}"))).await;
         document.assert_problem("get", path, unavailable, &read);
     }
+    document.assert_problem("get", CHANGES, unavailable, &answer(app.get(CHANGES)).await);
     for (method, path, address, body) in WRITES {
         let request = write_request(&app, method, address, body);
         let refused = answer(request.header("idempotency-key", UUID)).await;

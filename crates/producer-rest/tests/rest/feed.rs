@@ -111,7 +111,7 @@ impl Stream {
         }
     }
 
-    /// Everything until the bookmark that says that nothing more is there.
+    /// Everything but bookmarks, until the one that says that nothing more is there.
     pub(crate) async fn caught_up(&mut self) -> Vec<Received> {
         let mut all = Vec::new();
         loop {
@@ -119,16 +119,21 @@ impl Stream {
             if received.item["caughtUp"] == true {
                 return all;
             }
-            all.push(received);
+            if received.kind != "bookmark" {
+                all.push(received);
+            }
         }
     }
 
-    /// Everything to the end.
-    pub(crate) async fn to_end(mut self) -> Vec<Received> {
+    /// Everything to the end; of bookmarks, which may come at any time, only one that is the last item.
+    pub(crate) async fn rest(mut self) -> Vec<Received> {
         let mut all = Vec::new();
         while let Some(received) = self.next().await {
             all.push(received);
         }
+        let last = all.pop();
+        all.retain(|received| received.kind != "bookmark");
+        all.extend(last);
         all
     }
 }
@@ -136,7 +141,7 @@ impl Stream {
 /// The only item of a stream that ends with a problem: of `text/event-stream` also one that could not begin.
 pub(crate) async fn only_event(response: Response) -> Received {
     let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
-    let mut all = Stream::of(response).to_end().await;
+    let mut all = Stream::of(response).rest().await;
     let only = all.pop().unwrap();
     assert!(all.is_empty(), "{all:?}");
     assert_eq!(only.item["requestId"], id);

@@ -37,32 +37,25 @@ SELECT format('prepared transaction %L of %s; end it with: COMMIT PREPARED or RO
 FROM pg_prepared_xacts WHERE transaction::text = split_part($1, '/', 2) AND $2 IS NULL
 LIMIT 1";
 
-/// What is only read to be passed over has no patch here: it may be large. The first change comes whatever
-/// its size.
+/// One scan. What is passed over is not returned, but for the last row that was looked at, without its
+/// patch. The first change comes whatever its size. The rows come in no promised order.
 const CHANGES: &str = r"
-WITH log AS MATERIALIZED (
-    SELECT position, kind, event_uuid, ordinal, version, operation, created, entity_type, entity_id,
-           event_name, event_type, event_source, event_actor, created_at, committed_at, patch,
-           kind IN (0, 1) AND ($4::text[] IS NULL OR entity_type = ANY($4)) AS wanted
+WITH log AS (
+    SELECT *, kind IN (0, 1) AND ($4::text[] IS NULL OR entity_type = ANY($4)) AS wanted
     FROM event_log WHERE position > $1 AND position <= $2
     ORDER BY position LIMIT $3
-), wanted AS MATERIALIZED (
-    SELECT *, sum(octet_length(patch::text)) OVER (ORDER BY position) AS bytes,
-           row_number() OVER (ORDER BY position) AS number
-    FROM log WHERE wanted
+), sized AS (
+    SELECT *, CASE WHEN wanted THEN octet_length(patch::text) ELSE 0 END AS size,
+           row_number() OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS number
+    FROM log
+), page AS (
+    SELECT *, sum(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes FROM sized
 )
-SELECT CASE WHEN number IS NULL OR number = 1 THEN epoch END AS epoch,
-       CASE WHEN number IS NULL OR number = 1 THEN floor END AS floor,
-       CASE WHEN number IS NULL OR number = 1 THEN (SELECT count(*) FROM log) END AS looked,
-       CASE WHEN number IS NULL OR number = 1
-           THEN (SELECT max(position) FROM log) END AS looked_up_to,
-       CASE WHEN number IS NULL OR number = 1
-           THEN (SELECT count(*) FROM wanted) END AS wanted,
-       position, kind, event_uuid, ordinal, version, operation, created, entity_type, entity_id,
-       event_name, event_type, event_source, event_actor, created_at, committed_at,
-       patch::text AS patch
-FROM event_log_epoch LEFT JOIN wanted ON bytes <= $5 OR number = 1
-ORDER BY position";
+SELECT epoch, floor, position, kind, event_uuid, ordinal, version, operation, created, entity_type,
+       entity_id, event_name, event_type, event_source, event_actor, created_at, committed_at,
+       CASE WHEN wanted THEN patch::text ELSE '' END AS patch
+FROM event_log_epoch
+LEFT JOIN page ON (bytes <= $5 OR bytes = size) AND (wanted OR number = $3)";
 
 const STATES: &str = r"
 SELECT version, created_at, updated_at, CASE WHEN NOT deleted THEN data::text END AS data

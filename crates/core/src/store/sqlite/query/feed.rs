@@ -20,28 +20,30 @@ const HEAD: &str = r"
 SELECT epoch, (SELECT position FROM event_log ORDER BY position DESC LIMIT 1)
 FROM event_log_epoch";
 
-/// Subqueries are materialized here with all that they select, so that patches are read only at the end.
+/// As on PostgreSQL. Subqueries are materialized here with all that they select, so that patches are read
+/// only at the end.
 const CHANGES: &str = r"
-WITH log AS MATERIALIZED (
+WITH log AS (
     SELECT position, octet_length(patch) AS size,
            kind IN (0, 1)
                AND ($4 IS NULL OR entity_type IN (SELECT value FROM json_each($4))) AS wanted
     FROM event_log WHERE position > $1 AND position <= $2
     ORDER BY position LIMIT $3
-), wanted AS MATERIALIZED (
-    SELECT position, sum(size) OVER (ORDER BY position) AS bytes,
+), sized AS (
+    SELECT position, wanted, CASE WHEN wanted THEN size ELSE 0 END AS size,
            row_number() OVER (ORDER BY position) AS number
-    FROM log WHERE wanted
+    FROM log
+), page AS (
+    SELECT position, wanted, size, number,
+           sum(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes
+    FROM sized
 )
-SELECT epoch, floor, (SELECT count(*) FROM log) AS looked,
-       (SELECT max(position) FROM log) AS looked_up_to,
-       (SELECT count(*) FROM wanted) AS wanted,
-       wanted.position, kind, event_uuid, ordinal, version, operation, created, entity_type, entity_id,
-       event_name, event_type, event_source, event_actor, created_at, committed_at, patch
+SELECT epoch, floor, page.position, kind, event_uuid, ordinal, version, operation, created,
+       entity_type, entity_id, event_name, event_type, event_source, event_actor, created_at,
+       committed_at, CASE WHEN wanted THEN patch ELSE '' END AS patch
 FROM event_log_epoch
-LEFT JOIN wanted ON bytes <= $5 OR number = 1
-LEFT JOIN event_log ON event_log.position = wanted.position
-ORDER BY wanted.position";
+LEFT JOIN page ON (bytes <= $5 OR bytes = size) AND (wanted OR number = $3)
+LEFT JOIN event_log ON event_log.position = page.position";
 
 const STATES: &str = r"
 SELECT e.version, e.created_at, e.updated_at, CASE WHEN NOT e.deleted THEN e.data END AS data
