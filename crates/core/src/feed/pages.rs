@@ -1,6 +1,6 @@
 //! Pages of the log, for readers that are behind what is kept in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,23 +126,13 @@ impl Pages {
             }
             None => self.read(after, up_to).await?,
         };
-        self.adapt(&page);
+        self.rows = next_rows(self.rows, self.bytes, &page);
         if let Some(last) = page.last.filter(|_| !page.is_last && is_fast) {
             let task = tokio::spawn(self.read(last, up_to));
             self.ahead = Some(Ahead { after: last, up_to, task });
         }
         self.returned_at = Some(Instant::now());
         Ok(page)
-    }
-
-    /// Looks at more rows where few of them were wanted, or they are small.
-    fn adapt(&mut self, page: &LogPage) {
-        let read: usize = page.changes.iter().map(|change| change.entry.patch.len()).sum();
-        let found = u32::try_from(page.changes.len()).unwrap_or(u32::MAX);
-        self.rows = match read {
-            bytes if bytes < self.bytes / 2 => self.rows.saturating_mul(4).min(MOST_ROWS),
-            _ => found.saturating_mul(2).clamp(FIRST_ROWS / 4, MOST_ROWS),
-        };
     }
 
     fn read(
@@ -160,5 +150,88 @@ impl Pages {
             let page = store.changes(query).await?;
             if with_data { with_states(&*store, page, bytes).await } else { Ok(page) }
         }
+    }
+}
+
+/// How many rows the page after this one looks at: more where few of them were wanted, or they are small;
+/// about what fits where states or patches filled the page, since the rest was read in vain.
+fn next_rows(rows: u32, bytes: usize, page: &LogPage) -> u32 {
+    let mut states = HashSet::new();
+    let mut read = 0;
+    for change in &page.changes {
+        read += change.entry.patch.len();
+        if let ChangeData::State(entity) = &change.data
+            && states.insert(Arc::as_ptr(entity))
+        {
+            read += entity.data.len();
+        }
+    }
+    let found = u32::try_from(page.changes.len()).unwrap_or(u32::MAX);
+    match read {
+        read if read < bytes / 2 => rows.saturating_mul(4).min(MOST_ROWS),
+        _ => found.saturating_mul(2).clamp(FIRST_ROWS / 4, MOST_ROWS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::feed::change::Change;
+    use crate::feed::token::Token;
+    use crate::model::{Entity, EntryKind, LogEntry, Operation, Timestamp};
+
+    const ROWS: u32 = 1024;
+    const BYTES: usize = 64 << 10;
+
+    /// A page of changes of so many entities in turn, with documents of so many bytes.
+    fn page(changes: usize, patch: usize, entities: usize, document: usize) -> LogPage {
+        let time = Timestamp::from_micros(0);
+        let state = |number: usize| {
+            let key = EntityKey::new_unchecked("Car", &number.to_string());
+            let data = "x".repeat(document);
+            let entity = Entity { key, version: 1, created_at: time, updated_at: time, data };
+            ChangeData::State(Arc::new(entity))
+        };
+        let states: Vec<_> = (0..entities).map(state).collect();
+        let change = |number: usize| {
+            let entry = LogEntry {
+                kind: EntryKind::Event,
+                uuid: Uuid::nil(),
+                ordinal: 0,
+                version: 1,
+                operation: Operation::Merge,
+                created: true,
+                event_name: "Made".into(),
+                event_type: None,
+                source: None,
+                actor: None,
+                created_date: None,
+                committed: time,
+                patch: "x".repeat(patch),
+            };
+            let key = EntityKey::new_unchecked("Car", "1");
+            let mut change = Change::new(Token::in_log(Uuid::nil(), 1), 1, key, entry);
+            change.data = states.get(number % entities.max(1)).cloned().unwrap_or_default();
+            change
+        };
+        let changes = (0..changes).map(change).collect();
+        LogPage { epoch: Uuid::nil(), floor: 0, changes, last: Some(1), is_last: false }
+    }
+
+    #[test]
+    fn a_page_looks_at_more_rows_where_much_room_was_left() {
+        assert_eq!(next_rows(ROWS, BYTES, &page(10, 100, 0, 0)), 4 * ROWS);
+        // one state, of many changes
+        assert_eq!(next_rows(ROWS, BYTES, &page(1000, 10, 1, 4000)), 4 * ROWS);
+        assert_eq!(next_rows(MOST_ROWS, BYTES, &page(10, 100, 0, 0)), MOST_ROWS);
+    }
+
+    #[test]
+    fn a_page_looks_at_about_as_many_rows_as_fit() {
+        assert_eq!(next_rows(ROWS, BYTES, &page(500, 128, 0, 0)), 1000);
+        assert_eq!(next_rows(ROWS, BYTES, &page(200, 10, 16, 4000)), 400);
+        assert_eq!(next_rows(ROWS, BYTES, &page(1, BYTES, 0, 0)), FIRST_ROWS / 4);
     }
 }
