@@ -189,7 +189,7 @@ mod tests {
     fn page(changes: usize, patch: usize, entities: usize, document: usize) -> LogPage {
         let time = Timestamp::from_micros(0);
         let state = |number: usize| {
-            let key = EntityKey::new_unchecked("Car", &number.to_string());
+            let key = EntityKey::new_unchecked("Car", number.to_string());
             let data = "x".repeat(document);
             let entity = Entity { key, version: 1, created_at: time, updated_at: time, data };
             ChangeData::State(Arc::new(entity))

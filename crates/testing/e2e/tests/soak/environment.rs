@@ -160,16 +160,16 @@ impl Environment {
         let Database::Postgres { server: current, proxy } = &self.database else {
             return self.lock_file(duration).await;
         };
-        let server = &Arc::clone(&current.lock().unwrap());
+        let server = Arc::clone(&current.lock().unwrap());
         match fault {
             DatabaseFault::Stopped => {
-                begin_and_end(server, Postgres::stop, Postgres::start, duration).await
+                begin_and_end(&server, Postgres::stop, Postgres::start, duration).await
             }
             DatabaseFault::Killed => {
-                begin_and_end(server, Postgres::kill, Postgres::start, duration).await
+                begin_and_end(&server, Postgres::kill, Postgres::start, duration).await
             }
             DatabaseFault::Frozen => {
-                begin_and_end(server, Postgres::freeze, Postgres::thaw, duration).await
+                begin_and_end(&server, Postgres::freeze, Postgres::thaw, duration).await
             }
             DatabaseFault::Stalled => {
                 set_conditions(proxy, NetworkConditions::stalled(), duration).await;
@@ -186,12 +186,12 @@ impl Environment {
             }
             DatabaseFault::SessionsEnded => self.end_sessions(duration).await,
             DatabaseFault::FailedOver => {
-                let standby = fail_over(server, duration).await;
+                let standby = fail_over(&server, duration).await;
                 let url = standby.url("postgres");
                 proxy.set_database(&url).await;
                 *self.url.0.lock().unwrap() = url;
-                let old = std::mem::replace(&mut *current.lock().unwrap(), standby);
-                spawn_blocking(move || drop(old)).await.unwrap();
+                *current.lock().unwrap() = standby;
+                spawn_blocking(move || drop(server)).await.unwrap();
             }
             DatabaseFault::RowLocked => {
                 let row = format!("entity_type = '{entity_type}' AND entity_id = '{HOT_PREFIX}0'");
