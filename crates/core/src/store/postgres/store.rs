@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::query;
 use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
-use super::write::{ConnectionLifetime, OpenError, PgWriter, WriterSettings, open};
+use super::write::{ConnectionLifetime, Marks, OpenError, PgWriter, WriterSettings, open};
 use crate::feed::{
     ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
 };
@@ -34,6 +34,7 @@ pub struct PostgresStore {
     read_pool: ReadPool,
     writers: u32,
     writer_settings: WriterSettings,
+    marks: Marks,
     read_deadline: Duration,
     schema: SchemaCheck,
 }
@@ -62,7 +63,14 @@ impl PostgresStore {
         };
         let slower = settings.acquire_timeout.max(settings.statement_timeout);
         let read_deadline = slower + SLACK;
-        Self { read_pool, writers, writer_settings, read_deadline, schema: SchemaCheck::default() }
+        Self {
+            read_pool,
+            writers,
+            writer_settings,
+            marks: Marks::default(),
+            read_deadline,
+            schema: SchemaCheck::default(),
+        }
     }
 
     /// Runs a read, and again where its pooled connection is broken.
@@ -98,7 +106,7 @@ impl PostgresStore {
 
 impl WriteStore for PostgresStore {
     fn writer(&self) -> Box<dyn Writer> {
-        Box::new(PgWriter::new(self.writer_settings.clone()))
+        Box::new(PgWriter::new(self.writer_settings.clone(), self.marks.clone()))
     }
 
     fn max_writers(&self) -> usize {

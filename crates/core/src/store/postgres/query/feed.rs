@@ -1,6 +1,7 @@
 //! Reading the log in the order of positions.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
 use crate::feed::{ChangesQuery, EntitiesQuery, LogBounds, LogHead, LogPage, OpenWriter};
@@ -82,26 +83,37 @@ FROM (SELECT *, sum(size) OVER (ORDER BY entity_type, entity_id) AS bytes,
             ORDER BY entity_type, entity_id LIMIT $4) AS page) AS entities
 WHERE bytes <= $5 OR number = 1 ORDER BY entity_type, entity_id";
 
-/// The last position that was drawn, then who may still commit one. Two statements, in this order. `None` of
-/// a standby.
+/// Where the log ends. `None` of a standby.
 pub(in crate::store::postgres) async fn head(
     read_pool: &ReadPool,
 ) -> Result<Option<LogHead>, sqlx::Error> {
     let mut connection = read_pool.acquire().await?;
-    let (drawn, is_standby): (i64, bool) = sqlx::query_as(DRAWN)
-        .persistent(read_pool.caches_statements())
-        .fetch_one(&mut *connection.connection)
-        .await?;
-    let writers: Vec<(String, Option<i32>)> = sqlx::query_as(WRITERS)
-        .persistent(read_pool.caches_statements())
-        .fetch_all(&mut *connection.connection)
-        .await?;
+    let head = head_on(&mut connection.connection, read_pool.caches_statements()).await?;
     connection.release().await?;
-    if is_standby {
-        return Ok(None);
-    }
-    let writers = writers.into_iter().map(|(transaction, pid)| OpenWriter { transaction, pid });
-    Ok(Some(LogHead { drawn: from_bigint(drawn), writers: writers.collect() }))
+    Ok(head)
+}
+
+/// The last position that was drawn, then who may still commit one. Two statements, in this order. `None` of
+/// a standby.
+pub(in crate::store::postgres) async fn head_on(
+    connection: &mut PgConnection,
+    caches_statements: bool,
+) -> Result<Option<LogHead>, sqlx::Error> {
+    let drawn = sqlx::query_as(DRAWN).persistent(caches_statements);
+    let (drawn, is_standby): (i64, bool) = drawn.fetch_one(&mut *connection).await?;
+    let writers = writers_on(connection, caches_statements).await?;
+    Ok((!is_standby).then(|| LogHead { drawn: from_bigint(drawn), writers }))
+}
+
+/// The open transactions that have written to the log.
+pub(in crate::store::postgres) async fn writers_on(
+    connection: &mut PgConnection,
+    caches_statements: bool,
+) -> Result<Vec<OpenWriter>, sqlx::Error> {
+    let writers = sqlx::query_as(WRITERS).persistent(caches_statements);
+    let writers: Vec<(String, Option<i32>)> = writers.fetch_all(connection).await?;
+    let writer = |(transaction, pid)| OpenWriter { transaction, pid };
+    Ok(writers.into_iter().map(writer).collect())
 }
 
 /// Who a writer is.
