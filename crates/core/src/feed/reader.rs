@@ -47,6 +47,8 @@ pub(super) struct Shared {
 pub(super) struct Plan {
     pub(super) kind: ReaderKind,
     pub(super) epoch: Uuid,
+    /// The generation of the log in which the place was reached.
+    pub(super) generation: u64,
     pub(super) place: Place,
     pub(super) snapshot: Option<Snapshot>,
     /// The last position to read.
@@ -280,14 +282,15 @@ impl Reader {
             return Ok(Batch { items, is_end: false });
         }
         let up_to = self.plan.until.unwrap_or(u64::MAX);
-        let wanted = self.plan.wanted(up_to, items, bytes);
-        let found = self
-            .shared
-            .tail
-            .ring()
-            .as_ref()
-            .map(|ring| (ring.after(self.plan.epoch, self.plan.place, &wanted), ring.end()));
-        let Some((found, end)) = found else {
+        let found = self.shared.tail.ring().as_ref().map(|ring| {
+            if self.plan.generation != ring.generation() {
+                self.plan.generation = ring.generation();
+                self.plan.place = self.plan.place.rewound();
+            }
+            let wanted = self.plan.wanted(up_to, items, bytes);
+            (ring.after(self.plan.epoch, self.plan.place, &wanted), ring.end(), ring.last())
+        });
+        let Some((found, end, last)) = found else {
             // the tailer begins again
             self.wait_until_added().await;
             return Ok(Batch { items: Vec::new(), is_end: false });
@@ -298,14 +301,17 @@ impl Reader {
                 self.plan.place = place;
                 Ok(Batch { items, is_end: place.seen >= end.min(up_to) })
             }
-            Found::Behind => self.read_page(end.min(up_to), items, bytes).await,
+            // not behind the last committed row: what is drawn again there may be open now
+            Found::Behind => self.read_page(last.min(up_to), end.min(up_to), items, bytes).await,
         }
     }
 
-    /// A page of the log. Streams return all of it, whose size [`Pages`] chooses.
+    /// A page of the log up to its last row, behind which it is empty up to `end`. Streams return all of
+    /// it, whose size [`Pages`] chooses.
     async fn read_page(
         &mut self,
         up_to: u64,
+        end: u64,
         items: usize,
         bytes: usize,
     ) -> Result<Batch, ReadFailure> {
@@ -320,8 +326,9 @@ impl Reader {
         let is_limited = self.plan.kind == ReaderKind::Page;
         let (items, bytes) = if is_limited { (items, bytes) } else { (usize::MAX, usize::MAX) };
         let wanted = self.plan.wanted(up_to, items, bytes);
-        let end = page.last.unwrap_or(place.seen);
-        let end = Place { seen: if page.is_last { up_to } else { end }, token: end };
+        let last = page.last.unwrap_or(place.token);
+        let end =
+            Place { seen: if page.is_last { end } else { last.max(place.seen) }, token: last };
         let (items, place) = wanted.take(page.changes.into_iter().map(Arc::new), place, end);
         self.plan.place = place;
         Ok(Batch { items, is_end: false })

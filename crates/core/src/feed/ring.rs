@@ -20,6 +20,8 @@ const RING_CHANGES: usize = 32_768;
 #[derive(Debug)]
 pub(super) struct Ring {
     epoch: Uuid,
+    /// [`LogHead::generation`](super::port::LogHead) of what was read last.
+    generation: u64,
     changes: VecDeque<Arc<Change>>,
     bytes: usize,
     /// Changes up to here are no longer kept.
@@ -42,6 +44,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Back at the committed row.
+    pub(super) const fn rewound(self) -> Self {
+        Self::at(self.token)
+    }
+
     /// At a committed row, or at the beginning of what is kept.
     pub(super) const fn at(position: u64) -> Self {
         Self { seen: position, token: position }
@@ -116,8 +123,17 @@ pub(super) enum Found {
 
 impl Ring {
     /// A ring that begins at `end`.
-    pub(super) fn new(epoch: Uuid, end: u64, last: u64) -> Self {
-        Self { epoch, changes: VecDeque::new(), bytes: 0, start: end, data_start: end, end, last }
+    pub(super) fn new(epoch: Uuid, generation: u64, end: u64, last: u64) -> Self {
+        Self {
+            epoch,
+            generation,
+            changes: VecDeque::new(),
+            bytes: 0,
+            start: end,
+            data_start: end,
+            end,
+            last,
+        }
     }
 
     pub(super) fn epoch(&self) -> Uuid {
@@ -127,6 +143,23 @@ impl Ring {
     /// All up to here is committed, or never will be.
     pub(super) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// The last committed row up to the end: positions behind it may be drawn again after a crash.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Goes back to the last committed row, since positions behind it may be drawn again.
+    pub(super) fn rewind(&mut self, generation: u64) {
+        self.generation = generation;
+        self.end = self.last;
+        self.start = self.start.min(self.last);
+        self.data_start = self.data_start.min(self.last);
     }
 
     /// Up to where the log was read.
@@ -227,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_reader_gets_what_follows_and_moves_over_what_it_does_not_want() {
-        let mut ring = Ring::new(EPOCH, 10, 9);
+        let mut ring = Ring::new(EPOCH, 0, 10, 9);
         let (all, cars) = (Types::all(), Types::new(vec!["Car".into()]).expect("a type"));
         assert_eq!(positions(&ring.after(EPOCH, place(10), &wanted(&all))), (vec![], place(10)));
         ring.add(page(vec![change(11, "Car"), change(12, "Loan"), change(14, "Loan")]), 15);
@@ -248,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_behind_or_of_another_log_is_told() {
-        let mut ring = Ring::new(EPOCH, 10, 10);
+        let mut ring = Ring::new(EPOCH, 0, 10, 10);
         ring.add(page(vec![change(11, "Car")]), 11);
         let types = Types::all();
         assert!(matches!(ring.after(EPOCH, place(9), &wanted(&types)), Found::Behind));
@@ -263,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_oldest_changes_make_room() {
-        let mut ring = Ring::new(EPOCH, 0, 0);
+        let mut ring = Ring::new(EPOCH, 0, 0, 0);
         for position in 1..=RING_CHANGES as u64 + 5 {
             ring.add(page(vec![change(position, "Car")]), position);
         }

@@ -116,10 +116,11 @@ impl Feed {
         let began = Instant::now();
         let tail = self.shared.tail.start();
         let drawn = self.look_at_log(began).await?;
-        let (place, epoch) = self.end_of_log()?;
+        let (place, epoch, generation) = self.end_of_log()?;
         let mut plan = Plan {
             kind,
             epoch,
+            generation,
             place,
             snapshot: None,
             until: until_now.then_some(drawn),
@@ -156,10 +157,11 @@ impl Feed {
         Ok(drawn)
     }
 
-    /// Where the log ends, as far as that is known, and which log it is.
-    fn end_of_log(&self) -> Result<(Place, Uuid), Problem> {
+    /// Where the log ends, as far as that is known, which log it is, and its generation.
+    fn end_of_log(&self) -> Result<(Place, Uuid, u64), Problem> {
         let ring = self.shared.tail.ring();
-        ring.as_ref().map(|ring| (ring.place(), ring.epoch())).ok_or_else(problems::not_looked)
+        let end = ring.as_ref().map(|ring| (ring.place(), ring.epoch(), ring.generation()));
+        end.ok_or_else(problems::not_looked)
     }
 
     /// Puts the reader where it begins. The plan's place is the end of the log.

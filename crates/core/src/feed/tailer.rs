@@ -237,12 +237,13 @@ impl Tailer {
     async fn look(&mut self) -> Result<bool, ReadError> {
         let now = Instant::now();
         let head = self.tail.store.head().await?;
-        let drawn = head.drawn;
+        let (drawn, generation) = (head.drawn, head.generation);
+        self.note_generation(generation);
         self.note_writers(&head.writers).await;
         let safe = self.safe(head, now);
         let has_news = match safe {
-            Some((end, _)) => self.read_up_to(end).await?,
-            None if self.tail.ring().is_none() => self.begin_at_mark().await?,
+            Some((end, _)) => self.read_up_to(end, generation).await?,
+            None if self.tail.ring().is_none() => self.begin_at_mark(generation).await?,
             None => false,
         };
         self.tail.looked.send_modify(|look| {
@@ -251,6 +252,17 @@ impl Tailer {
             look.error = None;
         });
         Ok(has_news)
+    }
+
+    /// After a crash of the server the writers that were awaited have ended, but others may have drawn their
+    /// positions again.
+    fn note_generation(&mut self, generation: u64) {
+        if let Some(ring) = self.tail.ring().as_mut()
+            && ring.generation() != generation
+        {
+            ring.rewind(generation);
+        }
+        self.awaited.take_if(|(awaited, _)| awaited.generation != generation);
     }
 
     /// The last position up to which all is decided, and when it was drawn last, where that is known now.
@@ -296,30 +308,30 @@ impl Tailer {
     }
 
     /// While the first writers are waited for, what an earlier mark says is decided is there to read.
-    async fn begin_at_mark(&self) -> Result<bool, ReadError> {
+    async fn begin_at_mark(&self, generation: u64) -> Result<bool, ReadError> {
         let mark = self.tail.store.position_before(None).await?;
-        self.begin(mark.unwrap_or(0)).await?;
+        self.begin(mark.unwrap_or(0), generation).await?;
         Ok(true)
     }
 
     /// Begins a ring that has nothing up to `end`.
-    async fn begin(&self, end: u64) -> Result<(), ReadError> {
+    async fn begin(&self, end: u64, generation: u64) -> Result<(), ReadError> {
         let bounds = self.tail.store.bounds(end).await?;
-        let ring = Ring::new(bounds.epoch, end.max(bounds.floor), bounds.last);
+        let ring = Ring::new(bounds.epoch, generation, end.max(bounds.floor), bounds.last);
         *self.tail.ring() = Some(ring);
         self.tail.added.send_modify(|count| *count += 1);
         Ok(())
     }
 
     /// Reads what the ring does not have, up to `end`.
-    async fn read_up_to(&self, end: u64) -> Result<bool, ReadError> {
+    async fn read_up_to(&self, end: u64, generation: u64) -> Result<bool, ReadError> {
         let before = self.tail.ring().as_ref().map(|ring| (ring.epoch(), ring.end()));
         let Some((epoch, mut after)) = before else {
-            self.begin(end).await?;
+            self.begin(end, generation).await?;
             return Ok(true);
         };
         if end > after.saturating_add(MOST_BEHIND) {
-            self.begin(end).await?;
+            self.begin(end, generation).await?;
             return Ok(true);
         }
         let mut has_news = false;
@@ -335,7 +347,7 @@ impl Tailer {
             let mut page = self.tail.store.changes(query).await?;
             if page.epoch != epoch || page.floor > after {
                 // another log, or one that was pruned past this place: readers find out themselves
-                self.begin(end).await?;
+                self.begin(end, generation).await?;
                 return Ok(true);
             }
             if with_data {

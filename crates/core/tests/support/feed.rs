@@ -84,12 +84,16 @@ pub(crate) async fn items_to(reader: &mut Reader, last: impl Fn(&Item) -> bool) 
     }
 }
 
-/// So many changes, and what comes with them.
+/// What comes, up to so many changes.
 pub(crate) async fn next_changes(reader: &mut Reader, count: usize) -> Vec<Item> {
     let mut all = Vec::new();
-    while changes(&all).len() < count {
-        all.extend(items_to(reader, |item| matches!(item, Item::Change(_))).await);
-    }
+    let come = async {
+        while changes(&all).len() < count {
+            all.extend(reader.next().await.unwrap());
+        }
+    };
+    let have_come = timeout(LONG, come).await.is_ok();
+    assert!(have_come, "{count} changes: {all:?}");
     all
 }
 

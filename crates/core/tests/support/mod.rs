@@ -38,7 +38,7 @@ use producer_core::store::{DatabaseSettings, DatabaseUrl, Pooler, Store};
 use producer_core::{Clock, EntityKey, Event, Timestamp, decode};
 use producer_maintenance::{Database, migrate};
 use producer_test_support::{PgBouncer, Postgres, SqliteFile, sqlite_file};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 /// 2026-01-01T00:00:00Z
@@ -75,6 +75,15 @@ pub(crate) fn settings(url: &str, change: Change) -> DatabaseSettings {
         DatabaseSettings { url: Some(url.to_owned()), ..DatabaseSettings::default() };
     change(&mut settings);
     settings
+}
+
+/// A copy of an SQLite file, which is removed with the value, and its URL.
+pub(crate) async fn sqlite_copy(db: &Db) -> (SqliteFile, String) {
+    let copy = sqlite_file();
+    let into = AssertSqlSafe(format!("VACUUM INTO '{}'", copy.path().display()));
+    SqliteConnection::connect(&db.url).await.unwrap().execute(into).await.unwrap();
+    let url = copy.url();
+    (copy, url)
 }
 
 /// The limits of the services.

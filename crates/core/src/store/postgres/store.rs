@@ -1,12 +1,14 @@
 //! The store: one connection for each writer, a pool for the reads.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
+use super::generation::Generations;
 use super::query;
 use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
@@ -35,6 +37,7 @@ pub struct PostgresStore {
     writers: u32,
     writer_settings: WriterSettings,
     marks: Marks,
+    generations: Arc<Generations>,
     read_deadline: Duration,
     schema: SchemaCheck,
 }
@@ -63,11 +66,13 @@ impl PostgresStore {
         };
         let slower = settings.acquire_timeout.max(settings.statement_timeout);
         let read_deadline = slower + SLACK;
+        let generations = Arc::<Generations>::default();
         Self {
             read_pool,
             writers,
             writer_settings,
-            marks: Marks::default(),
+            marks: Marks::new(Arc::clone(&generations)),
+            generations,
             read_deadline,
             schema: SchemaCheck::default(),
         }
@@ -147,7 +152,7 @@ impl ReadStore for PostgresStore {
 impl FeedStore for PostgresStore {
     fn head(&self) -> BoxFuture<'_, Result<LogHead, ReadError>> {
         Box::pin(async move {
-            let head = self.read(move || query::head(&self.read_pool)).await?;
+            let head = self.read(move || query::head(&self.read_pool, &self.generations)).await?;
             head.ok_or_else(|| ReadError {
                 kind: UnavailableKind::Unreachable,
                 text: "the server is a standby; changes are read from the primary".to_owned(),

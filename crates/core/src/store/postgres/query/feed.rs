@@ -10,12 +10,15 @@ use crate::store::changes::{
     BOUNDS, BoundsRow, EntityRow, LAST_MARK, MARK_BEFORE, StateRow, behind_every_type, into_page,
 };
 use crate::store::numbers::{from_bigint, to_bigint};
+use crate::store::postgres::generation::Generations;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::{from_pg, to_pg};
 
-/// A standby shows no locks of writers.
+/// A standby shows no locks of writers. The last column is the server's session.
 const DRAWN: &str = r"
-SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END, pg_is_in_recovery()
+SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END, pg_is_in_recovery(),
+       format('%s %s', pg_backend_pid(), (
+           SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()))
 FROM event_log_position";
 
 /// Whoever writes to the log has this lock until its transaction ends, also a prepared one.
@@ -25,8 +28,8 @@ WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
     AND relation = 'event_log'::regclass
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// Of the sessions of other roles the server shows only some columns. A prepared transaction is known by
-/// its transaction id, which is the second part of its virtual one.
+/// Of the sessions of other roles the server shows only some columns. A prepared transaction may have kept
+/// the virtual id of its session; its lock on its transaction id says which one it is.
 const DESCRIBE: &str = r"
 SELECT format('session %s of %s (%s); end it with: SELECT pg_terminate_backend(%s)',
               pid, coalesce(usename, 'unknown'), coalesce(nullif(application_name, ''), 'unnamed'), pid)
@@ -34,7 +37,9 @@ FROM pg_stat_activity WHERE pid = $2
 UNION ALL
 SELECT format('prepared transaction %L of %s; end it with: COMMIT PREPARED or ROLLBACK PREPARED',
               gid, owner)
-FROM pg_prepared_xacts WHERE transaction::text = split_part($1, '/', 2) AND $2 IS NULL
+FROM pg_prepared_xacts WHERE $2 IS NULL AND transaction IN (
+    SELECT transactionid FROM pg_locks
+    WHERE locktype = 'transactionid' AND granted AND virtualtransaction = $1 AND pid IS NULL)
 LIMIT 1";
 
 /// What is only read to be passed over has no patch here: it may be large. The first change comes whatever
@@ -86,9 +91,11 @@ WHERE bytes <= $5 OR number = 1 ORDER BY entity_type, entity_id";
 /// Where the log ends. `None` of a standby.
 pub(in crate::store::postgres) async fn head(
     read_pool: &ReadPool,
+    generations: &Generations,
 ) -> Result<Option<LogHead>, sqlx::Error> {
     let mut connection = read_pool.acquire().await?;
-    let head = head_on(&mut connection.connection, read_pool.caches_statements()).await?;
+    let head =
+        head_on(&mut connection.connection, read_pool.caches_statements(), generations).await?;
     connection.release().await?;
     Ok(head)
 }
@@ -98,22 +105,17 @@ pub(in crate::store::postgres) async fn head(
 pub(in crate::store::postgres) async fn head_on(
     connection: &mut PgConnection,
     caches_statements: bool,
+    generations: &Generations,
 ) -> Result<Option<LogHead>, sqlx::Error> {
     let drawn = sqlx::query_as(DRAWN).persistent(caches_statements);
-    let (drawn, is_standby): (i64, bool) = drawn.fetch_one(&mut *connection).await?;
-    let writers = writers_on(connection, caches_statements).await?;
-    Ok((!is_standby).then(|| LogHead { drawn: from_bigint(drawn), writers }))
-}
-
-/// The open transactions that have written to the log.
-pub(in crate::store::postgres) async fn writers_on(
-    connection: &mut PgConnection,
-    caches_statements: bool,
-) -> Result<Vec<OpenWriter>, sqlx::Error> {
+    let (drawn, is_standby, session): (i64, bool, String) =
+        drawn.fetch_one(&mut *connection).await?;
     let writers = sqlx::query_as(WRITERS).persistent(caches_statements);
     let writers: Vec<(String, Option<i32>)> = writers.fetch_all(connection).await?;
     let writer = |(transaction, pid)| OpenWriter { transaction, pid };
-    Ok(writers.into_iter().map(writer).collect())
+    let writers = writers.into_iter().map(writer).collect();
+    let generation = generations.note(session);
+    Ok((!is_standby).then(|| LogHead { drawn: from_bigint(drawn), writers, generation }))
 }
 
 /// Who a writer is.

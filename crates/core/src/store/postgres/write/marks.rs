@@ -4,7 +4,7 @@
 //! transactions may still commit one up to it. As soon as a later look finds none of these any more, all up
 //! to that position is decided, and a time that is read then is later than each of those commits.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::session::Session;
 use crate::feed::LogHead;
@@ -12,15 +12,19 @@ use crate::model::Timestamp;
 use crate::store::marks::{MARK, MARK_EVERY, has_passed, latest_before};
 use crate::store::numbers::to_bigint;
 use crate::store::postgres::error::StatementError;
-use crate::store::postgres::query::{head_on, writers_on};
+use crate::store::postgres::generation::Generations;
+use crate::store::postgres::query::head_on;
 use crate::store::postgres::time::to_pg;
 
 /// The pause before another look, in microseconds.
 const LOOK_EVERY: i64 = 1_000_000;
 
 /// The marks of a store, whose writers take turns. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub(in crate::store::postgres) struct Marks(Arc<Mutex<State>>);
+#[derive(Debug, Clone)]
+pub(in crate::store::postgres) struct Marks {
+    state: Arc<Mutex<State>>,
+    generations: Arc<Generations>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -39,9 +43,17 @@ pub(super) struct Look {
 }
 
 impl Marks {
+    pub(in crate::store::postgres) fn new(generations: Arc<Generations>) -> Self {
+        Self { state: Arc::default(), generations }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The look that is due, which the caller must take.
     pub(super) fn due(&self, now: Timestamp) -> Option<Look> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if !has_passed(LOOK_EVERY, state.looked_at, now)
             || !has_passed(MARK_EVERY, state.marked_at, now)
         {
@@ -65,7 +77,7 @@ impl Marks {
         session: &mut Session<'_>,
     ) -> Result<(), StatementError> {
         session.begin(false).await?;
-        let head = undecided(look, session).await?;
+        let head = self.undecided(look, session).await?;
         let now = session.settings.clock.now();
         let awaited = match head {
             Some(head) if head.writers.is_empty() => {
@@ -75,28 +87,31 @@ impl Marks {
             awaited => awaited,
         };
         session.run("COMMIT").await?;
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if awaited.is_none() {
             state.marked_at = Some(now);
         }
         state.awaited = awaited;
         Ok(())
     }
-}
 
-/// The end of the log that was found first, with those of its writers that are still there. `None` where
-/// the database does not show who writes.
-async fn undecided(
-    look: Look,
-    session: &mut Session<'_>,
-) -> Result<Option<LogHead>, StatementError> {
-    let (deadline, caches) = (session.settings.statement_deadline, session.caches_statements());
-    let Some(mut head) = look.awaited else {
-        return Session::with_timeout(deadline, head_on(session.connection, caches)).await;
-    };
-    let open = Session::with_timeout(deadline, writers_on(session.connection, caches)).await?;
-    head.writers.retain(|writer| open.contains(writer));
-    Ok(Some(head))
+    /// The end of the log that was found first, with those of its writers that are still there; the end as it
+    /// is now where the server may have crashed since. `None` where the database does not show who writes.
+    async fn undecided(
+        &self,
+        look: Look,
+        session: &mut Session<'_>,
+    ) -> Result<Option<LogHead>, StatementError> {
+        let (deadline, caches) = (session.settings.statement_deadline, session.caches_statements());
+        let head = head_on(session.connection, caches, &self.generations);
+        let head = Session::with_timeout(deadline, head).await?;
+        let (Some(now), Some(mut awaited)) = (&head, look.awaited) else { return Ok(head) };
+        if awaited.generation != now.generation {
+            return Ok(head);
+        }
+        awaited.writers.retain(|writer| now.writers.contains(writer));
+        Ok(Some(awaited))
+    }
 }
 
 async fn mark(

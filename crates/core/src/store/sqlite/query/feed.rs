@@ -67,7 +67,7 @@ pub(in crate::store::sqlite) async fn head(
     let mut connection = pool.acquire().await.map_err(unavailable)?;
     let last: Option<i64> =
         sqlx::query_scalar(LAST).fetch_optional(&mut *connection).await.map_err(unavailable)?;
-    Ok(LogHead { drawn: last.map_or(0, from_bigint), writers: Vec::new() })
+    Ok(LogHead { drawn: last.map_or(0, from_bigint), writers: Vec::new(), generation: 0 })
 }
 
 /// What the log has.
