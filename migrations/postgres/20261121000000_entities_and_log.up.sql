@@ -55,12 +55,15 @@ CREATE TABLE event_log (
 
 CREATE INDEX event_log_by_position ON event_log (position);
 
--- Where positions were at some moments, so that a reader can begin at a time without an index on
+-- Marks: everything up to position, which is a row's, was committed before marked_at or never will be.
+-- Services write one every few seconds, so that a reader can begin at a time without an index on
 -- committed_at.
 CREATE TABLE event_log_times (
     position  bigint      PRIMARY KEY,
     marked_at timestamptz NOT NULL
 );
+
+CREATE INDEX event_log_times_by_time ON event_log_times (marked_at, position);
 
 -- One row. A position means something only together with the epoch: another database, or one that
 -- was restored to an earlier time, has another. Up to floor the log may have been pruned.

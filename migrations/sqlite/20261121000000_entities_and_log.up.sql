@@ -44,12 +44,14 @@ CREATE TABLE event_log (
 CREATE UNIQUE INDEX event_log_uuid ON event_log (event_uuid, ordinal);
 CREATE UNIQUE INDEX event_log_version ON event_log (entity_type, entity_id, version);
 
--- Where positions were at some moments, so that a reader can begin at a time without an index on
--- committed_at.
+-- Marks: everything up to position, which is a row's, was committed before marked_at. Services write
+-- one every few seconds, so that a reader can begin at a time without an index on committed_at.
 CREATE TABLE event_log_times (
     position  INTEGER PRIMARY KEY,
     marked_at INTEGER NOT NULL
 ) STRICT;
+
+CREATE INDEX event_log_times_by_time ON event_log_times (marked_at);
 
 -- One row. A position means something only together with the epoch: another file, or one that was
 -- restored to an earlier time, has another. Up to floor the log may have been pruned.

@@ -117,7 +117,12 @@ impl ReadStore for NullStore {
 
 impl FeedStore for NullStore {
     fn head(&self) -> BoxFuture<'_, Read<LogHead>> {
-        Box::pin(ready(Ok(LogHead { epoch: Uuid::nil(), drawn: 0, writers: Vec::new() })))
+        Box::pin(ready(Ok(LogHead {
+            epoch: Uuid::nil(),
+            drawn: 0,
+            writers: Vec::new(),
+            generation: 0,
+        })))
     }
 
     fn describe<'a>(&'a self, writer: &'a OpenWriter) -> BoxFuture<'a, Read<String>> {

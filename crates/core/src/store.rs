@@ -6,6 +6,7 @@ mod chunks;
 mod connect;
 mod entries;
 mod logged;
+mod marks;
 pub mod numbers;
 mod pool;
 mod port;

@@ -265,6 +265,8 @@ async fn pages_end_with_an_error_where_the_entity_was_pruned_meanwhile(db: Db) {
     assert_eq!(history.updates(&car, follows(5)).await.unwrap().updates, []);
     let clock = support::clock(moment(9).micros());
     let database = DatabaseUrl::parse(Some(db.direct_url())).unwrap().into();
+    // the end of the log is not removed
+    db.apply(&[support::car(900, "last", "{}")]).await;
     prune::prune(&database, Duration::ZERO, &clock, &mut |_| {}).await.unwrap();
     assert_eq!(refused(history.updates(&car, follows(3)).await).0, ProblemKind::NotFound);
     // made anew, its versions begin again

@@ -382,6 +382,7 @@ fn adopted(
     patch: &str,
 ) -> NewEntry<'_> {
     NewEntry {
+        position: None,
         uuid,
         ordinal: 0,
         kind: EntryKind::Adopted,

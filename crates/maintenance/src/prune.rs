@@ -16,6 +16,11 @@
 //! Checkpoints and detached updates have the ordinal -1, which no event's row has: no uuid that a
 //! client may choose collides with theirs.
 //!
+//! Readers of changes go on from positions. The *floor* rises with the highest position that they can
+//! no longer read, in the transaction that deletes. A checkpoint has the position of the last row that it
+//! replaces, so that pruning moves nothing to the end of the log. The row with the highest position stays,
+//! if only as a checkpoint: without it a token of that position would be ahead of the log.
+//!
 //! It may be interrupted at any moment and run again, also several at the same time and beside
 //! services: each step is one short transaction, followed by a pause that is longer than the step.
 
@@ -47,6 +52,9 @@ const NAMESPACE: Uuid = Uuid::from_u128(0xb0a1_7f3c_52d9_4e0b_8c66_1e94_7ad0_35f
 
 /// Bytes of patches of one step, about.
 const STEP_BYTES: usize = 1 << 20;
+
+/// Marks that one statement deletes.
+const STEP_MARKS: i64 = 5000;
 
 /// How much longer than a step the pause after it is, so that services keep most of the database.
 const PAUSE_FACTOR: u32 = 3;
@@ -80,13 +88,15 @@ pub async fn prune(
     loop {
         let started = Instant::now();
         let page = run.connection.oldest_entries(&last, ENTITIES_PER_PAGE).await?;
-        let Some((end, _)) = page.last() else { return Ok(run.summary) };
+        let Some((end, _)) = page.last() else { break };
         last = end.clone();
         entities += page.len() as u64;
         pause_after(started.elapsed()).await;
         run.entities(page, progress).await?;
         progress(Progress::Done(entities));
     }
+    run.marks().await?;
+    Ok(run.summary)
 }
 
 async fn pause_after(work: Duration) {
@@ -179,9 +189,26 @@ impl Run {
         Ok(step)
     }
 
+    /// Deletes the marks that no reader needs any more.
+    async fn marks(&mut self) -> Result<(), MaintenanceError> {
+        loop {
+            let started = Instant::now();
+            let deleted = {
+                let _guard = self.write_lock().await?;
+                self.connection.delete_marks(STEP_MARKS).await?
+            };
+            if deleted < STEP_MARKS.unsigned_abs() {
+                return Ok(());
+            }
+            pause_after(started.elapsed()).await;
+        }
+    }
+
     /// Removes the rows of those deleted entities of which the step deletes the whole log.
     async fn remove_entities(&mut self, step: &mut Step) -> Result<(), MaintenanceError> {
+        let last_of_log = self.connection.last_position().await?;
         let deleted = step.prunes.iter().filter(|prune| prune.operation == Operation::Delete);
+        let deleted = deleted.filter(|prune| prune.position < last_of_log);
         let last = deleted.map(|prune| Position::new(&prune.key, prune.version)).collect();
         let removed = self.connection.remove_entities(last).await?;
         for prune in &mut step.prunes {
@@ -247,7 +274,9 @@ impl Step {
     fn add(&mut self, Page { mut rows, more }: Page, is_deletable: impl Fn(&Logged) -> bool) {
         let kept = rows.iter().position(|row| !is_deletable(row));
         rows.truncate(kept.unwrap_or(rows.len()));
-        let Some(key) = rows.last().map(|row| row.key.clone()) else { return };
+        let Some((key, position)) = rows.last().map(|row| (row.key.clone(), row.position)) else {
+            return;
+        };
         if more && kept.is_none() {
             self.unfinished.push(key.clone());
         }
@@ -268,6 +297,7 @@ impl Step {
             deleted: count_entries(&rows),
             events: events.map(|row| row.uuid).collect(),
             rows: rows.iter().map(Position::from_row).collect(),
+            position,
             version: fold.version,
             operation: if fold.exists { Operation::Replace } else { Operation::Delete },
             state: fold.state,
@@ -286,6 +316,8 @@ struct EntityPrune {
     events: Vec<Uuid>,
     /// Rows, earlier checkpoints not counted.
     deleted: u64,
+    /// Of the last row.
+    position: u64,
     version: u64,
     /// What the checkpoint does: [`Operation::Delete`] where the entity does not exist at `version`.
     operation: Operation,
@@ -303,6 +335,7 @@ impl EntityPrune {
         let (entity_type, id) = (self.key.entity_type(), self.key.entity_id());
         let name = format!("{entity_type}\0{id}\0{}", self.version);
         NewEntry {
+            position: Some(self.position),
             uuid: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
             ordinal: -1,
             kind: EntryKind::Checkpoint,

@@ -266,7 +266,8 @@ fn a_commands_own_options_come_before_the_settings() {
         (&["rebuild", "--help"][..], &["--write"][..]),
         (&["prune", "--help"], &["--older-than", "--dry-run", "--yes"]),
         (&["migrate", "down", "--help"], &["--to", "--dry-run", "--yes", "--force"]),
-        (&["migrate", "--help"], &["down", "adopt"]),
+        (&["migrate", "new-epoch", "--help"], &["restored", "--yes"]),
+        (&["migrate", "--help"], &["down", "adopt", "new-epoch"]),
     ] {
         let help = text(&output(tiny(&folder).args(arguments)).stdout);
         let (before, after) = help.split_once("\nSettings:\n").expect("a heading");
@@ -330,6 +331,20 @@ fn what_deletes_asks_or_needs_yes() {
     let again = run(&down);
     assert!(again.status.success(), "nothing to revert: {}", text(&again.stderr));
     assert!(dry(&down).contains("nothing to revert"));
+}
+
+#[test]
+fn a_new_epoch_asks_or_needs_yes() {
+    let folder = folder();
+    let run = |arguments: &[&str]| output(tiny(&folder).arg("migrate").args(arguments));
+    assert!(!run(&["new-epoch", "--yes"]).status.success(), "nothing is migrated");
+    assert!(run(&[]).status.success());
+    refused_in_one_line(&run(&["new-epoch"]), &["--yes", "ends the tokens of all readers"]);
+    let renewed = run(&["new-epoch", "--yes"]);
+    assert!(renewed.status.success(), "{}", text(&renewed.stderr));
+    let line = text(&renewed.stdout);
+    assert!(line.ends_with("has a new epoch: tokens from before are gone\n"), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
 }
 
 #[test]

@@ -61,6 +61,10 @@ pub struct LogHead {
     pub drawn: u64,
     /// The transactions that may still commit a position up to it.
     pub writers: Vec<OpenWriter>,
+    /// Another one wherever the server may have crashed since the last head. Then positions that were drawn
+    /// and not committed may be drawn again, and the writers of an earlier head are gone though others may
+    /// have their positions.
+    pub generation: u64,
 }
 
 /// An open transaction that has written to the log.

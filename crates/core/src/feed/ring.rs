@@ -13,8 +13,6 @@ use crate::model::{EntryKind, Timestamp};
 
 /// Bytes of changes that are kept.
 const RING_BYTES: usize = 24 << 20;
-/// Changes that are kept.
-const RING_CHANGES: usize = 32_768;
 
 /// The end of the log: every change behind `start`, up to `last`.
 ///
@@ -152,7 +150,7 @@ impl Ring {
             self.changes.push_back(Arc::new(change));
         }
         self.last = page.last.unwrap_or(self.last);
-        while self.bytes > RING_BYTES || self.changes.len() > RING_CHANGES {
+        while self.bytes > RING_BYTES {
             let Some(oldest) = self.changes.pop_front() else { break };
             self.bytes -= oldest.bytes();
             self.start = oldest.position;
@@ -273,7 +271,8 @@ mod tests {
     #[test]
     fn the_oldest_changes_make_room() {
         let mut ring = Ring::new(EPOCH, 0, 0);
-        for position in 1..=RING_CHANGES as u64 + 5 {
+        let most = RING_BYTES / change(1, "Car").bytes();
+        for position in 1..=most as u64 + 5 {
             ring.add(page(vec![change(position, "Car")]));
         }
         let types = Types::all();

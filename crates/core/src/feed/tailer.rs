@@ -242,6 +242,8 @@ impl Tailer {
         let head = self.tail.store.head().await?;
         let (epoch, drawn) = (head.epoch, head.drawn);
         self.note_writers(&head.writers).await;
+        // after a crash positions are drawn again, maybe by transactions that are open now
+        self.awaited.take_if(|(awaited, _)| awaited.generation != head.generation);
         let decided = self.decided(head, now);
         let is_other = self.tail.ring().as_ref().is_some_and(|ring| ring.epoch() != epoch);
         if is_other {

@@ -1,6 +1,7 @@
 //! The PostgreSQL adapter.
 
 mod error;
+mod generation;
 pub mod pooler;
 mod query;
 mod read_pool;

@@ -25,6 +25,8 @@ macro_rules! on_all {
     };
 }
 
+pub(crate) mod feed;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ use producer_core::store::{DatabaseSettings, DatabaseUrl, Pooler, Store};
 use producer_core::{Clock, EntityKey, Event, Timestamp, decode};
 use producer_maintenance::{Database, migrate};
 use producer_test_support::{PgBouncer, Postgres, SqliteFile, sqlite_file};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 /// 2026-01-01T00:00:00Z
@@ -72,6 +75,15 @@ pub(crate) fn settings(url: &str, change: Change) -> DatabaseSettings {
         DatabaseSettings { url: Some(url.to_owned()), ..DatabaseSettings::default() };
     change(&mut settings);
     settings
+}
+
+/// A copy of an SQLite file, which is removed with the value, and its URL.
+pub(crate) async fn sqlite_copy(db: &Db) -> (SqliteFile, String) {
+    let copy = sqlite_file();
+    let into = AssertSqlSafe(format!("VACUUM INTO '{}'", copy.path().display()));
+    SqliteConnection::connect(&db.url).await.unwrap().execute(into).await.unwrap();
+    let url = copy.url();
+    (copy, url)
 }
 
 /// The limits of the services.
@@ -123,6 +135,26 @@ impl Db {
         migrate::up(&database.through(settings.pooler)).await.unwrap();
         let store = open(&settings, clock(START)).await;
         Self { store, url, settings, owned }
+    }
+
+    /// For maintenance.
+    pub(crate) fn database(&self) -> Database {
+        DatabaseUrl::parse(Some(self.direct_url())).unwrap().into()
+    }
+
+    /// The rows of a query with one column of texts.
+    pub(crate) async fn texts(&self, query: &str) -> Vec<String> {
+        let query = AssertSqlSafe(query.to_owned());
+        match &self.owned {
+            Owned::Postgres(database) => {
+                let mut connection = PgConnection::connect(database.url()).await.unwrap();
+                sqlx::query_scalar(query).fetch_all(&mut connection).await.unwrap()
+            }
+            Owned::Sqlite(file) => {
+                let mut connection = SqliteConnection::connect(&file.url()).await.unwrap();
+                sqlx::query_scalar(query).fetch_all(&mut connection).await.unwrap()
+            }
+        }
     }
 
     /// A URL that leads to PostgreSQL itself.

@@ -39,7 +39,7 @@ pub(super) struct Page {
 type Oldest<T> = (String, String, Option<T>);
 
 impl Connection {
-    /// The entities after `key` and when the oldest entry of each was committed, checkpoints
+    /// The entities after `key` and when the oldest entry of each was committed or adopted, checkpoints
     /// excepted where the entity exists: one page.
     pub(super) async fn oldest_entries(
         &mut self,
@@ -47,7 +47,9 @@ impl Connection {
         rows: i64,
     ) -> Result<Vec<(EntityKey, Option<Timestamp>)>, MaintenanceError> {
         const QUERY: &str = "SELECT e.entity_type, e.entity_id, (
-                 SELECT l.committed_at FROM event_log l
+                 SELECT CASE WHEN l.kind = 1 THEN coalesce(l.saved_at, l.committed_at)
+                             ELSE l.committed_at END
+                 FROM event_log l
                  WHERE l.entity_type = e.entity_type AND l.entity_id = e.entity_id
                      AND (l.kind <> 2 OR e.deleted)
                  ORDER BY l.version LIMIT 1)
@@ -172,7 +174,8 @@ impl Connection {
         Ok(removed.into_iter().map(key).collect())
     }
 
-    /// Deletes rows of the log, and raises the floor of positions to the highest of them.
+    /// Deletes rows of the log, and raises the floor of positions to the highest of those that readers of
+    /// changes get: checkpoints and detached updates are none of these.
     pub(super) async fn delete_rows(&mut self, rows: &[Position]) -> Result<(), MaintenanceError> {
         match self {
             Self::Postgres(c) => {
@@ -186,9 +189,9 @@ impl Connection {
                              AS r (entity_type, entity_id, version)
                          WHERE l.entity_type = r.entity_type AND l.entity_id = r.entity_id
                              AND l.version = r.version
-                         RETURNING l.position)
-                     UPDATE event_log_epoch
-                     SET floor = greatest(floor, (SELECT max(position) FROM deleted))",
+                         RETURNING l.position, l.kind)
+                     UPDATE event_log_epoch SET floor = greatest(floor, (
+                         SELECT max(position) FROM deleted WHERE kind IN (0, 1)))",
                 );
                 query.bind(types).bind(ids).bind(versions).execute(c).await.map(|_| ())?;
             }
@@ -197,7 +200,7 @@ impl Connection {
                     "UPDATE event_log_epoch SET floor = max(floor, coalesce((
                          SELECT max(l.position) FROM json_each(?) AS r CROSS JOIN event_log AS l
                          ON l.entity_type = r.value->>0 AND l.entity_id = r.value->>1
-                             AND l.version = r.value->>2), 0));
+                             AND l.version = r.value->>2 AND l.kind IN (0, 1)), 0));
                      DELETE FROM event_log WHERE position IN (
                          SELECT l.position FROM json_each(?) AS r CROSS JOIN event_log AS l
                          ON l.entity_type = r.value->>0 AND l.entity_id = r.value->>1
@@ -208,6 +211,25 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// The highest position of the log; 0 where it is empty.
+    pub(super) async fn last_position(&mut self) -> Result<u64, MaintenanceError> {
+        self.count("SELECT coalesce(max(position), 0) FROM event_log").await
+    }
+
+    /// Deletes some of the marks that only map times to positions below the floor: all but the last of
+    /// them, which says from which time on the log is kept. Returns how many there were.
+    pub(super) async fn delete_marks(&mut self, most: i64) -> Result<u64, MaintenanceError> {
+        const QUERY: &str = "DELETE FROM event_log_times WHERE position IN (
+                 SELECT position FROM event_log_times WHERE position < (
+                     SELECT max(position) FROM event_log_times
+                     WHERE position <= (SELECT floor FROM event_log_epoch))
+                 ORDER BY position LIMIT $1)";
+        Ok(match self {
+            Self::Postgres(c) => sqlx::query(QUERY).bind(most).execute(c).await?.rows_affected(),
+            Self::Sqlite(c) => sqlx::query(QUERY).bind(most).execute(c).await?.rows_affected(),
+        })
     }
 
     /// Detaches the updates that are still there of these events from their uuids: they only

@@ -64,8 +64,14 @@ pub(super) fn old_events<'l>(
     rows.filter(|row| is_old(row, before)).map(|row| row.uuid).collect()
 }
 
+/// Adopted rows have the times of the older service at new positions: they are as old as their adoption,
+/// or else the first run would end the tokens of all readers.
 fn is_old(row: &Logged, before: Timestamp) -> bool {
-    row.committed_at < before
+    let stored_at = match row.kind {
+        EntryKind::Adopted => row.saved_at.unwrap_or(row.committed_at),
+        EntryKind::Event | EntryKind::Detached | EntryKind::Checkpoint => row.committed_at,
+    };
+    stored_at < before
 }
 
 /// Entries of an entity that earlier runs did not make.

@@ -63,7 +63,7 @@ impl Survey {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), MaintenanceError> {
         let mut fold = Fold::default();
-        let mut deleted = 0;
+        let (mut deleted, mut position) = (0, 0);
         loop {
             let version = fold.version;
             let page = self.connection.log_of(key, version, to_bigint(STEP_ROWS as u64)).await?;
@@ -73,6 +73,7 @@ impl Survey {
             let kept = page.iter().position(|row| !rules.is_deletable(row));
             let deletable = &page[..kept.unwrap_or(page.len())];
             let entries = count_entries(deletable);
+            position = deletable.last().map_or(position, |row| row.position);
             fold.extend(deletable);
             if entries > 0
                 && let Some(reason) = &fold.broken
@@ -90,7 +91,7 @@ impl Survey {
             }
         }
         self.summary.deleted += deleted;
-        if self.removes(key, &fold).await? {
+        if self.removes(key, &fold, position).await? {
             self.summary.removed += 1;
         } else {
             self.summary.checkpointed += u64::from(deleted > 0);
@@ -98,9 +99,18 @@ impl Survey {
         Ok(())
     }
 
-    /// Whether the entity is removed: it is deleted, and this is all of its log.
-    async fn removes(&mut self, key: &EntityKey, fold: &Fold) -> Result<bool, MaintenanceError> {
+    /// Whether the entity is removed: it is deleted, and this is all of its log, which is not the end of
+    /// the whole log.
+    async fn removes(
+        &mut self,
+        key: &EntityKey,
+        fold: &Fold,
+        position: u64,
+    ) -> Result<bool, MaintenanceError> {
         if self.adopting || fold.exists || fold.broken.is_some() {
+            return Ok(false);
+        }
+        if position >= self.connection.last_position().await? {
             return Ok(false);
         }
         let stored = self.connection.entity(key, Access::Snapshot).await?;

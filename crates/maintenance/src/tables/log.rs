@@ -15,6 +15,7 @@ use crate::error::MaintenanceError;
 /// An update as the log has it.
 #[derive(Debug)]
 pub(crate) struct Logged {
+    pub(crate) position: u64,
     pub(crate) uuid: Uuid,
     pub(crate) key: EntityKey,
     pub(crate) version: u64,
@@ -23,6 +24,8 @@ pub(crate) struct Logged {
     /// Whether the entity did not exist just before.
     pub(crate) created: bool,
     pub(crate) created_at: Option<Timestamp>,
+    /// Of an adopted entry when it was adopted.
+    pub(crate) saved_at: Option<Timestamp>,
     pub(crate) committed_at: Timestamp,
     pub(crate) patch: String,
 }
@@ -30,6 +33,8 @@ pub(crate) struct Logged {
 /// A log entry that is not of an event.
 #[derive(Debug)]
 pub(crate) struct NewEntry<'s> {
+    /// The place of an entry that it replaces; `None` for the next one.
+    pub(crate) position: Option<u64>,
     pub(crate) uuid: Uuid,
     /// 0 if it may be found by its uuid, negative if not.
     pub(crate) ordinal: i16,
@@ -45,14 +50,15 @@ pub(crate) struct NewEntry<'s> {
     pub(crate) patch: &'s str,
 }
 
-type LogRow<T> = (Uuid, String, String, i64, i32, i32, bool, Option<T>, T, String);
+type LogRow<T> = (i64, Uuid, String, String, i64, i32, i32, bool, Option<T>, Option<T>, T, String);
 
 /// A statement for both databases: a [`LogRow`] of each entry that the condition picks.
 macro_rules! logged_where {
     ($condition:literal) => {
         concat!(
-            "SELECT event_uuid, entity_type, entity_id, version, CAST(kind AS int),
-                 CAST(operation AS int), created, created_at, committed_at, CAST(patch AS text)
+            "SELECT position, event_uuid, entity_type, entity_id, version, CAST(kind AS int),
+                 CAST(operation AS int), created, created_at, saved_at, committed_at,
+                 CAST(patch AS text)
              FROM event_log WHERE ",
             $condition
         )
@@ -138,8 +144,10 @@ impl Connection {
         match self {
             Self::Postgres(c) => sqlx::query(
                 "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
-                     committed_at, entity_type, entity_id, event_name, patch, created, operation)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::json, $12, $13)",
+                     committed_at, entity_type, entity_id, event_name, patch, created, operation,
+                     position)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::json, $12, $13,
+                     coalesce($14, nextval('event_log_position')))",
             )
             .bind(entry.uuid)
             .bind(entry.ordinal)
@@ -154,13 +162,15 @@ impl Connection {
             .bind(entry.patch)
             .bind(entry.created)
             .bind(entry.operation.code())
+            .bind(entry.position.map(to_bigint))
             .execute(c)
             .await
             .map(|_| ())?,
             Self::Sqlite(c) => sqlx::query(
                 "INSERT INTO event_log (event_uuid, ordinal, kind, version, created_at, saved_at,
-                     committed_at, entity_type, entity_id, event_name, patch, created, operation)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                     committed_at, entity_type, entity_id, event_name, patch, created, operation,
+                     position)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
             )
             .bind(entry.uuid)
             .bind(entry.ordinal)
@@ -175,6 +185,7 @@ impl Connection {
             .bind(entry.patch)
             .bind(entry.created)
             .bind(entry.operation.code())
+            .bind(entry.position.map(to_bigint))
             .execute(c)
             .await
             .map(|_| ())?,
@@ -184,7 +195,20 @@ impl Connection {
 }
 
 fn logged<T>(
-    (uuid, entity_type, id, version, kind, operation, created, made, committed, patch): LogRow<T>,
+    (
+        position,
+        uuid,
+        entity_type,
+        id,
+        version,
+        kind,
+        operation,
+        created,
+        made,
+        saved,
+        committed,
+        patch,
+    ): LogRow<T>,
     moment: impl Fn(T) -> Timestamp,
 ) -> Result<Logged, sqlx::Error> {
     let unknown = |error: String| sqlx::Error::Decode(error.into());
@@ -192,6 +216,7 @@ fn logged<T>(
     let kind = EntryKind::from_code(code(kind)).map_err(unknown)?;
     let operation = Operation::from_code(code(operation)).map_err(unknown)?;
     Ok(Logged {
+        position: from_bigint(position),
         uuid,
         key: EntityKey::new_unchecked(entity_type, id),
         version: from_bigint(version),
@@ -199,6 +224,7 @@ fn logged<T>(
         operation,
         created,
         created_at: made.map(&moment),
+        saved_at: saved.map(&moment),
         committed_at: moment(committed),
         patch,
     })

@@ -146,6 +146,27 @@ impl Fixture {
         }
     }
 
+    /// Ends the log with a young row of an entity of another type, which [`Fixture::rows`] leaves out: pruning
+    /// keeps the row with the highest position.
+    pub(crate) async fn end_log(&self) {
+        let (uuid, time) = (self.uuid(0xe0d), self.time(2029));
+        self.run(&format!(
+            "INSERT INTO event_log (event_uuid, ordinal, version, committed_at, created,
+                 entity_type, entity_id, event_name, patch)
+             VALUES ({uuid}, 0, 1, {time}, true, 'Last', 'last', 'Test', '{{}}');
+             INSERT INTO entities
+                 (entity_type, entity_id, version, size, data, created_at, updated_at)
+             VALUES ('Last', 'last', 1, 2, '{{}}', {time}, {time})"
+        ))
+        .await;
+    }
+
+    /// Makes adopted rows so old as if they had been adopted at the beginning of a year.
+    pub(crate) async fn age_adopted(&self, year: i64) {
+        let time = self.time(year);
+        self.run(&format!("UPDATE event_log SET saved_at = {time} WHERE kind = 1")).await;
+    }
+
     /// The rows of a query with one column, as text.
     pub(crate) async fn lines(&self, query: &str) -> Vec<String> {
         let query = AssertSqlSafe(query.to_owned());
@@ -169,7 +190,7 @@ impl Fixture {
         self.lines(&format!(
             "SELECT entity_id || ' ' || version || CASE WHEN deleted THEN ' deleted ' ELSE ' ' END
                  || replace(CAST(data AS text), ' ', '') || ' ' || {created} || ' ' || {updated}
-             FROM entities ORDER BY entity_id"
+             FROM entities WHERE entity_type <> 'Last' ORDER BY entity_id"
         ))
         .await
     }

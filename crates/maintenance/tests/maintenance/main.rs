@@ -1,6 +1,7 @@
 //! Migrations, adoption, rebuild and pruning, each on both databases.
 
 mod adoption;
+mod epochs;
 mod fixture;
 mod locks;
 mod migrations;

@@ -151,6 +151,8 @@ async fn adopted_rows_wait_for_the_adoptions_end() {
         fixture.run("ALTER TABLE car_entities_adopted RENAME TO car_entities").await;
         assert_eq!(pruned(&fixture, 2026).await, summary(0, 0, 0));
         assert_eq!(fixture.adopt().await.0.adopted, 1);
+        assert_eq!(pruned(&fixture, 2026).await, summary(0, 0, 0), "the adoption is not old");
+        fixture.age_adopted(2024).await;
         assert_eq!(pruned(&fixture, 2026).await, summary(1, 1, 0));
         assert_eq!(fixture.entity("a").await, ("1".to_owned(), json!({"x": 1})));
         is_clean(&fixture).await;
@@ -227,8 +229,64 @@ async fn the_floor_is_the_highest_position_that_readers_can_no_longer_read() {
         fixture.prune(2026).await;
         assert_eq!(text(floor).await, "3");
         fixture.prune(2026).await;
-        assert_eq!(text(floor).await, "3", "a checkpoint's own position counts only once deleted");
+        assert_eq!(text(floor).await, "3", "nothing more is deleted");
         is_clean(&fixture).await;
+    }
+}
+
+/// A run that deletes what earlier runs have made ends no token: readers never got that.
+#[tokio::test]
+async fn checkpoints_and_detached_updates_do_not_raise_the_floor() {
+    for fixture in Fixture::both_migrated().await {
+        let text = async |query| fixture.text(query).await;
+        let floor = "SELECT CAST(floor AS text) FROM event_log_epoch";
+        let kinds = "SELECT position || '/' || kind FROM event_log ORDER BY position";
+        // 1 is deleted, and with it 3, which is behind b's young first entry, is detached
+        for (id, version, uuid, ordinal, year) in [
+            ("a", 1, 1, 0, 2024),
+            ("b", 1, 2, 0, 2027),
+            ("b", 2, 1, 1, 2024),
+            ("a", 2, 3, 0, 2026),
+            ("c", 1, 4, 0, 2029),
+        ] {
+            fixture.row(id, version, (uuid, ordinal, 0), year, r#"{"x":1}"#).await;
+        }
+        fixture.rebuild(true).await;
+        assert_eq!(pruned(&fixture, 2025).await, summary(1, 1, 0));
+        assert_eq!(fixture.lines(kinds).await, ["1/2", "2/0", "3/3", "4/0", "5/0"]);
+        assert_eq!(text(floor).await, "3");
+        // as if the checkpoint of an earlier release stood behind all of it
+        fixture.run("UPDATE event_log SET position = 4 + position % 2 * 6 WHERE kind = 2").await;
+        assert_eq!(fixture.lines(kinds).await, ["2/0", "3/3", "4/0", "5/0", "10/2"]);
+        assert_eq!(pruned(&fixture, 2027).await, summary(1, 1, 0));
+        assert_eq!(text(floor).await, "4", "not the checkpoint's");
+        assert_eq!(fixture.lines(kinds).await, ["2/0", "3/3", "4/2", "5/0"]);
+        assert_eq!(pruned(&fixture, 2028).await, summary(2, 1, 0));
+        assert_eq!(text(floor).await, "4", "not the detached update's");
+        assert_eq!(fixture.lines(kinds).await, ["3/2", "4/2", "5/0"]);
+        is_clean(&fixture).await;
+    }
+}
+
+/// The last mark up to the floor says from which time on the log is kept.
+#[tokio::test]
+async fn marks_below_the_floor_are_deleted_but_for_the_last() {
+    for fixture in Fixture::both_migrated().await {
+        for (version, year) in [(1, 2024), (2, 2025), (3, 2026), (4, 2027), (5, 2028)] {
+            fixture.row("a", version, (u128::from(version), 0, 0), year, r#"{"x":1}"#).await;
+            if version != 3 {
+                let time = fixture.time(year);
+                fixture
+                    .run(&format!("INSERT INTO event_log_times VALUES ({version}, {time})"))
+                    .await;
+            }
+        }
+        fixture.rebuild(true).await;
+        let marks = "SELECT CAST(position AS text) FROM event_log_times ORDER BY position";
+        for (year, left) in [(2024, "1 2 4 5"), (2027, "2 4 5"), (2028, "4 5")] {
+            pruned(&fixture, year).await;
+            assert_eq!(fixture.lines(marks).await.join(" "), left, "{year}");
+        }
     }
 }
 

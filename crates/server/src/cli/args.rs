@@ -96,6 +96,16 @@ pub(super) enum Migrate {
     },
     /// List the steps
     Status,
+    /// Give the log of changes a new identity: tokens of readers from before are gone then
+    ///
+    /// Run it after the database was restored to an earlier time, and in a copy that goes its own way, such
+    /// as a copied SQLite file: what readers have read there may not be what the log holds now. Each reader
+    /// gets 410 and begins again. Services may run meanwhile. Asks before it changes anything.
+    NewEpoch {
+        /// Don't ask; needed where standard input is no terminal
+        #[arg(long)]
+        yes: bool,
+    },
     /// Adopt the rows of the older services' table `car_entities`
     ///
     /// Exit status 3 where rows were skipped; they are listed with the reason, and stay in

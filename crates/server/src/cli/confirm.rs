@@ -1,4 +1,4 @@
-//! The question before data is deleted.
+//! The question before something is done that can't be undone.
 
 use std::io::{IsTerminal, stdin};
 
@@ -19,19 +19,23 @@ impl Consent {
     /// # Errors
     /// There is no terminal to ask on, or the answer isn't "yes".
     pub(super) fn confirm(self, what: &str) -> Result<(), ExitError> {
-        if self.yes {
-            return Ok(());
-        }
-        if !stdin().is_terminal() {
-            let line = format!("this {what}: pass --yes to confirm, or --dry-run to only see it");
-            return Err(ExitError::invalid(line));
-        }
-        eprint!("This {what}. Type \"yes\" to confirm: ");
-        let mut answer = String::new();
-        stdin().read_line(&mut answer).map_err(ExitError::new)?;
-        match answer.trim() {
-            "yes" => Ok(()),
-            _ => Err(ExitError::new("not confirmed: nothing was changed")),
-        }
+        if self.yes { Ok(()) } else { ask(what, "--yes to confirm, or --dry-run to only see it") }
+    }
+}
+
+/// Asks on a terminal. `what` says what would be done, `options` which options there are instead.
+///
+/// # Errors
+/// There is no terminal to ask on, or the answer isn't "yes".
+pub(super) fn ask(what: &str, options: &str) -> Result<(), ExitError> {
+    if !stdin().is_terminal() {
+        return Err(ExitError::invalid(format!("this {what}: pass {options}")));
+    }
+    eprint!("This {what}. Type \"yes\" to confirm: ");
+    let mut answer = String::new();
+    stdin().read_line(&mut answer).map_err(ExitError::new)?;
+    match answer.trim() {
+        "yes" => Ok(()),
+        _ => Err(ExitError::new("not confirmed: nothing was changed")),
     }
 }

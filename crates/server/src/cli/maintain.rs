@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use producer_core::Clock;
 use producer_maintenance::migrate::OtherSessions;
-use producer_maintenance::{Database, Progress, adopt, migrate, prune, rebuild};
+use producer_maintenance::{Database, Progress, adopt, epoch, migrate, prune, rebuild};
 
 use super::args::Migrate;
-use super::confirm::Consent;
+use super::confirm::{Consent, ask};
 use super::error::ExitError;
 use crate::settings::Settings;
 
@@ -37,6 +37,7 @@ pub(super) async fn migrate(
             let others = if force { OtherSessions::Ignore } else { OtherSessions::Refuse };
             down(database, to, others, Consent { dry_run, yes }).await?;
         }
+        Migrate::NewEpoch { yes } => new_epoch(database, yes).await?,
         Migrate::Status => print_status(&migrate::status(database).await?),
         Migrate::Adopt => return adopt(database, settings.max_entity_bytes).await,
     }
@@ -97,6 +98,18 @@ fn print_status(steps: &[migrate::Step]) {
         };
         println!("{} {} {state}", step.version, step.description);
     }
+}
+
+async fn new_epoch(database: &Database, yes: bool) -> Result<(), ExitError> {
+    if !yes {
+        ask(
+            &format!("ends the tokens of all readers of changes of {database}"),
+            "--yes to confirm",
+        )?;
+    }
+    epoch::renew(database).await?;
+    println!("the log of {database} has a new epoch: tokens from before are gone");
+    Ok(())
 }
 
 async fn adopt(database: &Database, max_entity_bytes: usize) -> Result<ExitCode, ExitError> {

@@ -9,7 +9,9 @@ mod retry;
 
 pub(super) use entities::entity;
 pub(super) use events::{event, logged};
-pub(super) use feed::{bounds, changes, describe, entities, head, position_before, states};
+pub(super) use feed::{
+    bounds, changes, describe, entities, head, head_on, position_before, states,
+};
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
 pub(super) use retry::with_retry;

@@ -1,16 +1,18 @@
 //! The store: one connection for each writer, a pool for the reads.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
+use super::generation::Generations;
 use super::query;
 use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
-use super::write::{ConnectionLifetime, OpenError, PgWriter, WriterSettings, open};
+use super::write::{ConnectionLifetime, Marks, OpenError, PgWriter, WriterSettings, open};
 use crate::feed::{
     ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
 };
@@ -34,6 +36,8 @@ pub struct PostgresStore {
     read_pool: ReadPool,
     writers: u32,
     writer_settings: WriterSettings,
+    marks: Marks,
+    generations: Arc<Generations>,
     read_deadline: Duration,
     schema: SchemaCheck,
 }
@@ -62,7 +66,16 @@ impl PostgresStore {
         };
         let slower = settings.acquire_timeout.max(settings.statement_timeout);
         let read_deadline = slower + SLACK;
-        Self { read_pool, writers, writer_settings, read_deadline, schema: SchemaCheck::default() }
+        let generations = Arc::<Generations>::default();
+        Self {
+            read_pool,
+            writers,
+            writer_settings,
+            marks: Marks::new(Arc::clone(&generations)),
+            generations,
+            read_deadline,
+            schema: SchemaCheck::default(),
+        }
     }
 
     /// Runs a read, and again where its pooled connection is broken.
@@ -98,7 +111,7 @@ impl PostgresStore {
 
 impl WriteStore for PostgresStore {
     fn writer(&self) -> Box<dyn Writer> {
-        Box::new(PgWriter::new(self.writer_settings.clone()))
+        Box::new(PgWriter::new(self.writer_settings.clone(), self.marks.clone()))
     }
 
     fn max_writers(&self) -> usize {
@@ -139,7 +152,7 @@ impl ReadStore for PostgresStore {
 impl FeedStore for PostgresStore {
     fn head(&self) -> BoxFuture<'_, Result<LogHead, ReadError>> {
         Box::pin(async move {
-            let head = self.read(move || query::head(&self.read_pool)).await?;
+            let head = self.read(move || query::head(&self.read_pool, &self.generations)).await?;
             head.ok_or_else(|| ReadError {
                 kind: UnavailableKind::Unreachable,
                 text: "the server is a standby; changes are read from the primary".to_owned(),

@@ -4,10 +4,12 @@ mod apply;
 mod columns;
 mod connection;
 mod fast_path;
+mod marks;
 mod session;
 mod slow_path;
 mod writer;
 
 pub(super) use connection::ConnectionLifetime;
+pub(super) use marks::Marks;
 pub(super) use session::{OpenError, WriterSettings, open};
 pub(super) use writer::PgWriter;

@@ -1,6 +1,7 @@
 //! Reading the log in the order of positions.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
@@ -10,12 +11,15 @@ use crate::store::changes::{
     BOUNDS, BoundsRow, EntityRow, LAST_MARK, MARK_BEFORE, StateRow, behind_every_type, into_page,
 };
 use crate::store::numbers::{from_bigint, to_bigint};
+use crate::store::postgres::generation::Generations;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::{from_pg, to_pg};
 
-/// A standby shows no locks of writers.
+/// A standby shows no locks of writers. The last column is the server's session.
 const DRAWN: &str = r"
-SELECT epoch, CASE WHEN is_called THEN last_value ELSE last_value - 1 END, pg_is_in_recovery()
+SELECT epoch, CASE WHEN is_called THEN last_value ELSE last_value - 1 END, pg_is_in_recovery(),
+       format('%s %s', pg_backend_pid(), (
+           SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())))
 FROM event_log_position, event_log_epoch";
 
 /// Whoever writes to the log has this lock until its transaction ends, also a prepared one.
@@ -25,8 +29,8 @@ WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
     AND relation = 'event_log'::regclass
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// Of the sessions of other roles the server shows only some columns. A prepared transaction is known by
-/// its transaction id, which is the second part of its virtual one.
+/// Of the sessions of other roles the server shows only some columns. A prepared transaction may have kept
+/// the virtual id of its session; its lock on its transaction id says which one it is.
 const DESCRIBE: &str = r"
 SELECT format('session %s of %s (%s); end it with: SELECT pg_terminate_backend(%s)',
               pid, coalesce(usename, 'unknown'), coalesce(nullif(application_name, ''), 'unnamed'), pid)
@@ -34,7 +38,9 @@ FROM pg_stat_activity WHERE pid = $2
 UNION ALL
 SELECT format('prepared transaction %L of %s; end it with: COMMIT PREPARED or ROLLBACK PREPARED',
               gid, owner)
-FROM pg_prepared_xacts WHERE transaction::text = split_part($1, '/', 2) AND $2 IS NULL
+FROM pg_prepared_xacts WHERE $2 IS NULL AND transaction IN (
+    SELECT transactionid FROM pg_locks
+    WHERE locktype = 'transactionid' AND granted AND virtualtransaction = $1 AND pid IS NULL)
 LIMIT 1";
 
 /// One scan. What is passed over is not returned, but for the last row that was looked at, without its
@@ -76,26 +82,34 @@ FROM (SELECT *, sum(size) OVER (ORDER BY entity_type, entity_id) AS bytes,
             ORDER BY entity_type, entity_id LIMIT $4) AS page) AS entities
 WHERE bytes <= $5 OR number = 1 ORDER BY entity_type, entity_id";
 
-/// The last position that was drawn, then who may still commit one. Two statements, in this order. `None` of
-/// a standby.
+/// Where the log ends. `None` of a standby.
 pub(in crate::store::postgres) async fn head(
     read_pool: &ReadPool,
+    generations: &Generations,
 ) -> Result<Option<LogHead>, sqlx::Error> {
     let mut connection = read_pool.acquire().await?;
-    let (epoch, drawn, is_standby): (Uuid, i64, bool) = sqlx::query_as(DRAWN)
-        .persistent(read_pool.caches_statements())
-        .fetch_one(&mut *connection.connection)
-        .await?;
-    let writers: Vec<(String, Option<i32>)> = sqlx::query_as(WRITERS)
-        .persistent(read_pool.caches_statements())
-        .fetch_all(&mut *connection.connection)
-        .await?;
+    let head =
+        head_on(&mut connection.connection, read_pool.caches_statements(), generations).await?;
     connection.release().await?;
-    if is_standby {
-        return Ok(None);
-    }
-    let writers = writers.into_iter().map(|(transaction, pid)| OpenWriter { transaction, pid });
-    Ok(Some(LogHead { epoch, drawn: from_bigint(drawn), writers: writers.collect() }))
+    Ok(head)
+}
+
+/// The last position that was drawn, then who may still commit one. Two statements, in this order. `None` of
+/// a standby.
+pub(in crate::store::postgres) async fn head_on(
+    connection: &mut PgConnection,
+    caches_statements: bool,
+    generations: &Generations,
+) -> Result<Option<LogHead>, sqlx::Error> {
+    let drawn = sqlx::query_as(DRAWN).persistent(caches_statements);
+    let (epoch, drawn, is_standby, session): (Uuid, i64, bool, String) =
+        drawn.fetch_one(&mut *connection).await?;
+    let writers = sqlx::query_as(WRITERS).persistent(caches_statements);
+    let writers: Vec<(String, Option<i32>)> = writers.fetch_all(connection).await?;
+    let writer = |(transaction, pid)| OpenWriter { transaction, pid };
+    let writers = writers.into_iter().map(writer).collect();
+    let generation = generations.note(session);
+    Ok((!is_standby).then(|| LogHead { epoch, drawn: from_bigint(drawn), writers, generation }))
 }
 
 /// Who a writer is.

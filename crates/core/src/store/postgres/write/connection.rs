@@ -66,12 +66,20 @@ impl WriterConnection {
     }
 
     /// Puts it back after a batch.
-    pub(super) fn put(&mut self, mut open: OpenConnection) {
-        open.used = Instant::now();
-        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
+    pub(super) fn put(&mut self, open: OpenConnection) {
+        self.slot()(open);
+    }
+
+    /// Puts it back from a task that uses it for longer than the batch.
+    pub(super) fn slot(&mut self) -> impl FnOnce(OpenConnection) + Send + use<> {
         if !self.watched {
             self.watched = true;
             tokio::spawn(watch(Arc::downgrade(&self.slot), self.lifetime));
+        }
+        let slot = Arc::clone(&self.slot);
+        move |mut open| {
+            open.used = Instant::now();
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
         }
     }
 }

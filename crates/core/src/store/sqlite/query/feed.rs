@@ -72,7 +72,8 @@ pub(in crate::store::sqlite) async fn head(
     let mut connection = pool.acquire().await.map_err(unavailable)?;
     let head = sqlx::query_as(HEAD).fetch_one(&mut *connection);
     let (epoch, last): (Uuid, Option<i64>) = head.await.map_err(unavailable)?;
-    Ok(LogHead { epoch, drawn: last.map_or(0, from_bigint), writers: Vec::new() })
+    let drawn = last.map_or(0, from_bigint);
+    Ok(LogHead { epoch, drawn, writers: Vec::new(), generation: 0 })
 }
 
 /// What the log has.

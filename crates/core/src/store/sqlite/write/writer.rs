@@ -16,8 +16,9 @@ use super::statements::{
     bind_state,
 };
 use crate::ingest::{ApplyError, ApplyMode, Verdict, Writer};
-use crate::model::{AttemptId, Clock, EntityKey, EntityUpdate, Event, UnavailableKind};
+use crate::model::{AttemptId, Clock, EntityKey, EntityUpdate, Event, Timestamp, UnavailableKind};
 use crate::store::logged::EventAssembler;
+use crate::store::marks::{MARK, MARK_EVERY, has_passed, latest_before};
 use crate::store::numbers::to_bigint;
 use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::query::{self, kind};
@@ -51,11 +52,13 @@ pub(in crate::store::sqlite) struct SqliteWriter {
     /// Taken while a batch runs: after an error, or when the future is dropped, it is closed, which rolls
     /// back.
     connection: Option<SqliteConnection>,
+    /// When the log was last marked with a time, or no mark was needed.
+    marked_at: Option<Timestamp>,
 }
 
 impl SqliteWriter {
     pub(in crate::store::sqlite) fn new(settings: WriterSettings) -> Self {
-        Self { settings, connection: None }
+        Self { settings, connection: None, marked_at: None }
     }
 
     async fn apply(
@@ -75,7 +78,8 @@ impl SqliteWriter {
             Some(connection) => connection,
             None => self.settings.options.connect().await.map_err(classify)?,
         };
-        match transaction(&mut connection, &self.settings, batch, mode).await {
+        let (settings, marked_at) = (&self.settings, &mut self.marked_at);
+        match transaction(&mut connection, settings, marked_at, batch, mode).await {
             Ok(verdicts) => {
                 self.connection = Some(connection);
                 self.settings.checkpointer.committed();
@@ -106,11 +110,14 @@ impl Writer for SqliteWriter {
 async fn transaction(
     connection: &mut SqliteConnection,
     settings: &WriterSettings,
+    marked_at: &mut Option<Timestamp>,
     batch: &[Event],
     mode: ApplyMode,
 ) -> Result<Vec<Verdict>, ApplyError> {
     let attempt = AttemptId::random();
-    match begin(connection, batch).await? {
+    let begun = begin(connection, batch).await?;
+    mark(connection, settings.clock.now(), marked_at).await?;
+    match begun {
         Begun::Known(known) => {
             at_once(connection, settings.rules(attempt, mode), batch, mode, &known).await
         }
@@ -128,6 +135,25 @@ async fn transaction(
             Ok(verdicts)
         }
     }
+}
+
+/// Now and then marks what is there with a time: this transaction's own rows come later. An error is the
+/// batch's: SQLite may have ended the transaction with it.
+async fn mark(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    marked_at: &mut Option<Timestamp>,
+) -> Result<(), ApplyError> {
+    if !has_passed(MARK_EVERY, *marked_at, now) {
+        return Ok(());
+    }
+    *marked_at = Some(now);
+    let mark = sqlx::query(MARK)
+        .bind(i64::MAX)
+        .bind(now.micros())
+        .bind(latest_before(now).micros())
+        .execute(connection);
+    mark.await.map(drop).map_err(classify)
 }
 
 fn all_stay(verdicts: &[Verdict], mode: ApplyMode) -> bool {
