@@ -221,8 +221,6 @@ impl Tailer {
             tracing::warn!(%error, "the end of the log can't be read; readers of changes wait");
         }
         self.pause = ERROR_PAUSE;
-        // after a crash the server may draw positions again: what was drawn before says nothing then
-        self.awaited = None;
         self.tail.looked.send_modify(|look| look.error = Some((error, began)));
     }
 
@@ -269,8 +267,6 @@ impl Tailer {
             self.awaited = None;
             return Some((head.drawn, now));
         }
-        // the server crashed and draws positions again, maybe for transactions that are open now
-        self.awaited.take_if(|(awaited, _)| head.drawn < awaited.drawn);
         let ended = self.awaited.as_mut().is_some_and(|(awaited, _)| {
             awaited.writers.retain(|writer| head.writers.contains(writer));
             awaited.writers.is_empty()
