@@ -12,6 +12,7 @@ use producer_core::feed::{
     Feed, FeedSettings, Item, PageRequest, Reader, ReaderKind, Start, Types, WatchRequest,
 };
 use producer_core::store::Store;
+use producer_core::{Problem, ProblemKind};
 use serde_json::Value;
 use support::{Db, car, event};
 use tokio::sync::Notify;
@@ -29,6 +30,7 @@ on_all!(
     large_changes_come_a_few_at_a_time,
     places_are_limited_and_free_again,
     draining_ends_streams_and_waiting_pages,
+    a_feed_that_is_draining_ends_its_readers_and_refuses_others,
 );
 
 /// Far longer than anything here takes.
@@ -333,4 +335,30 @@ async fn draining_ends_streams_and_waiting_pages(db: Db) {
     }
     assert_eq!(kinds(&items), ["unavailable"]);
     assert!(reader.next().await.is_none());
+async fn a_feed_that_is_draining_ends_its_readers_and_refuses_others(db: Db) {
+    let shutdown = CancellationToken::new();
+    let settings = FeedSettings { max_readers: 100 };
+    let feed = Feed::new(db.store.clone(), settings, Arc::default(), shutdown.clone());
+    let mut reader = feed.watch(from(Start::Now)).await.unwrap();
+    caught_up(&mut reader).await;
+    let waiting = PageRequest { wait: 10 * LONG, ..page(Start::Now) };
+    let waiting = tokio::spawn({
+        let feed = feed.clone();
+        async move { feed.page(waiting).await }
+    });
+    shutdown.cancel();
+    let last = timeout(LONG, reader.next()).await.unwrap().unwrap();
+    assert_eq!(kinds(&last), ["unavailable"]);
+    assert!(reader.next().await.is_none());
+    // whether it had begun to wait or not
+    let waited = timeout(LONG, waiting).await.unwrap().unwrap();
+    assert!(waited.map_or_else(|problem| is_draining(&problem), |page| page.items.is_empty()));
+    let refused = timeout(LONG, feed.watch(from(Start::Now))).await.unwrap();
+    assert!(is_draining(&refused.err().unwrap()));
+    let refused = timeout(LONG, feed.page(page(Start::Oldest))).await.unwrap();
+    assert!(is_draining(&refused.unwrap_err()));
+}
+
+fn is_draining(problem: &Problem) -> bool {
+    problem.kind == ProblemKind::Unavailable && problem.detail.contains("draining")
 }

@@ -5,6 +5,7 @@ mod answers;
 mod args;
 mod body;
 mod bulk_report;
+mod change_stream;
 mod cross_origin;
 mod drain;
 mod ndjson;

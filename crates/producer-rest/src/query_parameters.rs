@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::time::Duration;
 
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
@@ -84,15 +85,40 @@ pub(crate) fn known_values<const N: usize>(
     uri: &Uri,
     known: [&str; N],
 ) -> Result<[Option<String>; N], ProblemResponse> {
-    let query = uri.query().unwrap_or_default();
-    if has_bare_percent(query) || percent_decode_str(query).decode_utf8().is_err() {
-        return Err(malformed("the query is not percent-encoded UTF-8"));
-    }
-    let (values, unknown) = values(query_pairs(uri)?, known)?;
+    let (values, unknown) = values(decoded_pairs(uri)?, known)?;
     match unknown.first() {
         Some(name) => Err(malformed(unknown_name(name, &known))),
         None => Ok(values),
     }
+}
+
+/// As [`known_values`], and the values of one parameter more, which may be repeated.
+///
+/// # Errors
+/// Those of [`known_values`].
+pub(crate) fn known_values_and_list<const N: usize>(
+    uri: &Uri,
+    known: [&str; N],
+    repeated: &str,
+) -> Result<([Option<String>; N], Vec<String>), ProblemResponse> {
+    let pairs = decoded_pairs(uri)?;
+    let (listed, others): (Vec<_>, Vec<_>) =
+        pairs.into_iter().partition(|(name, _)| name == repeated);
+    let (values, unknown) = values(others, known)?;
+    if let Some(name) = unknown.first() {
+        let known: Vec<_> = known.into_iter().chain([repeated]).collect();
+        return Err(malformed(unknown_name(name, &known)));
+    }
+    Ok((values, listed.into_iter().map(|(_, value)| value).collect()))
+}
+
+/// The parameters in order, for a route that refuses what it does not know.
+fn decoded_pairs(uri: &Uri) -> Result<Vec<(String, String)>, ProblemResponse> {
+    let query = uri.query().unwrap_or_default();
+    if has_bare_percent(query) || percent_decode_str(query).decode_utf8().is_err() {
+        return Err(malformed("the query is not percent-encoded UTF-8"));
+    }
+    query_pairs(uri)
 }
 
 /// The values of the parameters `known`, for a route that ignores all others.
@@ -137,6 +163,33 @@ pub(crate) fn version(name: &str, text: &str) -> Result<u64, ProblemResponse> {
 pub(crate) fn size(name: &str, text: &str, most: u32) -> Result<u32, ProblemResponse> {
     let size = natural(text).ok_or_else(|| broken(name, "must be a number from 1"))?;
     Ok(u32::try_from(size).map_or(most, |size| size.min(most)))
+}
+
+/// A duration such as `30s`, `500ms`, or `30`, which is in seconds; above `most` it means `most`.
+///
+/// # Errors
+/// `Malformed`, with the parameter's name.
+pub(crate) fn duration(
+    name: &str,
+    text: &str,
+    most: Duration,
+) -> Result<Duration, ProblemResponse> {
+    let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(unit);
+    let millis = match unit {
+        "ms" => 1,
+        "s" | "" => 1000,
+        "m" => 60_000,
+        _ => 0,
+    };
+    if digits.is_empty() || millis == 0 {
+        return Err(broken(
+            name,
+            "must be a duration such as 30s or 500ms, or a number of seconds",
+        ));
+    }
+    let count = digits.parse().unwrap_or(u64::MAX);
+    Ok(Duration::from_millis(count.saturating_mul(millis)).min(most))
 }
 
 /// A whole number from 1; `u64::MAX` where it is larger.

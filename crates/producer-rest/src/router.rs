@@ -9,13 +9,14 @@ use producer_server::serve::HttpService;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::SizeAbove;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accept::AcceptJsonLayer;
 use crate::args::RestArgs;
+use crate::change_stream::StreamForm;
 use crate::cross_origin::{CrossOriginLayer, WriteOriginLayer};
 use crate::openapi::document::document;
 use crate::openapi::page::pages;
@@ -31,10 +32,14 @@ const COMPRESS_ABOVE_BYTES: u64 = 1024;
 /// The routes behind all layers. These are outside of the router, as one type: a router's own layers
 /// are boxed, and cloned with everything in them for each request.
 pub fn app(app: App<RestArgs>) -> impl HttpService {
+    // a compressor would hold items of a stream back until its buffer is full
+    let compressed = SizeAbove::new(COMPRESS_ABOVE_BYTES)
+        .and(NotForContentType::const_new(StreamForm::Sse.media_type()))
+        .and(NotForContentType::const_new(StreamForm::Ndjson.media_type()));
     let layers = ServiceBuilder::new()
         .layer(ProblemLayer::new(&app.settings))
         .layer(CrossOriginLayer::new(&app.args.cors_allowed_origins))
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)));
+        .layer(CompressionLayer::new().compress_when(compressed));
     layers.service(router(app))
 }
 
@@ -64,10 +69,17 @@ fn router(app: App<RestArgs>) -> Router {
         .routes(routes!(routes::health::readyz))
         .with_state(state.clone())
         .split_for_parts();
+    // it has other media types than the rest
+    let (changes, changes_document) = OpenApiRouter::new()
+        .routes(routes!(routes::changes::get))
+        .with_state(state.clone())
+        .split_for_parts();
+    document.merge(changes_document);
     let (metrics, metrics_document) = metrics(state);
     document.merge(metrics_document);
     let count = CountLayer::new(&document, &requests);
     api.layer(ServiceBuilder::new().layer(write_origins).layer(AcceptJsonLayer))
+        .merge(changes)
         .merge(metrics)
         .merge(pages(document))
         .fallback(|| async { ProblemResponse::new(ProblemKind::NotFound, "no such route") })

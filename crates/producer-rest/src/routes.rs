@@ -1,6 +1,7 @@
 //! The routes, one file a capability, and what they share.
 
 pub(crate) mod bulk;
+pub(crate) mod changes;
 pub(crate) mod entities;
 pub(crate) mod entity_writes;
 pub(crate) mod events;

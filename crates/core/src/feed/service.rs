@@ -145,7 +145,12 @@ impl Feed {
             failed = look.error.clone().filter(|(_, at)| *at >= began);
             failed.is_some() || drawn_since(look, began).is_some()
         });
-        let look = timeout(FIRST_LOOK, look).await;
+        let look = tokio::select! {
+            biased;
+            // nothing looks any more
+            () = self.shared.shutdown.cancelled() => return Err(problems::draining()),
+            look = timeout(FIRST_LOOK, look) => look,
+        };
         let drawn = look.ok().and_then(Result::ok).and_then(|look| drawn_since(&look, began));
         if let Some((error, _)) = failed {
             return Err(problems::unreachable(&error));
