@@ -46,43 +46,38 @@ impl Lines {
         Ok(Self { stream, buffer: vec![0; SMALLEST_READ], framing, text })
     }
 
-    /// Waits for more, and calls `each` for every line that is complete, without its line break. False
-    /// at the end.
+    /// Waits for the next lines, and calls `each` for every one that is complete, without its line break.
+    /// False at the end.
     pub(super) async fn read(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
-        self.take_lines(&mut each)?;
-        if let Framing::End = self.framing {
-            return Ok(false);
+        while !self.take_lines(&mut each)? {
+            if self.framing == Framing::End {
+                return Ok(false);
+            }
+            let count = self.stream.read(&mut self.buffer).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.framing.decode(&self.buffer[..count], &mut self.text)?;
+            if count == self.buffer.len() {
+                self.buffer.resize((count * 2).min(LARGEST_READ), 0);
+            }
         }
-        let count = self.stream.read(&mut self.buffer).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.framing.decode(&self.buffer[..count], &mut self.text)?;
-        if count == self.buffer.len() {
-            self.buffer.resize((count * 2).min(LARGEST_READ), 0);
-        }
-        self.take_lines(&mut each)?;
         Ok(true)
     }
 
-    fn take_lines(&mut self, each: &mut impl FnMut(&[u8])) -> io::Result<()> {
-        let mut rest = self.text.as_slice();
-        let mut taken = 0;
+    /// Whether there were some.
+    fn take_lines(&mut self, each: &mut impl FnMut(&[u8])) -> io::Result<bool> {
+        let (mut taken, mut rest) = (0, self.text.as_slice());
         loop {
-            // searches several bytes at a time
-            let length = rest_of_line(&mut rest)?;
+            // searches many bytes at a time
+            let length = rest.skip_until(b'\n')?;
             let Some((b'\n', line)) = self.text[taken..taken + length].split_last() else { break };
             each(line);
             taken += length;
         }
         self.text.drain(..taken);
-        Ok(())
+        Ok(taken > 0)
     }
-}
-
-/// The bytes up to the next line break, or all.
-fn rest_of_line(rest: &mut &[u8]) -> io::Result<usize> {
-    rest.skip_until(b'\n')
 }
 
 /// The framing of a chunked body: what comes next.
@@ -176,6 +171,22 @@ mod tests {
             let found = lines(vec![first.to_owned(), second.to_owned()]).await.expect("lines");
             assert_eq!(found, ["one", "two", &long, "", "end"], "cut at {cut}");
         }
+    }
+
+    #[tokio::test]
+    async fn lines_that_come_with_the_head_are_there_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let server = async {
+            let (mut stream, _) = listener.accept().await?;
+            stream.write_all(format!("{HEAD}4\r\none\n\r\n").as_bytes()).await?;
+            Ok(stream)
+        };
+        let client = Lines::open(address, "/", "text/event-stream");
+        let (_open, mut lines) = tokio::try_join!(server, client).expect("an answer");
+        let mut found = Vec::new();
+        assert!(lines.read(|line| found.push(line.to_vec())).await.expect("a line"));
+        assert_eq!(found, [b"one"]);
     }
 
     #[tokio::test]
