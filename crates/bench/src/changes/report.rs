@@ -2,7 +2,7 @@
 
 use super::steps::Step;
 use super::targets;
-use crate::report::{Block, Document, Section, number};
+use crate::report::{Block, Cell, Document, Section, Table, number};
 use crate::results::{Results, table};
 use crate::targets::{Summaries, quotient, rate};
 
@@ -19,7 +19,8 @@ const METHOD: [&str; 6] = [
      change, so that they include the write itself; events/s counts deliveries. Events are due at half of \
      the rate that 64 connections reached just before, or for delivery-small, delivery-large and fan-out \
      at 1,000 a second; fan-out has 200 readers, the others one. A cell fails if a reader does not have \
-     every acknowledged event 5 s after the last one.",
+     every acknowledged event 5 s after the last one. An event that finds no free connection within 100 ms \
+     of when it was due is not sent.",
     "rest-256, rest-256-read: the cells of `run`, 256 connections that write as fast as they can, without \
      and with a reader of server-sent events, which must have all of them in the end.",
     "idle: a service without load, and with that many readers of server-sent events that have caught up. \
@@ -36,6 +37,7 @@ pub(super) fn document(results: &Results) -> Document {
         Section::new("Targets", [Block::Table(targets::table(&cells))]),
         Section::new("All cells", [Block::Table(table::of(Step::all(), &cells))]),
     ];
+    sections.extend(rates(results));
     sections.extend(results.errors());
     sections.push(Section::new("Method", METHOD.map(|text| Block::Text(text.to_owned()))));
     Document {
@@ -45,6 +47,21 @@ pub(super) fn document(results: &Results) -> Document {
         facts: results.facts.clone(),
         sections,
     }
+}
+
+/// Whether events were sent as often as they should be; `None` where no cell has a rate.
+fn rates(results: &Results) -> Option<Section> {
+    let mut table = Table::new(["cell", "round", "events due/s", "not sent/s"]);
+    for measured in &results.measurements {
+        let Some((rate, admission)) = measured.offered_per_second.zip(measured.admission.as_ref())
+        else {
+            continue;
+        };
+        let unsent = admission.unsent as f64 / measured.seconds;
+        let cells = [measured.round.to_string(), number(rate), number(unsent)];
+        table.rows.push([measured.cell.clone()].into_iter().chain(cells).map(Cell::from).collect());
+    }
+    (!table.rows.is_empty()).then(|| Section::new("Constant rates", [Block::Table(table)]))
 }
 
 fn summary(cells: &Summaries<'_>) -> String {
