@@ -43,7 +43,7 @@ pub(super) struct Logs {
 impl Logs {
     /// None is filled yet. The large log will have `rows`, or as many as the disk has room for.
     pub(super) fn new(rows: u64) -> Result<Self> {
-        let disk = rustix::fs::statvfs(&std::env::temp_dir())?;
+        let disk = rustix::fs::statvfs(std::env::temp_dir())?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(OTHER_BYTES);
         // the others have an eighth of its rows
         let room = free / BYTES_PER_ROW * 8 / 9;
