@@ -26,6 +26,8 @@ pub(crate) struct Cell {
     pub(crate) size: Size,
     /// Whether the table has ten million entities beforehand.
     pub(crate) grown: bool,
+    /// Whether a reader of the change feed gets all events meanwhile.
+    pub(crate) reader: bool,
     /// Events per second of an open loop, which sends whether responses come or not. `None`: a closed
     /// loop, in which a client sends the next request when it has its response.
     pub(crate) rate: Option<f64>,
@@ -131,14 +133,24 @@ impl fmt::Display for Cell {
             Size::Large => "-64k",
             Size::Deep => "-deep",
         })?;
-        f.write_str(if self.grown { "-grown" } else { "" })
+        f.write_str(if self.grown { "-grown" } else { "" })?;
+        f.write_str(if self.reader { "-read" } else { "" })
     }
 }
 
 /// A cell with the base cell's factors.
 pub(crate) const fn cell(interface: Interface, connections: usize) -> Cell {
-    let (store, keys, size) = (Store::Postgres, Keys::New, Size::Base);
-    Cell { interface, store, connections, keys, size, grown: false, rate: None, quick: false }
+    Cell {
+        interface,
+        store: Store::Postgres,
+        connections,
+        keys: Keys::New,
+        size: Size::Base,
+        grown: false,
+        reader: false,
+        rate: None,
+        quick: false,
+    }
 }
 
 /// A cell of the routes of single entities, with the entities that its requests meet.
@@ -168,6 +180,11 @@ impl Cell {
         Self { grown: true, ..self }
     }
 
+    /// The cell with a reader of the change feed.
+    pub(crate) const fn with_reader(self) -> Self {
+        Self { reader: true, ..self }
+    }
+
     const fn quick(self) -> Self {
         Self { quick: true, ..self }
     }
@@ -189,6 +206,7 @@ pub(crate) fn all() -> Vec<Cell> {
         entity(Requests::Mixed, 64),
         cell(Single, 64).grown(),
         cell(Single, 256).quick(),
+        cell(Single, 256).with_reader(),
         entity(Requests::Match, 256),
         cell(Unary, 256).quick(),
         cell(Stream(256), 4).quick(),

@@ -5,13 +5,18 @@ mod clients;
 mod entities;
 mod grpc;
 mod http;
+mod lines;
+mod reader;
 mod rest;
 mod schedule;
 
 use std::net::SocketAddr;
 
-use clients::Clients;
-use schedule::Schedule;
+pub(crate) use clients::Clients;
+pub(crate) use http::Connection;
+pub(crate) use reader::{Followers, Reader};
+pub(crate) use rest::{is_success, to_text};
+pub(crate) use schedule::Schedule;
 
 use crate::Result;
 use crate::cells::{Cell, Interface};

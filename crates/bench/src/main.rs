@@ -3,8 +3,10 @@
 //! `load-test/run.sh` runs the load test with k6.
 
 mod baselines;
+mod begin;
 mod ceiling;
 mod cells;
+mod changes;
 mod events;
 mod generator;
 mod load;
@@ -16,6 +18,7 @@ mod postgres;
 mod prepare;
 mod process;
 mod procfs;
+mod progress;
 mod report;
 mod results;
 mod run;
@@ -23,6 +26,7 @@ mod saved;
 mod service;
 mod slowdown;
 mod statement;
+mod targets;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,6 +54,8 @@ struct Cli {
 enum Command {
     /// Measure cells, and write the results as a Markdown table, JSON and an HTML page
     Run(run::Args),
+    /// Measure the change feed, beside COPY and beside services without readers
+    Changes(changes::Args),
     /// Offer three times the load that saturates the services, and measure what they still do
     Overload(overload::Args),
     /// Drive the services with k6, check the database afterwards, and write a report
@@ -72,7 +78,7 @@ enum Command {
     List,
     /// Render the report of existing results again
     Report {
-        /// The JSON file: of `run`, or overload.json
+        /// The JSON file: of `run`, changes.json, or overload.json
         #[arg(default_value = "bench/results/bench.json")]
         results: PathBuf,
     },
@@ -105,6 +111,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
 async fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => return run::run(&args).await,
+        Command::Changes(args) => return changes::run(&args).await,
         Command::Overload(args) => return overload::run(&args).await,
         Command::Load(args) => return load::run(&args).await,
         Command::Save(args) => saved::save(&args)?,
@@ -117,6 +124,9 @@ async fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Report { results } if results.file_stem().is_some_and(|s| s == "overload") => {
             overload::render(&results)?;
+        }
+        Command::Report { results } if results.file_stem().is_some_and(|s| s == "changes") => {
+            changes::render(&results)?;
         }
         Command::Report { results } => run::render(&results)?,
         Command::Ceiling(_) => {}

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use crate::baselines::copy::copy;
 use crate::baselines::pgbench::Pgbench;
 use crate::cells::{Cell, Interface, Requests, Store};
+use crate::generator::Followers;
 use crate::meter::Meter;
 use crate::postgres::Postgres;
 use crate::prepare::{self, CellDatabase};
@@ -46,7 +47,7 @@ pub(crate) struct Bench {
 }
 
 /// CPU seconds used until a moment.
-struct Usage {
+pub(crate) struct Usage {
     at: Instant,
     service: Option<f64>,
     database: Option<f64>,
@@ -150,10 +151,14 @@ impl Bench {
     ) -> Result<Measurement> {
         let api = cell.interface.api().ok_or("the cell has no service")?;
         let service = self.start(api, database).await?;
+        let readers = usize::from(cell.reader);
+        let readers = Followers::start(service.address(), readers, meter, |_| {}).await?;
         let clients = generator::start(cell, service.address(), meter).await?;
         let process = service.process()?;
         let mut measurement = self.window(meter, Some(process)).await?;
         drop(clients);
+        readers.catch_up(meter.acknowledged()).await?;
+        drop(readers);
         if cell.interface == Interface::Entity(Requests::Match) {
             measurement.preconditions = Some(meter.preconditions());
         }
@@ -238,7 +243,8 @@ impl Bench {
         Service::start_command(api, command).await
     }
 
-    fn usage(&self, service: Option<u32>) -> Result<Usage> {
+    /// What is used until now, by this service too where there is one.
+    pub(crate) fn usage(&self, service: Option<u32>) -> Result<Usage> {
         let database = self.postgres.as_ref().map(Postgres::process);
         Ok(Usage {
             at: Instant::now(),
@@ -248,7 +254,13 @@ impl Bench {
         })
     }
 
-    fn since(&self, before: &Usage, events: u64, service: Option<u32>) -> Result<Measurement> {
+    /// The rate and the CPU of so many events between an earlier moment and now.
+    pub(crate) fn since(
+        &self,
+        before: &Usage,
+        events: u64,
+        service: Option<u32>,
+    ) -> Result<Measurement> {
         let now = self.usage(service)?;
         let used = |now: Option<f64>, before: Option<f64>| per_event(now? - before?, events);
         let seconds = (now.at - before.at).as_secs_f64();

@@ -9,6 +9,7 @@ use crate::Result;
 use crate::meter::{Admission, Latency, Preconditions};
 use crate::report::{Block, Document, Section, Table, to_html, to_markdown};
 
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
@@ -145,6 +146,13 @@ impl Results {
             cells.entry(&measurement.cell).or_default().push(measurement);
         }
         cells.into_iter().map(|(cell, rounds)| (cell, summary(&rounds))).collect()
+    }
+}
+
+impl Summary {
+    /// One of its latencies.
+    pub(crate) fn milliseconds(&self, value: fn(&Latency) -> f64) -> Option<f64> {
+        Some(value(&self.latency_us?) / 1e3)
     }
 }
 

@@ -5,17 +5,17 @@ mod targets;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use producer_core::Clock;
 
-use crate::Result;
 use crate::cells::{Cell, Selection, Store};
-use crate::machine::{self, LoadAverage};
 use crate::measure::{Bench, Times};
 use crate::process::{raise_open_files, until_stopped};
+use crate::progress::{Progress, failure};
 use crate::report::{number, thousands};
 use crate::results::{Measurement, Results};
+use crate::{Result, begin};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -82,8 +82,16 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 async fn measure_all(plan: &Plan) -> Result<ExitCode> {
     let run = Clock::system().now().to_string();
     let mut bench = Bench::new(&plan.cells, plan.times)?;
-    let mut results = initial_results(plan, &bench, &run).await?;
-    let mut progress = Progress::new(plan);
+    let names: Vec<_> = plan.cells.iter().map(ToString::to_string).collect();
+    let what = format!(
+        "{run}; {} rounds, each cell {} s after a warm-up of {} s",
+        plan.rounds,
+        plan.times.measured.as_secs_f64(),
+        plan.times.warm_up.as_secs_f64()
+    );
+    let postgres = bench.postgres.as_ref();
+    let mut results = begin::results(&plan.path, &names, plan.keeps_others, what, postgres).await?;
+    let mut progress = Progress::new(plan.cells.len(), plan.rounds, plan.limit);
     for round in 1..=plan.rounds {
         for cell in &plan.cells {
             if progress.is_out_of_time() {
@@ -91,38 +99,13 @@ async fn measure_all(plan: &Plan) -> Result<ExitCode> {
                 return Ok(finish(plan, &results));
             }
             let measurement = bench.measure(cell).await;
-            progress.print(round, cell, &measurement);
             let (cell, run) = (cell.to_string(), run.clone());
+            progress.print(round, &cell, &outcome(&measurement));
             results.measurements.push(Measurement { cell, run, round, ..measurement });
             write(plan, &results)?;
         }
     }
     Ok(finish(plan, &results))
-}
-
-async fn initial_results(plan: &Plan, bench: &Bench, run: &str) -> Result<Results> {
-    let mut results = if plan.keeps_others {
-        Results::read(&plan.path.with_extension("json"))
-    } else {
-        Results::default()
-    };
-    let what = format!(
-        "{run}; {} rounds, each cell {} s after a warm-up of {} s",
-        plan.rounds,
-        plan.times.measured.as_secs_f64(),
-        plan.times.warm_up.as_secs_f64()
-    );
-    if results.measurements.is_empty() {
-        results.facts = machine::facts(bench.postgres.as_ref(), LoadAverage::now()).await?;
-        results.facts.insert(0, ("run".to_owned(), what));
-    } else {
-        let names: Vec<_> = plan.cells.iter().map(ToString::to_string).collect();
-        results.facts.push(("measured again".to_owned(), format!("{}: {what}", names.join(" "))));
-    }
-    for cell in &plan.cells {
-        results.remove(&cell.to_string());
-    }
-    Ok(results)
 }
 
 fn write(plan: &Plan, results: &Results) -> Result<()> {
@@ -140,51 +123,9 @@ pub(crate) fn render(path: &Path) -> Result<()> {
     Results::render(path, report::document)
 }
 
-/// Prints the progress of a run.
-struct Progress {
-    start: Instant,
-    limit: Duration,
-    rounds: u32,
-    done: usize,
-    all: usize,
-}
-
-impl Progress {
-    fn new(plan: &Plan) -> Self {
-        let all = plan.cells.len() * plan.rounds as usize;
-        Self { start: Instant::now(), limit: plan.limit, rounds: plan.rounds, done: 0, all }
-    }
-
-    /// The average time per cell so far.
-    fn time_per_cell(&self) -> Duration {
-        self.start.elapsed() / u32::try_from(self.done.max(1)).unwrap_or(u32::MAX)
-    }
-
-    fn is_out_of_time(&self) -> bool {
-        self.done > 0 && self.start.elapsed() + self.time_per_cell() > self.limit
-    }
-
-    fn print(&mut self, round: u32, cell: &Cell, measurement: &Measurement) {
-        self.done += 1;
-        let left = self.time_per_cell() * u32::try_from(self.all - self.done).unwrap_or(u32::MAX);
-        let left = left.min(self.limit.saturating_sub(self.start.elapsed())).as_secs();
-        let cell = cell.to_string();
-        println!(
-            "[{:>3}/{}] round {round} of {}  {cell:<18} {}  {}m {:02}s left",
-            self.done,
-            self.all,
-            self.rounds,
-            outcome(measurement),
-            left / 60,
-            left % 60
-        );
-    }
-}
-
 fn outcome(measurement: &Measurement) -> String {
     if let Some(error) = &measurement.error {
-        let line = error.replace('\n', " ");
-        return format!("FAILED: {}", line.chars().take(200).collect::<String>());
+        return failure(error);
     }
     let rate = thousands(measurement.events_per_second);
     let latency = measurement.latency_us.map_or_else(String::new, |latency| {

@@ -103,6 +103,32 @@ fn an_overload_counts_refused_and_unsent_requests() {
 }
 
 #[test]
+fn the_change_feed_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().to_str().expect("UTF-8");
+    let cells = ["copy", "backlog", "delivery-small", "idle-0", "history"];
+    let mut line = vec!["changes", "--rows", "1000", "--rounds", "1", "--seconds", "1"];
+    line.extend(cells.iter().flat_map(|cell| ["--only", cell]));
+    let ran = bench(&[&line[..], &["--output", output]].concat());
+    assert!(ran.status.success(), "{}", printed(&ran));
+    let read = |name| std::fs::read_to_string(folder.path().join(name)).expect(name);
+    let results: serde_json::Value = serde_json::from_str(&read("changes.json")).expect("JSON");
+    let of = |cell: &str| {
+        let measurements = results["measurements"].as_array().expect("measurements");
+        measurements.iter().find(|measured| measured["cell"] == cell).cloned().expect("a cell")
+    };
+    assert_eq!((&of("copy")["events"], &of("backlog")["events"]), (&100.into(), &100.into()));
+    assert!(of("delivery-small")["latency_us"]["p99"].as_f64() > Some(0.0), "{results}");
+    assert!(of("idle-0")["peak_memory_bytes"].as_u64() > Some(1 << 20), "{results}");
+    assert!(of("history")["events"].as_u64() > Some(0), "{results}");
+    assert!(read("changes.md").contains("| backlog by NDJSON | COPY"), "{}", read("changes.md"));
+    let rendered = bench(&["report", &format!("{output}/changes.json")]);
+    assert!(rendered.status.success(), "{}", printed(&rendered));
+    let unknown = bench(&["changes", "--only", "backlogs"]);
+    assert!(printed(&unknown).contains("unknown cell \"backlogs\""), "{}", printed(&unknown));
+}
+
+#[test]
 fn the_cpu_of_the_statement_is_measured() {
     let ran = bench(&["statement", "--rounds", "1", "--seconds", "1", "--batch", "8"]);
     assert!(ran.status.success(), "{}", printed(&ran));

@@ -28,7 +28,8 @@ fn cells_of_single_entities_are_named_by_their_requests() {
     }
     let place = |name| names.iter().position(|there| there == name).expect(name);
     assert!(place("rest-64") < place("put-64"), "measured right after what it is compared with");
-    assert_eq!(place("rest-256") + 1, place("rest-256-match"));
+    assert_eq!(place("rest-256") + 1, place("rest-256-read"));
+    assert_eq!(place("rest-256") + 2, place("rest-256-match"));
 }
 
 #[test]

@@ -72,12 +72,12 @@ async fn client(
 }
 
 /// Every event of the request is stored.
-pub(super) fn is_success(response: &Response<'_>) -> bool {
+pub(crate) fn is_success(response: &Response<'_>) -> bool {
     response.status == 200 && response.body.starts_with(br#"{"success":true"#)
 }
 
 /// For an error message.
-pub(super) fn to_text(response: &Response<'_>) -> String {
+pub(crate) fn to_text(response: &Response<'_>) -> String {
     let body = String::from_utf8_lossy(&response.body[..response.body.len().min(300)]);
     format!("{} {body}", response.status)
 }

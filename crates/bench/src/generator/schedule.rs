@@ -34,7 +34,7 @@ impl Schedule {
     }
 
     /// Waits until the next request may be sent.
-    pub(super) async fn next(&self) -> SendTime {
+    pub(crate) async fn next(&self) -> SendTime {
         let Some(arrivals) = &self.0 else { return Instant::now().into() };
         let due = arrivals.take(Instant::now());
         // even a timer that is already due costs a round through the runtime

@@ -1,14 +1,11 @@
 //! The report of a run.
 
-use super::targets::{self, Summaries, best_pgbench};
+use super::targets::{self, best_pgbench};
 use crate::cells;
 use crate::meter::{Latency, Preconditions};
-use crate::report::{
-    Block, Cell, Chart, ChartKind, Document, Section, Series, Table, Tone, number, thousands,
-};
-use crate::results::{Results, Summary};
-
-const MIB: f64 = (1 << 20) as f64;
+use crate::report::{Block, Chart, ChartKind, Document, Section, Series, Table, number, thousands};
+use crate::results::{Results, Summary, table};
+use crate::targets::Summaries;
 
 /// The cells of the bar charts, where they were measured.
 const CHARTED: [&str; 20] = [
@@ -60,7 +57,8 @@ const METHOD: [&str; 6] = [
      though no event is stored for a get.",
     "new keys: a new entity each time. set: one of 100,000 existing ones. hot: one of 10. An event \
      has 400 B unless the name says otherwise; deep: nested objects and a null. grown: the table has \
-     10 million entities beforehand. unary and stream are gRPC. ceiling: the same service over a \
+     10 million entities beforehand. read: one reader of the change feed gets every event meanwhile, as \
+     server-sent events. unary and stream are gRPC. ceiling: the same service over a \
      store that keeps nothing. N×M: N connections with M events per request, or M in flight in a \
      stream.",
 ];
@@ -73,7 +71,7 @@ pub(super) fn document(results: &Results) -> Document {
         throughput(&cells),
         latency(&cells),
         cpu(&cells),
-        Section::new("All cells", [Block::Table(all_cells(&cells))]),
+        Section::new("All cells", [Block::Table(table::of(cells::all(), &cells))]),
     ];
     sections.extend(conditional_writes(&cells));
     sections.retain(|section| !section.blocks.is_empty());
@@ -172,13 +170,9 @@ fn bars(
     chart.with(parts.iter().enumerate().map(series))
 }
 
-fn milliseconds(cell: &Summary, value: fn(&Latency) -> f64) -> Option<f64> {
-    Some(value(&cell.latency_us?) / 1e3)
-}
-
 fn latency(cells: &Summaries<'_>) -> Section {
     let series = |name: &str, value: fn(&Latency) -> f64| {
-        connections_series(cells, name, "rest-", |cell| milliseconds(cell, value))
+        connections_series(cells, name, "rest-", |cell| cell.milliseconds(value))
     };
     let title = "Latency of single REST events on PostgreSQL by connections";
     let lines = by_connections(ChartKind::LogLines, title, "ms").with([
@@ -187,8 +181,7 @@ fn latency(cells: &Summaries<'_>) -> Section {
         series("p99", |latency| latency.p99),
         series("p99.9", |latency| latency.p999),
     ]);
-    let values =
-        |cell: &Summary| vec![milliseconds(cell, |l| l.p50), milliseconds(cell, |l| l.p99)];
+    let values = |cell: &Summary| vec![cell.milliseconds(|l| l.p50), cell.milliseconds(|l| l.p99)];
     let bars = bars(cells, "Latency of a request by cell", "ms", &["p50", "p99"], values);
     section("Latency", [lines, bars])
 }
@@ -207,28 +200,6 @@ fn cpu(cells: &Summaries<'_>) -> Section {
     section
 }
 
-fn all_cells(cells: &Summaries<'_>) -> Table {
-    let mut table = Table::new([
-        "cell",
-        "events/s",
-        "slowest – fastest",
-        "p50 ms",
-        "p90 ms",
-        "p99 ms",
-        "p99.9 ms",
-        "CPU µs/event: database",
-        "service",
-        "generator",
-        "peak MiB",
-        "slowdown",
-        "rounds",
-    ]);
-    let order = cells::all();
-    let names = order.iter().map(ToString::to_string);
-    table.rows = names.filter_map(|name| Some(row(&name, cells.get(name.as_str())?))).collect();
-    table
-}
-
 /// How many conditional writes were refused; `None` where no cell has any.
 fn conditional_writes(cells: &Summaries<'_>) -> Option<Section> {
     let mut table = Table::new(["cell", "applied", "refused with 412", "of these writes"]);
@@ -243,35 +214,4 @@ fn conditional_writes(cells: &Summaries<'_>) -> Option<Section> {
         ]);
     }
     (!table.rows.is_empty()).then(|| Section::new("Conditional writes", [Block::Table(table)]))
-}
-
-fn row(name: &str, cell: &Summary) -> Vec<Cell> {
-    let value = |value: Option<f64>| Cell::from(value.map(number).unwrap_or_default());
-    let ms = |quantile: fn(&Latency) -> f64| value(milliseconds(cell, quantile));
-    let rate = if cell.error.is_some() {
-        Cell::new("error", Tone::Bad)
-    } else {
-        thousands(cell.events_per_second).into()
-    };
-    let (slowest, fastest) = cell.range;
-    let range = if cell.rounds > 0 {
-        format!("{} – {}", number(slowest), number(fastest))
-    } else {
-        String::new()
-    };
-    vec![
-        name.into(),
-        rate,
-        range.into(),
-        ms(|l| l.p50),
-        ms(|l| l.p90),
-        ms(|l| l.p99),
-        ms(|l| l.p999),
-        value(cell.cpu_us.database),
-        value(cell.cpu_us.service),
-        value(cell.cpu_us.generator),
-        value(cell.peak_memory_bytes.map(|bytes| bytes as f64 / MIB)),
-        cell.slowdown.map(|slowdown| format!("{slowdown:.2}")).unwrap_or_default().into(),
-        cell.rounds.to_string().into(),
-    ]
 }

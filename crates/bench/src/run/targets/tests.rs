@@ -1,5 +1,7 @@
 use super::*;
 use crate::meter::Latency;
+use crate::report::{Cell, Tone};
+use crate::results::Summary;
 
 fn cell(rate: f64, run: &str) -> Summary {
     let latency = Latency { p50: 1000.0, p90: 2000.0, p99: 3000.0, p999: 4000.0 };
