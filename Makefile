@@ -109,6 +109,11 @@ bench-quick: build ## fewer cells in less than 3 minutes
 	$(CARGO) build --release --package producer-bench
 	target/release/producer-bench run --quick $(addprefix --only ,$(ONLY))
 
+.PHONY: bench-changes
+bench-changes: build ## measure the change feed beside COPY, into bench/results; below 12 min and 10 GB of disk
+	$(CARGO) build --release --package producer-bench
+	target/release/producer-bench changes $(addprefix --only ,$(ONLY))
+
 .PHONY: bench-overload
 bench-overload: build ## offer three times the load of saturation, on PostgreSQL, into bench/results; below 5 min
 	$(CARGO) build --release --package producer-bench

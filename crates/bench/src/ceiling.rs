@@ -125,6 +125,10 @@ impl FeedStore for NullStore {
         })))
     }
 
+    fn generation(&self) -> BoxFuture<'_, Read<u64>> {
+        Box::pin(ready(Ok(0)))
+    }
+
     fn describe<'a>(&'a self, writer: &'a OpenWriter) -> BoxFuture<'a, Read<String>> {
         Box::pin(ready(Ok(writer.transaction.clone())))
     }

@@ -17,7 +17,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// About so many bytes an item has.
 const ITEM_BYTES: usize = 512;
 /// How long a browser waits before it connects again, in milliseconds.
-const RETRY_MILLIS: u32 = 5000;
+const RETRY: &str = "retry: 5000\n";
 
 /// The form of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,14 +105,17 @@ impl ChangeStream {
     }
 
     fn write_event(&self, item: &Item, text: &mut String) {
-        // a String takes all that is written
-        let _ = match item {
+        match item {
             // without an id a browser begins again with its URL's `from`
-            Item::Gone(_) => writeln!(text, "retry: {RETRY_MILLIS}\nid:"),
-            Item::Unavailable(_) => writeln!(text, "retry: {RETRY_MILLIS}"),
-            _ => item.token().map_or(Ok(()), |token| writeln!(text, "id: {token}")),
-        };
-        let _ = write!(text, "event: {}\ndata: ", item.kind());
+            Item::Gone(_) => text.extend([RETRY, "id:\n"]),
+            Item::Unavailable(_) => text.push_str(RETRY),
+            _ => {
+                text.push_str("id: ");
+                item.write_token(text);
+                text.push('\n');
+            }
+        }
+        text.extend(["event: ", item.kind(), "\ndata: "]);
         self.write_json(item, text);
         text.push_str("\n\n");
     }

@@ -22,7 +22,9 @@ pub struct Change {
     pub entry: LogEntry,
     /// The entity's state, read with the change.
     pub data: ChangeData,
-    /// Its JSON without and with the state: made once, by the first reader that needs it.
+    /// The token as text, and its JSON without and with the state: each made once, by the first reader that
+    /// needs it.
+    token_text: OnceLock<Box<str>>,
     json: [OnceLock<Box<str>>; 2],
 }
 
@@ -42,7 +44,8 @@ impl Change {
     /// A change whose state was not read.
     pub fn new(token: Token, position: u64, key: EntityKey, entry: LogEntry) -> Self {
         let data = ChangeData::NotRead;
-        Self { position, token, key, entry, data, json: Default::default() }
+        let (token_text, json) = Default::default();
+        Self { position, token, key, entry, data, token_text, json }
     }
 
     /// The state, where it was read and the entity exists.
@@ -51,6 +54,11 @@ impl Change {
             ChangeData::State(entity) => Some(entity),
             ChangeData::NotRead | ChangeData::Deleted => None,
         }
+    }
+
+    /// Its token as text.
+    pub fn token_text(&self) -> &str {
+        self.token_text.get_or_init(|| self.token.to_string().into())
     }
 
     /// It as a JSON object, as the contract has it.
@@ -73,13 +81,13 @@ impl Change {
 }
 
 fn json(change: &Change, with_data: bool) -> String {
-    let Change { token, key, entry, .. } = change;
+    let Change { key, entry, .. } = change;
     let state = change.state().filter(|_| with_data);
     let mut text = String::with_capacity(
         512 + entry.patch.len() + state.map_or(0, |entity| entity.data.len()),
     );
     let mut object = Object::begin(&mut text, "change");
-    object.key(token, key, entry.version);
+    object.key(change.token_text(), key, entry.version);
     object.string("operation", entry.operation.as_str());
     object.plain("created", entry.created);
     if let Some(id) = entry.event_id() {

@@ -1,5 +1,6 @@
 //! What a stream or a page is made of.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use super::change::Change;
@@ -60,6 +61,15 @@ impl Item {
                 Some(token)
             }
             Self::Gone(_) | Self::Unavailable(_) => None,
+        }
+    }
+
+    /// Adds its token to `text`; nothing where it has none.
+    pub fn write_token(&self, text: &mut String) {
+        match self {
+            Self::Change(change) => text.push_str(change.token_text()),
+            // a String takes all that is written
+            _ => drop(self.token().map(|token| write!(text, "{token}"))),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::fmt::{Arguments, Display, Write};
 
-use super::token::Token;
 use crate::json::write_string;
 use crate::model::EntityKey;
 
@@ -62,7 +61,7 @@ impl<'t> Object<'t> {
         });
     }
 
-    pub(super) fn key(&mut self, token: &Token, key: &EntityKey, version: u64) {
+    pub(super) fn key(&mut self, token: impl Display, key: &EntityKey, version: u64) {
         self.quoted("token", token);
         self.string("entityType", key.entity_type());
         self.string("entityId", key.entity_id());

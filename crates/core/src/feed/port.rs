@@ -21,6 +21,10 @@ pub trait FeedStore: Send + Sync + 'static {
     /// Also where the database is a standby: it does not show who writes.
     fn head(&self) -> BoxFuture<'_, Result<LogHead, ReadError>>;
 
+    /// As [`LogHead::generation`], now: where it is that of a head, what was read in between was read before
+    /// any crash.
+    fn generation(&self) -> BoxFuture<'_, Result<u64, ReadError>>;
+
     /// Who a writer that [`FeedStore::head`] returned is, and what an operator can do, for the log.
     fn describe<'a>(&'a self, writer: &'a OpenWriter) -> BoxFuture<'a, Result<String, ReadError>>;
 

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::metrics::FeedMetrics;
 use super::pages::with_states;
-use super::port::{ChangesQuery, FeedStore, LogHead, LogPage, OpenWriter, PAGE_BYTES};
+use super::port::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter, PAGE_BYTES};
 use super::ring::Ring;
 use super::types::Types;
 use crate::query::ReadError;
@@ -238,17 +238,20 @@ impl Tailer {
     async fn look(&mut self) -> Result<bool, ReadError> {
         let now = Instant::now();
         let head = self.tail.store.head().await?;
-        let (epoch, drawn) = (head.epoch, head.drawn);
+        let LogHead { epoch, drawn, generation, .. } = head;
         self.note_writers(&head.writers).await;
         // after a crash positions are drawn again, maybe by transactions that are open now
-        self.awaited.take_if(|(awaited, _)| awaited.generation != head.generation);
+        self.awaited.take_if(|(awaited, _)| awaited.generation != generation);
         let decided = self.decided(head, now);
         let is_other = self.tail.ring().as_ref().is_some_and(|ring| ring.epoch() != epoch);
         if is_other {
             *self.tail.ring() = None;
         }
         let has_news = match decided {
-            Some((drawn, _)) => self.read_up_to(drawn).await?,
+            Some((drawn, _)) => match self.read_up_to(drawn, generation).await? {
+                Some(has_news) => has_news,
+                None => return Ok(true),
+            },
             None if self.tail.ring().is_none() => self.begin_at_mark().await?,
             None => false,
         };
@@ -305,40 +308,45 @@ impl Tailer {
 
     /// While the first writers are waited for, what an earlier mark says is decided is there to read.
     async fn begin_at_mark(&self) -> Result<bool, ReadError> {
-        let mark = self.tail.store.position_before(None).await?;
-        self.begin(mark.unwrap_or(0)).await?;
+        let mark = self.tail.store.position_before(None).await?.unwrap_or(0);
+        let bounds = self.tail.store.bounds(mark).await?;
+        self.begin(&bounds, mark);
         Ok(true)
     }
 
     /// Begins a ring that has nothing up to `decided`.
-    async fn begin(&self, decided: u64) -> Result<(), ReadError> {
-        let bounds = self.tail.store.bounds(decided).await?;
+    fn begin(&self, bounds: &LogBounds, decided: u64) {
         *self.tail.ring() = Some(Ring::new(bounds.epoch, bounds.last, decided));
         self.tail.added.send_modify(|count| *count += 1);
-        Ok(())
     }
 
-    /// Reads what the ring does not have, up to `drawn`.
-    async fn read_up_to(&self, drawn: u64) -> Result<bool, ReadError> {
-        let before = self.tail.ring().as_ref().map(|ring| (ring.epoch(), ring.last()));
-        let Some((epoch, mut last)) = before else {
-            self.begin(drawn).await?;
-            return Ok(true);
-        };
+    /// Reads what the ring does not have, up to `drawn`, and returns whether there was something; `None` where
+    /// the server may have crashed meanwhile. Then positions up to `drawn` may have been drawn again, so that
+    /// what was read last may have gaps.
+    async fn read_up_to(&self, drawn: u64, generation: u64) -> Result<Option<bool>, ReadError> {
         let mut has_news = false;
-        while last < drawn {
-            let Some(page) = self.read_page(epoch, last, drawn).await? else {
-                // readers find out themselves what they miss
-                self.begin(drawn).await?;
-                return Ok(true);
+        loop {
+            let ring = self.tail.ring().as_ref().map(|ring| (ring.epoch(), ring.last()));
+            let page = match ring {
+                Some((_, last)) if last >= drawn => break,
+                Some((epoch, last)) => self.read_page(epoch, last, drawn).await?,
+                None => None,
             };
+            let Some(page) = page else {
+                // readers find out themselves what the new ring does not have
+                let bounds = self.tail.store.bounds(drawn).await?;
+                let is_valid = self.tail.store.generation().await? == generation;
+                return Ok(is_valid.then(|| self.begin(&bounds, drawn)).map(|()| true));
+            };
+            if page.last.is_some() && self.tail.store.generation().await? != generation {
+                return Ok(None);
+            }
             let is_last = page.is_last;
-            last = page.last.unwrap_or(last);
-            if page.last.is_some() {
-                has_news = true;
-                if let Some(ring) = self.tail.ring().as_mut() {
-                    ring.add(page);
-                }
+            has_news |= page.last.is_some();
+            if page.last.is_some()
+                && let Some(ring) = self.tail.ring().as_mut()
+            {
+                ring.add(page);
                 self.tail.added.send_modify(|count| *count += 1);
             }
             if is_last {
@@ -348,7 +356,7 @@ impl Tailer {
         if self.tail.ring().as_mut().is_some_and(|ring| ring.decide(drawn)) {
             self.tail.added.send_modify(|count| *count += 1);
         }
-        Ok(has_news)
+        Ok(Some(has_news))
     }
 
     /// The page that follows on a row; `None` where the ring has to begin anew, since that is too far back,

@@ -117,6 +117,10 @@ impl FeedStore for FakeStore {
         no_feed()
     }
 
+    fn generation(&self) -> BoxFuture<'_, Read<u64>> {
+        no_feed()
+    }
+
     fn describe<'a>(&'a self, _writer: &'a OpenWriter) -> BoxFuture<'a, Read<String>> {
         no_feed()
     }

@@ -10,7 +10,7 @@ mod retry;
 pub(super) use entities::entity;
 pub(super) use events::{event, logged};
 pub(super) use feed::{
-    bounds, changes, describe, entities, head, head_on, position_before, states,
+    bounds, changes, describe, entities, generation, head, head_on, position_before, states,
 };
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;

@@ -160,6 +160,10 @@ impl FeedStore for PostgresStore {
         })
     }
 
+    fn generation(&self) -> BoxFuture<'_, Result<u64, ReadError>> {
+        Box::pin(self.read(move || query::generation(&self.read_pool, &self.generations)))
+    }
+
     fn describe<'a>(&'a self, writer: &'a OpenWriter) -> BoxFuture<'a, Result<String, ReadError>> {
         Box::pin(self.read(move || query::describe(&self.read_pool, writer)))
     }

@@ -150,6 +150,10 @@ impl FeedStore for SqliteStore {
         Box::pin(query::head(&self.readers))
     }
 
+    fn generation(&self) -> BoxFuture<'_, Result<u64, ReadError>> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
     fn describe<'a>(&'a self, writer: &'a OpenWriter) -> BoxFuture<'a, Result<String, ReadError>> {
         Box::pin(std::future::ready(Ok(writer.transaction.clone())))
     }

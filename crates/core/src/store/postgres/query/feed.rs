@@ -22,6 +22,11 @@ SELECT epoch, CASE WHEN is_called THEN last_value ELSE last_value - 1 END, pg_is
            SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())))
 FROM event_log_position, event_log_epoch";
 
+/// The server's session.
+const SESSION: &str = r"
+SELECT format('%s %s', pg_backend_pid(), (
+    SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())))";
+
 /// Whoever writes to the log has this lock until its transaction ends, also a prepared one.
 const WRITERS: &str = r"
 SELECT virtualtransaction, pid FROM pg_locks
@@ -110,6 +115,20 @@ pub(in crate::store::postgres) async fn head_on(
     let writers = writers.into_iter().map(writer).collect();
     let generation = generations.note(session);
     Ok((!is_standby).then(|| LogHead { epoch, drawn: from_bigint(drawn), writers, generation }))
+}
+
+/// The generation after a statement of now.
+pub(in crate::store::postgres) async fn generation(
+    read_pool: &ReadPool,
+    generations: &Generations,
+) -> Result<u64, sqlx::Error> {
+    let mut connection = read_pool.acquire().await?;
+    let session: String = sqlx::query_scalar(SESSION)
+        .persistent(read_pool.caches_statements())
+        .fetch_one(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(generations.note(session))
 }
 
 /// Who a writer is.
