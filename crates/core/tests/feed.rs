@@ -5,16 +5,14 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use producer_core::ProblemKind;
 use producer_core::feed::{
-    Feed, FeedSettings, Item, PageRequest, Reader, ReaderKind, Start, Types, WatchRequest,
+    Feed, FeedSettings, Item, PageRequest, Reader, Start, Types, WatchRequest,
 };
-use producer_core::store::Store;
 use serde_json::Value;
+use support::feed::{LONG, caught_up, changes, feed, from, items_to, page, pairs};
 use support::{Db, car, event};
-use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -30,68 +28,6 @@ on_all!(
     places_are_limited_and_free_again,
     draining_ends_streams_and_waiting_pages,
 );
-
-/// Far longer than anything here takes.
-const LONG: Duration = Duration::from_secs(30);
-
-/// The feed of one process.
-fn feed(store: &Arc<dyn Store>) -> Feed {
-    let settings = FeedSettings { max_readers: 100 };
-    Feed::new(store.clone(), settings, Arc::new(Notify::new()), CancellationToken::new())
-}
-
-fn from(start: Start) -> WatchRequest {
-    WatchRequest {
-        kind: ReaderKind::Ndjson,
-        start,
-        until_now: false,
-        types: Types::all(),
-        include_data: false,
-    }
-}
-
-fn page(start: Start) -> PageRequest {
-    PageRequest {
-        start,
-        types: Types::all(),
-        include_data: false,
-        size: 100,
-        bytes: 1 << 20,
-        wait: Duration::ZERO,
-    }
-}
-
-/// The items up to and with the first that is `last`.
-async fn items_to(reader: &mut Reader, last: impl Fn(&Item) -> bool) -> Vec<Item> {
-    let mut all = Vec::new();
-    loop {
-        let items = timeout(LONG, reader.next()).await.unwrap();
-        for item in items.unwrap_or_else(|| panic!("it ended after {all:?}")) {
-            let is_last = last(&item);
-            all.push(item);
-            if is_last {
-                return all;
-            }
-        }
-    }
-}
-
-async fn caught_up(reader: &mut Reader) -> Vec<Item> {
-    items_to(reader, |item| matches!(item, Item::Bookmark { caught_up: true, .. })).await
-}
-
-/// Entity and version of each change.
-fn changes(items: &[Item]) -> Vec<(String, u64)> {
-    let change = |item: &Item| match item {
-        Item::Change(change) => Some((change.key.entity_id().to_owned(), change.entry.version)),
-        _ => None,
-    };
-    items.iter().filter_map(change).collect()
-}
-
-fn pairs(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
-    expected.iter().map(|(id, version)| ((*id).to_owned(), *version)).collect()
-}
 
 fn kinds(items: &[Item]) -> Vec<&str> {
     items.iter().map(Item::kind).collect()

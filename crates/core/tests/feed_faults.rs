@@ -7,17 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use producer_core::ProblemKind;
-use producer_core::feed::{
-    Feed, FeedSettings, Item, PageRequest, Reader, ReaderKind, Start, Types, WatchRequest,
-};
+use producer_core::feed::{Feed, Item, Reader, Start};
 use producer_core::store::{DatabaseSettings, Store};
 use producer_test_support::Postgres;
+use support::feed::{LONG, feed, from, page};
 use support::{START, apply_through, car, clock, open, settings};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
-
-/// Far longer than anything here takes.
-const LONG: Duration = Duration::from_secs(60);
 
 /// For tests that wait until a database is given up.
 fn hurried(settings: &mut DatabaseSettings) {
@@ -31,21 +26,6 @@ async fn migrated(url: &str) -> Arc<dyn Store> {
     );
     producer_maintenance::migrate::up(&database).await.unwrap();
     open(&settings(url, hurried), clock(START)).await
-}
-
-fn feed(store: &Arc<dyn Store>) -> Feed {
-    let settings = FeedSettings { max_readers: 10 };
-    Feed::new(store.clone(), settings, Arc::default(), CancellationToken::new())
-}
-
-fn watch(start: Start) -> WatchRequest {
-    let (kind, types) = (ReaderKind::Grpc, Types::all());
-    WatchRequest { kind, start, until_now: false, types, include_data: false }
-}
-
-fn page(start: Start) -> PageRequest {
-    let (types, wait) = (Types::all(), Duration::ZERO);
-    PageRequest { start, types, include_data: false, size: 100, bytes: 1 << 20, wait }
 }
 
 /// The version of the next change.
@@ -80,14 +60,14 @@ async fn streams_go_on_when_the_database_is_back() {
     let store = migrated(database.url()).await;
     let feed = feed(&store);
     let mut writer = store.writer();
-    let mut reader = feed.watch(watch(Start::Now)).await.unwrap();
+    let mut reader = feed.watch(from(Start::Now)).await.unwrap();
     apply_through(&mut *writer, &[car(1, "a", "{}")]).await;
     assert_eq!(next_version(&mut reader).await, 1);
 
     server.kill();
     let Err(problem) = feed.page(page(Start::Oldest)).await else { panic!("it is gone") };
     assert_eq!(problem.kind, ProblemKind::Unavailable, "{problem:?}");
-    assert!(feed.watch(watch(Start::Now)).await.is_err());
+    assert!(feed.watch(from(Start::Now)).await.is_err());
     // nothing to tell, and no end
     assert!(timeout(Duration::from_secs(1), reader.next()).await.is_err());
     server.start();
@@ -113,7 +93,7 @@ async fn a_standby_is_not_read() {
     let standby = primary.standby();
     let store = open(&settings(&standby.url(database.name()), hurried), clock(START)).await;
     let feed = feed(&store);
-    let Err(problem) = feed.watch(watch(Start::Now)).await else { panic!("it is a standby") };
+    let Err(problem) = feed.watch(from(Start::Now)).await else { panic!("it is a standby") };
     assert_eq!(problem.kind, ProblemKind::Unavailable);
     standby.promote();
     page_again(&feed).await;
