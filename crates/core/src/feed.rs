@@ -26,8 +26,9 @@ pub use metrics::ReaderKind;
 pub use port::{
     ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter, PAGE_BYTES,
 };
+pub use problems::draining;
 pub use reader::Reader;
-pub use request::{PageRequest, Start, WatchRequest};
+pub use request::{MAX_WAIT, PageRequest, Start, WatchRequest};
 pub use service::{Feed, FeedSettings};
 pub use token::{Cursor, SnapshotCursor, Token};
 pub use types::{MAX_TYPES_BYTES, Types};

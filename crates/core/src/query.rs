@@ -7,4 +7,4 @@ mod port;
 
 pub use history::{Comparison, History, HistoryError, HistoryPage, HistoryQuery, Origin};
 pub use page_token::PageTokens;
-pub use port::{LOG_BYTES, ReadError, ReadStore};
+pub use port::{LOG_BYTES, MAX_PAGE_SIZE, PAGE_SIZE, ReadError, ReadStore};

@@ -387,7 +387,7 @@ async fn goes_on_until_it_gets_a_new_epoch(
         let refused = refusal(&feed, Start::Token(token.clone())).await;
         assert!(refused.starts_with("gone: the token is of another log"), "{refused}");
     }
-    // who reads already is told as soon as something comes
+    // an open stream gets it as soon as something comes
     apply(&mut *copy.writer(), &[car(5, "a", "{}")]).await;
     let items = support::feed::items_to(&mut reader, |item| item.kind() == "gone").await;
     assert_eq!(changes(&items), []);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use producer_core::query::{HistoryError, ReadError};
+use producer_core::query::{HistoryError, MAX_PAGE_SIZE, PAGE_SIZE, ReadError};
 use producer_core::{Location, Problem, ProblemKind, Step, Violations};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
@@ -43,6 +43,22 @@ pub(crate) fn place(name: &'static str) -> Location {
 /// A field of a read request breaks a rule: `must …`.
 pub(crate) fn broken(name: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
     malformed(Violations::one(place(name), detail))
+}
+
+/// Refuses a filter, which this release does not have.
+pub(crate) fn check_filter(filter: &str) -> Result<(), Problem> {
+    if filter.is_empty() {
+        return Ok(());
+    }
+    Err(broken("filter", "is not supported by this release"))
+}
+
+/// The size of a page, by the field `page_size`: 0 means the default, and more than the most mean that.
+pub(crate) fn page_size(asked: u64) -> u32 {
+    match asked {
+        0 => PAGE_SIZE,
+        size => u32::try_from(size).map_or(MAX_PAGE_SIZE, |size| size.min(MAX_PAGE_SIZE)),
+    }
 }
 
 /// Fields of a read request break rules.

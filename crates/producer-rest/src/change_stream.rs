@@ -16,7 +16,7 @@ use producer_telemetry::request::{self, RequestContext};
 const CHUNK_BYTES: usize = 64 << 10;
 /// About so many bytes an item has.
 const ITEM_BYTES: usize = 512;
-/// How long a browser waits before it connects again, in milliseconds.
+/// Lets a browser wait for so many milliseconds before it connects again.
 const RETRY: &str = "retry: 5000\n";
 
 /// The form of a stream.

@@ -69,8 +69,7 @@ pub(crate) fn json_text(text: String) -> Result<Box<RawValue>, ProblemResponse> 
 /// A read failed because the database is unavailable.
 pub(crate) fn unreachable(error: ReadError) -> ProblemResponse {
     tracing::warn!(%error, "read failed");
-    let detail = format!("{}; try again later", error.kind.detail());
-    ProblemResponse::new(ProblemKind::Unavailable, detail)
+    error.problem().into()
 }
 
 /// A read of the history failed.

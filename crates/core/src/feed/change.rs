@@ -2,9 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use uuid::Uuid;
+
 use super::json::Object;
 use super::token::Token;
 use crate::model::{Entity, EntityKey, LogEntry};
+#[cfg(test)]
+use crate::model::{EntryKind, Operation, Timestamp};
 
 /// Bytes of a change's JSON beside its texts, at most.
 const JSON_BYTES: usize = 448;
@@ -42,8 +46,8 @@ pub enum ChangeData {
 
 impl Change {
     /// A change whose state was not read.
-    pub fn new(token: Token, position: u64, key: EntityKey, entry: LogEntry) -> Self {
-        let data = ChangeData::NotRead;
+    pub fn new(epoch: Uuid, position: u64, key: EntityKey, entry: LogEntry) -> Self {
+        let (token, data) = (Token::in_log(epoch, position), ChangeData::NotRead);
         let (token_text, json) = Default::default();
         Self { position, token, key, entry, data, token_text, json }
     }
@@ -77,6 +81,29 @@ impl Change {
         let state = self.state().map_or(0, |entity| entity.data.len());
         let key = self.key.entity_type().len() + self.key.entity_id().len();
         FIXED + 2 * (self.entry.patch.len() + self.entry.names_bytes() + key + state)
+    }
+}
+
+#[cfg(test)]
+impl Change {
+    /// The first update of an entity with the id 1.
+    pub(super) fn of_test(epoch: Uuid, position: u64, entity_type: &str, patch: &str) -> Self {
+        let entry = LogEntry {
+            kind: EntryKind::Event,
+            uuid: Uuid::from_u128(u128::from(position)),
+            ordinal: 0,
+            version: 1,
+            operation: Operation::Merge,
+            created: true,
+            event_name: "Made".into(),
+            event_type: None,
+            source: None,
+            actor: None,
+            created_date: None,
+            committed: Timestamp::from_micros(0),
+            patch: patch.into(),
+        };
+        Self::new(epoch, position, EntityKey::new_unchecked(entity_type, "1"), entry)
     }
 }
 

@@ -179,8 +179,7 @@ mod tests {
 
     use super::*;
     use crate::feed::change::Change;
-    use crate::feed::token::Token;
-    use crate::model::{Entity, EntryKind, LogEntry, Operation, Timestamp};
+    use crate::model::{Entity, Timestamp};
 
     const ROWS: u32 = 1024;
     const BYTES: usize = 64 << 10;
@@ -196,23 +195,7 @@ mod tests {
         };
         let states: Vec<_> = (0..entities).map(state).collect();
         let change = |number: usize| {
-            let entry = LogEntry {
-                kind: EntryKind::Event,
-                uuid: Uuid::nil(),
-                ordinal: 0,
-                version: 1,
-                operation: Operation::Merge,
-                created: true,
-                event_name: "Made".into(),
-                event_type: None,
-                source: None,
-                actor: None,
-                created_date: None,
-                committed: time,
-                patch: "x".repeat(patch),
-            };
-            let key = EntityKey::new_unchecked("Car", "1");
-            let mut change = Change::new(Token::in_log(Uuid::nil(), 1), 1, key, entry);
+            let mut change = Change::of_test(Uuid::nil(), 1, "Car", &"x".repeat(patch));
             change.data = states.get(number % entities.max(1)).cloned().unwrap_or_default();
             change
         };

@@ -1,7 +1,6 @@
 //! What a reader can be refused with.
 
 use crate::model::{Problem, ProblemKind};
-use crate::query::ReadError;
 
 pub(super) fn pruned() -> Problem {
     gone(
@@ -33,13 +32,9 @@ pub(super) fn too_many(most: usize) -> Problem {
     Problem::new(ProblemKind::Overloaded, detail)
 }
 
-pub(super) fn draining() -> Problem {
+/// What ends readers when the service stops.
+pub fn draining() -> Problem {
     Problem::new(ProblemKind::Unavailable, "the service is draining; go on with the last token")
-}
-
-pub(super) fn unreachable(error: &ReadError) -> Problem {
-    let detail = format!("{}; try again later", error.kind.detail());
-    Problem::new(ProblemKind::Unavailable, detail)
 }
 
 /// The log was not looked at in time.

@@ -112,7 +112,7 @@ impl ReadFailure {
     pub(super) fn into_problem(self) -> Problem {
         match self {
             Self::Gone(problem) => problem,
-            Self::Database(error) => problems::unreachable(&error),
+            Self::Database(error) => error.problem(),
         }
     }
 }
@@ -235,9 +235,8 @@ impl Reader {
 
     async fn wait_until_added(&mut self) {
         tokio::select! {
-            // the sender lives as long as the tail, which this reader holds
-            _ = self.added.changed() => {}
             () = sleep_until(self.bookmark_at) => {}
+            () = self.added() => {}
         }
     }
 

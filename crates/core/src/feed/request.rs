@@ -1,6 +1,6 @@
 //! What readers ask for.
 
-use std::fmt;
+use std::time::Duration;
 
 use super::metrics::ReaderKind;
 use super::token::Token;
@@ -43,17 +43,8 @@ impl Start {
     }
 }
 
-impl fmt::Display for Start {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Oldest => f.write_str("start"),
-            Self::Now => f.write_str("now"),
-            Self::Snapshot => f.write_str("snapshot"),
-            Self::Time(time) => time.fmt(f),
-            Self::Token(token) => token.fmt(f),
-        }
-    }
-}
+/// How long a page may wait.
+pub const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// A stream.
 #[derive(Debug, Clone)]
@@ -84,5 +75,5 @@ pub struct PageRequest {
     /// About so many bytes of items at most, but for the first one.
     pub bytes: usize,
     /// How long to wait for the first item.
-    pub wait: std::time::Duration,
+    pub wait: Duration,
 }

@@ -187,28 +187,11 @@ impl Ring {
 mod tests {
     use super::*;
     use crate::feed::token::Token;
-    use crate::model::{EntityKey, EntryKind, LogEntry, Operation, Timestamp};
 
     const EPOCH: Uuid = Uuid::from_u128(1);
 
     fn change(position: u64, entity_type: &str) -> Change {
-        let entry = LogEntry {
-            kind: EntryKind::Event,
-            uuid: Uuid::from_u128(u128::from(position)),
-            ordinal: 0,
-            version: 1,
-            operation: Operation::Merge,
-            created: true,
-            event_name: "Made".into(),
-            event_type: None,
-            source: None,
-            actor: None,
-            created_date: None,
-            committed: Timestamp::from_micros(0),
-            patch: "{}".into(),
-        };
-        let token = Token::in_log(EPOCH, position);
-        Change::new(token, position, EntityKey::new_unchecked(entity_type, "1"), entry)
+        Change::of_test(EPOCH, position, entity_type, "{}")
     }
 
     fn page(changes: Vec<Change>) -> LogPage {

@@ -18,7 +18,6 @@ use super::request::{PageRequest, Start, WatchRequest};
 use super::snapshot::Snapshot;
 use super::tailer::{Look, Tail};
 use super::token::{Cursor, SnapshotCursor, Token};
-use super::types::Types;
 use crate::model::{Problem, Timestamp};
 
 /// How long a reader waits for the end of the log as it is now; after that it begins with what is known,
@@ -78,8 +77,7 @@ impl Feed {
     /// # Errors
     /// `Gone` where the token or time is not kept, `Overloaded` past `MAX_CHANGE_READERS`, `Unavailable`.
     pub async fn watch(&self, request: WatchRequest) -> Result<Reader, Problem> {
-        let WatchRequest { kind, start, until_now, types, include_data } = request;
-        self.open(kind, &start, until_now, types, include_data).await
+        self.open(request).await
     }
 
     /// A page of changes. It is empty where nothing comes within its time to wait.
@@ -88,7 +86,9 @@ impl Feed {
     /// As [`Feed::watch`].
     pub async fn page(&self, request: PageRequest) -> Result<Page, Problem> {
         let PageRequest { start, types, include_data, size, bytes, wait } = request;
-        let mut reader = self.open(ReaderKind::Page, &start, false, types, include_data).await?;
+        let kind = ReaderKind::Page;
+        let request = WatchRequest { kind, start, until_now: false, types, include_data };
+        let mut reader = self.open(request).await?;
         let until = Instant::now() + wait;
         let items = usize::try_from(size).unwrap_or(usize::MAX);
         loop {
@@ -103,17 +103,12 @@ impl Feed {
         }
     }
 
-    async fn open(
-        &self,
-        kind: ReaderKind,
-        start: &Start,
-        until_now: bool,
-        types: Types,
-        include_data: bool,
-    ) -> Result<Reader, Problem> {
+    async fn open(&self, request: WatchRequest) -> Result<Reader, Problem> {
+        let WatchRequest { kind, start, until_now, types, include_data } = request;
         let permit = self.permit()?;
         let began = Instant::now();
         let tail = self.shared.tail.start();
+        // nothing looks at the log while the service drains
         let looked = self.shared.shutdown.run_until_cancelled(self.look_at_log(began)).await;
         let drawn = looked.ok_or_else(problems::draining)??;
         let (epoch, position) = self.end_of_log()?;
@@ -127,7 +122,7 @@ impl Feed {
             types,
             include_data,
         };
-        self.place(&mut plan, start, drawn).await?;
+        self.place(&mut plan, &start, drawn).await?;
         Ok(Reader::new(self.shared.clone(), plan, tail, permit))
     }
 
@@ -145,15 +140,10 @@ impl Feed {
             failed = look.error.clone().filter(|(_, at)| *at >= began);
             failed.is_some() || drawn_since(look, began).is_some()
         });
-        let look = tokio::select! {
-            biased;
-            // nothing looks any more
-            () = self.shared.shutdown.cancelled() => return Err(problems::draining()),
-            look = timeout(FIRST_LOOK, look) => look,
-        };
+        let look = timeout(FIRST_LOOK, look).await;
         let drawn = look.ok().and_then(Result::ok).and_then(|look| drawn_since(&look, began));
         if let Some((error, _)) = failed {
-            return Err(problems::unreachable(&error));
+            return Err(error.problem());
         }
         let drawn = drawn.ok_or_else(problems::not_looked)?;
         let is_fresh = |look: &Look| look.end_of.is_some_and(|at| at >= began);
@@ -181,7 +171,7 @@ impl Feed {
                 let earliest =
                     Timestamp::from_micros(time.micros().saturating_sub(CLOCK_SKEW_MICROS));
                 let before = self.shared.store.position_before(Some(earliest)).await;
-                let before = before.map_err(|error| problems::unreachable(&error))?.unwrap_or(0);
+                let before = before.map_err(|error| error.problem())?.unwrap_or(0);
                 if before < self.bounds().await?.floor {
                     return Err(problems::time_pruned());
                 }
@@ -213,7 +203,7 @@ impl Feed {
 
     async fn bounds(&self) -> Result<LogBounds, Problem> {
         let bounds = self.shared.store.bounds(u64::MAX).await;
-        bounds.map_err(|error| problems::unreachable(&error))
+        bounds.map_err(|error| error.problem())
     }
 }
 

@@ -4,11 +4,17 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use crate::model::{
-    AsOf, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, UnavailableKind,
+    AsOf, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, Problem, ProblemKind,
+    UnavailableKind,
 };
 
 /// About so many bytes of patches a part of a log has.
 pub const LOG_BYTES: usize = 8 << 20;
+
+/// Updates or changes of a page, unless its reader asks for another size.
+pub const PAGE_SIZE: u32 = 100;
+/// Updates or changes of a page at most.
+pub const MAX_PAGE_SIZE: u32 = 1000;
 
 /// A database that entities and their log are read from.
 pub trait ReadStore: Send + Sync + 'static {
@@ -48,6 +54,12 @@ pub struct ReadError {
 }
 
 impl ReadError {
+    /// What it is for clients.
+    pub fn problem(&self) -> Problem {
+        let detail = format!("{}; try again later", self.kind.detail());
+        Problem::new(ProblemKind::Unavailable, detail)
+    }
+
     /// A read whose task panicked or was aborted.
     pub(crate) fn of_task(error: &tokio::task::JoinError) -> Self {
         Self {

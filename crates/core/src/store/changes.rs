@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::entries::EntryRow;
 use super::numbers::from_bigint;
-use crate::feed::{Change, ChangesQuery, LogBounds, LogPage, Token};
+use crate::feed::{Change, ChangesQuery, LogBounds, LogPage};
 use crate::model::{Entity, EntityKey, Timestamp};
 
 /// The log's epoch and floor, and its last position up to $1.
@@ -81,7 +81,7 @@ where
         // the last row that was looked at may be none that is wanted
         if entry.event_id().is_some() && query.types.include(&entity_type) {
             let key = EntityKey::new_unchecked(entity_type, entity_id);
-            changes.push(Change::new(Token::in_log(epoch, position), position, key, entry));
+            changes.push(Change::new(epoch, position, key, entry));
         }
     }
     changes.sort_by_key(|change| change.position);

@@ -7,10 +7,10 @@ use std::time::Duration;
 use std::vec;
 
 use futures_util::{Stream, StreamExt, stream};
+use producer_core::Problem;
 use producer_core::feed::{
-    Item, Page, PageRequest, Reader, ReaderKind, Start, Types, WatchRequest,
+    self, Item, MAX_WAIT, Page, PageRequest, Reader, ReaderKind, Start, Types, WatchRequest,
 };
-use producer_core::{Problem, ProblemKind};
 use producer_server::App;
 use producer_telemetry::request as telemetry;
 use producer_telemetry::stopwatch::Part;
@@ -19,14 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::args::Args;
-use crate::call::{Call, broken};
+use crate::call::{Call, broken, check_filter, page_size};
 use crate::proto::v1;
 use crate::request_id::RequestId;
 use crate::{convert, status};
 
-const DEFAULT_PAGE: u32 = 100;
-const MAX_PAGE: u32 = 1000;
-const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Bytes before each item of an answer and before its token, at most: a key and a length.
 const KEY_BYTES: usize = 6;
 /// Bytes of `caught_up` in an answer.
@@ -79,10 +76,7 @@ fn page_request(request: v1::ListChangesRequest, bytes: usize) -> Result<PageReq
         start: start(&request.from, Start::Oldest)?,
         types: types(request.types)?,
         include_data: request.include_data,
-        size: match request.page_size {
-            0 => DEFAULT_PAGE,
-            size => u32::try_from(size).map_or(MAX_PAGE, |size| size.min(MAX_PAGE)),
-        },
+        size: page_size(request.page_size),
         bytes,
         wait: wait(request.wait)?,
     })
@@ -156,9 +150,7 @@ impl Watch {
             self.batch = self.reader.next().await?.into_iter();
         } else if self.shutdown.is_cancelled() {
             // a client that reads slowly must not delay the end by the rest of the batch
-            let detail = "the service is draining; go on with the last token";
-            let problem = Problem::new(ProblemKind::Unavailable, detail);
-            return Some(Err(status::from_problem(&problem, &self.id)));
+            return Some(Err(status::from_problem(&feed::draining(), &self.id)));
         }
         let item = convert::item(self.batch.next()?, self.reader.includes_data());
         Some(item.map_err(|problem| status::from_problem(&problem, &self.id)))
@@ -172,13 +164,6 @@ fn or_internal<T>(
 ) -> impl Stream<Item = Result<T, Status>> {
     let items = AssertUnwindSafe(items).catch_unwind();
     items.map(move |item| item.unwrap_or_else(|_panic| Err(status::internal(&id))))
-}
-
-fn check_filter(filter: &str) -> Result<(), Problem> {
-    if filter.is_empty() {
-        return Ok(());
-    }
-    Err(broken("filter", "is not supported by this release"))
 }
 
 fn start(from: &str, default: Start) -> Result<Start, Problem> {

@@ -10,12 +10,10 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use crate::args::Args;
-use crate::call::{Call, broken, malformed, unread};
+use crate::call::{Call, broken, check_filter, malformed, page_size, unread};
 use crate::proto::v1;
 use crate::{convert, status};
 
-const DEFAULT_PAGE: u32 = 100;
-const MAX_PAGE: u32 = 1000;
 /// Bytes of an answer beside its updates, at most: the token of the next page.
 const TOKEN_BYTES: usize = 32;
 /// Bytes before each update of an answer, at most: its key and its length.
@@ -61,19 +59,13 @@ async fn list(
         "version desc" => true,
         _ => return Err(broken("orderBy", "must be version or version desc")),
     };
-    if !request.filter.is_empty() {
-        return Err(broken("filter", "is not supported by this release"));
-    }
+    check_filter(&request.filter)?;
     let tokens = PageTokens::of_updates(&key, descending);
     let after = match request.page_token.as_str() {
         "" => None,
         token => Some(tokens.read(token).map_err(|detail| broken("pageToken", detail))?),
     };
-    let size = match request.page_size {
-        0 => DEFAULT_PAGE,
-        size => u32::try_from(size).map_or(MAX_PAGE, |size| size.min(MAX_PAGE)),
-    };
-    let query = HistoryQuery { descending, after, size };
+    let query = HistoryQuery { descending, after, size: page_size(request.page_size) };
     let page = telemetry::measure(Part::Database, app.history.updates(&key, query)).await;
     Ok(answer(&key, page.map_err(unread)?, tokens, app.settings.max_body_bytes))
 }

@@ -608,6 +608,7 @@ async fn a_stream_holds_no_place_of_a_request_and_no_bytes_of_its_own() {
         caught_up(&mut items).await;
         open.push(items);
     }
+    // longer than each of these deadlines: nothing happens that could be waited for
     tokio::time::sleep(Duration::from_millis(700)).await;
     write_car(&service, "a", "{}").await;
     for items in &mut open {

@@ -10,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, Method, Uri, header};
-use producer_core::feed::{Item, Page, PageRequest, Start, Token, Types, WatchRequest};
+use producer_core::feed::{Item, MAX_WAIT, Page, PageRequest, Start, Token, Types, WatchRequest};
+use producer_core::query::{MAX_PAGE_SIZE, PAGE_SIZE};
 use producer_core::{Problem, ProblemKind};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
@@ -23,13 +24,6 @@ use crate::openapi::problems::ChangesProblems;
 use crate::problem::ProblemResponse;
 use crate::query_parameters::{broken, duration, known_values_and_list, size};
 use crate::state::AppState;
-
-/// Changes of a page, unless `pageSize` says otherwise.
-const PAGE_SIZE: u32 = 100;
-/// Changes of a page at most.
-const MAX_PAGE_SIZE: u32 = 1000;
-/// How long a page may wait.
-const MAX_WAIT: Duration = Duration::from_secs(60);
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 

@@ -8,7 +8,9 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Uri, header};
 use producer_core::json::Path;
 use producer_core::model::LogEntry;
-use producer_core::query::{Comparison, HistoryPage, HistoryQuery, Origin, PageTokens};
+use producer_core::query::{
+    Comparison, HistoryPage, HistoryQuery, MAX_PAGE_SIZE, Origin, PAGE_SIZE, PageTokens,
+};
 use producer_core::{EntityKey, ProblemKind};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
@@ -25,11 +27,6 @@ use crate::openapi::schemas::{DiffQuery, EntityPath, HistoryPageQuery, Provenanc
 use crate::problem::ProblemResponse;
 use crate::query_parameters::{broken, known_values, size, version};
 use crate::state::AppState;
-
-/// Updates of a page, unless `pageSize` says otherwise.
-const PAGE_SIZE: u32 = 100;
-/// Updates of a page at most.
-const MAX_PAGE_SIZE: u32 = 1000;
 
 /// A page of an entity's updates.
 #[derive(Debug, Serialize, ToSchema)]

@@ -46,7 +46,7 @@ pub struct LocalCopy {
 #[derive(Debug)]
 struct Kept {
     /// The last version of which a change or a snapshot came.
-    told: u64,
+    last_version: u64,
     state_version: u64,
     state: State,
     /// The last snapshot that had it.
@@ -113,7 +113,7 @@ impl LocalCopy {
             return Some(format!("{key}: a snapshot after the end of all snapshots"));
         }
         let kept = self.kept(key);
-        kept.told = kept.told.max(*version);
+        kept.last_version = kept.last_version.max(*version);
         if *version > kept.state_version {
             (kept.state_version, kept.state) = (*version, State::Text(data.clone()));
         }
@@ -123,7 +123,7 @@ impl LocalCopy {
     /// The entry of an entity that the snapshot under way, or a change behind it, is about.
     fn kept(&mut self, key: &EntityKey) -> &mut Kept {
         let shared = self.key(key);
-        let new = Kept { told: 0, state_version: 0, state: State::Deleted, snapshot: 0 };
+        let new = Kept { last_version: 0, state_version: 0, state: State::Deleted, snapshot: 0 };
         let kept = self.entities.entry(shared).or_insert(new);
         kept.snapshot = self.snapshot;
         kept
@@ -138,16 +138,17 @@ impl LocalCopy {
         let is_new = !self.entities.contains_key(key);
         let kept = self.kept(key);
         // what came before a snapshot is not known
-        let problem = match kept.told + 1 < *version && (!is_new || beginning == Beginning::Start) {
-            true => Some(format!("{key}: version {version} came after {}", kept.told)),
-            false => None,
-        };
+        let problem =
+            match kept.last_version + 1 < *version && (!is_new || beginning == Beginning::Start) {
+                true => Some(format!("{key}: version {version} came after {}", kept.last_version)),
+                false => None,
+            };
         let misfit = match source {
             StateSource::Data => kept.take_data(change),
             StateSource::Patches if *version > kept.state_version => kept.patch(change, is_new),
             StateSource::Patches => None,
         };
-        kept.told = kept.told.max(*version);
+        kept.last_version = kept.last_version.max(*version);
         problem.or(misfit)
     }
 

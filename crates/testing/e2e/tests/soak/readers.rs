@@ -224,7 +224,7 @@ struct Reader {
     /// The last tokens, the newest last; none before the first item.
     tokens: VecDeque<String>,
     form: Form,
-    /// When it was told last on this connection that it has all.
+    /// When a bookmark last said on this connection that it has all.
     caught_up: Option<Instant>,
     /// The last version of the marker whose change came since it began.
     marked: Option<u64>,
@@ -437,7 +437,7 @@ impl Reader {
         self.tokens.push_back(item.token().to_owned());
     }
 
-    /// Whether it has read the marker, and was told on this connection that it has all. The copy alone does
+    /// Whether it has read the marker, and a bookmark said on this connection that it has all. The copy alone does
     /// not say so: the data of an earlier change may be of this version.
     fn has_read_to(&self, marker: Marker) -> bool {
         let kept = self.received.copy().version(&marker_key());

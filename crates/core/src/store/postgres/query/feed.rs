@@ -15,17 +15,22 @@ use crate::store::postgres::generation::Generations;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::{from_pg, to_pg};
 
-/// A standby shows no locks of writers. The last column is the server's session.
-const DRAWN: &str = r"
-SELECT epoch, CASE WHEN is_called THEN last_value ELSE last_value - 1 END, pg_is_in_recovery(),
-       format('%s %s', pg_backend_pid(), (
-           SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())))
-FROM event_log_position, event_log_epoch";
+/// What tells the server's sessions apart, as an expression.
+macro_rules! session {
+    () => {
+        "format('%s %s', pg_backend_pid(), (
+             SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())))"
+    };
+}
 
-/// The server's session.
-const SESSION: &str = r"
-SELECT format('%s %s', pg_backend_pid(), (
-    SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())))";
+/// A standby shows no locks of writers.
+const DRAWN: &str = concat!(
+    "SELECT epoch, CASE WHEN is_called THEN last_value ELSE last_value - 1 END, pg_is_in_recovery(), ",
+    session!(),
+    " FROM event_log_position, event_log_epoch",
+);
+
+const SESSION: &str = concat!("SELECT ", session!());
 
 /// Whoever writes to the log has this lock until its transaction ends, also a prepared one.
 const WRITERS: &str = r"
