@@ -4,6 +4,7 @@
 //! of values of different kinds, is false. Numbers compare by their exact values. What a filter says depends on
 //! nothing but its text and the [`Facts`]: not on the database, not on an index.
 
+mod condition;
 mod error;
 mod evaluate;
 mod expression;
@@ -13,8 +14,8 @@ mod narrow;
 mod parser;
 mod token;
 
+pub use condition::Filter;
 pub use error::FilterError;
 pub use evaluate::{ChangeFacts, Facts, State};
-pub use expression::Filter;
 pub use names::{Field, Scope};
 pub use narrow::{Constraint, Scalar};

@@ -121,8 +121,8 @@ fn what_is_no_filter_names_the_column() {
         ("data == 1", 1, "member"),
         ("data[-1] == 1", 6, "index"),
         ("data.a <> 1", 8, "!="),
-        ("now > 3", 7, "a time"),
-        ("((((((((((1 == data.a))))))))))", 9, "8 levels"),
+        ("now > 3", 1, "a name or a path"),
+        ("((((((((((1 == data.a))))))))))", 10, "8 levels"),
     ] {
         let error = Filter::parse(filter, Scope::Entity).expect_err(filter);
         assert_eq!(error.column, column, "{filter}: {error}");

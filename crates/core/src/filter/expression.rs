@@ -1,19 +1,10 @@
 //! What a filter is once it is parsed.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::FilterError;
-use super::evaluate::{Facts, holds};
 use super::names::{Name, Scope};
-use super::parser::parse;
-use crate::json::{PathStep, Selection, patch_names};
+use crate::json::Selection;
 use crate::time::Timestamp;
-
-/// A condition over an entity or a change. Cloning is cheap.
-#[derive(Clone)]
-pub struct Filter(pub(super) Arc<Parsed>);
 
 /// A parsed text.
 #[derive(Debug, Clone)]
@@ -123,74 +114,4 @@ pub(super) enum Literal {
     Time(Timestamp),
     /// So long before the request.
     Before(Duration),
-}
-
-impl Filter {
-    /// Reads a filter.
-    ///
-    /// # Errors
-    /// Where the text is none, and what was expected there.
-    pub fn parse(text: &str, scope: Scope) -> Result<Self, FilterError> {
-        parse(text, scope).map(|parsed| Self(Arc::new(parsed)))
-    }
-
-    /// The text that it was read from.
-    pub fn text(&self) -> &str {
-        &self.0.text
-    }
-
-    /// Whether it holds. One that reads `data` holds of no change without a state.
-    pub fn matches(&self, facts: &Facts<'_>) -> bool {
-        (facts.state.is_some() || !self.reads_data()) && holds(&self.0, facts)
-    }
-
-    /// Whether it reads the document.
-    pub fn reads_data(&self) -> bool {
-        !self.0.data.paths().is_empty()
-    }
-
-    /// Whether it reads anything of the state: the document or its times.
-    pub fn reads_state(&self) -> bool {
-        self.0.has_state_names || self.reads_data()
-    }
-
-    /// Whether it reads the type, the id and the document alone: what it says of an entity then depends on
-    /// its state, and not on the update.
-    pub fn reads_key_and_data_only(&self) -> bool {
-        !self.0.has_other_names
-    }
-
-    /// Whether an update may change what it reads of the document: the update's patch names one of its paths,
-    /// one above or below it. A replace or delete always may.
-    pub fn is_touched_by(&self, patch: &str) -> bool {
-        self.0.data.paths().iter().any(|path| patch_names(patch, keys(path)))
-    }
-
-    /// Bytes that it takes in memory, about.
-    pub fn weight(&self) -> usize {
-        // each node, path and literal has some bytes of the text
-        size_of::<Parsed>() + self.0.text.len() * 16
-    }
-}
-
-/// The keys of a path up to its first index: a patch replaces arrays as a whole.
-fn keys(path: &[PathStep]) -> impl Iterator<Item = &str> {
-    path.iter().map_while(|step| match step {
-        PathStep::Key(key) => Some(&**key),
-        PathStep::Index(_) => None,
-    })
-}
-
-impl PartialEq for Filter {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.scope == other.0.scope && self.0.text == other.0.text
-    }
-}
-
-impl Eq for Filter {}
-
-impl fmt::Debug for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Filter").field(&self.0.text).finish()
-    }
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::expression::{
-    Comparison, Expression, Filter, Literal, Operand, Parsed, Place, Source, TextTest,
+    Comparison, Expression, Literal, Operand, Parsed, Place, Source, TextTest,
 };
 use super::names::{Field, Name};
 use crate::json::{Path, PathStep, Selection};
@@ -40,27 +40,27 @@ pub enum Constraint<'f> {
     StartsWith(&'f str),
 }
 
-impl Filter {
-    /// What the filter demands of a field: the conditions over it that are joined by `&&` at the top.
-    pub fn constraints(&self, field: Field<'_>, now: Timestamp) -> Vec<Constraint<'_>> {
-        let parsed = &*self.0;
-        top(&parsed.condition).filter_map(|part| constraint(parsed, part, field, now)).collect()
-    }
+/// What a filter demands of a field: the conditions over it that are joined by `&&` at the top.
+pub(super) fn constraints<'f>(
+    parsed: &'f Parsed,
+    field: Field<'_>,
+    now: Timestamp,
+) -> Vec<Constraint<'f>> {
+    top(&parsed.condition).filter_map(|part| constraint(parsed, part, field, now)).collect()
+}
 
-    /// The filter without those conditions that are joined by `&&` at the top and read this path alone; `None`
-    /// where nothing is left.
-    pub fn without(&self, path: &Path) -> Option<Self> {
-        let parsed = &*self.0;
-        let is_kept = |part: &&Expression| !reads_only(parsed, part, path);
-        let mut kept: Vec<Expression> = top(&parsed.condition).filter(is_kept).cloned().collect();
-        let condition = match kept.len() {
-            0 => return None,
-            1 => kept.remove(0),
-            _ => Expression::All(kept),
-        };
-        let text = format!("{} without {path}", parsed.text).into();
-        Some(Self(Parsed { text, condition, ..parsed.clone() }.into()))
-    }
+/// A filter without those conditions that are joined by `&&` at the top and read this path alone; `None`
+/// where nothing is left.
+pub(super) fn without(parsed: &Parsed, path: &Path) -> Option<Parsed> {
+    let is_kept = |part: &&Expression| !reads_only(parsed, part, path);
+    let mut kept: Vec<Expression> = top(&parsed.condition).filter(is_kept).cloned().collect();
+    let condition = match kept.len() {
+        0 => return None,
+        1 => kept.remove(0),
+        _ => Expression::All(kept),
+    };
+    let text = format!("{} without {path}", parsed.text).into();
+    Some(Parsed { text, condition, ..parsed.clone() })
 }
 
 /// The conditions that are joined by `&&` at the top.
