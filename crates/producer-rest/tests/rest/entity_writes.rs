@@ -426,13 +426,25 @@ async fn a_bad_query_is_malformed_and_named() {
         ("eventname=x", "the query parameter \"eventname\" is not known; did you mean eventName?"),
         ("aktor=x", "the query parameter \"aktor\" is not known; did you mean actor?"),
         ("x", "the query parameter \"x\" is not known; did you mean actor?"),
-        ("conditions=x", "the query parameter \"conditions\" is not known; did you mean actor?"),
+        (
+            "conditions=x",
+            "the query parameter \"conditions\" is not known; did you mean condition?",
+        ),
         ("source=%FF", "the query is not percent-encoded UTF-8"),
         ("source=%4", "the query is not percent-encoded UTF-8"),
         (
-            "condition=version%3D%3D1",
-            "the query parameter condition is not supported by this release; use If-Match or \
-             If-None-Match",
+            "condition=",
+            "the query parameter condition, column 1: expected a condition such as data.total > 100 or \
+             has(data.total)",
+        ),
+        (
+            "condition=data.a",
+            "the query parameter condition, column 7: expected a comparison: ==, !=, <, <=, >, >= or in",
+        ),
+        ("condition=version%3D1", "the query parameter condition, column 8: expected =="),
+        (
+            "condition=version==1&condition=version==1",
+            "the query parameter condition must be given once",
         ),
     ] {
         for (method, path, body) in

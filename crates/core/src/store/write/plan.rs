@@ -6,11 +6,12 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+use crate::filter::{self, Facts};
 use crate::ingest::Verdict;
 use crate::json::{Document, Location, Step, Violations};
 use crate::model::{
-    AttemptId, EntityKey, EntityUpdate, Event, FailedPrecondition, LoggedEvent, LoggedUpdate,
-    NewVersion, Operation, Timestamp,
+    AttemptId, Condition, EntityKey, EntityUpdate, Event, FailedPrecondition, LoggedEvent,
+    LoggedUpdate, NewVersion, Operation, Timestamp,
 };
 
 /// What the database holds of a batch's uuids and entities.
@@ -45,6 +46,14 @@ pub(crate) struct Rules {
     pub(crate) attempt: AttemptId,
     /// Whether nothing of the batch is stored where one of its events is refused.
     pub(crate) atomic: bool,
+}
+
+impl Rules {
+    /// What the conditions of one event may look at: the bytes of the documents that they read, each times
+    /// the conditions and operators of its filter. A single condition is always judged.
+    fn condition_room(&self) -> usize {
+        self.max_entity_bytes.saturating_mul(64)
+    }
 }
 
 /// What to write.
@@ -104,8 +113,7 @@ pub(crate) fn plan<'a>(
 
 /// Plans a run of the updates of one event, which is new and of which nothing is held. Where the
 /// verdict isn't [`Verdict::Applied`] there is nothing to write, and the runs before it are to be
-/// undone. `before` has the versions of the event's entities before its first run; those of this run are
-/// added.
+/// undone. What this run adds to `earlier` is added.
 ///
 /// # Errors
 /// As [`plan`].
@@ -113,27 +121,41 @@ pub(crate) fn plan_part<'a>(
     event: &'a Event,
     part: Range<usize>,
     known: &'a Known,
-    before: &mut HashMap<EntityKey, Option<u64>>,
+    earlier: &mut EarlierParts,
     rules: Rules,
 ) -> Result<(Verdict, Writes<'a>), String> {
     let mut planner = Planner::new(rules, part.len());
     planner.load(&event.updates()[part.clone()], known)?;
     for (&key, state) in &planner.states {
-        if !before.contains_key(key) {
-            before.insert(key.clone(), state.current_version());
+        if !earlier.versions.contains_key(key) {
+            earlier.versions.insert(key.clone(), state.current_version());
         }
     }
-    Ok(match planner.update_all(event, part) {
+    planner.looked_at = earlier.looked_at;
+    let updated = planner.update_all(event, part);
+    earlier.looked_at = planner.looked_at;
+    Ok(match updated {
         Ok(()) => (Verdict::Applied(planner.versions_of(event, 0)), planner.finish()),
         Err(refusal) => {
-            let stays = before.get(refusal.key(event)).copied().flatten();
+            let stays = earlier.versions.get(refusal.key(event)).copied().flatten();
             (refusal.into_verdict(event, rules, stays), Writes::default())
         }
     })
 }
 
+/// What [`plan_part`] has to know of the runs before.
+#[derive(Debug, Default)]
+pub(crate) struct EarlierParts {
+    /// The versions of the event's entities before the event, as far as they were met.
+    versions: HashMap<EntityKey, Option<u64>>,
+    /// What the event's conditions have looked at.
+    looked_at: usize,
+}
+
 struct Planner<'a> {
     rules: Rules,
+    /// What the conditions of the present event have looked at, see [`Rules::condition_room`].
+    looked_at: usize,
     states: BTreeMap<&'a EntityKey, State<'a>>,
     applied: HashMap<Uuid, (&'a Event, usize)>,
     log: Vec<LogRow<'a>>,
@@ -164,8 +186,10 @@ struct Refusal {
 enum RefusalReason {
     /// The document would exceed `MAX_ENTITY_BYTES`.
     TooLarge,
-    /// The entity does not fulfil the update's condition in this state, which has the event's updates
-    /// before: they are refused too.
+    /// The conditions before this one have looked at all that an event's may.
+    TooManyConditions,
+    /// The entity does not fulfil the update's precondition or condition in this state, which has the
+    /// event's updates before: they are refused too.
     Precondition(FailedPrecondition),
 }
 
@@ -189,6 +213,15 @@ impl Refusal {
                 let detail = format!("would make the entity's document larger than {limit} bytes");
                 Verdict::Invalid(Violations::one(Location(steps), detail))
             }
+            RefusalReason::TooManyConditions => {
+                steps.push(Step::Key("condition".into()));
+                let room = rules.condition_room();
+                let detail = format!(
+                    "is one too many: those before it have read {room} bytes of documents, counted once \
+                     for each condition and operator; split the event"
+                );
+                Verdict::Invalid(Violations::one(Location(steps), detail))
+            }
             RefusalReason::Precondition(judged) => {
                 let stays = FailedPrecondition { current_version: stays };
                 let mut detail = judged.detail(event.updates()[self.ordinal].precondition());
@@ -206,6 +239,7 @@ impl<'a> Planner<'a> {
     fn new(rules: Rules, events: usize) -> Self {
         Self {
             rules,
+            looked_at: 0,
             states: BTreeMap::new(),
             applied: HashMap::new(),
             log: Vec::with_capacity(events),
@@ -272,6 +306,7 @@ impl<'a> Planner<'a> {
     fn apply(&mut self, event: &'a Event) -> Result<(), Refusal> {
         let before = (!self.surely_passes(event)).then(|| self.copies(event));
         let first_row = self.log.len();
+        self.looked_at = 0;
         let applied = self.update_all(event, 0..event.updates().len());
         if applied.is_err() {
             self.log.truncate(first_row);
@@ -327,6 +362,14 @@ impl<'a> Planner<'a> {
         let is_delete = update.operation() == Operation::Delete;
         if !update.precondition().holds(current_version) || (is_delete && !state.exists) {
             return Err(RefusalReason::Precondition(FailedPrecondition { current_version }));
+        }
+        if let Some(condition) = update.condition() {
+            if self.looked_at >= self.rules.condition_room() {
+                return Err(RefusalReason::TooManyConditions);
+            }
+            if !state.fulfils(condition, update.key(), now, &mut self.looked_at) {
+                return Err(RefusalReason::Precondition(FailedPrecondition { current_version }));
+            }
         }
         // before parsing it, which takes long where it is far too large
         if update.patch().makes_more_than(max_entity_bytes) {
@@ -397,6 +440,31 @@ impl<'a> State<'a> {
     /// The version, where the entity exists.
     fn current_version(&self) -> Option<u64> {
         self.exists.then_some(self.version)
+    }
+
+    /// Whether the entity exists and fulfils a condition. What that looks at is added to `looked_at`.
+    fn fulfils(
+        &self,
+        condition: &Condition,
+        key: &EntityKey,
+        now: Timestamp,
+        looked_at: &mut usize,
+    ) -> bool {
+        let Some(filter) = condition.filter().filter(|_| self.exists) else { return false };
+        let data = if filter.reads_data() { self.document.to_json() } else { String::new() };
+        *looked_at = looked_at.saturating_add(data.len().saturating_mul(filter.nodes()));
+        filter.matches(&Facts {
+            entity_type: key.entity_type(),
+            entity_id: key.entity_id(),
+            version: self.version,
+            state: Some(filter::State {
+                created_at: self.created,
+                updated_at: self.updated,
+                data: &data,
+            }),
+            change: None,
+            now,
+        })
     }
 
     fn into_change<'k>(self, key: &'k EntityKey) -> Change<'k> {
