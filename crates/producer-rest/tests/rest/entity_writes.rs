@@ -313,6 +313,74 @@ async fn conditions_decide_on_postgres() {
     conditions_decide(TestApp::postgres().await).await;
 }
 
+/// `?condition=` with this filter.
+fn on(path: &str, filter: &str) -> String {
+    let mut url = reqwest::Url::parse("http://host").unwrap();
+    url.query_pairs_mut().append_pair("condition", filter);
+    format!("{path}?{}", url.query().unwrap())
+}
+
+async fn a_filter_decides(app: TestApp) {
+    // none holds of what does not exist: where it must exist that is 404, as without a condition
+    let any = "!has(data.a)";
+    for (method, path, body, status) in [
+        ("PUT", CAR, "{}", 412),
+        ("POST", CARS, "{}", 412),
+        ("PATCH", CAR, "{}", 404),
+        ("DELETE", CAR, "", 404),
+    ] {
+        let refused = write(&app, method, &on(path, any), &[], body).await;
+        assert_eq!(refused.status, status, "{method}: {refused:?}");
+        if status == 412 {
+            assert_unmet(&refused, &Value::Null, "the entity does not exist");
+        }
+    }
+    // If-Match comes before 404
+    for method in ["PATCH", "DELETE"] {
+        let body = if method == "DELETE" { "" } else { "{}" };
+        let refused = write(&app, method, &on(CAR, any), &[("if-match", "*")], body).await;
+        assert_unmet(&refused, &Value::Null, "the entity does not exist");
+    }
+    assert_eq!(get(&app, CAR).await.status, 404, "nothing was applied");
+
+    put(&app, &json!({"n": 1, "o": {"é": [1, 2]}})).await;
+    let unmet = "the entity does not fulfil the condition in version 1";
+    for (method, body) in [("PUT", "{}"), ("PATCH", "{\"n\":9}"), ("DELETE", "")] {
+        for filter in ["data.n > 1", "has(data.o.e)", "version == 1 && id != 'c1'"] {
+            let refused = write(&app, method, &on(CAR, filter), &[], body).await;
+            assert_unmet(&refused, &json!(1), unmet);
+        }
+    }
+    // both must hold, and the version is looked at first
+    let holds = "data.n == 1.0 && data.o[\"é\"].exists(x, x == 2)";
+    let stale = write(&app, "PATCH", &on(CAR, holds), &[("if-match", "\"2\"")], "{}").await;
+    assert_unmet(&stale, &json!(1), "the entity has version 1; expected version 2");
+    let other = write(&app, "PATCH", &on(CAR, "data.n > 1"), &[("if-match", "\"1\"")], "{}").await;
+    assert_unmet(&other, &json!(1), unmet);
+    assert_eq!(get(&app, CAR).await.header("etag"), "\"1\"", "nothing was applied");
+
+    let held = write(&app, "PATCH", &on(CAR, holds), &[("if-match", "\"1\"")], "{\"n\":2}").await;
+    assert_receipt(&held, 200, "c1", 2, false);
+    let key = [("idempotency-key", "k")];
+    let replaced = write(&app, "PUT", &on(CAR, "data.n == 2"), &key, "{\"n\":3}").await;
+    assert_receipt(&replaced, 200, "c1", 3, false);
+    let again = write(&app, "PUT", &on(CAR, "data.n == 2"), &key, "{\"n\":3}").await;
+    assert_eq!((again.status, &again.body["duplicate"]), (200, &json!(true)));
+    let deleted = write(&app, "DELETE", &on(CAR, "data.n == 3"), &[], "").await;
+    assert_receipt(&deleted, 200, "c1", 4, false);
+    assert_eq!(write(&app, "PATCH", &on(CAR, any), &[], "{}").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_filter_decides_on_sqlite() {
+    a_filter_decides(TestApp::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn a_filter_decides_on_postgres() {
+    a_filter_decides(TestApp::postgres().await).await;
+}
+
 #[tokio::test]
 async fn a_duplicate_fulfils_every_condition() {
     let app = TestApp::sqlite().await;
@@ -441,7 +509,10 @@ async fn a_bad_query_is_malformed_and_named() {
             "condition=data.a",
             "the query parameter condition, column 7: expected a comparison: ==, !=, <, <=, >, >= or in",
         ),
-        ("condition=version%3D1", "the query parameter condition, column 8: expected =="),
+        (
+            "condition=version%3D1",
+            "the query parameter condition, column 8: expected == to compare",
+        ),
         (
             "condition=version==1&condition=version==1",
             "the query parameter condition must be given once",
