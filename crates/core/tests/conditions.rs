@@ -260,9 +260,12 @@ async fn what_the_conditions_of_an_event_look_at_is_bounded(db: Db) {
         assert_eq!(made(&db.apply(&[event_of(200 + n, &items)]).await[0]).len(), ids.len());
     }
     // each event has as much, and what does not read the document costs nothing
-    let batch: Vec<Event> =
-        (300..304).map(|n| one(n, merge("large0", json!({}), &costly))).collect();
-    assert!(db.apply(&batch).await.iter().all(Verdict::is_stored));
+    let batch = |first: u128| -> Vec<Event> {
+        (first..first + 4).map(|n| one(n, merge("large0", json!({}), &costly))).collect()
+    };
+    assert!(db.apply(&batch(300)).await.iter().all(Verdict::is_stored));
+    let verdicts = db.store.writer().apply(&batch(310), ApplyMode::Atomic).await.unwrap();
+    assert_eq!(places(&verdicts[2]), "/eventBody/entities/0/condition");
     let many: Vec<Value> = (0..500).map(|_| merge("large0", json!({}), free)).collect();
     assert_eq!(made(&db.apply(&[event_of(400, &many)]).await[0]).len(), 500);
 }

@@ -148,7 +148,9 @@ fn broken_rules_have_their_place_in_the_request() {
     let problem = made(no_filter).expect_err("no filter");
     assert_eq!(problem.kind, ProblemKind::Malformed);
     assert_eq!(pointers(&problem), ["/condition", "/updatedAttributes"]);
-    assert_eq!(problem.detail, "/condition column 9: expected == to compare (and 1 more)");
+    let detail = &problem.detail;
+    let place = "/condition column 9: expected ";
+    assert!(detail.starts_with(place) && detail.ends_with(" (and 1 more)"), "{detail}");
     let full = EntityRequest { entity_id: "..", ..request(EntityMethod::Delete, r#"{"a":1}"#) };
     assert_eq!(pointers(&made(full).expect_err("broken")), ["/entityId", "/updatedAttributes"]);
 }

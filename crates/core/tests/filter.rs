@@ -132,13 +132,6 @@ fn what_is_no_filter_names_the_column() {
     assert!(Filter::parse(&long, Scope::Entity).is_err());
     let many = vec!["data.a == 1"; 33].join("||");
     assert!(Filter::parse(&many, Scope::Entity).is_err());
-    // an error shows the beginning of a name, however long it is
-    for name in
-        ["x".repeat(4000), format!("{}(data.a)", "é".repeat(2000)), format!("{}.a", "y".repeat(90))]
-    {
-        let error = Filter::parse(&name, Scope::Entity).expect_err("no name");
-        assert!(error.detail.len() < 300, "{error}");
-    }
     for (filter, scope) in [
         ("committedAt > now", Scope::Change),
         ("data.a == 1", Scope::History),
@@ -146,20 +139,6 @@ fn what_is_no_filter_names_the_column() {
     ] {
         assert!(Filter::parse(filter, scope).is_err(), "{filter}");
     }
-}
-
-/// What is compared with each element of an array counts as a condition of its own, since an array may
-/// have half a million.
-#[test]
-fn values_are_counted_where_each_is_compared_with_every_element() {
-    let list = |count: usize| vec!["1"; count].join(",");
-    let nodes = |filter: &str| Filter::parse(filter, Scope::Entity).map(|filter| filter.nodes());
-    assert_eq!(nodes(&format!("data.a in [{}]", list(1500))), Ok(1));
-    assert_eq!(nodes("data.tags.exists(x, x == 1)"), Ok(2));
-    assert_eq!(nodes("data.tags.exists(x, x in [1, 2])"), Ok(4));
-    assert!(nodes(&format!("data.tags.all(x, x in [{}])", list(62))).is_ok());
-    let error = nodes(&format!("data.tags.all(x, x in [{}])", list(63))).expect_err("too many");
-    assert!(error.detail.contains("at most 64"), "{error}");
 }
 
 #[test]

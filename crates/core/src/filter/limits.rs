@@ -6,5 +6,3 @@ pub(super) const MAX_BYTES: usize = 4096;
 pub(super) const MAX_NODES: usize = 64;
 /// Levels of parentheses, negations, and conditions over elements.
 pub(super) const MAX_LEVELS: usize = 8;
-/// Bytes of a name that an error shows.
-pub(super) const MAX_SHOWN: usize = 64;

@@ -7,7 +7,7 @@ use super::error::FilterError;
 use super::expression::{
     Comparison, Elements, Expression, Literal, Operand, Parsed, Place, Source, TextTest,
 };
-use super::limits::{MAX_BYTES, MAX_LEVELS, MAX_NODES, MAX_SHOWN};
+use super::limits::{MAX_BYTES, MAX_LEVELS, MAX_NODES};
 use super::names::{Kind, Name, Scope};
 use super::token::{Placed, Token, tokens};
 use crate::json::{MAX_DEPTH, Path, PathStep, Selection};
@@ -301,10 +301,6 @@ impl<'t> Parser<'t> {
             if !literals.is_empty() {
                 self.expect(",")?;
             }
-            if self.element.is_some() {
-                // each is compared with every element of an array
-                self.node()?;
-            }
             let side = self.operand("expected a value or ]")?;
             self.check_kind(left.kind, &side)?;
             let Operand::Literal(literal) = side.operand else {
@@ -421,7 +417,6 @@ impl<'t> Parser<'t> {
                 Side { at, operand, kind: Kind::Time }
             }
             Token::Name(name) if is_call => {
-                let name = &name[..name.floor_char_boundary(MAX_SHOWN)];
                 let hint = match name {
                     "matches" => "regular expressions are not supported",
                     "duration" => "a duration comes behind now -",
@@ -519,8 +514,6 @@ impl<'t> Parser<'t> {
             "data" => "expected no data: the updates of one entity have no state".to_owned(),
             "patch" | "touches" => format!("expected no {name}: it is for changes"),
             _ => {
-                // the search for the nearest takes time with the length, and answers are no place for more
-                let name = &name[..name.floor_char_boundary(MAX_SHOWN)];
                 let nearest = self.scope.nearest(name);
                 format!(
                     "expected a known name; {name} is none, the nearest is {nearest} (members of the \

@@ -318,7 +318,7 @@ async fn broken_rules_have_the_paths_of_their_fields() {
         (status.code(), error_info(&status).reason.as_str()),
         (Code::InvalidArgument, "MALFORMED")
     );
-    assert_eq!(status.message(), "/condition column 11: expected )");
+    assert!(status.message().starts_with("/condition column 11: expected "), "{status}");
     assert_eq!(fields(&status), ["condition"]);
     let map = [("x".to_owned(), "\0".to_owned())].into();
     let map = CreateEntityRequest { updated_attributes: map, ..create("") };

@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
-use crate::filter::{self, Facts};
+use super::conditions::{Judged, LookedAt};
 use crate::ingest::Verdict;
 use crate::json::{Document, Location, Step, Violations};
 use crate::model::{
-    AttemptId, Condition, EntityKey, EntityUpdate, Event, FailedPrecondition, LoggedEvent,
-    LoggedUpdate, NewVersion, Operation, Timestamp,
+    AttemptId, EntityKey, EntityUpdate, Event, FailedPrecondition, LoggedEvent, LoggedUpdate,
+    NewVersion, Operation, Timestamp,
 };
 
 /// What the database holds of a batch's uuids and entities.
@@ -46,14 +46,6 @@ pub(crate) struct Rules {
     pub(crate) attempt: AttemptId,
     /// Whether nothing of the batch is stored where one of its events is refused.
     pub(crate) atomic: bool,
-}
-
-impl Rules {
-    /// What the conditions of one event may look at: the bytes of the documents that they read, each times
-    /// the conditions and operators of its filter. A single condition is always judged.
-    fn condition_room(&self) -> usize {
-        self.max_entity_bytes.saturating_mul(64)
-    }
 }
 
 /// What to write.
@@ -148,14 +140,13 @@ pub(crate) fn plan_part<'a>(
 pub(crate) struct EarlierParts {
     /// The versions of the event's entities before the event, as far as they were met.
     versions: HashMap<EntityKey, Option<u64>>,
-    /// What the event's conditions have looked at.
-    looked_at: usize,
+    looked_at: LookedAt,
 }
 
 struct Planner<'a> {
     rules: Rules,
-    /// What the conditions of the present event have looked at, see [`Rules::condition_room`].
-    looked_at: usize,
+    /// Of the present event, or of all events of an atomic call.
+    looked_at: LookedAt,
     states: BTreeMap<&'a EntityKey, State<'a>>,
     applied: HashMap<Uuid, (&'a Event, usize)>,
     log: Vec<LogRow<'a>>,
@@ -186,7 +177,7 @@ struct Refusal {
 enum RefusalReason {
     /// The document would exceed `MAX_ENTITY_BYTES`.
     TooLarge,
-    /// The conditions before this one have looked at all that an event's may.
+    /// The conditions before this one have looked at as much as they may.
     TooManyConditions,
     /// The entity does not fulfil the update's precondition or condition in this state, which has the
     /// event's updates before: they are refused too.
@@ -215,10 +206,10 @@ impl Refusal {
             }
             RefusalReason::TooManyConditions => {
                 steps.push(Step::Key("condition".into()));
-                let room = rules.condition_room();
+                let most = LookedAt::most(rules.max_entity_bytes);
                 let detail = format!(
-                    "is one too many: those before it have read {room} bytes of documents, counted once \
-                     for each condition and operator; split the event"
+                    "is one too many: those before it have read {most} bytes of documents, counted once \
+                     for each condition and operator; send less at once"
                 );
                 Verdict::Invalid(Violations::one(Location(steps), detail))
             }
@@ -239,7 +230,7 @@ impl<'a> Planner<'a> {
     fn new(rules: Rules, events: usize) -> Self {
         Self {
             rules,
-            looked_at: 0,
+            looked_at: LookedAt::default(),
             states: BTreeMap::new(),
             applied: HashMap::new(),
             log: Vec::with_capacity(events),
@@ -306,7 +297,10 @@ impl<'a> Planner<'a> {
     fn apply(&mut self, event: &'a Event) -> Result<(), Refusal> {
         let before = (!self.surely_passes(event)).then(|| self.copies(event));
         let first_row = self.log.len();
-        self.looked_at = 0;
+        // an atomic call may have thousands of events, all of which wait for each other
+        if !self.rules.atomic {
+            self.looked_at = LookedAt::default();
+        }
         let applied = self.update_all(event, 0..event.updates().len());
         if applied.is_err() {
             self.log.truncate(first_row);
@@ -364,10 +358,10 @@ impl<'a> Planner<'a> {
             return Err(RefusalReason::Precondition(FailedPrecondition { current_version }));
         }
         if let Some(condition) = update.condition() {
-            if self.looked_at >= self.rules.condition_room() {
+            if self.looked_at.is_most(max_entity_bytes) {
                 return Err(RefusalReason::TooManyConditions);
             }
-            if !state.fulfils(condition, update.key(), now, &mut self.looked_at) {
+            if !state.exists || !self.looked_at.judge(condition, &state.judged(update.key()), now) {
                 return Err(RefusalReason::Precondition(FailedPrecondition { current_version }));
             }
         }
@@ -442,29 +436,9 @@ impl<'a> State<'a> {
         self.exists.then_some(self.version)
     }
 
-    /// Whether the entity exists and fulfils a condition. What that looks at is added to `looked_at`.
-    fn fulfils(
-        &self,
-        condition: &Condition,
-        key: &EntityKey,
-        now: Timestamp,
-        looked_at: &mut usize,
-    ) -> bool {
-        let Some(filter) = condition.filter().filter(|_| self.exists) else { return false };
-        let data = if filter.reads_data() { self.document.to_json() } else { String::new() };
-        *looked_at = looked_at.saturating_add(data.len().saturating_mul(filter.nodes()));
-        filter.matches(&Facts {
-            entity_type: key.entity_type(),
-            entity_id: key.entity_id(),
-            version: self.version,
-            state: Some(filter::State {
-                created_at: self.created,
-                updated_at: self.updated,
-                data: &data,
-            }),
-            change: None,
-            now,
-        })
+    fn judged<'s>(&'s self, key: &'s EntityKey) -> Judged<'s, 'a> {
+        let Self { version, created, updated, ref document, .. } = *self;
+        Judged { key, version, created, updated, document }
     }
 
     fn into_change<'k>(self, key: &'k EntityKey) -> Change<'k> {
