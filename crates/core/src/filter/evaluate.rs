@@ -9,7 +9,7 @@ use super::expression::{
     Comparison, Elements, Expression, Operand, Parsed, Place, Source, TextTest,
 };
 use super::names::Name;
-use super::slot::{Slot, Slots, slots};
+use super::slot::{Slot, Slots, fill, slots};
 use super::value::Value;
 use crate::json::{Named, elements};
 use crate::time::Timestamp;
@@ -131,8 +131,12 @@ impl<'a> Judge<'_, 'a> {
         let Some(array) = array.filter(|raw| raw.starts_with('[')) else {
             return false;
         };
-        let holds = |raw: &'a str| self.holds(&over.condition, &slots(&over.paths, raw));
-        if over.all { elements(array).all(holds) } else { elements(array).any(holds) }
+        let mut element = Slots::new();
+        let mut holds = |raw: &'a str| {
+            fill(&mut element, &over.paths, raw);
+            self.holds(&over.condition, &element)
+        };
+        if over.all { elements(array).all(&mut holds) } else { elements(array).any(&mut holds) }
     }
 
     fn touches(&self, slot: usize) -> bool {

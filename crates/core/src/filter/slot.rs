@@ -25,7 +25,19 @@ pub(super) struct Slot<'a> {
 
 /// What a text has at the paths of a selection.
 pub(super) fn slots<'a>(selection: &Selection, text: &'a str) -> Slots<'a> {
-    selection.find(text).into_iter().map(Slot::new).collect()
+    let mut slots = Slots::new();
+    fill(&mut slots, selection, text);
+    slots
+}
+
+/// Has the slots hold what another text has: an array may have half a million elements.
+pub(super) fn fill<'a>(slots: &mut Slots<'a>, selection: &Selection, text: &'a str) {
+    slots.clear();
+    if selection.is_whole() {
+        slots.push(Slot::new(Some(text)));
+    } else {
+        slots.extend(selection.find(text).into_iter().map(Slot::new));
+    }
 }
 
 impl<'a> Slot<'a> {

@@ -150,8 +150,14 @@ pub(crate) struct Number<'a> {
 impl<'a> Number<'a> {
     /// Takes the text of a JSON number.
     pub(crate) fn new(text: &'a str) -> Self {
-        let Parts { negative, int, frac, exponent } = Parts::new(text);
         let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(EXPONENT_CAP);
+        // most numbers are digits alone, which begin with no zero unless they are one
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if digits != "0" && digits.bytes().all(|b| b.is_ascii_digit()) {
+            let negative = digits.len() < text.len();
+            return Self { negative, place: length(digits), int: digits, frac: "" };
+        }
+        let Parts { negative, int, frac, exponent } = Parts::new(text);
         let int = int.trim_start_matches('0');
         if !int.is_empty() {
             return Self { negative, place: length(int) + exponent, int, frac };
@@ -181,6 +187,9 @@ impl<'a> Number<'a> {
 
     /// Compares digits from the first on; what is not there is zero.
     fn compare_digits(self, other: Self) -> Ordering {
+        if self.frac.is_empty() && other.frac.is_empty() && self.int.len() == other.int.len() {
+            return self.int.cmp(other.int);
+        }
         let mut ours = self.int.bytes().chain(self.frac.bytes());
         let mut theirs = other.int.bytes().chain(other.frac.bytes());
         loop {

@@ -60,12 +60,15 @@ impl Selection {
         &self.paths
     }
 
+    /// Whether the value itself is the only path.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.root.children.is_empty() && self.root.slot.is_some()
+    }
+
     /// What a text has at the paths.
     pub(crate) fn find<'a>(&self, text: &'a str) -> Found<'a> {
         let mut found = Found::from_elem(None, self.paths.len());
-        if self.root.children.is_empty() {
-            found.fill(Some(text.trim_ascii()));
-        } else {
+        if !found.is_empty() {
             let mut walk = Walk { text, missing: found.len(), found: &mut found };
             walk.value(&self.root, space(text.as_bytes(), 0));
         }
