@@ -89,10 +89,7 @@ fn worst(name: &str) -> (String, String) {
         }
         "32 paths, short keys" => {
             let members: Vec<_> = (0..SIZE / 11).map(|i| format!("\"{i:06x}\":1")).collect();
-            (
-                format!("{{{}}}", members.join(",")),
-                any(64, |i| format!("data['00z{i:03}']==1")),
-            )
+            (format!("{{{}}}", members.join(",")), any(64, |i| format!("data['00z{i:03}']==1")))
         }
         "32 paths, keys with escapes" => {
             let members: Vec<_> =
@@ -103,7 +100,9 @@ fn worst(name: &str) -> (String, String) {
             let open = "{\"a\":[".repeat(31);
             (format!("{open}{}{}", repeated("[1]"), "]}".repeat(31)), "data.z==1".into())
         }
-        "21 exists, array of numbers" => (array("1"), any(64, |i| format!("data.a.exists(x,x=={})", i + 2))),
+        "21 exists, array of numbers" => {
+            (array("1"), any(64, |i| format!("data.a.exists(x,x=={})", i + 2)))
+        }
         "21 exists, array of objects" => {
             (array(r#"{"b":1}"#), any(64, |i| format!("data.a.exists(x,x.b=={})", i + 2)))
         }
@@ -121,13 +120,20 @@ fn worst(name: &str) -> (String, String) {
         }
         "400 digits in exists" => {
             let inner = any(9, |i| format!("data.x=={digits}{i}"));
-            (array(&format!("{digits}9")), format!("data.a.exists(x,{})", inner.replace("data.x", "x")))
+            (
+                array(&format!("{digits}9")),
+                format!("data.a.exists(x,{})", inner.replace("data.x", "x")),
+            )
         }
         "a long string within exists" => {
             (half, "data.a.exists(x,data.s.contains('z')||size(data.s)==x||data.s==x)".into())
         }
-        "32 contains, plain string" => (string("aaaaaaaa"), any(64, |i| format!("data.s.contains('aaaab{i}')"))),
-        "32 contains, escapes" => (string("\\n"), any(64, |i| format!("data.s.contains('\\n{i}')"))),
+        "32 contains, plain string" => {
+            (string("aaaaaaaa"), any(64, |i| format!("data.s.contains('aaaab{i}')")))
+        }
+        "32 contains, escapes" => {
+            (string("\\n"), any(64, |i| format!("data.s.contains('\\n{i}')")))
+        }
         "32 sizes, array" => (array("1"), any(64, |i| format!("size(data.a)=={i}"))),
         "one exists, strings with escapes" => {
             (array("\"\\n\""), any(31, |i| format!("data.a.exists(x,x=='{i}')")))

@@ -41,11 +41,7 @@ const NO_ARITHMETIC: &str =
     "expected a comparison: there is no arithmetic but now - duration(\"24h\")";
 
 /// Symbols of the language where others belong.
-const SYMBOLS: &Hints = &[
-    ("+", NO_ARITHMETIC),
-    ("-", NO_ARITHMETIC),
-    ("?", "expected &&, || or the end: there is no a ? b : c"),
-];
+const SYMBOLS: &Hints = &[("+", NO_ARITHMETIC), ("-", NO_ARITHMETIC)];
 
 /// What no token begins with; longer ones first.
 const CHARACTERS: &Hints = &[
@@ -73,6 +69,7 @@ const CHARACTERS: &Hints = &[
     ),
     ("$", "expected data, the document: data.total"),
     ("@", "expected a name or a path, such as data.total"),
+    ("?", "expected &&, || or the end: there is no a ? b : c"),
     ("\u{a0}", "expected an ordinary space"),
 ];
 

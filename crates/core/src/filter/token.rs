@@ -18,9 +18,8 @@ pub(super) enum Token<'t> {
 }
 
 /// Longer ones first.
-const SYMBOLS: [&str; 18] = [
-    "&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "(", ")", "[", "]", ".", ",", "-", "+", "?",
-];
+const SYMBOLS: [&str; 17] =
+    ["&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "(", ")", "[", "]", ".", ",", "-", "+"];
 
 /// A token, and the byte where it begins.
 pub(super) type Placed<'t> = (usize, Token<'t>);
@@ -86,7 +85,10 @@ fn is_negative_number(rest: &str) -> bool {
 fn number(text: &str, at: usize) -> Result<(Token<'_>, usize), FilterError> {
     let mut lexer = Lexer::new(&text[at..]);
     let number = lexer.number().map_err(|_| {
-        FilterError::at(text, at, "expected a number as JSON has it, such as -1.5 or 2e3")
+        let is_index = text[..at].ends_with('.');
+        let index = "expected an index in brackets, such as [0]";
+        let number = "expected a number as JSON has it, such as -1.5 or 2e3";
+        FilterError::at(text, at, if is_index { index } else { number })
     })?;
     let end = at + lexer.at();
     if number.too_long {
