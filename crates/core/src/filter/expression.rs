@@ -1,11 +1,8 @@
 //! What a filter is once it is parsed.
 
-use std::time::Duration;
-
 use super::names::{Name, Scope};
-use super::value::Literals;
-use crate::json::{Decimal, Selection};
-use crate::time::Timestamp;
+use super::value::{Literal, Literals};
+use crate::json::Selection;
 
 /// A parsed text.
 #[derive(Debug, Clone)]
@@ -148,19 +145,4 @@ pub(super) enum Place {
     Patch(usize),
     /// Of the element that is looked at.
     Element(usize),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Literal {
-    Text(Box<str>),
-    /// A number: its JSON text, and its value.
-    Number {
-        text: Box<str>,
-        value: Decimal,
-    },
-    Bool(bool),
-    Null,
-    Time(Timestamp),
-    /// So long before the request.
-    Before(Duration),
 }

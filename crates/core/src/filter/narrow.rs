@@ -3,11 +3,9 @@
 
 use std::borrow::Cow;
 
-use super::expression::{
-    Comparison, Expression, Literal, Operand, Parsed, Place, Source, TextTest,
-};
+use super::expression::{Comparison, Expression, Operand, Parsed, Place, Source, TextTest};
 use super::names::{Field, Name};
-use super::value::before;
+use super::value::{Literal, before};
 use crate::json::{Path, PathStep, Selection};
 use crate::time::Timestamp;
 

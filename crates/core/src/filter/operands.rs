@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::error::FilterError;
-use super::expression::{Literal, Operand, Place, Source};
+use super::expression::{Operand, Place, Source};
 use super::hints;
 use super::names::{Kind, Name};
 use super::parser::{Parse, Parser, Side};
 use super::token::Token;
+use super::value::Literal;
 use crate::json::{Decimal, MAX_DEPTH, PathStep, Selection};
 use crate::time::Timestamp;
 

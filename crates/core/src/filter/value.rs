@@ -3,9 +3,23 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::expression::Literal;
-use crate::json::Number;
+use crate::json::{Decimal, Number};
 use crate::time::Timestamp;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Literal {
+    Text(Box<str>),
+    /// A number: its JSON text, and its value.
+    Number {
+        text: Box<str>,
+        value: Decimal,
+    },
+    Bool(bool),
+    Null,
+    Time(Timestamp),
+    /// So long before the request.
+    Before(Duration),
+}
 
 /// A value with an order, or `null`. Arrays and objects equal nothing.
 #[derive(Debug, Clone, Copy)]
