@@ -23,7 +23,7 @@ fn facts(data: &str) -> Facts<'_> {
 }
 
 fn filter(text: &str) -> Filter {
-    Filter::parse(text, Scope::Entity).unwrap_or_else(|error| panic!("{text}: {error}"))
+    Filter::parse(text, Scope::Entity).expect(text)
 }
 
 const DOCUMENT: &str = r#"{"Name": "chevrolet chevelle malibu", "Year": "1970-01-01", "Origin": "USA", "Cylinders": 8, "Horsepower": 130, "Acceleration": 11.5, "Displacement": 307, "Weight_in_lbs": 3504, "Miles_per_Gallon": 18, "owner": {"name": "Ann", "address": {"city": "Köln", "zip": "50667"}}, "tags": ["red", "classic", "v8"], "services": [{"km": 10000, "price": 120.5}, {"km": 20000, "price": 340.75}]}"#;

@@ -28,8 +28,7 @@ fn entity(data: &str) -> Facts<'_> {
 }
 
 fn matches(filter: &str) -> bool {
-    let parsed =
-        Filter::parse(filter, Scope::Entity).unwrap_or_else(|error| panic!("{filter}: {error}"));
+    let parsed = Filter::parse(filter, Scope::Entity).expect(filter);
     parsed.matches(&entity(DATA))
 }
 
@@ -277,9 +276,7 @@ fn changes_have_more_names() {
         patch: r#"{"total": 200, "o": {"a": null}}"#,
     };
     let facts = Facts { change: Some(change), ..entity(DATA) };
-    let parsed = |filter| {
-        Filter::parse(filter, Scope::Change).unwrap_or_else(|error| panic!("{filter}: {error}"))
-    };
+    let parsed = |filter| Filter::parse(filter, Scope::Change).expect(filter);
     for filter in [
         "operation == 'merge' && created == false && eventName.startsWith('P')",
         "eventSource == 'shop' && !has(eventType) && eventActor != 'x'",
