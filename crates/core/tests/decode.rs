@@ -328,6 +328,11 @@ fn a_condition_that_is_no_filter_is_malformed_with_its_column() {
     assert_eq!(condition, Some("data.n == 1 && has(data[\"é\"])"));
     assert_eq!(read(&event(&["null"])).expect("an event").updates()[0].condition(), None);
 
+    // it counts in the queue
+    let long = format!("\"data.a == '{}'\"", "x".repeat(4000));
+    let weight = |condition: &str| read(&event(&[condition])).expect("an event").weight();
+    assert_eq!(weight(&long), weight("null") + long.len() - 2);
+
     // the text that can't be read decides the kind, and every broken rule is listed
     let problem = read(&event(&["{}", r#""data.é == 1""#, "1"])).expect_err("no filter");
     assert_eq!(problem.kind, ProblemKind::Malformed);
