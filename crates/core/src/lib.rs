@@ -19,6 +19,6 @@ pub use decode::{Draft, EntityFields, Field, Header};
 pub use ingest::Ingest;
 pub use json::{Location, Patch, Step, Violation, Violations};
 pub use model::{
-    Clock, EntityKey, EntityUpdate, EntityVersion, Event, Operation, Outcome, Precondition,
-    Problem, ProblemKind, Receipt, Timestamp,
+    Clock, Condition, EntityKey, EntityUpdate, EntityVersion, Event, Operation, Outcome,
+    Precondition, Problem, ProblemKind, Receipt, Timestamp,
 };

@@ -1,5 +1,6 @@
 //! The types of the domain. Values are valid once they exist.
 
+mod condition;
 mod entity;
 mod event;
 mod key;
@@ -10,6 +11,7 @@ mod problem;
 mod receipt;
 mod unavailable;
 
+pub use condition::Condition;
 pub use entity::Entity;
 pub use event::{EntityUpdate, Event};
 pub use key::EntityKey;

@@ -5,7 +5,9 @@ mod common;
 use common::{clock, object, value};
 use producer_core::decode::{EntityMethod, EntityRequest};
 use producer_core::json::same_value;
-use producer_core::{Event, Header, Patch, Precondition, Problem, ProblemKind, decode, json};
+use producer_core::{
+    Condition, Event, Field, Header, Patch, Precondition, Problem, ProblemKind, decode, json,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -312,6 +314,50 @@ fn an_event_has_up_to_1000_entities() {
 }
 
 #[test]
+fn a_condition_that_is_no_filter_is_malformed_with_its_column() {
+    let event = |conditions: &[&str]| {
+        let item = |condition: &&str| {
+            let rest = r#""entityType":"T","entityId":"i","updatedAttributes":{}"#;
+            format!(r#"{{"condition":{condition},{rest}}}"#)
+        };
+        let items: Vec<_> = conditions.iter().map(item).collect();
+        with("/eventBody/entities", &format!("[{}]", items.join(",")))
+    };
+    let filter = read(&event(&[r#""data.n == 1 && has(data[\"\u00e9\"])""#])).expect("an event");
+    let condition = filter.updates()[0].condition().map(Condition::text);
+    assert_eq!(condition, Some("data.n == 1 && has(data[\"é\"])"));
+    assert_eq!(read(&event(&["null"])).expect("an event").updates()[0].condition(), None);
+
+    // it counts in the queue
+    let long = format!("\"data.a == '{}'\"", "x".repeat(4000));
+    let weight = |condition: &str| read(&event(&[condition])).expect("an event").weight();
+    assert_eq!(weight(&long), weight("null") + long.len() - 2);
+
+    // the text that can't be read decides the kind, and every broken rule is listed
+    let problem = read(&event(&["{}", r#""data.é == 1""#, "1"])).expect_err("no filter");
+    assert_eq!(problem.kind, ProblemKind::Malformed);
+    let broken: Vec<_> = problem.violations.listed().iter().map(ToString::to_string).collect();
+    let [object, filter, number] = broken.as_slice() else { panic!("{broken:?}") };
+    assert_eq!(object, "/eventBody/entities/0/condition must be a string");
+    assert!(filter.starts_with("/eventBody/entities/1/condition column 6: "), "{filter}");
+    assert_eq!(number, "/eventBody/entities/2/condition must be a string");
+    assert_eq!(read(&event(&["{}"])).expect_err("no text").kind, ProblemKind::Validation);
+
+    // also where it is not listed any more, and in an array or a line
+    let mut many = vec!["1"; 150];
+    many.push(r#""=""#);
+    let text = event(&many);
+    let problem = read(&text).expect_err("no filter");
+    assert_eq!((problem.kind, problem.violations.count()), (ProblemKind::Malformed, 151));
+    let items = decode::events(format!("[{text}]").as_bytes(), &clock()).expect("an array");
+    assert_eq!(items[0].as_ref().expect_err("no filter").kind, ProblemKind::Malformed);
+    let line = decode::line(event(&["\"\""]).as_bytes(), 7, &clock()).expect_err("no filter");
+    assert_eq!(line.kind, ProblemKind::Malformed);
+    let place = "line 7 of the body: /eventBody/entities/0/condition column 1: expected ";
+    assert!(line.detail.starts_with(place), "{line}");
+}
+
+#[test]
 fn what_is_no_json_is_malformed_with_line_and_column() {
     for (text, line, column, what) in [
         ("", 1, 1, "the text ends too early"),
@@ -515,6 +561,7 @@ fn a_creation_that_names_versions_never_holds() {
             header: Header::default(),
             key: None,
             precondition,
+            condition: Field::Absent,
             attributes: Patch::parse("{}"),
         };
         let write = write.into_write(&clock()).expect("a write");

@@ -5,7 +5,7 @@ mod common;
 use common::clock;
 use producer_core::decode::{EntityMethod, EntityRequest, IdempotencyKey};
 use producer_core::{
-    Event, Field, Header, Operation, Patch, Precondition, Problem, ProblemKind, decode,
+    Condition, Event, Field, Header, Operation, Patch, Precondition, Problem, ProblemKind, decode,
 };
 
 const UUID: &str = "3f2504e0-4f89-41d3-9a0c-0305e82c3301";
@@ -18,6 +18,7 @@ fn request(method: EntityMethod, attributes: &str) -> EntityRequest<'static> {
         header: Header::default(),
         key: None,
         precondition: Precondition::None,
+        condition: Field::Absent,
         attributes: Patch::parse(attributes),
     }
 }
@@ -53,6 +54,23 @@ fn each_method_is_an_event_of_one_update() {
         let id = update.key().entity_id();
         let expected = if method == Create { event.uuid().to_string() } else { "c1".to_owned() };
         assert_eq!(id, expected);
+    }
+}
+
+#[test]
+fn a_condition_is_kept_beside_what_the_method_demands() {
+    use EntityMethod::{Create, Delete, Merge, Replace};
+    for (method, precondition) in [
+        (Create, Precondition::Absent),
+        (Replace, Precondition::None),
+        (Merge, Precondition::Exists),
+        (Delete, Precondition::Exists),
+    ] {
+        let condition = Field::Text("data.a == 1".into());
+        let event = made(EntityRequest { condition, ..request(method, "{}") }).expect("an event");
+        let [update] = event.updates() else { panic!("{event:?}") };
+        assert_eq!(update.condition().map(Condition::text), Some("data.a == 1"), "{method:?}");
+        assert_eq!(*update.precondition(), precondition, "{method:?}");
     }
 }
 
@@ -122,6 +140,17 @@ fn broken_rules_have_their_place_in_the_request() {
     let expected =
         ["/eventHeader/uuid", "/eventHeader/source", "/entityType", "/updatedAttributes/a/b"];
     assert_eq!(pointers(&problem), expected);
+    let condition = |text: &'static str| Field::Text(text.into());
+    let no_filter = EntityRequest {
+        condition: condition("version = 1"),
+        ..request(EntityMethod::Delete, r#"{"a":1}"#)
+    };
+    let problem = made(no_filter).expect_err("no filter");
+    assert_eq!(problem.kind, ProblemKind::Malformed);
+    assert_eq!(pointers(&problem), ["/condition", "/updatedAttributes"]);
+    let detail = &problem.detail;
+    let place = "/condition column 9: expected ";
+    assert!(detail.starts_with(place) && detail.ends_with(" (and 1 more)"), "{detail}");
     let full = EntityRequest { entity_id: "..", ..request(EntityMethod::Delete, r#"{"a":1}"#) };
     assert_eq!(pointers(&made(full).expect_err("broken")), ["/entityId", "/updatedAttributes"]);
 }

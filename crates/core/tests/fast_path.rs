@@ -73,6 +73,7 @@ async fn usual_batches_take_one_statement() {
         (false, vec![merge("c", json!({})), delete("c")]),
         (true, vec![existing("e", false), expecting("e", 1), replace("d", json!({})), delete("d")]),
         (false, vec![delete("a"), merge("a", json!({}))]),
+        (false, vec![item("a", json!({"condition": "version > 0", "updatedAttributes": {}}))]),
     ];
     let mut number = 0;
     for (is_fast, items) in batches {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use producer_core::decode::{EntityMethod, EntityRequest, IdempotencyKey};
 use producer_core::ingest::{ApplyMode, Verdict};
 use producer_core::model::{NewVersion, Operation};
-use producer_core::{Event, Header, Patch, Precondition, Timestamp};
+use producer_core::{Event, Field, Header, Patch, Precondition, Timestamp};
 use serde_json::{Value, json};
 use support::{Db, START, applied, apply_through, car, duplicate, event_of, made, uuid};
 use tokio::sync::Barrier;
@@ -221,6 +221,7 @@ async fn no_entity_has_version_0(db: Db) {
             header: Header::default(),
             key: Some(IdempotencyKey::parse("k").unwrap()),
             precondition: Precondition::Versions([0].into()),
+            condition: Field::Absent,
             attributes: Patch::parse("{}"),
         };
         let write = request.into_write(&support::clock(START)).unwrap();

@@ -62,6 +62,11 @@ enum Condition {
     None,
     Exists(bool),
     Version(u64),
+    /// Filters over the document and its times.
+    Has(&'static str),
+    HasNot(&'static str),
+    Less(i64),
+    NotAnew(u64),
 }
 
 /// A uuid's number and what the event does.
@@ -99,6 +104,10 @@ fn update() -> impl Strategy<Value = Update> {
         6 => Just(Condition::None),
         1 => any::<bool>().prop_map(Condition::Exists),
         1 => (1..6_u64).prop_map(Condition::Version),
+        1 => prop::sample::select(vec!["a", "b", "c"]).prop_map(Condition::Has),
+        1 => prop::sample::select(vec!["a", "b", "c"]).prop_map(Condition::HasNot),
+        1 => any::<i8>().prop_map(|number| Condition::Less(number.into())),
+        1 => (1..6_u64).prop_map(Condition::NotAnew),
     ];
     (0..3_u8, operation, patch(), condition).prop_map(|(car, operation, patch, condition)| {
         let patch = if operation == Operation::Delete { json!({}) } else { patch };
@@ -127,6 +136,16 @@ fn to_event((n, updates): &Sketch) -> Event {
             Condition::None => {}
             Condition::Exists(exists) => item["exists"] = json!(exists),
             Condition::Version(version) => item["expectedVersion"] = json!(version),
+            Condition::Has(key) => item["condition"] = json!(format!("has(data.{key})")),
+            Condition::HasNot(key) => item["condition"] = json!(format!("!has(data.{key})")),
+            Condition::Less(number) => {
+                item["condition"] = json!(format!("data.a < {number} || data.b.c < {number}.0"));
+            }
+            Condition::NotAnew(version) => {
+                let filter =
+                    format!("updatedAt > createdAt && updatedAt < now && version != {version}");
+                item["condition"] = json!(filter);
+            }
         }
         item
     };
@@ -161,6 +180,8 @@ fn expected(verdict: Verdict) -> Expected {
 struct Model {
     entities: BTreeMap<u8, Car>,
     log: BTreeMap<u8, Logged>,
+    /// The car of the last row of the log, which pruning keeps.
+    last: Option<u8>,
     /// The second of the batch.
     now: u64,
 }
@@ -203,6 +224,7 @@ impl Model {
                 }
             }
         }
+        self.last = updates.last().map(|update| update.car);
         let (updates, at) = (updates.clone(), self.now);
         self.log.insert(*n, Logged { updates, versions: versions.clone(), at });
         Expected::Applied(versions)
@@ -216,6 +238,16 @@ impl Model {
             Condition::None => true,
             Condition::Exists(exists) => current.is_some() == exists,
             Condition::Version(version) => current == Some(version),
+            Condition::Has(key) => car.data.as_ref().is_some_and(|data| data.get(key).is_some()),
+            Condition::HasNot(key) => car.data.as_ref().is_some_and(|data| data.get(key).is_none()),
+            Condition::Less(number) => car.data.as_ref().is_some_and(|data| {
+                let mut at = [&data["a"], &data["b"]["c"]].into_iter();
+                at.any(|value| value.as_i64().is_some_and(|value| value < number))
+            }),
+            Condition::NotAnew(version) => {
+                let has_changed = car.updated > car.created && car.updated < self.now;
+                current.is_some_and(|current| current != version) && has_changed
+            }
         };
         if !holds || (update.operation == Operation::Delete && current.is_none()) {
             return Err(());
@@ -236,9 +268,10 @@ impl Model {
 
     /// What is older than `keep` seconds is gone from the log, and deleted cars with their whole log.
     fn prune(&mut self, keep: u64) {
-        let now = self.now;
+        let (now, last) = (self.now, self.last);
         self.log.retain(|_, logged| logged.at + keep >= now);
-        self.entities.retain(|_, car| car.data.is_some() || car.updated + keep >= now);
+        self.entities
+            .retain(|id, car| car.data.is_some() || car.updated + keep >= now || Some(*id) == last);
     }
 }
 

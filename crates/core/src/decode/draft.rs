@@ -9,8 +9,8 @@ use super::fields::{EntityFields, Field, Header};
 use super::uuid::uuid;
 use crate::json::{Location, Patch, Step, Violations, is_whole, whole};
 use crate::model::{
-    Clock, EntityKey, EntityUpdate, Event, Operation, Precondition, Problem, ProblemKind,
-    Timestamp, check_id, check_name,
+    Clock, Condition, EntityKey, EntityUpdate, Event, Operation, Precondition, Problem,
+    ProblemKind, Timestamp, check_id, check_name,
 };
 
 const MAX_ENTITIES: usize = 1000;
@@ -112,6 +112,8 @@ pub struct Draft {
     /// A bit for each member of [`SNAKE_CASE`] that was found under that name.
     snake_case: u8,
     violations: Violations,
+    /// Whether one of them is a text that can't be read as a filter.
+    is_malformed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +124,7 @@ struct EntityDraft {
     /// Whether `operation` is not the one that was sent, which is reported.
     operation_refused: bool,
     precondition: Precondition,
+    condition: Option<Condition>,
     patch: Slot<Patch>,
 }
 
@@ -190,7 +193,9 @@ impl Draft {
     /// Makes the event, with a new uuid where none was given.
     ///
     /// # Errors
-    /// `Validation` with every broken rule, and the event's uuid where a valid one was given.
+    /// `Validation` with every broken rule, and the event's uuid where a valid one was given; `Malformed`
+    /// with the same where one of them is a condition that is no filter. As with text that is no JSON, that
+    /// comes before all other rules.
     pub fn finish(mut self, clock: &Clock) -> Result<Event, Problem> {
         for (is_there, part) in [(self.has_header, HEADER), (self.has_body, BODY)] {
             if !is_there {
@@ -210,7 +215,10 @@ impl Draft {
                 updates: self.updates,
             }),
             _ => {
-                let problem = Problem::validation(self.violations);
+                let mut problem = Problem::validation(self.violations);
+                if self.is_malformed {
+                    problem.kind = ProblemKind::Malformed;
+                }
                 Err(Problem { event_id: self.uuid, ..problem })
             }
         }
@@ -439,9 +447,19 @@ impl Draft {
     }
 
     pub(crate) fn condition(&mut self, field: Field<'_>) {
-        if !matches!(field, Field::Absent | Field::Refused) {
-            let detail = "is not supported by this release; use expectedVersion or exists";
-            self.violations.add(|| entity_field(self.entities_begun, "condition"), detail);
+        let place = || entity_field(self.entities_begun, "condition");
+        match field {
+            Field::Absent | Field::Refused => {}
+            Field::Text(text) => match Condition::parse(&text) {
+                Ok(condition) => self.entity.condition = Some(condition),
+                Err(error) => {
+                    self.is_malformed = true;
+                    self.violations.add(place, error.to_string());
+                }
+            },
+            Field::Number(_) | Field::Bool(_) | Field::Other => {
+                self.violations.add(place, NO_STRING);
+            }
         }
     }
 
@@ -462,7 +480,9 @@ impl Draft {
             let detail = self.missing(name);
             self.violations.add(|| entity_field(self.entities_begun, name), detail);
         }
-        let EntityDraft { entity_type, entity_id, operation, precondition, patch, .. } = entity;
+        let EntityDraft {
+            entity_type, entity_id, operation, precondition, condition, patch, ..
+        } = entity;
         if let (Slot::Is(entity_type), Slot::Is(entity_id), Slot::Is(patch)) =
             (entity_type, entity_id, patch)
             && self.violations.is_empty()
@@ -471,6 +491,7 @@ impl Draft {
                 key: EntityKey::new_unchecked(entity_type, entity_id),
                 operation,
                 precondition,
+                condition,
                 patch,
             });
         }

@@ -67,6 +67,8 @@ pub struct EntityRequest<'a> {
     pub key: Option<IdempotencyKey<'a>>,
     /// What the client demands of the entity as it is.
     pub precondition: Precondition,
+    /// The filter that the entity must fulfil.
+    pub condition: Field<'a>,
     /// The document or patch; `{}` of a delete.
     pub attributes: Result<Patch, Violations>,
 }
@@ -83,8 +85,9 @@ impl EntityRequest<'_> {
     /// Makes the write.
     ///
     /// # Errors
-    /// `Malformed` for a uuid beside a key, `Validation` with locations in the request: `/eventHeader/…`,
-    /// `/entityType`, `/entityId`, `/updatedAttributes/…`.
+    /// `Malformed` for a uuid beside a key; `Validation`, or `Malformed` where the condition is no filter,
+    /// with locations in the request: `/eventHeader/…`, `/entityType`, `/entityId`, `/condition`,
+    /// `/updatedAttributes/…`.
     pub fn into_write(mut self, clock: &Clock) -> Result<EntityWrite, Problem> {
         let (precondition, absent_is_not_found) = self.demands();
         let id = (self.method != EntityMethod::Create).then_some(self.entity_id);
@@ -107,6 +110,7 @@ impl EntityRequest<'_> {
                 entity_type: Field::Text(self.entity_type.into()),
                 entity_id: Field::Text(id),
                 operation: Field::Text(self.method.operation().as_str().into()),
+                condition: self.condition,
                 ..EntityFields::new(self.attributes)
             });
         });

@@ -71,6 +71,12 @@ impl Filter {
         self.0.data.named_by(patch).contains(&true)
     }
 
+    /// How many conditions and operators it has, 64 at most: a measure of the time that it takes with each
+    /// byte of a document.
+    pub fn nodes(&self) -> usize {
+        self.0.nodes
+    }
+
     /// Bytes that it takes in memory, about.
     pub fn weight(&self) -> usize {
         // each node, path and literal has some bytes of the text

@@ -9,6 +9,8 @@ use crate::json::Selection;
 pub(super) struct Parsed {
     pub(super) text: Box<str>,
     pub(super) scope: Scope,
+    /// Its conditions and operators.
+    pub(super) nodes: usize,
     pub(super) condition: Expression,
     /// The paths that it reads of the document, and of the patch.
     pub(super) data: Selection,

@@ -46,6 +46,7 @@ pub(super) fn parse(text: &str, scope: Scope) -> Parse<Parsed> {
     Ok(Parsed {
         text: text.into(),
         scope,
+        nodes: parser.nodes,
         condition,
         data: parser.data,
         patch: parser.patch,

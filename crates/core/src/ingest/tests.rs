@@ -48,6 +48,7 @@ pub(super) fn event_on(ids: &[&str]) -> Event {
         key: key(id),
         operation: Operation::Merge,
         precondition: Precondition::None,
+        condition: None,
         patch: patch.clone(),
     };
     Event {

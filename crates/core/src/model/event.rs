@@ -3,6 +3,7 @@
 
 use uuid::Uuid;
 
+use super::condition::Condition;
 use super::key::EntityKey;
 use super::logged::LoggedEvent;
 use super::operation::{Operation, Precondition};
@@ -91,6 +92,7 @@ pub struct EntityUpdate {
     pub(crate) key: EntityKey,
     pub(crate) operation: Operation,
     pub(crate) precondition: Precondition,
+    pub(crate) condition: Option<Condition>,
     pub(crate) patch: Patch,
 }
 
@@ -110,9 +112,16 @@ impl EntityUpdate {
         &self.precondition
     }
 
+    /// The filter that the entity must fulfil just before.
+    pub fn condition(&self) -> Option<&Condition> {
+        self.condition.as_ref()
+    }
+
     /// Whether it never depends on the entity's state, apart from the size of the document.
     pub(crate) fn is_unconditional(&self) -> bool {
-        self.precondition == Precondition::None && self.operation != Operation::Delete
+        self.precondition == Precondition::None
+            && self.condition.is_none()
+            && self.operation != Operation::Delete
     }
 
     /// The attributes: `{}` of a delete.
@@ -125,6 +134,7 @@ impl EntityUpdate {
             + self.key.entity_type().len()
             + self.key.entity_id().len()
             + self.precondition.weight()
+            + self.condition.as_ref().map_or(0, |condition| condition.text().len())
             + self.patch.text().len()
     }
 }

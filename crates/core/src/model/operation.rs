@@ -96,13 +96,17 @@ pub struct FailedPrecondition {
 }
 
 impl FailedPrecondition {
-    /// What did not hold, as the end of a sentence about the entity.
+    /// What did not hold, as the end of a sentence about the entity: the update's condition, where
+    /// `expected` holds.
     pub(crate) fn detail(self, expected: &Precondition) -> String {
         match (self.current_version, expected) {
             (None, Precondition::Versions(allowed)) if !allowed.is_empty() => {
                 format!("does not exist; expected version {}", listed(allowed))
             }
             (None, _) => "does not exist".to_owned(),
+            (Some(current), expected) if expected.holds(Some(current)) => {
+                format!("does not fulfil the condition in version {current}")
+            }
             (Some(current), Precondition::Versions(allowed)) if !allowed.is_empty() => {
                 format!("has version {current}; expected version {}", listed(allowed))
             }

@@ -1,7 +1,8 @@
 //! Writes of single entities: `CreateEntity`, `ReplaceEntity`, `MergeEntity`, `DeleteEntity`.
 
 use producer_core::decode::{EntityMethod, EntityRequest, EntityWrite};
-use producer_core::{Clock, EntityKey, Field, Precondition, Problem, ProblemKind, Violations};
+use producer_core::model::FailedPrecondition;
+use producer_core::{Clock, EntityKey, Field, Precondition, Problem, Violations};
 use producer_server::App;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -20,10 +21,16 @@ use crate::{convert, status};
 pub(crate) struct ParsedWrite {
     pub(crate) write: Result<EntityWrite, Problem>,
     attributes_field: AttributesField,
-    /// The field that has the condition, by its name in JSON.
-    condition: Option<&'static str>,
+    conditions: Conditions,
     /// The form of the entity, where it is to be returned.
     view: Option<v1::EntityView>,
+}
+
+/// What the client demands of the entity, by which a failed condition is located.
+#[derive(Debug, Default)]
+struct Conditions {
+    precondition: Precondition,
+    has_filter: bool,
 }
 
 /// Any of the four rpcs.
@@ -33,12 +40,12 @@ pub(crate) async fn write_entity(
     request: Request<EntityWriteMessage>,
 ) -> Result<Response<v1::WriteEntityResponse>, Status> {
     let Call { id, lease, metadata, message } = Call::new(request)?;
-    let ParsedWrite { write, attributes_field, condition, view } =
+    let ParsedWrite { write, attributes_field, conditions, view } =
         parse(method, &message, &metadata, &app.clock);
     drop((message, metadata, lease));
     let receipt = app.ingest.submit_write(write).await.map_err(|problem| {
         let paths = FieldPaths(vec![vec![attributes_field]]);
-        status::from_event_problem(&at_condition(problem, condition), &id, &paths)
+        status::from_event_problem(&conditions.locate(problem), &id, &paths)
     })?;
     let mut answer = convert::written(receipt);
     if let Some(view) = view {
@@ -58,17 +65,16 @@ pub(crate) fn parse(
     match message.read(method) {
         Ok(fields) => ParsedWrite {
             attributes_field: fields.attributes_field,
-            condition: match (fields.expected_version, fields.exists) {
-                (Some(_), _) => Some("expectedVersion"),
-                (None, Some(_)) => Some("exists"),
-                (None, None) => None,
+            conditions: Conditions {
+                precondition: precondition(&fields),
+                has_filter: !fields.condition.is_empty(),
             },
             view: fields.return_entity.then_some(fields.view),
             write: write(method, fields, metadata, clock),
         },
         Err(error) => ParsedWrite {
             attributes_field: AttributesField::default(),
-            condition: None,
+            conditions: Conditions::default(),
             view: None,
             write: Err(error.into()),
         },
@@ -82,7 +88,7 @@ fn write(
     clock: &Clock,
 ) -> Result<EntityWrite, Problem> {
     let key = idempotency_key(metadata)?;
-    let (precondition, broken) = precondition(&fields);
+    let (precondition, broken) = (precondition(&fields), broken_conditions(&fields));
     let has_uuid = key.is_some() || fields.header.uuid != Field::Absent;
     let request = EntityRequest {
         method,
@@ -91,6 +97,7 @@ fn write(
         header: fields.header,
         key,
         precondition,
+        condition: Field::non_empty(fields.condition),
         attributes: fields.attributes,
     };
     match request.into_write(clock) {
@@ -106,8 +113,18 @@ fn write(
     }
 }
 
-/// What the entity must fulfil, and the rules that the conditions break.
-fn precondition(fields: &EntityWriteFields<'_>) -> (Precondition, Violations) {
+/// The version that the entity must have, or whether it must exist.
+fn precondition(fields: &EntityWriteFields<'_>) -> Precondition {
+    match (fields.expected_version, fields.exists) {
+        (Some(version), _) => Precondition::Versions([version].into()),
+        (None, Some(true)) => Precondition::Exists,
+        (None, Some(false)) => Precondition::Absent,
+        (None, None) => Precondition::None,
+    }
+}
+
+/// The rules that the precondition breaks.
+fn broken_conditions(fields: &EntityWriteFields<'_>) -> Violations {
     let mut broken = Violations::default();
     let mut refuse = |name, detail: &'static str| broken.add(|| place(name), detail);
     match (fields.expected_version, fields.exists) {
@@ -115,25 +132,26 @@ fn precondition(fields: &EntityWriteFields<'_>) -> (Precondition, Violations) {
         (Some(_), Some(_)) => refuse("exists", "must not be given beside expected_version"),
         _ => {}
     }
-    if !fields.condition.is_empty() {
-        let detail = "is not supported by this release; use expected_version or exists";
-        refuse("condition", detail);
-    }
-    let precondition = match (fields.expected_version, fields.exists) {
-        (Some(version), _) => Precondition::Versions([version].into()),
-        (None, Some(true)) => Precondition::Exists,
-        (None, Some(false)) => Precondition::Absent,
-        (None, None) => Precondition::None,
-    };
-    (precondition, broken)
+    broken
 }
 
-/// The same problem; a condition that does not hold is located at the field that has it.
-fn at_condition(problem: Problem, condition: Option<&'static str>) -> Problem {
-    match condition {
-        Some(name) if problem.kind == ProblemKind::PreconditionFailed => {
-            Problem { violations: problem.violations.below(&place(name)), ..problem }
+impl Conditions {
+    /// The same problem; a condition that does not hold is located at the field that has it.
+    fn locate(&self, problem: Problem) -> Problem {
+        let field = problem.precondition.and_then(|state| self.failed(state));
+        match field {
+            Some(name) => Problem { violations: problem.violations.below(&place(name)), ..problem },
+            None => problem,
         }
-        _ => problem,
+    }
+
+    /// The field that does not hold in this state, by its name in JSON.
+    fn failed(&self, state: FailedPrecondition) -> Option<&'static str> {
+        match &self.precondition {
+            held if held.holds(state.current_version) => self.has_filter.then_some("condition"),
+            Precondition::Versions(_) => Some("expectedVersion"),
+            Precondition::Exists | Precondition::Absent => Some("exists"),
+            Precondition::None => None,
+        }
     }
 }

@@ -190,6 +190,7 @@ fn of_status(status: &Status) -> Expect {
     let info = error_info(status);
     match (status.code(), info.reason.as_str()) {
         (Code::InvalidArgument, "VALIDATION") => Expect::Refused("validation", vec![]),
+        (Code::InvalidArgument, "MALFORMED") => Expect::Refused("malformed", vec![]),
         (Code::Aborted, "PRECONDITION_FAILED") => {
             let details = status.get_details_bad_request().expect("a BadRequest");
             let field = &details.field_violations[0].field;
@@ -215,9 +216,9 @@ async fn check(client: &Client, case: &Case, form: Form, way: Way) -> Option<Str
         client.clone().process_event(event).await.expect(case.name);
     }
     let expected = match (way, case.expect.clone()) {
-        (Way::Alone | Way::AtomicItem, Expect::Refused(problem, _)) => {
-            Expect::Refused(problem, vec![])
-        }
+        (Way::Alone, Expect::Refused(problem, _)) => Expect::Refused(problem, vec![]),
+        (Way::AtomicItem, Expect::Refused(..)) => Expect::Refused("validation", vec![]),
+        (_, Expect::Refused(_, pointers)) => Expect::Refused("validation", pointers),
         (_, expected) => expected,
     };
     let got = verdict(client.clone(), message, way).await;

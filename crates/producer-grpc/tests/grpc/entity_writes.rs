@@ -156,25 +156,31 @@ async fn attributes_come_in_each_form() {
     .await;
 }
 
+/// `expected_version`, `exists` and `condition`.
+type Conditions = (Option<u64>, Option<bool>, &'static str);
+
 /// A write of an entity on a condition.
 async fn attempt(
     mut client: EntityServiceClient<Channel>,
     method: &str,
     id: &str,
-    (expected_version, exists): (Option<u64>, Option<bool>),
+    (expected_version, exists, condition): Conditions,
 ) -> Result<Response<WriteEntityResponse>, Status> {
-    let json = r#"{"new":1}"#;
+    let (json, condition) = (r#"{"new":1}"#, condition.to_owned());
     match method {
         "replace" => {
-            let request = ReplaceEntityRequest { expected_version, exists, ..replace(id, json) };
+            let request = replace(id, json);
+            let request = ReplaceEntityRequest { expected_version, exists, condition, ..request };
             client.replace_entity(request).await
         }
         "merge" => {
-            let request = MergeEntityRequest { expected_version, exists, ..merge(id, json) };
+            let request = merge(id, json);
+            let request = MergeEntityRequest { expected_version, exists, condition, ..request };
             client.merge_entity(request).await
         }
         _ => {
-            let request = DeleteEntityRequest { expected_version, exists, ..delete(id) };
+            let request = delete(id);
+            let request = DeleteEntityRequest { expected_version, exists, condition, ..request };
             client.delete_entity(request).await
         }
     }
@@ -186,15 +192,25 @@ async fn conditions_are_judged_before_anything_is_written() {
     const NOT_FOUND: (Code, &str) = (Code::NotFound, "");
     const VERSION: (Code, &str) = (Code::Aborted, "expected_version");
     const EXISTS: (Code, &str) = (Code::Aborted, "exists");
+    const CONDITION: (Code, &str) = (Code::Aborted, "condition");
+    const OLD: &str = "data.old == 1 && !has(data.new)";
+    const NEW: &str = "data.new == 1 || version != 2";
     // of a replace, and of a merge or delete: the status and its field, if there is no entity and if it
     // has version 2
     let cases = [
-        ((None, None), [OK, OK], [NOT_FOUND, OK]),
-        ((Some(2), None), [VERSION, OK], [VERSION, OK]),
-        ((Some(1), None), [VERSION, VERSION], [VERSION, VERSION]),
-        ((Some(u64::MAX), None), [VERSION, VERSION], [VERSION, VERSION]),
-        ((None, Some(true)), [EXISTS, OK], [EXISTS, OK]),
-        ((None, Some(false)), [OK, EXISTS], [NOT_FOUND, EXISTS]),
+        ((None, None, ""), [OK, OK], [NOT_FOUND, OK]),
+        ((Some(2), None, ""), [VERSION, OK], [VERSION, OK]),
+        ((Some(1), None, ""), [VERSION, VERSION], [VERSION, VERSION]),
+        ((Some(u64::MAX), None, ""), [VERSION, VERSION], [VERSION, VERSION]),
+        ((None, Some(true), ""), [EXISTS, OK], [EXISTS, OK]),
+        ((None, Some(false), ""), [OK, EXISTS], [NOT_FOUND, EXISTS]),
+        ((None, None, OLD), [CONDITION, OK], [NOT_FOUND, OK]),
+        ((None, None, NEW), [CONDITION, CONDITION], [NOT_FOUND, CONDITION]),
+        ((Some(2), None, OLD), [VERSION, OK], [VERSION, OK]),
+        ((Some(2), None, NEW), [VERSION, CONDITION], [VERSION, CONDITION]),
+        ((Some(1), None, NEW), [VERSION, VERSION], [VERSION, VERSION]),
+        ((None, Some(true), NEW), [EXISTS, CONDITION], [EXISTS, CONDITION]),
+        ((None, Some(false), OLD), [CONDITION, EXISTS], [NOT_FOUND, EXISTS]),
     ];
     let cases = cases.iter().flat_map(|(condition, of_replace, of_others)| {
         let of = [("replace", of_replace), ("merge", of_others), ("delete", of_others)];
@@ -251,10 +267,11 @@ async fn a_created_entity_must_be_new() {
 async fn broken_rules_have_the_paths_of_their_fields() {
     let service = Service::start().await;
     let mut client = service.entities().await;
-    let invalid = |fields: &[&str]| {
+    let refusal = |reason: &str, fields: &[&str]| {
         let fields = fields.iter().map(|&field| field.to_owned()).collect();
-        (Code::InvalidArgument, "VALIDATION".to_owned(), fields)
+        (Code::InvalidArgument, reason.to_owned(), fields)
     };
+    let invalid = |fields: &[&str]| refusal("VALIDATION", fields);
     let long = "x".repeat(256);
     let all = ReplaceEntityRequest {
         entity_type: String::new(),
@@ -262,7 +279,7 @@ async fn broken_rules_have_the_paths_of_their_fields() {
         attributes_json: Some(r#"{"eventName":{"b":1e400},"eventName":1}"#.into()),
         expected_version: Some(0),
         exists: Some(true),
-        condition: "version == 1".into(),
+        condition: "version = 1".into(),
         event_header: Some(EventHeader {
             uuid: "no".into(),
             event_name: long.clone(),
@@ -274,26 +291,35 @@ async fn broken_rules_have_the_paths_of_their_fields() {
     };
     assert_eq!(
         refused(client.replace_entity(all).await),
-        invalid(&[
-            "event_header.uuid",
-            "event_header.event_name",
-            "event_header.created_date",
-            "event_header.actor",
-            "entity_type",
-            "entity_id",
-            "attributes_json.eventName.b",
-            "attributes_json.eventName",
-            "expected_version",
-            "condition",
-        ])
+        refusal(
+            "MALFORMED",
+            &[
+                "event_header.uuid",
+                "event_header.event_name",
+                "event_header.created_date",
+                "event_header.actor",
+                "entity_type",
+                "entity_id",
+                "condition",
+                "attributes_json.eventName.b",
+                "attributes_json.eventName",
+                "expected_version",
+            ]
+        )
     );
     let both =
         MergeEntityRequest { expected_version: Some(1), exists: Some(false), ..merge("1", "{}") };
     assert_eq!(refused(client.merge_entity(both).await), invalid(&["exists"]));
     let none = DeleteEntityRequest { expected_version: Some(0), ..delete("1") };
     assert_eq!(refused(client.delete_entity(none).await), invalid(&["expected_version"]));
-    let condition = DeleteEntityRequest { condition: "has(data.a)".into(), ..delete("1") };
-    assert_eq!(refused(client.delete_entity(condition).await), invalid(&["condition"]));
+    let no_filter = DeleteEntityRequest { condition: "has(data.a".into(), ..delete("1") };
+    let status = client.delete_entity(no_filter).await.expect_err("400");
+    assert_eq!(
+        (status.code(), error_info(&status).reason.as_str()),
+        (Code::InvalidArgument, "MALFORMED")
+    );
+    assert!(status.message().starts_with("/condition column 11: expected "), "{status}");
+    assert_eq!(fields(&status), ["condition"]);
     let map = [("x".to_owned(), "\0".to_owned())].into();
     let map = CreateEntityRequest { updated_attributes: map, ..create("") };
     assert_eq!(refused(client.create_entity(map).await), invalid(&["updated_attributes.x"]));

@@ -408,7 +408,7 @@ fn content(problems: &[Problem]) -> Content {
 pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
     match kind {
         ProblemKind::Malformed => (
-            "not JSON (with line and column), not UTF-8, truncated, a bad query parameter, path value or header",
+            "not JSON (with line and column), not UTF-8, truncated, a bad query parameter, path value or header, a condition that is no filter",
             "fix the request",
         ),
         ProblemKind::Forbidden => (

@@ -108,6 +108,9 @@ struct ChangeDoc {
     expected_version: Option<u64>,
     /// The condition that the entity exists, or that it doesn't
     exists: Option<bool>,
+    /// The condition that this filter holds of the entity as it is; none holds of one that doesn't exist
+    #[schema(max_length = 4096, example = "data.balance >= 100 && !has(data.closedDate)")]
+    condition: Option<String>,
     /// A JSON Merge Patch (RFC 7396): objects merge deep, null removes, anything else replaces
     #[schema(value_type = Object, example = examples::attributes)]
     updated_attributes: serde_json::Value,
@@ -136,6 +139,9 @@ struct DeletionDoc {
     expected_version: Option<u64>,
     /// The condition that the entity exists, which is one anyway
     exists: Option<bool>,
+    /// The condition that this filter holds of the entity as it is
+    #[schema(max_length = 4096, example = "data.balance == 0")]
+    condition: Option<String>,
     #[schema(schema_with = no_attributes, required = false)]
     updated_attributes: (),
 }
@@ -303,7 +309,7 @@ pub(crate) struct ProvenanceQuery {
     path: String,
 }
 
-/// The query of a write of one entity: the header of its event.
+/// The query of a write of one entity: the header of its event, and a condition.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what the routes read")]
@@ -317,6 +323,10 @@ pub(crate) struct WriteQuery {
     /// Who writes. The log keeps it
     #[param(required = false, max_length = 255)]
     actor: String,
+    /// A filter such as `data.balance >= 100` that must hold of the entity as it is; 412 if not. None holds
+    /// of an entity that does not exist, so that nothing is created
+    #[param(required = false, min_length = 1, max_length = 4096)]
+    condition: String,
 }
 
 /// The condition on a version.

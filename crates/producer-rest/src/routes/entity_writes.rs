@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::DecodedPath;
 use super::entities::{EntityBody, etag, invalid_key, path, validators};
-use super::{DecodedPath, query_pairs};
 use crate::body::{self, BodyStream};
 use crate::openapi::examples;
 use crate::openapi::problems::{
@@ -198,13 +198,15 @@ async fn write(
     let _slot = app.acquire_slot()?;
     let (parts, body) = request.into_parts();
     let body = BodyStream::new(body, app.body_limits());
+    let (header, condition) = query(&parts)?;
     let request = EntityRequest {
         method,
         entity_type,
         entity_id,
-        header: event_header(&parts)?,
+        header,
         key: idempotency_key(&parts.headers)?,
         precondition: precondition(&parts.headers)?,
+        condition,
         attributes: Patch::parse("{}"),
     };
     let write = match method {
@@ -227,22 +229,13 @@ async fn write(
     answer(app, &receipt, returns_entity.then_some(deadline)).await
 }
 
-/// The header of the event, by the query.
-fn event_header(parts: &Parts) -> Result<Header<'static>, ProblemResponse> {
-    if query_pairs(&parts.uri)?.iter().any(|(name, _)| name == "condition") {
-        let detail = "the query parameter condition is not supported by this release; use If-Match \
-                      or If-None-Match";
-        return Err(ProblemResponse::new(ProblemKind::Malformed, detail));
-    }
-    let [event_name, source, actor] = known_values(&parts.uri, ["eventName", "source", "actor"])?;
-    let field =
-        |value: Option<String>| value.map_or(Field::Absent, |text| Field::Text(text.into()));
-    Ok(Header {
-        event_name: field(event_name),
-        source: field(source),
-        actor: field(actor),
-        ..Header::default()
-    })
+/// What the query says: the header of the event, and the condition.
+fn query(parts: &Parts) -> Result<(Header<'static>, Field<'static>), ProblemResponse> {
+    let known = ["eventName", "source", "actor", "condition"];
+    let values = known_values(&parts.uri, known)?;
+    let [event_name, source, actor, condition] =
+        values.map(|value| value.map_or(Field::Absent, |text| Field::Text(text.into())));
+    Ok((Header { event_name, source, actor, ..Header::default() }, condition))
 }
 
 /// The write whose attributes are the body. The inner error is one of the event, and counted as such.
@@ -261,12 +254,16 @@ async fn with_body(
 }
 
 /// The same problem where the parts of the event are in the request: the attributes are its body, so
-/// pointers begin there; its header is the query, its entity is the path.
+/// pointers begin there; its header and its condition are the query, its entity is the path.
 fn in_http(problem: Problem) -> Problem {
     let Some(first) = problem.violations.first() else { return problem };
     match first.location.0.as_slice() {
         [Step::Key(part), Step::Key(name)] if part == "eventHeader" => {
             let detail = format!("the query parameter {name} {}", first.detail);
+            Problem::new(ProblemKind::Malformed, detail)
+        }
+        [Step::Key(name)] if name == "condition" => {
+            let detail = format!("the query parameter condition, {}", first.detail);
             Problem::new(ProblemKind::Malformed, detail)
         }
         [Step::Key(name)] if name == "entityType" || name == "entityId" => {

@@ -75,15 +75,21 @@ async fn check(app: &TestApp, case: &Case, way: Way) -> Option<String> {
         let stored = send(app, event, Way::Alone).await;
         assert_eq!(stored.status, 200, "before {}: {stored:?}", case.name);
     }
+    let expected = match case.expect.clone() {
+        Expect::Refused(_, pointers) if way != Way::Alone => {
+            Expect::Refused("validation", pointers)
+        }
+        expected => expected,
+    };
     let got = verdict(&send(app, &case.event, way).await, way);
-    let is_wrong = got != case.expect;
-    is_wrong.then(|| format!("{}, {way:?}: {got:?} instead of {:?}", case.name, case.expect))
+    let is_wrong = got != expected;
+    is_wrong.then(|| format!("{}, {way:?}: {got:?} instead of {expected:?}", case.name))
 }
 
 async fn every_case_gets_its_verdict(app: TestApp) {
     let mut wrong = Vec::new();
     for case in cases() {
-        let is_text = matches!(case.expect, Expect::Refused("malformed", _));
+        let is_text = matches!(&case.expect, Expect::Refused("malformed", at) if at.is_empty());
         // what is no JSON makes its array none
         for way in WAYS.into_iter().filter(|way| !is_text || *way == Way::Alone) {
             wrong.extend(check(&app, &case, way).await);

@@ -37,7 +37,7 @@ async fn the_document_names_every_route_and_every_problem() {
 async fn the_writes_name_their_parameters() {
     let app = TestApp::sqlite().await;
     let document = answer(app.get("/openapi.json")).await.body;
-    let query = ["eventName", "source", "actor"];
+    let query = ["eventName", "source", "actor", "condition"];
     let (retry, entity) = (["Idempotency-Key", "Prefer"], ["type", "id"]);
     for (path, method, names) in [
         ("/api/v1/events", "post", vec!["Idempotency-Key"]),
@@ -163,7 +163,7 @@ async fn an_update_has_its_operation_and_conditions() {
     assert_eq!(change["required"], json!(["entityType", "entityId", "updatedAttributes"]));
     assert_eq!(deletion["required"], json!(["entityType", "entityId", "operation"]));
     for schema in [change, deletion] {
-        for name in ["operation", "expectedVersion", "exists", "updatedAttributes"] {
+        for name in ["operation", "expectedVersion", "exists", "condition", "updatedAttributes"] {
             assert!(schema["properties"].get(name).is_some(), "{schema}");
         }
     }

@@ -313,6 +313,74 @@ async fn conditions_decide_on_postgres() {
     conditions_decide(TestApp::postgres().await).await;
 }
 
+/// `?condition=` with this filter.
+fn on(path: &str, filter: &str) -> String {
+    let mut url = reqwest::Url::parse("http://host").unwrap();
+    url.query_pairs_mut().append_pair("condition", filter);
+    format!("{path}?{}", url.query().unwrap())
+}
+
+async fn a_filter_decides(app: TestApp) {
+    // none holds of what does not exist: where it must exist that is 404, as without a condition
+    let any = "!has(data.a)";
+    for (method, path, body, status) in [
+        ("PUT", CAR, "{}", 412),
+        ("POST", CARS, "{}", 412),
+        ("PATCH", CAR, "{}", 404),
+        ("DELETE", CAR, "", 404),
+    ] {
+        let refused = write(&app, method, &on(path, any), &[], body).await;
+        assert_eq!(refused.status, status, "{method}: {refused:?}");
+        if status == 412 {
+            assert_unmet(&refused, &Value::Null, "the entity does not exist");
+        }
+    }
+    // If-Match comes before 404
+    for method in ["PATCH", "DELETE"] {
+        let body = if method == "DELETE" { "" } else { "{}" };
+        let refused = write(&app, method, &on(CAR, any), &[("if-match", "*")], body).await;
+        assert_unmet(&refused, &Value::Null, "the entity does not exist");
+    }
+    assert_eq!(get(&app, CAR).await.status, 404, "nothing was applied");
+
+    put(&app, &json!({"n": 1, "o": {"é": [1, 2]}})).await;
+    let unmet = "the entity does not fulfil the condition in version 1";
+    for (method, body) in [("PUT", "{}"), ("PATCH", "{\"n\":9}"), ("DELETE", "")] {
+        for filter in ["data.n > 1", "has(data.o.e)", "version == 1 && id != 'c1'"] {
+            let refused = write(&app, method, &on(CAR, filter), &[], body).await;
+            assert_unmet(&refused, &json!(1), unmet);
+        }
+    }
+    // both must hold, and the version is looked at first
+    let holds = "data.n == 1.0 && data.o[\"é\"].exists(x, x == 2)";
+    let stale = write(&app, "PATCH", &on(CAR, holds), &[("if-match", "\"2\"")], "{}").await;
+    assert_unmet(&stale, &json!(1), "the entity has version 1; expected version 2");
+    let other = write(&app, "PATCH", &on(CAR, "data.n > 1"), &[("if-match", "\"1\"")], "{}").await;
+    assert_unmet(&other, &json!(1), unmet);
+    assert_eq!(get(&app, CAR).await.header("etag"), "\"1\"", "nothing was applied");
+
+    let held = write(&app, "PATCH", &on(CAR, holds), &[("if-match", "\"1\"")], "{\"n\":2}").await;
+    assert_receipt(&held, 200, "c1", 2, false);
+    let key = [("idempotency-key", "k")];
+    let replaced = write(&app, "PUT", &on(CAR, "data.n == 2"), &key, "{\"n\":3}").await;
+    assert_receipt(&replaced, 200, "c1", 3, false);
+    let again = write(&app, "PUT", &on(CAR, "data.n == 2"), &key, "{\"n\":3}").await;
+    assert_eq!((again.status, &again.body["duplicate"]), (200, &json!(true)));
+    let deleted = write(&app, "DELETE", &on(CAR, "data.n == 3"), &[], "").await;
+    assert_receipt(&deleted, 200, "c1", 4, false);
+    assert_eq!(write(&app, "PATCH", &on(CAR, any), &[], "{}").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_filter_decides_on_sqlite() {
+    a_filter_decides(TestApp::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn a_filter_decides_on_postgres() {
+    a_filter_decides(TestApp::postgres().await).await;
+}
+
 #[tokio::test]
 async fn a_duplicate_fulfils_every_condition() {
     let app = TestApp::sqlite().await;
@@ -426,13 +494,15 @@ async fn a_bad_query_is_malformed_and_named() {
         ("eventname=x", "the query parameter \"eventname\" is not known; did you mean eventName?"),
         ("aktor=x", "the query parameter \"aktor\" is not known; did you mean actor?"),
         ("x", "the query parameter \"x\" is not known; did you mean actor?"),
-        ("conditions=x", "the query parameter \"conditions\" is not known; did you mean actor?"),
+        (
+            "conditions=x",
+            "the query parameter \"conditions\" is not known; did you mean condition?",
+        ),
         ("source=%FF", "the query is not percent-encoded UTF-8"),
         ("source=%4", "the query is not percent-encoded UTF-8"),
         (
-            "condition=version%3D%3D1",
-            "the query parameter condition is not supported by this release; use If-Match or \
-             If-None-Match",
+            "condition=version==1&condition=version==1",
+            "the query parameter condition must be given once",
         ),
     ] {
         for (method, path, body) in
@@ -446,6 +516,41 @@ async fn a_bad_query_is_malformed_and_named() {
     let nul = write(&app, "PUT", &format!("{CAR}?actor=%00"), &[], "{}").await;
     assert_eq!((nul.status, nul.problem()), (400, "malformed"));
     assert!(nul.body["detail"].as_str().unwrap().starts_with("the query parameter actor "));
+    assert_eq!(app.car("c1").await, json!({"n": 1}), "nothing was applied");
+}
+
+#[tokio::test]
+async fn a_condition_that_is_no_filter_is_malformed_with_its_column() {
+    let app = TestApp::sqlite().await;
+    put(&app, &json!({"n": 1})).await;
+    let long = format!("data.a == '{}'", "x".repeat(4096));
+    for (filter, column) in [
+        ("", 1),
+        ("data.n", 7),
+        ("version=1", 8),
+        ("n == 1", 1),
+        ("data.n == 1 and data.m == 2", 13),
+        ("version == '1'", 12),
+        ("patch.n == 1", 1),
+        ("data.é == 1", 6),
+        (&long, 4097),
+    ] {
+        for (method, path, body) in
+            [("PUT", CAR, "{}"), ("PATCH", CAR, "{}"), ("DELETE", CAR, ""), ("POST", CARS, "{}")]
+        {
+            let refused = write(&app, method, &on(path, filter), &[], body).await;
+            assert_eq!((refused.status, refused.problem()), (400, "malformed"), "{filter}");
+            let detail = refused.body["detail"].as_str().unwrap();
+            let place = format!("the query parameter condition, column {column}: expected ");
+            assert!(detail.starts_with(&place), "{filter}: {detail}");
+        }
+    }
+    // the longest
+    let most = format!("data.n == 1 || data.a == '{}'", "x".repeat(4096 - 27));
+    assert_receipt(&write(&app, "PATCH", &on(CAR, &most), &[], "{}").await, 200, "c1", 2, false);
+    // by another body's rules too: the text that can't be read comes first
+    let both = write(&app, "PUT", &on(CAR, "n"), &[], "{\"a\":1e999}").await;
+    assert_eq!((both.status, both.problem()), (400, "malformed"));
     assert_eq!(app.car("c1").await, json!({"n": 1}), "nothing was applied");
 }
 

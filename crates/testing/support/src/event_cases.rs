@@ -6,7 +6,7 @@ pub enum Expect {
     /// It is stored.
     Stored,
     /// It is refused with a problem of this type (`validation`, `malformed`) with exactly these JSON
-    /// Pointers in this order.
+    /// Pointers in this order. An item of a call is invalid with them, whatever the type.
     Refused(&'static str, Vec<String>),
     /// It is refused because an entity does not fulfil a condition.
     Unmet {
@@ -109,6 +109,13 @@ fn refused(name: &'static str, event: String, pointers: &[&str]) -> Case {
 fn malformed(name: &'static str, event: impl Into<String>) -> Case {
     let expect = Expect::Refused("malformed", vec![]);
     Case { name, before: vec![], event: event.into(), expect }
+}
+
+/// A condition is no filter.
+fn no_filter(name: &'static str, event: String, pointers: &[&str]) -> Case {
+    let pointers = pointers.iter().map(|&pointer| pointer.into()).collect();
+    let expect = Expect::Refused("malformed", pointers);
+    Case { name, before: vec![], event, expect }
 }
 
 /// The condition of the update at `pointer` does not hold.
@@ -327,6 +334,7 @@ const EXISTS: &str = r#""exists":true,"updatedAttributes":{"a":"x"}"#;
 const ABSENT: &str = r#""exists":false,"updatedAttributes":{"a":"x"}"#;
 const VERSION_1: &str = r#""expectedVersion":1,"updatedAttributes":{"a":"x"}"#;
 const VERSION_2: &str = r#""expectedVersion":2,"updatedAttributes":{"a":"x"}"#;
+const HAS_NO_B: &str = r#""condition":"!has(data.b)","updatedAttributes":{"b":"y"}"#;
 const VERSION_3: &str = r#""expectedVersion":3,"updatedAttributes":{"a":"x"}"#;
 
 fn sources() -> Vec<Case> {
@@ -404,6 +412,8 @@ fn conditions() -> Vec<Case> {
         one(&format!(r#""expectedVersion":{version},"exists":{exists},{MERGE}"#))
     };
     let condition = |value: &str| one(&format!(r#""condition":{value},{MERGE}"#));
+    let long = format!(r#""data.a == '{}'""#, "x".repeat(5000));
+    let version_0 = r#""expectedVersion":0,"updatedAttributes":{}"#;
     let snake_case = one(&format!(r#""expected_version":1,{MERGE}"#));
     let most = "18446744073709551615";
     vec![
@@ -443,10 +453,43 @@ fn conditions() -> Vec<Case> {
         refused("expected version and exists", both("1", "true"), &[FIRST_EXISTS]),
         refused("expected version and exists false", both("1", "false"), &[FIRST_EXISTS]),
         after([one(MERGE)], stored("json: expected version beside null", both("1", "null"))),
-        refused("a condition", condition(r#""version == 1""#), &[FIRST_CONDITION]),
-        refused("json: an empty condition", condition(r#""""#), &[FIRST_CONDITION]),
+        no_filter("json: an empty condition", condition(r#""""#), &[FIRST_CONDITION]),
+        no_filter("a condition with one =", condition(r#""version = 1""#), &[FIRST_CONDITION]),
+        no_filter("a condition on no name", condition(r#""balance > 1""#), &[FIRST_CONDITION]),
+        no_filter("a condition on a change", condition(r#""has(patch.a)""#), &[FIRST_CONDITION]),
+        no_filter("a condition on a text", condition(r#""version == '1'""#), &[FIRST_CONDITION]),
+        no_filter("a condition of 5 KiB", condition(&long), &[FIRST_CONDITION]),
+        no_filter(
+            "a condition that is no filter, after a broken rule",
+            updates([("one", version_0), ("two", r#""condition":"1","updatedAttributes":{}"#)]),
+            &[FIRST_VERSION, "/eventBody/entities/1/condition"],
+        ),
         refused("json: an object for a condition", condition("{}"), &[FIRST_CONDITION]),
+        refused("json: a bool for a condition", condition("true"), &[FIRST_CONDITION]),
+        refused("json: a number for a condition", condition("1"), &[FIRST_CONDITION]),
         stored("json: condition null", condition("null")),
+        after([one(MERGE)], stored("a condition that holds", condition(r#""data.a == 'x'""#))),
+        after(
+            [one(MERGE)],
+            unmet("a condition that does not hold", condition(r#""data.a != 'x'""#), FIRST, 1),
+        ),
+        unmet("a condition on what does not exist", condition(r#""!has(data.a)""#), FIRST, None),
+        after(
+            [one(MERGE)],
+            stored(
+                "a condition beside a version",
+                one(&format!(r#""expectedVersion":1,"condition":"has(data.a)",{MERGE}"#)),
+            ),
+        ),
+        after(
+            [one(MERGE)],
+            unmet(
+                "delete on a condition on its document",
+                one(&format!(r#""condition":"data.a == 'y'",{DELETE}"#)),
+                FIRST,
+                1,
+            ),
+        ),
         after(
             [one(MERGE)],
             unmet(
@@ -485,6 +528,7 @@ fn deleted_entities() -> Vec<Case> {
         after(deleted(), unmet("the version of a delete", one(VERSION_2), FIRST, None)),
         after(deleted(), unmet("what is deleted must exist", one(EXISTS), FIRST, None)),
         after(deleted(), stored("what is deleted must not exist", one(ABSENT))),
+        after(deleted(), unmet("a condition on what is deleted", one(HAS_NO_B), FIRST, None)),
         after(anew(), stored("the version goes on", one(VERSION_3))),
         after(anew(), unmet("the version does not begin again", one(VERSION_1), FIRST, 3)),
     ]
@@ -529,6 +573,19 @@ fn sequences() -> Vec<Case> {
             unmet(
                 "merged, then the version before",
                 updates([("one", MERGE), ("one", VERSION_1)]),
+                SECOND,
+                1,
+            ),
+        ),
+        stored(
+            "a condition on what an update before it made",
+            updates([("one", MERGE), ("one", HAS_NO_B), ("one", REPLACE), ("one", MERGE)]),
+        ),
+        after(
+            [one(MERGE)],
+            unmet(
+                "a condition on what an update before it changed",
+                updates([("one", HAS_NO_B), ("one", HAS_NO_B)]),
                 SECOND,
                 1,
             ),

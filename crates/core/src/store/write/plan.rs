@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+use super::conditions::{Judged, LookedAt};
 use crate::ingest::Verdict;
 use crate::json::{Document, Location, Step, Violations};
 use crate::model::{
@@ -104,8 +105,7 @@ pub(crate) fn plan<'a>(
 
 /// Plans a run of the updates of one event, which is new and of which nothing is held. Where the
 /// verdict isn't [`Verdict::Applied`] there is nothing to write, and the runs before it are to be
-/// undone. `before` has the versions of the event's entities before its first run; those of this run are
-/// added.
+/// undone. What this run adds to `earlier` is added.
 ///
 /// # Errors
 /// As [`plan`].
@@ -113,27 +113,40 @@ pub(crate) fn plan_part<'a>(
     event: &'a Event,
     part: Range<usize>,
     known: &'a Known,
-    before: &mut HashMap<EntityKey, Option<u64>>,
+    earlier: &mut EarlierParts,
     rules: Rules,
 ) -> Result<(Verdict, Writes<'a>), String> {
     let mut planner = Planner::new(rules, part.len());
     planner.load(&event.updates()[part.clone()], known)?;
     for (&key, state) in &planner.states {
-        if !before.contains_key(key) {
-            before.insert(key.clone(), state.current_version());
+        if !earlier.versions.contains_key(key) {
+            earlier.versions.insert(key.clone(), state.current_version());
         }
     }
-    Ok(match planner.update_all(event, part) {
+    planner.looked_at = earlier.looked_at;
+    let updated = planner.update_all(event, part);
+    earlier.looked_at = planner.looked_at;
+    Ok(match updated {
         Ok(()) => (Verdict::Applied(planner.versions_of(event, 0)), planner.finish()),
         Err(refusal) => {
-            let stays = before.get(refusal.key(event)).copied().flatten();
+            let stays = earlier.versions.get(refusal.key(event)).copied().flatten();
             (refusal.into_verdict(event, rules, stays), Writes::default())
         }
     })
 }
 
+/// What [`plan_part`] has to know of the runs before.
+#[derive(Debug, Default)]
+pub(crate) struct EarlierParts {
+    /// The versions of the event's entities before the event, as far as they were met.
+    versions: HashMap<EntityKey, Option<u64>>,
+    looked_at: LookedAt,
+}
+
 struct Planner<'a> {
     rules: Rules,
+    /// Of the present event, or of all events of an atomic call.
+    looked_at: LookedAt,
     states: BTreeMap<&'a EntityKey, State<'a>>,
     applied: HashMap<Uuid, (&'a Event, usize)>,
     log: Vec<LogRow<'a>>,
@@ -164,8 +177,10 @@ struct Refusal {
 enum RefusalReason {
     /// The document would exceed `MAX_ENTITY_BYTES`.
     TooLarge,
-    /// The entity does not fulfil the update's condition in this state, which has the event's updates
-    /// before: they are refused too.
+    /// The conditions before this one have looked at as much as they may.
+    TooManyConditions,
+    /// The entity does not fulfil the update's precondition or condition in this state, which has the
+    /// event's updates before: they are refused too.
     Precondition(FailedPrecondition),
 }
 
@@ -189,6 +204,15 @@ impl Refusal {
                 let detail = format!("would make the entity's document larger than {limit} bytes");
                 Verdict::Invalid(Violations::one(Location(steps), detail))
             }
+            RefusalReason::TooManyConditions => {
+                steps.push(Step::Key("condition".into()));
+                let most = LookedAt::most(rules.max_entity_bytes);
+                let detail = format!(
+                    "is one too many: those before it have read {most} bytes of documents, counted once \
+                     for each condition and operator; send less at once"
+                );
+                Verdict::Invalid(Violations::one(Location(steps), detail))
+            }
             RefusalReason::Precondition(judged) => {
                 let stays = FailedPrecondition { current_version: stays };
                 let mut detail = judged.detail(event.updates()[self.ordinal].precondition());
@@ -206,6 +230,7 @@ impl<'a> Planner<'a> {
     fn new(rules: Rules, events: usize) -> Self {
         Self {
             rules,
+            looked_at: LookedAt::default(),
             states: BTreeMap::new(),
             applied: HashMap::new(),
             log: Vec::with_capacity(events),
@@ -272,6 +297,10 @@ impl<'a> Planner<'a> {
     fn apply(&mut self, event: &'a Event) -> Result<(), Refusal> {
         let before = (!self.surely_passes(event)).then(|| self.copies(event));
         let first_row = self.log.len();
+        // an atomic call may have thousands of events, all of which wait for each other
+        if !self.rules.atomic {
+            self.looked_at = LookedAt::default();
+        }
         let applied = self.update_all(event, 0..event.updates().len());
         if applied.is_err() {
             self.log.truncate(first_row);
@@ -327,6 +356,14 @@ impl<'a> Planner<'a> {
         let is_delete = update.operation() == Operation::Delete;
         if !update.precondition().holds(current_version) || (is_delete && !state.exists) {
             return Err(RefusalReason::Precondition(FailedPrecondition { current_version }));
+        }
+        if let Some(condition) = update.condition() {
+            if self.looked_at.is_most(max_entity_bytes) {
+                return Err(RefusalReason::TooManyConditions);
+            }
+            if !state.exists || !self.looked_at.judge(condition, &state.judged(update.key()), now) {
+                return Err(RefusalReason::Precondition(FailedPrecondition { current_version }));
+            }
         }
         // before parsing it, which takes long where it is far too large
         if update.patch().makes_more_than(max_entity_bytes) {
@@ -397,6 +434,11 @@ impl<'a> State<'a> {
     /// The version, where the entity exists.
     fn current_version(&self) -> Option<u64> {
         self.exists.then_some(self.version)
+    }
+
+    fn judged<'s>(&'s self, key: &'s EntityKey) -> Judged<'s, 'a> {
+        let Self { version, created, updated, ref document, .. } = *self;
+        Judged { key, version, created, updated, document }
     }
 
     fn into_change<'k>(self, key: &'k EntityKey) -> Change<'k> {

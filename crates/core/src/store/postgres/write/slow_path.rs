@@ -16,7 +16,9 @@ use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::postgres::error::{StatementError, TransactionError};
 use crate::store::postgres::query;
 use crate::store::postgres::time::{from_pg, to_pg};
-use crate::store::write::plan::{Known, LogRow, Rules, Stored, Writes, plan, plan_part, seen};
+use crate::store::write::plan::{
+    EarlierParts, Known, LogRow, Rules, Stored, Writes, plan, plan_part, seen,
+};
 use crate::store::write::slices::{Slice, parts, slices};
 
 /// How often a batch is retried that lost a race against another writer.
@@ -269,9 +271,9 @@ async fn in_parts(
     }
     session.run("SAVEPOINT event").await?;
     let mut versions = Vec::with_capacity(event.updates().len());
-    let mut before = HashMap::new();
+    let mut earlier = EarlierParts::default();
     for part in parts {
-        match apply_part(session, event, part, &mut before, locks).await? {
+        match apply_part(session, event, part, &mut earlier, locks).await? {
             Verdict::Applied(made) => versions.extend(made),
             refused => {
                 session.run("ROLLBACK TO event").await?;
@@ -286,7 +288,7 @@ async fn apply_part(
     session: &mut Session<'_>,
     event: &Event,
     part: Range<usize>,
-    before: &mut HashMap<EntityKey, Option<u64>>,
+    earlier: &mut EarlierParts,
     locks: &mut Locks,
 ) -> Result<Verdict, StatementError> {
     let entities = entities(session, &event.updates()[part.clone()], locks).await?;
@@ -295,7 +297,7 @@ async fn apply_part(
         return Ok(Verdict::Locked);
     }
     let known = Known { entities, ..Known::default() };
-    let plan = plan_part(event, part, &known, before, rules(session));
+    let plan = plan_part(event, part, &known, earlier, rules(session));
     let (verdict, writes) = plan.map_err(StatementError::Refused)?;
     write(session, writes, locks).await?;
     Ok(verdict)

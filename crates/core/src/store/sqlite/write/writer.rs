@@ -23,7 +23,9 @@ use crate::store::numbers::to_bigint;
 use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::query::{self, kind};
 use crate::store::sqlite::write_lock::WriteLock;
-use crate::store::write::plan::{Known, Rules, Stored, Writes, plan, plan_part, seen};
+use crate::store::write::plan::{
+    EarlierParts, Known, Rules, Stored, Writes, plan, plan_part, seen,
+};
 use crate::store::write::slices::{Slice, parts, slices};
 
 /// Bytes of documents that are read together with the begin of a transaction.
@@ -277,11 +279,11 @@ async fn apply_in_parts(
     }
     run(connection, "SAVEPOINT event").await?;
     let mut versions = Vec::with_capacity(event.updates().len());
-    let mut before = HashMap::new();
+    let mut earlier = EarlierParts::default();
     for part in parts {
         let entities = entities(connection, &event.updates()[part.clone()]).await?;
         let known = Known { entities, ..Known::default() };
-        let plan = plan_part(event, part, &known, &mut before, rules);
+        let plan = plan_part(event, part, &known, &mut earlier, rules);
         let (verdict, writes) = plan.map_err(ApplyError::Refused)?;
         let Verdict::Applied(made) = verdict else {
             run(connection, "ROLLBACK TO event").await?;

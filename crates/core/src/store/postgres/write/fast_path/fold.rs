@@ -30,8 +30,9 @@ pub(super) struct Group<'a> {
 
 /// The batch folded for this path; `None` where folding is not exact: an update of an entity that the
 /// batch deletes before, a replace or delete of one that it merges into before, a merge that isn't flat, a
-/// replace with nulls, a uuid twice, an entity that may exceed the limit by this batch alone. Entities that
-/// are deleted in the database are refused by the statements.
+/// replace with nulls, a uuid twice, an entity that may exceed the limit by this batch alone; and where an
+/// update has a filter as its condition. Entities that are deleted in the database are refused by the
+/// statements.
 pub(in crate::store::postgres::write) fn fold(
     batch: &[Event],
     max_entity_bytes: usize,
@@ -43,6 +44,9 @@ pub(in crate::store::postgres::write) fn fold(
             return None;
         }
         for update in event.updates() {
+            if update.condition().is_some() {
+                return None;
+            }
             folded.is_plain &= update.operation() == Operation::Merge && update.is_unconditional();
             folded.groups.entry(update.key()).or_default().add(update, max_entity_bytes)?;
         }
