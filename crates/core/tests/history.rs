@@ -124,7 +124,7 @@ async fn updates_are_listed_in_pages_in_both_orders(db: Db) {
         for size in [1, 2, 3, 6, 7, 8] {
             let (mut listed, mut after) = (Vec::new(), None);
             loop {
-                let query = HistoryQuery { descending, after, size };
+                let query = HistoryQuery { filter: None, descending, after, size };
                 let page = history.updates(&car, query).await.unwrap();
                 assert!(page.updates.len() <= size as usize);
                 listed.extend(page.updates);
@@ -164,7 +164,7 @@ async fn a_page_of_large_updates_ends_early_and_goes_on(db: Db) {
     for descending in [false, true] {
         let (mut pages, mut after) = (Vec::new(), None);
         loop {
-            let query = HistoryQuery { descending, after, size: 100 };
+            let query = HistoryQuery { filter: None, descending, after, size: 100 };
             let page = history.updates(&car, query).await.unwrap();
             pages.push(page.updates.iter().map(|update| update.version).collect::<Vec<_>>());
             after = page.next;
@@ -291,7 +291,7 @@ async fn too_many_updates_are_too_expensive(db: Db) {
     support::apply(&mut *writer, &[last]).await;
     let (kind, _) = refused(history.entity(&car, AsOf::Version(UPDATES)).await);
     assert_eq!(kind, ProblemKind::TooExpensive);
-    let page = HistoryQuery { descending: true, after: None, size: 100 };
+    let page = HistoryQuery { descending: true, size: 100, ..HistoryQuery::default() };
     assert_eq!(history.updates(&car, page).await.unwrap().updates.len(), 100);
     let replaced = event_of(2_000, &[item(Operation::Replace, json!({"b": 1}))]);
     let later = db.again(moment(1).micros()).await;

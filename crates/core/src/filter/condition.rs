@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::error::FilterError;
 use super::evaluate::{Facts, holds};
+use super::exclusion::excludes;
 use super::expression::Parsed;
 use super::names::{Field, Scope};
 use super::narrow::{Constraint, constraints, without};
@@ -45,6 +46,12 @@ impl Filter {
     /// Whether it holds. One that reads `data` holds of no change without a state.
     pub fn matches(&self, facts: &Facts<'_>) -> bool {
         (facts.state.is_some() || !self.reads_data()) && holds(&self.0, facts)
+    }
+
+    /// Whether it holds of no state at all, as far as that follows from the other facts: the state need not be
+    /// read then.
+    pub fn excludes(&self, facts: &Facts<'_>) -> bool {
+        excludes(&self.0, facts)
     }
 
     /// Whether it reads the document.

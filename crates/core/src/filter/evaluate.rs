@@ -64,11 +64,10 @@ pub struct ChangeFacts<'a> {
 
 /// Whether a filter's condition holds. A path of a document that is not there is missing.
 pub(super) fn holds(filter: &Parsed, facts: &Facts<'_>) -> bool {
-    let (data, patch) = (OnceCell::new(), OnceCell::new());
-    Judge { filter, facts, data, patch }.holds(&filter.condition, &[])
+    Judge::new(filter, facts).holds(&filter.condition, &[])
 }
 
-struct Judge<'f, 'a> {
+pub(super) struct Judge<'f, 'a> {
     filter: &'f Parsed,
     facts: &'f Facts<'a>,
     /// What is read of the document and of the patch, as soon as it is needed.
@@ -87,9 +86,15 @@ enum Value<'a> {
     Null,
 }
 
+impl<'f, 'a> Judge<'f, 'a> {
+    pub(super) fn new(filter: &'f Parsed, facts: &'f Facts<'a>) -> Self {
+        Self { filter, facts, data: OnceCell::new(), patch: OnceCell::new() }
+    }
+}
+
 impl<'a> Judge<'_, 'a> {
     /// `element` is what is read of the element that is looked at.
-    fn holds(&self, expression: &Expression, element: &[Option<&'a str>]) -> bool {
+    pub(super) fn holds(&self, expression: &Expression, element: &[Option<&'a str>]) -> bool {
         match expression {
             Expression::All(parts) => parts.iter().all(|part| self.holds(part, element)),
             Expression::Any(parts) => parts.iter().any(|part| self.holds(part, element)),
