@@ -141,10 +141,10 @@ impl Follower {
     }
 
     /// Reads until it has all that was written, which `is_written` tells.
-    async fn follow(self, feed: Feed, is_written: watch::Receiver<bool>) -> (Self, Copy) {
+    async fn follow(self, feed: Feed, mut is_written: watch::Receiver<bool>) -> (Self, Copy) {
         let (mut copy, mut token) = (Copy::default(), None);
         for life in self.lives.iter().cycle() {
-            let is_last = *is_written.borrow();
+            let is_last = *is_written.borrow_and_update();
             if *life == 0 {
                 token = None;
                 copy.sent.clear();
@@ -155,7 +155,10 @@ impl Follower {
             let mut reader = feed.watch(self.request(token.clone())).await.unwrap();
             let mut left = if is_last { usize::MAX } else { *life };
             while left > 0 {
-                let items = timeout(LONG, reader.next()).await.unwrap().unwrap();
+                let items = tokio::select! {
+                    items = timeout(LONG, reader.next()) => items.unwrap().unwrap(),
+                    Ok(()) = is_written.changed() => break,
+                };
                 for item in items.into_iter().take(left) {
                     left -= 1;
                     copy.apply(&item, self.include_data);

@@ -323,8 +323,9 @@ async fn pages_and_streams_pass_over_what_does_not_match(db: Db) {
 
 async fn a_page_counts_what_it_sends(db: Db) {
     const COUNT: usize = 10;
+    const SMALL: &str = "data.n == 1 && !has(patch.text)";
     let feed = feed(&db.store);
-    let mut keeps = feed.watch(with("data.n == 1", Start::Now)).await.unwrap();
+    let mut keeps = feed.watch(with(SMALL, Start::Now)).await.unwrap();
     caught_up(&mut keeps).await;
     let start = keeps.token();
     let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(100_000));
@@ -333,7 +334,6 @@ async fn a_page_counts_what_it_sends(db: Db) {
         db.apply(&[car(100 + n as u128, &n.to_string(), r#"{"n":1}"#)]).await;
     }
     assert_eq!(next_changes(&mut keeps, COUNT).await.len(), COUNT);
-    const SMALL: &str = "data.n == 1 && !has(patch.text)";
     let read = async |start: Start, include_data| {
         let page =
             PageRequest { filter: filter(SMALL), include_data, bytes: 50_000, ..page(start) };
