@@ -26,7 +26,7 @@ pub(crate) struct ChangesQuery {
     /// `updatedAt`, `data.a.b`, `operation`, `created`, `committedAt`, `eventName`, `eventType`, `eventSource`,
     /// `eventActor`, `patch.a.b`, `touches("data.a")`, in a subset of CEL's syntax. One that names `data` judges the
     /// state as read with the change, and no deleted entity matches it
-    #[param(required = false, schema_with = filter, example = "data.balance > 1000")]
+    #[param(required = false, schema_with = filter)]
     filter: String,
     /// `data`: changes have the state of their entity too
     #[param(required = false, schema_with = data)]

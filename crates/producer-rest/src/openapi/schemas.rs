@@ -267,7 +267,7 @@ pub(crate) struct HistoryPageQuery {
     page_token: String,
     /// Only updates that match: `type`, `id`, `version`, `operation`, `created`, `committedAt`, `eventName`,
     /// `eventType`, `eventSource`, `eventActor`, `patch.a.b`, `touches("data.a")`, in a subset of CEL's syntax
-    #[param(required = false, schema_with = filter, example = r#"touches("data.balance")"#)]
+    #[param(required = false, schema_with = filter)]
     filter: String,
 }
 

@@ -242,7 +242,7 @@ async fn bad_parameters_are_refused_and_named() {
         ("?type=", "type must "),
         (&long, "type must "),
         ("?type=Car&type=%00", "type must "),
-        ("?filter=true", "filter is no filter: column 1: "),
+        ("?filter=true", "filter is no filter: column 5: "),
         ("?filter=data.a==1&filter=data.a==1", "filter must be given once"),
         ("?include=patch", "include must be data"),
         ("?include=", "include must be data"),
