@@ -173,7 +173,7 @@ impl Reader {
         }
     }
 
-    /// Whether the reader asked for the states; a filter may need them too.
+    /// Whether the states are sent.
     pub fn includes_data(&self) -> bool {
         self.plan.include_data
     }

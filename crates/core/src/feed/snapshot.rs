@@ -61,10 +61,12 @@ impl Snapshot {
             let end = Token::in_log(epoch, self.cursor.position);
             return Ok(SnapshotPart { items: vec![Item::SnapshotEnd(end)], is_full: false });
         }
+        // each token has the filter
+        let token_bytes = self.token(epoch).filter_bytes();
         let (mut items, mut bytes) = (Vec::new(), 0);
         for entity in entities {
             if self.has(&entity) {
-                bytes += entity.data.len();
+                bytes += entity.data.len() + token_bytes;
                 let is_full = items.len() >= room.items || bytes > room.bytes;
                 if is_full && !(items.is_empty() && room.at_least_one) {
                     return Ok(SnapshotPart { items, is_full: true });

@@ -16,11 +16,11 @@ pub(super) fn item_of(filter: &Filter, change: Arc<Change>) -> Option<Item> {
     (may_have_matched(filter, &change) && !filter.excludes(&facts)).then(|| Item::Left(change))
 }
 
-/// Whether an entity that does not match may have matched before the change. It is asked only of a filter whose
-/// verdict is the same for all readers of one state: over the key and the document alone.
+/// Whether an entity that does not match may have matched before the change. Only a filter over the key and the
+/// document alone says that of an entity, whatever the change was.
 ///
-/// The state may be newer than the change, and so may the verdict. The last change that touched what the filter
-/// reads has a state whose verdict no later change alters, so what a reader keeps is right in the end.
+/// The state may be newer than the change. What a reader keeps is right in the end all the same: no change behind
+/// the last one that touched what the filter reads alters the verdict, so that one comes as what it is for good.
 fn may_have_matched(filter: &Filter, change: &Change) -> bool {
     let entry = &change.entry;
     filter.reads_key_and_data_only()
