@@ -56,3 +56,52 @@ fn reads_state(condition: &Expression) -> bool {
         Expression::Touches(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::{ChangeFacts, Filter, Scope};
+    use crate::time::Timestamp;
+
+    #[test]
+    fn only_what_no_state_can_alter_is_excluded() {
+        let time = Timestamp::from_micros(0);
+        let change = ChangeFacts {
+            operation: "merge",
+            is_total: false,
+            created: false,
+            committed_at: time,
+            event_name: "Paid",
+            event_type: None,
+            event_source: None,
+            event_actor: None,
+            patch: r#"{"a":1,"list":[1]}"#,
+        };
+        let (entity_type, entity_id, version) = ("Car", "c", 3);
+        let change = Some(change);
+        let facts = Facts { entity_type, entity_id, version, state: None, change, now: time };
+        for (text, is_excluded) in [
+            ("data.a == 1", false),
+            ("!(data.a == 1)", false),
+            ("type == 'Loan' && data.a == 1", true),
+            ("data.a == 1 && type == 'Loan'", true),
+            ("type == 'Loan' || data.a == 1", false),
+            ("type == 'Loan' || operation == 'delete' || patch.a > 1", true),
+            ("!(type == 'Car' || data.a == 1)", true),
+            ("!(type == 'Car' && data.a == 1)", false),
+            ("!(type == 'Loan' && data.a == 1)", false),
+            ("createdAt < committedAt && type in ['Loan']", true),
+            ("createdAt < committedAt", false),
+            ("timestamp(data.at) > committedAt && has(eventType)", true),
+            ("data.list.exists(x, x == 1)", false),
+            ("patch.list.exists(x, x == 2)", true),
+            ("patch.list.exists(x, x == data.a)", false),
+            ("size(data.a) == 1 || touches('data.b')", false),
+            ("data.a.startsWith('x') && touches('data.b')", true),
+            ("version == 3 && touches('data.a')", false),
+        ] {
+            let filter = Filter::parse(text, Scope::Change).expect(text);
+            assert_eq!(filter.excludes(&facts), is_excluded, "{text}");
+        }
+    }
+}
