@@ -1,6 +1,6 @@
 //! Whatever is written while it reads, and wherever it breaks off: who keeps what a filter of the feed sends, and
 //! drops what has left, has what matches in the end.
-#![expect(clippy::unwrap_used, reason = "so a test fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 #[macro_use]
 mod support;

@@ -113,7 +113,6 @@ pub(super) fn pages(address: SocketAddr, wanted: ChangesRequest, wait: Duration)
             seconds: wait.as_secs().cast_signed(),
             nanos: wait.subsec_nanos().cast_signed(),
         }),
-        ..Default::default()
     };
     let pages = Pages { client: client(address), request, pause: Duration::ZERO };
     try_unfold(pages, async |mut pages| {
