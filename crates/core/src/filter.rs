@@ -9,11 +9,15 @@ mod error;
 mod evaluate;
 mod exclusion;
 mod expression;
+mod hints;
 mod limits;
 mod names;
 mod narrow;
+mod operands;
 mod parser;
+mod slot;
 mod token;
+mod value;
 
 pub use condition::Filter;
 pub use error::FilterError;

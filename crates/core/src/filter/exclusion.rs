@@ -46,7 +46,7 @@ fn reads_state(condition: &Expression) -> bool {
     };
     match condition {
         Expression::All(parts) | Expression::Any(parts) => parts.iter().any(reads_state),
-        Expression::Not(inner) => reads_state(inner),
+        Expression::Not(inner) | Expression::Once(_, inner) => reads_state(inner),
         Expression::Compare(left, _, right) => operand(left) || operand(right),
         Expression::OneOf(left, _) => operand(left),
         Expression::Has(source) | Expression::Text(source, ..) => is_of_state(*source),
