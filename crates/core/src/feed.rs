@@ -19,6 +19,7 @@ mod snapshot;
 mod tailer;
 mod token;
 mod types;
+mod verdict;
 
 pub use change::{Change, ChangeData};
 pub use item::{Item, Page};

@@ -7,6 +7,7 @@
 mod condition;
 mod error;
 mod evaluate;
+mod exclusion;
 mod expression;
 mod hints;
 mod limits;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use producer_core::filter::{Filter, Scope};
 use producer_core::json::Path;
 use producer_core::model::{AsOf, Operation};
 use producer_core::query::{History, HistoryError, HistoryQuery, ReadStore};
@@ -20,6 +21,8 @@ use support::{Db, START, event_of, key, uuid};
 on_all!(
     an_entity_is_read_at_each_version_and_time,
     updates_are_listed_in_pages_in_both_orders,
+    updates_that_match_are_listed_in_pages_in_both_orders,
+    a_filter_that_matches_nothing_looks_at_everything,
     a_page_of_large_updates_ends_early_and_goes_on,
     two_versions_are_compared,
     each_leaf_names_the_update_that_wrote_it,
@@ -124,7 +127,7 @@ async fn updates_are_listed_in_pages_in_both_orders(db: Db) {
         for size in [1, 2, 3, 6, 7, 8] {
             let (mut listed, mut after) = (Vec::new(), None);
             loop {
-                let query = HistoryQuery { descending, after, size };
+                let query = HistoryQuery { filter: None, descending, after, size };
                 let page = history.updates(&car, query).await.unwrap();
                 assert!(page.updates.len() <= size as usize);
                 listed.extend(page.updates);
@@ -156,6 +159,75 @@ async fn updates_are_listed_in_pages_in_both_orders(db: Db) {
     assert_eq!(refused(never).0, ProblemKind::NotFound);
 }
 
+async fn updates_that_match_are_listed_in_pages_in_both_orders(db: Db) {
+    lived(&db, &life()).await;
+    let (history, car) = (history(&db), key("Car", "a"));
+    for (text, expected) in [
+        ("operation == 'merge'", &[1, 2, 4, 6, 7][..]),
+        ("created == true || operation == 'delete'", &[1, 5, 6]),
+        ("has(patch.a)", &[1, 4, 7]),
+        ("touches('data.e.f')", &[3, 4, 5]),
+        ("version > 2 && version < 5", &[3, 4]),
+        ("committedAt == timestamp('2026-01-01T00:00:07Z')", &[7]),
+        ("eventName == 'Tested' && type == 'Car' && id == 'a'", &[1, 2, 3, 4, 5, 6, 7]),
+        ("patch.a == 3", &[]),
+    ] {
+        let filter = Filter::parse(text, Scope::History).unwrap();
+        for descending in [false, true] {
+            for size in [1, 2, 3, 5, 8] {
+                let (mut listed, mut after, mut pages) = (Vec::new(), None, 0);
+                loop {
+                    let filter = Some(&filter);
+                    let query = HistoryQuery { filter, descending, after, size };
+                    let page = history.updates(&car, query).await.unwrap();
+                    assert!(page.updates.len() <= size as usize);
+                    listed.extend(page.updates.iter().map(|entry| entry.version));
+                    (after, pages) = (page.next, pages + 1);
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                if descending {
+                    listed.reverse();
+                }
+                assert_eq!(listed, expected, "{text} {descending} {size}");
+                assert!(pages <= expected.len() / size as usize + 1, "{text} {size}: {pages}");
+            }
+        }
+        let filter = Some(&filter);
+        let query = HistoryQuery { filter, size: 5, ..HistoryQuery::default() };
+        let never = history.updates(&key("Car", "never"), query).await;
+        assert_eq!(refused(never).0, ProblemKind::NotFound);
+    }
+}
+
+async fn a_filter_that_matches_nothing_looks_at_everything(db: Db) {
+    const UPDATES: u64 = 5000;
+    let numbers: Vec<_> = (1..=u128::from(UPDATES)).collect();
+    let mut writer = db.store.writer();
+    for numbers in numbers.chunks(500) {
+        let patch = |number: u128| json!({"n": number as u64 % 1000});
+        let event = |&number: &u128| event_of(number, &[item(Operation::Merge, patch(number))]);
+        support::apply(&mut *writer, &numbers.iter().map(event).collect::<Vec<_>>()).await;
+    }
+    let (history, car) = (history(&db), key("Car", "a"));
+    let filter = Filter::parse("patch.n == 999", Scope::History).unwrap();
+    let (mut listed, mut after) = (Vec::new(), None);
+    loop {
+        let filter = Some(&filter);
+        let query = HistoryQuery { filter, after, size: 100, ..HistoryQuery::default() };
+        let page = history.updates(&car, query).await.unwrap();
+        listed.extend(page.updates.iter().map(|entry| entry.version));
+        // a page that ended early has moved on
+        assert!(page.next.is_none_or(|next| next > after.unwrap_or(0)));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed, [999, 1999, 2999, 3999, 4999]);
+}
+
 async fn a_page_of_large_updates_ends_early_and_goes_on(db: Db) {
     let patch = |number: usize| json!({"a": (number % 10).to_string().repeat(900 << 10)});
     let updates: Vec<_> = (0..12).map(|number| (Operation::Replace, patch(number))).collect();
@@ -164,7 +236,7 @@ async fn a_page_of_large_updates_ends_early_and_goes_on(db: Db) {
     for descending in [false, true] {
         let (mut pages, mut after) = (Vec::new(), None);
         loop {
-            let query = HistoryQuery { descending, after, size: 100 };
+            let query = HistoryQuery { filter: None, descending, after, size: 100 };
             let page = history.updates(&car, query).await.unwrap();
             pages.push(page.updates.iter().map(|update| update.version).collect::<Vec<_>>());
             after = page.next;
@@ -291,7 +363,7 @@ async fn too_many_updates_are_too_expensive(db: Db) {
     support::apply(&mut *writer, &[last]).await;
     let (kind, _) = refused(history.entity(&car, AsOf::Version(UPDATES)).await);
     assert_eq!(kind, ProblemKind::TooExpensive);
-    let page = HistoryQuery { descending: true, after: None, size: 100 };
+    let page = HistoryQuery { descending: true, size: 100, ..HistoryQuery::default() };
     assert_eq!(history.updates(&car, page).await.unwrap().updates.len(), 100);
     let replaced = event_of(2_000, &[item(Operation::Replace, json!({"b": 1}))]);
     let later = db.again(moment(1).micros()).await;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use producer_core::filter::{Filter, Scope};
 use producer_core::query::{HistoryError, MAX_PAGE_SIZE, PAGE_SIZE, ReadError};
 use producer_core::{Location, Problem, ProblemKind, Step, Violations};
 use producer_telemetry::request;
@@ -45,12 +46,13 @@ pub(crate) fn broken(name: &'static str, detail: impl Into<Cow<'static, str>>) -
     malformed(Violations::one(place(name), detail))
 }
 
-/// Refuses a filter, which this release does not have.
-pub(crate) fn check_filter(filter: &str) -> Result<(), Problem> {
-    if filter.is_empty() {
-        return Ok(());
+/// The filter of a read request, by the field `filter`; empty: none.
+pub(crate) fn filter(text: &str, scope: Scope) -> Result<Option<Filter>, Problem> {
+    if text.is_empty() {
+        return Ok(None);
     }
-    Err(broken("filter", "is not supported by this release"))
+    let filter = Filter::parse(text, scope).map(Some);
+    filter.map_err(|error| broken("filter", format!("is no filter: {error}")))
 }
 
 /// The size of a page, by the field `page_size`: 0 means the default, and more than the most mean that.

@@ -178,6 +178,10 @@ pub(crate) fn change(key: &EntityKey, entry: LogEntry) -> v1::Change {
 pub(crate) fn item(item: Item, with_data: bool) -> Result<v1::ChangeItem, Arc<Problem>> {
     let item = match item {
         Item::Change(change) => v1::change_item::Item::Change(feed_change(&change, with_data)),
+        Item::Left(change) => v1::change_item::Item::Change(v1::Change {
+            kind: v1::ChangeKind::Left.into(),
+            ..feed_change(&change, false)
+        }),
         Item::Snapshot(token, entity) => v1::change_item::Item::Snapshot(snapshot(&token, entity)),
         Item::SnapshotEnd(token) => {
             v1::change_item::Item::SnapshotEnd(v1::SnapshotEnd { token: token.to_string() })

@@ -10,6 +10,9 @@ use crate::model::{Entity, EntityKey, LogEntry};
 #[cfg(test)]
 use crate::model::{EntryKind, Operation, Timestamp};
 
+/// How the JSON of a change begins, by its kind.
+const KIND_CHANGE: &str = r#"{"kind":"change""#;
+const KIND_LEFT: &str = r#"{"kind":"left""#;
 /// Bytes of a change's JSON beside its texts, at most.
 const JSON_BYTES: usize = 448;
 
@@ -70,9 +73,22 @@ impl Change {
         self.json[usize::from(with_data)].get_or_init(|| json(self, with_data).into())
     }
 
-    /// About so many bytes its JSON has.
+    /// The same as an update after which the entity matches no more.
+    pub(super) fn write_left_json(&self, text: &mut String) {
+        let change = self.json(false);
+        text.push_str(KIND_LEFT);
+        text.push_str(change.strip_prefix(KIND_CHANGE).unwrap_or(change));
+    }
+
+    /// About so many bytes its JSON has, with the state where that was read.
     pub(super) fn json_bytes(&self) -> usize {
         self.bytes() / 2
+    }
+
+    /// About so many bytes of JSON are sent of it.
+    pub(super) fn sent_bytes(&self, with_data: bool) -> usize {
+        let state = self.state().map_or(0, |entity| entity.data.len());
+        self.json_bytes() - if with_data { 0 } else { state }
     }
 
     /// About so many bytes it takes in memory, with its JSON.
@@ -136,4 +152,24 @@ fn json(change: &Change, with_data: bool) -> String {
     }
     object.end();
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_left_item_is_the_change_without_its_state() {
+        let mut change = Change::of_test(Uuid::nil(), 1, "Car", r#"{"n":1}"#);
+        let plain = change.json(false).to_owned();
+        let (key, time) = (change.key.clone(), Timestamp::from_micros(0));
+        let data = r#"{"n":2}"#.into();
+        let entity = Entity { key, version: 2, created_at: time, updated_at: time, data };
+        change.data = ChangeData::State(Arc::new(entity));
+        let mut text = String::new();
+        change.write_left_json(&mut text);
+        assert_eq!(text, plain.replacen("change", "left", 1));
+        assert!(text.starts_with(r#"{"kind":"left","token":""#), "{text}");
+        assert_eq!(change.sent_bytes(true) - change.sent_bytes(false), 7);
+    }
 }

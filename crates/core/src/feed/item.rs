@@ -13,6 +13,9 @@ use crate::model::{Entity, Problem};
 pub enum Item {
     /// One update.
     Change(Arc<Change>),
+    /// With a filter over type, id and document: an update after which the entity does not match, though it
+    /// may have before.
+    Left(Arc<Change>),
     /// An entity as it is, and the token that goes on behind it.
     Snapshot(Token, Arc<Entity>),
     /// All entities were sent; changes follow.
@@ -35,6 +38,7 @@ impl Item {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Change(_) => "change",
+            Self::Left(_) => "left",
             Self::Snapshot(..) => "snapshot",
             Self::SnapshotEnd(_) => "snapshotEnd",
             Self::Bookmark { .. } => "bookmark",
@@ -43,12 +47,13 @@ impl Item {
         }
     }
 
-    /// About so many bytes it has as JSON.
-    pub(super) fn bytes(&self) -> usize {
+    /// About so many bytes it has as JSON; changes with their states or without.
+    pub(super) fn bytes(&self, with_data: bool) -> usize {
         const FIXED: usize = 256;
         match self {
-            Self::Change(change) => change.json_bytes(),
-            Self::Snapshot(_, entity) => FIXED + entity.data.len(),
+            Self::Change(change) => change.sent_bytes(with_data),
+            Self::Left(change) => change.sent_bytes(false),
+            Self::Snapshot(token, entity) => FIXED + token.filter_bytes() + entity.data.len(),
             _ => FIXED,
         }
     }
@@ -56,7 +61,7 @@ impl Item {
     /// The token that goes on behind it; problems have none.
     pub fn token(&self) -> Option<&Token> {
         match self {
-            Self::Change(change) => Some(&change.token),
+            Self::Change(change) | Self::Left(change) => Some(&change.token),
             Self::Snapshot(token, _) | Self::SnapshotEnd(token) | Self::Bookmark { token, .. } => {
                 Some(token)
             }
@@ -67,7 +72,7 @@ impl Item {
     /// Adds its token to `text`; nothing where it has none.
     pub fn write_token(&self, text: &mut String) {
         match self {
-            Self::Change(change) => text.push_str(change.token_text()),
+            Self::Change(change) | Self::Left(change) => text.push_str(change.token_text()),
             // a String takes all that is written
             _ => drop(self.token().map(|token| write!(text, "{token}"))),
         }
@@ -85,6 +90,7 @@ impl Item {
     pub fn write_json(&self, with_data: bool, text: &mut String) {
         match self {
             Self::Change(change) => text.push_str(change.json(with_data)),
+            Self::Left(change) => change.write_left_json(text),
             Self::Snapshot(token, entity) => snapshot(token, entity, text),
             Self::SnapshotEnd(token) => place(self.kind(), token, false, text),
             Self::Bookmark { token, caught_up } => place(self.kind(), token, *caught_up, text),

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use super::change::ChangeData;
 use super::port::{ChangesQuery, FeedStore, LogPage, PAGE_BYTES};
 use super::types::Types;
+use super::verdict::may_match;
+use crate::filter::Filter;
 use crate::model::EntityKey;
 use crate::query::ReadError;
 
@@ -25,21 +27,26 @@ const MOST_ROWS: u32 = 8192;
 const FAST: Duration = Duration::from_millis(250);
 
 /// Adds the states of the entities, about `bytes` of them: changes whose states do not fit are left out at
-/// the end of the page.
+/// the end of the page. Those that a filter passes over whatever their states are get none.
 pub(super) async fn with_states(
     store: &dyn FeedStore,
     mut page: LogPage,
+    filter: Option<&Filter>,
     bytes: usize,
 ) -> Result<LogPage, ReadError> {
     let mut places = HashMap::<&EntityKey, usize>::new();
     let mut keys = Vec::new();
     let mut state_of = Vec::with_capacity(page.changes.len());
     for change in &page.changes {
+        if filter.is_some_and(|filter| !may_match(filter, change)) {
+            state_of.push(None);
+            continue;
+        }
         let place = *places.entry(&change.key).or_insert_with(|| {
             keys.push(&change.key);
             keys.len() - 1
         });
-        state_of.push(place);
+        state_of.push(Some(place));
     }
     if keys.is_empty() {
         return Ok(page);
@@ -51,14 +58,17 @@ pub(super) async fn with_states(
             state.map_or(ChangeData::Deleted, |entity| ChangeData::State(Arc::new(entity)))
         })
         .collect();
-    let complete = state_of.iter().position(|&place| place >= states.len());
+    let complete =
+        state_of.iter().position(|place| place.is_some_and(|place| place >= states.len()));
     if let Some(complete) = complete {
         page.changes.truncate(complete);
         page.last = page.changes.last().map(|change| change.position);
         page.is_last = false;
     }
     for (change, place) in page.changes.iter_mut().zip(state_of) {
-        change.data = states[place].clone();
+        if let Some(place) = place {
+            change.data = states[place].clone();
+        }
     }
     Ok(page)
 }
@@ -69,6 +79,7 @@ pub(super) struct Pages {
     /// Only a few are read at the same time: other reads need connections too.
     permits: Arc<Semaphore>,
     types: Types,
+    filter: Option<Filter>,
     with_data: bool,
     rows: u32,
     bytes: usize,
@@ -96,12 +107,14 @@ impl Pages {
         store: Arc<dyn FeedStore>,
         permits: Arc<Semaphore>,
         types: Types,
+        filter: Option<Filter>,
         with_data: bool,
     ) -> Self {
         Self {
             store,
             permits,
             types,
+            filter,
             with_data,
             rows: FIRST_ROWS,
             bytes: FIRST_BYTES,
@@ -141,14 +154,17 @@ impl Pages {
         up_to: u64,
     ) -> impl Future<Output = Result<LogPage, ReadError>> + Send + use<> {
         let (store, permits) = (Arc::clone(&self.store), Arc::clone(&self.permits));
-        let types = self.types.clone();
+        let (types, filter) = (self.types.clone(), self.filter.clone());
         let (rows, bytes, with_data) = (self.rows, self.bytes, self.with_data);
         async move {
             // never closed
             let _permit = permits.acquire().await.ok();
             let query = ChangesQuery { after, up_to, types: &types, rows, bytes };
             let page = store.changes(query).await?;
-            if with_data { with_states(&*store, page, bytes).await } else { Ok(page) }
+            if with_data {
+                return with_states(&*store, page, filter.as_ref(), bytes).await;
+            }
+            Ok(page)
         }
     }
 }

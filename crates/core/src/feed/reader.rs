@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -19,6 +20,7 @@ use super::snapshot::Snapshot;
 use super::tailer::{Tail, TailUse};
 use super::token::Token;
 use super::types::Types;
+use crate::filter::Filter;
 use crate::model::{Problem, Timestamp};
 use crate::query::ReadError;
 
@@ -54,15 +56,22 @@ pub(super) struct Plan {
     /// Passes over what was committed earlier, up to this position.
     pub(super) not_before: Option<(Timestamp, u64)>,
     pub(super) types: Types,
+    pub(super) filter: Option<Filter>,
     pub(super) include_data: bool,
 }
 
 impl Plan {
+    fn needs_states(&self) -> bool {
+        self.include_data || self.filter.as_ref().is_some_and(Filter::reads_state)
+    }
+
     fn wanted(&self, up_to: u64, room: Room) -> Wanted<'_> {
         Wanted {
             types: &self.types,
+            filter: self.filter.as_ref(),
             not_before: self.not_before,
-            with_data: self.include_data,
+            with_data: self.needs_states(),
+            sends_data: self.include_data,
             up_to,
             room,
         }
@@ -126,7 +135,7 @@ impl From<ReadError> for ReadFailure {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.shared.metrics.of(self.plan.kind).readers.dec();
-        if self.plan.include_data {
+        if self.plan.needs_states() {
             self.shared.tail.data_readers.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -140,14 +149,15 @@ impl Reader {
         permit: OwnedSemaphorePermit,
     ) -> Self {
         shared.metrics.of(plan.kind).readers.inc();
-        if plan.include_data {
+        if plan.needs_states() {
             shared.tail.data_readers.fetch_add(1, Ordering::Relaxed);
         }
         let pages = Pages::new(
             Arc::clone(&shared.store),
             Arc::clone(&shared.page_permits),
             plan.types.clone(),
-            plan.include_data,
+            plan.filter.clone(),
+            plan.needs_states(),
         );
         Self {
             added: shared.tail.added.subscribe(),
@@ -163,7 +173,7 @@ impl Reader {
         }
     }
 
-    /// Whether the reader asked for the states.
+    /// Whether the states are sent.
     pub fn includes_data(&self) -> bool {
         self.plan.include_data
     }
@@ -193,7 +203,8 @@ impl Reader {
     }
 
     fn count(&self, items: &[Item]) {
-        let is_data = |item: &&Item| matches!(item, Item::Change(_) | Item::Snapshot(..));
+        let is_data =
+            |item: &&Item| matches!(item, Item::Change(_) | Item::Left(_) | Item::Snapshot(..));
         let sent = items.iter().filter(is_data).count();
         self.shared.metrics.of(self.plan.kind).sent.inc_by(sent as u64);
     }
@@ -216,6 +227,9 @@ impl Reader {
                     }
                     if is_end {
                         self.wait_until_added().await;
+                    } else {
+                        // a filter that finds little must not keep a thread for itself
+                        yield_now().await;
                     }
                 }
                 Err(ReadFailure::Gone(problem)) => {
@@ -268,12 +282,17 @@ impl Reader {
         while room.items > 0 && !caught_up && Instant::now() < deadline {
             let batch = self.read(room).await?;
             room.items -= batch.items.len();
-            room.bytes = room.bytes.saturating_sub(batch.items.iter().map(Item::bytes).sum());
+            let bytes = batch.items.iter().map(|item| item.bytes(self.plan.include_data)).sum();
+            room.bytes = room.bytes.saturating_sub(bytes);
             room.at_least_one &= batch.items.is_empty();
             caught_up = batch.is_end;
+            let has_nothing = batch.items.is_empty();
             items.extend(batch.items);
             if batch.is_full {
                 break;
+            }
+            if has_nothing {
+                yield_now().await;
             }
         }
         self.count(&items);
@@ -289,11 +308,16 @@ impl Reader {
     /// What is there, which may be nothing; waits only for the database.
     async fn read(&mut self, room: Room) -> Result<Batch, ReadFailure> {
         if let Some(snapshot) = &mut self.plan.snapshot {
-            let items = snapshot.next(&*self.shared.store, self.plan.epoch, room).await?;
-            if let Some(Item::SnapshotEnd(_)) = items.last() {
+            let _permit = match snapshot.is_filtered() {
+                // where little matches, no client slows it down
+                true => self.shared.page_permits.acquire().await.ok(),
+                false => None,
+            };
+            let part = snapshot.next(&*self.shared.store, self.plan.epoch, room).await?;
+            if let Some(Item::SnapshotEnd(_)) = part.items.last() {
                 self.plan.snapshot = None;
             }
-            return Ok(Batch { is_full: items.is_empty(), ..Batch::of(items) });
+            return Ok(Batch { is_full: part.is_full, ..Batch::of(part.items) });
         }
         let up_to = self.plan.until.unwrap_or(u64::MAX);
         let wanted = self.plan.wanted(up_to, room);
@@ -309,9 +333,11 @@ impl Reader {
         };
         match found {
             Found::OtherLog => Err(ReadFailure::Gone(problems::of_another_log())),
-            Found::Next(Part { items, position, is_complete: is_end }) => {
+            Found::Next(candidates) => {
+                let Part { items, position, is_complete: is_end, is_full } =
+                    wanted.judge(candidates, position);
                 self.plan.position = position;
-                Ok(Batch { items, is_end, is_complete: is_end && is_decided, is_full: !is_end })
+                Ok(Batch { items, is_end, is_complete: is_end && is_decided, is_full })
             }
             Found::Behind => self.read_page(last, room).await,
         }
@@ -329,8 +355,7 @@ impl Reader {
             return Err(ReadFailure::Gone(problems::pruned()));
         }
         let is_limited = self.plan.kind == ReaderKind::Page;
-        let whole = Room { items: usize::MAX, bytes: usize::MAX, at_least_one: true };
-        let room = if is_limited { room } else { whole };
+        let room = if is_limited { room } else { Room::UNLIMITED };
         let wanted = self.plan.wanted(up_to, room);
         let part = wanted.take(page.changes.into_iter().map(Arc::new), position);
         self.plan.position = match page.last {
@@ -340,11 +365,6 @@ impl Reader {
             looked_at => looked_at.unwrap_or(position),
         };
         let is_complete = part.is_complete && page.is_last && up_to < last;
-        Ok(Batch {
-            items: part.items,
-            is_end: is_complete,
-            is_complete,
-            is_full: !part.is_complete,
-        })
+        Ok(Batch { items: part.items, is_end: is_complete, is_complete, is_full: part.is_full })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::metrics::ReaderKind;
 use super::token::Token;
 use super::types::Types;
+use crate::filter::Filter;
 use crate::model::Timestamp;
 
 /// Where a reader begins.
@@ -57,7 +58,9 @@ pub struct WatchRequest {
     pub until_now: bool,
     /// Only changes of these types.
     pub types: Types,
-    /// Whether the states are read too.
+    /// Only changes that match; of a snapshot only entities that do. Its scope is that of changes.
+    pub filter: Option<Filter>,
+    /// Whether the states are sent too.
     pub include_data: bool,
 }
 
@@ -68,7 +71,9 @@ pub struct PageRequest {
     pub start: Start,
     /// Only changes of these types.
     pub types: Types,
-    /// Whether the states are read too.
+    /// Only changes that match; of a snapshot only entities that do. Its scope is that of changes.
+    pub filter: Option<Filter>,
+    /// Whether the states are sent too.
     pub include_data: bool,
     /// So many items at most, from 1.
     pub size: u32,

@@ -9,10 +9,14 @@ use super::change::{Change, ChangeData};
 use super::item::Item;
 use super::port::LogPage;
 use super::types::Types;
+use super::verdict::item_of;
+use crate::filter::Filter;
 use crate::model::{EntryKind, Timestamp};
 
 /// Bytes of changes that are kept.
 const RING_BYTES: usize = 24 << 20;
+/// What a filter judges at once: with the ring unlocked, and other tasks get their turn after it.
+const JUDGED_AT_ONCE: Room = Room { items: 1024, bytes: 1 << 20, at_least_one: true };
 
 /// The end of the log: every change behind `start`, up to `last`.
 ///
@@ -37,9 +41,13 @@ pub(super) struct Ring {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) types: &'a Types,
+    pub(super) filter: Option<&'a Filter>,
     /// Passes over what was committed before this time, up to this position.
     pub(super) not_before: Option<(Timestamp, u64)>,
+    /// Whether it needs the states.
     pub(super) with_data: bool,
+    /// Whether they are sent.
+    pub(super) sends_data: bool,
     /// Nothing behind this position.
     pub(super) up_to: u64,
     pub(super) room: Room,
@@ -55,8 +63,13 @@ pub(super) struct Room {
     pub(super) at_least_one: bool,
 }
 
+impl Room {
+    pub(super) const UNLIMITED: Self =
+        Self { items: usize::MAX, bytes: usize::MAX, at_least_one: true };
+}
+
 impl Wanted<'_> {
-    /// Whether a change is wanted, apart from its position. Rows that were taken over from an older service
+    /// Whether a change is wanted, apart from its position and the filter. Rows that were taken over from an older service
     /// have its times, which say nothing about when they were committed here.
     pub(super) fn includes(&self, change: &Change) -> bool {
         let is_too_old = self.not_before.is_some_and(|(time, up_to)| {
@@ -68,25 +81,79 @@ impl Wanted<'_> {
     }
 
     /// Those of `changes` that are wanted and fit. They follow on `position`.
-    pub(super) fn take(
+    pub(super) fn take(&self, changes: impl Iterator<Item = Arc<Change>>, position: u64) -> Part {
+        // what is judged may be as much as there is
+        let room = if self.filter.is_some() { Room::UNLIMITED } else { self.room };
+        self.judge(self.candidates(changes, position, room), position)
+    }
+
+    /// As [`Self::take`], apart from the filter.
+    fn candidates(
         &self,
         changes: impl Iterator<Item = Arc<Change>>,
         mut position: u64,
+        room: Room,
     ) -> Part {
-        let (mut items, mut bytes) = (Vec::new(), 0);
+        let mut taken = Taken::new(room);
         for change in changes.take_while(|change| change.position <= self.up_to) {
             let behind = change.position;
             if self.includes(&change) {
-                bytes += change.json_bytes();
-                let is_full = items.len() >= self.room.items || bytes > self.room.bytes;
-                if is_full && !(items.is_empty() && self.room.at_least_one) {
-                    return Part { items, position, is_complete: false };
+                let bytes = change.json_bytes();
+                if !taken.add(Item::Change(change), bytes) {
+                    return taken.full(position);
                 }
-                items.push(Item::Change(change));
             }
             position = behind;
         }
-        Part { items, position, is_complete: true }
+        Part { items: taken.items, position, is_complete: true, is_full: false }
+    }
+
+    /// What the filter leaves of candidates that follow on `position`, as much as fits.
+    pub(super) fn judge(&self, candidates: Part, mut position: u64) -> Part {
+        let Some(filter) = self.filter else { return candidates };
+        let mut taken = Taken::new(self.room);
+        for candidate in candidates.items {
+            let Item::Change(change) = candidate else { continue };
+            let behind = change.position;
+            if let Some(item) = item_of(filter, change) {
+                let bytes = item.bytes(self.sends_data);
+                if !taken.add(item, bytes) {
+                    return taken.full(position);
+                }
+            }
+            position = behind;
+        }
+        let Part { position, is_complete, .. } = candidates;
+        Part { items: taken.items, position, is_complete, is_full: false }
+    }
+}
+
+/// Items up to what there is room for.
+struct Taken {
+    items: Vec<Item>,
+    bytes: usize,
+    room: Room,
+}
+
+impl Taken {
+    fn new(room: Room) -> Self {
+        Self { items: Vec::new(), bytes: 0, room }
+    }
+
+    /// Adds an item of so many bytes, unless it does not fit.
+    fn add(&mut self, item: Item, bytes: usize) -> bool {
+        self.bytes += bytes;
+        let is_full = self.items.len() >= self.room.items || self.bytes > self.room.bytes;
+        if is_full && !(self.items.is_empty() && self.room.at_least_one) {
+            return false;
+        }
+        self.items.push(item);
+        true
+    }
+
+    /// What was taken up to `position`, where the next one did not fit.
+    fn full(self, position: u64) -> Part {
+        Part { items: self.items, position, is_complete: false, is_full: true }
     }
 }
 
@@ -108,8 +175,10 @@ pub(super) struct Part {
     pub(super) items: Vec<Item>,
     /// Where the reader is then.
     pub(super) position: u64,
-    /// Whether there was no more than fits.
+    /// Whether there was no more.
     pub(super) is_complete: bool,
+    /// Whether the next item does not fit.
+    pub(super) is_full: bool,
 }
 
 impl Ring {
@@ -164,7 +233,7 @@ impl Ring {
         is_news
     }
 
-    /// What follows on a reader's position.
+    /// What follows on a reader's position, still to be [judged](Wanted::judge).
     pub(super) fn after(&self, epoch: Uuid, position: u64, wanted: &Wanted<'_>) -> Found {
         if epoch != self.epoch {
             return Found::OtherLog;
@@ -174,7 +243,9 @@ impl Ring {
             return Found::Behind;
         }
         let first = self.changes.partition_point(|change| change.position <= position);
-        let mut part = wanted.take(self.changes.range(first..).map(Arc::clone), position);
+        let room = if wanted.filter.is_some() { JUDGED_AT_ONCE } else { wanted.room };
+        let changes = self.changes.range(first..).map(Arc::clone);
+        let mut part = wanted.candidates(changes, position, room);
         if part.is_complete && self.last <= wanted.up_to {
             // rows that are no changes may follow on the last change
             part.position = part.position.max(self.last);
@@ -187,6 +258,7 @@ impl Ring {
 mod tests {
     use super::*;
     use crate::feed::token::Token;
+    use crate::filter::Scope;
 
     const EPOCH: Uuid = Uuid::from_u128(1);
 
@@ -202,8 +274,10 @@ mod tests {
     fn wanted(types: &Types) -> Wanted<'_> {
         Wanted {
             types,
+            filter: None,
             not_before: None,
             with_data: false,
+            sends_data: false,
             up_to: u64::MAX,
             room: Room { items: 100, bytes: 1 << 20, at_least_one: true },
         }
@@ -230,6 +304,30 @@ mod tests {
         let until = Wanted { up_to: 13, ..wanted(&all) };
         assert_eq!(positions(&ring.after(EPOCH, 9, &until)), (vec![11, 12], 12));
         assert_eq!(positions(&ring.after(EPOCH, 20, &wanted(&all))), (vec![], 20));
+    }
+
+    #[test]
+    fn what_a_filter_passes_over_is_judged_in_parts() {
+        let mut ring = Ring::new(EPOCH, 0, 0);
+        let most = JUDGED_AT_ONCE.items as u64;
+        let mut changes: Vec<_> = (1..=most + 2).map(|position| change(position, "Car")).collect();
+        changes.push(change(most + 3, "Loan"));
+        changes.push(change(most + 4, "Loan"));
+        ring.add(page(changes));
+        let types = Types::all();
+        let filter = Filter::parse("type == 'Loan'", Scope::Change).expect("a filter");
+        let room = Room { items: 1, ..wanted(&types).room };
+        let wanted = Wanted { filter: Some(&filter), room, ..wanted(&types) };
+        let judged = |position| {
+            let Found::Next(candidates) = ring.after(EPOCH, position, &wanted) else {
+                panic!("it is there")
+            };
+            let part = wanted.judge(candidates, position);
+            (part.items.len(), part.position, part.is_complete, part.is_full)
+        };
+        assert_eq!(judged(0), (0, most, false, false), "there is more to look at");
+        assert_eq!(judged(most), (1, most + 3, false, true), "the second Loan does not fit");
+        assert_eq!(judged(most + 3), (1, most + 4, true, false));
     }
 
     #[test]

@@ -85,9 +85,9 @@ impl Feed {
     /// # Errors
     /// As [`Feed::watch`].
     pub async fn page(&self, request: PageRequest) -> Result<Page, Problem> {
-        let PageRequest { start, types, include_data, size, bytes, wait } = request;
+        let PageRequest { start, types, filter, include_data, size, bytes, wait } = request;
         let kind = ReaderKind::Page;
-        let request = WatchRequest { kind, start, until_now: false, types, include_data };
+        let request = WatchRequest { kind, start, until_now: false, types, filter, include_data };
         let mut reader = self.open(request).await?;
         let until = Instant::now() + wait;
         let items = usize::try_from(size).unwrap_or(usize::MAX);
@@ -104,7 +104,7 @@ impl Feed {
     }
 
     async fn open(&self, request: WatchRequest) -> Result<Reader, Problem> {
-        let WatchRequest { kind, start, until_now, types, include_data } = request;
+        let WatchRequest { kind, start, until_now, types, filter, include_data } = request;
         let permit = self.permit()?;
         let began = Instant::now();
         let tail = self.shared.tail.start();
@@ -120,9 +120,11 @@ impl Feed {
             until: until_now.then_some(drawn),
             not_before: None,
             types,
+            filter,
             include_data,
         };
         self.place(&mut plan, &start, drawn).await?;
+        plan.types = plan.types.narrowed(plan.filter.as_ref());
         Ok(Reader::new(self.shared.clone(), plan, tail, permit))
     }
 
@@ -163,9 +165,9 @@ impl Feed {
             Start::Now => {}
             Start::Oldest => plan.position = self.bounds().await?.floor,
             Start::Snapshot => {
-                let (position, types) = (plan.position, plan.types.clone());
-                plan.snapshot =
-                    Some(Snapshot::new(SnapshotCursor { position, types, after: None }));
+                let (types, filter) = (plan.types.clone(), plan.filter.clone());
+                let cursor = SnapshotCursor { position: plan.position, types, filter, after: None };
+                plan.snapshot = Some(Snapshot::new(cursor));
             }
             Start::Time(time) => {
                 let earliest =
@@ -192,10 +194,12 @@ impl Feed {
             position => plan.position = position,
         }
         if let Cursor::Snapshot(cursor) = &token.cursor {
-            // the request names the types of what follows, if it names any
+            // The rest of the snapshot is as its beginning. The request says which changes follow, where it says
+            // anything: tokens are good with any types and filter.
             if plan.types.names().is_none() {
                 plan.types = cursor.types.clone();
             }
+            plan.filter = plan.filter.take().or_else(|| cursor.filter.clone());
             plan.snapshot = Some(Snapshot::new((**cursor).clone()));
         }
         Ok(())

@@ -378,7 +378,7 @@ impl Tailer {
             return Ok(None);
         }
         if with_data {
-            return with_states(&*self.tail.store, page, PAGE_BYTES).await.map(Some);
+            return with_states(&*self.tail.store, page, None, PAGE_BYTES).await.map(Some);
         }
         Ok(Some(page))
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::{Uuid, uuid};
 
 use super::types::Types;
+use crate::filter::{Filter, Scope};
 use crate::model::EntityKey;
 
 /// The namespace (RFC 9562, 5.5) of the checksums.
@@ -47,6 +48,8 @@ pub struct SnapshotCursor {
     pub position: u64,
     /// The types that the snapshot has.
     pub types: Types,
+    /// Only entities that match it are in the snapshot.
+    pub filter: Option<Filter>,
     /// The last entity that was sent; `None` before the first one.
     pub after: Option<EntityKey>,
 }
@@ -54,6 +57,8 @@ pub struct SnapshotCursor {
 #[derive(Serialize, Deserialize)]
 struct SnapshotText {
     types: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    filter: Option<String>,
     after: Option<(String, String)>,
 }
 
@@ -71,6 +76,17 @@ impl Token {
         }
     }
 
+    /// About so many bytes its text has because of a filter.
+    pub(super) fn filter_bytes(&self) -> usize {
+        match &self.cursor {
+            Cursor::Log(_) => 0,
+            // quotes are escaped, and base64 makes four characters of three
+            Cursor::Snapshot(cursor) => {
+                cursor.filter.as_ref().map_or(0, |filter| filter.text().len() * 3 / 2)
+            }
+        }
+    }
+
     /// The token that a text is; `None` where it is none that [`Token`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
@@ -85,10 +101,15 @@ impl Token {
         match (*kind, rest) {
             (IN_LOG, []) => Some(Self::in_log(epoch, position)),
             (IN_SNAPSHOT, rest) => {
-                let SnapshotText { types, after } = serde_json::from_slice(rest).ok()?;
+                let SnapshotText { types, filter, after } = serde_json::from_slice(rest).ok()?;
                 let after = after.map(|(entity_type, id)| EntityKey::new(&entity_type, &id));
-                let types = Types::new(types.unwrap_or_default()).ok()?;
-                let cursor = SnapshotCursor { position, types, after: after.transpose().ok()? };
+                let filter = filter.map(|text| Filter::parse(&text, Scope::Change));
+                let cursor = SnapshotCursor {
+                    position,
+                    types: Types::new(types.unwrap_or_default()).ok()?,
+                    filter: filter.transpose().ok()?,
+                    after: after.transpose().ok()?,
+                };
                 Some(Self { epoch, cursor: Cursor::Snapshot(Arc::new(cursor)) })
             }
             _ => None,
@@ -113,6 +134,7 @@ impl fmt::Display for Token {
             let names = cursor.types.names();
             let text = SnapshotText {
                 types: names.map(|names| names.iter().map(|name| (**name).to_owned()).collect()),
+                filter: cursor.filter.as_ref().map(|filter| filter.text().to_owned()),
                 after: cursor
                     .after
                     .as_ref()
@@ -133,7 +155,13 @@ mod tests {
 
     fn in_snapshot(types: &[&str], after: Option<EntityKey>) -> Token {
         let types = Types::new(types.iter().map(|&name| name.to_owned()).collect()).expect("types");
-        let cursor = SnapshotCursor { position: 7, types, after };
+        let cursor = SnapshotCursor { position: 7, types, filter: None, after };
+        Token { epoch: EPOCH, cursor: Cursor::Snapshot(Arc::new(cursor)) }
+    }
+
+    fn with_filter(filter: &str) -> Token {
+        let filter = Some(Filter::parse(filter, Scope::Change).expect("a filter"));
+        let cursor = SnapshotCursor { position: 7, types: Types::all(), filter, after: None };
         Token { epoch: EPOCH, cursor: Cursor::Snapshot(Arc::new(cursor)) }
     }
 
@@ -145,6 +173,7 @@ mod tests {
             Token::in_log(Uuid::nil(), u64::MAX),
             in_snapshot(&[], None),
             in_snapshot(&["Car", "Loan"], Some(key)),
+            with_filter(r#"data["a \"b\""] == 'ä' || eventName == "x""#),
         ] {
             let text = token.to_string();
             assert_eq!(Token::parse(&text), Some(token), "{text}");
@@ -156,11 +185,19 @@ mod tests {
     fn a_text_of_an_earlier_release_is_still_a_token() {
         let text = Token::in_log(EPOCH, 7).to_string();
         assert_eq!(text, "AQGQpbRxxH4KtqldLowfRwMAAAAAAAAAB09rI2bgRQ");
+        let text = in_snapshot(&["Car"], None).to_string();
+        assert_eq!(Token::parse(&text), Some(in_snapshot(&["Car"], None)));
+        assert_eq!(
+            text,
+            "AgGQpbRxxH4KtqldLowfRwMAAAAAAAAAB3sidHlwZXMiOlsiQ2FyIl0sImFmdGVyIjpudWxsfdS11kKDbg"
+        );
     }
 
     #[test]
     fn a_text_that_was_altered_is_no_token() {
-        for token in [Token::in_log(EPOCH, 7), in_snapshot(&["Car"], None)] {
+        for token in
+            [Token::in_log(EPOCH, 7), in_snapshot(&["Car"], None), with_filter("data.a == 1")]
+        {
             let text = token.to_string();
             for length in 0..text.len() {
                 assert_eq!(Token::parse(&text[..length]), None, "cut to {length}");

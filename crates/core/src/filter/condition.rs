@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::error::FilterError;
 use super::evaluate::{Facts, holds};
+use super::exclusion::excludes;
 use super::expression::Parsed;
 use super::names::{Field, Scope};
 use super::narrow::{Constraint, constraints, without};
@@ -47,6 +48,12 @@ impl Filter {
     pub fn matches(&self, facts: &Facts<'_>) -> bool {
         let needs_state = self.0.scope == Scope::Entity || self.reads_data();
         (facts.state.is_some() || !needs_state) && holds(&self.0, facts)
+    }
+
+    /// Whether it holds of no state at all, as far as that follows from the other facts: the state need not be
+    /// read then.
+    pub fn excludes(&self, facts: &Facts<'_>) -> bool {
+        excludes(&self.0, facts)
     }
 
     /// Whether it reads the document.

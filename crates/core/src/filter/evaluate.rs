@@ -67,18 +67,10 @@ pub struct ChangeFacts<'a> {
 
 /// Whether a filter's condition holds. A path of a document that is not there is missing.
 pub(super) fn holds(filter: &Parsed, facts: &Facts<'_>) -> bool {
-    let judge = Judge {
-        filter,
-        facts,
-        data: OnceCell::new(),
-        patch: OnceCell::new(),
-        touched: OnceCell::new(),
-        once: SmallVec::from_elem(Cell::new(None), filter.once),
-    };
-    judge.holds(&filter.condition, &[])
+    Judge::new(filter, facts).holds(&filter.condition, &[])
 }
 
-struct Judge<'f, 'a> {
+pub(super) struct Judge<'f, 'a> {
     filter: &'f Parsed,
     facts: &'f Facts<'a>,
     /// What is read of the document and of the patch, as soon as it is needed.
@@ -89,9 +81,22 @@ struct Judge<'f, 'a> {
     once: SmallVec<[Cell<Option<bool>>; 8]>,
 }
 
+impl<'f, 'a> Judge<'f, 'a> {
+    pub(super) fn new(filter: &'f Parsed, facts: &'f Facts<'a>) -> Self {
+        Self {
+            filter,
+            facts,
+            data: OnceCell::new(),
+            patch: OnceCell::new(),
+            touched: OnceCell::new(),
+            once: SmallVec::from_elem(Cell::new(None), filter.once),
+        }
+    }
+}
+
 impl<'a> Judge<'_, 'a> {
     /// `element` is what is read of the element that is looked at.
-    fn holds(&self, expression: &Expression, element: &[Slot<'a>]) -> bool {
+    pub(super) fn holds(&self, expression: &Expression, element: &[Slot<'a>]) -> bool {
         match expression {
             Expression::All(parts) => parts.iter().all(|part| self.holds(part, element)),
             Expression::Any(parts) => parts.iter().any(|part| self.holds(part, element)),

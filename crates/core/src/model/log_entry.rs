@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::operation::Operation;
+use crate::filter::ChangeFacts;
 use crate::time::Timestamp;
 
 /// What an entry of the log is: its column `kind`.
@@ -100,6 +101,21 @@ impl LogEntry {
         let optional = [&self.event_type, &self.source, &self.actor];
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         self.event_name.len() + optional.map(length).iter().sum::<usize>()
+    }
+
+    /// What filters of changes judge.
+    pub(crate) fn facts(&self) -> ChangeFacts<'_> {
+        ChangeFacts {
+            operation: self.operation.as_str(),
+            is_total: self.operation != Operation::Merge,
+            created: self.created,
+            committed_at: self.committed,
+            event_name: &self.event_name,
+            event_type: self.event_type.as_deref(),
+            event_source: self.source.as_deref(),
+            event_actor: self.actor.as_deref(),
+            patch: &self.patch,
+        }
     }
 
     /// The same without its patch.

@@ -8,15 +8,19 @@ use tokio::time::{Instant, timeout};
 
 use super::fold::Fold;
 use super::port::{LOG_BYTES, ReadError, ReadStore};
+use crate::filter::{Facts, Filter};
 use crate::json::{Document, Path, Written};
 use crate::model::{
     AsOf, Entity, EntityKey, EntryKind, LogEntry, LogPoint, LogRange, Problem, ProblemKind,
+    Timestamp,
 };
 
 /// Updates that one read folds at most.
 const MAX_FOLDED: u64 = 100_000;
 /// How long one read folds at most.
 const FOLD_TIME: Duration = Duration::from_secs(1);
+/// How long a page looks for updates that match its filter.
+const FILTER_TIME: Duration = Duration::from_millis(500);
 /// Bytes of paths, and of what is said of each, that an answer has at most. Both grow faster than the
 /// document: each leaf repeats the keys above it and the names of its update.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -59,14 +63,16 @@ impl From<Problem> for HistoryError {
 pub struct HistoryPage {
     /// In the order that was asked for.
     pub updates: Vec<LogEntry>,
-    /// The last version of the page, where there may be more. The page may be shorter than what was asked for:
-    /// it ends early where its patches are large.
+    /// The last version that was looked at, where there may be more. The page may be shorter than what was asked
+    /// for, or empty: it ends early where its patches are large, and where few updates match the filter.
     pub next: Option<u64>,
 }
 
 /// What to list of an entity's updates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct HistoryQuery {
+pub struct HistoryQuery<'f> {
+    /// Only updates that match. Its scope is that of the history.
+    pub filter: Option<&'f Filter>,
     /// Begins with the last one.
     pub descending: bool,
     /// The last version of the page before.
@@ -127,11 +133,57 @@ impl History {
     /// A page of an entity's updates; also of one that is deleted.
     ///
     /// # Errors
-    /// `NotFound` where there are none, `Gone` where the page would follow on updates that pruning deleted.
+    /// `NotFound` where there are none, `Gone` where the page would follow on updates that pruning deleted;
+    /// with a filter `Overloaded`.
     pub async fn updates(
         &self,
         key: &EntityKey,
-        query: HistoryQuery,
+        query: HistoryQuery<'_>,
+    ) -> Result<HistoryPage, HistoryError> {
+        match query.filter {
+            None => self.page(key, query).await,
+            Some(filter) => self.matching(key, filter, query).await,
+        }
+    }
+
+    /// The next updates that match, from as many pages as half a second allows.
+    async fn matching(
+        &self,
+        key: &EntityKey,
+        filter: &Filter,
+        query: HistoryQuery<'_>,
+    ) -> Result<HistoryPage, HistoryError> {
+        let _turn = self.turn().await?;
+        let deadline = Instant::now() + FILTER_TIME;
+        let mut looking = HistoryQuery { size: PAGE_ENTRIES, ..query };
+        let (mut updates, mut bytes) = (Vec::new(), 0);
+        loop {
+            let page = self.page(key, looking).await?;
+            let last = page.updates.last().map(|entry| entry.version);
+            for entry in page.updates {
+                if !matches(filter, key, &entry) {
+                    continue;
+                }
+                let version = entry.version;
+                bytes += entry.patch.len();
+                updates.push(entry);
+                if updates.len() >= query.size as usize {
+                    let next = page.next.or(last.filter(|last| *last != version)).map(|_| version);
+                    return Ok(HistoryPage { updates, next });
+                }
+            }
+            if page.next.is_none() || bytes >= LOG_BYTES || deadline <= Instant::now() {
+                return Ok(HistoryPage { updates, next: page.next });
+            }
+            looking.after = page.next;
+        }
+    }
+
+    /// A page of all updates.
+    async fn page(
+        &self,
+        key: &EntityKey,
+        query: HistoryQuery<'_>,
     ) -> Result<HistoryPage, HistoryError> {
         let (after, up_to) = match (query.descending, query.after) {
             (false, after) => (after.unwrap_or(0), u64::MAX),
@@ -261,7 +313,11 @@ impl History {
 
     /// Whether an empty page is right: it is where it follows on the last update, unless that one was pruned
     /// together with the entity.
-    async fn require_kept(&self, key: &EntityKey, query: HistoryQuery) -> Result<(), HistoryError> {
+    async fn require_kept(
+        &self,
+        key: &EntityKey,
+        query: HistoryQuery<'_>,
+    ) -> Result<(), HistoryError> {
         match query.after {
             Some(_) if query.descending => return Ok(()),
             Some(last) if self.first(key, last.saturating_sub(1)).await?.is_some() => return Ok(()),
@@ -329,6 +385,18 @@ fn without_gap(entries: &[LogEntry], descending: bool) -> usize {
         _ => false,
     };
     entries.windows(2).position(is_gap).map_or(entries.len(), |place| place + 1)
+}
+
+fn matches(filter: &Filter, key: &EntityKey, entry: &LogEntry) -> bool {
+    filter.matches(&Facts {
+        entity_type: key.entity_type(),
+        entity_id: key.entity_id(),
+        version: entry.version,
+        state: None,
+        change: Some(entry.facts()),
+        // filters of the history have no `now`
+        now: Timestamp::from_micros(0),
+    })
 }
 
 fn existing(key: &EntityKey, fold: Fold) -> Result<Entity, HistoryError> {

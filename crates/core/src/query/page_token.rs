@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::{Uuid, uuid};
 
+use crate::filter::Filter;
 use crate::model::EntityKey;
 
 /// The namespace (RFC 9562, 5.5) of the uuids that lists are known by.
@@ -23,11 +24,13 @@ pub struct PageTokens {
 }
 
 impl PageTokens {
-    /// Those of the updates of `key` in one order; positions are versions.
-    pub fn of_updates(key: &EntityKey, descending: bool) -> Self {
+    /// Those of the updates of `key` that match `filter`, in one order; positions are versions.
+    pub fn of_updates(key: &EntityKey, descending: bool, filter: Option<&Filter>) -> Self {
         let order = if descending { "version desc" } else { "version" };
-        // no part can hold a NUL
-        let name = ["updates", key.entity_type(), key.entity_id(), order].join("\0");
+        // no part can hold a NUL, but for the last one
+        let mut name = vec!["updates", key.entity_type(), key.entity_id(), order];
+        name.extend(filter.map(Filter::text));
+        let name = name.join("\0");
         Self { list: Uuid::new_v5(&NAMESPACE, name.as_bytes()) }
     }
 
@@ -55,9 +58,15 @@ impl PageTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::Scope;
 
     fn tokens(entity_type: &str, entity_id: &str, descending: bool) -> PageTokens {
-        PageTokens::of_updates(&EntityKey::new_unchecked(entity_type, entity_id), descending)
+        PageTokens::of_updates(&EntityKey::new_unchecked(entity_type, entity_id), descending, None)
+    }
+
+    fn with_filter(filter: &str) -> PageTokens {
+        let filter = Filter::parse(filter, Scope::History).expect("a filter");
+        PageTokens::of_updates(&EntityKey::new_unchecked("Car", "a"), false, Some(&filter))
     }
 
     #[test]
@@ -83,9 +92,18 @@ mod tests {
             tokens("Car", "b", false),
             tokens("Truck", "a", false),
             tokens("Ca", "ra", false),
+            with_filter("version > 1"),
         ] {
             assert!(other.read(&token).is_err(), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_token_of_another_filter_is_refused() {
+        let token = with_filter("version > 1").write(7);
+        assert_eq!(with_filter("version > 1").read(&token), Ok(7));
+        assert!(with_filter("version > 2").read(&token).is_err());
+        assert!(tokens("Car", "a", false).read(&token).is_err());
     }
 
     #[test]

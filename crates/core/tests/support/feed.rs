@@ -54,6 +54,7 @@ pub(crate) fn from(start: Start) -> WatchRequest {
         start,
         until_now: false,
         types: Types::all(),
+        filter: None,
         include_data: false,
     }
 }
@@ -62,6 +63,7 @@ pub(crate) fn page(start: Start) -> PageRequest {
     PageRequest {
         start,
         types: Types::all(),
+        filter: None,
         include_data: false,
         size: 1000,
         bytes: 1 << 20,

@@ -11,6 +11,7 @@ use producer_core::Problem;
 use producer_core::feed::{
     self, Item, MAX_WAIT, Page, PageRequest, Reader, ReaderKind, Start, Types, WatchRequest,
 };
+use producer_core::filter::Scope;
 use producer_server::App;
 use producer_telemetry::request as telemetry;
 use producer_telemetry::stopwatch::Part;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::args::Args;
-use crate::call::{Call, broken, check_filter, page_size};
+use crate::call::{Call, broken, filter, page_size};
 use crate::proto::v1;
 use crate::request_id::RequestId;
 use crate::{convert, status};
@@ -71,10 +72,10 @@ async fn list(
 }
 
 fn page_request(request: v1::ListChangesRequest, bytes: usize) -> Result<PageRequest, Problem> {
-    check_filter(&request.filter)?;
     Ok(PageRequest {
         start: start(&request.from, Start::Oldest)?,
         types: types(request.types)?,
+        filter: filter(&request.filter, Scope::Change)?,
         include_data: request.include_data,
         size: page_size(request.page_size),
         bytes,
@@ -103,7 +104,6 @@ fn answer(page: Page, with_data: bool, max: usize) -> Result<v1::ListChangesResp
 }
 
 async fn watch(app: &App<Args>, request: v1::WatchChangesRequest) -> Result<Reader, Problem> {
-    check_filter(&request.filter)?;
     let until_now = match request.until.as_str() {
         "" => false,
         "now" => true,
@@ -114,6 +114,7 @@ async fn watch(app: &App<Args>, request: v1::WatchChangesRequest) -> Result<Read
         start: start(&request.from, Start::Now)?,
         until_now,
         types: types(request.types)?,
+        filter: filter(&request.filter, Scope::Change)?,
         include_data: request.include_data,
     };
     telemetry::measure(Part::Database, app.feed.watch(request)).await

@@ -1,5 +1,6 @@
 //! What the log says about one entity: `ListEntityHistory`, `DiffEntity`, `GetEntityProvenance`.
 
+use producer_core::filter::Scope;
 use producer_core::json::Path;
 use producer_core::query::{HistoryPage, HistoryQuery, PageTokens};
 use producer_core::{EntityKey, Problem};
@@ -10,7 +11,7 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use crate::args::Args;
-use crate::call::{Call, broken, check_filter, malformed, page_size, unread};
+use crate::call::{Call, broken, filter, malformed, page_size, unread};
 use crate::proto::v1;
 use crate::{convert, status};
 
@@ -59,13 +60,14 @@ async fn list(
         "version desc" => true,
         _ => return Err(broken("orderBy", "must be version or version desc")),
     };
-    check_filter(&request.filter)?;
-    let tokens = PageTokens::of_updates(&key, descending);
+    let filter = filter(&request.filter, Scope::History)?;
+    let tokens = PageTokens::of_updates(&key, descending, filter.as_ref());
     let after = match request.page_token.as_str() {
         "" => None,
         token => Some(tokens.read(token).map_err(|detail| broken("pageToken", detail))?),
     };
-    let query = HistoryQuery { descending, after, size: page_size(request.page_size) };
+    let size = page_size(request.page_size);
+    let query = HistoryQuery { filter: filter.as_ref(), descending, after, size };
     let page = telemetry::measure(Part::Database, app.history.updates(&key, query)).await;
     Ok(answer(&key, page.map_err(unread)?, tokens, app.settings.max_body_bytes))
 }

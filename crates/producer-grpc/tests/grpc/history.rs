@@ -130,6 +130,19 @@ async fn pages(client: &mut Client, request: &ListEntityHistoryRequest) -> Vec<V
     }
 }
 
+/// The updates of all pages, of which some may be empty.
+async fn matching(client: &mut Client, mut request: ListEntityHistoryRequest) -> Vec<Change> {
+    let mut all = Vec::new();
+    loop {
+        let page = client.list_entity_history(request.clone()).await.expect("a page").into_inner();
+        all.extend(page.updates);
+        if page.next_page_token.is_empty() {
+            return all;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
 async fn history(client: &mut Client, id: &str) -> Vec<Change> {
     pages(client, &list(id)).await.concat()
 }
@@ -348,6 +361,38 @@ async fn updates_are_listed_in_pages_in_both_orders() {
 }
 
 #[tokio::test]
+async fn updates_that_match_are_listed() {
+    on_both(|service| async move {
+        live(&service, "a").await;
+        let mut client = service.entities().await;
+        let all = history(&mut client, "a").await;
+        for (filter, order_by) in [
+            ("operation == 'merge'", "version"),
+            ("operation != 'merge' || touches('data.a')", "version desc"),
+            ("version == 100", ""),
+        ] {
+            let request = ListEntityHistoryRequest {
+                filter: filter.into(),
+                order_by: order_by.into(),
+                page_size: 1,
+                ..list("a")
+            };
+            let mut listed = matching(&mut client, request).await;
+            if order_by == "version desc" {
+                listed.reverse();
+            }
+            let expected = all.iter().filter(|change| match filter {
+                "operation == 'merge'" => change.operation() == Operation::Merge,
+                "version == 100" => false,
+                _ => change.operation() != Operation::Merge || change.patch_json.contains("\"a\""),
+            });
+            assert_eq!(listed, expected.cloned().collect::<Vec<_>>(), "{filter}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_page_has_at_most_1000_updates() {
     let service = Service::start().await;
     let mut writer = service.client().await;
@@ -435,7 +480,15 @@ async fn bad_lists_are_refused() {
     }
     let request = ListEntityHistoryRequest { filter: "created".into(), ..list("a") };
     let message = invalid(client.list_entity_history(request).await, "filter");
-    assert!(message.contains("not supported by this release"), "{message}");
+    assert!(message.starts_with("/filter is no filter: column "), "{message}");
+    let filter = "version > 0".to_owned();
+    let request = ListEntityHistoryRequest { filter, page_size: 1, ..list("a") };
+    let page = client.list_entity_history(request).await.expect("a page").into_inner();
+    for filter in ["", "version > 1"] {
+        let request = ListEntityHistoryRequest { filter: filter.into(), ..list("a") };
+        let request = with(&page.next_page_token, request);
+        invalid(client.list_entity_history(request).await, "page_token");
+    }
 }
 
 /// Another entity, so that a token of the first could be used for it.

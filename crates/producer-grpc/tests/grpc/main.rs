@@ -3,6 +3,7 @@
 mod app;
 mod bulk;
 mod cases;
+mod change_filters;
 mod changes;
 mod entities;
 mod entity_writes;

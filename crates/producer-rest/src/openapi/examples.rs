@@ -260,6 +260,7 @@ pub(crate) fn snapshot() -> Value {
     let cursor = SnapshotCursor {
         position: 3,
         types: Types::new(vec!["LoanPayment".into()]).unwrap_or_default(),
+        filter: None,
         after: EntityKey::new("LoanPayment", "payment-2").ok(),
     };
     let payment = json!({

@@ -3,7 +3,7 @@
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
 use utoipa::{IntoParams, ToSchema};
 
-use super::schemas::count;
+use super::schemas::{count, filter};
 use crate::routes::history::ChangeBody;
 
 /// Which changes.
@@ -22,6 +22,12 @@ pub(crate) struct ChangesQuery {
     /// Only changes of this `entityType`; several with several of it
     #[param(required = false, explode = true, schema_with = names)]
     r#type: Vec<String>,
+    /// Only changes that match, and of a snapshot entities that do: `type`, `id`, `version`, `createdAt`,
+    /// `updatedAt`, `data.a.b`, `operation`, `created`, `committedAt`, `eventName`, `eventType`, `eventSource`,
+    /// `eventActor`, `patch.a.b`, `touches("data.a")`, in a subset of CEL's syntax. One that names `data` judges the
+    /// state as read with the change, and no deleted entity matches it
+    #[param(required = false, schema_with = filter)]
+    filter: String,
     /// `data`: changes have the state of their entity too
     #[param(required = false, schema_with = data)]
     include: String,
@@ -89,7 +95,7 @@ pub(crate) enum FeedItemDoc {
     End(FeedEndDoc),
 }
 
-/// One update.
+/// One update: `change`, or `left`.
 #[derive(Debug, ToSchema)]
 #[schema(as = FeedChange, rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what core writes")]
@@ -98,7 +104,7 @@ pub(crate) struct FeedChangeDoc {
     change: ChangeBody,
     /// `from=` with it goes on behind this change
     token: String,
-    /// With `include=data`: the state of the entity; absent where it is deleted by now
+    /// With `include=data`: the state of the entity; absent where it is deleted by now, and of `left`
     #[schema(value_type = Object, required = false)]
     data: serde_json::Value,
     /// The version of `data`: `version` or a later one

@@ -268,9 +268,19 @@ pub(crate) struct HistoryPageQuery {
     /// How many at most; 100 if it is absent, never more than 1,000
     #[param(required = false, schema_with = count)]
     page_size: u32,
-    /// `nextPageToken` of the page before, of the same entity and with the same `orderBy`
+    /// `nextPageToken` of the page before, of the same entity and with the same `orderBy` and `filter`
     #[param(required = false)]
     page_token: String,
+    /// Only updates that match: `type`, `id`, `version`, `operation`, `created`, `committedAt`, `eventName`,
+    /// `eventType`, `eventSource`, `eventActor`, `patch.a.b`, `touches("data.a")`, in a subset of CEL's syntax
+    #[param(required = false, schema_with = filter)]
+    filter: String,
+}
+
+/// A filter: its syntax is no pattern.
+pub(super) fn filter() -> Schema {
+    let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
+    Schema::Object(text.max_length(Some(4096)).build())
 }
 
 /// Without a format, which would have a maximum.

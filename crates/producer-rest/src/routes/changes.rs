@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, Method, Uri, header};
 use producer_core::feed::{Item, MAX_WAIT, Page, PageRequest, Start, Token, Types, WatchRequest};
+use producer_core::filter::{Filter, Scope};
 use producer_core::query::{MAX_PAGE_SIZE, PAGE_SIZE};
 use producer_core::{Problem, ProblemKind};
 use producer_telemetry::request;
@@ -22,7 +23,7 @@ use crate::openapi::examples;
 use crate::openapi::feed::{ChangesPageDoc, ChangesQuery, FeedItemDoc, LastEventHeader};
 use crate::openapi::problems::ChangesProblems;
 use crate::problem::ProblemResponse;
-use crate::query_parameters::{broken, duration, known_values_and_list, size};
+use crate::query_parameters::{broken, duration, filter, known_values_and_list, size};
 use crate::state::AppState;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -141,6 +142,7 @@ struct Parameters {
     start: Option<Start>,
     until_now: bool,
     types: Types,
+    filter: Option<Filter>,
     include_data: bool,
     page_size: Option<u32>,
     wait: Option<Duration>,
@@ -149,17 +151,15 @@ struct Parameters {
 impl Parameters {
     fn from_query(uri: &Uri) -> Result<Self, ProblemResponse> {
         let known = ["from", "until", "filter", "include", "pageSize", "wait"];
-        let ([from, until, filter, include, page_size, wait], types) =
+        let ([from, until, condition, include, page_size, wait], types) =
             known_values_and_list(uri, known, "type")?;
-        if filter.is_some() {
-            return Err(broken("filter", "is not supported by this release"));
-        }
         let start = from.map(|text| Start::parse(&text)).transpose();
         let page_size = page_size.map(|text| size("pageSize", &text, MAX_PAGE_SIZE));
         Ok(Self {
             start: start.map_err(|rule| broken("from", rule))?,
             until_now: is_given("until", until.as_deref(), "now")?,
             types: Types::new(types).map_err(|rule| broken("type", rule))?,
+            filter: condition.map(|text| filter("filter", &text, Scope::Change)).transpose()?,
             include_data: is_given("include", include.as_deref(), "data")?,
             page_size: page_size.transpose()?,
             wait: wait.map(|text| duration("wait", &text, MAX_WAIT)).transpose()?,
@@ -173,6 +173,7 @@ impl Parameters {
         Ok(PageRequest {
             start: self.start.unwrap_or(Start::Oldest),
             types: self.types,
+            filter: self.filter,
             include_data: self.include_data,
             size: self.page_size.unwrap_or(PAGE_SIZE),
             bytes,
@@ -201,6 +202,7 @@ impl Parameters {
             start: last_event.or(self.start).unwrap_or(Start::Now),
             until_now: self.until_now,
             types: self.types,
+            filter: self.filter,
             include_data: self.include_data,
         })
     }

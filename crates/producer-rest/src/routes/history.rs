@@ -6,6 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Uri, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use producer_core::filter::{Filter, Scope};
 use producer_core::json::Path;
 use producer_core::model::LogEntry;
 use producer_core::query::{
@@ -25,7 +27,7 @@ use crate::openapi::examples;
 use crate::openapi::problems::{DiffProblems, HistoryProblems, ProvenanceProblems};
 use crate::openapi::schemas::{DiffQuery, EntityPath, HistoryPageQuery, ProvenanceQuery};
 use crate::problem::ProblemResponse;
-use crate::query_parameters::{broken, known_values, size, version};
+use crate::query_parameters::{broken, filter, known_values, size, version};
 use crate::state::AppState;
 
 /// A page of an entity's updates.
@@ -46,7 +48,9 @@ pub(crate) struct HistoryBody {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Change)]
 pub(crate) struct ChangeBody {
-    #[schema(pattern = "^change$")]
+    /// `left`, which the feed alone has, with a filter over `type`, `id` and `data`: an update after which the
+    /// entity does not match, though it may have before
+    #[schema(pattern = "^(change|left)$")]
     kind: &'static str,
     entity_type: String,
     entity_id: String,
@@ -114,7 +118,8 @@ impl ChangeBody {
 /// Lists the updates of an entity
 ///
 /// Also of a deleted one. What pruning has deleted is missing at the beginning. A page may have fewer
-/// updates than `pageSize` where they are large.
+/// updates than `pageSize` where they are large; with a filter it ends after half a second of looking, and may be
+/// empty.
 #[utoipa::path(
     get, path = "/api/v1/entities/{type}/{id}/history", operation_id = "listEntityHistory",
     tag = "entities",
@@ -137,7 +142,7 @@ pub(crate) async fn list(
     let _slot = app.acquire_slot()?;
     let key = entity_key(&entity_type, &entity_id)?;
     let paging = Paging::new(&key, &uri)?;
-    let read = request::measure(Part::Database, app.history.updates(&key, paging.query));
+    let read = request::measure(Part::Database, app.history.updates(&key, paging.query()));
     let HistoryPage { updates, next } = read.await.map_err(history_problem)?;
     let next_page_token = next.map(|version| paging.tokens.write(version));
     let link = next_page_token.as_ref().map(|token| paging.link(&key, token)).transpose()?;
@@ -149,7 +154,10 @@ pub(crate) async fn list(
 
 /// Which page of the updates is asked for.
 struct Paging {
-    query: HistoryQuery,
+    filter: Option<Filter>,
+    descending: bool,
+    after: Option<u64>,
+    size: u32,
     tokens: PageTokens,
     /// Whether the query names the size of the page.
     is_sized: bool,
@@ -158,32 +166,39 @@ struct Paging {
 impl Paging {
     fn new(key: &EntityKey, uri: &Uri) -> Result<Self, ProblemResponse> {
         let known = ["orderBy", "pageSize", "pageToken", "filter"];
-        let [order, page_size, token, filter] = known_values(uri, known)?;
-        if filter.is_some() {
-            return Err(broken("filter", "is not supported by this release"));
-        }
+        let [order, page_size, token, condition] = known_values(uri, known)?;
+        let filter = condition.map(|text| filter("filter", &text, Scope::History)).transpose()?;
         let descending = match order.as_deref() {
             None | Some("version") => false,
             Some("version desc") => true,
             Some(_) => return Err(broken("orderBy", "must be version or version desc")),
         };
-        let tokens = PageTokens::of_updates(key, descending);
+        let tokens = PageTokens::of_updates(key, descending, filter.as_ref());
         let after = token.map(|token| tokens.read(&token)).transpose();
         let after = after.map_err(|rule| broken("pageToken", rule))?;
         let is_sized = page_size.is_some();
         let size = page_size.map(|text| size("pageSize", &text, MAX_PAGE_SIZE)).transpose()?;
-        let query = HistoryQuery { descending, after, size: size.unwrap_or(PAGE_SIZE) };
-        Ok(Self { query, tokens, is_sized })
+        let size = size.unwrap_or(PAGE_SIZE);
+        Ok(Self { filter, descending, after, size, tokens, is_sized })
+    }
+
+    fn query(&self) -> HistoryQuery<'_> {
+        let Self { descending, after, size, .. } = *self;
+        HistoryQuery { filter: self.filter.as_ref(), descending, after, size }
     }
 
     /// The header that leads to the page of `token` (RFC 8288).
     fn link(&self, key: &EntityKey, token: &str) -> Result<HeaderValue, ProblemResponse> {
         let mut link = format!("<{}/history?", path(key));
-        if self.query.descending {
+        if self.descending {
             link.push_str("orderBy=version%20desc&");
         }
+        if let Some(filter) = &self.filter {
+            let text = utf8_percent_encode(filter.text(), NON_ALPHANUMERIC);
+            let _ = write!(link, "filter={text}&");
+        }
         if self.is_sized {
-            let _ = write!(link, "pageSize={}&", self.query.size);
+            let _ = write!(link, "pageSize={}&", self.size);
         }
         let _ = write!(link, "pageToken={token}>; rel=\"next\"");
         HeaderValue::try_from(link).map_err(|_| {

@@ -76,7 +76,7 @@ async fn the_reads_of_the_history_name_their_parameters() {
     let document = answer(app.get("/openapi.json")).await.body;
     for (route, names) in [
         ("", &["type", "id", "version", "at", "If-None-Match"][..]),
-        ("/history", &["type", "id", "orderBy", "pageSize", "pageToken"]),
+        ("/history", &["type", "id", "orderBy", "pageSize", "pageToken", "filter"]),
         ("/diff", &["type", "id", "from", "to"]),
         ("/provenance", &["type", "id", "path"]),
     ] {
@@ -105,7 +105,7 @@ async fn the_feed_names_its_parameters_and_its_items() {
     let operation = &document["paths"]["/api/v1/changes"]["get"];
     let parameters = operation["parameters"].as_array().unwrap();
     let found: Vec<_> = parameters.iter().map(|one| one["name"].as_str().unwrap()).collect();
-    let names = ["from", "until", "type", "include", "pageSize", "wait", "Last-Event-ID"];
+    let names = ["from", "until", "type", "filter", "include", "pageSize", "wait", "Last-Event-ID"];
     assert_eq!(found, names);
     for parameter in parameters {
         assert_eq!(parameter["required"], false, "{parameter}");

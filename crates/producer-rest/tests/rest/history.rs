@@ -420,7 +420,7 @@ async fn a_bad_parameter_is_named() {
         ("/history?orderBy=data.a", "orderBy"),
         ("/history?orderBy=", "orderBy"),
         ("/history?pageToken=", "pageToken"),
-        ("/history?filter=operation==%22delete%22", "filter"),
+        ("/history?filter=operation=%22delete%22", "filter"),
         ("/history?filter=", "filter"),
         ("/diff", "from"),
         ("/diff?to=1", "from"),

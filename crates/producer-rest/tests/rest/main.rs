@@ -5,6 +5,7 @@ mod app;
 mod bodies;
 mod bulk;
 mod cases;
+mod change_filters;
 mod change_readers;
 mod changes;
 mod cross_origin;

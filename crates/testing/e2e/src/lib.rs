@@ -28,7 +28,7 @@ pub use changes::{
 pub use database::Database;
 pub use history::{History, Record};
 pub use load::Load;
-pub use local_copy::{Beginning, LocalCopy, StateSource, StoredEntities};
+pub use local_copy::{Beginning, CopyFilter, LocalCopy, StateSource, StoredEntities};
 pub use merge::merge_patch;
 pub use proxy::{NetworkConditions, Proxy};
 pub use received::{Committed, Received};

@@ -1,5 +1,5 @@
 //! A copy of the entities that a reader of the change feed keeps, by the contract's rules: the higher
-//! version wins, what is deleted is dropped, and so is what a snapshot did not send.
+//! version wins, what is deleted or has left is dropped, and so is what a snapshot did not send.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -31,11 +31,27 @@ pub enum Beginning {
     Snapshot,
 }
 
+/// A filter over type, id and document. A copy with one takes the `data` of each change.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyFilter {
+    /// As the service reads it.
+    pub text: &'static str,
+    /// The same, as the copy checks it.
+    pub matches: fn(&EntityKey, &Value) -> bool,
+}
+
+impl CopyFilter {
+    fn matches_text(&self, key: &EntityKey, document: &str) -> bool {
+        (self.matches)(key, &serde_json::from_str(document).unwrap_or_default())
+    }
+}
+
 /// A copy.
 #[derive(Debug)]
 pub struct LocalCopy {
     source: StateSource,
     beginning: Beginning,
+    filter: Option<CopyFilter>,
     entities: HashMap<Arc<EntityKey>, Kept>,
     /// Counts the snapshots.
     snapshot: u64,
@@ -65,10 +81,15 @@ enum State {
 }
 
 impl LocalCopy {
-    /// An empty copy.
-    pub fn new(source: StateSource, beginning: Beginning) -> Self {
+    /// An empty copy: of all entities, or of those that match.
+    pub fn new(source: StateSource, beginning: Beginning, filter: Option<CopyFilter>) -> Self {
         let in_snapshot = beginning == Beginning::Snapshot;
-        Self { source, beginning, entities: HashMap::new(), snapshot: 1, in_snapshot }
+        Self { source, beginning, filter, entities: HashMap::new(), snapshot: 1, in_snapshot }
+    }
+
+    /// The filter of what it keeps.
+    pub fn filter(&self) -> Option<CopyFilter> {
+        self.filter
     }
 
     /// Begins a new snapshot over what is kept.
@@ -93,7 +114,11 @@ impl LocalCopy {
     /// Applies an item; returns what is wrong with it.
     pub fn apply(&mut self, item: &ChangeItem) -> Option<String> {
         match item {
-            ChangeItem::Change(change) => self.change(change),
+            ChangeItem::Change(change) => match self.filter {
+                Some(filter) => self.matching_change(change, filter),
+                None => self.change(change),
+            },
+            ChangeItem::Left(change) => self.left(change),
             ChangeItem::Snapshot(entity) => self.snapshot(entity),
             ChangeItem::SnapshotEnd { .. } if self.in_snapshot => {
                 self.in_snapshot = false;
@@ -111,6 +136,9 @@ impl LocalCopy {
         let EntitySnapshot { key, version, data, .. } = entity;
         if !self.in_snapshot {
             return Some(format!("{key}: a snapshot after the end of all snapshots"));
+        }
+        if self.filter.is_some_and(|filter| !filter.matches_text(key, data)) {
+            return Some(format!("{key}: a snapshot of {data}, which does not match"));
         }
         let kept = self.kept(key);
         kept.last_version = kept.last_version.max(*version);
@@ -152,8 +180,36 @@ impl LocalCopy {
         problem.or(misfit)
     }
 
+    /// A change that the filter let through, because of the state that came with it.
+    fn matching_change(&mut self, change: &EntityChange, filter: CopyFilter) -> Option<String> {
+        let EntityChange { key, version, data, .. } = change;
+        if self.in_snapshot {
+            return Some(format!("{key}: a change within a snapshot"));
+        }
+        let matches = data.as_ref().is_some_and(|(_, data)| filter.matches_text(key, data));
+        if !matches {
+            return Some(format!(
+                "{key}: version {version} came with {data:?}, which does not match"
+            ));
+        }
+        self.kept(key).take_data(change)
+    }
+
+    fn left(&mut self, change: &EntityChange) -> Option<String> {
+        let EntityChange { key, version, data, .. } = change;
+        self.entities.remove(key);
+        match self.filter {
+            None => Some(format!("{key}: version {version} has left, without a filter")),
+            Some(_) if self.in_snapshot => Some(format!("{key}: it has left within a snapshot")),
+            Some(_) => data.as_ref().map(|_| format!("{key}: version {version} left with data")),
+        }
+    }
+
     /// How it differs from the stored entities, of those types; of all, if none are given.
     pub fn differences(&self, stored: &StoredEntities, types: &[String]) -> Vec<String> {
+        if let Some(filter) = self.filter {
+            return self.differences_in_matching(stored, filter);
+        }
         let is_wanted = |key: &EntityKey| types.is_empty() || types.contains(&key.entity_type);
         let mut differences = Vec::new();
         for (key, (version, document)) in stored.iter().filter(|(key, _)| is_wanted(key)) {
@@ -174,6 +230,33 @@ impl LocalCopy {
         let strays =
             self.entities.keys().filter(|key| !is_wanted(key) || !stored.contains_key(&***key));
         differences.extend(strays.map(|key| format!("{key}: kept, but not stored or not wanted")));
+        differences
+    }
+
+    /// How it differs from the stored entities that match.
+    fn differences_in_matching(&self, stored: &StoredEntities, filter: CopyFilter) -> Vec<String> {
+        let is_wanted = |key: &EntityKey, document: Option<&Value>| {
+            document.is_some_and(|document| (filter.matches)(key, document))
+        };
+        let mut differences = Vec::new();
+        for (key, (version, document)) in stored {
+            let kept = self.entities.get(key);
+            let is_same = match kept {
+                Some(kept) => {
+                    kept.state_version == *version
+                        && kept.document() == *document
+                        && is_wanted(key, document.as_ref())
+                }
+                None => !is_wanted(key, document.as_ref()),
+            };
+            if !is_same {
+                differences.push(format!(
+                    "{key}: kept as {kept:?}, stored at version {version} as {document:?}"
+                ));
+            }
+        }
+        let strays = self.entities.keys().filter(|key| !stored.contains_key(&***key));
+        differences.extend(strays.map(|key| format!("{key}: kept, but not stored")));
         differences
     }
 }
@@ -284,7 +367,7 @@ mod tests {
     }
 
     fn patched(items: &[ChangeItem]) -> LocalCopy {
-        let mut copy = LocalCopy::new(StateSource::Patches, Beginning::Start);
+        let mut copy = LocalCopy::new(StateSource::Patches, Beginning::Start, None);
         apply(&mut copy, items);
         copy
     }
@@ -320,7 +403,7 @@ mod tests {
         let mut copy = patched(&[merge("a", 1, json!({}))]);
         assert!(copy.apply(&merge("a", 3, json!({}))).is_some_and(|text| text.contains("after 1")));
         assert!(copy.apply(&merge("b", 2, json!({}))).is_some_and(|text| text.contains("after 0")));
-        let mut copy = LocalCopy::new(StateSource::Data, Beginning::Snapshot);
+        let mut copy = LocalCopy::new(StateSource::Data, Beginning::Snapshot, None);
         apply(&mut copy, &[snapshot("a", 3, json!({})), end()]);
         apply(&mut copy, &[with_data("a", 2, Some((4, json!({}))))]);
         assert!(copy.apply(&with_data("a", 5, Some((5, json!({}))))).is_some());
@@ -336,13 +419,60 @@ mod tests {
 
     #[test]
     fn the_higher_version_wins() {
-        let mut copy = LocalCopy::new(StateSource::Data, Beginning::Snapshot);
+        let mut copy = LocalCopy::new(StateSource::Data, Beginning::Snapshot, None);
         apply(&mut copy, &[snapshot("a", 1, json!({"n": 1})), snapshot("b", 1, json!({})), end()]);
         apply(&mut copy, &[with_data("a", 2, Some((4, json!({"n": 4}))))]);
         apply(&mut copy, &[with_data("a", 3, None), with_data("b", 2, None)]);
         let expected = [("a", 4, Some(json!({"n": 4}))), ("b", 2, None)];
         assert_eq!(copy.differences(&stored(&expected), &[]), [""; 0]);
         assert!(copy.apply(&with_data("a", 4, Some((3, json!({}))))).is_some(), "data too old");
+    }
+
+    const MATCHING: CopyFilter =
+        CopyFilter { text: "data.n > 1", matches: |_, document| document["n"].as_u64() > Some(1) };
+
+    fn left(id: &str, version: u64) -> ChangeItem {
+        ChangeItem::Left(change(id, version, Operation::Merge, json!({"n": 0})))
+    }
+
+    #[test]
+    fn a_filtered_copy_has_what_matches() {
+        let mut copy = LocalCopy::new(StateSource::Data, Beginning::Snapshot, Some(MATCHING));
+        apply(&mut copy, &[snapshot("a", 1, json!({"n": 2})), snapshot("b", 3, json!({"n": 2}))]);
+        apply(&mut copy, &[end(), with_data("a", 4, Some((4, json!({"n": 4})))), left("b", 4)]);
+        // one that has left before it came, and one that came in between
+        apply(&mut copy, &[left("c", 7), with_data("d", 2, Some((2, json!({"n": 3}))))]);
+        let states = [("a", 4, 4), ("b", 4, 0), ("c", 7, 1), ("d", 2, 3)];
+        let states = states.map(|(id, version, n)| (id, version, Some(json!({"n": n}))));
+        assert_eq!(copy.differences(&stored(&states), &[]), [""; 0]);
+        let differs = |id, version, document: Option<Value>| {
+            let mut states = states.clone();
+            let place = states.iter().position(|state| state.0 == id).expect("an entity");
+            states[place] = (id, version, document);
+            copy.differences(&stored(&states), &[]).len()
+        };
+        assert_eq!(differs("a", 5, Some(json!({"n": 5}))), 1, "stale");
+        assert_eq!(differs("a", 4, Some(json!({"n": 1}))), 1, "it has left");
+        assert_eq!(differs("a", 5, None), 1, "deleted");
+        assert_eq!(differs("b", 5, Some(json!({"n": 2}))), 1, "missing");
+        assert_eq!(differs("b", 5, None), 0);
+        assert_eq!(copy.differences(&stored(&states[1..]), &[]).len(), 1, "not stored");
+    }
+
+    #[test]
+    fn what_a_filter_should_not_let_through_is_found() {
+        let filtered = || LocalCopy::new(StateSource::Data, Beginning::Snapshot, Some(MATCHING));
+        assert!(filtered().apply(&snapshot("a", 1, json!({"n": 1}))).is_some());
+        assert!(filtered().apply(&left("a", 1)).is_some(), "within a snapshot");
+        let mut copy = filtered();
+        apply(&mut copy, &[end()]);
+        assert!(copy.apply(&with_data("a", 1, Some((1, json!({"n": 1}))))).is_some());
+        assert!(copy.apply(&with_data("a", 1, None)).is_some(), "deleted");
+        let data = Some((1, json!({"n": 1}).to_string()));
+        let change = change("a", 1, Operation::Merge, json!({}));
+        let with_data = ChangeItem::Left(EntityChange { data, ..change });
+        assert!(copy.apply(&with_data).is_some(), "left with data");
+        assert!(patched(&[]).apply(&left("a", 1)).is_some(), "without a filter");
     }
 
     #[test]

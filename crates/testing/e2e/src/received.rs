@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::changes::{ChangeItem, EntityKey};
-use crate::local_copy::{Beginning, LocalCopy, StateSource, StoredEntities};
+use crate::local_copy::{Beginning, CopyFilter, LocalCopy, StateSource, StoredEntities};
 
 /// How many of the missing changes are named.
 const MAX_NAMED: usize = 5;
@@ -78,10 +78,15 @@ pub struct Received {
 }
 
 impl Received {
-    /// Of a reader that has only begun. Without types it gets all.
-    pub fn new(beginning: Beginning, source: StateSource, types: Vec<String>) -> Self {
+    /// Of a reader that has only begun. Without types it gets all of them, and without a filter all entities.
+    pub fn new(
+        beginning: Beginning,
+        source: StateSource,
+        types: Vec<String>,
+        filter: Option<CopyFilter>,
+    ) -> Self {
         let checked = (beginning == Beginning::Start).then_some(0);
-        let copy = LocalCopy::new(source, beginning);
+        let copy = LocalCopy::new(source, beginning, filter);
         Self { beginning, types, connections: Vec::new(), checked, copy, problems: Vec::new() }
     }
 
@@ -89,7 +94,8 @@ impl Received {
     /// without the copy.
     #[must_use]
     pub fn begin_snapshot(&mut self, source: StateSource) -> Self {
-        let mut new = Self::new(Beginning::Snapshot, source, self.types.clone());
+        let mut new =
+            Self::new(Beginning::Snapshot, source, self.types.clone(), self.copy.filter());
         std::mem::swap(&mut self.copy, &mut new.copy);
         new.copy.begin_snapshot();
         std::mem::replace(self, new)
@@ -114,7 +120,7 @@ impl Received {
     pub fn add(&mut self, item: &ChangeItem) {
         let problem = self.copy.apply(item);
         self.problems.extend(problem);
-        if let ChangeItem::Change(change) = item {
+        if let ChangeItem::Change(change) | ChangeItem::Left(change) = item {
             let key = self.copy.key(&change.key);
             if self.connections.is_empty() {
                 self.connect();
@@ -131,7 +137,10 @@ impl Received {
         for connection in std::mem::take(&mut self.connections) {
             problems.extend(self.check_connection(&connection, committed, &mut places));
         }
-        problems.extend(self.check_complete(&places, committed, is_current));
+        if self.copy.filter().is_none() {
+            // with a filter the copy shows what is missing
+            problems.extend(self.check_complete(&places, committed, is_current));
+        }
         if is_current {
             problems.extend(self.copy.differences(&committed.entities, &self.types));
         }
@@ -240,7 +249,7 @@ mod tests {
 
     fn received(beginning: Beginning, types: &[&str], connections: &[&[(&str, u64)]]) -> Received {
         let types = types.iter().map(|&name| name.to_owned()).collect();
-        let mut received = Received::new(beginning, StateSource::Patches, types);
+        let mut received = Received::new(beginning, StateSource::Patches, types, None);
         add(&mut received, connections);
         received
     }

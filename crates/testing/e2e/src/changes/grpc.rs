@@ -45,6 +45,7 @@ pub(super) async fn stream(
         from: wanted.place().to_owned(),
         types: wanted.types,
         include_data: wanted.include_data,
+        filter: wanted.filter.unwrap_or_default().to_owned(),
         ..Default::default()
     };
     let answer = client(address).watch_changes(request).await.map_err(|status| error(&status))?;
@@ -55,7 +56,11 @@ pub(super) async fn stream(
 fn read(item: proto::ChangeItem) -> Result<ChangeItem, ReaderError> {
     let unexpected = || ReaderError::Unexpected(format!("not an item: {item:?}"));
     let read = item.item.clone().and_then(|item| match item {
-        change_item::Item::Change(change) => Some(ChangeItem::Change(change_of(change)?)),
+        change_item::Item::Change(change) => match change.kind() {
+            proto::ChangeKind::Change => Some(ChangeItem::Change(change_of(change)?)),
+            proto::ChangeKind::Left => Some(ChangeItem::Left(change_of(change)?)),
+            proto::ChangeKind::Unspecified => None,
+        },
         change_item::Item::Snapshot(entity) => Some(ChangeItem::Snapshot(EntitySnapshot {
             token: entity.token,
             key: EntityKey { entity_type: entity.entity_type, entity_id: entity.entity_id },
@@ -78,9 +83,8 @@ fn change_of(change: proto::Change) -> Option<EntityChange> {
         _ => return None,
     };
     let operation = change.operation();
-    let known =
-        operation != proto::Operation::Unspecified && change.kind() == proto::ChangeKind::Change;
-    known.then_some(EntityChange {
+    let is_known = operation != proto::Operation::Unspecified;
+    is_known.then_some(EntityChange {
         token: change.token,
         key: EntityKey { entity_type: change.entity_type, entity_id: change.entity_id },
         version: change.version,
@@ -103,12 +107,12 @@ pub(super) fn pages(address: SocketAddr, wanted: ChangesRequest, wait: Duration)
         from: wanted.place().to_owned(),
         types: wanted.types,
         include_data: wanted.include_data,
+        filter: wanted.filter.unwrap_or_default().to_owned(),
         page_size: 1000,
         wait: (!wait.is_zero()).then_some(prost_types::Duration {
             seconds: wait.as_secs().cast_signed(),
             nanos: wait.subsec_nanos().cast_signed(),
         }),
-        ..Default::default()
     };
     let pages = Pages { client: client(address), request, pause: Duration::ZERO };
     try_unfold(pages, async |mut pages| {

@@ -59,6 +59,8 @@ pub struct EntitySnapshot {
 pub enum ChangeItem {
     /// An update.
     Change(EntityChange),
+    /// An update after which the entity does not match the reader's filter. It has no data.
+    Left(EntityChange),
     /// An entity as it is.
     Snapshot(EntitySnapshot),
     /// All entities of the snapshot were sent.
@@ -79,7 +81,7 @@ impl ChangeItem {
     /// The token that goes on behind it.
     pub fn token(&self) -> &str {
         match self {
-            Self::Change(change) => &change.token,
+            Self::Change(change) | Self::Left(change) => &change.token,
             Self::Snapshot(entity) => &entity.token,
             Self::SnapshotEnd { token } | Self::Bookmark { token, .. } => token,
         }
@@ -132,7 +134,7 @@ impl Text {
         let token = self.token.filter(|token| !token.is_empty())?;
         let key = || Some(EntityKey { entity_type: self.entity_type?, entity_id: self.entity_id? });
         Some(match &*self.kind {
-            "change" => {
+            kind @ ("change" | "left") => {
                 let operation = match &*self.operation? {
                     "merge" => Operation::Merge,
                     "replace" => Operation::Replace,
@@ -144,7 +146,7 @@ impl Text {
                     (None, None) => None,
                     _ => return None,
                 };
-                ChangeItem::Change(EntityChange {
+                let change = EntityChange {
                     token,
                     key: key()?,
                     version: self.version?,
@@ -152,7 +154,8 @@ impl Text {
                     created: self.created?,
                     patch: self.patch?.get().to_owned(),
                     data,
-                })
+                };
+                if kind == "left" { ChangeItem::Left(change) } else { ChangeItem::Change(change) }
             }
             "snapshot" => ChangeItem::Snapshot(EntitySnapshot {
                 token,

@@ -47,6 +47,8 @@ pub struct ChangesRequest {
     pub last: Option<String>,
     /// `type`
     pub types: Vec<String>,
+    /// `filter`
+    pub filter: Option<&'static str>,
     /// `include=data`
     pub include_data: bool,
 }

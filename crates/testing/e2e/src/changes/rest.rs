@@ -27,6 +27,7 @@ fn request(
     let client = Client::builder().no_proxy().build().expect("a client without TLS");
     let mut parameters = vec![("from", from)];
     parameters.extend(request.types.iter().map(|name| ("type", &**name)));
+    parameters.extend(request.filter.map(|filter| ("filter", filter)));
     if request.include_data {
         parameters.push(("include", "data"));
     }
@@ -128,6 +129,7 @@ impl Event {
         let item = from_json(&self.data);
         let (kind, id) = match &item {
             Ok(ChangeItem::Change(_)) => ("change", true),
+            Ok(ChangeItem::Left(_)) => ("left", true),
             Ok(ChangeItem::Snapshot(_)) => ("snapshot", true),
             Ok(ChangeItem::SnapshotEnd { .. }) => ("snapshotEnd", true),
             Ok(ChangeItem::Bookmark { .. }) => ("bookmark", true),

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use producer_e2e::{
-    Beginning, Binary, ChangeItem, ChangesReader, ChangesRequest, Committed, EntityKey, Form,
-    ReaderError, Received, StateSource,
+    Beginning, Binary, ChangeItem, ChangesReader, ChangesRequest, Committed, CopyFilter, EntityKey,
+    Form, ReaderError, Received, StateSource,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -47,6 +47,12 @@ const MOST_REREAD: usize = 60_000;
 /// The feed has what was committed within a second by contract; with slack.
 const DELIVERY_DEADLINE: Duration = Duration::from_secs(3);
 
+/// Entities begin and cease to match it all the time, by updates of every kind. The marker always matches.
+const FLAGGED: CopyFilter = CopyFilter {
+    text: "type == 'Marker' || data.flag == true",
+    matches: |key, document| key.entity_type == MARKER_TYPE || document["flag"] == true,
+};
+
 /// Counts of a whole run.
 #[derive(Default)]
 pub(crate) struct ReaderTotals {
@@ -56,6 +62,7 @@ pub(crate) struct ReaderTotals {
     unavailable: AtomicU64,
     anew: AtomicU64,
     changes: AtomicU64,
+    left: AtomicU64,
     snapshots: AtomicU64,
     bookmarks: AtomicU64,
     longest_gap_millis: AtomicU64,
@@ -68,9 +75,10 @@ impl ReaderTotals {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let seconds = |count: &AtomicU64| Duration::from_millis(get(count)).as_secs_f64();
         format!(
-            "changes {}, snapshots {}, bookmarks {}, connections {}, dropped {}, unavailable {}, \
+            "changes {}, left {}, snapshots {}, bookmarks {}, connections {}, dropped {}, unavailable {}, \
              begun anew {}, longest time without a bookmark {:.1} s, slowest to the end {:.1} s",
             get(&self.changes),
+            get(&self.left),
             get(&self.snapshots),
             get(&self.bookmarks),
             get(&self.connections),
@@ -126,11 +134,23 @@ impl Readers {
             (ALL, Start, Patches, every_type()),
             (ALL, Snapshot, Data, every_type()),
         ];
-        let reader = |(number, (forms, beginning, source, types))| {
+        let readers = readers.map(|(forms, first, source, types)| {
+            (forms, first, Wanted { source, types, filter: None })
+        });
+        let filtered = [
+            (&[Form::Pages(WAIT), Form::Sse][..], Start),
+            (&[Form::Ndjson], Snapshot),
+            (&[CALL, Form::Stream], Start),
+            (&[Form::Stream], Snapshot),
+        ];
+        let filtered = filtered.map(|(forms, first)| {
+            (forms, first, Wanted { source: Data, types: every_type(), filter: Some(FLAGGED) })
+        });
+        let reader = |(number, (forms, first, wanted))| {
             let random = Random::new(seed.wrapping_mul(1000) + number as u64);
-            Reader::new(number, forms, beginning, source, types, random, Arc::clone(totals))
+            Reader::new(number, forms, first, wanted, random, Arc::clone(totals))
         };
-        Self(readers.into_iter().enumerate().map(reader).collect())
+        Self(readers.into_iter().chain(filtered).enumerate().map(reader).collect())
     }
 
     /// Starts them, or lets them go on. `round_type` is the type of the round's entities.
@@ -204,6 +224,20 @@ impl Types {
     }
 }
 
+/// What a reader wants.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    source: StateSource,
+    types: Types,
+    filter: Option<CopyFilter>,
+}
+
+impl Wanted {
+    fn received(&self, beginning: Beginning, types: Vec<String>) -> Received {
+        Received::new(beginning, self.source, types, self.filter)
+    }
+}
+
 /// One reader, over many connections.
 struct Reader {
     number: usize,
@@ -212,8 +246,7 @@ struct Reader {
     /// Where it begins first, and where it began last.
     first: Beginning,
     beginning: Beginning,
-    source: StateSource,
-    types: Types,
+    wanted: Wanted,
     random: Random,
     totals: Arc<ReaderTotals>,
     /// How long the log was when the round began.
@@ -247,8 +280,7 @@ impl Reader {
         number: usize,
         forms: &'static [Form],
         first: Beginning,
-        source: StateSource,
-        types: Types,
+        wanted: Wanted,
         random: Random,
         totals: Arc<ReaderTotals>,
     ) -> Self {
@@ -257,12 +289,11 @@ impl Reader {
             forms,
             first,
             beginning: first,
-            source,
-            types,
+            wanted,
             random,
             totals,
             log: 0,
-            received: Received::new(first, source, Vec::new()),
+            received: wanted.received(first, Vec::new()),
             thrown_away: Vec::new(),
             tokens: VecDeque::new(),
             form: forms[0],
@@ -276,10 +307,10 @@ impl Reader {
 
     fn begin_round(&mut self, round_type: &str, log: usize) {
         self.log = log;
-        let types = self.types.names(round_type);
+        let types = self.wanted.types.names(round_type);
         if types != self.received.types() {
             self.beginning = self.first;
-            self.received = Received::new(self.beginning, self.source, types);
+            self.received = self.wanted.received(self.beginning, types);
             self.tokens.clear();
         }
     }
@@ -332,10 +363,10 @@ impl Reader {
             self.first == Beginning::Start && self.log < MOST_REREAD && self.random.percent(reread);
         self.beginning = if starts { Beginning::Start } else { Beginning::Snapshot };
         let before = if !starts && self.random.percent(50) {
-            self.received.begin_snapshot(self.source)
+            self.received.begin_snapshot(self.wanted.source)
         } else {
             let types = self.received.types().to_vec();
-            let new = Received::new(self.beginning, self.source, types);
+            let new = self.wanted.received(self.beginning, types);
             std::mem::replace(&mut self.received, new)
         };
         self.thrown_away.push(before);
@@ -350,7 +381,8 @@ impl Reader {
             from: from.into(),
             last: self.tokens.back().cloned(),
             types: self.received.types().to_vec(),
-            include_data: self.source == StateSource::Data,
+            filter: self.wanted.filter.map(|filter| filter.text),
+            include_data: self.wanted.source == StateSource::Data,
         }
     }
 
@@ -423,6 +455,7 @@ impl Reader {
                 }
                 &self.totals.changes
             }
+            ChangeItem::Left(_) => &self.totals.left,
             ChangeItem::Snapshot(_) | ChangeItem::SnapshotEnd { .. } => &self.totals.snapshots,
             ChangeItem::Bookmark { caught_up, .. } => {
                 self.caught_up = caught_up.then(Instant::now).or(self.caught_up);
@@ -473,8 +506,11 @@ impl Reader {
             problems.extend(received.check(committed, false));
         }
         problems.extend(self.received.check(committed, true));
-        let Self { number, forms, source, types, tokens, .. } = self;
-        let about = format!("reader {number} ({forms:?}, {source:?}, types {types:?})");
+        let Self { number, forms, wanted, tokens, .. } = self;
+        let Wanted { source, types, filter } = wanted;
+        let filter = filter.map(|filter| filter.text);
+        let about =
+            format!("reader {number} ({forms:?}, {source:?}, types {types:?}, filter {filter:?})");
         let count = problems.len();
         let named = problems.into_iter().take(MAX_PROBLEMS);
         let short = |problem: String| problem.chars().take(MAX_PROBLEM_CHARS).collect::<String>();
