@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use futures_util::future::BoxFuture;
-use producer_core::feed::{
-    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
-};
+use producer_core::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter};
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use producer_core::model::{AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, NewVersion};
-use producer_core::query::{ReadError, ReadStore};
+use producer_core::query::{
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
+};
 use producer_core::store::Store;
 use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_grpc::Grpc;
@@ -115,6 +115,32 @@ impl ReadStore for NullStore {
     }
 }
 
+impl ListStore for NullStore {
+    fn states<'a>(
+        &'a self,
+        keys: &'a [&'a EntityKey],
+        _bytes: usize,
+    ) -> BoxFuture<'a, Read<Vec<Option<Entity>>>> {
+        Box::pin(ready(Ok(vec![None; keys.len()])))
+    }
+
+    fn entities<'a>(&'a self, _query: EntitiesQuery<'a>) -> BoxFuture<'a, Read<EntitiesPart>> {
+        Box::pin(ready(Ok(EntitiesPart { is_last: true, ..EntitiesPart::default() })))
+    }
+
+    fn count<'a>(&'a self, _range: &'a KeyRange, _rows: u32) -> BoxFuture<'a, Read<CountedPart>> {
+        Box::pin(ready(Ok(CountedPart::default())))
+    }
+
+    fn types<'a>(&'a self, _after: &'a str, _types: u32) -> BoxFuture<'a, Read<Vec<String>>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn estimates(&self) -> BoxFuture<'_, Read<Estimates>> {
+        Box::pin(ready(Ok(Estimates::default())))
+    }
+}
+
 impl FeedStore for NullStore {
     fn head(&self) -> BoxFuture<'_, Read<LogHead>> {
         Box::pin(ready(Ok(LogHead {
@@ -144,18 +170,6 @@ impl FeedStore for NullStore {
     fn changes<'a>(&'a self, _query: ChangesQuery<'a>) -> BoxFuture<'a, Read<LogPage>> {
         let (epoch, changes) = (Uuid::nil(), Vec::new());
         Box::pin(ready(Ok(LogPage { epoch, floor: 0, changes, last: None, is_last: true })))
-    }
-
-    fn states<'a>(
-        &'a self,
-        keys: &'a [&'a EntityKey],
-        _bytes: usize,
-    ) -> BoxFuture<'a, Read<Vec<Option<Entity>>>> {
-        Box::pin(ready(Ok(vec![None; keys.len()])))
-    }
-
-    fn entities<'a>(&'a self, _query: EntitiesQuery<'a>) -> BoxFuture<'a, Read<Vec<Entity>>> {
-        Box::pin(ready(Ok(Vec::new())))
     }
 }
 

@@ -5,6 +5,7 @@ mod changes;
 mod chunks;
 mod connect;
 mod entries;
+mod listed;
 mod logged;
 mod marks;
 pub mod numbers;

@@ -13,15 +13,15 @@ use super::query;
 use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
 use super::write::{ConnectionLifetime, Marks, OpenError, PgWriter, WriterSettings, open};
-use crate::feed::{
-    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
-};
+use crate::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter};
 use crate::ingest::{WriteStore, Writer};
 use crate::model::{
     AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, Timestamp,
     UnavailableKind,
 };
-use crate::query::{ReadError, ReadStore};
+use crate::query::{
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
+};
 use crate::store::pool::PoolUse;
 use crate::store::port::{ConnectError, Store};
 use crate::store::schema::SchemaCheck;
@@ -182,7 +182,9 @@ impl FeedStore for PostgresStore {
     fn changes<'a>(&'a self, query: ChangesQuery<'a>) -> BoxFuture<'a, Result<LogPage, ReadError>> {
         Box::pin(self.read(move || query::changes(&self.read_pool, query)))
     }
+}
 
+impl ListStore for PostgresStore {
     fn states<'a>(
         &'a self,
         keys: &'a [&'a EntityKey],
@@ -194,8 +196,28 @@ impl FeedStore for PostgresStore {
     fn entities<'a>(
         &'a self,
         query: EntitiesQuery<'a>,
-    ) -> BoxFuture<'a, Result<Vec<Entity>, ReadError>> {
+    ) -> BoxFuture<'a, Result<EntitiesPart, ReadError>> {
         Box::pin(self.read(move || query::entities(&self.read_pool, query)))
+    }
+
+    fn count<'a>(
+        &'a self,
+        range: &'a KeyRange,
+        rows: u32,
+    ) -> BoxFuture<'a, Result<CountedPart, ReadError>> {
+        Box::pin(self.read(move || query::count(&self.read_pool, range, rows)))
+    }
+
+    fn types<'a>(
+        &'a self,
+        after: &'a str,
+        types: u32,
+    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        Box::pin(self.read(move || query::types(&self.read_pool, after, types)))
+    }
+
+    fn estimates(&self) -> BoxFuture<'_, Result<Estimates, ReadError>> {
+        Box::pin(self.read(move || query::estimates(&self.read_pool)))
     }
 }
 

@@ -19,14 +19,14 @@ use super::disk::{self, cannot_open};
 use super::query;
 use super::write::{SqliteWriter, WriterSettings};
 use super::write_lock::WriteLock;
-use crate::feed::{
-    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
-};
+use crate::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter};
 use crate::ingest::{WriteStore, Writer};
 use crate::model::{
     AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, Timestamp,
 };
-use crate::query::{ReadError, ReadStore};
+use crate::query::{
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
+};
 use crate::store::pool::{MeasuredPool, PoolUse};
 use crate::store::port::{ConnectError, Store};
 use crate::store::schema::SchemaCheck;
@@ -172,7 +172,9 @@ impl FeedStore for SqliteStore {
     fn changes<'a>(&'a self, query: ChangesQuery<'a>) -> BoxFuture<'a, Result<LogPage, ReadError>> {
         Box::pin(query::changes(&self.readers, query))
     }
+}
 
+impl ListStore for SqliteStore {
     fn states<'a>(
         &'a self,
         keys: &'a [&'a EntityKey],
@@ -184,8 +186,28 @@ impl FeedStore for SqliteStore {
     fn entities<'a>(
         &'a self,
         query: EntitiesQuery<'a>,
-    ) -> BoxFuture<'a, Result<Vec<Entity>, ReadError>> {
+    ) -> BoxFuture<'a, Result<EntitiesPart, ReadError>> {
         Box::pin(query::entities(&self.readers, query))
+    }
+
+    fn count<'a>(
+        &'a self,
+        range: &'a KeyRange,
+        rows: u32,
+    ) -> BoxFuture<'a, Result<CountedPart, ReadError>> {
+        Box::pin(query::count(&self.readers, range, rows))
+    }
+
+    fn types<'a>(
+        &'a self,
+        after: &'a str,
+        types: u32,
+    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        Box::pin(query::types(&self.readers, after, types))
+    }
+
+    fn estimates(&self) -> BoxFuture<'_, Result<Estimates, ReadError>> {
+        Box::pin(std::future::ready(Ok(Estimates::default())))
     }
 }
 
