@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::candidates::{Candidates, Room};
+use super::chunk::{CHUNK_BYTES, Room};
 use super::pace::Pace;
-use super::page::{Breather, CHUNK_BYTES, Judge};
+use super::judge::{Breather, Judge};
+use super::walk::{Walk, WalkError};
 use crate::query::key_range::KeyRange;
 use crate::query::list_port::{CountedPart, Estimates, ListStore};
 use crate::query::list_request::Count;
@@ -31,7 +32,7 @@ const MANY: u64 = 10_000;
 /// The database.
 pub(super) async fn wanted(
     store: &dyn ListStore,
-    mut candidates: Candidates,
+    mut walk: Walk,
     judge: Judge<'_>,
     scan: &mut Scan<'_>,
 ) -> Result<Count, ReadError> {
@@ -40,7 +41,7 @@ pub(super) async fn wanted(
     loop {
         let began = Instant::now();
         let room = Room { rows: pace.rows(usize::MAX), bytes: CHUNK_BYTES };
-        let chunk = candidates.next(store, room).await?;
+        let chunk = walk.next(store, room).await?;
         for entity in chunk.candidates.iter().filter_map(|candidate| candidate.entity.as_ref()) {
             value += u64::from(judge.wants(entity));
             breather.note(entity.data.len()).await;
