@@ -7,11 +7,8 @@ mod lexer;
 mod number;
 mod patch;
 mod path;
-<<<<<<< HEAD
-mod project;
-=======
 mod path_tree;
->>>>>>> 8bb1e39
+mod project;
 mod scanner;
 mod select;
 mod text;
@@ -20,24 +17,15 @@ mod written;
 
 pub use document::{Difference, Document, DocumentError, fold_flat};
 pub use equality::same_value;
-<<<<<<< HEAD
 pub(crate) use lexer::{Lexer, Malformed};
-pub(crate) use number::{compare_numbers, is_whole, whole};
+pub(crate) use number::{Decimal, compare_numbers, is_whole, whole};
 pub use patch::Patch;
 pub use path::Path;
+pub(crate) use path_tree::PathTree;
 pub use project::Projection;
 pub(crate) use scanner::{HAS_NUL, Kind, MAX_DEPTH, Scanner};
 pub(crate) use select::{Found, PathStep, RawValue, Selection, elements, patch_names};
 pub(crate) use text::{code_unit, decode};
-=======
-pub(crate) use lexer::Malformed;
-pub(crate) use number::{Decimal, is_whole, whole};
-pub use patch::Patch;
-pub use path::Path;
-pub(crate) use path_tree::PathTree;
-pub(crate) use scanner::{HAS_NUL, Kind, Scanner};
-pub(crate) use text::decode;
->>>>>>> 8bb1e39
 pub use text::{object_of_strings, write_string};
 pub use violation::{Location, Step, Violation, Violations};
 pub use written::Written;

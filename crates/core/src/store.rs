@@ -5,6 +5,7 @@ mod changes;
 mod chunks;
 mod connect;
 mod entries;
+mod kept_parts;
 mod listed;
 mod logged;
 mod marks;
@@ -15,6 +16,7 @@ pub mod postgres;
 mod schema;
 mod settings;
 pub mod sqlite;
+mod types;
 mod url;
 mod write;
 

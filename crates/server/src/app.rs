@@ -5,6 +5,7 @@ use std::sync::Arc;
 use producer_core::feed::{Feed, FeedSettings};
 use producer_core::query::{History, Lists, Scans};
 use producer_core::store::Store;
+use producer_core::types::Types;
 use producer_core::{Clock, Ingest};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,8 @@ pub struct App<A> {
     pub lists: Arc<Lists>,
     /// For reads of what changes.
     pub feed: Feed,
+    /// For definitions of types.
+    pub types: Types,
     /// For writes.
     pub ingest: Ingest,
     /// Time and ids.
@@ -72,6 +75,7 @@ impl<A> App<A> {
             args,
             history: Arc::new(History::new(store.clone(), Arc::clone(&scans))),
             lists: Arc::new(Lists::new(store.clone(), scans, clock.clone())),
+            types: Types::new(store.clone(), clock.clone()),
             store,
             feed,
             ingest,

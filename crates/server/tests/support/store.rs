@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use clap::Parser;
 use futures_util::future::BoxFuture;
@@ -14,6 +15,7 @@ use producer_core::query::{
     CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
 };
 use producer_core::store::{PoolUse, Store};
+use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
 use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_server::App;
 use producer_server::settings::Settings;
@@ -160,6 +162,55 @@ impl FeedStore for FakeStore {
     }
 
     fn changes<'a>(&'a self, _query: ChangesQuery<'a>) -> BoxFuture<'a, Read<LogPage>> {
+        no_database()
+    }
+}
+
+impl TypeStore for FakeStore {
+    fn change_type<'a>(&'a self, _change: TypeChange<'a>) -> BoxFuture<'a, Read<ChangeOutcome>> {
+        no_database()
+    }
+
+    fn type_definition<'a>(
+        &'a self,
+        _entity_type: &'a str,
+    ) -> BoxFuture<'a, Read<Option<StoredType>>> {
+        no_database()
+    }
+
+    fn type_definitions<'a>(
+        &'a self,
+        _after: &'a str,
+        _most: u32,
+    ) -> BoxFuture<'a, Read<Vec<StoredType>>> {
+        no_database()
+    }
+
+    fn knows_language<'a>(&'a self, _language: &'a str) -> BoxFuture<'a, Read<bool>> {
+        no_database()
+    }
+
+    fn take_job(&self, _lease: Duration) -> BoxFuture<'_, Read<Option<Job>>> {
+        no_database()
+    }
+
+    fn writers_of_entities(&self) -> BoxFuture<'_, Read<Vec<OpenWriter>>> {
+        no_database()
+    }
+
+    fn describe_writer<'a>(&'a self, _writer: &'a OpenWriter) -> BoxFuture<'a, Read<String>> {
+        no_database()
+    }
+
+    fn renew<'a>(&'a self, _job: &'a mut Job, _lease: Duration) -> BoxFuture<'a, Read<bool>> {
+        no_database()
+    }
+
+    fn step<'a>(&'a self, _job: &'a mut Job, _lease: Duration) -> BoxFuture<'a, Read<StepOutcome>> {
+        no_database()
+    }
+
+    fn release<'a>(&'a self, _job: &'a Job) -> BoxFuture<'a, Read<()>> {
         no_database()
     }
 }
