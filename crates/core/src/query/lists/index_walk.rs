@@ -82,7 +82,6 @@ impl IndexWalk {
         }
         Ok(Ok(Chunk { candidates, is_last: self.ranges.is_empty() }))
     }
-
 }
 
 fn candidate(index_id: i32, IndexedEntity { key, id, entity }: IndexedEntity) -> Candidate {

@@ -2,6 +2,7 @@
 
 use tokio::task::yield_now;
 
+use super::sort_key::SortKey;
 use crate::filter::{Facts, Filter, State};
 use crate::model::{Entity, Timestamp};
 
@@ -13,6 +14,8 @@ const JUDGED_BYTES: usize = 256 << 10;
 pub(super) struct Judge<'a> {
     pub(super) filter: Option<&'a Filter>,
     pub(super) now: Timestamp,
+    /// They have such a value.
+    pub(super) has: Option<&'a SortKey>,
 }
 
 impl Judge<'_> {
@@ -30,6 +33,7 @@ impl Judge<'_> {
             now: self.now,
         };
         self.filter.is_none_or(|filter| filter.matches(&facts))
+            && self.has.is_none_or(|key| key.of(entity).is_some())
     }
 }
 
@@ -46,4 +50,3 @@ impl Breather {
         }
     }
 }
-

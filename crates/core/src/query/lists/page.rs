@@ -51,8 +51,7 @@ impl Page {
         loop {
             let (began, had) = (Instant::now(), self.entities.len());
             let rows = pace.rows(self.size - had);
-            let chunk =
-                walk.next(store, Room { rows, bytes: self.bytes.min(CHUNK_BYTES) }).await?;
+            let chunk = walk.next(store, Room { rows, bytes: self.bytes.min(CHUNK_BYTES) }).await?;
             let looked_at = chunk.candidates.len();
             for candidate in chunk.candidates {
                 let judged = candidate.entity.as_ref().map_or(0, |entity| entity.data.len());

@@ -53,11 +53,7 @@ pub(super) fn ranges(
         if order.is_some() && values.len() > 1 || values.len() * combinations.len() > MAX_RANGES {
             return None;
         }
-        let with = |combination: &Vec<_>| {
-            let of = |value: &IndexValue<'_>| [&combination[..], &[value.clone()]].concat();
-            values.iter().map(of).collect::<Vec<_>>()
-        };
-        combinations = combinations.iter().flat_map(with).collect();
+        combinations = with_each(&combinations, &values);
     }
     let (conditions, narrowing) = last_path(constraints(last))?;
     if narrowing == Narrowing::Order && order.is_none()
@@ -76,6 +72,17 @@ pub(super) fn ranges(
     Some(IndexRanges { ranges: merged(ranges), narrowed: (equal, narrowing) })
 }
 
+/// Each of these combinations with each of these values behind it.
+fn with_each<'v>(
+    combinations: &[Vec<IndexValue<'v>>],
+    values: &[IndexValue<'v>],
+) -> Vec<Vec<IndexValue<'v>>> {
+    let all = combinations.iter().flat_map(|combination| {
+        values.iter().map(|value| [&combination[..], &[value.clone()]].concat())
+    });
+    all.collect()
+}
+
 fn field(path: &IndexPath) -> Field<'_> {
     match path {
         IndexPath::CreatedAt => Field::CreatedAt,
@@ -87,7 +94,9 @@ fn field(path: &IndexPath) -> Field<'_> {
 /// Whether an order is by a path of an index.
 pub(super) fn is_by(order: &ListOrder, path: &IndexPath) -> bool {
     match (&order.by, path) {
-        (OrderBy::CreatedAt, IndexPath::CreatedAt) | (OrderBy::UpdatedAt, IndexPath::UpdatedAt) => true,
+        (OrderBy::CreatedAt, IndexPath::CreatedAt) | (OrderBy::UpdatedAt, IndexPath::UpdatedAt) => {
+            true
+        }
         (OrderBy::Data(by), IndexPath::Data(path)) => by == path,
         _ => false,
     }

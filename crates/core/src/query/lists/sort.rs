@@ -9,14 +9,12 @@ use super::chunk::{CHUNK_BYTES, Room};
 use super::judge::{Breather, Judge};
 use super::pace::Pace;
 use super::page::bytes_of;
+use super::sort_key::SortKey;
 use super::walk::{Walk, WalkError};
 use crate::model::Entity;
-use crate::query::list_order::{ListOrder, OrderBy};
 use crate::query::list_port::ListStore;
 use crate::query::list_token::Place;
 use crate::query::scans::Scan;
-use crate::types::index_key::{EntityFacts, KeyMaker};
-use crate::types::{IndexDefinition, IndexPath};
 
 /// Entities that are looked at for one page.
 const MAX_SORTED: usize = 10_000;
@@ -34,39 +32,6 @@ pub(super) enum SortError {
 impl From<WalkError> for SortError {
     fn from(error: WalkError) -> Self {
         Self::Walk(error)
-    }
-}
-
-/// What entities are sorted by: bytes that are ordered as the values are.
-#[derive(Debug)]
-pub(super) enum SortKey {
-    Version,
-    Index(KeyMaker),
-}
-
-impl SortKey {
-    /// `None` for the order of ids, which is that of the keys.
-    pub(super) fn new(order: &ListOrder) -> Option<Self> {
-        let path = match &order.by {
-            OrderBy::Id => return None,
-            OrderBy::Version => return Some(Self::Version),
-            OrderBy::CreatedAt => IndexPath::CreatedAt,
-            OrderBy::UpdatedAt => IndexPath::UpdatedAt,
-            OrderBy::Data(path) => IndexPath::Data(path.clone()),
-        };
-        Some(Self::Index(KeyMaker::new([&IndexDefinition { paths: vec![path] }])))
-    }
-
-    /// `None` of an entity that has no such value.
-    fn of(&self, entity: &Entity) -> Option<Vec<u8>> {
-        match self {
-            Self::Version => Some(entity.version.to_be_bytes().into()),
-            Self::Index(maker) => {
-                let Entity { created_at, updated_at, ref data, .. } = *entity;
-                let facts = EntityFacts { created: created_at, updated: updated_at, data };
-                maker.keys(facts).pop().flatten()
-            }
-        }
     }
 }
 
@@ -134,8 +99,11 @@ impl SortedPage {
 
     fn take(&mut self, key: Vec<u8>, entity: Entity, after: Option<&(Vec<u8>, String)>) {
         let place = (key, entity.key.entity_id().to_owned());
-        let is_behind = |after| if self.descending { place < *after } else { place > *after };
-        if !after.is_none_or(is_behind) {
+        let is_behind = after.is_none_or(|after| match self.descending {
+            true => place < *after,
+            false => place > *after,
+        });
+        if !is_behind {
             return;
         }
         self.used += bytes_of(&entity);
@@ -155,8 +123,15 @@ impl SortedPage {
 
     /// The page, and where the next one goes on.
     pub(super) fn into_page(self) -> (Vec<Entity>, Option<Place>) {
-        let last = if self.descending { self.first.first_key_value() } else { self.first.last_key_value() };
-        let place = |((key, id), _): (&(Vec<u8>, String), _)| Place::Sorted { key: key.clone(), id: id.clone() };
+        let last = if self.descending {
+            self.first.first_key_value()
+        } else {
+            self.first.last_key_value()
+        };
+        let place = |((key, id), _): (&(Vec<u8>, String), _)| Place::Sorted {
+            key: key.clone(),
+            id: id.clone(),
+        };
         let next = last.map(place).filter(|_| self.has_more);
         let mut entities: Vec<Entity> = self.first.into_values().collect();
         if self.descending {
