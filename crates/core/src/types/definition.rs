@@ -50,6 +50,13 @@ impl Definition {
 }
 
 impl IndexDefinition {
+    /// The index as JSON: a path, or an array of paths.
+    pub fn to_json(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
     fn write(&self, out: &mut String) {
         if let [path] = self.paths.as_slice() {
             return write_string(out, &path.to_string());
@@ -64,6 +71,13 @@ impl IndexDefinition {
 }
 
 impl SearchDefinition {
+    /// The search as JSON.
+    pub fn to_json(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
     fn write(&self, out: &mut String) {
         out.push_str("{\"paths\":{");
         for (place, (path, weight)) in self.paths.iter().enumerate() {

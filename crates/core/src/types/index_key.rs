@@ -130,6 +130,12 @@ impl KeyMaker {
         let Ok(found) = self.tree.find(facts.data) else { return vec![None; self.indexes.len()] };
         self.indexes.iter().map(|sources| joined(sources, facts, &found)).collect()
     }
+
+    /// As [`KeyMaker::keys`], of indexes of data alone.
+    pub(super) fn of_data(&self, data: &str) -> Vec<Option<Vec<u8>>> {
+        let unused = Timestamp::from_micros(0);
+        self.keys(EntityFacts { created: unused, updated: unused, data })
+    }
 }
 
 fn joined(sources: &[Source], facts: EntityFacts<'_>, found: &[Option<&str>]) -> Option<Vec<u8>> {

@@ -6,6 +6,7 @@ mod feed;
 mod log;
 mod ping;
 mod retry;
+mod types;
 
 pub(super) use entities::entity;
 pub(super) use events::{event, logged};
@@ -15,3 +16,6 @@ pub(super) use feed::{
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
 pub(super) use retry::with_retry;
+pub(super) use types::{
+    kept_parts, knows_language, type_definition, type_definitions, writers_of_entities,
+};

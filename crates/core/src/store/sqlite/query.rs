@@ -6,10 +6,14 @@ mod events;
 mod feed;
 mod log;
 mod ping;
+mod types;
 
 pub(super) use entities::entity;
-pub(super) use error::kind;
+pub(super) use error::{kind, unavailable};
 pub(super) use events::{LOGGED, event, logged, record, wanted};
 pub(super) use feed::{bounds, changes, entities, head, position_before, states};
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
+pub(super) use types::{
+    count_entities, has_unfinished_parts, kept_parts, type_definition, type_definitions,
+};

@@ -32,12 +32,22 @@ const DRAWN: &str = concat!(
 
 const SESSION: &str = concat!("SELECT ", session!());
 
-/// Whoever writes to the log has this lock until its transaction ends, also a prepared one.
-const WRITERS: &str = r"
-SELECT virtualtransaction, pid FROM pg_locks
-WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
-    AND relation = 'event_log'::regclass
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+/// Who writes to a table: such a transaction has this lock until it ends, also a prepared one.
+macro_rules! writers_of {
+    ($table:literal) => {
+        concat!(
+            "SELECT virtualtransaction, pid FROM pg_locks
+             WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
+                 AND relation = '",
+            $table,
+            "'::regclass
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+    };
+}
+pub(super) use writers_of;
+
+const WRITERS: &str = writers_of!("event_log");
 
 /// Of the sessions of other roles the server shows only some columns. A prepared transaction may have kept
 /// the virtual id of its session; its lock on its transaction id says which one it is.
