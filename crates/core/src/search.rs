@@ -1,7 +1,8 @@
 //! Full-text search over the types that declare it.
 //!
 //! What belongs to the contract is here, so that every engine gives the same answers: the syntax of queries
-//! ([`Query`]), what counts as a word, which text of an entity is searched ([`search_text`]), filters,
+//! ([`Query`]), what counts as a word, which text of an entity is searched
+//! ([`search_text`](crate::types::search_text)), filters,
 //! facets and highlighted fragments. An engine ([`SearchEngine`]) finds and scores the entities whose words
 //! match, and knows the stems of a language.
 
@@ -12,14 +13,11 @@ mod port;
 mod query;
 mod request;
 mod service;
-mod text;
 mod token;
-mod words;
 
 pub use facets::{Facet, FacetValue};
 pub use port::{
-    Engine, Found, LANGUAGES_HINT, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts,
-    Stems, StemsQuery,
+    Engine, Found, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
 };
 pub use query::{Leaf, MAX_QUERY_BYTES, Query, Term, Terms};
 pub use request::{
@@ -27,4 +25,3 @@ pub use request::{
     SearchRequest, Total,
 };
 pub use service::Search;
-pub use text::{MAX_TEXT_BYTES, SearchText, TextMaker, search_text};

@@ -7,12 +7,12 @@ use super::fragments::fragments;
 use super::port::{SearchEngine, SearchPart, StemsQuery};
 use super::query::{Leaf, Term, Terms};
 use super::request::Highlight;
-use super::text::each_string;
-use super::words::{Folding, Word, words};
 use crate::json::{PathStep, Selection};
 use crate::model::Entity;
 use crate::query::ReadError;
 use crate::types::SearchDefinition;
+use crate::types::search_text::each_string;
+use crate::types::words::{Folding, Word, words};
 
 /// Fragments of a path at most.
 const FRAGMENTS: usize = 3;

@@ -10,9 +10,6 @@ use crate::query::ReadError;
 use crate::time::Timestamp;
 use crate::types::SearchDefinition;
 
-/// What may be declared where a language is unknown, as the end of a sentence about it.
-pub const LANGUAGES_HINT: &str = "must be a language that the database knows";
-
 /// Which engine answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -96,7 +93,7 @@ pub struct Found {
 pub struct StemsQuery<'a> {
     /// The language, not `simple`: there a word is its own stem.
     pub language: &'a str,
-    /// Words as [`SearchText`](super::SearchText) has them.
+    /// Words as [`SearchText`](crate::types::search_text::SearchText) has them.
     pub words: &'a [String],
     /// Terms of a query in this language.
     pub terms: &'a [Term],
@@ -115,9 +112,6 @@ pub struct Stems {
 pub trait SearchEngine: Send + Sync + 'static {
     /// Which one it is.
     fn engine(&self) -> Engine;
-
-    /// The languages that may be declared, in the order of their names.
-    fn languages(&self) -> BoxFuture<'_, Result<Vec<String>, ReadError>>;
 
     /// Calls `each` with every entity that matches, in no particular order, until it breaks or the deadline
     /// has passed. What an answered write did is seen. Returns whether those were all.

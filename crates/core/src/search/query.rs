@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::words::{Folding, words};
+use crate::types::words::{Folding, words};
 
 /// Bytes of a query at most.
 pub const MAX_QUERY_BYTES: usize = 1024;

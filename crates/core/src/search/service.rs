@@ -26,6 +26,8 @@ use crate::query::PageTokens;
 const FIND_TIME: Duration = Duration::from_millis(500);
 /// Searches at the same time: they hold a connection for as long as they work.
 const MAX_SEARCHES: usize = 4;
+/// How often a search begins anew because a definition changed meanwhile.
+const ATTEMPTS: u32 = 3;
 /// How long a search waits for its turn.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -85,12 +87,9 @@ impl Search {
         let query = Query::parse(&request.query).map_err(|rule| malformed("query", rule))?;
         self.check(&request)?;
         let (tokens, start) = self.start(&request)?;
-        let (lookups, leaves_out) = self.lookups(&request, &query).await?;
         let _turn = self.turn().await?;
-        let mut counter = Counter::new(&request.facets, request.filter.as_ref());
         let judge = Judge { request: &request, now: start.now };
-        let mut ranking = self.rank(&lookups, &judge, &mut counter).await?;
-        ranking.is_complete &= !leaves_out;
+        let (lookups, ranking, counter) = self.find(&judge, &query).await?;
         let total = ranking.total();
         let (hits, next) = self.page(&lookups, &ranking.hits, &judge, start).await?;
         Ok(SearchPage {
@@ -128,32 +127,29 @@ impl Search {
         Ok((tokens, start))
     }
 
-    /// What to look for in which types, and whether a type is left out that declares search.
-    async fn lookups(
+    /// All hits, in their order, and what is counted of them. Rows of a part are deleted after it is no longer
+    /// declared: what was found counts only where the parts are the same afterwards.
+    async fn find(
         &self,
-        request: &SearchRequest,
+        judge: &Judge<'_>,
         query: &Query,
-    ) -> Result<(Vec<Lookup>, bool), SearchError> {
+    ) -> Result<(Vec<Lookup>, Ranking, Counter), SearchError> {
+        let request = judge.request;
         let mut parts = self.parts.search_parts().await?;
-        parts.sort_by(|left, right| left.entity_type.cmp(&right.entity_type));
-        for name in &request.types {
-            let rule = match parts.iter().find(|part| part.entity_type == *name) {
-                Some(part) if part.is_ready => continue,
-                Some(_) => "is being built; it can be searched as soon as it is ready",
-                None => "must be a type whose definition has search",
-            };
-            let rule = format!("{} {rule}", quoted(name));
-            return Err(malformed("type", rule).into());
+        for _ in 0..ATTEMPTS {
+            let (lookups, leaves_out) = lookups(parts.clone(), request, query)?;
+            let mut counter = Counter::new(&request.facets, request.filter.as_ref());
+            let mut ranking = self.rank(&lookups, judge, &mut counter).await?;
+            ranking.is_complete &= !leaves_out;
+            let after = self.parts.search_parts().await?;
+            let is_there = |lookup: &Lookup| after.contains(&lookup.part);
+            if lookups.iter().all(is_there) {
+                return Ok((lookups, ranking, counter));
+            }
+            parts = after;
         }
-        if !request.types.is_empty() {
-            parts.retain(|part| request.types.contains(&part.entity_type));
-        }
-        let leaves_out = parts.iter().any(|part| !part.is_ready);
-        let lookups = parts.into_iter().filter(|part| part.is_ready).map(|part| {
-            let terms = query.terms(&part.definition.language);
-            Lookup { part, terms }
-        });
-        Ok((lookups.filter(|lookup| lookup.terms != Terms::Nothing).collect(), leaves_out))
+        let detail = "the definitions of types change all the time; try again later";
+        Err(Problem::new(ProblemKind::Unavailable, detail).into())
     }
 
     async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
@@ -262,6 +258,33 @@ impl Search {
         }
         Ok(())
     }
+}
+
+/// What to look for in which types, and whether a type is left out that declares search.
+fn lookups(
+    mut parts: Vec<SearchPart>,
+    request: &SearchRequest,
+    query: &Query,
+) -> Result<(Vec<Lookup>, bool), Problem> {
+    parts.sort_by(|left, right| left.entity_type.cmp(&right.entity_type));
+    for name in &request.types {
+        let rule = match parts.iter().find(|part| part.entity_type == *name) {
+            Some(part) if part.is_ready => continue,
+            Some(_) => "is being built for search; it can be searched as soon as it is ready",
+            None => "has no search in its definition",
+        };
+        return Err(malformed("type", format!("{} {rule}", quoted(name))));
+    }
+    if !request.types.is_empty() {
+        parts.retain(|part| request.types.contains(&part.entity_type));
+    }
+    let leaves_out = parts.iter().any(|part| !part.is_ready);
+    let ready = parts.into_iter().filter(|part| part.is_ready);
+    let lookups = ready.map(|part| {
+        let terms = query.terms(&part.definition.language);
+        Lookup { part, terms }
+    });
+    Ok((lookups.filter(|lookup| lookup.terms != Terms::Nothing).collect(), leaves_out))
 }
 
 impl Ranking {

@@ -1,6 +1,7 @@
 //! The store: one connection for each writer, a pool for the reads.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,10 @@ use super::query;
 use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
 use super::types::PgTypes;
-use super::write::{ConnectionLifetime, Marks, OpenError, PgWriter, WriterSettings, open};
+use super::error::StatementError;
+use super::write::{
+    ConnectionLifetime, Marks, OpenError, PgWriter, Session, WriterSettings, open,
+};
 use crate::feed::{
     ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
 };
@@ -23,6 +27,9 @@ use crate::model::{
     UnavailableKind,
 };
 use crate::query::{ReadError, ReadStore};
+use crate::search::{
+    Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
+};
 use crate::store::pool::PoolUse;
 use crate::store::port::{ConnectError, Store};
 use crate::store::schema::SchemaCheck;
@@ -264,6 +271,35 @@ impl TypeStore for PostgresStore {
 
     fn release<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<(), ReadError>> {
         Box::pin(self.types.release(job))
+    }
+}
+
+impl SearchParts for PostgresStore {
+    fn search_parts(&self) -> BoxFuture<'_, Result<Vec<SearchPart>, ReadError>> {
+        Box::pin(self.read(move || query::search_parts(&self.read_pool)))
+    }
+}
+
+impl SearchEngine for PostgresStore {
+    fn engine(&self) -> Engine {
+        Engine::PostgreSql
+    }
+
+    fn matches<'a>(
+        &'a self,
+        query: MatchQuery<'a>,
+        each: &'a mut (dyn FnMut(Matched) -> ControlFlow<()> + Send),
+    ) -> BoxFuture<'a, Result<bool, ReadError>> {
+        Box::pin(async move {
+            let search = self.read(move || query::open_search(&self.read_pool, query)).await?;
+            // not again: what was found would be found twice
+            let found = Session::with_timeout(self.read_deadline, search.run(query, each));
+            found.await.map_err(StatementError::into_read_error)
+        })
+    }
+
+    fn stems<'a>(&'a self, query: StemsQuery<'a>) -> BoxFuture<'a, Result<Stems, ReadError>> {
+        Box::pin(self.read(move || query::stems(&self.read_pool, query)))
     }
 }
 

@@ -6,6 +6,7 @@ mod events;
 mod feed;
 mod log;
 mod ping;
+mod search;
 mod types;
 
 pub(super) use entities::entity;
@@ -14,6 +15,7 @@ pub(super) use events::{LOGGED, event, logged, record, wanted};
 pub(super) use feed::{bounds, changes, entities, head, position_before, states};
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
+pub(super) use search::{matches, search_parts, stems};
 pub(super) use types::{
     count_entities, has_unfinished_parts, kept_parts, type_definition, type_definitions,
 };

@@ -16,31 +16,31 @@ use unicode_normalization::char::is_combining_mark;
 const MAX_WORD_BYTES: usize = 255;
 
 /// A letter that no word has: it stands between texts, so that no phrase goes from one into the next.
-pub(super) const GAP: char = '\u{2ac}';
+pub(crate) const GAP: char = '\u{2ac}';
 
 /// How words of a language are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Folding {
+pub(crate) struct Folding {
     drops_accents: bool,
 }
 
 impl Folding {
-    pub(super) fn of(language: &str) -> Self {
+    pub(crate) fn of(language: &str) -> Self {
         Self { drops_accents: matches!(language, "simple" | "english") }
     }
 }
 
 /// A word of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Word {
+pub(crate) struct Word {
     /// Its bytes in the text.
-    pub(super) place: Range<usize>,
+    pub(crate) place: Range<usize>,
     /// As it is compared: lower-case letters, digits and marks.
-    pub(super) folded: String,
+    pub(crate) folded: String,
 }
 
 /// The words of a text, in their order.
-pub(super) fn words(text: &str, folding: Folding) -> impl Iterator<Item = Word> {
+pub(crate) fn words(text: &str, folding: Folding) -> impl Iterator<Item = Word> {
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {

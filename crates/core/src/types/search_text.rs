@@ -1,8 +1,8 @@
 //! Which text of an entity is searched.
 
+use super::definition::SearchDefinition;
 use super::words::{Folding, GAP, words};
 use crate::json::{PathStep, RawValue, Selection, elements};
-use crate::types::SearchDefinition;
 
 /// Bytes of an entity's text that count.
 pub const MAX_TEXT_BYTES: usize = 256 << 10;
@@ -42,6 +42,11 @@ impl TextMaker {
         Self { paths, slots, folding: Folding::of(&definition.language) }
     }
 
+    /// Whether two documents have other texts.
+    pub fn differs(&self, one: &str, other: &str) -> bool {
+        self.paths.find(one) != self.paths.find(other) && self.text(one) != self.text(other)
+    }
+
     /// The text of an entity with this document.
     pub fn text(&self, document: &str) -> SearchText {
         let found = self.paths.find(document);
@@ -68,7 +73,7 @@ impl TextMaker {
 }
 
 /// Calls `each` with every string at and below a value, in the document's order, until it returns false.
-pub(super) fn each_string(raw: &str, each: &mut dyn FnMut(&str) -> bool) -> bool {
+pub(crate) fn each_string(raw: &str, each: &mut dyn FnMut(&str) -> bool) -> bool {
     match RawValue::new(raw) {
         RawValue::String(text) => each(&text),
         // as deep as a document may be
