@@ -3,6 +3,7 @@
 use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use futures_util::future::BoxFuture;
@@ -13,6 +14,7 @@ use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use producer_core::model::{AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, NewVersion};
 use producer_core::query::{ReadError, ReadStore};
 use producer_core::store::Store;
+use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
 use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_grpc::Grpc;
 use producer_rest::Rest;
@@ -156,6 +158,55 @@ impl FeedStore for NullStore {
 
     fn entities<'a>(&'a self, _query: EntitiesQuery<'a>) -> BoxFuture<'a, Read<Vec<Entity>>> {
         Box::pin(ready(Ok(Vec::new())))
+    }
+}
+
+impl TypeStore for NullStore {
+    fn change_type<'a>(&'a self, _change: TypeChange<'a>) -> BoxFuture<'a, Read<ChangeOutcome>> {
+        Box::pin(ready(Ok(ChangeOutcome::Unchanged)))
+    }
+
+    fn type_definition<'a>(
+        &'a self,
+        _entity_type: &'a str,
+    ) -> BoxFuture<'a, Read<Option<StoredType>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn type_definitions<'a>(
+        &'a self,
+        _after: &'a str,
+        _most: u32,
+    ) -> BoxFuture<'a, Read<Vec<StoredType>>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn knows_language<'a>(&'a self, _language: &'a str) -> BoxFuture<'a, Read<bool>> {
+        Box::pin(ready(Ok(true)))
+    }
+
+    fn take_job(&self, _lease: Duration) -> BoxFuture<'_, Read<Option<Job>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn writers_of_entities(&self) -> BoxFuture<'_, Read<Vec<OpenWriter>>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn describe_writer<'a>(&'a self, _writer: &'a OpenWriter) -> BoxFuture<'a, Read<String>> {
+        Box::pin(ready(Ok(String::new())))
+    }
+
+    fn renew<'a>(&'a self, _job: &'a mut Job, _lease: Duration) -> BoxFuture<'a, Read<bool>> {
+        Box::pin(ready(Ok(false)))
+    }
+
+    fn step<'a>(&'a self, _job: &'a mut Job, _lease: Duration) -> BoxFuture<'a, Read<StepOutcome>> {
+        Box::pin(ready(Ok(StepOutcome::Lost)))
+    }
+
+    fn release<'a>(&'a self, _job: &'a Job) -> BoxFuture<'a, Read<()>> {
+        Box::pin(ready(Ok(())))
     }
 }
 

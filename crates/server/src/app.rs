@@ -5,6 +5,7 @@ use std::sync::Arc;
 use producer_core::feed::{Feed, FeedSettings};
 use producer_core::query::History;
 use producer_core::store::Store;
+use producer_core::types::Types;
 use producer_core::{Clock, Ingest};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ pub struct App<A> {
     pub history: Arc<History>,
     /// For reads of what changes.
     pub feed: Feed,
+    /// For definitions of types.
+    pub types: Types,
     /// For writes.
     pub ingest: Ingest,
     /// Time and ids.
@@ -68,6 +71,7 @@ impl<A> App<A> {
             settings,
             args,
             history: Arc::new(History::new(store.clone(), connections)),
+            types: Types::new(store.clone(), clock.clone()),
             store,
             feed,
             ingest,

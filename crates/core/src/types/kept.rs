@@ -116,9 +116,10 @@ impl TypeIndexes {
         }
     }
 
-    /// An entity's key in each index.
-    pub fn rows(&self, facts: EntityFacts<'_>) -> Vec<IndexRow> {
-        self.with_ids(self.keys.keys(facts)).collect()
+    /// An entity's key in each index; none in any where it does not exist.
+    pub fn rows(&self, facts: Option<EntityFacts<'_>>) -> Vec<IndexRow> {
+        let keys = self.keys_of(facts);
+        self.with_ids(keys).collect()
     }
 
     /// What changes from one state of an entity to the next; `None` where it does not exist.
@@ -127,18 +128,13 @@ impl TypeIndexes {
         before: Option<EntityFacts<'_>>,
         after: Option<EntityFacts<'_>>,
     ) -> Vec<IndexRow> {
-        let keys = |facts: Option<EntityFacts<'_>>| match facts {
-            Some(facts) => self.keys.keys(facts),
-            None => vec![None; self.indexes.len()],
-        };
-        let before = keys(before);
-        let changed = self.with_ids(keys(after)).zip(before);
+        let changed = self.with_ids(self.keys_of(after)).zip(self.keys_of(before));
         changed.filter(|(row, before)| row.key != *before).map(|(row, _)| row).collect()
     }
 
     /// What deleting an entity does.
     pub fn of_delete(&self) -> IndexEffect {
-        IndexEffect::Rows(self.with_ids(vec![None; self.indexes.len()]).collect())
+        IndexEffect::Rows(self.rows(None))
     }
 
     /// What a replace with this document does.
@@ -161,6 +157,13 @@ impl TypeIndexes {
         // no member of a flat patch is an object, so what it has tells all that is below
         let rows = self.with_ids(self.keys.of_data(patch)).zip(touched);
         IndexEffect::Rows(rows.filter(|(_, touched)| *touched).map(|(row, _)| row).collect())
+    }
+
+    fn keys_of(&self, facts: Option<EntityFacts<'_>>) -> Vec<Option<Vec<u8>>> {
+        match facts {
+            Some(facts) => self.keys.keys(facts),
+            None => vec![None; self.indexes.len()],
+        }
     }
 
     fn with_ids(&self, keys: Vec<Option<Vec<u8>>>) -> impl Iterator<Item = IndexRow> {
@@ -248,8 +251,8 @@ mod tests {
             changes(Some(one), Some(other)).iter().map(|row| row.index_id).collect();
         assert_eq!(changed, [2]);
         assert_eq!(changes(None, Some(facts("{}"))), []);
-        assert_eq!(changes(Some(one), None), two.rows(facts("{}")));
-        assert_eq!(changes(None, Some(one)), two.rows(one));
+        assert_eq!(changes(Some(one), None), two.rows(None));
+        assert_eq!(changes(None, Some(one)), two.rows(Some(one)));
     }
 
     proptest! {
@@ -275,9 +278,9 @@ mod tests {
             let merged = merged.to_json();
             if let IndexEffect::Rows(rows) = indexes.of_flat_merge(patch) {
                 let mut kept: HashMap<_, _> =
-                    indexes.rows(facts(document)).into_iter().map(|row| (row.index_id, row.key)).collect();
+                    indexes.rows(Some(facts(document))).into_iter().map(|row| (row.index_id, row.key)).collect();
                 kept.extend(rows.into_iter().map(|row| (row.index_id, row.key)));
-                for row in indexes.rows(facts(&merged)) {
+                for row in indexes.rows(Some(facts(&merged))) {
                     prop_assert_eq!(&kept[&row.index_id], &row.key);
                 }
             }

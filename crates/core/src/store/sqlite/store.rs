@@ -315,6 +315,7 @@ impl Store for SqliteStore {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.readers.close().await;
+            self.types.close().await;
             self.checkpointer.finish().await;
         })
     }

@@ -24,6 +24,10 @@ impl SqliteTypes {
         Self { connection: TypesConnection::new(settings) }
     }
 
+    pub(super) async fn close(&self) {
+        self.connection.close().await;
+    }
+
     pub(super) async fn change(&self, change: TypeChange<'_>) -> Result<ChangeOutcome, ReadError> {
         let mut transaction = self.connection.begin().await?;
         let changed = definitions::change(transaction.connection(), &change).await;

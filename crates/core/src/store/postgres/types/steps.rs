@@ -124,7 +124,7 @@ async fn write(
     for (id, created, updated, data) in entities {
         let Some(data) = data else { continue };
         let facts = EntityFacts { created: from_pg(*created), updated: from_pg(*updated), data };
-        rows.extend(id, indexes.rows(facts).into_iter().filter(|row| row.key.is_some()));
+        rows.extend(id, indexes.rows(Some(facts)).into_iter().filter(|row| row.key.is_some()));
     }
     let (deadline, caches) = (transaction.deadline(), transaction.caches_statements());
     let written = sqlx::query(WRITE)

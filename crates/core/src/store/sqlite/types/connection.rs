@@ -34,6 +34,13 @@ impl TypesConnection {
         Self { settings, slot: Mutex::default() }
     }
 
+    pub(super) async fn close(&self) {
+        if let Some(connection) = self.slot.lock().await.take() {
+            // what it wrote is committed
+            drop(sqlx::Connection::close(connection).await);
+        }
+    }
+
     /// Begins a transaction as soon as no other writer has one.
     pub(super) async fn begin(&self) -> Result<Transaction, ReadError> {
         let turn = self.settings.write_lock.acquire().await.map_err(|error| ReadError {

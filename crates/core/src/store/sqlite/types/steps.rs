@@ -90,7 +90,7 @@ fn rows_of<'e>(job: &Job, entities: &'e [EntityRow]) -> Vec<(&'e str, IndexRow)>
         let Some(data) = data else { continue };
         let (created, updated) =
             (Timestamp::from_micros(*created), Timestamp::from_micros(*updated));
-        let keyed = indexes.rows(EntityFacts { created, updated, data });
+        let keyed = indexes.rows(Some(EntityFacts { created, updated, data }));
         let keyed = keyed.into_iter().filter(|row| row.key.is_some());
         rows.extend(keyed.map(|row| (id.as_str(), row)));
     }
