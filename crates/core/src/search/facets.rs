@@ -169,7 +169,9 @@ mod tests {
             let facet = Facet::parse(text).expect(text);
             assert_eq!((facet.path.to_string().as_str(), facet.values), (path, values), "{text}");
         }
-        for text in ["", "data", "category", "data.a:0", "data.a:", "data.a:x", "data.a:-1", "data:5"] {
+        for text in
+            ["", "data", "category", "data.a:0", "data.a:", "data.a:x", "data.a:-1", "data:5"]
+        {
             assert!(Facet::parse(text).is_err(), "{text}");
         }
     }

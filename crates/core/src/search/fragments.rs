@@ -92,7 +92,11 @@ mod tests {
         assert!(found[1].contains("<em>needle</em> <em>needle</em> lorem"), "{found:?}");
         for fragment in &found {
             assert!(fragment.len() < 200 && !fragment.starts_with(' '), "{fragment}");
-            assert!(["lorem", "ipsum", "dolor", "sit", "amet"].iter().any(|word| fragment.starts_with(word)));
+            assert!(
+                ["lorem", "ipsum", "dolor", "sit", "amet"]
+                    .iter()
+                    .any(|word| fragment.starts_with(word))
+            );
         }
     }
 

@@ -145,9 +145,10 @@ impl<'q> Highlights<'q> {
         let mut is_marked = vec![false; words.len()];
         for leaf in &self.leaves {
             for (start, window) in bits.windows(leaf.len()).enumerate() {
-                let is_it = window.iter().zip(leaf).all(|(bits, &term)| {
-                    (bits | self.passed_over) & 1 << term != 0
-                });
+                let is_it = window
+                    .iter()
+                    .zip(leaf)
+                    .all(|(bits, &term)| (bits | self.passed_over) & 1 << term != 0);
                 if is_it {
                     is_marked[start..start + leaf.len()].fill(true);
                 }

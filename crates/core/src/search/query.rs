@@ -174,7 +174,8 @@ mod tests {
             Terms::All => "all".to_owned(),
             Terms::Nothing => "nothing".to_owned(),
             Terms::Groups(groups) => {
-                let group = |group: &Vec<Leaf>| group.iter().map(leaf).collect::<Vec<_>>().join("|");
+                let group =
+                    |group: &Vec<Leaf>| group.iter().map(leaf).collect::<Vec<_>>().join("|");
                 groups.iter().map(group).collect::<Vec<_>>().join(" & ")
             }
         }

@@ -117,7 +117,8 @@ impl Search {
     fn start(&self, request: &SearchRequest) -> Result<(PageTokens, Start), Problem> {
         let filter = request.filter.as_ref().map_or("", Filter::text);
         let types = request.types.iter().map(String::as_str);
-        let tokens = PageTokens::of_search([request.query.as_str(), filter].into_iter().chain(types));
+        let tokens =
+            PageTokens::of_search([request.query.as_str(), filter].into_iter().chain(types));
         let start = match &request.token {
             None => Start::first(self.clock.now()),
             Some(token) => {
@@ -218,7 +219,9 @@ impl Search {
         let page = &ranked[start.hits.min(last)..(start.hits + size).min(last)];
         let keys: Vec<_> = page
             .iter()
-            .map(|hit| EntityKey::new_unchecked(&lookups[hit.part].part.entity_type, &hit.entity_id))
+            .map(|hit| {
+                EntityKey::new_unchecked(&lookups[hit.part].part.entity_type, &hit.entity_id)
+            })
             .collect();
         let keys: Vec<_> = keys.iter().collect();
         let states = match keys.as_slice() {
@@ -309,11 +312,8 @@ impl Judge<'_> {
     /// Whether the filter holds of what was found; counts it for the facets.
     fn lets_through(&self, entity_type: &str, matched: &Matched, counter: &mut Counter) -> bool {
         let Some(found) = &matched.state else { return true };
-        let state = State {
-            created_at: found.created_at,
-            updated_at: found.updated_at,
-            data: &found.data,
-        };
+        let state =
+            State { created_at: found.created_at, updated_at: found.updated_at, data: &found.data };
         let facts = self.facts(entity_type, &matched.entity_id, found.version, state);
         let is_hit = self.holds(&facts);
         counter.add(&facts, &found.data, is_hit);

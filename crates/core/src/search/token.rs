@@ -47,7 +47,9 @@ mod tests {
     #[test]
     fn a_token_gives_back_what_it_was_written_with() {
         let tokens = PageTokens::of_search(["a"]);
-        for (hits, micros) in [(0, 0), (20, 1_800_000_000_123_456), (LAST_HIT, 253_402_300_799_999_999)] {
+        for (hits, micros) in
+            [(0, 0), (20, 1_800_000_000_123_456), (LAST_HIT, 253_402_300_799_999_999)]
+        {
             let first = Start::first(Timestamp::from_micros(micros));
             let start = Start { hits, ..first };
             assert_eq!(Start::read(tokens, &start.write(tokens)), Ok(start));

@@ -21,7 +21,9 @@ pub struct ConnectError(pub String);
 pub const SERVICE_PING: Duration = Duration::from_secs(10);
 
 /// A database that keeps entities and their log.
-pub trait Store: WriteStore + ReadStore + FeedStore + TypeStore + SearchParts + SearchEngine {
+pub trait Store:
+    WriteStore + ReadStore + FeedStore + TypeStore + SearchParts + SearchEngine
+{
     /// How the pool is used that the reads take their connections from; `None` where there is none.
     fn pool(&self) -> Option<PoolUse> {
         None

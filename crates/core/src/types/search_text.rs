@@ -88,13 +88,15 @@ mod tests {
     use crate::json::Path;
 
     fn definition(paths: &[(&str, u8)]) -> SearchDefinition {
-        let paths = paths.iter().map(|(path, weight)| (Path::parse(path).expect("a path"), *weight));
+        let paths =
+            paths.iter().map(|(path, weight)| (Path::parse(path).expect("a path"), *weight));
         SearchDefinition { paths: paths.collect(), language: "simple".to_owned() }
     }
 
     #[test]
     fn strings_anywhere_below_the_paths_count() {
-        let definition = definition(&[("data.a", 1), ("data.t", 4), ("data.o.x", 1), ("data.none", 2)]);
+        let definition =
+            definition(&[("data.a", 1), ("data.t", 4), ("data.o.x", 1), ("data.none", 2)]);
         let document = r#"{"a":["One, two",{"k":"Three","n":4,"deep":[["five"]]},null],
             "t":"T\u00eftle","o":{"x":"six","y":"not"},"other":"not"}"#;
         let texts = search_text(&definition, document);

@@ -9,15 +9,13 @@ use futures_util::future::BoxFuture;
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
+use super::error::StatementError;
 use super::generation::Generations;
 use super::query;
 use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
 use super::types::PgTypes;
-use super::error::StatementError;
-use super::write::{
-    ConnectionLifetime, Marks, OpenError, PgWriter, Session, WriterSettings, open,
-};
+use super::write::{ConnectionLifetime, Marks, OpenError, PgWriter, Session, WriterSettings, open};
 use crate::feed::{
     ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
 };

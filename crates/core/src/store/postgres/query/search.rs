@@ -192,7 +192,9 @@ impl OpenSearch {
         each: &mut (dyn FnMut(Matched) -> ControlFlow<()> + Send),
     ) -> Result<bool, sqlx::Error> {
         let is_complete = match self.find(query, each).await {
-            Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == CANCELED) => {
+            Err(sqlx::Error::Database(error))
+                if error.code().is_some_and(|code| code == CANCELED) =>
+            {
                 false
             }
             found => found?,

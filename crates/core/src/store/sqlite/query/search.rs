@@ -10,9 +10,7 @@ use tokio::time::Instant;
 use super::error::unavailable;
 use crate::model::Timestamp;
 use crate::query::ReadError;
-use crate::search::{
-    Leaf, MatchQuery, Matched, SearchPart, Stems, StemsQuery, Term, Terms,
-};
+use crate::search::{Leaf, MatchQuery, Matched, SearchPart, Stems, StemsQuery, Term, Terms};
 use crate::store::pool::MeasuredPool;
 use crate::store::search::{MatchRow, PARTS, PartRow, StateRow, is_of_absence};
 
@@ -128,9 +126,8 @@ async fn find(
 ) -> Result<bool, sqlx::Error> {
     let SearchPart { id, entity_type, definition, .. } = query.part;
     let statements = if definition.language == ENGLISH { &OF_ENGLISH } else { &OF_SIMPLE };
-    let of_part = |words: &str| {
-        format!("part : p{id} AND {{weight1 weight2 weight3 weight4}} : ({words})")
-    };
+    let of_part =
+        |words: &str| format!("part : p{id} AND {{weight1 weight2 weight3 weight4}} : ({words})");
     let found = match query.terms {
         Terms::Nothing => return Ok(true),
         Terms::All => Expression::Absent(None),
