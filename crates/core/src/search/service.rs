@@ -22,7 +22,7 @@ use crate::json::{Location, Step, Violations};
 use crate::model::{Clock, Entity, EntityKey, Problem, ProblemKind, Timestamp};
 use crate::query::PageTokens;
 
-/// How long a search looks for hits at most.
+/// How long a search looks for hits, unless another time is set.
 const FIND_TIME: Duration = Duration::from_millis(500);
 /// Searches at the same time: they hold a connection for as long as they work.
 const MAX_SEARCHES: usize = 4;
@@ -38,6 +38,7 @@ pub struct Search {
     store: Arc<dyn FeedStore>,
     clock: Clock,
     turns: Semaphore,
+    find_time: Duration,
 }
 
 /// A hit before its entity is read.
@@ -72,7 +73,13 @@ impl Search {
         connections: usize,
     ) -> Self {
         let turns = Semaphore::new((connections / 2).clamp(1, MAX_SEARCHES));
-        Self { engine, parts, store, clock, turns }
+        Self { engine, parts, store, clock, turns, find_time: FIND_TIME }
+    }
+
+    /// The same with another limit than half a second for finding hits.
+    #[must_use]
+    pub fn with_find_time(self, find_time: Duration) -> Self {
+        Self { find_time, ..self }
     }
 
     /// A page of hits. What an answered write did is found.
@@ -170,7 +177,7 @@ impl Search {
         judge: &Judge<'_>,
         counter: &mut Counter,
     ) -> Result<Ranking, SearchError> {
-        let end = Instant::now() + FIND_TIME;
+        let end = Instant::now() + self.find_time;
         let mut ranking = Ranking { hits: Vec::new(), is_complete: true };
         for (place, lookup) in lookups.iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());

@@ -60,7 +60,20 @@ fn next_run(text: &str, from: usize) -> Option<Range<usize>> {
     let (start, first) = rest.find(|&(_, c)| begins_word(c))?;
     let is_alone = is_unspaced(first);
     let end = rest.find(|&(_, c)| !(is_mark(c) || begins_word(c) && !is_alone && !is_unspaced(c)));
-    Some(start..end.map_or(text.len(), |(at, _)| at))
+    let end = end.map_or(text.len(), |(at, _)| at);
+    Some(start..start + number_length(&text[start..end]))
+}
+
+/// Of a word that begins with a number with an exponent, such as `1e5x`, the length of the number, else that of
+/// the word: PostgreSQL's parser ends a word there.
+fn number_length(word: &str) -> usize {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let mantissa = digits(word);
+    let exponent = match word.as_bytes().get(mantissa) {
+        Some(b'e' | b'E') if mantissa > 0 => digits(&word[mantissa + 1..]),
+        _ => 0,
+    };
+    if exponent > 0 { mantissa + 1 + exponent } else { word.len() }
 }
 
 fn begins_word(c: char) -> bool {
@@ -155,6 +168,7 @@ mod tests {
             ("ΟΔΟΣ οδός", &["οδοσ", "οδόσ"]),
             ("İstanbul Straße", &["istanbul", "straße"]),
             ("हिन्दी", &["हिन्दी"]),
+            ("1e5 12E34x 1e e5 a1e5x 1x1e5", &["1e5", "12e34", "x", "1e", "e5", "a1e5x", "1x1e5"]),
         ] {
             assert_eq!(folded(text, "simple"), expected, "{text}");
         }

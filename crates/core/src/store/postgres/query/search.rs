@@ -66,22 +66,23 @@ const MATCHES_WITH_STATES: &str = concat!(
       WHERE s.words @@ $1::text::tsquery",
 );
 
-/// Entities but those whose words fulfil $3, which is null where there are no such.
-macro_rules! without {
+/// Entities without words, and those whose words fulfil $3 all the same. The subquery is evaluated for each
+/// entity: as a join, it would be planned by statistics that know nothing of what is absent.
+macro_rules! absence {
     ($columns:expr) => {
         concat!(
             "DECLARE found NO SCROLL CURSOR FOR SELECT e.entity_id, 0::float8 AS score",
             $columns,
-            " FROM entities e WHERE e.entity_type = $1 AND NOT e.deleted AND NOT EXISTS (
-                SELECT FROM entity_search s WHERE s.part_id = $2 AND s.entity_id = e.entity_id
-                    AND s.words @@ $3::text::tsquery)
+            " FROM entities e WHERE e.entity_type = $1 AND NOT e.deleted AND ($3::text IS NULL OR coalesce(
+                (SELECT s.words FROM entity_search s
+                 WHERE s.part_id = $2 AND s.entity_id = e.entity_id), '') @@ $3::text::tsquery)
               ORDER BY e.entity_id",
         )
     };
 }
 
-const WITHOUT: &str = without!("");
-const WITHOUT_WITH_STATES: &str = without!(state!());
+const ABSENCE: &str = absence!("");
+const ABSENCE_WITH_STATES: &str = absence!(state!());
 
 /// Which words have stems that are these, and which terms have none.
 const STEMS: &str = r"
@@ -124,7 +125,7 @@ enum FoundBy {
     Nothing,
     /// Their words fulfil this tsquery.
     Words(String),
-    /// Their words do not fulfil this tsquery; `None` for every entity.
+    /// They have no words, or fulfil this tsquery with those that they have; `None` for every entity.
     Absence(Option<String>),
 }
 
@@ -220,9 +221,8 @@ impl OpenSearch {
                 if query.with_states { declare.bind(entity_type) } else { declare }
             }
             FoundBy::Absence(words) => {
-                let present = words.as_ref().map(|words| format!("!({words})"));
-                let statement = if query.with_states { WITHOUT_WITH_STATES } else { WITHOUT };
-                sqlx::query(statement).bind(entity_type).bind(part_id).bind(present)
+                let statement = if query.with_states { ABSENCE_WITH_STATES } else { ABSENCE };
+                sqlx::query(statement).bind(entity_type).bind(part_id).bind(words)
             }
         };
         declare.persistent(self.caches_statements).execute(&mut *connection).await?;
