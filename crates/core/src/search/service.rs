@@ -23,7 +23,7 @@ use crate::model::{Clock, Entity, EntityKey, Problem, ProblemKind, Timestamp};
 use crate::query::PageTokens;
 
 /// How long a search looks for hits, unless another time is set.
-const FIND_TIME: Duration = Duration::from_millis(500);
+const FIND_TIME: Duration = Duration::from_millis(700);
 /// Searches at the same time: they hold a connection for as long as they work.
 const MAX_SEARCHES: usize = 4;
 /// How often a search begins anew because a definition changed meanwhile.
@@ -53,6 +53,8 @@ struct Ranked {
 #[derive(Default)]
 struct Ranking {
     hits: Vec<Ranked>,
+    /// Whether anything matched, whatever the filter says.
+    has_matches: bool,
     is_complete: bool,
 }
 
@@ -76,7 +78,7 @@ impl Search {
         Self { engine, parts, store, clock, turns, find_time: FIND_TIME }
     }
 
-    /// The same with another limit than half a second for finding hits.
+    /// The same with another limit than 700 milliseconds for finding hits.
     #[must_use]
     pub fn with_find_time(self, find_time: Duration) -> Self {
         Self { find_time, ..self }
@@ -84,12 +86,13 @@ impl Search {
 
     /// A page of hits. What an answered write did is found.
     ///
-    /// At most [`MAX_HITS`] are ranked and counted, of what half a second finds. Without types in the request,
+    /// At most [`MAX_HITS`] are ranked and counted, of what 700 milliseconds find. Without types in the request,
     /// a type whose search is being built is left out, and the total is not exact.
     ///
     /// # Errors
     /// `Malformed` with the parameter's name for what is no query, for types that cannot be searched (yet), too
-    /// many facets and tokens of other searches; `Validation` for what the engine cannot do; `Overloaded`.
+    /// many facets and tokens of other searches; `Validation` for what the engine cannot do; `TooExpensive` where the
+    /// time was over before the engine had found anything; `Overloaded`.
     pub async fn search(&self, request: SearchRequest) -> Result<SearchPage, SearchError> {
         let query = Query::parse(&request.query).map_err(|rule| malformed("query", rule))?;
         self.check(&request)?;
@@ -178,7 +181,7 @@ impl Search {
         counter: &mut Counter,
     ) -> Result<Ranking, SearchError> {
         let end = Instant::now() + self.find_time;
-        let mut ranking = Ranking { hits: Vec::new(), is_complete: true };
+        let mut ranking = Ranking { is_complete: true, ..Ranking::default() };
         for (place, lookup) in lookups.iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
             let share = u32::try_from(lookups.len() - place).unwrap_or(u32::MAX);
@@ -189,8 +192,9 @@ impl Search {
                 deadline: Instant::now() + left / share,
             };
             let before = ranking.hits.len();
-            let hits = &mut ranking.hits;
+            let (hits, has_matches) = (&mut ranking.hits, &mut ranking.has_matches);
             let mut each = |matched: Matched| {
+                *has_matches = true;
                 if !judge.lets_through(&lookup.part.entity_type, &matched, counter) {
                     return ControlFlow::Continue(());
                 }
@@ -202,6 +206,9 @@ impl Search {
                 ControlFlow::Continue(())
             };
             ranking.is_complete &= self.engine.matches(query, &mut each).await?;
+        }
+        if !ranking.is_complete && !ranking.has_matches {
+            return Err(too_expensive().into());
         }
         // parts are in the order of their types
         ranking.hits.sort_by(|left, right| {
@@ -350,6 +357,12 @@ impl Judge<'_> {
     ) -> Facts<'a> {
         Facts { entity_type, entity_id, version, state: Some(state), change: None, now: self.now }
     }
+}
+
+fn too_expensive() -> Problem {
+    let detail = "the query's words are in too many entities to be looked up in time; use more words, or \
+                  longer ones";
+    Problem::new(ProblemKind::TooExpensive, detail)
 }
 
 fn quoted(name: &str) -> String {
