@@ -119,7 +119,8 @@ async fn time_ends_a_search(db: &Db) {
         let time = Duration::from_millis(millis);
         for query in ["the", "-the", "", "t*"] {
             let search = search(&db.store).with_find_time(time);
-            let page = search.search(SearchRequest { filter: filter("version > 0"), ..request(query) });
+            let page =
+                search.search(SearchRequest { filter: filter("version > 0"), ..request(query) });
             match page.await {
                 Ok(page) => assert!(!page.total.exact || millis > 0, "{query}: {:?}", page.total),
                 Err(SearchError::Refused(problem)) => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::filter::{Facts, Filter};
-use crate::json::{Found, Path, PathStep, Selection, elements};
+use crate::json::{Path, PathStep, Selection, elements};
 use crate::types::index_key::{IndexValue, Scalar, prefix};
 use crate::types::{IndexDefinition, IndexPath};
 
@@ -113,7 +113,7 @@ impl Counter {
 }
 
 impl Counted {
-    fn add(&mut self, found: &Found<'_>) {
+    fn add(&mut self, found: &[Option<&str>]) {
         let Some(raw) = found[self.slot] else { return };
         let mut seen = BTreeSet::new();
         let mut count = |raw: &str| {

@@ -2,7 +2,7 @@
 
 use super::definition::SearchDefinition;
 use super::words::{Folding, GAP, words};
-use crate::json::{PathStep, RawValue, Selection, elements};
+use crate::json::{PathStep, Selection, decode, elements};
 
 /// Bytes of an entity's text that count.
 pub const MAX_TEXT_BYTES: usize = 256 << 10;
@@ -74,11 +74,11 @@ impl TextMaker {
 
 /// Calls `each` with every string at and below a value, in the document's order, until it returns false.
 pub(crate) fn each_string(raw: &str, each: &mut dyn FnMut(&str) -> bool) -> bool {
-    match RawValue::new(raw) {
-        RawValue::String(text) => each(&text),
+    match raw.as_bytes().first() {
+        Some(b'"') => each(&decode(raw.get(1..raw.len() - 1).unwrap_or_default())),
         // as deep as a document may be
-        RawValue::Object | RawValue::Array => elements(raw).all(|value| each_string(value, each)),
-        RawValue::Number(_) | RawValue::Bool(_) | RawValue::Null => true,
+        Some(b'{' | b'[') => elements(raw).all(|value| each_string(value, each)),
+        _ => true,
     }
 }
 
