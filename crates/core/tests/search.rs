@@ -134,22 +134,22 @@ async fn time_ends_a_search(db: &Db) {
 
 async fn filters_and_facets(db: &Db, books: &[Value]) {
     let of_year = |book: &&Value| book["year"].as_i64().is_some_and(|year| year >= 2000);
-    let with_war = |book: &&Value| {
+    let with_of = |book: &&Value| {
         let definition = definition(PATHS, "simple").search.unwrap();
-        Naive::new(&definition, "war").matches(&book.to_string())
+        Naive::new(&definition, "of").matches(&book.to_string())
     };
     let condition = "data.year >= 2000 && data.language == 'eng'";
     let request = SearchRequest {
         filter: filter(condition),
         facets: facets(&["data.language:3", "data.authors:2", "data.none"]),
         types: vec!["Book".to_owned()],
-        ..request("war")
+        ..request("of")
     };
     let page = find(db, request).await;
     let expected = books
         .iter()
         .filter(of_year)
-        .filter(with_war)
+        .filter(with_of)
         .filter(|book| book["language"] == "eng")
         .count();
     assert!(expected > 10);
@@ -159,7 +159,7 @@ async fn filters_and_facets(db: &Db, books: &[Value]) {
     // the languages without the condition on them
     for value in languages {
         let is_it = |book: &&Value| book["language"].to_string() == value.value;
-        let count = books.iter().filter(of_year).filter(with_war).filter(is_it).count();
+        let count = books.iter().filter(of_year).filter(with_of).filter(is_it).count();
         assert_eq!(value.count, count as u64, "{value:?}");
     }
     assert_eq!((languages[0].value.as_str(), languages.len()), ("\"eng\"", 3));
