@@ -59,7 +59,8 @@ fn next_run(text: &str, from: usize) -> Option<Range<usize>> {
     let mut rest = text[from..].char_indices().map(|(at, c)| (from + at, c));
     let (start, first) = rest.find(|&(_, c)| begins_word(c))?;
     let is_alone = is_unspaced(first);
-    let end = rest.find(|&(_, c)| !(is_mark(c) || begins_word(c) && !is_alone && !is_unspaced(c)));
+    let goes_on = |c| is_mark(c) || (!is_alone && begins_word(c) && !is_unspaced(c));
+    let end = rest.find(|&(_, c)| !goes_on(c));
     let end = end.map_or(text.len(), |(at, _)| at);
     Some(start..start + number_length(&text[start..end]))
 }
