@@ -1,8 +1,10 @@
 //! The statements of maintenance, alike for both databases.
 
 mod entities;
+mod indexes;
 mod log;
 mod page;
+mod search;
 mod size;
 mod transaction;
 

@@ -8,9 +8,11 @@ mod read_pool;
 mod session;
 mod store;
 mod time;
+mod types;
 pub mod version;
 mod write;
 
 pub use error::connect_error;
 pub use store::PostgresStore;
 pub use time::{from_pg, to_pg};
+pub use write::write_search_rows;

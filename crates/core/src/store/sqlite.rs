@@ -4,7 +4,9 @@ mod checkpoint;
 mod disk;
 mod query;
 mod store;
+mod types;
 mod write;
 pub mod write_lock;
 
 pub use store::{SqliteStore, options};
+pub use write::write_search_rows;

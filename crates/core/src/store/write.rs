@@ -1,5 +1,6 @@
 //! What both adapters share of writing a batch.
 
 mod conditions;
+pub(crate) mod indexes;
 pub(crate) mod plan;
 pub(crate) mod slices;

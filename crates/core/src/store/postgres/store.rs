@@ -1,6 +1,7 @@
 //! The store: one connection for each writer, a pool for the reads.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,24 +9,31 @@ use futures_util::future::BoxFuture;
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
+use super::error::StatementError;
 use super::generation::Generations;
 use super::query;
 use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
-use super::write::{ConnectionLifetime, Marks, OpenError, PgWriter, WriterSettings, open};
-use crate::feed::{
-    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
-};
+use super::types::PgTypes;
+use super::write::{ConnectionLifetime, Marks, OpenError, PgWriter, Session, WriterSettings, open};
+use crate::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter};
 use crate::ingest::{WriteStore, Writer};
 use crate::model::{
     AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, Timestamp,
     UnavailableKind,
 };
-use crate::query::{ReadError, ReadStore};
+use crate::query::{
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
+    ListStore, ReadError, ReadStore,
+};
+use crate::search::{
+    Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
+};
 use crate::store::pool::PoolUse;
 use crate::store::port::{ConnectError, Store};
 use crate::store::schema::SchemaCheck;
 use crate::store::settings::DatabaseSettings;
+use crate::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
 
 /// How many writers pay off: a second one gives bulk calls and streams 25 to 75 % more throughput, a
 /// third none.
@@ -38,6 +46,7 @@ pub struct PostgresStore {
     writer_settings: WriterSettings,
     marks: Marks,
     generations: Arc<Generations>,
+    types: PgTypes,
     read_deadline: Duration,
     schema: SchemaCheck,
 }
@@ -63,6 +72,7 @@ impl PostgresStore {
             statement_deadline: settings.statement_timeout + SLACK,
             max_entity_bytes: settings.max_entity_bytes,
             clock,
+            kept_parts: Arc::default(),
         };
         let slower = settings.acquire_timeout.max(settings.statement_timeout);
         let read_deadline = slower + SLACK;
@@ -70,6 +80,7 @@ impl PostgresStore {
         Self {
             read_pool,
             writers,
+            types: PgTypes::new(writer_settings.clone()),
             writer_settings,
             marks: Marks::new(Arc::clone(&generations)),
             generations,
@@ -182,7 +193,9 @@ impl FeedStore for PostgresStore {
     fn changes<'a>(&'a self, query: ChangesQuery<'a>) -> BoxFuture<'a, Result<LogPage, ReadError>> {
         Box::pin(self.read(move || query::changes(&self.read_pool, query)))
     }
+}
 
+impl ListStore for PostgresStore {
     fn states<'a>(
         &'a self,
         keys: &'a [&'a EntityKey],
@@ -194,8 +207,127 @@ impl FeedStore for PostgresStore {
     fn entities<'a>(
         &'a self,
         query: EntitiesQuery<'a>,
-    ) -> BoxFuture<'a, Result<Vec<Entity>, ReadError>> {
+    ) -> BoxFuture<'a, Result<EntitiesPart, ReadError>> {
         Box::pin(self.read(move || query::entities(&self.read_pool, query)))
+    }
+
+    fn indexed<'a>(
+        &'a self,
+        query: IndexQuery<'a>,
+    ) -> BoxFuture<'a, Result<Option<IndexPart>, ReadError>> {
+        Box::pin(self.read(move || query::indexed(&self.read_pool, query)))
+    }
+
+    fn count<'a>(
+        &'a self,
+        range: &'a KeyRange,
+        rows: u32,
+    ) -> BoxFuture<'a, Result<CountedPart, ReadError>> {
+        Box::pin(self.read(move || query::count(&self.read_pool, range, rows)))
+    }
+
+    fn types<'a>(
+        &'a self,
+        after: &'a str,
+        types: u32,
+    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        Box::pin(self.read(move || query::types(&self.read_pool, after, types)))
+    }
+
+    fn estimates(&self) -> BoxFuture<'_, Result<Estimates, ReadError>> {
+        Box::pin(self.read(move || query::estimates(&self.read_pool)))
+    }
+}
+
+impl TypeStore for PostgresStore {
+    fn change_type<'a>(
+        &'a self,
+        change: TypeChange<'a>,
+    ) -> BoxFuture<'a, Result<ChangeOutcome, ReadError>> {
+        Box::pin(self.types.change(change))
+    }
+
+    fn type_definition<'a>(
+        &'a self,
+        entity_type: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredType>, ReadError>> {
+        Box::pin(self.read(move || query::type_definition(&self.read_pool, entity_type)))
+    }
+
+    fn type_definitions<'a>(
+        &'a self,
+        after: &'a str,
+        most: u32,
+    ) -> BoxFuture<'a, Result<Vec<StoredType>, ReadError>> {
+        Box::pin(self.read(move || query::type_definitions(&self.read_pool, after, most)))
+    }
+
+    fn knows_language<'a>(&'a self, language: &'a str) -> BoxFuture<'a, Result<bool, ReadError>> {
+        Box::pin(self.read(move || query::knows_language(&self.read_pool, language)))
+    }
+
+    fn take_job(&self, lease: Duration) -> BoxFuture<'_, Result<Option<Job>, ReadError>> {
+        Box::pin(self.types.take_job(lease))
+    }
+
+    fn writers_of_entities(&self) -> BoxFuture<'_, Result<Vec<OpenWriter>, ReadError>> {
+        Box::pin(self.read(move || query::writers_of_entities(&self.read_pool)))
+    }
+
+    fn describe_writer<'a>(
+        &'a self,
+        writer: &'a OpenWriter,
+    ) -> BoxFuture<'a, Result<String, ReadError>> {
+        self.describe(writer)
+    }
+
+    fn renew<'a>(
+        &'a self,
+        job: &'a mut Job,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<bool, ReadError>> {
+        Box::pin(self.types.renew(job, lease))
+    }
+
+    fn step<'a>(
+        &'a self,
+        job: &'a mut Job,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<StepOutcome, ReadError>> {
+        Box::pin(self.types.step(job, lease))
+    }
+
+    fn release<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<(), ReadError>> {
+        Box::pin(self.types.release(job))
+    }
+}
+
+impl SearchParts for PostgresStore {
+    fn search_parts(&self) -> BoxFuture<'_, Result<Vec<SearchPart>, ReadError>> {
+        Box::pin(self.read(move || query::search_parts(&self.read_pool)))
+    }
+}
+
+impl SearchEngine for PostgresStore {
+    fn engine(&self) -> Engine {
+        Engine::PostgreSql
+    }
+
+    fn matches<'a>(
+        &'a self,
+        query: MatchQuery<'a>,
+        each: &'a mut (dyn FnMut(Matched) -> ControlFlow<()> + Send),
+    ) -> BoxFuture<'a, Result<bool, ReadError>> {
+        Box::pin(async move {
+            let search = self.read(move || query::open_search(&self.read_pool, query)).await?;
+            // not again: what was found would be found twice
+            let found = Session::with_timeout(self.read_deadline, search.run(query, each));
+            found.await.map_err(StatementError::into_read_error)
+        })
+    }
+
+    fn stems<'a>(&'a self, query: StemsQuery<'a>) -> BoxFuture<'a, Result<Stems, ReadError>> {
+        Box::pin(self.read(move || query::stems(&self.read_pool, query)))
     }
 }
 

@@ -5,11 +5,15 @@ mod columns;
 mod connection;
 mod fast_path;
 mod marks;
+mod search;
 mod session;
 mod slow_path;
 mod writer;
 
-pub(super) use connection::ConnectionLifetime;
+pub(super) use columns::IndexColumns;
+pub(super) use connection::{ConnectionLifetime, OpenConnection, WriterConnection};
 pub(super) use marks::Marks;
-pub(super) use session::{OpenError, WriterSettings, open};
+pub(super) use search::SearchColumns;
+pub use search::write_search_rows;
+pub(super) use session::{OpenError, Session, WriterSettings, open};
 pub(super) use writer::PgWriter;
