@@ -127,8 +127,7 @@ impl History {
         filter: &Filter,
         query: HistoryQuery<'_>,
     ) -> Result<HistoryPage, HistoryError> {
-        let _turn = self.turn().await?;
-        let deadline = Instant::now() + FILTER_TIME;
+        let mut scan = self.scans.begin().await?;
         let mut looking = HistoryQuery { size: PAGE_ENTRIES, ..query };
         let (mut updates, mut bytes) = (Vec::new(), 0);
         loop {
@@ -146,7 +145,9 @@ impl History {
                     return Ok(HistoryPage { updates, next });
                 }
             }
-            if page.next.is_none() || bytes >= LOG_BYTES || deadline <= Instant::now() {
+            let is_over = page.next.is_none() || bytes >= LOG_BYTES;
+            // a page may end where no further turn comes in time
+            if is_over || scan.elapsed() >= FILTER_TIME || scan.rest(FILTER_TIME).await.is_err() {
                 return Ok(HistoryPage { updates, next: page.next });
             }
             looking.after = page.next;
