@@ -1,6 +1,5 @@
 //! The types of the domain. Values are valid once they exist.
 
-mod clock;
 mod entity;
 mod event;
 mod key;
@@ -9,10 +8,8 @@ mod logged;
 mod operation;
 mod problem;
 mod receipt;
-mod timestamp;
 mod unavailable;
 
-pub use clock::Clock;
 pub use entity::Entity;
 pub use event::{EntityUpdate, Event};
 pub use key::EntityKey;
@@ -22,5 +19,6 @@ pub use logged::{AttemptId, LoggedEvent, LoggedUpdate};
 pub use operation::{FailedPrecondition, Operation, Precondition};
 pub use problem::{CALL_VIOLATIONS, Problem, ProblemKind};
 pub use receipt::{EntityVersion, NewVersion, Outcome, Receipt};
-pub use timestamp::Timestamp;
 pub use unavailable::UnavailableKind;
+
+pub use crate::time::{Clock, Timestamp};

@@ -1,6 +1,8 @@
 //! Numbers by their text: their length when written out without exponent (as PostgreSQL's jsonb writes
 //! them), and their exact value. Never a float.
 
+use std::cmp::Ordering;
+
 /// Exponents are clamped to this: far more than any text is long, far below overflow.
 const EXPONENT_CAP: i64 = 1 << 40;
 
@@ -132,6 +134,14 @@ impl Decimal {
         self.exponent >= 0
     }
 
+    fn sign(&self) -> i8 {
+        match (self.digits.is_empty(), self.negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        }
+    }
+
     fn to_i64(&self) -> Option<i64> {
         if self.digits.is_empty() {
             return Some(0);
@@ -140,6 +150,42 @@ impl Decimal {
         let magnitude = self.digits.parse::<i64>().ok()?.checked_mul(10_i64.checked_pow(zeros)?)?;
         Some(if self.negative { -magnitude } else { magnitude })
     }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let magnitudes = || {
+            // neither ends with a zero: the longer one of two that begin alike is larger
+            let digits = || self.digits.cmp(&other.digits);
+            self.magnitude().cmp(&other.magnitude()).then_with(digits)
+        };
+        match (self.sign(), other.sign()) {
+            (-1, -1) => magnitudes().reverse(),
+            (1, 1) => magnitudes(),
+            (one, other) => one.cmp(&other),
+        }
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Compares the values of two JSON numbers by their texts, exactly.
+pub(crate) fn compare_numbers(a: &str, b: &str) -> Ordering {
+    match (small_whole(a), small_whole(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => Decimal::new(a).cmp(&Decimal::new(b)),
+    }
+}
+
+/// The value of a number that is written as a few digits.
+fn small_whole(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_small = digits.len() <= 18 && digits.bytes().all(|b| b.is_ascii_digit());
+    is_small.then(|| text.parse().ok()).flatten()
 }
 
 /// Whether a number's value has no fraction.
@@ -211,6 +257,37 @@ mod tests {
         }
         for (one, other) in [("1", "-1"), ("1", "10"), ("9007199254740993", "9007199254740992")] {
             assert_ne!(Decimal::new(one), Decimal::new(other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn numbers_compare_by_value() {
+        let rising = [
+            "-1e400",
+            "-12.5",
+            "-12.4999999999999999999",
+            "-12",
+            "-1",
+            "-1e-400",
+            "0",
+            "1e-400",
+            "0.1",
+            "0.10000000000000000000001",
+            "1",
+            "9007199254740992",
+            "9007199254740993",
+            "1e17",
+            "1e18",
+            "123456789012345678901234567890",
+            "1e400",
+        ];
+        for (place, one) in rising.iter().enumerate() {
+            for (other_place, other) in rising.iter().enumerate() {
+                assert_eq!(compare_numbers(one, other), place.cmp(&other_place), "{one} {other}");
+            }
+        }
+        for (one, other) in [("1", "1.0"), ("-0", "0"), ("100", "1e2"), ("-5.0", "-50e-1")] {
+            assert_eq!(compare_numbers(one, other), Ordering::Equal, "{one} {other}");
         }
     }
 

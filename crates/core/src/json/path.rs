@@ -24,6 +24,11 @@ impl Path {
         Some(Self(keys.to_vec()))
     }
 
+    /// The keys from the document on.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Bytes that the path takes in memory, which are more than those of its text.
     pub(crate) fn bytes(&self) -> usize {
         bytes(&self.0)

@@ -1,7 +1,7 @@
 //! The current state of an entity.
 
 use super::key::EntityKey;
-use super::timestamp::Timestamp;
+use crate::time::Timestamp;
 
 /// The current state of an entity.
 #[derive(Debug, Clone, PartialEq, Eq)]

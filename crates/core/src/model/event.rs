@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::key::EntityKey;
 use super::logged::LoggedEvent;
 use super::operation::{Operation, Precondition};
-use super::timestamp::Timestamp;
 use crate::json::{Patch, same_value};
+use crate::time::Timestamp;
 
 /// A valid event: attributes of 1 to 1,000 entities are now so.
 #[derive(Debug, Clone, PartialEq)]

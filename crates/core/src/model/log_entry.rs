@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::operation::Operation;
-use super::timestamp::Timestamp;
+use crate::time::Timestamp;
 
 /// What an entry of the log is: its column `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

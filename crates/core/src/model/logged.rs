@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::key::EntityKey;
 use super::operation::Operation;
-use super::timestamp::Timestamp;
+use crate::time::Timestamp;
 
 /// Identifies one attempt to apply a batch, in the log's rows that it wrote. So a sender whose attempt
 /// ended with an unknown outcome learns whether that very attempt stored the event, or an earlier one

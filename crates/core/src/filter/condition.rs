@@ -1,0 +1,99 @@
+//! A filter, as its users have it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::error::FilterError;
+use super::evaluate::{Facts, holds};
+use super::expression::Parsed;
+use super::names::{Field, Scope};
+use super::narrow::{Constraint, constraints, without};
+use super::parser::parse;
+use crate::json::{Path, PathStep, patch_names};
+use crate::time::Timestamp;
+
+/// A condition over an entity or a change. Cloning is cheap.
+#[derive(Clone)]
+pub struct Filter(Arc<Parsed>);
+
+impl Filter {
+    /// Reads a filter.
+    ///
+    /// # Errors
+    /// Where the text is none, and what was expected there.
+    pub fn parse(text: &str, scope: Scope) -> Result<Self, FilterError> {
+        parse(text, scope).map(|parsed| Self(Arc::new(parsed)))
+    }
+
+    /// The text that it was read from.
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// What it demands of a field: the conditions over it that are joined by `&&` at the top. Times relative to
+    /// the request are relative to `now`.
+    pub fn constraints(&self, field: Field<'_>, now: Timestamp) -> Vec<Constraint<'_>> {
+        constraints(&self.0, field, now)
+    }
+
+    /// The filter without those conditions that are joined by `&&` at the top and read this path alone; `None`
+    /// where nothing is left.
+    pub fn without(&self, path: &Path) -> Option<Self> {
+        without(&self.0, path).map(|parsed| Self(Arc::new(parsed)))
+    }
+
+    /// Whether it holds. One that reads `data` holds of no change without a state.
+    pub fn matches(&self, facts: &Facts<'_>) -> bool {
+        (facts.state.is_some() || !self.reads_data()) && holds(&self.0, facts)
+    }
+
+    /// Whether it reads the document.
+    pub fn reads_data(&self) -> bool {
+        !self.0.data.paths().is_empty()
+    }
+
+    /// Whether it reads anything of the state: the document or its times.
+    pub fn reads_state(&self) -> bool {
+        self.0.has_state_names || self.reads_data()
+    }
+
+    /// Whether it reads the type, the id and the document alone: what it says of an entity then depends on
+    /// its state, and not on the update.
+    pub fn reads_key_and_data_only(&self) -> bool {
+        !self.0.has_other_names
+    }
+
+    /// Whether an update may change what it reads of the document: the update's patch names one of its paths,
+    /// one above or below it. A replace or delete always may.
+    pub fn is_touched_by(&self, patch: &str) -> bool {
+        self.0.data.paths().iter().any(|path| patch_names(patch, keys(path)))
+    }
+
+    /// Bytes that it takes in memory, about.
+    pub fn weight(&self) -> usize {
+        // each node, path and literal has some bytes of the text
+        size_of::<Parsed>() + self.0.text.len() * 16
+    }
+}
+
+/// The keys of a path up to its first index: a patch replaces arrays as a whole.
+fn keys(path: &[PathStep]) -> impl Iterator<Item = &str> {
+    path.iter().map_while(|step| match step {
+        PathStep::Key(key) => Some(&**key),
+        PathStep::Index(_) => None,
+    })
+}
+
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.scope == other.0.scope && self.0.text == other.0.text
+    }
+}
+
+impl Eq for Filter {}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Filter").field(&self.0.text).finish()
+    }
+}
