@@ -276,7 +276,9 @@ async fn many_cars(db: &Db, count: u128) {
 }
 
 async fn done(db: &Db) -> u64 {
-    let done = db.texts("SELECT CAST(max(done) AS text) FROM type_parts WHERE state = 0").await;
+    let done = db
+        .texts("SELECT CAST(coalesce(max(done), 0) AS text) FROM type_parts WHERE state = 0")
+        .await;
     done.first().and_then(|done| done.parse().ok()).unwrap_or(0)
 }
 
