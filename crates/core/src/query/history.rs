@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 use super::fold::Fold;
-use super::port::{LOG_BYTES, ReadError, ReadStore};
+use super::port::{LOG_BYTES, PAGE_SIZE, ReadError, ReadStore};
 use crate::filter::{Facts, Filter};
 use crate::json::{Document, Path, Written};
 use crate::model::{
@@ -146,7 +146,7 @@ impl History {
         }
     }
 
-    /// The next updates that match, from as many pages as half a second allows.
+    /// The next updates that match, from as many pages as [`FILTER_TIME`] allows.
     async fn matching(
         &self,
         key: &EntityKey,
@@ -155,7 +155,8 @@ impl History {
     ) -> Result<HistoryPage, HistoryError> {
         let _turn = self.turn().await?;
         let deadline = Instant::now() + FILTER_TIME;
-        let mut looking = HistoryQuery { size: PAGE_ENTRIES, ..query };
+        // most filters match much or little: after one look at about as many as are asked for, the rest at once
+        let mut looking = HistoryQuery { size: query.size.max(PAGE_SIZE), ..query };
         let (mut updates, mut bytes) = (Vec::new(), 0);
         loop {
             let page = self.page(key, looking).await?;
@@ -175,7 +176,7 @@ impl History {
             if page.next.is_none() || bytes >= LOG_BYTES || deadline <= Instant::now() {
                 return Ok(HistoryPage { updates, next: page.next });
             }
-            looking.after = page.next;
+            looking = HistoryQuery { after: page.next, size: PAGE_ENTRIES, ..query };
         }
     }
 
