@@ -69,8 +69,8 @@ impl Room {
 }
 
 impl Wanted<'_> {
-    /// Whether a change is wanted, apart from its position and the filter. Rows that were taken over from an older service
-    /// have its times, which say nothing about when they were committed here.
+    /// Whether a change is wanted, apart from its position and the filter. Rows that were taken over from an
+    /// older service have its times, which say nothing about when they were committed here.
     pub(super) fn includes(&self, change: &Change) -> bool {
         let is_too_old = self.not_before.is_some_and(|(time, up_to)| {
             change.position <= up_to
@@ -82,7 +82,7 @@ impl Wanted<'_> {
 
     /// Those of `changes` that are wanted and fit. They follow on `position`.
     pub(super) fn take(&self, changes: impl Iterator<Item = Arc<Change>>, position: u64) -> Part {
-        // what is judged may be as much as there is
+        // of candidates a page has no more than fits into memory
         let room = if self.filter.is_some() { Room::UNLIMITED } else { self.room };
         self.judge(self.candidates(changes, position, room), position)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::HistoryError;
 use super::fold::Fold;
-use super::port::{LOG_BYTES, ReadError, ReadStore};
+use super::port::{LOG_BYTES, PAGE_SIZE, ReadError, ReadStore};
 use super::scans::{Scan, Scans};
 use crate::filter::{Facts, Filter};
 use crate::json::{Document, Path, Written};
@@ -120,7 +120,7 @@ impl History {
         }
     }
 
-    /// The next updates that match, from as many pages as half a second allows.
+    /// The next updates that match, from as many pages as [`FILTER_TIME`] allows.
     async fn matching(
         &self,
         key: &EntityKey,
@@ -128,7 +128,8 @@ impl History {
         query: HistoryQuery<'_>,
     ) -> Result<HistoryPage, HistoryError> {
         let mut scan = self.scans.begin().await?;
-        let mut looking = HistoryQuery { size: PAGE_ENTRIES, ..query };
+        // most filters match much or little: after one look at about as many as are asked for, the rest at once
+        let mut looking = HistoryQuery { size: query.size.max(PAGE_SIZE), ..query };
         let (mut updates, mut bytes) = (Vec::new(), 0);
         loop {
             let page = self.page(key, looking).await?;
@@ -150,7 +151,7 @@ impl History {
             if is_over || scan.elapsed() >= FILTER_TIME || scan.rest(FILTER_TIME).await.is_err() {
                 return Ok(HistoryPage { updates, next: page.next });
             }
-            looking.after = page.next;
+            looking = HistoryQuery { after: page.next, size: PAGE_ENTRIES, ..query };
         }
     }
 
