@@ -155,9 +155,9 @@ impl Decimal {
 impl Ord for Decimal {
     fn cmp(&self, other: &Self) -> Ordering {
         let magnitudes = || {
-            let place = |it: &Self| i64::try_from(it.digits.len()).unwrap_or(0) + it.exponent;
             // neither ends with a zero: the longer one of two that begin alike is larger
-            place(self).cmp(&place(other)).then_with(|| self.digits.cmp(&other.digits))
+            let digits = || self.digits.cmp(&other.digits);
+            self.magnitude().cmp(&other.magnitude()).then_with(digits)
         };
         match (self.sign(), other.sign()) {
             (-1, -1) => magnitudes().reverse(),

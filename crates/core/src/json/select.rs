@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use super::path::Path;
 use super::text::decode;
 
 /// A step from a value into it.
@@ -52,6 +53,11 @@ impl Selection {
             self.paths.push(path);
         }
         slot
+    }
+
+    /// The slot of a path through objects, which is added where it is new.
+    pub(crate) fn add_path(&mut self, path: &Path) -> usize {
+        self.add(path.keys().map(|key| PathStep::Key(key.into())).collect())
     }
 
     /// The paths by their slots.
