@@ -76,6 +76,11 @@ impl Scan<'_> {
         self.worked + self.step_began.elapsed()
     }
 
+    /// Whether it is its turn; not after a rest that failed.
+    pub fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
     /// Ends a step, unless it was too short to matter: rests as long as it took, then lets those go first
     /// that wait for their turn.
     ///
@@ -161,5 +166,6 @@ mod tests {
         };
         let (refused, ()) = tokio::join!(rest, other);
         assert_eq!(refused, ProblemKind::Overloaded);
+        assert!(!scan.has_turn());
     }
 }
