@@ -242,7 +242,7 @@ impl Lists {
             let mut page = SortedPage::new(size, bytes, order.descending);
             match page.fill(&*self.store, all, listing.judge(), by, after.as_ref(), scan).await {
                 Ok(()) => return Ok(page.into_page()),
-                Err(SortError::TooMany) if walk.is_some() => {}
+                Err(SortError::TooMany | SortError::Turn(_)) if walk.is_some() => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -298,6 +298,7 @@ impl From<SortError> for Missed {
         match error {
             SortError::Walk(error) => error.into(),
             SortError::TooMany => Self::TooMany,
+            SortError::Turn(problem) => Self::Refused(problem.into()),
         }
     }
 }
