@@ -118,6 +118,9 @@ impl Lists {
         };
         let mut scan = self.scans.begin().await?;
         let (entities, next) = self.fill(&listing, &mut scan).await?;
+        if !scan.has_turn() && request.count.is_some() {
+            scan = self.scans.begin().await?;
+        }
         let is_all = listing.after.is_none() && next.is_none();
         let count = match request.count {
             None => None,
@@ -228,7 +231,7 @@ impl Lists {
         listing: &Listing<'_>,
         scan: &mut Scan<'_>,
     ) -> Result<Filled, Missed> {
-        let Plan { sort, walk, .. } = plan;
+        let Plan { sort, walk, by_index } = plan;
         let ListRequest { size, bytes, .. } = *listing.request;
         if let (Some(all), Some(by), Some(order)) = (sort, &listing.sort_key, listing.wanted.order)
         {
@@ -239,12 +242,13 @@ impl Lists {
             let mut page = SortedPage::new(size, bytes, order.descending);
             match page.fill(&*self.store, all, listing.judge(), by, after.as_ref(), scan).await {
                 Ok(()) => return Ok(page.into_page()),
-                Err(SortError::TooMany) if walk.is_some() => {}
+                Err(SortError::TooMany | SortError::Turn(_)) if walk.is_some() => {}
                 Err(error) => return Err(error.into()),
             }
         }
         let mut page = Page::new(size, bytes);
-        let pace = Pace::new(listing.request.filter.is_none());
+        // most of what an index leaves is wanted
+        let pace = Pace::new(by_index || listing.request.filter.is_none());
         let walk = walk.ok_or(Missed::NotReady)?;
         page.fill(&*self.store, walk, listing.judge(), pace, scan).await?;
         Ok((page.entities, page.next))
@@ -294,6 +298,7 @@ impl From<SortError> for Missed {
         match error {
             SortError::Walk(error) => error.into(),
             SortError::TooMany => Self::TooMany,
+            SortError::Turn(problem) => Self::Refused(problem.into()),
         }
     }
 }

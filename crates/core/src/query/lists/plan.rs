@@ -56,6 +56,10 @@ impl Wanted<'_> {
         self.order.is_some_and(|order| order.by != OrderBy::Id)
     }
 
+    fn is_descending(&self) -> bool {
+        self.order.is_some_and(|order| order.descending)
+    }
+
     /// How to go on behind a place, with these indexes. Nothing, where the index of the place is not among them.
     pub(super) fn plan(&self, indexes: &[DeclaredIndex], after: Option<&Place>) -> Plan {
         match after {
@@ -67,7 +71,7 @@ impl Wanted<'_> {
                 let walk = index.and_then(|index| {
                     let order = self.order.filter(|_| self.needs_values());
                     let ranges = ranges(&index.definition, self.filter, order, self.now)?;
-                    self.by_index(index, ranges, after)
+                    self.by_index(index, ranges, self.is_descending(), after)
                 });
                 Plan { walk, by_index: true, ..Plan::default() }
             }
@@ -88,23 +92,24 @@ impl Wanted<'_> {
         let serving = if self.needs_values() { self.best(indexes, Some(order)) } else { None };
         let sort_first = equal(&narrowing) > equal(&serving);
         let walk = match serving {
-            Some(found) => self.by_index(found.index, found.ranges, None),
+            Some(found) => self.by_index(found.index, found.ranges, self.is_descending(), None),
             None if self.needs_values() => return self.sorted(indexes),
             None => Some(self.by_keys(None)),
         };
         let by_index = self.needs_values() || sort_first;
         let sort = narrowing.filter(|_| sort_first);
-        let sort = sort.and_then(|found| self.by_index(found.index, found.ranges, None));
+        let sort = sort.and_then(|found| self.by_index(found.index, found.ranges, false, None));
         Plan { sort, walk, by_index }
     }
 
-    /// All candidates, in any order.
+    /// All candidates, in any order; of an index upwards, so that what is updated meanwhile is not missed in
+    /// one of update times.
     pub(super) fn unordered(&self, indexes: &[DeclaredIndex]) -> Plan {
         let found = match self.keys() {
             Keys::Points(_) => None,
             Keys::Ranges(_) => self.best(indexes, None),
         };
-        let walk = found.and_then(|found| self.by_index(found.index, found.ranges, None));
+        let walk = found.and_then(|found| self.by_index(found.index, found.ranges, false, None));
         let by_index = walk.is_some();
         Plan { walk: walk.or_else(|| Some(self.by_keys(None))), by_index, sort: None }
     }
@@ -118,7 +123,7 @@ impl Wanted<'_> {
                 self.best(indexes, None).or_else(|| self.best(indexes, Some(order?)))
             }
         };
-        let walk = found.and_then(|found| self.by_index(found.index, found.ranges, None));
+        let walk = found.and_then(|found| self.by_index(found.index, found.ranges, false, None));
         walk.unwrap_or_else(|| self.by_keys(None))
     }
 
@@ -136,8 +141,7 @@ impl Wanted<'_> {
             Some(Place::Key(key)) => Some(key),
             _ => None,
         };
-        let descending =
-            self.order.is_some_and(|order| order.descending && order.by == OrderBy::Id);
+        let descending = self.is_descending() && !self.needs_values();
         Walk::Keys(KeyWalk::new(self.keys(), descending, after))
     }
 
@@ -145,13 +149,13 @@ impl Wanted<'_> {
         &self,
         index: &DeclaredIndex,
         ranges: IndexRanges,
+        descending: bool,
         after: Option<&Place>,
     ) -> Option<Walk> {
         let after = match after {
             Some(Place::Index { key, id, .. }) => Some((&key[..], &id[..])),
             _ => None,
         };
-        let descending = self.order.is_some_and(|order| order.descending);
         let index = (index.id, self.entity_type?);
         Some(Walk::Index(IndexWalk::new(index, ranges.ranges, descending, after)))
     }

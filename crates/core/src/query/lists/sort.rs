@@ -11,7 +11,7 @@ use super::pace::Pace;
 use super::page::bytes_of;
 use super::sort_key::SortKey;
 use super::walk::{Walk, WalkError};
-use crate::model::Entity;
+use crate::model::{Entity, Problem};
 use crate::query::list_port::ListStore;
 use crate::query::list_token::Place;
 use crate::query::scans::Scan;
@@ -27,6 +27,8 @@ pub(super) enum SortError {
     Walk(WalkError),
     /// There are too many entities.
     TooMany,
+    /// Others scan; its next turn did not come in time.
+    Turn(Problem),
 }
 
 impl From<WalkError> for SortError {
@@ -91,9 +93,10 @@ impl SortedPage {
                 return Ok(());
             }
             pace.note(count, count, began.elapsed());
-            if scan.elapsed() >= SORTING || scan.rest(SORTING).await.is_err() {
+            if scan.elapsed() >= SORTING {
                 return Err(SortError::TooMany);
             }
+            scan.rest(SORTING).await.map_err(SortError::Turn)?;
         }
     }
 

@@ -13,6 +13,7 @@ mod pooler;
 mod profile;
 mod prune;
 mod refusals;
+mod replica;
 mod settings;
 mod slow;
 mod start;
