@@ -276,7 +276,9 @@ async fn many_cars(db: &Db, count: u128) {
 }
 
 async fn done(db: &Db) -> u64 {
-    let done = db.texts("SELECT CAST(max(done) AS text) FROM type_parts WHERE state = 0").await;
+    let done = db
+        .texts("SELECT CAST(coalesce(max(done), 0) AS text) FROM type_parts WHERE state = 0")
+        .await;
     done.first().and_then(|done| done.parse().ok()).unwrap_or(0)
 }
 
@@ -289,13 +291,13 @@ async fn another_process_takes_over(db: Db) {
     until(async || done(&db).await > 0).await;
     killed.task.abort();
     let other = db.again(START).await;
-    let builder = Running::start(&other, QUICK);
     let stored = types(&other).get("Car").await.unwrap().unwrap();
     let part = &stored.parts[0];
     assert!(
         part.state == PartState::Building && part.done >= 500 && part.total.is_some(),
         "{part:?}"
     );
+    let builder = Running::start(&other, QUICK);
     settled(&db).await;
     builder.stop().await;
     assert_eq!(rows_are_right(&db).await, 3200);
