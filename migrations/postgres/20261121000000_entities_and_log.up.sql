@@ -143,7 +143,7 @@ CREATE TABLE entity_search (
 CREATE INDEX entity_search_by_words ON entity_search USING gin (words) WITH (fastupdate = off);
 
 -- Texts by their weights, 4 is the most. Never fails for what a client sent: where the configuration of
--- text search is gone, or cannot take the text, the words stay as they are.
+-- text search is gone, or cannot take the texts, their words stay as they are.
 CREATE FUNCTION entity_search_words(
     part_id integer, language text, text1 text, text2 text, text3 text, text4 text
 ) RETURNS tsvector LANGUAGE plpgsql STABLE AS $$
@@ -153,17 +153,15 @@ BEGIN
     IF text1 = '' AND text2 = '' AND text3 = '' AND text4 = '' THEN
         RETURN '';
     END IF;
-    BEGIN
-        config := language;
-        RETURN array_to_tsvector(ARRAY['#' || part_id])
-            || setweight(to_tsvector(config, text4), 'A') || setweight(to_tsvector(config, text3), 'B')
-            || setweight(to_tsvector(config, text2), 'C') || setweight(to_tsvector(config, text1), 'D');
-    EXCEPTION WHEN OTHERS THEN
-        config := 'pg_catalog.simple';
-        RETURN array_to_tsvector(ARRAY['#' || part_id])
-            || setweight(to_tsvector(config, text4), 'A') || setweight(to_tsvector(config, text3), 'B')
-            || setweight(to_tsvector(config, text2), 'C') || setweight(to_tsvector(config, text1), 'D');
-    END;
+    config := language;
+    RETURN array_to_tsvector(ARRAY['#' || part_id])
+        || setweight(to_tsvector(config, text4), 'A') || setweight(to_tsvector(config, text3), 'B')
+        || setweight(to_tsvector(config, text2), 'C') || setweight(to_tsvector(config, text1), 'D');
+EXCEPTION WHEN OTHERS THEN
+    IF language = 'pg_catalog.simple' THEN
+        RETURN '';
+    END IF;
+    RETURN entity_search_words(part_id, 'pg_catalog.simple', text1, text2, text3, text4);
 END
 $$;
 

@@ -252,7 +252,9 @@ mod tests {
         }
 
         #[test]
-        fn a_query_of_words_demands_each_of_them(words in proptest::collection::vec("[a-z][a-z0-9]{0,7}", 1..8)) {
+        fn a_query_of_words_demands_each_of_them(
+            words in proptest::collection::vec("[a-z][a-z0-9]{0,7}", 1..8),
+        ) {
             let Terms::Groups(groups) = Query::parse(&words.join(" ")).expect("a query").terms("simple")
             else { panic!("no words") };
             let leaf = |word: &String| vec![Leaf { negated: false, words: vec![word.clone()], begins: false }];

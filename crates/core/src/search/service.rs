@@ -86,13 +86,13 @@ impl Search {
 
     /// A page of hits. What an answered write did is found.
     ///
-    /// At most [`MAX_HITS`] are ranked and counted, of what 700 milliseconds find. Without types in the request,
-    /// a type whose search is being built is left out, and the total is not exact.
+    /// At most [`MAX_HITS`] are ranked and counted, of what 700 milliseconds find. Where the request names no
+    /// types, one whose search is being built is left out, and the total is not exact.
     ///
     /// # Errors
-    /// `Malformed` with the parameter's name for what is no query, for types that cannot be searched (yet), too
-    /// many facets and tokens of other searches; `Validation` for what the engine cannot do; `TooExpensive` where the
-    /// time was over before the engine had found anything; `Overloaded`.
+    /// `Malformed` with the parameter's name for what is no query, for types that cannot be searched (yet),
+    /// too many facets, and tokens of other searches; `Validation` for what the engine cannot do;
+    /// `TooExpensive` where the time was over before the engine had found anything; `Overloaded`.
     pub async fn search(&self, request: SearchRequest) -> Result<SearchPage, SearchError> {
         let query = Query::parse(&request.query).map_err(|rule| malformed("query", rule))?;
         self.check(&request)?;
@@ -195,14 +195,13 @@ impl Search {
             let (hits, has_matches) = (&mut ranking.hits, &mut ranking.has_matches);
             let mut each = |matched: Matched| {
                 *has_matches = true;
-                if !judge.lets_through(&lookup.part.entity_type, &matched, counter) {
-                    return ControlFlow::Continue(());
-                }
                 if hits.len() - before == MAX_HITS {
                     return ControlFlow::Break(());
                 }
-                let Matched { entity_id, score, .. } = matched;
-                hits.push(Ranked { part: place, entity_id, score });
+                if judge.lets_through(&lookup.part.entity_type, &matched, counter) {
+                    let Matched { entity_id, score, .. } = matched;
+                    hits.push(Ranked { part: place, entity_id, score });
+                }
                 ControlFlow::Continue(())
             };
             ranking.is_complete &= self.engine.matches(query, &mut each).await?;

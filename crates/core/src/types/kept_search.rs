@@ -102,7 +102,7 @@ mod tests {
     use crate::json::Path;
 
     fn search(paths: &[&str]) -> TypeSearch {
-        let path = |path: &&str| (Path::parse(path).expect("a path"), 1);
+        let path = |path: &&str| (crate::json::Path::parse(path).expect("a path"), 1);
         let paths = paths.iter().map(path).collect();
         TypeSearch::new(7, &SearchDefinition { paths, language: "simple".to_owned() })
     }

@@ -1,6 +1,6 @@
-//! The rows of the indexes and of the search that definitions of types declare. Maintenance writes entities beside the services,
-//! so it keeps them up too: in the transaction that has written the entities, after that. Who builds an index
-//! waits for such a transaction if it began before the index was declared.
+//! The rows of the indexes and of the search that definitions of types declare. Maintenance writes entities
+//! beside the services, so it keeps them up too: in the transaction that has written the entities, after
+//! that. Who builds a part waits for such a transaction if it began before the part was declared.
 
 use std::collections::HashMap;
 

@@ -12,8 +12,8 @@ use crate::store::types::{JobRow, into_job, part_ids};
 use crate::types::{Job, Task};
 
 /// What is to be dropped is taken alone; of what is to be built, all parts of a type that are at the same
-/// place, so that its entities are walked once. Of two processes at once, one
-/// waits here and then finds the other's lease.
+/// place, so that its entities are walked once. Of two processes at once, one waits here
+/// and then finds the other's lease.
 const TAKE: &str = r"
 WITH first AS (
     SELECT part_id, entity_type, state, place FROM type_parts

@@ -125,9 +125,9 @@ static MERGE_WITH_PARTS: LazyLock<String> = LazyLock::new(|| with_parts(MERGE, 2
 /// [`CHANGE`] with rows of indexes and of search.
 static CHANGE_WITH_PARTS: LazyLock<String> = LazyLock::new(|| with_parts(CHANGE, 28));
 
-/// The same statement with rows of indexes and of search in the parameters from `$first` on. They are written after their entities are
-/// locked, because that needs `made`. Upserted also where there is no key: what another writer has just
-/// committed is seen by ON CONFLICT alone.
+/// The same statement with rows of indexes and of search in the parameters from `$first` on. They are
+/// written after their entities are locked, because that needs `made`. Upserted also where there is no key
+/// or word: what another writer has just committed is seen by ON CONFLICT alone.
 fn with_parts(statement: &str, first: usize) -> String {
     let [indexes, entities, keys] = std::array::from_fn(|place| first + place);
     let search = upsert(first + 3, "(SELECT versions FROM made) IS NOT NULL");
