@@ -28,6 +28,11 @@ const TOLERANT: [(Method, &str); 8] = [
     (Method::GET, "/metrics"),
 ];
 
+/// The values of parameters that are given at most once.
+type Values<const N: usize> = [Option<String>; N];
+/// The values of parameters that may be repeated, in their order.
+type Lists<const M: usize> = [Vec<String>; M];
+
 static RATE: LogRate = LogRate::new();
 
 /// The query parameters of the operations that ignore others.
@@ -85,7 +90,7 @@ fn query_parameters(operation: &Operation) -> impl Iterator<Item = String> {
 pub(crate) fn known_values<const N: usize>(
     uri: &Uri,
     known: [&str; N],
-) -> Result<[Option<String>; N], ProblemResponse> {
+) -> Result<Values<N>, ProblemResponse> {
     let (values, unknown) = values(decoded_pairs(uri)?, known)?;
     match unknown.first() {
         Some(name) => Err(malformed(unknown_name(name, &known))),
@@ -101,16 +106,33 @@ pub(crate) fn known_values_and_list<const N: usize>(
     uri: &Uri,
     known: [&str; N],
     repeated: &str,
-) -> Result<([Option<String>; N], Vec<String>), ProblemResponse> {
-    let pairs = decoded_pairs(uri)?;
-    let (listed, others): (Vec<_>, Vec<_>) =
-        pairs.into_iter().partition(|(name, _)| name == repeated);
+) -> Result<(Values<N>, Vec<String>), ProblemResponse> {
+    let (values, [listed]) = known_values_and_lists(uri, known, [repeated])?;
+    Ok((values, listed))
+}
+
+/// As [`known_values`], and the values of some parameters more, which may be repeated.
+///
+/// # Errors
+/// Those of [`known_values`].
+pub(crate) fn known_values_and_lists<const N: usize, const M: usize>(
+    uri: &Uri,
+    known: [&str; N],
+    repeated: [&str; M],
+) -> Result<(Values<N>, Lists<M>), ProblemResponse> {
+    let (mut lists, mut others) = ([const { Vec::new() }; M], Vec::new());
+    for (name, value) in decoded_pairs(uri)? {
+        match repeated.iter().position(|repeated| **repeated == *name) {
+            Some(index) => lists[index].push(value),
+            None => others.push((name, value)),
+        }
+    }
     let (values, unknown) = values(others, known)?;
     if let Some(name) = unknown.first() {
-        let known: Vec<_> = known.into_iter().chain([repeated]).collect();
+        let known: Vec<_> = known.into_iter().chain(repeated).collect();
         return Err(malformed(unknown_name(name, &known)));
     }
-    Ok((values, listed.into_iter().map(|(_, value)| value).collect()))
+    Ok((values, lists))
 }
 
 /// The parameters in order, for a route that refuses what it does not know.
@@ -129,7 +151,7 @@ fn decoded_pairs(uri: &Uri) -> Result<Vec<(String, String)>, ProblemResponse> {
 pub(crate) fn tolerant_values<const N: usize>(
     uri: &Uri,
     known: [&str; N],
-) -> Result<[Option<String>; N], ProblemResponse> {
+) -> Result<Values<N>, ProblemResponse> {
     values(query_pairs(uri)?, known).map(|(values, _)| values)
 }
 
@@ -137,7 +159,7 @@ pub(crate) fn tolerant_values<const N: usize>(
 fn values<const N: usize>(
     pairs: Vec<(String, String)>,
     known: [&str; N],
-) -> Result<([Option<String>; N], Vec<String>), ProblemResponse> {
+) -> Result<(Values<N>, Vec<String>), ProblemResponse> {
     let (mut values, mut others) = ([const { None }; N], Vec::new());
     for (name, value) in pairs {
         match known.iter().position(|known| **known == *name) {
