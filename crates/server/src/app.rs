@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use producer_core::feed::{Feed, FeedSettings};
 use producer_core::query::{History, Lists, Scans};
+use producer_core::search::Search;
 use producer_core::store::Store;
 use producer_core::types::Types;
 use producer_core::{Clock, Ingest};
@@ -30,6 +31,8 @@ pub struct App<A> {
     pub history: Arc<History>,
     /// For lists of entities and types.
     pub lists: Arc<Lists>,
+    /// For full-text search.
+    pub search: Arc<Search>,
     /// For reads of what changes.
     pub feed: Feed,
     /// For definitions of types.
@@ -64,7 +67,7 @@ impl<A> App<A> {
         let ingest = Ingest::start(store.clone(), settings.limits(), writers);
         let shutdown = CancellationToken::new();
         let timeout = settings.request_timeout;
-        let (history, lists) = reads_of(&store, &clock);
+        let (history, lists, search) = reads_of(&store, &clock);
         let feed_settings = FeedSettings { max_readers: settings.max_change_readers };
         let feed = Feed::new(store.clone(), feed_settings, ingest.commits(), shutdown.clone());
         Self {
@@ -76,6 +79,7 @@ impl<A> App<A> {
             args,
             history,
             lists,
+            search,
             replica: None,
             types: Types::new(store.clone(), clock.clone()),
             store,
@@ -85,20 +89,23 @@ impl<A> App<A> {
             shutdown,
         }
     }
-    /// Reads over many rows (lists, the history) go to a replica.
+
+    /// Reads over many rows (lists, search, the history) go to a replica.
     #[must_use]
     pub fn reading_from(mut self, replica: Arc<dyn Store>) -> Self {
-        (self.history, self.lists) = reads_of(&replica, &self.clock);
+        (self.history, self.lists, self.search) = reads_of(&replica, &self.clock);
         self.replica = Some(replica);
         self
     }
 }
 
 /// What goes over many rows of a database. All of it takes turns.
-fn reads_of(store: &Arc<dyn Store>, clock: &Clock) -> (Arc<History>, Arc<Lists>) {
+fn reads_of(store: &Arc<dyn Store>, clock: &Clock) -> (Arc<History>, Arc<Lists>, Arc<Search>) {
     let connections = store.pool().map_or(1, |pool| pool.max as usize);
     let scans = Arc::new(Scans::new(connections));
     let history = History::new(store.clone(), Arc::clone(&scans));
     let lists = Lists::new(store.clone(), store.clone(), scans, clock.clone());
-    (Arc::new(history), Arc::new(lists))
+    let (engine, parts, states) = (store.clone(), store.clone(), store.clone());
+    let search = Search::new(engine, parts, states, clock.clone(), connections);
+    (Arc::new(history), Arc::new(lists), Arc::new(search))
 }

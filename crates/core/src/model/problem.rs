@@ -285,6 +285,10 @@ fn is_of_contract(step: &Step) -> bool {
         "entityIds",
         "fields",
         "count",
+        "query",
+        "facet",
+        "fuzzy",
+        "facets",
     ];
     match step {
         Step::Index(_) => true,
