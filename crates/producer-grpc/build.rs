@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "producer/v1/change_service.proto",
         "producer/v1/event_service.proto",
         "producer/v1/entity_service.proto",
+        "producer/v1/type_service.proto",
         "legacy/event_service.proto",
     ])?;
 
@@ -62,6 +63,10 @@ fn servers() -> tonic_prost_build::Builder {
         let undecoded = "crate::wire::entity_write::EntityWriteMessage";
         builder.extern_path(format!(".producer.v1.{message}"), undecoded)
     });
+    let builder = builder.extern_path(
+        ".producer.v1.BatchGetEntitiesRequest",
+        "crate::wire::small_request::BatchGetMessage",
+    );
     ["producer.v1", "com.example.grpc"].iter().fold(builder, |builder, package| {
         builder
             .extern_path(format!(".{package}"), "crate::proto::v1")

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use producer_core::filter::{Filter, Scope};
-use producer_core::query::{HistoryError, MAX_PAGE_SIZE, PAGE_SIZE, ReadError};
-use producer_core::{Location, Problem, ProblemKind, Step, Violations};
+use producer_core::query::{MAX_PAGE_SIZE, PAGE_SIZE, QueryError, ReadError};
+use producer_core::{EntityKey, Location, Problem, ProblemKind, Step, Violations};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 use tonic::metadata::MetadataMap;
@@ -46,6 +46,21 @@ pub(crate) fn broken(name: &'static str, detail: impl Into<Cow<'static, str>>) -
     malformed(Violations::one(place(name), detail))
 }
 
+/// The type of entities, without an id, in the field `name`.
+pub(crate) fn check_type(name: &'static str, entity_type: &str) -> Result<(), Problem> {
+    type_violation(name, entity_type).map_err(malformed)
+}
+
+/// As [`check_type`], of a request in which other fields may break rules too.
+pub(crate) fn type_violation(name: &'static str, entity_type: &str) -> Result<(), Violations> {
+    let any_id = "-";
+    let key = EntityKey::new(entity_type, any_id);
+    key.map(drop).map_err(|found| {
+        let rule = found.first().map(|broken| broken.detail.clone());
+        Violations::one(place(name), rule.unwrap_or_default())
+    })
+}
+
 /// The filter of a read request, by the field `filter`; empty: none.
 pub(crate) fn filter(text: &str, scope: Scope) -> Result<Option<Filter>, Problem> {
     if text.is_empty() {
@@ -68,11 +83,11 @@ pub(crate) fn malformed(violations: Violations) -> Problem {
     Problem { kind: ProblemKind::Malformed, ..Problem::validation(violations) }
 }
 
-/// A read of the history failed.
-pub(crate) fn unread(error: HistoryError) -> Problem {
+/// A list or a read of the history failed.
+pub(crate) fn unread(error: QueryError) -> Problem {
     match error {
-        HistoryError::Read(error) => unreachable(&error),
-        HistoryError::Refused(problem) => problem,
+        QueryError::Read(error) => unreachable(&error),
+        QueryError::Refused(problem) => problem,
     }
 }
 

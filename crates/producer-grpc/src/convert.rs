@@ -7,7 +7,7 @@ use producer_core::feed::{Change, Item, Token};
 use producer_core::ingest::bulk::ItemStatus;
 use producer_core::json::Path;
 use producer_core::model::{Entity, LogEntry, LoggedEvent, LoggedUpdate};
-use producer_core::query::{Comparison, Origin};
+use producer_core::query::{Comparison, Count, Origin};
 use producer_core::{EntityKey, Operation, Outcome, Problem, Receipt, Timestamp};
 
 use crate::proto::v1;
@@ -246,7 +246,12 @@ pub(crate) fn origin(origin: &Origin) -> v1::LeafOrigin {
     }
 }
 
-fn timestamp(moment: Timestamp) -> prost_types::Timestamp {
+/// How many there are.
+pub(crate) fn count(count: Count) -> v1::Count {
+    v1::Count { value: count.value, exact: count.exact }
+}
+
+pub(crate) fn timestamp(moment: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(moment.micros().rem_euclid(1_000_000) * 1000).unwrap_or(0);
     prost_types::Timestamp { seconds: moment.micros().div_euclid(1_000_000), nanos }
 }

@@ -69,6 +69,7 @@ fn proto_name(json_name: &str) -> Option<&'static str> {
         "savedDate" => "saved_date",
         "entityType" => "entity_type",
         "entityId" => "entity_id",
+        "entityIds" => "entity_ids",
         "expectedVersion" => "expected_version",
         "orderBy" => "order_by",
         "pageToken" => "page_token",

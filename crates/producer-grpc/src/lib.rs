@@ -6,6 +6,7 @@ mod args;
 mod body;
 mod call;
 mod convert;
+mod definition;
 mod field_paths;
 mod idempotency;
 pub mod proto;

@@ -10,11 +10,8 @@ use crate::args::Args;
 use crate::proto;
 use crate::proto::server::{legacy, v1};
 use crate::services::health::HealthService;
-use crate::services::{ChangeService, EntityService, EventService};
-
-/// Bytes of a request for changes: one full of empty types takes a dozen times its size when it is decoded.
-/// The longest token and the most types that are allowed have less.
-const MAX_CHANGES_REQUEST: usize = 256 << 10;
+use crate::services::{ChangeService, EntityService, EventService, TypeService};
+use crate::wire::small_request::MAX_SMALL_REQUEST;
 
 /// Every service of the API.
 ///
@@ -40,11 +37,16 @@ pub fn routes(app: App<Args>) -> std::io::Result<Router> {
     let entities = v1::entity_service_server::EntityServiceServer::new(entities)
         .max_decoding_message_size(max);
     let changes = ChangeService::new(app.clone());
+    let max_small = max.min(MAX_SMALL_REQUEST);
     let changes = v1::change_service_server::ChangeServiceServer::new(changes)
-        .max_decoding_message_size(max.min(MAX_CHANGES_REQUEST));
+        .max_decoding_message_size(max_small);
+    let types = TypeService::new(app.clone());
+    let types =
+        v1::type_service_server::TypeServiceServer::new(types).max_decoding_message_size(max_small);
     let routes = Routes::new(events)
         .add_service(entities)
         .add_service(changes)
+        .add_service(types)
         .add_service(legacy)
         .add_service(HealthServer::new(HealthService { app }));
     let router = proto::with_reflection(routes).map_err(std::io::Error::other)?.into_axum_router();

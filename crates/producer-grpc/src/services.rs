@@ -8,6 +8,8 @@ pub(crate) mod entity_writes;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod history;
+pub(crate) mod lists;
+pub(crate) mod types;
 
 use producer_core::decode::EntityMethod;
 use producer_server::App;
@@ -17,6 +19,7 @@ use crate::args::Args;
 use crate::proto::{server, v1};
 use crate::wire::entity_write::EntityWriteMessage;
 use crate::wire::event::{EventMessage, EventsMessage};
+use crate::wire::small_request::BatchGetMessage;
 
 /// Both event services: the legacy one has two of the same rpcs.
 #[derive(Clone)]
@@ -77,7 +80,7 @@ impl server::v1::event_service_server::EventService for EventService {
     }
 }
 
-/// The service of single entities.
+/// The service of entities.
 #[derive(Clone)]
 pub(crate) struct EntityService {
     app: App<Args>,
@@ -124,6 +127,20 @@ impl server::v1::entity_service_server::EntityService for EntityService {
         request: Request<v1::GetEntityRequest>,
     ) -> Result<Response<v1::Entity>, Status> {
         entities::get_entity(&self.app, request).await
+    }
+
+    async fn batch_get_entities(
+        &self,
+        request: Request<BatchGetMessage>,
+    ) -> Result<Response<v1::BatchGetEntitiesResponse>, Status> {
+        lists::batch_get_entities(&self.app, request).await
+    }
+
+    async fn list_entities(
+        &self,
+        request: Request<v1::ListEntitiesRequest>,
+    ) -> Result<Response<v1::ListEntitiesResponse>, Status> {
+        lists::list_entities(&self.app, request).await
     }
 
     async fn list_entity_history(
@@ -176,6 +193,49 @@ impl server::v1::change_service_server::ChangeService for ChangeService {
         request: Request<v1::WatchChangesRequest>,
     ) -> Result<Response<changes::ItemStream>, Status> {
         changes::watch_changes(&self.app, request).await
+    }
+}
+
+/// The service of what is declared about types.
+#[derive(Clone)]
+pub(crate) struct TypeService {
+    app: App<Args>,
+}
+
+impl TypeService {
+    pub(crate) fn new(app: App<Args>) -> Self {
+        Self { app }
+    }
+}
+
+#[tonic::async_trait]
+impl server::v1::type_service_server::TypeService for TypeService {
+    async fn replace_type(
+        &self,
+        request: Request<v1::ReplaceTypeRequest>,
+    ) -> Result<Response<v1::ReplaceTypeResponse>, Status> {
+        types::replace_type(&self.app, request).await
+    }
+
+    async fn get_type(
+        &self,
+        request: Request<v1::GetTypeRequest>,
+    ) -> Result<Response<v1::Type>, Status> {
+        types::get_type(&self.app, request).await
+    }
+
+    async fn list_types(
+        &self,
+        request: Request<v1::ListTypesRequest>,
+    ) -> Result<Response<v1::ListTypesResponse>, Status> {
+        types::list_types(&self.app, request).await
+    }
+
+    async fn delete_type(
+        &self,
+        request: Request<v1::DeleteTypeRequest>,
+    ) -> Result<Response<v1::DeleteTypeResponse>, Status> {
+        types::delete_type(&self.app, request).await
     }
 }
 

@@ -31,10 +31,10 @@ pub struct App<A> {
     pub history: Arc<History>,
     /// For lists of entities and types.
     pub lists: Arc<Lists>,
-    /// For reads of what changes.
-    pub feed: Feed,
     /// For full-text search.
     pub search: Arc<Search>,
+    /// For reads of what changes.
+    pub feed: Feed,
     /// For definitions of types.
     pub types: Types,
     /// For writes.

@@ -137,6 +137,15 @@ impl Violations {
         self
     }
 
+    /// The same, each at the place that `place` gives for its own.
+    #[must_use]
+    pub fn relocated(mut self, place: impl Fn(&Location) -> Location) -> Self {
+        for Violation { location, .. } in &mut self.listed {
+            *location = place(location);
+        }
+        self
+    }
+
     /// Drops what is listed beyond `limit`; the count stays.
     pub(crate) fn list_at_most(&mut self, limit: usize) {
         self.listed.truncate(limit);

@@ -16,11 +16,10 @@ use super::request::{
     Hit, MAX_FACETS, MAX_HITS, MAX_SEARCH_PAGE, SearchError, SearchPage, SearchRequest, Total,
 };
 use super::token::{LAST_HIT, Start};
-use crate::feed::FeedStore;
 use crate::filter::{Facts, Filter, State};
 use crate::json::{Location, Step, Violations};
 use crate::model::{Clock, Entity, EntityKey, Problem, ProblemKind, Timestamp};
-use crate::query::PageTokens;
+use crate::query::{ListStore, PageTokens};
 
 /// How long a search looks for hits, unless another time is set.
 const FIND_TIME: Duration = Duration::from_millis(700);
@@ -35,7 +34,7 @@ const TURN: Duration = Duration::from_secs(1);
 pub struct Search {
     engine: Arc<dyn SearchEngine>,
     parts: Arc<dyn SearchParts>,
-    store: Arc<dyn FeedStore>,
+    store: Arc<dyn ListStore>,
     clock: Clock,
     turns: Semaphore,
     find_time: Duration,
@@ -70,7 +69,7 @@ impl Search {
     pub fn new(
         engine: Arc<dyn SearchEngine>,
         parts: Arc<dyn SearchParts>,
-        store: Arc<dyn FeedStore>,
+        store: Arc<dyn ListStore>,
         clock: Clock,
         connections: usize,
     ) -> Self {

@@ -73,6 +73,11 @@ pub(super) async fn after_write(
 ) -> Option<v1::Entity> {
     let found = request::measure(Part::Database, app.store.entity(key)).await;
     let entity = found.map_err(|error| unreachable(&error)).ok()??;
+    Some(in_view_or_json(entity, view))
+}
+
+/// An entity with its document in the form that was asked for, or as JSON if no Struct can carry it.
+pub(super) fn in_view_or_json(entity: Entity, view: v1::EntityView) -> v1::Entity {
     let mut message = convert::entity_head(&entity);
     if view == v1::EntityView::Struct {
         message.attributes = structs::from_json(&entity.data).ok();
@@ -80,7 +85,7 @@ pub(super) async fn after_write(
     if message.attributes.is_none() {
         message.attributes_json = entity.data;
     }
-    Some(message)
+    message
 }
 
 fn no_struct(error: StructError, id: &RequestId) -> Status {

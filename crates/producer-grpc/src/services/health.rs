@@ -77,6 +77,7 @@ fn is_known(service: &str) -> bool {
         v1::event_service_server::SERVICE_NAME,
         v1::entity_service_server::SERVICE_NAME,
         v1::change_service_server::SERVICE_NAME,
+        v1::type_service_server::SERVICE_NAME,
         legacy::event_service_server::SERVICE_NAME,
     ]
     .contains(&service)

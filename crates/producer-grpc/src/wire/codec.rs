@@ -1,6 +1,6 @@
 //! prost's codec with another error: bytes that can't be decoded are an error of the client,
-//! `INVALID_ARGUMENT`, where `tonic_prost::ProstCodec` returns `INTERNAL`. Messages with attributes
-//! are passed on undecoded.
+//! `INVALID_ARGUMENT`, where `tonic_prost::ProstCodec` returns `INTERNAL`. Messages with attributes,
+//! and those with a limit of their own, are passed on undecoded.
 
 use std::marker::PhantomData;
 
@@ -12,6 +12,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use super::entity_write::EntityWriteMessage;
 use super::event::{EventMessage, EventsMessage};
 use super::fields::DecodeError;
+use super::small_request::BatchGetMessage;
 
 /// A message as a service receives it.
 pub(crate) trait RequestMessage: Sized {
@@ -32,6 +33,12 @@ impl RequestMessage for EventMessage {
 }
 
 impl RequestMessage for EventsMessage {
+    fn decode(bytes: &mut DecodeBuf<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(undecoded(bytes)))
+    }
+}
+
+impl RequestMessage for BatchGetMessage {
     fn decode(bytes: &mut DecodeBuf<'_>) -> Result<Self, DecodeError> {
         Ok(Self(undecoded(bytes)))
     }

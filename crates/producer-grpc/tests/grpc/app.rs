@@ -1,15 +1,19 @@
 //! A service on a real socket and a real database, and clients of it.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use producer_core::store::DatabaseUrl;
+use producer_core::types::BuilderSettings;
 use producer_core::{Clock, store};
 use producer_grpc::proto::v1::change_service_client::ChangeServiceClient;
 use producer_grpc::proto::v1::entity_service_client::EntityServiceClient;
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
+use producer_grpc::proto::v1::type_service_client::TypeServiceClient;
 use producer_grpc::proto::v1::{
-    EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest, HealthRequest,
+    EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest, GetTypeRequest,
+    HealthRequest, Type, TypePartStatus,
 };
 use producer_grpc::{Args, Grpc};
 use producer_maintenance::{Database, migrate};
@@ -84,6 +88,30 @@ impl Service {
 
     pub(crate) async fn changes(&self) -> ChangeServiceClient<Channel> {
         ChangeServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn types(&self) -> TypeServiceClient<Channel> {
+        TypeServiceClient::new(self.channel().await)
+    }
+
+    /// Builds what is declared, as the binary does.
+    pub(crate) fn start_builder(&self) {
+        let shutdown = self.app.shutdown.clone();
+        tokio::spawn(self.app.types.builder(BuilderSettings::default(), shutdown).run());
+    }
+
+    /// Waits until all that is declared about a type is ready. Returns the definition.
+    pub(crate) async fn until_ready(&self, name: &str) -> Type {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut client = self.types().await;
+        loop {
+            let found = client.get_type(GetTypeRequest { r#type: name.into() }).await;
+            let found = found.expect("a definition").into_inner();
+            if found.parts.iter().all(|part| part.status() == TypePartStatus::Ready) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "never ready: {found:?}");
+        }
     }
 
     /// The version of an entity and its document.

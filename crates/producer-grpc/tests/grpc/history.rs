@@ -80,7 +80,7 @@ fn provenance(id: &str, path: &str) -> GetEntityProvenanceRequest {
 
 /// The status of a call that is refused, its reason, the fields that its details name, and its message.
 #[track_caller]
-fn refused<T: std::fmt::Debug>(
+pub(crate) fn refused<T: std::fmt::Debug>(
     answer: Result<Response<T>, Status>,
 ) -> (Code, String, Vec<String>, String) {
     let status = answer.expect_err("a refusal");
@@ -102,7 +102,7 @@ pub(crate) fn invalid<T: std::fmt::Debug>(
 }
 
 #[track_caller]
-fn not_found<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> String {
+pub(crate) fn not_found<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> String {
     let (code, reason, fields, message) = refused(answer);
     assert_eq!((code, reason.as_str(), fields), (Code::NotFound, "NOT_FOUND", vec![]));
     message
