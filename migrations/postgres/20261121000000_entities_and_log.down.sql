@@ -10,6 +10,14 @@ DROP FUNCTION car_entities_create_view();
 
 DROP FUNCTION car_entities_refuse_write();
 
+DROP TABLE entity_index;
+
+DROP TABLE type_generation;
+
+DROP TABLE type_parts;
+
+DROP TABLE type_definitions;
+
 DROP TABLE event_log_epoch;
 
 DROP TABLE event_log_times;

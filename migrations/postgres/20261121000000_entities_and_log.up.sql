@@ -75,6 +75,59 @@ CREATE TABLE event_log_epoch (
 
 INSERT INTO event_log_epoch DEFAULT VALUES;
 
+-- What is declared about types of entities: which paths have an index, which are searched. The text is
+-- JSON; version is the generation that published it.
+CREATE TABLE type_definitions (
+    entity_type text COLLATE "C" PRIMARY KEY,
+    version     bigint      NOT NULL,
+    definition  text        NOT NULL,
+    created_at  timestamptz NOT NULL,
+    updated_at  timestamptz NOT NULL
+);
+
+-- Each index of a definition, and its search, is a part. It is built by one process at a time, the one
+-- that has the lease. Ids are never used again.
+CREATE TABLE type_parts (
+    part_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    entity_type text COLLATE "C" NOT NULL,
+    kind        smallint    NOT NULL, -- 0 index, 1 search
+    spec        text        NOT NULL, -- its part of the definition, as JSON
+    state       smallint    NOT NULL DEFAULT 0, -- 0 building, 1 ready, 2 being dropped
+    -- how far its process has come: the last id, how many entities, and of about how many
+    place       text COLLATE "C" NOT NULL DEFAULT '',
+    done        bigint      NOT NULL DEFAULT 0,
+    total       bigint,
+    lease       uuid,
+    lease_until timestamptz
+);
+
+CREATE INDEX type_parts_by_type ON type_parts (entity_type);
+
+CREATE INDEX type_parts_unfinished ON type_parts (state, part_id) WHERE state <> 1;
+
+-- One row, which rises with every change of the definitions. A statement that writes entities compares
+-- it and, where it is not the one whose definitions its writer knows, writes nothing. Who builds a part
+-- waits until the transactions have ended that held RowExclusiveLock on entities when the part was
+-- published (pg_locks): they may not have known it.
+CREATE TABLE type_generation (
+    only_row   boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    generation bigint NOT NULL DEFAULT 0
+);
+
+INSERT INTO type_generation DEFAULT VALUES;
+
+-- The values of entities at the paths of an index, as bytes that are ordered as the values are. A table
+-- of its own: an index on entities that reads data would end HOT updates of all types. Written with the
+-- entity, while its row is locked. No row means the same as no key: a path is absent.
+CREATE TABLE entity_index (
+    index_id  integer NOT NULL, -- part_id
+    entity_id text COLLATE "C" NOT NULL,
+    key       bytea,
+    PRIMARY KEY (index_id, entity_id)
+);
+
+CREATE INDEX entity_index_by_key ON entity_index (index_id, key, entity_id) WHERE key IS NOT NULL;
+
 -- Values of more than about 2 kB are compressed: by LZ4, several times faster than the default,
 -- where the server was built with it.
 DO $$

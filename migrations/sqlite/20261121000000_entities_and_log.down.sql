@@ -3,6 +3,10 @@
 PRAGMA writable_schema = ON;
 DELETE FROM sqlite_schema WHERE type = 'view' AND name = 'car_entities';
 PRAGMA writable_schema = RESET;
+DROP TABLE entity_index;
+DROP TABLE type_generation;
+DROP TABLE type_parts;
+DROP TABLE type_definitions;
 DROP TABLE event_log_epoch;
 DROP TABLE event_log_times;
 DROP TABLE event_log;

@@ -63,6 +63,54 @@ CREATE TABLE event_log_epoch (
 
 INSERT INTO event_log_epoch (epoch) VALUES (randomblob(16));
 
+-- What is declared about types of entities: which paths have an index, which are searched. The text is
+-- JSON; version is the generation that published it.
+CREATE TABLE type_definitions (
+    entity_type TEXT    NOT NULL PRIMARY KEY,
+    version     INTEGER NOT NULL,
+    definition  TEXT    NOT NULL,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL
+) STRICT;
+
+-- Each index of a definition, and its search, is a part. It is built by one process at a time, the one
+-- that has the lease. With AUTOINCREMENT no id is used again.
+CREATE TABLE type_parts (
+    part_id     INTEGER PRIMARY KEY AUTOINCREMENT,
+    entity_type TEXT    NOT NULL,
+    kind        INTEGER NOT NULL, -- 0 index, 1 search
+    spec        TEXT    NOT NULL, -- its part of the definition, as JSON
+    state       INTEGER NOT NULL DEFAULT 0, -- 0 building, 1 ready, 2 being dropped
+    -- how far its process has come: the last id, how many entities, and of about how many
+    place       TEXT    NOT NULL DEFAULT '',
+    done        INTEGER NOT NULL DEFAULT 0,
+    total       INTEGER,
+    lease       BLOB,
+    lease_until INTEGER
+) STRICT;
+
+CREATE INDEX type_parts_by_type ON type_parts (entity_type);
+CREATE INDEX type_parts_unfinished ON type_parts (state, part_id) WHERE state <> 1;
+
+-- One row, which rises with every change of the definitions: a writer compares it in its transaction.
+CREATE TABLE type_generation (
+    only_row   INTEGER PRIMARY KEY DEFAULT 1 CHECK (only_row = 1),
+    generation INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+INSERT INTO type_generation (generation) VALUES (0);
+
+-- The values of entities at the paths of an index, as bytes that are ordered as the values are. Written
+-- with the entity. No row means the same as no key: a path is absent.
+CREATE TABLE entity_index (
+    index_id  INTEGER NOT NULL, -- part_id
+    entity_id TEXT    NOT NULL,
+    key       BLOB,
+    PRIMARY KEY (index_id, entity_id)
+) STRICT;
+
+CREATE INDEX entity_index_by_key ON entity_index (index_id, key, entity_id) WHERE key IS NOT NULL;
+
 -- Old dashboards and scripts read car_entities; a table of that name is kept until `migrate adopt`.
 CREATE VIEW IF NOT EXISTS car_entities AS
 SELECT entity_id AS id, entity_type,

@@ -3,16 +3,18 @@
 use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use futures_util::future::BoxFuture;
-use producer_core::feed::{
-    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
-};
+use producer_core::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter};
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use producer_core::model::{AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, NewVersion};
-use producer_core::query::{ReadError, ReadStore};
+use producer_core::query::{
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
+};
 use producer_core::store::Store;
+use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
 use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_grpc::Grpc;
 use producer_rest::Rest;
@@ -115,6 +117,32 @@ impl ReadStore for NullStore {
     }
 }
 
+impl ListStore for NullStore {
+    fn states<'a>(
+        &'a self,
+        keys: &'a [&'a EntityKey],
+        _bytes: usize,
+    ) -> BoxFuture<'a, Read<Vec<Option<Entity>>>> {
+        Box::pin(ready(Ok(vec![None; keys.len()])))
+    }
+
+    fn entities<'a>(&'a self, _query: EntitiesQuery<'a>) -> BoxFuture<'a, Read<EntitiesPart>> {
+        Box::pin(ready(Ok(EntitiesPart { is_last: true, ..EntitiesPart::default() })))
+    }
+
+    fn count<'a>(&'a self, _range: &'a KeyRange, _rows: u32) -> BoxFuture<'a, Read<CountedPart>> {
+        Box::pin(ready(Ok(CountedPart::default())))
+    }
+
+    fn types<'a>(&'a self, _after: &'a str, _types: u32) -> BoxFuture<'a, Read<Vec<String>>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn estimates(&self) -> BoxFuture<'_, Read<Estimates>> {
+        Box::pin(ready(Ok(Estimates::default())))
+    }
+}
+
 impl FeedStore for NullStore {
     fn head(&self) -> BoxFuture<'_, Read<LogHead>> {
         Box::pin(ready(Ok(LogHead {
@@ -145,17 +173,54 @@ impl FeedStore for NullStore {
         let (epoch, changes) = (Uuid::nil(), Vec::new());
         Box::pin(ready(Ok(LogPage { epoch, floor: 0, changes, last: None, is_last: true })))
     }
+}
 
-    fn states<'a>(
-        &'a self,
-        keys: &'a [&'a EntityKey],
-        _bytes: usize,
-    ) -> BoxFuture<'a, Read<Vec<Option<Entity>>>> {
-        Box::pin(ready(Ok(vec![None; keys.len()])))
+impl TypeStore for NullStore {
+    fn change_type<'a>(&'a self, _change: TypeChange<'a>) -> BoxFuture<'a, Read<ChangeOutcome>> {
+        Box::pin(ready(Ok(ChangeOutcome::Unchanged)))
     }
 
-    fn entities<'a>(&'a self, _query: EntitiesQuery<'a>) -> BoxFuture<'a, Read<Vec<Entity>>> {
+    fn type_definition<'a>(
+        &'a self,
+        _entity_type: &'a str,
+    ) -> BoxFuture<'a, Read<Option<StoredType>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn type_definitions<'a>(
+        &'a self,
+        _after: &'a str,
+        _most: u32,
+    ) -> BoxFuture<'a, Read<Vec<StoredType>>> {
         Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn knows_language<'a>(&'a self, _language: &'a str) -> BoxFuture<'a, Read<bool>> {
+        Box::pin(ready(Ok(true)))
+    }
+
+    fn take_job(&self, _lease: Duration) -> BoxFuture<'_, Read<Option<Job>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn writers_of_entities(&self) -> BoxFuture<'_, Read<Vec<OpenWriter>>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn describe_writer<'a>(&'a self, _writer: &'a OpenWriter) -> BoxFuture<'a, Read<String>> {
+        Box::pin(ready(Ok(String::new())))
+    }
+
+    fn renew<'a>(&'a self, _job: &'a mut Job, _lease: Duration) -> BoxFuture<'a, Read<bool>> {
+        Box::pin(ready(Ok(false)))
+    }
+
+    fn step<'a>(&'a self, _job: &'a mut Job, _lease: Duration) -> BoxFuture<'a, Read<StepOutcome>> {
+        Box::pin(ready(Ok(StepOutcome::Lost)))
+    }
+
+    fn release<'a>(&'a self, _job: &'a Job) -> BoxFuture<'a, Read<()>> {
+        Box::pin(ready(Ok(())))
     }
 }
 

@@ -117,6 +117,14 @@ fn not_events(detail: &'static str) -> Problem {
     Problem::validation(Violations::one(Location::default(), detail))
 }
 
+/// A body as text.
+///
+/// # Errors
+/// `Malformed` with line and column where it is not UTF-8.
+pub fn text(body: &[u8]) -> Result<&str, Problem> {
+    Ok(utf8(body)?)
+}
+
 fn utf8(body: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(body).map_err(|error| {
         let (valid, _) = body.split_at(error.valid_up_to());

@@ -23,9 +23,7 @@ mod types;
 pub use change::{Change, ChangeData};
 pub use item::{Item, Page};
 pub use metrics::ReaderKind;
-pub use port::{
-    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter, PAGE_BYTES,
-};
+pub use port::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter, PAGE_BYTES};
 pub use problems::draining;
 pub use reader::Reader;
 pub use request::{MAX_WAIT, PageRequest, Start, WatchRequest};

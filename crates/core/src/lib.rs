@@ -2,8 +2,8 @@
 //! databases. It knows neither HTTP nor gRPC.
 //!
 //! An event goes through [`decode`] → [`Event`] → [`Ingest`] → [`ingest::Writer`] → [`Receipt`].
-//! Modules import downwards only: `json`, `time`, `filter`, `model`, `decode`, then `ingest`, `query` and `feed` with their
-//! ports, then `store`, which implements the ports.
+//! Modules import downwards only: `json`, `time`, `filter`, `model`, `decode`, `types`, then `ingest`, `query` and
+//! `feed` with their ports, then `store`, which implements the ports.
 
 pub mod decode;
 pub mod feed;
@@ -14,6 +14,7 @@ pub mod model;
 pub mod query;
 pub mod store;
 pub mod time;
+pub mod types;
 
 pub use decode::{Draft, EntityFields, Field, Header};
 pub use ingest::Ingest;

@@ -5,6 +5,8 @@ mod changes;
 mod chunks;
 mod connect;
 mod entries;
+mod kept_parts;
+mod listed;
 mod logged;
 mod marks;
 pub mod numbers;
@@ -14,6 +16,7 @@ pub mod postgres;
 mod schema;
 mod settings;
 pub mod sqlite;
+mod types;
 mod url;
 mod write;
 

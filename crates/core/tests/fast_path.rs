@@ -3,10 +3,16 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use producer_core::Event;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
+use support::types::declare;
 use support::{Db, default, event_of};
+
+/// No two events have the same.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 /// Notes the statement that wrote a row of the log; what is rolled back is not noted.
 const NOTE: &str = r"
@@ -74,19 +80,54 @@ async fn usual_batches_take_one_statement() {
         (true, vec![existing("e", false), expecting("e", 1), replace("d", json!({})), delete("d")]),
         (false, vec![delete("a"), merge("a", json!({}))]),
     ];
-    let mut number = 0;
+    for_each(&db, &mut session, batches).await;
+}
+
+#[tokio::test]
+async fn batches_that_decide_keys_of_indexes_take_one_statement() {
+    let db = Db::postgres(default).await;
+    let mut session = PgConnection::connect(&db.url).await.unwrap();
+    session.execute(NOTE).await.unwrap();
+    declare(&db.store, r#""data.a", "data.b.c", ["data.d", "data.e"], ["data.f", "createdAt"]"#)
+        .await;
+    let batches: Vec<(bool, Vec<Value>)> = vec![
+        (true, vec![merge("a", json!({"x": 1}))]),
+        (true, vec![merge("a", json!({"a": 1}))]),
+        (true, vec![merge("a", json!({"b": "below it is nothing"}))]),
+        (true, vec![merge("a", json!({"d": 1, "e": 2})), merge("b", json!({"a": 1}))]),
+        // the other value, or the time, is in the database alone
+        (false, vec![merge("a", json!({"d": 1}))]),
+        (false, vec![merge("a", json!({"f": 1}))]),
+        (false, vec![replace("a", json!({"x": 1}))]),
+        (true, vec![delete("a")]),
+        (true, vec![expecting("b", 1)]),
+    ];
+    for_each(&db, &mut session, batches).await;
+    declare(&db.store, r#""data.a", "data.b.c""#).await;
+    let batches: Vec<(bool, Vec<Value>)> = vec![
+        // the writer learns of the definition
+        (false, vec![merge("c", json!({"x": 1}))]),
+        (true, vec![replace("c", json!({"b": {"c": 1}})), merge("c", json!({"a": 1}))]),
+        (false, vec![merge("c", json!({"b": {"c": 1}}))]),
+    ];
+    for_each(&db, &mut session, batches).await;
+}
+
+/// Each batch is fast or not.
+async fn for_each(db: &Db, session: &mut PgConnection, batches: Vec<(bool, Vec<Value>)>) {
+    let mut number = NUMBERS.fetch_add(1000, Ordering::Relaxed);
     for (is_fast, items) in batches {
         let events: Vec<Event> = items
             .iter()
             .map(|item| {
                 number += 1;
-                event_of(number, std::slice::from_ref(item))
+                event_of(number.into(), std::slice::from_ref(item))
             })
             .collect();
         let verdicts = db.apply(&events).await;
         assert!(verdicts.iter().all(|verdict| verdict.is_stored()), "{items:?}: {verdicts:?}");
         let noted: Vec<String> = sqlx::query_scalar("DELETE FROM noted RETURNING statement")
-            .fetch_all(&mut session)
+            .fetch_all(&mut *session)
             .await
             .unwrap();
         assert_eq!(noted.len(), items.len());

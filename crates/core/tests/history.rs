@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use producer_core::json::Path;
 use producer_core::model::{AsOf, Operation};
-use producer_core::query::{History, HistoryError, HistoryQuery, ReadStore};
+use producer_core::query::{History, HistoryError, HistoryQuery, ReadStore, Scans};
 use producer_core::store::DatabaseUrl;
 use producer_core::{Clock, ProblemKind, Timestamp};
 use producer_maintenance::prune;
@@ -78,7 +78,7 @@ fn life() -> Vec<(Operation, Value)> {
 
 fn history(db: &Db) -> History {
     let store: Arc<dyn ReadStore> = db.store.clone();
-    History::new(store, 4)
+    History::new(store, Arc::new(Scans::new(4)))
 }
 
 fn refused<T: std::fmt::Debug>(result: Result<T, HistoryError>) -> (ProblemKind, String) {

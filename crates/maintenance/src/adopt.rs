@@ -217,6 +217,8 @@ impl<'c> Adoption<'c> {
                 Err(reason) => RowOutcome::Skipped(reason.clone()),
             };
         }
+        let keys: Vec<_> = checked.iter().flatten().map(|row| &row.key).collect();
+        self.work.write_index_rows(&keys).await?;
         Ok(outcomes)
     }
 

@@ -214,6 +214,9 @@ impl Run {
         for prune in &mut step.prunes {
             prune.removes_entity = removed.contains(&prune.key);
         }
+        if !removed.is_empty() {
+            self.connection.delete_index_rows(&removed.iter().collect::<Vec<_>>()).await?;
+        }
         Ok(())
     }
 

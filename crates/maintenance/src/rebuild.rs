@@ -97,6 +97,7 @@ async fn compare_again(
             break;
         }
         if repair(connection, key, stored.as_ref(), &fold).await? {
+            connection.write_index_rows(&[key]).await?;
             connection.commit().await?;
             summary.differing += 1;
             summary.repaired += 1;

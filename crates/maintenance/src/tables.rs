@@ -1,6 +1,7 @@
 //! The statements of maintenance, alike for both databases.
 
 mod entities;
+mod indexes;
 mod log;
 mod page;
 mod size;

@@ -25,7 +25,7 @@ use crate::write_headers::PREFERENCE_APPLIED;
 
 /// The detail of the answer to a write of another origin.
 pub(crate) const FORBIDDEN: &str =
-    "scripts of this origin may not write entities; CORS_ALLOWED_ORIGINS does not name it";
+    "scripts of this origin may only read and send events; CORS_ALLOWED_ORIGINS does not name it";
 
 /// Whether only scripts of trusted origins may send a request.
 fn is_guarded(method: &Method, path: &str) -> bool {

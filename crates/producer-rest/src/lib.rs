@@ -8,6 +8,7 @@ mod bulk_report;
 mod change_stream;
 mod cross_origin;
 mod drain;
+mod entity_json;
 mod ndjson;
 mod openapi;
 mod problem;

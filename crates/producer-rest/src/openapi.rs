@@ -3,6 +3,8 @@
 pub(crate) mod document;
 pub(crate) mod examples;
 pub(crate) mod feed;
+pub(crate) mod lists;
 pub(crate) mod page;
 pub(crate) mod problems;
 pub(crate) mod schemas;
+pub(crate) mod types;

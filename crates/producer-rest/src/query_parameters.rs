@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 use producer_core::ProblemKind;
+use producer_core::filter::{Filter, Scope};
 use producer_telemetry::log_rate::LogRate;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::{OpenApi, RefOr};
@@ -190,6 +191,15 @@ pub(crate) fn duration(
     }
     let count = digits.parse().unwrap_or(u64::MAX);
     Ok(Duration::from_millis(count.saturating_mul(millis)).min(most))
+}
+
+/// A filter.
+///
+/// # Errors
+/// `Malformed`, with the parameter's name and the column.
+pub(crate) fn filter(name: &str, text: &str, scope: Scope) -> Result<Filter, ProblemResponse> {
+    let filter = Filter::parse(text, scope);
+    filter.map_err(|error| broken(name, format_args!("is no filter: {error}")))
 }
 
 /// A whole number from 1; `u64::MAX` where it is larger.

@@ -52,7 +52,8 @@ fn router(app: App<RestArgs>) -> Router {
         .routes(routes!(routes::events::post))
         .routes(routes!(routes::bulk::post))
         .routes(routes!(routes::events::get))
-        .routes(routes!(entity_writes::create))
+        .routes(routes!(routes::lists::of_type, entity_writes::create))
+        .routes(routes!(routes::lists::of_all_types))
         .routes(routes!(
             routes::entities::get,
             entity_writes::replace,
@@ -63,7 +64,10 @@ fn router(app: App<RestArgs>) -> Router {
         .routes(routes!(routes::history::diff))
         .routes(routes!(routes::history::provenance))
         .route("/api/v1/entities/{type}/", no_id())
-        .route("/api/v1/entities/", axum::routing::post(routes::entities::no_type))
+        .route("/api/v1/entities/", no_type())
+        .routes(routes!(routes::types::list))
+        .routes(routes!(routes::types::get, routes::types::replace, routes::types::delete))
+        .route("/api/v1/types/", no_type())
         .routes(routes!(routes::health::health))
         .routes(routes!(routes::health::livez))
         .routes(routes!(routes::health::readyz))
@@ -94,6 +98,12 @@ fn router(app: App<RestArgs>) -> Router {
 fn no_id() -> MethodRouter<AppState> {
     let no_id = routes::entities::no_id;
     axum::routing::get(no_id).post(no_id).put(no_id).patch(no_id).delete(no_id)
+}
+
+/// The methods of the routes that begin with a type.
+fn no_type() -> MethodRouter<AppState> {
+    let no_type = routes::entities::no_type;
+    axum::routing::get(no_type).post(no_type).put(no_type).delete(no_type)
 }
 
 /// `/metrics`, unless `ADMIN_PORT` serves it.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use producer_core::feed::{Feed, FeedSettings};
-use producer_core::query::History;
+use producer_core::query::{History, Lists, Scans};
 use producer_core::store::Store;
+use producer_core::types::Types;
 use producer_core::{Clock, Ingest};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -25,8 +26,12 @@ pub struct App<A> {
     pub store: Arc<dyn Store>,
     /// For reads of entities as they were.
     pub history: Arc<History>,
+    /// For lists of entities and types.
+    pub lists: Arc<Lists>,
     /// For reads of what changes.
     pub feed: Feed,
+    /// For definitions of types.
+    pub types: Types,
     /// For writes.
     pub ingest: Ingest,
     /// Time and ids.
@@ -58,6 +63,7 @@ impl<A> App<A> {
         let shutdown = CancellationToken::new();
         let timeout = settings.request_timeout;
         let connections = store.pool().map_or(1, |pool| pool.max as usize);
+        let scans = Arc::new(Scans::new(connections));
         let feed_settings = FeedSettings { max_readers: settings.max_change_readers };
         let feed = Feed::new(store.clone(), feed_settings, ingest.commits(), shutdown.clone());
         Self {
@@ -67,7 +73,9 @@ impl<A> App<A> {
             request_slots: Budget::new(settings.max_concurrent_requests),
             settings,
             args,
-            history: Arc::new(History::new(store.clone(), connections)),
+            history: Arc::new(History::new(store.clone(), Arc::clone(&scans))),
+            lists: Arc::new(Lists::new(store.clone(), scans, clock.clone())),
+            types: Types::new(store.clone(), clock.clone()),
             store,
             feed,
             ingest,

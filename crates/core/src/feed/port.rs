@@ -5,15 +5,15 @@ use uuid::Uuid;
 
 use super::change::Change;
 use super::types::Types;
-use crate::model::{Entity, EntityKey, Timestamp};
-use crate::query::ReadError;
+use crate::model::Timestamp;
+use crate::query::{ListStore, ReadError};
 
 /// Bytes of patches or documents that one read returns at most, but for the first of them, which may be
 /// larger.
 pub const PAGE_BYTES: usize = 1 << 20;
 
-/// A database whose log is read in the order of positions.
-pub trait FeedStore: Send + Sync + 'static {
+/// A database whose log is read in the order of positions, and whose entities are read beside it.
+pub trait FeedStore: ListStore {
     /// The log's epoch, the last position that was drawn, and then which transactions may still commit one up to it. All
     /// that these do not commit later is committed, or never will be.
     ///
@@ -40,20 +40,6 @@ pub trait FeedStore: Send + Sync + 'static {
 
     /// Changes in the order of their positions, with the log's epoch and floor of the same moment.
     fn changes<'a>(&'a self, query: ChangesQuery<'a>) -> BoxFuture<'a, Result<LogPage, ReadError>>;
-
-    /// The states of the first of these entities, in their order, as many as fit into `bytes`, at least
-    /// one; `None` for one that does not exist. The keys are all different.
-    fn states<'a>(
-        &'a self,
-        keys: &'a [&'a EntityKey],
-        bytes: usize,
-    ) -> BoxFuture<'a, Result<Vec<Option<Entity>>, ReadError>>;
-
-    /// Entities in the order of their keys (type, then id, bytewise); empty where there are none behind.
-    fn entities<'a>(
-        &'a self,
-        query: EntitiesQuery<'a>,
-    ) -> BoxFuture<'a, Result<Vec<Entity>, ReadError>>;
 }
 
 /// Where the log ends.
@@ -120,17 +106,4 @@ pub struct LogPage {
     pub last: Option<u64>,
     /// Whether it is known that no change follows up to [`ChangesQuery::up_to`].
     pub is_last: bool,
-}
-
-/// Which entities to read.
-#[derive(Debug, Clone, Copy)]
-pub struct EntitiesQuery<'a> {
-    /// Entities behind this type and id; both empty for all.
-    pub after: (&'a str, &'a str),
-    /// Only this type; `None` for all that follow.
-    pub entity_type: Option<&'a str>,
-    /// So many at most.
-    pub entities: u32,
-    /// Stops before the entity with which the documents would have more bytes.
-    pub bytes: usize,
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::item::Item;
-use super::port::{EntitiesQuery, FeedStore};
+use super::port::FeedStore;
 use super::ring::Room;
 use super::token::{Cursor, SnapshotCursor, Token};
 use crate::model::{Entity, EntityKey};
-use crate::query::ReadError;
+use crate::query::{EntitiesQuery, KeyRange, ReadError};
 
 /// Entities that are read at once.
 const ENTITIES: u32 = 1000;
@@ -59,18 +59,13 @@ impl Snapshot {
         Room { items, bytes, .. }: Room,
     ) -> Result<Vec<Entity>, ReadError> {
         let entities = u32::try_from(items).map_or(ENTITIES, |items| items.min(ENTITIES));
-        let after = self.cursor.after.as_ref().map(key);
+        let after = self.cursor.after.as_ref();
         let Some(types) = self.cursor.types.names() else {
-            let after = after.unwrap_or_default();
-            let query = EntitiesQuery { after, entity_type: None, entities, bytes };
-            return store.entities(query).await;
+            return first(store, KeyRange::all(), after, entities, bytes).await;
         };
-        let begun = after.map_or("", |(entity_type, _)| entity_type);
+        let begun = after.map_or("", EntityKey::entity_type);
         for name in types.iter().filter(|name| ***name >= *begun) {
-            let after = after.filter(|(entity_type, _)| **entity_type == **name);
-            let after = after.unwrap_or((name, ""));
-            let query = EntitiesQuery { after, entity_type: Some(name), entities, bytes };
-            let found = store.entities(query).await?;
+            let found = first(store, KeyRange::of_type(name), after, entities, bytes).await?;
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -79,6 +74,23 @@ impl Snapshot {
     }
 }
 
-fn key(key: &EntityKey) -> (&str, &str) {
-    (key.entity_type(), key.entity_id())
+/// The first entities of a range behind a key; deleted ones are passed over.
+async fn first(
+    store: &dyn FeedStore,
+    range: KeyRange,
+    after: Option<&EntityKey>,
+    rows: u32,
+    bytes: usize,
+) -> Result<Vec<Entity>, ReadError> {
+    let mut range = after.map_or_else(|| range.clone(), |after| range.clone().after(after));
+    loop {
+        let query = EntitiesQuery { range: &range, descending: false, rows, bytes };
+        let part = store.entities(query).await?;
+        let last = part.rows.last().map(|(key, _)| key.clone());
+        let found: Vec<Entity> = part.rows.into_iter().filter_map(|(_, entity)| entity).collect();
+        match last {
+            Some(last) if found.is_empty() && !part.is_last => range = range.after(&last),
+            _ => return Ok(found),
+        }
+    }
 }

@@ -115,6 +115,21 @@ impl Decimal {
         Self { negative: parts.negative, digits, exponent: parts.exponent + shift }
     }
 
+    /// Whether the value is below zero.
+    pub(crate) fn is_negative(&self) -> bool {
+        self.negative
+    }
+
+    /// The digits without zeros at either end; empty for zero.
+    pub(crate) fn digits(&self) -> &str {
+        &self.digits
+    }
+
+    /// The value without its sign is `0.digits × 10^magnitude`.
+    pub(crate) fn magnitude(&self) -> i64 {
+        self.exponent.saturating_add(i64::try_from(self.digits.len()).unwrap_or(EXPONENT_CAP))
+    }
+
     fn is_whole(&self) -> bool {
         self.exponent >= 0
     }

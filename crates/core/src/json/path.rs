@@ -34,6 +34,11 @@ impl Path {
         bytes(&self.0)
     }
 
+    /// The path of its first key alone.
+    pub(crate) fn first(&self) -> Self {
+        Self(self.0.iter().take(1).cloned().collect())
+    }
+
     /// Reads the text of a path. Names of letters, digits and `_` may follow a dot; any key may be a JSON
     /// string in brackets.
     ///

@@ -198,7 +198,7 @@ pub(crate) fn patch_names<'k>(patch: &str, keys: impl IntoIterator<Item = &'k st
     true
 }
 
-fn space(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn space(bytes: &[u8], mut at: usize) -> usize {
     while matches!(bytes.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
         at += 1;
     }
@@ -206,13 +206,13 @@ fn space(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// Where the next value or key begins, or the container ends.
-fn behind_comma(bytes: &[u8], at: usize) -> usize {
+pub(super) fn behind_comma(bytes: &[u8], at: usize) -> usize {
     let at = space(bytes, at);
     if bytes.get(at) == Some(&b',') { space(bytes, at + 1) } else { at }
 }
 
 /// Where the string ends that begins at `at`.
-fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
+pub(super) fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
         match bytes.get(at)? {
@@ -224,7 +224,7 @@ fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Where the value ends that begins at `at`.
-fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
+pub(super) fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at)? {
         b'"' => string_end(bytes, at),
         b'{' | b'[' => container_end(bytes, at),

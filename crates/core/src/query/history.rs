@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout};
-
+use super::error::HistoryError;
 use super::fold::Fold;
 use super::port::{LOG_BYTES, ReadError, ReadStore};
+use super::scans::{Scan, Scans};
 use crate::json::{Document, Path, Written};
 use crate::model::{
     AsOf, Entity, EntityKey, EntryKind, LogEntry, LogPoint, LogRange, Problem, ProblemKind,
@@ -15,43 +14,18 @@ use crate::model::{
 
 /// Updates that one read folds at most.
 const MAX_FOLDED: u64 = 100_000;
-/// How long one read folds at most.
+/// How long one read folds at most, rests not counted.
 const FOLD_TIME: Duration = Duration::from_secs(1);
 /// Bytes of paths, and of what is said of each, that an answer has at most. Both grow faster than the
 /// document: each leaf repeats the keys above it and the names of its update.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Entries that are read at once.
 const PAGE_ENTRIES: u32 = 1000;
-/// Reads that fold at the same time: they hold a connection for as long as they work.
-const MAX_FOLDS: usize = 4;
-/// How long a read waits for its turn to fold.
-const TURN: Duration = Duration::from_secs(1);
 
 /// Reads the history of single entities.
 pub struct History {
     store: Arc<dyn ReadStore>,
-    folds: Semaphore,
-}
-
-/// Why a read of the history failed.
-#[derive(Debug)]
-pub enum HistoryError {
-    /// The database.
-    Read(ReadError),
-    /// What was asked for: `NotFound`, `Gone`, `TooExpensive` or `Overloaded`.
-    Refused(Problem),
-}
-
-impl From<ReadError> for HistoryError {
-    fn from(error: ReadError) -> Self {
-        Self::Read(error)
-    }
-}
-
-impl From<Problem> for HistoryError {
-    fn from(problem: Problem) -> Self {
-        Self::Refused(problem)
-    }
+    scans: Arc<Scans>,
 }
 
 /// A page of an entity's updates.
@@ -105,9 +79,9 @@ impl Origin {
 }
 
 impl History {
-    /// Reads from `store`, whose reads share `connections`.
-    pub fn new(store: Arc<dyn ReadStore>, connections: usize) -> Self {
-        Self { store, folds: Semaphore::new((connections / 2).clamp(1, MAX_FOLDS)) }
+    /// Reads from `store`; folds in turns of `scans`.
+    pub fn new(store: Arc<dyn ReadStore>, scans: Arc<Scans>) -> Self {
+        Self { store, scans }
     }
 
     /// An entity as it was.
@@ -115,12 +89,12 @@ impl History {
     /// # Errors
     /// `NotFound` where it did not exist then, `Gone`, `TooExpensive`.
     pub async fn entity(&self, key: &EntityKey, as_of: AsOf) -> Result<Entity, HistoryError> {
-        let _turn = self.turn().await?;
+        let mut scan = self.scans.begin().await?;
         let point = self.point(key, as_of).await?;
         if matches!(as_of, AsOf::Version(version) if version > point.version) {
             return Err(not_found("the entity has no such version yet").into());
         }
-        let fold = self.fold(key, point, |_, _| {}).await?;
+        let fold = self.fold(&mut scan, key, point, |_, _| {}).await?;
         existing(key, fold)
     }
 
@@ -208,11 +182,11 @@ impl History {
         key: &EntityKey,
         path: &Path,
     ) -> Result<Vec<Origin>, HistoryError> {
-        let _turn = self.turn().await?;
+        let mut scan = self.scans.begin().await?;
         let present = self.point(key, AsOf::Version(u64::MAX)).await?;
         let (mut written, mut updates) = (Written::default(), Vec::<Arc<LogEntry>>::new());
         let fold = self
-            .fold(key, present, |entry, patch| {
+            .fold(&mut scan, key, present, |entry, patch| {
                 if entry.is_base() {
                     updates.clear();
                     written.replace(patch, entry.version);
@@ -276,20 +250,20 @@ impl History {
         Ok(oldest.map_or_else(|| not_found("no such entity"), |oldest| gone(oldest.version)))
     }
 
-    /// Folds the log from the point's base to its version; `each` gets every entry and its patch. It must be
-    /// this read's turn.
+    /// Folds the log from the point's base to its version; `each` gets every entry and its patch.
     async fn fold(
         &self,
+        scan: &mut Scan<'_>,
         key: &EntityKey,
         point: LogPoint,
         mut each: impl FnMut(&LogEntry, &Document<'_>),
     ) -> Result<Fold, HistoryError> {
-        let deadline = Instant::now() + FOLD_TIME;
         let mut fold = Fold::before(point).ok_or_else(too_expensive)?;
         while fold.version < point.version {
-            if Instant::now() > deadline {
+            if scan.worked() > FOLD_TIME {
                 return Err(too_expensive().into());
             }
+            scan.rest(FOLD_TIME * 2).await?;
             let range = LogRange {
                 after: fold.version,
                 up_to: point.version,
@@ -304,17 +278,6 @@ impl History {
             fold.extend(&page, &mut each).map_err(broken)?;
         }
         Ok(fold)
-    }
-
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        let overloaded = || {
-            let detail = "too many reads of the history at once; try again later";
-            Problem::new(ProblemKind::Overloaded, detail)
-        };
-        match timeout(TURN, self.folds.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(overloaded()),
-        }
     }
 }
 

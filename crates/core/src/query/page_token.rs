@@ -9,6 +9,9 @@ use crate::model::EntityKey;
 /// The namespace (RFC 9562, 5.5) of the uuids that lists are known by.
 const NAMESPACE: Uuid = uuid!("0f3b8d52-71c4-4e0a-b6a9-5d2e8c1f4703");
 
+/// What is said of a token that was not written for the list.
+pub(super) const NOT_OURS: &str = "must be a token that a page of this list returned";
+
 /// Bytes of the checksum.
 const CHECKSUM: usize = 8;
 
@@ -31,12 +34,21 @@ impl PageTokens {
         Self { list: Uuid::new_v5(&NAMESPACE, name.as_bytes()) }
     }
 
+    /// Those of a list of entities, which is known by its parts: none holds a NUL.
+    pub(super) fn of_entities(parts: &[&str]) -> Self {
+        let name = format!("entities\0{}", parts.join("\0"));
+        Self { list: Uuid::new_v5(&NAMESPACE, name.as_bytes()) }
+    }
+
+    /// Those of the list of types.
+    pub(super) fn of_types() -> Self {
+        Self { list: Uuid::new_v5(&NAMESPACE, b"types") }
+    }
+
     /// The token of the page that follows on `position`. It has letters, digits, `-` and `_`, so that it
     /// needs no escape in a URL.
     pub fn write(self, position: u64) -> String {
-        let position = position.to_be_bytes();
-        let checksum = Uuid::new_v5(&self.list, &position).into_bytes();
-        URL_SAFE_NO_PAD.encode([&position[..], &checksum[..CHECKSUM]].concat())
+        self.seal(&position.to_be_bytes())
     }
 
     /// The position that a token was written with.
@@ -44,11 +56,21 @@ impl PageTokens {
     /// # Errors
     /// The end of a sentence about the token, which was not written for this list: `must be …`.
     pub fn read(self, token: &str) -> Result<u64, &'static str> {
-        let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
-        let position = bytes.first_chunk().map(|position| u64::from_be_bytes(*position));
-        position
-            .filter(|position| self.write(*position) == token)
-            .ok_or("must be a token that a page of this list returned")
+        let position = self.open(token).and_then(|content| content.try_into().ok());
+        position.map(u64::from_be_bytes).ok_or(NOT_OURS)
+    }
+
+    /// The token that holds `content`.
+    pub(super) fn seal(self, content: &[u8]) -> String {
+        let checksum = Uuid::new_v5(&self.list, content).into_bytes();
+        URL_SAFE_NO_PAD.encode([content, &checksum[..CHECKSUM]].concat())
+    }
+
+    /// What a token holds; `None` where it was not sealed for this list.
+    pub(super) fn open(self, token: &str) -> Option<Vec<u8>> {
+        let mut bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        bytes.truncate(bytes.len().checked_sub(CHECKSUM)?);
+        (self.seal(&bytes) == token).then_some(bytes)
     }
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::entries::EntryRow;
 use super::numbers::from_bigint;
 use crate::feed::{Change, ChangesQuery, LogBounds, LogPage};
-use crate::model::{Entity, EntityKey, Timestamp};
+use crate::model::{EntityKey, Timestamp};
 
 /// The log's epoch and floor, and its last position up to $1.
 pub(crate) const BOUNDS: &str = r"
@@ -22,11 +22,6 @@ ORDER BY marked_at DESC, position DESC LIMIT 1";
 /// The last mark.
 pub(crate) const LAST_MARK: &str =
     "SELECT position FROM event_log_times ORDER BY position DESC LIMIT 1";
-
-/// Longer than any type, and behind all of them.
-pub(crate) fn behind_every_type() -> String {
-    "\u{10FFFF}".repeat(256)
-}
 
 /// A row of [`BOUNDS`].
 #[derive(FromRow)]
@@ -87,52 +82,4 @@ where
     changes.sort_by_key(|change| change.position);
     let is_last = last.is_none_or(|last| last >= query.up_to);
     Ok(LogPage { epoch, floor: from_bigint(floor), changes, last, is_last })
-}
-
-/// A row of the states of entities; null where an entity does not exist.
-#[derive(FromRow)]
-pub(crate) struct StateRow<T> {
-    version: Option<i64>,
-    created_at: Option<T>,
-    updated_at: Option<T>,
-    data: Option<String>,
-}
-
-impl<T> StateRow<T> {
-    pub(crate) fn into_entity(
-        self,
-        key: &EntityKey,
-        moment: impl Fn(T) -> Timestamp,
-    ) -> Option<Entity> {
-        Some(Entity {
-            key: key.clone(),
-            version: from_bigint(self.version?),
-            created_at: moment(self.created_at?),
-            updated_at: moment(self.updated_at?),
-            data: self.data?,
-        })
-    }
-}
-
-/// A row of a snapshot.
-#[derive(FromRow)]
-pub(crate) struct EntityRow<T> {
-    entity_type: String,
-    entity_id: String,
-    version: i64,
-    created_at: T,
-    updated_at: T,
-    data: String,
-}
-
-impl<T> EntityRow<T> {
-    pub(crate) fn into_entity(self, moment: impl Fn(T) -> Timestamp) -> Entity {
-        Entity {
-            key: EntityKey::new_unchecked(self.entity_type, self.entity_id),
-            version: from_bigint(self.version),
-            created_at: moment(self.created_at),
-            updated_at: moment(self.updated_at),
-            data: self.data,
-        }
-    }
 }

@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 use super::pool::PoolUse;
 use crate::feed::FeedStore;
 use crate::ingest::WriteStore;
-use crate::query::{ReadError, ReadStore};
+use crate::query::{ListStore, ReadError, ReadStore};
+use crate::types::TypeStore;
 
 /// Why the store can't be used at all: one line for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +20,7 @@ pub struct ConnectError(pub String);
 pub const SERVICE_PING: Duration = Duration::from_secs(10);
 
 /// A database that keeps entities and their log.
-pub trait Store: WriteStore + ReadStore + FeedStore {
+pub trait Store: WriteStore + ReadStore + ListStore + FeedStore + TypeStore {
     /// How the pool is used that the reads take their connections from; `None` where there is none.
     fn pool(&self) -> Option<PoolUse> {
         None

@@ -8,6 +8,7 @@ mod read_pool;
 mod session;
 mod store;
 mod time;
+mod types;
 pub mod version;
 mod write;
 

@@ -4,6 +4,7 @@ mod checkpoint;
 mod disk;
 mod query;
 mod store;
+mod types;
 mod write;
 pub mod write_lock;
 

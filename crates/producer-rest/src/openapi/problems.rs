@@ -62,7 +62,7 @@ pub(crate) struct HealthProblems;
 /// Errors of `GET /metrics`.
 pub(crate) struct MetricsProblems;
 
-type Responses = BTreeMap<String, RefOr<Response>>;
+pub(super) type Responses = BTreeMap<String, RefOr<Response>>;
 
 impl IntoResponses for PostEventProblems {
     fn responses() -> Responses {
@@ -307,27 +307,27 @@ fn outcome_unknown() -> Problem {
     Problem::new(ProblemKind::OutcomeUnknown, detail).with_event_id(EVENT)
 }
 
-fn malformed(detail: &'static str) -> Problem {
+pub(super) fn malformed(detail: &'static str) -> Problem {
     Problem::new(ProblemKind::Malformed, detail)
 }
 
-fn not_acceptable() -> Problem {
+pub(super) fn not_acceptable() -> Problem {
     Problem::new(
         ProblemKind::NotAcceptable,
         "the answers are application/json and application/problem+json",
     )
 }
 
-fn too_slow() -> Problem {
+pub(super) fn too_slow() -> Problem {
     Problem::new(ProblemKind::Timeout, "the body came too slowly")
 }
 
-fn too_large() -> Problem {
+pub(super) fn too_large() -> Problem {
     Problem::new(ProblemKind::TooLarge, "the body is larger than 16777216 bytes")
 }
 
 /// Broken rules with their pointers, of which a number is an index.
-fn violations(broken: &[(&str, &'static str)]) -> Violations {
+pub(super) fn violations(broken: &[(&str, &'static str)]) -> Violations {
     let mut violations = Violations::default();
     for &(pointer, detail) in broken {
         let step = |part: &str| match part.parse() {
@@ -339,11 +339,11 @@ fn violations(broken: &[(&str, &'static str)]) -> Violations {
     violations
 }
 
-fn internal() -> Problem {
+pub(super) fn internal() -> Problem {
     Problem::new(ProblemKind::Internal, INTERNAL)
 }
 
-fn too_many() -> Problem {
+pub(super) fn too_many() -> Problem {
     Problem::new(ProblemKind::Overloaded, producer_server::budget::TOO_MANY)
 }
 
@@ -354,12 +354,12 @@ fn not_stored() -> Problem {
     )
 }
 
-fn not_readable() -> Problem {
+pub(super) fn not_readable() -> Problem {
     Problem::new(ProblemKind::Unavailable, "the database can't be reached; try again later")
 }
 
 /// A response for each status, with its problems as examples.
-fn responses(problems: impl IntoIterator<Item = Problem>) -> Responses {
+pub(super) fn responses(problems: impl IntoIterator<Item = Problem>) -> Responses {
     let mut by_status: BTreeMap<u16, Vec<Problem>> = BTreeMap::new();
     for problem in problems {
         by_status.entry(problem.kind.http_status()).or_default().push(problem);
@@ -412,10 +412,10 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
             "fix the request",
         ),
         ProblemKind::Forbidden => (
-            "a script of another origin may not write entities",
+            "a script of another origin may only read and send events",
             "name its origin in `CORS_ALLOWED_ORIGINS`",
         ),
-        ProblemKind::NotFound => ("no such route, entity or event", "check the path"),
+        ProblemKind::NotFound => ("no such route, entity, event or definition", "check the path"),
         ProblemKind::Method => {
             ("the route doesn't support this method", "use one that `Allow` lists")
         }
@@ -440,15 +440,15 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
             "ask for less, as `detail` says",
         ),
         ProblemKind::PreconditionFailed => (
-            "a condition on an entity does not hold; nothing was applied",
-            "read the entity again, and decide anew with its version",
+            "a condition on an entity or a definition does not hold; nothing was applied",
+            "read it again, and decide anew with its version",
         ),
         ProblemKind::TooLarge => ("the body is over `MAX_BODY_BYTES`", "split it, or use NDJSON"),
         ProblemKind::MediaType => {
             ("a content type or encoding that isn't supported", "use one that `detail` names")
         }
         ProblemKind::Validation => {
-            ("JSON that breaks a rule; `errors` says where", "fix the event")
+            ("JSON that breaks a rule; `errors` says where", "fix what it names")
         }
         ProblemKind::Internal => {
             ("a defect of the service", "report it with `requestId`; the log has the details")

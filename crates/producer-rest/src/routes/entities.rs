@@ -23,7 +23,8 @@ use crate::query_parameters::{broken, tolerant_values, version};
 use crate::state::AppState;
 
 /// What a path segment has literally (RFC 3986, 2.3); the rest is percent-encoded.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The state of an entity.
 #[derive(Debug, Serialize, ToSchema)]
@@ -153,7 +154,7 @@ pub(crate) async fn no_id() -> ProblemResponse {
     )
 }
 
-/// An empty type, which the route that makes entities doesn't match.
+/// An empty type, which the routes of types don't match.
 pub(crate) async fn no_type() -> ProblemResponse {
     ProblemResponse::new(
         ProblemKind::Malformed,
@@ -164,6 +165,12 @@ pub(crate) async fn no_type() -> ProblemResponse {
 /// The key in a path.
 pub(super) fn entity_key(entity_type: &str, entity_id: &str) -> Result<EntityKey, ProblemResponse> {
     EntityKey::new(entity_type, entity_id).map_err(|violations| invalid_key(&violations))
+}
+
+/// Checks the type in a path, of which there is no id.
+pub(super) fn check_type(entity_type: &str) -> Result<(), ProblemResponse> {
+    let any_id = "-";
+    entity_key(entity_type, any_id).map(drop)
 }
 
 /// The path of an entity.

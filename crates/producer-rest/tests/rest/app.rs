@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use producer_core::store::DatabaseUrl;
+use producer_core::types::{BuilderSettings, Types};
 use producer_core::{Clock, Ingest, Timestamp, store};
 use producer_maintenance::{Database, migrate, prune};
 use producer_rest::{Rest, RestArgs};
@@ -44,6 +45,7 @@ pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) ingest: Ingest,
+    types: Types,
     pub(crate) server: JoinHandle<std::io::Result<()>>,
     client: Client,
     url: String,
@@ -106,11 +108,13 @@ impl TestApp {
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, ingest) = (app.shutdown.clone(), app.ingest.clone());
+        let types = app.types.clone();
         let server = tokio::spawn(Rest::serve(app, listener.into()));
         Self {
             address,
             shutdown,
             ingest,
+            types,
             server,
             client: Client::new(),
             url: url.into(),
@@ -152,6 +156,25 @@ impl TestApp {
         let deadline = Instant::now() + TIMEOUT;
         while self.car(id).await != attributes {
             assert!(Instant::now() < deadline, "{id} never becomes {attributes}");
+        }
+    }
+
+    /// Builds from now on what is declared about types, as a service does.
+    pub(crate) fn start_builder(&self) {
+        let builder = self.types.builder(BuilderSettings::default(), self.shutdown.clone());
+        tokio::spawn(builder.run());
+    }
+
+    /// Waits until all that is declared about a type is ready. Returns the definition.
+    pub(crate) async fn until_ready(&self, entity_type: &str) -> Answer {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let found = answer(self.get(&format!("/api/v1/types/{entity_type}"))).await;
+            let parts = found.body["parts"].as_array().unwrap();
+            if parts.iter().all(|part| part["status"] == "ready") {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "never ready: {found:?}");
         }
     }
 

@@ -17,6 +17,8 @@ mod examples;
 mod feed;
 mod health;
 mod history;
+mod lists;
 mod metrics;
 mod ndjson;
 mod operations;
+mod types;

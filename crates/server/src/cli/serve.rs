@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use producer_core::store::Store;
+use producer_core::types::BuilderSettings;
 use producer_core::{Clock, store};
 use producer_maintenance::{Database, MaintenanceError, migrate};
 use tokio::net::TcpListener;
@@ -90,6 +91,8 @@ pub(super) async fn serve<A: Api>(
     tracing::info!(api = A::NAME, scheme, %address, %database, docs, "serving");
     let readiness = app.readiness.clone();
     tokio::spawn(async move { readiness.watch().await });
+    let builder = app.types.builder(BuilderSettings::default(), app.shutdown.clone());
+    tokio::spawn(builder.run());
     let mut server = tokio::spawn(A::serve(app.clone(), Listener::new(listener, tls)));
     let error = tokio::select! {
         () = stop.next() => None,

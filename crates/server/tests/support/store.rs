@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use clap::Parser;
 use futures_util::future::BoxFuture;
-use producer_core::feed::{
-    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
-};
+use producer_core::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter};
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use producer_core::model::{
     AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, UnavailableKind,
 };
-use producer_core::query::{ReadError, ReadStore};
+use producer_core::query::{
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
+};
 use producer_core::store::{PoolUse, Store};
+use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
 use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_server::App;
 use producer_server::settings::Settings;
@@ -104,49 +106,112 @@ impl ReadStore for FakeStore {
     }
 }
 
-/// What a read of the feed returns.
+/// What a read returns.
 type Read<T> = Result<T, ReadError>;
 
-fn no_feed<T: Send + 'static>() -> BoxFuture<'static, Read<T>> {
+fn no_database<T: Send + 'static>() -> BoxFuture<'static, Read<T>> {
     let text = "there is no database".into();
     Box::pin(std::future::ready(Err(ReadError { kind: UnavailableKind::Unreachable, text })))
 }
 
-impl FeedStore for FakeStore {
-    fn head(&self) -> BoxFuture<'_, Read<LogHead>> {
-        no_feed()
-    }
-
-    fn generation(&self) -> BoxFuture<'_, Read<u64>> {
-        no_feed()
-    }
-
-    fn describe<'a>(&'a self, _writer: &'a OpenWriter) -> BoxFuture<'a, Read<String>> {
-        no_feed()
-    }
-
-    fn bounds(&self, _up_to: u64) -> BoxFuture<'_, Read<LogBounds>> {
-        no_feed()
-    }
-
-    fn position_before(&self, _time: Option<Timestamp>) -> BoxFuture<'_, Read<Option<u64>>> {
-        no_feed()
-    }
-
-    fn changes<'a>(&'a self, _query: ChangesQuery<'a>) -> BoxFuture<'a, Read<LogPage>> {
-        no_feed()
-    }
-
+impl ListStore for FakeStore {
     fn states<'a>(
         &'a self,
         _keys: &'a [&'a EntityKey],
         _bytes: usize,
     ) -> BoxFuture<'a, Read<Vec<Option<Entity>>>> {
-        no_feed()
+        no_database()
     }
 
-    fn entities<'a>(&'a self, _query: EntitiesQuery<'a>) -> BoxFuture<'a, Read<Vec<Entity>>> {
-        no_feed()
+    fn entities<'a>(&'a self, _query: EntitiesQuery<'a>) -> BoxFuture<'a, Read<EntitiesPart>> {
+        no_database()
+    }
+
+    fn count<'a>(&'a self, _range: &'a KeyRange, _rows: u32) -> BoxFuture<'a, Read<CountedPart>> {
+        no_database()
+    }
+
+    fn types<'a>(&'a self, _after: &'a str, _types: u32) -> BoxFuture<'a, Read<Vec<String>>> {
+        no_database()
+    }
+
+    fn estimates(&self) -> BoxFuture<'_, Read<Estimates>> {
+        no_database()
+    }
+}
+
+impl FeedStore for FakeStore {
+    fn head(&self) -> BoxFuture<'_, Read<LogHead>> {
+        no_database()
+    }
+
+    fn generation(&self) -> BoxFuture<'_, Read<u64>> {
+        no_database()
+    }
+
+    fn describe<'a>(&'a self, _writer: &'a OpenWriter) -> BoxFuture<'a, Read<String>> {
+        no_database()
+    }
+
+    fn bounds(&self, _up_to: u64) -> BoxFuture<'_, Read<LogBounds>> {
+        no_database()
+    }
+
+    fn position_before(&self, _time: Option<Timestamp>) -> BoxFuture<'_, Read<Option<u64>>> {
+        no_database()
+    }
+
+    fn changes<'a>(&'a self, _query: ChangesQuery<'a>) -> BoxFuture<'a, Read<LogPage>> {
+        no_database()
+    }
+}
+
+impl TypeStore for FakeStore {
+    fn change_type<'a>(&'a self, _change: TypeChange<'a>) -> BoxFuture<'a, Read<ChangeOutcome>> {
+        no_database()
+    }
+
+    fn type_definition<'a>(
+        &'a self,
+        _entity_type: &'a str,
+    ) -> BoxFuture<'a, Read<Option<StoredType>>> {
+        no_database()
+    }
+
+    fn type_definitions<'a>(
+        &'a self,
+        _after: &'a str,
+        _most: u32,
+    ) -> BoxFuture<'a, Read<Vec<StoredType>>> {
+        no_database()
+    }
+
+    fn knows_language<'a>(&'a self, _language: &'a str) -> BoxFuture<'a, Read<bool>> {
+        no_database()
+    }
+
+    fn take_job(&self, _lease: Duration) -> BoxFuture<'_, Read<Option<Job>>> {
+        no_database()
+    }
+
+    fn writers_of_entities(&self) -> BoxFuture<'_, Read<Vec<OpenWriter>>> {
+        no_database()
+    }
+
+    fn describe_writer<'a>(&'a self, _writer: &'a OpenWriter) -> BoxFuture<'a, Read<String>> {
+        no_database()
+    }
+
+    fn renew<'a>(&'a self, _job: &'a mut Job, _lease: Duration) -> BoxFuture<'a, Read<bool>> {
+        no_database()
+    }
+
+    fn step<'a>(&'a self, _job: &'a mut Job, _lease: Duration) -> BoxFuture<'a, Read<StepOutcome>> {
+        no_database()
+    }
+
+    fn release<'a>(&'a self, _job: &'a Job) -> BoxFuture<'a, Read<()>> {
+        no_database()
     }
 }
 

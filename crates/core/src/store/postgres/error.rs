@@ -5,6 +5,7 @@ use sqlx::error::DatabaseError;
 
 use crate::ingest::ApplyError;
 use crate::model::{AttemptId, UnavailableKind};
+use crate::query::ReadError;
 
 /// Why a statement failed.
 #[derive(Debug)]
@@ -20,9 +21,13 @@ pub(super) enum StatementError {
     Contention(String),
     /// A row of that key exists (23505).
     UniqueViolation(String),
+    /// The definitions of types have changed since the writer read them; nothing was written.
+    StaleTypes,
     /// The data broke a rule of the database.
     Refused(String),
 }
+
+const STALE_TYPES: &str = "the definitions of types change all the time";
 
 impl StatementError {
     /// The error of a statement before the commit: nothing is stored.
@@ -36,6 +41,7 @@ impl StatementError {
             | Self::Contention(text)
             | Self::UniqueViolation(text)
             | Self::Refused(text) => ApplyError::Refused(text),
+            Self::StaleTypes => ApplyError::Refused(STALE_TYPES.to_owned()),
         }
     }
 
@@ -114,7 +120,14 @@ impl StatementError {
             | Self::Contention(text)
             | Self::UniqueViolation(text)
             | Self::Refused(text) => (UnavailableKind::Unreachable, text),
+            Self::StaleTypes => (UnavailableKind::Unreachable, STALE_TYPES.to_owned()),
         }
+    }
+
+    /// The error of a statement that belongs to no batch.
+    pub(super) fn into_read_error(self) -> ReadError {
+        let (kind, text) = self.into_parts();
+        ReadError { kind, text }
     }
 }
 

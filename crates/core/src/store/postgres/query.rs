@@ -3,15 +3,19 @@
 mod entities;
 mod events;
 mod feed;
+mod lists;
 mod log;
 mod ping;
 mod retry;
+mod types;
 
 pub(super) use entities::entity;
 pub(super) use events::{event, logged};
-pub(super) use feed::{
-    bounds, changes, describe, entities, generation, head, head_on, position_before, states,
-};
+pub(super) use feed::{bounds, changes, describe, generation, head, head_on, position_before};
+pub(super) use lists::{count, entities, estimates, states, types};
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
 pub(super) use retry::with_retry;
+pub(super) use types::{
+    kept_parts, knows_language, type_definition, type_definitions, writers_of_entities,
+};

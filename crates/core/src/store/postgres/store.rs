@@ -12,20 +12,22 @@ use super::generation::Generations;
 use super::query;
 use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
+use super::types::PgTypes;
 use super::write::{ConnectionLifetime, Marks, OpenError, PgWriter, WriterSettings, open};
-use crate::feed::{
-    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
-};
+use crate::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter};
 use crate::ingest::{WriteStore, Writer};
 use crate::model::{
     AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, Timestamp,
     UnavailableKind,
 };
-use crate::query::{ReadError, ReadStore};
+use crate::query::{
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
+};
 use crate::store::pool::PoolUse;
 use crate::store::port::{ConnectError, Store};
 use crate::store::schema::SchemaCheck;
 use crate::store::settings::DatabaseSettings;
+use crate::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
 
 /// How many writers pay off: a second one gives bulk calls and streams 25 to 75 % more throughput, a
 /// third none.
@@ -38,6 +40,7 @@ pub struct PostgresStore {
     writer_settings: WriterSettings,
     marks: Marks,
     generations: Arc<Generations>,
+    types: PgTypes,
     read_deadline: Duration,
     schema: SchemaCheck,
 }
@@ -63,6 +66,7 @@ impl PostgresStore {
             statement_deadline: settings.statement_timeout + SLACK,
             max_entity_bytes: settings.max_entity_bytes,
             clock,
+            kept_parts: Arc::default(),
         };
         let slower = settings.acquire_timeout.max(settings.statement_timeout);
         let read_deadline = slower + SLACK;
@@ -70,6 +74,7 @@ impl PostgresStore {
         Self {
             read_pool,
             writers,
+            types: PgTypes::new(writer_settings.clone()),
             writer_settings,
             marks: Marks::new(Arc::clone(&generations)),
             generations,
@@ -182,7 +187,9 @@ impl FeedStore for PostgresStore {
     fn changes<'a>(&'a self, query: ChangesQuery<'a>) -> BoxFuture<'a, Result<LogPage, ReadError>> {
         Box::pin(self.read(move || query::changes(&self.read_pool, query)))
     }
+}
 
+impl ListStore for PostgresStore {
     fn states<'a>(
         &'a self,
         keys: &'a [&'a EntityKey],
@@ -194,8 +201,91 @@ impl FeedStore for PostgresStore {
     fn entities<'a>(
         &'a self,
         query: EntitiesQuery<'a>,
-    ) -> BoxFuture<'a, Result<Vec<Entity>, ReadError>> {
+    ) -> BoxFuture<'a, Result<EntitiesPart, ReadError>> {
         Box::pin(self.read(move || query::entities(&self.read_pool, query)))
+    }
+
+    fn count<'a>(
+        &'a self,
+        range: &'a KeyRange,
+        rows: u32,
+    ) -> BoxFuture<'a, Result<CountedPart, ReadError>> {
+        Box::pin(self.read(move || query::count(&self.read_pool, range, rows)))
+    }
+
+    fn types<'a>(
+        &'a self,
+        after: &'a str,
+        types: u32,
+    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        Box::pin(self.read(move || query::types(&self.read_pool, after, types)))
+    }
+
+    fn estimates(&self) -> BoxFuture<'_, Result<Estimates, ReadError>> {
+        Box::pin(self.read(move || query::estimates(&self.read_pool)))
+    }
+}
+
+impl TypeStore for PostgresStore {
+    fn change_type<'a>(
+        &'a self,
+        change: TypeChange<'a>,
+    ) -> BoxFuture<'a, Result<ChangeOutcome, ReadError>> {
+        Box::pin(self.types.change(change))
+    }
+
+    fn type_definition<'a>(
+        &'a self,
+        entity_type: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredType>, ReadError>> {
+        Box::pin(self.read(move || query::type_definition(&self.read_pool, entity_type)))
+    }
+
+    fn type_definitions<'a>(
+        &'a self,
+        after: &'a str,
+        most: u32,
+    ) -> BoxFuture<'a, Result<Vec<StoredType>, ReadError>> {
+        Box::pin(self.read(move || query::type_definitions(&self.read_pool, after, most)))
+    }
+
+    fn knows_language<'a>(&'a self, language: &'a str) -> BoxFuture<'a, Result<bool, ReadError>> {
+        Box::pin(self.read(move || query::knows_language(&self.read_pool, language)))
+    }
+
+    fn take_job(&self, lease: Duration) -> BoxFuture<'_, Result<Option<Job>, ReadError>> {
+        Box::pin(self.types.take_job(lease))
+    }
+
+    fn writers_of_entities(&self) -> BoxFuture<'_, Result<Vec<OpenWriter>, ReadError>> {
+        Box::pin(self.read(move || query::writers_of_entities(&self.read_pool)))
+    }
+
+    fn describe_writer<'a>(
+        &'a self,
+        writer: &'a OpenWriter,
+    ) -> BoxFuture<'a, Result<String, ReadError>> {
+        self.describe(writer)
+    }
+
+    fn renew<'a>(
+        &'a self,
+        job: &'a mut Job,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<bool, ReadError>> {
+        Box::pin(self.types.renew(job, lease))
+    }
+
+    fn step<'a>(
+        &'a self,
+        job: &'a mut Job,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<StepOutcome, ReadError>> {
+        Box::pin(self.types.step(job, lease))
+    }
+
+    fn release<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<(), ReadError>> {
+        Box::pin(self.types.release(job))
     }
 }
 

@@ -9,7 +9,8 @@ mod session;
 mod slow_path;
 mod writer;
 
-pub(super) use connection::ConnectionLifetime;
+pub(super) use columns::IndexColumns;
+pub(super) use connection::{ConnectionLifetime, OpenConnection, WriterConnection};
 pub(super) use marks::Marks;
-pub(super) use session::{OpenError, WriterSettings, open};
+pub(super) use session::{OpenError, Session, WriterSettings, open};
 pub(super) use writer::PgWriter;

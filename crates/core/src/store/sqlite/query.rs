@@ -4,12 +4,19 @@ mod entities;
 mod error;
 mod events;
 mod feed;
+mod lists;
 mod log;
+mod parameter;
 mod ping;
+mod types;
 
 pub(super) use entities::entity;
-pub(super) use error::kind;
+pub(super) use error::{kind, unavailable};
 pub(super) use events::{LOGGED, event, logged, record, wanted};
-pub(super) use feed::{bounds, changes, entities, head, position_before, states};
+pub(super) use feed::{bounds, changes, head, position_before};
+pub(super) use lists::{count, entities, states, types};
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
+pub(super) use types::{
+    count_entities, has_unfinished_parts, kept_parts, type_definition, type_definitions,
+};

@@ -17,20 +17,22 @@ use uuid::Uuid;
 use super::checkpoint::{self, Checkpointer};
 use super::disk::{self, cannot_open};
 use super::query;
+use super::types::SqliteTypes;
 use super::write::{SqliteWriter, WriterSettings};
 use super::write_lock::WriteLock;
-use crate::feed::{
-    ChangesQuery, EntitiesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
-};
+use crate::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter};
 use crate::ingest::{WriteStore, Writer};
 use crate::model::{
     AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, Timestamp,
 };
-use crate::query::{ReadError, ReadStore};
+use crate::query::{
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
+};
 use crate::store::pool::{MeasuredPool, PoolUse};
 use crate::store::port::{ConnectError, Store};
 use crate::store::schema::SchemaCheck;
 use crate::store::settings::DatabaseSettings;
+use crate::types::{ChangeOutcome, Job, StepOutcome, StoredType, Task, TypeChange, TypeStore};
 
 /// Connections for reads; each is a thread.
 const READERS: u32 = 4;
@@ -43,6 +45,7 @@ pub struct SqliteStore {
     readers: MeasuredPool<Sqlite>,
     writer_settings: WriterSettings,
     checkpointer: Arc<Checkpointer>,
+    types: SqliteTypes,
     schema: SchemaCheck,
 }
 
@@ -99,9 +102,11 @@ impl SqliteStore {
             checkpointer: Arc::clone(&checkpointer),
             max_entity_bytes: settings.max_entity_bytes,
             clock,
+            kept_parts: Arc::default(),
         };
         let readers = MeasuredPool::new(readers);
-        Ok(Self { readers, writer_settings, checkpointer, schema: SchemaCheck::default() })
+        let types = SqliteTypes::new(writer_settings.clone());
+        Ok(Self { readers, writer_settings, checkpointer, types, schema: SchemaCheck::default() })
     }
 }
 
@@ -172,7 +177,9 @@ impl FeedStore for SqliteStore {
     fn changes<'a>(&'a self, query: ChangesQuery<'a>) -> BoxFuture<'a, Result<LogPage, ReadError>> {
         Box::pin(query::changes(&self.readers, query))
     }
+}
 
+impl ListStore for SqliteStore {
     fn states<'a>(
         &'a self,
         keys: &'a [&'a EntityKey],
@@ -184,8 +191,109 @@ impl FeedStore for SqliteStore {
     fn entities<'a>(
         &'a self,
         query: EntitiesQuery<'a>,
-    ) -> BoxFuture<'a, Result<Vec<Entity>, ReadError>> {
+    ) -> BoxFuture<'a, Result<EntitiesPart, ReadError>> {
         Box::pin(query::entities(&self.readers, query))
+    }
+
+    fn count<'a>(
+        &'a self,
+        range: &'a KeyRange,
+        rows: u32,
+    ) -> BoxFuture<'a, Result<CountedPart, ReadError>> {
+        Box::pin(query::count(&self.readers, range, rows))
+    }
+
+    fn types<'a>(
+        &'a self,
+        after: &'a str,
+        types: u32,
+    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        Box::pin(query::types(&self.readers, after, types))
+    }
+
+    fn estimates(&self) -> BoxFuture<'_, Result<Estimates, ReadError>> {
+        Box::pin(std::future::ready(Ok(Estimates::default())))
+    }
+}
+
+/// The languages that words can be cut and reduced for.
+const LANGUAGES: [&str; 2] = ["simple", "english"];
+
+impl TypeStore for SqliteStore {
+    fn change_type<'a>(
+        &'a self,
+        change: TypeChange<'a>,
+    ) -> BoxFuture<'a, Result<ChangeOutcome, ReadError>> {
+        Box::pin(self.types.change(change))
+    }
+
+    fn type_definition<'a>(
+        &'a self,
+        entity_type: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredType>, ReadError>> {
+        Box::pin(query::type_definition(&self.readers, entity_type))
+    }
+
+    fn type_definitions<'a>(
+        &'a self,
+        after: &'a str,
+        most: u32,
+    ) -> BoxFuture<'a, Result<Vec<StoredType>, ReadError>> {
+        Box::pin(query::type_definitions(&self.readers, after, most))
+    }
+
+    fn knows_language<'a>(&'a self, language: &'a str) -> BoxFuture<'a, Result<bool, ReadError>> {
+        Box::pin(std::future::ready(Ok(LANGUAGES.contains(&language))))
+    }
+
+    fn take_job(&self, lease: Duration) -> BoxFuture<'_, Result<Option<Job>, ReadError>> {
+        Box::pin(async move {
+            // the write lock is taken only where there is something to do
+            match query::has_unfinished_parts(&self.readers).await? {
+                true => self.types.take_job(lease).await,
+                false => Ok(None),
+            }
+        })
+    }
+
+    fn writers_of_entities(&self) -> BoxFuture<'_, Result<Vec<OpenWriter>, ReadError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn describe_writer<'a>(
+        &'a self,
+        writer: &'a OpenWriter,
+    ) -> BoxFuture<'a, Result<String, ReadError>> {
+        self.describe(writer)
+    }
+
+    fn renew<'a>(
+        &'a self,
+        job: &'a mut Job,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<bool, ReadError>> {
+        Box::pin(async move {
+            // before the transaction: counting millions takes seconds
+            let total = match (job.task, job.total) {
+                (Task::Build, None) => {
+                    Some(query::count_entities(&self.readers, &job.entity_type).await?)
+                }
+                _ => None,
+            };
+            self.types.renew(job, total, lease).await
+        })
+    }
+
+    fn step<'a>(
+        &'a self,
+        job: &'a mut Job,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<StepOutcome, ReadError>> {
+        Box::pin(self.types.step(job, lease))
+    }
+
+    fn release<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<(), ReadError>> {
+        Box::pin(self.types.release(job))
     }
 }
 
@@ -201,6 +309,7 @@ impl Store for SqliteStore {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.readers.close().await;
+            self.types.close().await;
             self.checkpointer.finish().await;
         })
     }

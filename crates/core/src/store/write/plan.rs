@@ -12,6 +12,7 @@ use crate::model::{
     AttemptId, EntityKey, EntityUpdate, Event, FailedPrecondition, LoggedEvent, LoggedUpdate,
     NewVersion, Operation, Timestamp,
 };
+use crate::types::index_key::EntityFacts;
 
 /// What the database holds of a batch's uuids and entities.
 #[derive(Debug, Default)]
@@ -33,6 +34,14 @@ pub(crate) struct Stored {
     pub(crate) created: Timestamp,
     pub(crate) updated: Timestamp,
     pub(crate) data: String,
+}
+
+impl Stored {
+    /// What its indexes depend on; `None` where it does not exist.
+    pub(crate) fn facts(&self) -> Option<EntityFacts<'_>> {
+        let Self { created, updated, data, .. } = self;
+        (!self.deleted).then_some(EntityFacts { created: *created, updated: *updated, data })
+    }
 }
 
 /// What a plan depends on besides the batch and the database.
@@ -69,6 +78,14 @@ pub(crate) struct Change<'a> {
     pub(crate) data: String,
     pub(crate) created: Timestamp,
     pub(crate) updated: Timestamp,
+}
+
+impl Change<'_> {
+    /// What the entity's indexes depend on; `None` where it is deleted.
+    pub(crate) fn facts(&self) -> Option<EntityFacts<'_>> {
+        let Self { created, updated, data, .. } = self;
+        (!self.deleted).then_some(EntityFacts { created: *created, updated: *updated, data })
+    }
 }
 
 /// One update for the log.

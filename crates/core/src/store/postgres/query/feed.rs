@@ -5,11 +5,9 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::feed::{ChangesQuery, EntitiesQuery, LogBounds, LogHead, LogPage, OpenWriter};
-use crate::model::{Entity, EntityKey, Timestamp};
-use crate::store::changes::{
-    BOUNDS, BoundsRow, EntityRow, LAST_MARK, MARK_BEFORE, StateRow, behind_every_type, into_page,
-};
+use crate::feed::{ChangesQuery, LogBounds, LogHead, LogPage, OpenWriter};
+use crate::model::Timestamp;
+use crate::store::changes::{BOUNDS, BoundsRow, LAST_MARK, MARK_BEFORE, into_page};
 use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::postgres::generation::Generations;
 use crate::store::postgres::read_pool::ReadPool;
@@ -32,12 +30,22 @@ const DRAWN: &str = concat!(
 
 const SESSION: &str = concat!("SELECT ", session!());
 
-/// Whoever writes to the log has this lock until its transaction ends, also a prepared one.
-const WRITERS: &str = r"
-SELECT virtualtransaction, pid FROM pg_locks
-WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
-    AND relation = 'event_log'::regclass
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+/// Who writes to a table: such a transaction has this lock until it ends, also a prepared one.
+macro_rules! writers_of {
+    ($table:literal) => {
+        concat!(
+            "SELECT virtualtransaction, pid FROM pg_locks
+             WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
+                 AND relation = '",
+            $table,
+            "'::regclass
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+    };
+}
+pub(super) use writers_of;
+
+const WRITERS: &str = writers_of!("event_log");
 
 /// Of the sessions of other roles the server shows only some columns. A prepared transaction may have kept
 /// the virtual id of its session; its lock on its transaction id says which one it is.
@@ -72,25 +80,6 @@ SELECT epoch, floor, position, kind, event_uuid, ordinal, version, operation, cr
        CASE WHEN wanted THEN patch::text ELSE '' END AS patch
 FROM event_log_epoch
 LEFT JOIN page ON (bytes <= $5 OR bytes = size) AND (wanted OR number = $3)";
-
-const STATES: &str = r"
-SELECT version, created_at, updated_at, CASE WHEN NOT deleted THEN data::text END AS data
-FROM (SELECT number, e.version, e.created_at, e.updated_at, e.deleted, e.data,
-             sum(CASE WHEN NOT e.deleted THEN e.size ELSE 0 END) OVER (ORDER BY number) AS bytes
-      FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS key (entity_type, entity_id, number)
-      LEFT JOIN entities e
-          ON e.entity_type = key.entity_type AND e.entity_id = key.entity_id) AS states
-WHERE bytes <= $3 OR number = 1 ORDER BY number";
-
-const ENTITIES: &str = r"
-SELECT entity_type, entity_id, version, created_at, updated_at, data::text AS data
-FROM (SELECT *, sum(size) OVER (ORDER BY entity_type, entity_id) AS bytes,
-             row_number() OVER (ORDER BY entity_type, entity_id) AS number
-      FROM (SELECT entity_type, entity_id, version, size, created_at, updated_at, data
-            FROM entities
-            WHERE (entity_type, entity_id) > ($1, $2) AND entity_type <= $3 AND NOT deleted
-            ORDER BY entity_type, entity_id LIMIT $4) AS page) AS entities
-WHERE bytes <= $5 OR number = 1 ORDER BY entity_type, entity_id";
 
 /// Where the log ends. `None` of a standby.
 pub(in crate::store::postgres) async fn head(
@@ -204,44 +193,4 @@ pub(in crate::store::postgres) async fn changes(
         .await?;
     connection.release().await?;
     into_page::<_, DateTime<Utc>>(&rows, query, from_pg)
-}
-
-/// The states of the first of these entities.
-pub(in crate::store::postgres) async fn states(
-    read_pool: &ReadPool,
-    keys: &[&EntityKey],
-    bytes: usize,
-) -> Result<Vec<Option<Entity>>, sqlx::Error> {
-    let types: Vec<&str> = keys.iter().map(|key| key.entity_type()).collect();
-    let ids: Vec<&str> = keys.iter().map(|key| key.entity_id()).collect();
-    let mut connection = read_pool.acquire().await?;
-    let rows: Vec<StateRow<DateTime<Utc>>> = sqlx::query_as(STATES)
-        .bind(types)
-        .bind(ids)
-        .bind(to_bigint(bytes as u64))
-        .persistent(read_pool.caches_statements())
-        .fetch_all(&mut *connection.connection)
-        .await?;
-    connection.release().await?;
-    Ok(rows.into_iter().zip(keys).map(|(row, key)| row.into_entity(key, from_pg)).collect())
-}
-
-/// Entities in the order of their keys.
-pub(in crate::store::postgres) async fn entities(
-    read_pool: &ReadPool,
-    query: EntitiesQuery<'_>,
-) -> Result<Vec<Entity>, sqlx::Error> {
-    let mut connection = read_pool.acquire().await?;
-    let last_type = query.entity_type.map_or_else(behind_every_type, str::to_owned);
-    let rows: Vec<EntityRow<DateTime<Utc>>> = sqlx::query_as(ENTITIES)
-        .bind(query.after.0)
-        .bind(query.after.1)
-        .bind(last_type)
-        .bind(i64::from(query.entities))
-        .bind(to_bigint(query.bytes as u64))
-        .persistent(read_pool.caches_statements())
-        .fetch_all(&mut *connection.connection)
-        .await?;
-    connection.release().await?;
-    Ok(rows.into_iter().map(|row| row.into_entity(from_pg)).collect())
 }

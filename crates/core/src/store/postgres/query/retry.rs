@@ -28,10 +28,7 @@ where
         read().await.map_err(StatementError::from)
     };
     match tokio::time::timeout(deadline, attempts).await {
-        Ok(result) => result.map_err(|error| {
-            let (kind, text) = error.into_parts();
-            ReadError { kind, text }
-        }),
+        Ok(result) => result.map_err(StatementError::into_read_error),
         Err(_) => Err(ReadError {
             kind: UnavailableKind::Unreachable,
             text: "the server doesn't answer".to_owned(),

@@ -1,5 +1,6 @@
 //! The choice between the two paths of a batch.
 
+use super::fast_path::Fence;
 use super::session::Session;
 use super::{fast_path, slow_path};
 use crate::ingest::{ApplyError, ApplyMode, Verdict};
@@ -11,10 +12,14 @@ pub(super) async fn apply(
     batch: &[Event],
     mode: ApplyMode,
 ) -> Result<Vec<Verdict>, ApplyError> {
+    let kept = session.kept_parts().await.map_err(StatementError::before_commit)?;
     let mut skip_locked = mode != ApplyMode::Normal;
-    if !skip_locked && let Some(folded) = fast_path::fold(batch, session.settings.max_entity_bytes)
+    if !skip_locked
+        && let Some(folded) = fast_path::fold(batch, session.settings.max_entity_bytes)
+        && let Some(indexes) = fast_path::index_rows(&folded, &kept)
     {
-        let failure = match fast(session, batch, folded).await {
+        let fence = Fence::new(kept.generation(), indexes);
+        let failure = match fast(session, batch, folded, fence).await {
             Ok(verdicts) => return Ok(verdicts),
             Err(failure) => failure,
         };
@@ -26,10 +31,11 @@ pub(super) async fn apply(
             StatementError::LockTimeout(_) => skip_locked = true,
             StatementError::UniqueViolation(_)
             | StatementError::Contention(_)
+            | StatementError::StaleTypes
             | StatementError::Refused(_) => {}
         }
     }
-    slow_path::apply(session, batch, skip_locked, mode == ApplyMode::Atomic).await
+    slow_path::apply(session, batch, kept, skip_locked, mode == ApplyMode::Atomic).await
 }
 
 /// The fast path, whose one statement commits by itself; behind a pooler it is wrapped in a
@@ -38,13 +44,14 @@ async fn fast(
     session: &mut Session<'_>,
     batch: &[Event],
     folded: fast_path::Folded<'_>,
+    fence: Fence<'_>,
 ) -> Result<Vec<Verdict>, TransactionError> {
     if !session.settings.transactions.always {
-        let applied = fast_path::apply(session, batch, folded).await;
+        let applied = fast_path::apply(session, batch, folded, fence).await;
         return applied.map_err(|error| TransactionError { error, committing: true });
     }
     session.begin(false).await?;
-    match fast_path::apply(session, batch, folded).await {
+    match fast_path::apply(session, batch, folded, fence).await {
         Ok(verdicts) => {
             let committed = session.run("COMMIT").await;
             committed.map_err(|error| TransactionError { error, committing: true })?;

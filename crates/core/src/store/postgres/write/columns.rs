@@ -7,6 +7,7 @@ use crate::model::{EntityKey, EntityUpdate, Event};
 use crate::store::numbers::to_bigint;
 use crate::store::postgres::time::to_pg;
 use crate::store::write::plan::Change;
+use crate::types::IndexRow;
 
 /// What both paths write into the log.
 #[derive(Default)]
@@ -51,6 +52,41 @@ impl<'a> FromIterator<&'a EntityKey> for KeyColumns<'a> {
     fn from_iter<I: IntoIterator<Item = &'a EntityKey>>(keys: I) -> Self {
         let (types, ids) = keys.into_iter().map(|key| (key.entity_type(), key.entity_id())).unzip();
         Self { types, ids }
+    }
+}
+
+/// Rows of indexes.
+#[derive(Default)]
+pub(in crate::store::postgres) struct IndexColumns<'a> {
+    pub(in crate::store::postgres) indexes: Vec<i32>,
+    pub(in crate::store::postgres) entities: Vec<&'a str>,
+    pub(in crate::store::postgres) keys: Vec<Option<Vec<u8>>>,
+}
+
+impl<'a> IndexColumns<'a> {
+    pub(in crate::store::postgres) fn is_empty(&self) -> bool {
+        self.indexes.is_empty()
+    }
+
+    /// Adds rows of one entity.
+    pub(in crate::store::postgres) fn extend(
+        &mut self,
+        entity_id: &'a str,
+        rows: impl IntoIterator<Item = IndexRow>,
+    ) {
+        for row in rows {
+            self.indexes.push(row.index_id);
+            self.entities.push(entity_id);
+            self.keys.push(row.key);
+        }
+    }
+}
+
+impl<'a> FromIterator<(&'a str, IndexRow)> for IndexColumns<'a> {
+    fn from_iter<I: IntoIterator<Item = (&'a str, IndexRow)>>(rows: I) -> Self {
+        let mut columns = Self::default();
+        rows.into_iter().for_each(|(entity_id, row)| columns.extend(entity_id, [row]));
+        columns
     }
 }
 

@@ -20,14 +20,14 @@ pub(in crate::store::postgres) struct ConnectionLifetime {
 }
 
 /// A connection without a transaction or a statement in progress.
-pub(super) struct OpenConnection {
-    pub(super) connection: PgConnection,
+pub(in crate::store::postgres) struct OpenConnection {
+    pub(in crate::store::postgres) connection: PgConnection,
     opened: Instant,
     used: Instant,
 }
 
 impl OpenConnection {
-    pub(super) fn new(connection: PgConnection) -> Self {
+    pub(in crate::store::postgres) fn new(connection: PgConnection) -> Self {
         let now = Instant::now();
         Self { connection, opened: now, used: now }
     }
@@ -43,7 +43,7 @@ impl OpenConnection {
 }
 
 /// Keeps a writer's connection. One that isn't taken in time is closed.
-pub(super) struct WriterConnection {
+pub(in crate::store::postgres) struct WriterConnection {
     lifetime: ConnectionLifetime,
     slot: Arc<Mutex<Option<OpenConnection>>>,
     /// Whether the task is running that closes it.
@@ -51,12 +51,12 @@ pub(super) struct WriterConnection {
 }
 
 impl WriterConnection {
-    pub(super) fn new(lifetime: ConnectionLifetime) -> Self {
+    pub(in crate::store::postgres) fn new(lifetime: ConnectionLifetime) -> Self {
         Self { lifetime, slot: Arc::default(), watched: false }
     }
 
     /// Takes the connection, unless it is too old.
-    pub(super) fn take(&self) -> Option<OpenConnection> {
+    pub(in crate::store::postgres) fn take(&self) -> Option<OpenConnection> {
         let open = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         if open.opened.elapsed() < self.lifetime.max {
             return Some(open);
@@ -66,7 +66,7 @@ impl WriterConnection {
     }
 
     /// Puts it back after a batch.
-    pub(super) fn put(&mut self, open: OpenConnection) {
+    pub(in crate::store::postgres) fn put(&mut self, open: OpenConnection) {
         self.slot()(open);
     }
 

@@ -2,10 +2,12 @@
 //! the database merges with `||`, and the log's rows get the versions that the statement returns.
 
 mod fold;
+mod indexes;
 mod many;
 mod one;
 
 pub(super) use fold::{Folded, fold};
+pub(super) use indexes::{Fence, index_rows};
 
 use super::session::Session;
 use crate::ingest::Verdict;
@@ -17,14 +19,16 @@ pub(super) async fn apply(
     session: &mut Session<'_>,
     batch: &[Event],
     folded: Folded<'_>,
+    fence: Fence<'_>,
 ) -> Result<Vec<Verdict>, StatementError> {
     match batch {
         [event]
             if let [update] = event.updates()
-                && let Some(group) = folded.groups.get(update.key()) =>
+                && let Some(group) = folded.groups.get(update.key())
+                && fence.indexes.is_empty() =>
         {
-            one::apply(session, event, update, group).await
+            one::apply(session, event, update, group, fence.generation).await
         }
-        _ => many::apply(session, batch, folded).await,
+        _ => many::apply(session, batch, folded, fence).await,
     }
 }

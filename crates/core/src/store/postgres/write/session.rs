@@ -1,6 +1,7 @@
 //! A writer's connection to the server while one batch uses it.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -8,10 +9,13 @@ use sqlx::{ConnectOptions, SqlSafeStr};
 
 use super::connection::ConnectionLifetime;
 use crate::model::{AttemptId, Clock, UnavailableKind};
+use crate::query::ReadError;
+use crate::store::kept_parts::KeptPartsCache;
 use crate::store::postgres::error::{StatementError, connect_error};
 use crate::store::postgres::session::Transactions;
-use crate::store::postgres::{pooler, version};
+use crate::store::postgres::{pooler, query, version};
 use crate::store::settings::Pooler;
+use crate::types::KeptParts;
 
 /// What every writer of a store shares.
 #[derive(Debug, Clone)]
@@ -27,6 +31,7 @@ pub(in crate::store::postgres) struct WriterSettings {
     pub(in crate::store::postgres) statement_deadline: Duration,
     pub(in crate::store::postgres) max_entity_bytes: usize,
     pub(in crate::store::postgres) clock: Clock,
+    pub(in crate::store::postgres) kept_parts: Arc<KeptPartsCache>,
 }
 
 /// Why there is no connection.
@@ -38,6 +43,14 @@ pub(in crate::store::postgres) enum OpenError {
 }
 
 impl OpenError {
+    /// The error of what belongs to no batch.
+    pub(in crate::store::postgres) fn into_read_error(self) -> ReadError {
+        match self {
+            Self::Unfit(text) => ReadError { kind: UnavailableKind::Unreachable, text },
+            Self::Unavailable(kind, text) => ReadError { kind, text },
+        }
+    }
+
     fn unavailable(error: &sqlx::Error) -> Self {
         let (kind, text) = connect_error(error);
         Self::Unavailable(kind, text)
@@ -111,6 +124,33 @@ impl Session<'_> {
     /// Whether prepared statements may stay in the server's session.
     pub(in crate::store::postgres) fn caches_statements(&self) -> bool {
         self.settings.transactions.caches_statements()
+    }
+
+    /// What writers keep up, as far as this process knows; read where it knows nothing yet.
+    pub(in crate::store::postgres) async fn kept_parts(
+        &mut self,
+    ) -> Result<Arc<KeptParts>, StatementError> {
+        match self.settings.kept_parts.get() {
+            Some(known) => Ok(known),
+            None => self.read_kept_parts().await,
+        }
+    }
+
+    /// Reads what writers keep up. Outside of a transaction.
+    pub(in crate::store::postgres) async fn read_kept_parts(
+        &mut self,
+    ) -> Result<Arc<KeptParts>, StatementError> {
+        let always = self.settings.transactions.always;
+        if always {
+            self.begin(false).await?;
+        }
+        let (deadline, caches) = (self.settings.statement_deadline, self.caches_statements());
+        let read = query::kept_parts(self.connection, caches);
+        let read = Self::with_timeout(deadline, read).await?;
+        if always {
+            self.run("COMMIT").await?;
+        }
+        Ok(self.settings.kept_parts.put(read))
     }
 
     /// Runs SQL without parameters or rows.

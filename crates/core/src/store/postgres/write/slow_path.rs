@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::columns::{ChangeColumns, KeyColumns, LogColumns};
+use super::columns::{ChangeColumns, IndexColumns, KeyColumns, LogColumns};
 use super::session::Session;
 use crate::ingest::{ApplyError, Verdict};
 use crate::model::{EntityKey, EntityUpdate, Event};
@@ -16,8 +17,12 @@ use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::postgres::error::{StatementError, TransactionError};
 use crate::store::postgres::query;
 use crate::store::postgres::time::{from_pg, to_pg};
-use crate::store::write::plan::{Known, LogRow, Rules, Stored, Writes, plan, plan_part, seen};
+use crate::store::write::indexes::index_changes;
+use crate::store::write::plan::{
+    Change, Known, LogRow, Rules, Stored, Writes, plan, plan_part, seen,
+};
 use crate::store::write::slices::{Slice, parts, slices};
+use crate::types::KeptParts;
 
 /// How often a batch is retried that lost a race against another writer.
 const RETRIES: u32 = 5;
@@ -43,11 +48,14 @@ SELECT e.entity_type, e.entity_id, e.version, e.deleted, e.size, e.created_at, e
 FROM unnest($1::text[], $2::text[]) AS k (entity_type, entity_id)
 JOIN entities e ON e.entity_type = k.entity_type AND e.entity_id = k.entity_id";
 
+/// Where the definitions of types have another generation than $26, no state is written. The rows of indexes
+/// come after their entities, some of which are inserted here: whoever inserts the same is waited for there.
 const WRITE: &str = r"
 WITH change AS NOT MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::bool[], $6::int4[],
                          $7::text[], $8::timestamptz[], $9::timestamptz[])
         AS c (entity_type, entity_id, replaces, version, deleted, size, data, created_at, updated_at)
+    WHERE $26 = (SELECT generation FROM type_generation WHERE only_row)
 ), updated AS (
     UPDATE entities e
     SET version = c.version, deleted = c.deleted, size = c.size, data = c.data::jsonb,
@@ -76,19 +84,27 @@ WITH change AS NOT MATERIALIZED (
         AS l (entity_type, entity_id, event_uuid, ordinal, version, created_at, saved_at,
               committed_at, created, operation, event_name, event_type, event_source, event_actor,
               patch)
+), indexed AS (
+    INSERT INTO entity_index AS i (index_id, entity_id, key)
+    SELECT * FROM unnest($27::int4[], $28::text[], $29::bytea[])
+    WHERE (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted) = cardinality($1)
+    ON CONFLICT (index_id, entity_id) DO UPDATE SET key = excluded.key
+    WHERE i.key IS DISTINCT FROM excluded.key
 )
-SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted)";
+SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted),
+       $26 = (SELECT generation FROM type_generation WHERE only_row)";
 
 /// Applies the batch, and again after a race or a lock timeout.
 pub(super) async fn apply(
     session: &mut Session<'_>,
     batch: &[Event],
+    mut kept: Arc<KeptParts>,
     mut skip_locked: bool,
     atomic: bool,
 ) -> Result<Vec<Verdict>, ApplyError> {
     let mut retries = 0;
     loop {
-        let failure = match transaction(session, batch, skip_locked, atomic).await {
+        let failure = match transaction(session, batch, &kept, skip_locked, atomic).await {
             Ok(verdicts) => return Ok(verdicts),
             Err(failure) => failure,
         };
@@ -104,6 +120,11 @@ pub(super) async fn apply(
                     // batch of one event
                     StatementError::LockTimeout(_) if atomic || batch.len() == 1 => {
                         return Ok(vec![Verdict::Locked; batch.len()]);
+                    }
+                    StatementError::StaleTypes if retries < RETRIES => {
+                        retries += 1;
+                        let read = session.read_kept_parts().await;
+                        kept = read.map_err(StatementError::before_commit)?;
                     }
                     StatementError::Contention(_) | StatementError::UniqueViolation(_)
                         if retries < RETRIES =>
@@ -127,13 +148,14 @@ fn jitter(retries: u32) -> Duration {
 async fn transaction(
     session: &mut Session<'_>,
     batch: &[Event],
+    kept: &KeptParts,
     skip_locked: bool,
     atomic: bool,
 ) -> Result<Vec<Verdict>, TransactionError> {
     session.begin(skip_locked).await?;
     let sizes = lock(session, batch, skip_locked).await?;
     let slices = slices(batch, &sizes);
-    let mut locks = Locks::new(sizes.into_keys().collect(), skip_locked);
+    let mut locks = Locks::new(sizes.into_keys().collect(), kept, skip_locked);
     let mut verdicts = Vec::with_capacity(batch.len());
     for slice in slices {
         match slice {
@@ -149,18 +171,19 @@ async fn transaction(
     Ok(verdicts)
 }
 
-/// Which entities may be written.
-struct Locks {
+/// Which entities may be written, and with which indexes.
+struct Locks<'k> {
     /// Those that this transaction has locked or inserted.
     ours: HashSet<EntityKey>,
     /// Those that other sessions have locked, and those that must not be written before them.
     held: HashSet<EntityKey>,
     skip_locked: bool,
+    kept: &'k KeptParts,
 }
 
-impl Locks {
-    fn new(ours: HashSet<EntityKey>, skip_locked: bool) -> Self {
-        Self { ours, held: HashSet::new(), skip_locked }
+impl<'k> Locks<'k> {
+    fn new(ours: HashSet<EntityKey>, kept: &'k KeptParts, skip_locked: bool) -> Self {
+        Self { ours, held: HashSet::new(), skip_locked, kept }
     }
 }
 
@@ -207,7 +230,7 @@ async fn already_logged(
 async fn entities<'u>(
     session: &mut Session<'_>,
     updates: impl IntoIterator<Item = &'u EntityUpdate>,
-    locks: &mut Locks,
+    locks: &mut Locks<'_>,
 ) -> Result<HashMap<EntityKey, Stored>, StatementError> {
     let keys = keys_of(updates);
     let statement = sqlx::query_as::<_, StoredRow>(READ)
@@ -245,14 +268,14 @@ type StoredRow = (String, String, i64, bool, i32, DateTime<Utc>, DateTime<Utc>, 
 async fn whole(
     session: &mut Session<'_>,
     events: &[Event],
-    locks: &mut Locks,
+    locks: &mut Locks<'_>,
 ) -> Result<Vec<Verdict>, StatementError> {
     let seen = already_logged(session, events).await?;
     let entities = entities(session, events.iter().flat_map(Event::updates), locks).await?;
     let known = Known { seen, entities };
     let plan = plan(events, &known, &mut locks.held, rules(session));
     let (verdicts, writes) = plan.map_err(StatementError::Refused)?;
-    write(session, writes, locks).await?;
+    write(session, writes, &known, locks).await?;
     Ok(verdicts)
 }
 
@@ -262,7 +285,7 @@ async fn in_parts(
     session: &mut Session<'_>,
     event: &Event,
     parts: Vec<Range<usize>>,
-    locks: &mut Locks,
+    locks: &mut Locks<'_>,
 ) -> Result<Verdict, StatementError> {
     if let Some(verdict) = already_logged(session, std::slice::from_ref(event)).await?.remove(&0) {
         return Ok(verdict);
@@ -287,7 +310,7 @@ async fn apply_part(
     event: &Event,
     part: Range<usize>,
     before: &mut HashMap<EntityKey, Option<u64>>,
-    locks: &mut Locks,
+    locks: &mut Locks<'_>,
 ) -> Result<Verdict, StatementError> {
     let entities = entities(session, &event.updates()[part.clone()], locks).await?;
     if event.updates().iter().any(|update| locks.held.contains(update.key())) {
@@ -297,7 +320,7 @@ async fn apply_part(
     let known = Known { entities, ..Known::default() };
     let plan = plan_part(event, part, &known, before, rules(session));
     let (verdict, writes) = plan.map_err(StatementError::Refused)?;
-    write(session, writes, locks).await?;
+    write(session, writes, &known, locks).await?;
     Ok(verdict)
 }
 
@@ -316,7 +339,8 @@ fn rules(session: &Session<'_>) -> Rules {
 async fn write(
     session: &mut Session<'_>,
     Writes { changes, log }: Writes<'_>,
-    locks: &mut Locks,
+    known: &Known,
+    locks: &mut Locks<'_>,
 ) -> Result<(), StatementError> {
     locks.ours.extend(changes.iter().map(|change| change.key.clone()));
     let counts: Vec<usize> =
@@ -324,11 +348,15 @@ async fn write(
     let mut changes = changes.into_iter();
     let mut log = parts(&log, |row| row.update.patch().text().len()).into_iter();
     for count in counts {
-        let states = changes.by_ref().take(count).collect();
-        write_part(session, states, log.next().unwrap_or_default()).await?;
+        let part: Vec<Change<'_>> = changes.by_ref().take(count).collect();
+        let indexes = index_changes(&part, known, locks.kept).into_iter().collect();
+        let fence = (locks.kept.generation(), indexes);
+        let states = part.into_iter().collect();
+        write_part(session, states, log.next().unwrap_or_default(), fence).await?;
     }
     for rows in log {
-        write_part(session, ChangeColumns::default(), rows).await?;
+        let fence = (locks.kept.generation(), IndexColumns::default());
+        write_part(session, ChangeColumns::default(), rows, fence).await?;
     }
     Ok(())
 }
@@ -337,6 +365,7 @@ async fn write_part(
     session: &mut Session<'_>,
     states: ChangeColumns<'_>,
     log: &[LogRow<'_>],
+    (generation, indexes): (i64, IndexColumns<'_>),
 ) -> Result<(), StatementError> {
     let expected = to_bigint(states.types.len() as u64);
     let mut rows = LogColumns::default();
@@ -347,7 +376,7 @@ async fn write_part(
     let created: Vec<bool> = log.iter().map(|row| row.created).collect();
     let committed: Vec<_> = log.iter().map(|row| to_pg(row.committed)).collect();
     let operations: Vec<_> = log.iter().map(|row| row.update.operation().code()).collect();
-    let statement = sqlx::query_scalar::<_, i64>(WRITE)
+    let statement = sqlx::query_as::<_, (i64, bool)>(WRITE)
         .bind(states.types)
         .bind(states.ids)
         .bind(states.replaces)
@@ -373,14 +402,19 @@ async fn write_part(
         .bind(rows.actors)
         .bind(rows.patches)
         .bind(session.attempt.0)
+        .bind(generation)
+        .bind(indexes.indexes)
+        .bind(indexes.entities)
+        .bind(indexes.keys)
         .persistent(session.caches_statements())
         .fetch_all(&mut *session.connection);
     let written = Session::with_timeout(session.settings.statement_deadline, statement).await?;
-    if written == [expected] {
-        return Ok(());
+    match written.as_slice() {
+        [(written, true)] if *written == expected => Ok(()),
+        [(_, false)] => Err(StatementError::StaleTypes),
+        // an entity that was new to us has been made by another writer
+        _ => Err(StatementError::Contention("an entity changed meanwhile".to_owned())),
     }
-    // an entity that was new to us has been made by another writer
-    Err(StatementError::Contention("an entity changed meanwhile".to_owned()))
 }
 
 fn keys_of<'u>(updates: impl IntoIterator<Item = &'u EntityUpdate>) -> KeyColumns<'u> {

@@ -6,7 +6,7 @@ use crate::query::ReadError;
 /// `SQLITE_ERROR`: of statements that never change, a table or column that doesn't exist.
 const GENERIC: &str = "1";
 
-pub(super) fn unavailable(error: sqlx::Error) -> ReadError {
+pub(in crate::store::sqlite) fn unavailable(error: sqlx::Error) -> ReadError {
     ReadError { kind: kind(&error), text: describe(&error) }
 }
 

@@ -20,9 +20,25 @@ SELECT e.entity_type, e.entity_id, e.version, e.deleted, e.size, e.created_at, e
 FROM json_each(?) AS k CROSS JOIN entities AS e
 ON e.entity_type = k.value->>0 AND e.entity_id = k.value->>1";
 
-/// Begins a transaction and reads what most batches need: states, then logged events.
+/// The generation of the definitions of types.
+const GENERATION: &str = "SELECT generation FROM type_generation WHERE only_row = 1";
+
+/// Distinguishes the row of the generation.
+pub(super) const GENERATION_COLUMNS: usize = 1;
+
+/// Begins a transaction and reads what most batches need: the generation of the definitions of types, then
+/// states, then logged events.
 pub(super) static BEGIN: LazyLock<String> =
-    LazyLock::new(|| format!("BEGIN IMMEDIATE;{STATES};{}", query::LOGGED));
+    LazyLock::new(|| format!("BEGIN IMMEDIATE;{GENERATION};{STATES};{}", query::LOGGED));
+
+/// Writes rows of indexes.
+pub(super) static INDEX: LazyLock<Inserts> = LazyLock::new(|| {
+    let into = "INSERT INTO entity_index (index_id, entity_id, key) SELECT *";
+    let on_conflict = r"
+ON CONFLICT (index_id, entity_id) DO UPDATE SET key = excluded.key
+WHERE entity_index.key IS NOT excluded.key";
+    Inserts::new(into, 3, on_conflict)
+});
 
 /// Writes states.
 pub(super) static WRITE: LazyLock<Inserts> = LazyLock::new(|| {

@@ -10,21 +10,25 @@ use serde::Serialize;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, FromRow, Row};
 
+use super::indexes::write_index_rows;
 use super::insert;
 use super::statements::{
-    BEGIN, BOUND_OF_STATE, LOG, STATE_COLUMNS, STATES, StateRow, WRITE, WRITE_ALL, bind_log,
-    bind_state,
+    BEGIN, BOUND_OF_STATE, GENERATION_COLUMNS, LOG, STATE_COLUMNS, STATES, StateRow, WRITE,
+    WRITE_ALL, bind_log, bind_state,
 };
 use crate::ingest::{ApplyError, ApplyMode, Verdict, Writer};
 use crate::model::{AttemptId, Clock, EntityKey, EntityUpdate, Event, Timestamp, UnavailableKind};
+use crate::store::kept_parts::KeptPartsCache;
 use crate::store::logged::EventAssembler;
 use crate::store::marks::{MARK, MARK_EVERY, has_passed, latest_before};
 use crate::store::numbers::to_bigint;
 use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::query::{self, kind};
 use crate::store::sqlite::write_lock::WriteLock;
+use crate::store::write::indexes::index_changes;
 use crate::store::write::plan::{Known, Rules, Stored, Writes, plan, plan_part, seen};
 use crate::store::write::slices::{Slice, parts, slices};
+use crate::types::KeptParts;
 
 /// Bytes of documents that are read together with the begin of a transaction.
 const SMALL_BYTES: usize = 8 << 20;
@@ -37,6 +41,7 @@ pub(in crate::store::sqlite) struct WriterSettings {
     pub(in crate::store::sqlite) checkpointer: Arc<Checkpointer>,
     pub(in crate::store::sqlite) max_entity_bytes: usize,
     pub(in crate::store::sqlite) clock: Clock,
+    pub(in crate::store::sqlite) kept_parts: Arc<KeptPartsCache>,
 }
 
 impl WriterSettings {
@@ -115,17 +120,18 @@ async fn transaction(
     mode: ApplyMode,
 ) -> Result<Vec<Verdict>, ApplyError> {
     let attempt = AttemptId::random();
-    let begun = begin(connection, batch).await?;
+    let (generation, begun) = begin(connection, batch).await?;
+    let kept = kept_parts(connection, settings, generation).await?;
     mark(connection, settings.clock.now(), marked_at).await?;
     match begun {
         Begun::Known(known) => {
-            at_once(connection, settings.rules(attempt, mode), batch, mode, &known).await
+            at_once(connection, settings.rules(attempt, mode), batch, mode, &known, &kept).await
         }
         Begun::Large(sizes) => {
             let mut verdicts = Vec::with_capacity(batch.len());
             for slice in slices(batch, &sizes) {
-                verdicts
-                    .extend(apply_slice(connection, settings.rules(attempt, mode), slice).await?);
+                let rules = settings.rules(attempt, mode);
+                verdicts.extend(apply_slice(connection, rules, slice, &kept).await?);
             }
             if all_stay(&verdicts, mode) {
                 commit(connection, attempt).await?;
@@ -168,7 +174,27 @@ enum Begun {
     Large(HashMap<EntityKey, usize>),
 }
 
-async fn begin(connection: &mut SqliteConnection, batch: &[Event]) -> Result<Begun, ApplyError> {
+/// What this transaction has to keep up: what is known, if the definitions of types have that generation.
+async fn kept_parts(
+    connection: &mut SqliteConnection,
+    settings: &WriterSettings,
+    generation: i64,
+) -> Result<Arc<KeptParts>, ApplyError> {
+    let known = settings.kept_parts.get().filter(|known| known.generation() == generation);
+    match known {
+        Some(known) => Ok(known),
+        None => {
+            let read = query::kept_parts(connection).await.map_err(classify)?;
+            Ok(settings.kept_parts.put(read))
+        }
+    }
+}
+
+/// Also returns the generation of the definitions of types.
+async fn begin(
+    connection: &mut SqliteConnection,
+    batch: &[Event],
+) -> Result<(i64, Begun), ApplyError> {
     let keys = keys_of(batch.iter().flat_map(Event::updates));
     let small = SMALL_BYTES / keys.len().max(1);
     let mut rows = sqlx::query(BEGIN.as_str())
@@ -176,11 +202,14 @@ async fn begin(connection: &mut SqliteConnection, batch: &[Event]) -> Result<Beg
         .bind(json(&keys)?)
         .bind(query::wanted(batch.iter().map(Event::uuid)))
         .fetch(connection);
+    let mut generation = 0;
     let mut states = Vec::new();
     let mut verdicts = HashMap::new();
     let mut log = EventAssembler::default();
     while let Some(row) = rows.try_next().await.map_err(classify)? {
-        if row.len() == STATE_COLUMNS {
+        if row.len() == GENERATION_COLUMNS {
+            generation = row.try_get(0).map_err(classify)?;
+        } else if row.len() == STATE_COLUMNS {
             states.push(StateRow::from_row(&row).map_err(classify)?);
         } else if let Some(logged) = log.add(query::record(&row).map_err(classify)?) {
             verdicts.extend(seen(batch, &logged));
@@ -189,11 +218,12 @@ async fn begin(connection: &mut SqliteConnection, batch: &[Event]) -> Result<Beg
     verdicts.extend(log.finish().iter().flat_map(|logged| seen(batch, logged)));
     let is_known = states.iter().all(|state| state.data.is_some());
     let states = states.into_iter().map(StateRow::into_key_and_state);
-    Ok(if is_known {
+    let begun = if is_known {
         Begun::Known(Known { seen: verdicts, entities: states.collect() })
     } else {
         Begun::Large(states.map(|(key, stored)| (key, stored.size)).collect())
-    })
+    };
+    Ok((generation, begun))
 }
 
 /// Plans and writes the batch, and commits.
@@ -203,6 +233,7 @@ async fn at_once(
     batch: &[Event],
     mode: ApplyMode,
     known: &Known,
+    kept: &KeptParts,
 ) -> Result<Vec<Verdict>, ApplyError> {
     let plan = plan(batch, known, &mut HashSet::new(), rules);
     let (verdicts, writes) = plan.map_err(ApplyError::Refused)?;
@@ -212,9 +243,13 @@ async fn at_once(
     }
     match writes.log.len() {
         0 => commit(connection, rules.attempt).await?,
-        1..=insert::MOST => write_and_commit(connection, &writes, rules.attempt).await?,
+        1..=insert::MOST => {
+            let indexes = index_changes(&writes.changes, known, kept);
+            write_index_rows(connection, &indexes).await.map_err(classify)?;
+            write_and_commit(connection, &writes, rules.attempt).await?;
+        }
         _ => {
-            write(connection, writes, rules.attempt).await?;
+            write(connection, writes, rules.attempt, known, kept).await?;
             commit(connection, rules.attempt).await?;
         }
     }
@@ -240,11 +275,12 @@ async fn apply_slice(
     connection: &mut SqliteConnection,
     rules: Rules,
     slice: Slice<'_>,
+    kept: &KeptParts,
 ) -> Result<Vec<Verdict>, ApplyError> {
     match slice {
-        Slice::Whole(events) => apply_whole(connection, rules, events).await,
+        Slice::Whole(events) => apply_whole(connection, rules, events, kept).await,
         Slice::InParts(event, parts) => {
-            Ok(vec![apply_in_parts(connection, rules, event, parts).await?])
+            Ok(vec![apply_in_parts(connection, rules, event, parts, kept).await?])
         }
     }
 }
@@ -253,13 +289,14 @@ async fn apply_whole(
     connection: &mut SqliteConnection,
     rules: Rules,
     events: &[Event],
+    kept: &KeptParts,
 ) -> Result<Vec<Verdict>, ApplyError> {
     let seen = already_logged(connection, events).await?;
     let entities = entities(connection, events.iter().flat_map(Event::updates)).await?;
     let known = Known { seen, entities };
     let plan = plan(events, &known, &mut HashSet::new(), rules);
     let (verdicts, writes) = plan.map_err(ApplyError::Refused)?;
-    write(connection, writes, rules.attempt).await?;
+    write(connection, writes, rules.attempt, &known, kept).await?;
     Ok(verdicts)
 }
 
@@ -270,6 +307,7 @@ async fn apply_in_parts(
     rules: Rules,
     event: &Event,
     parts: Vec<Range<usize>>,
+    kept: &KeptParts,
 ) -> Result<Verdict, ApplyError> {
     if let Some(verdict) = already_logged(connection, std::slice::from_ref(event)).await?.remove(&0)
     {
@@ -288,7 +326,7 @@ async fn apply_in_parts(
             return Ok(verdict);
         };
         versions.extend(made);
-        write(connection, writes, rules.attempt).await?;
+        write(connection, writes, rules.attempt, &known, kept).await?;
     }
     Ok(Verdict::Applied(versions))
 }
@@ -326,7 +364,11 @@ async fn write(
     connection: &mut SqliteConnection,
     Writes { changes, log }: Writes<'_>,
     attempt: AttemptId,
+    known: &Known,
+    kept: &KeptParts,
 ) -> Result<(), ApplyError> {
+    let indexes = index_changes(&changes, known, kept);
+    write_index_rows(connection, &indexes).await.map_err(classify)?;
     for part in parts(&changes, |change| change.data.len()) {
         for rows in part.chunks(insert::MOST) {
             let insert = rows.iter().fold(sqlx::query(WRITE.taking(rows.len())), bind_state);

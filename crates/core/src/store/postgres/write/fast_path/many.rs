@@ -1,14 +1,16 @@
 //! Many updates in one statement.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use super::fold::{Folded, Group, demanded_version, new_version};
+use super::indexes::Fence;
 use crate::ingest::Verdict;
 use crate::model::{EntityKey, Event};
 use crate::store::numbers::to_bigint;
 use crate::store::postgres::error::StatementError;
 use crate::store::postgres::time::to_pg;
-use crate::store::postgres::write::columns::{KeyColumns, LogColumns};
+use crate::store::postgres::write::columns::{IndexColumns, KeyColumns, LogColumns};
 use crate::store::postgres::write::session::Session;
 
 /// Merges without conditions, as in most batches.
@@ -23,6 +25,9 @@ use crate::store::postgres::write::session::Session;
 /// one; together that is a tenth of the statement's CPU. The log's rows are written in the order of
 /// the updates, so that an entity's positions rise with its versions; they are drawn after its row
 /// is locked, because `made` needs all of `changed`.
+///
+/// Where the definitions of types have another generation than $22, nothing is changed, and the log's rows
+/// get no version either.
 const MERGE: &str = r"
 WITH changed AS (
     INSERT INTO entities AS e
@@ -31,6 +36,7 @@ WITH changed AS (
     FROM (SELECT unnest($1::text[]) AS entity_type, unnest($2::text[]) AS entity_id,
                  unnest($3::int8[]) AS updates, unnest($4::int4[]) AS size,
                  unnest($5::text[]) AS data) AS f
+    WHERE $22 = (SELECT generation FROM type_generation WHERE only_row)
     ON CONFLICT (entity_type, entity_id) DO UPDATE SET
         version = e.version + excluded.version,
         size = e.size + excluded.size,
@@ -62,7 +68,7 @@ SELECT versions FROM made";
 
 /// The same for all operations, and for conditions. `demanded` is the version that an update's entity must
 /// have before it, -1 for any: an update whose condition does not hold gets no version, which fails the
-/// statement. The keys of entities whose document is made from nothing are $25 and $26, because ON
+/// statement. The keys of entities whose document is made from nothing are $26 and $27, because ON
 /// CONFLICT sees no other columns than the table's. A statement of its own, since all this costs time.
 const CHANGE: &str = r"
 WITH changed AS (
@@ -71,19 +77,20 @@ WITH changed AS (
     SELECT entity_type, entity_id, updates, size, data::jsonb, $6, $6, deleted
     FROM (SELECT unnest($1::text[]) AS entity_type, unnest($2::text[]) AS entity_id,
                  unnest($3::int8[]) AS updates, unnest($4::int4[]) AS size,
-                 unnest($5::text[]) AS data, unnest($24::bool[]) AS deleted) AS f
+                 unnest($5::text[]) AS data, unnest($25::bool[]) AS deleted) AS f
+    WHERE $22 = (SELECT generation FROM type_generation WHERE only_row)
     ON CONFLICT (entity_type, entity_id) DO UPDATE SET
         version = e.version + excluded.version,
         size = CASE WHEN (e.entity_type, e.entity_id) IN
-                         (SELECT unnest($25::text[]), unnest($26::text[]))
+                         (SELECT unnest($26::text[]), unnest($27::text[]))
                THEN excluded.size ELSE e.size + excluded.size END,
         data = CASE WHEN (e.entity_type, e.entity_id) IN
-                         (SELECT unnest($25::text[]), unnest($26::text[]))
+                         (SELECT unnest($26::text[]), unnest($27::text[]))
                THEN excluded.data ELSE e.data || excluded.data END,
         updated_at = greatest(e.updated_at, excluded.updated_at),
         deleted = excluded.deleted
     WHERE NOT e.deleted
-        AND ((e.entity_type, e.entity_id) IN (SELECT unnest($25::text[]), unnest($26::text[]))
+        AND ((e.entity_type, e.entity_id) IN (SELECT unnest($26::text[]), unnest($27::text[]))
              OR e.size::int8 + excluded.size <= $7)
     RETURNING entity_type, entity_id, version, updated_at
 ), made AS (
@@ -106,16 +113,43 @@ WITH changed AS (
                  unnest($14::timestamptz[]) AS created_at, unnest($15::timestamptz[]) AS saved_at,
                  unnest($16::text[]) AS event_name, unnest($17::text[]) AS event_type,
                  unnest($18::text[]) AS patch, unnest($20::text[]) AS event_source,
-                 unnest($21::text[]) AS event_actor, unnest($22::int2[]) AS operation,
-                 unnest($23::int8[]) AS demanded) AS u
+                 unnest($21::text[]) AS event_actor, unnest($23::int2[]) AS operation,
+                 unnest($24::int8[]) AS demanded) AS u
 )
 SELECT versions FROM made";
+
+/// [`MERGE`] with rows of indexes.
+static MERGE_INDEXED: LazyLock<String> = LazyLock::new(|| with_indexes(MERGE, [23, 24, 25]));
+
+/// [`CHANGE`] with rows of indexes.
+static CHANGE_INDEXED: LazyLock<String> = LazyLock::new(|| with_indexes(CHANGE, [28, 29, 30]));
+
+/// The same statement with rows of indexes in these parameters. They are written after their entities are
+/// locked, because that needs `made`. Upserted also where there is no key: what another writer has just
+/// committed is seen by ON CONFLICT alone.
+fn with_indexes(statement: &str, [indexes, entities, keys]: [u8; 3]) -> String {
+    let end = "SELECT versions FROM made";
+    let statement = statement.trim_end().trim_end_matches(end).trim_end();
+    format!(
+        r"{statement}, indexed AS (
+    INSERT INTO entity_index AS i (index_id, entity_id, key)
+    SELECT index_id, entity_id, key
+    FROM (SELECT unnest(${indexes}::int4[]) AS index_id, unnest(${entities}::text[]) AS entity_id,
+                 unnest(${keys}::bytea[]) AS key) AS r
+    WHERE (SELECT versions FROM made) IS NOT NULL
+    ON CONFLICT (index_id, entity_id) DO UPDATE SET key = excluded.key
+    WHERE i.key IS DISTINCT FROM excluded.key
+)
+{end}"
+    )
+}
 
 /// Applies a batch of several updates.
 pub(super) async fn apply(
     session: &mut Session<'_>,
     batch: &[Event],
     folded: Folded<'_>,
+    fence: Fence<'_>,
 ) -> Result<Vec<Verdict>, StatementError> {
     let settings = session.settings;
     let (log, places) = log_of(batch, &folded);
@@ -123,28 +157,34 @@ pub(super) async fn apply(
     let groups = || folded.groups.values();
     let updates: Vec<i64> = groups().map(|group| to_bigint(group.updates as u64)).collect();
     let mut statement =
-        sqlx::query_scalar::<_, Vec<i64>>(if folded.is_plain { MERGE } else { CHANGE })
-            .bind(keys.types)
-            .bind(keys.ids)
-            .bind(updates)
-            .bind(groups().map(Group::size).collect::<Vec<_>>())
-            .bind(groups().map(Group::data).collect::<Vec<_>>())
-            .bind(to_pg(settings.clock.now()))
-            .bind(to_bigint(settings.max_entity_bytes as u64))
-            .bind(log.types)
-            .bind(log.ids)
-            .bind(log.uuids)
-            .bind(log.ordinals)
-            .bind(&places.places)
-            .bind(&places.behind)
-            .bind(log.created)
-            .bind(log.saved)
-            .bind(log.names)
-            .bind(log.event_types)
-            .bind(log.patches)
-            .bind(session.attempt.0)
-            .bind(log.sources)
-            .bind(log.actors);
+        sqlx::query_scalar::<_, Vec<i64>>(match (folded.is_plain, fence.indexes.is_empty()) {
+            (true, true) => MERGE,
+            (true, false) => MERGE_INDEXED.as_str(),
+            (false, true) => CHANGE,
+            (false, false) => CHANGE_INDEXED.as_str(),
+        })
+        .bind(keys.types)
+        .bind(keys.ids)
+        .bind(updates)
+        .bind(groups().map(Group::size).collect::<Vec<_>>())
+        .bind(groups().map(Group::data).collect::<Vec<_>>())
+        .bind(to_pg(settings.clock.now()))
+        .bind(to_bigint(settings.max_entity_bytes as u64))
+        .bind(log.types)
+        .bind(log.ids)
+        .bind(log.uuids)
+        .bind(log.ordinals)
+        .bind(&places.places)
+        .bind(&places.behind)
+        .bind(log.created)
+        .bind(log.saved)
+        .bind(log.names)
+        .bind(log.event_types)
+        .bind(log.patches)
+        .bind(session.attempt.0)
+        .bind(log.sources)
+        .bind(log.actors)
+        .bind(fence.generation);
     if !folded.is_plain {
         let updates = || batch.iter().flat_map(Event::updates);
         let replaced = folded.groups.iter().filter(|(_, group)| group.replaces);
@@ -155,6 +195,10 @@ pub(super) async fn apply(
             .bind(groups().map(|group| group.deletes).collect::<Vec<_>>())
             .bind(replaced.types)
             .bind(replaced.ids);
+    }
+    let IndexColumns { indexes, entities, keys } = fence.indexes;
+    if !indexes.is_empty() {
+        statement = statement.bind(indexes).bind(entities).bind(keys);
     }
     let statement = statement
         .persistent(session.caches_statements())

@@ -12,13 +12,15 @@ use crate::store::postgres::time::to_pg;
 use crate::store::postgres::write::session::Session;
 
 /// An update that makes the entity where it doesn't exist. A row that is deleted, that would grow past
-/// the limit, or that must not exist ($18), gives no row here, and nothing is written.
+/// the limit, or that must not exist ($18), gives no row here, and nothing is written. Nor is it where the
+/// definitions of types have another generation than $19.
 static UPSERT: LazyLock<String> = LazyLock::new(|| {
     with_log(
         r"
     INSERT INTO entities AS e
         (entity_type, entity_id, version, size, data, created_at, updated_at)
-    VALUES ($1, $2, 1, $3, $4::text::jsonb, $5, $5)
+    SELECT $1, $2, 1, $3::int4, $4::text::jsonb, $5::timestamptz, $5::timestamptz
+    WHERE $19 = (SELECT generation FROM type_generation WHERE only_row)
     ON CONFLICT (entity_type, entity_id) DO UPDATE SET
         version = e.version + 1,
         size = CASE WHEN $17 THEN excluded.size ELSE e.size + excluded.size END,
@@ -29,7 +31,7 @@ static UPSERT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// An update of an entity that must exist, with the version $19 or any.
+/// An update of an entity that must exist, with the version $20 or any.
 static UPDATE: LazyLock<String> = LazyLock::new(|| {
     with_log(
         r"
@@ -40,7 +42,8 @@ static UPDATE: LazyLock<String> = LazyLock::new(|| {
         data = CASE WHEN $17 THEN $4::text::jsonb ELSE e.data || $4::text::jsonb END,
         updated_at = greatest(e.updated_at, $5)
     WHERE e.entity_type = $1 AND e.entity_id = $2 AND NOT e.deleted
-        AND ($19::int8 IS NULL OR e.version = $19) AND ($17 OR e.size::int8 + $3 <= $6)
+        AND ($20::int8 IS NULL OR e.version = $20) AND ($17 OR e.size::int8 + $3 <= $6)
+        AND $19 = (SELECT generation FROM type_generation WHERE only_row)
     RETURNING version, updated_at",
     )
 });
@@ -66,6 +69,7 @@ pub(super) async fn apply(
     event: &Event,
     update: &EntityUpdate,
     group: &Group<'_>,
+    generation: i64,
 ) -> Result<Vec<Verdict>, StatementError> {
     let settings = session.settings;
     let demanded = demanded_version(update).flatten();
@@ -90,9 +94,10 @@ pub(super) async fn apply(
         .bind(update.operation().code())
         .bind(group.replaces);
     statement = if must_exist {
-        statement.bind(group.deletes).bind(demanded.filter(|version| *version != ANY_VERSION))
+        let demanded = demanded.filter(|version| *version != ANY_VERSION);
+        statement.bind(group.deletes).bind(generation).bind(demanded)
     } else {
-        statement.bind(demanded.is_some())
+        statement.bind(demanded.is_some()).bind(generation)
     };
     let statement =
         statement.persistent(session.caches_statements()).fetch_all(&mut *session.connection);
@@ -100,7 +105,8 @@ pub(super) async fn apply(
     match made.as_slice() {
         [version] => Ok(vec![Verdict::Applied(vec![new_version(*version)])]),
         _ => Err(StatementError::Refused(
-            "the entity does not fulfil a condition, or its document may exceed its limit"
+            "the entity does not fulfil a condition, its document may exceed its limit, or the definitions \
+             of types have changed"
                 .to_owned(),
         )),
     }

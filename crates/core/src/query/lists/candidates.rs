@@ -1,0 +1,150 @@
+//! The entities that a list looks at, chunk by chunk.
+
+use std::collections::VecDeque;
+
+use super::narrow::Keys;
+use crate::model::{Entity, EntityKey};
+use crate::query::key_range::KeyRange;
+use crate::query::list_port::{EntitiesQuery, ListStore};
+use crate::query::list_token::Place;
+use crate::query::port::ReadError;
+
+/// Keys that are looked up in one statement.
+const POINTS: usize = 100;
+
+/// One that a list looks at.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    /// Where the list goes on behind it.
+    pub(super) place: Place,
+    /// `None` where it does not exist.
+    pub(super) entity: Option<Entity>,
+}
+
+/// How much of the candidates to read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// So many rows at most.
+    pub(super) rows: u32,
+    /// Documents of so many bytes, or one.
+    pub(super) bytes: usize,
+}
+
+/// A part of the candidates.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) candidates: Vec<Candidate>,
+    /// Whether nothing follows.
+    pub(super) is_last: bool,
+}
+
+/// The candidates of a list in the order of their keys.
+#[derive(Debug)]
+pub(super) struct Candidates {
+    pieces: VecDeque<Piece>,
+    descending: bool,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Points(VecDeque<EntityKey>),
+    Range(KeyRange),
+}
+
+impl Candidates {
+    /// Those of `keys` behind a place.
+    pub(super) fn new(keys: Keys, descending: bool, after: Option<&EntityKey>) -> Self {
+        let mut pieces: VecDeque<Piece> = match keys {
+            Keys::Points(points) => [Piece::Points(points.into())].into(),
+            Keys::Ranges(ranges) => ranges.into_iter().map(Piece::Range).collect(),
+        };
+        if descending {
+            pieces.make_contiguous().reverse();
+            pieces.iter_mut().for_each(Piece::reverse);
+        }
+        let mut candidates = Self { pieces, descending };
+        if let Some(key) = after {
+            candidates.skip_to(key);
+        }
+        candidates.pieces.retain(|piece| !piece.is_empty());
+        candidates
+    }
+
+    /// Leaves what is behind a key.
+    fn skip_to(&mut self, key: &EntityKey) {
+        let descending = self.descending;
+        for piece in &mut self.pieces {
+            match piece {
+                Piece::Points(points) if descending => points.retain(|point| point < key),
+                Piece::Points(points) => points.retain(|point| point > key),
+                Piece::Range(range) => *range = behind(range.clone(), key, descending),
+            }
+        }
+    }
+
+    /// The next ones.
+    pub(super) async fn next(
+        &mut self,
+        store: &dyn ListStore,
+        room: Room,
+    ) -> Result<Chunk, ReadError> {
+        let mut rows = Vec::new();
+        if let Some(piece) = self.pieces.front_mut() {
+            rows = piece.read(store, room, self.descending).await?;
+            if piece.is_empty() {
+                self.pieces.pop_front();
+            }
+        }
+        let candidates = rows.into_iter();
+        let candidates =
+            candidates.map(|(key, entity)| Candidate { place: Place::Key(key), entity });
+        Ok(Chunk { candidates: candidates.collect(), is_last: self.pieces.is_empty() })
+    }
+}
+
+impl Piece {
+    fn reverse(&mut self) {
+        if let Self::Points(points) = self {
+            points.make_contiguous().reverse();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Points(points) => points.is_empty(),
+            Self::Range(range) => range.is_empty(),
+        }
+    }
+
+    /// Takes the next rows out of it.
+    async fn read(
+        &mut self,
+        store: &dyn ListStore,
+        Room { rows, bytes }: Room,
+        descending: bool,
+    ) -> Result<Vec<(EntityKey, Option<Entity>)>, ReadError> {
+        match self {
+            Self::Points(points) => {
+                let most = usize::try_from(rows).map_or(POINTS, |rows| rows.clamp(1, POINTS));
+                let keys: Vec<&EntityKey> = points.iter().take(most).collect();
+                let states = store.states(&keys, bytes).await?;
+                Ok(points.drain(..states.len().min(most)).zip(states).collect())
+            }
+            Self::Range(range) => {
+                let query = EntitiesQuery { range, descending, rows, bytes };
+                let part = store.entities(query).await?;
+                match part.rows.last() {
+                    Some((last, _)) if !part.is_last => {
+                        *range = behind(range.clone(), last, descending);
+                    }
+                    _ => range.to = Some(range.from.clone()),
+                }
+                Ok(part.rows)
+            }
+        }
+    }
+}
+
+fn behind(range: KeyRange, key: &EntityKey, descending: bool) -> KeyRange {
+    if descending { range.before(key) } else { range.after(key) }
+}

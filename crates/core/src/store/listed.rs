@@ -1,0 +1,101 @@
+//! Reading entities in the order of their keys: what both adapters share. `T` is how a database has times.
+
+use sqlx::FromRow;
+
+use super::numbers::from_bigint;
+use crate::model::{Entity, EntityKey, Timestamp};
+use crate::query::{CountedPart, EntitiesPart, KeyRange};
+
+/// The first type or id of a range, and the first one behind it.
+pub(crate) type Bounds<'a> = ((&'a str, &'a str), (String, &'a str));
+
+/// The bounds of a range, for a statement.
+pub(crate) fn bounds(range: &KeyRange) -> Bounds<'_> {
+    let from = (&*range.from.0, &*range.from.1);
+    let to = range.to.as_ref().map(|(entity_type, id)| (entity_type.clone(), &**id));
+    (from, to.unwrap_or_else(|| (behind_every_type(), "")))
+}
+
+/// Longer than any type, and behind all of them.
+fn behind_every_type() -> String {
+    "\u{10FFFF}".repeat(256)
+}
+
+/// A row of the states of entities; null where an entity does not exist.
+#[derive(FromRow)]
+pub(crate) struct StateRow<T> {
+    version: Option<i64>,
+    created_at: Option<T>,
+    updated_at: Option<T>,
+    data: Option<String>,
+}
+
+impl<T> StateRow<T> {
+    pub(crate) fn into_entity(
+        self,
+        key: &EntityKey,
+        moment: impl Fn(T) -> Timestamp,
+    ) -> Option<Entity> {
+        Some(Entity {
+            key: key.clone(),
+            version: from_bigint(self.version?),
+            created_at: moment(self.created_at?),
+            updated_at: moment(self.updated_at?),
+            data: self.data?,
+        })
+    }
+}
+
+/// A row of the entities in the order of their keys; without a document where it is deleted.
+#[derive(FromRow)]
+pub(crate) struct EntityRow<T> {
+    entity_type: String,
+    entity_id: String,
+    version: i64,
+    created_at: T,
+    updated_at: T,
+    data: Option<String>,
+    /// Whether there is another row, unless the statement looked at as many as it may.
+    has_next: bool,
+}
+
+impl<T> EntityRow<T> {
+    fn into_row(self, moment: impl Fn(T) -> Timestamp) -> (EntityKey, Option<Entity>) {
+        let key = EntityKey::new_unchecked(self.entity_type, self.entity_id);
+        let entity = self.data.map(|data| Entity {
+            key: key.clone(),
+            version: from_bigint(self.version),
+            created_at: moment(self.created_at),
+            updated_at: moment(self.updated_at),
+            data,
+        });
+        (key, entity)
+    }
+}
+
+/// The part of a range that a statement returned which looks at so many rows at most.
+pub(crate) fn into_part<T>(
+    rows: Vec<EntityRow<T>>,
+    most: u32,
+    moment: impl Fn(T) -> Timestamp + Copy,
+) -> EntitiesPart {
+    let is_last = rows.len() < most as usize && rows.last().is_none_or(|row| !row.has_next);
+    EntitiesPart { rows: rows.into_iter().map(|row| row.into_row(moment)).collect(), is_last }
+}
+
+/// What a statement counted: the last row that it looked at.
+#[derive(FromRow)]
+pub(crate) struct CountRow {
+    entity_type: String,
+    entity_id: String,
+    entities: i64,
+    looked_at: i64,
+}
+
+/// What was counted by a statement that looks at so many rows at most.
+pub(crate) fn into_counted(row: Option<CountRow>, most: u32) -> CountedPart {
+    let Some(row) = row else { return CountedPart::default() };
+    let is_last = row.looked_at < i64::from(most);
+    let last = EntityKey::new_unchecked(row.entity_type, row.entity_id);
+    CountedPart { entities: from_bigint(row.entities), next: (!is_last).then_some(last) }
+}

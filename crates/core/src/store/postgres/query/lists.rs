@@ -1,0 +1,210 @@
+//! Reading entities in the order of their keys.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::model::{Entity, EntityKey};
+use crate::query::{CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange};
+use crate::store::listed::{CountRow, EntityRow, StateRow, bounds, into_counted, into_part};
+use crate::store::numbers::to_bigint;
+use crate::store::postgres::read_pool::ReadPool;
+use crate::store::postgres::time::from_pg;
+
+const STATES: &str = r"
+SELECT version, created_at, updated_at, CASE WHEN NOT deleted THEN data::text END AS data
+FROM (SELECT number, e.version, e.created_at, e.updated_at, e.deleted, e.data,
+             sum(CASE WHEN NOT e.deleted THEN e.size ELSE 0 END) OVER (ORDER BY number) AS bytes
+      FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS key (entity_type, entity_id, number)
+      LEFT JOIN entities e
+          ON e.entity_type = key.entity_type AND e.entity_id = key.entity_id) AS states
+WHERE bytes <= $3 OR number = 1 ORDER BY number";
+
+/// The entities of a range in an order.
+macro_rules! entities {
+    ($order:literal) => {
+        concat!(
+            "
+SELECT entity_type, entity_id, version, created_at, updated_at,
+       CASE WHEN NOT deleted THEN data::text END AS data, has_next
+FROM (SELECT *, sum(CASE WHEN NOT deleted THEN size ELSE 0 END) OVER listed AS bytes,
+             row_number() OVER listed AS number,
+             lead(true) OVER listed IS NOT NULL AS has_next
+      FROM (SELECT entity_type, entity_id, version, size, deleted, created_at, updated_at, data
+            FROM entities
+            WHERE (entity_type, entity_id) >= ($1, $2) AND (entity_type, entity_id) < ($3, $4)
+            ORDER BY entity_type ",
+            $order,
+            ", entity_id ",
+            $order,
+            " LIMIT $5) AS range
+      WINDOW listed AS (ORDER BY entity_type ",
+            $order,
+            ", entity_id ",
+            $order,
+            " ROWS UNBOUNDED PRECEDING)) AS entities
+WHERE bytes <= $6 OR number = 1 ORDER BY number"
+        )
+    };
+}
+
+const ASCENDING: &str = entities!("ASC");
+const DESCENDING: &str = entities!("DESC");
+
+const COUNT: &str = r"
+SELECT entity_type, entity_id, entities, looked_at
+FROM (SELECT entity_type, entity_id, count(*) FILTER (WHERE NOT deleted) OVER listed AS entities,
+             row_number() OVER listed AS looked_at
+      FROM (SELECT entity_type, entity_id, deleted FROM entities
+            WHERE (entity_type, entity_id) >= ($1, $2) AND (entity_type, entity_id) < ($3, $4)
+            ORDER BY entity_type, entity_id LIMIT $5) AS range
+      WINDOW listed AS (ORDER BY entity_type, entity_id ROWS UNBOUNDED PRECEDING)) AS counted
+ORDER BY looked_at DESC LIMIT 1";
+
+/// From type to type, each found by the index.
+const TYPES: &str = r#"
+WITH RECURSIVE types AS (
+    SELECT $1::text COLLATE "C" AS entity_type, 0 AS number
+    UNION ALL
+    SELECT (SELECT e.entity_type FROM entities AS e WHERE e.entity_type > types.entity_type
+            ORDER BY e.entity_type LIMIT 1), number + 1
+    FROM types WHERE entity_type IS NOT NULL AND number < $2)
+SELECT entity_type FROM types WHERE number > 0 AND entity_type IS NOT NULL ORDER BY number"#;
+
+/// What ANALYZE has found, for the pages that the table has now. Where n_distinct is negative, it is a share
+/// of the rows.
+const ESTIMATES: &str = r"
+SELECT reltuples::float8 / relpages * (pg_relation_size(c.oid) / current_setting('block_size')::int)
+           AS rows,
+       of_type.most_common_vals::text::text[] AS types,
+       of_type.most_common_freqs::float8[] AS shares,
+       CASE WHEN of_type.n_distinct < 0 THEN -of_type.n_distinct * reltuples
+            ELSE of_type.n_distinct END::float8 AS distinct_types,
+       (SELECT share FROM unnest(of_deleted.most_common_vals::text::text[],
+                                 of_deleted.most_common_freqs::float8[]) AS common (value, share)
+        WHERE value = 't') AS deleted
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_stats AS of_type ON of_type.schemaname = n.nspname
+    AND of_type.tablename = c.relname AND of_type.attname = 'entity_type'
+LEFT JOIN pg_stats AS of_deleted ON of_deleted.schemaname = n.nspname
+    AND of_deleted.tablename = c.relname AND of_deleted.attname = 'deleted'
+WHERE c.oid = 'entities'::regclass AND reltuples > 0 AND relpages > 0";
+
+/// The states of the first of these entities.
+pub(in crate::store::postgres) async fn states(
+    read_pool: &ReadPool,
+    keys: &[&EntityKey],
+    bytes: usize,
+) -> Result<Vec<Option<Entity>>, sqlx::Error> {
+    let types: Vec<&str> = keys.iter().map(|key| key.entity_type()).collect();
+    let ids: Vec<&str> = keys.iter().map(|key| key.entity_id()).collect();
+    let mut connection = read_pool.acquire().await?;
+    let rows: Vec<StateRow<DateTime<Utc>>> = sqlx::query_as(STATES)
+        .bind(types)
+        .bind(ids)
+        .bind(to_bigint(bytes as u64))
+        .persistent(read_pool.caches_statements())
+        .fetch_all(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(rows.into_iter().zip(keys).map(|(row, key)| row.into_entity(key, from_pg)).collect())
+}
+
+/// Entities in the order of their keys.
+pub(in crate::store::postgres) async fn entities(
+    read_pool: &ReadPool,
+    query: EntitiesQuery<'_>,
+) -> Result<EntitiesPart, sqlx::Error> {
+    let (from, to) = bounds(query.range);
+    let mut connection = read_pool.acquire().await?;
+    let statement = if query.descending { DESCENDING } else { ASCENDING };
+    let rows: Vec<EntityRow<DateTime<Utc>>> = sqlx::query_as(statement)
+        .bind(from.0)
+        .bind(from.1)
+        .bind(to.0)
+        .bind(to.1)
+        .bind(i64::from(query.rows))
+        .bind(to_bigint(query.bytes as u64))
+        .persistent(read_pool.caches_statements())
+        .fetch_all(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(into_part(rows, query.rows, from_pg))
+}
+
+/// How many entities there are among the first rows of a range.
+pub(in crate::store::postgres) async fn count(
+    read_pool: &ReadPool,
+    range: &KeyRange,
+    rows: u32,
+) -> Result<CountedPart, sqlx::Error> {
+    let (from, to) = bounds(range);
+    let mut connection = read_pool.acquire().await?;
+    let row: Option<CountRow> = sqlx::query_as(COUNT)
+        .bind(from.0)
+        .bind(from.1)
+        .bind(to.0)
+        .bind(to.1)
+        .bind(i64::from(rows))
+        .persistent(read_pool.caches_statements())
+        .fetch_optional(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(into_counted(row, rows))
+}
+
+/// The first types behind one.
+pub(in crate::store::postgres) async fn types(
+    read_pool: &ReadPool,
+    after: &str,
+    types: u32,
+) -> Result<Vec<String>, sqlx::Error> {
+    let mut connection = read_pool.acquire().await?;
+    let types = sqlx::query_scalar(TYPES)
+        .bind(after)
+        .bind(i64::from(types))
+        .persistent(read_pool.caches_statements())
+        .fetch_all(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(types)
+}
+
+/// A row of [`ESTIMATES`].
+#[derive(sqlx::FromRow)]
+struct EstimatesRow {
+    rows: f64,
+    types: Option<Vec<String>>,
+    shares: Option<Vec<f64>>,
+    distinct_types: Option<f64>,
+    deleted: Option<f64>,
+}
+
+/// What the statistics say.
+pub(in crate::store::postgres) async fn estimates(
+    read_pool: &ReadPool,
+) -> Result<Estimates, sqlx::Error> {
+    let mut connection = read_pool.acquire().await?;
+    let row: Option<EstimatesRow> = sqlx::query_as(ESTIMATES)
+        .persistent(read_pool.caches_statements())
+        .fetch_optional(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(row.map(into_estimates).unwrap_or_default())
+}
+
+fn into_estimates(row: EstimatesRow) -> Estimates {
+    // saturates
+    let count = |share: f64| (row.rows * share) as u64;
+    let (types, shares) = (row.types.unwrap_or_default(), row.shares.unwrap_or_default());
+    let others =
+        row.distinct_types.map(|all| all - types.len() as f64).filter(|others| *others >= 1.0);
+    let share_of_others = 1.0 - shares.iter().sum::<f64>();
+    let of_types = types.into_iter().zip(&shares).map(|(name, share)| (name, count(*share)));
+    Estimates {
+        all: Some(count(1.0 - row.deleted.unwrap_or(0.0))),
+        of_types: of_types.collect::<HashMap<_, _>>(),
+        of_another_type: others.map(|others| count(share_of_others.max(0.0) / others)),
+    }
+}

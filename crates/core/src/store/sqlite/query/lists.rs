@@ -1,0 +1,143 @@
+//! Reading entities in the order of their keys.
+
+use sqlx::Sqlite;
+
+use super::error::unavailable;
+use super::parameter::json;
+use crate::model::{Entity, EntityKey, Timestamp};
+use crate::query::{CountedPart, EntitiesPart, EntitiesQuery, KeyRange, ReadError};
+use crate::store::listed::{CountRow, EntityRow, StateRow, bounds, into_counted, into_part};
+use crate::store::numbers::to_bigint;
+use crate::store::pool::MeasuredPool;
+
+const STATES: &str = r"
+SELECT e.version, e.created_at, e.updated_at, CASE WHEN NOT e.deleted THEN e.data END AS data
+FROM (SELECT number, row, sum(CASE WHEN NOT deleted THEN size ELSE 0 END) OVER (ORDER BY number) AS bytes
+      FROM (SELECT key.key AS number, e.rowid AS row, e.deleted, e.size
+            FROM json_each($1) AS key LEFT JOIN entities AS e
+                ON e.entity_type = key.value->>0 AND e.entity_id = key.value->>1)) AS states
+LEFT JOIN entities AS e ON e.rowid = row
+WHERE bytes <= $2 OR number = 0 ORDER BY number";
+
+/// The entities of a range in an order. Subqueries are materialized here with all that they select, so that
+/// documents are read only at the end.
+macro_rules! entities {
+    ($order:literal) => {
+        concat!(
+            "
+SELECT e.entity_type, e.entity_id, e.version, e.created_at, e.updated_at,
+       CASE WHEN NOT e.deleted THEN e.data END AS data, has_next
+FROM (SELECT row, number, sum(size) OVER (ORDER BY number ROWS UNBOUNDED PRECEDING) AS bytes,
+             lead(1) OVER (ORDER BY number) IS NOT NULL AS has_next
+      FROM (SELECT rowid AS row, CASE WHEN NOT deleted THEN size ELSE 0 END AS size,
+                   row_number() OVER (ORDER BY entity_type ",
+            $order,
+            ", entity_id ",
+            $order,
+            ") AS number
+            FROM entities
+            WHERE (entity_type, entity_id) >= ($1, $2) AND (entity_type, entity_id) < ($3, $4)
+            ORDER BY entity_type ",
+            $order,
+            ", entity_id ",
+            $order,
+            " LIMIT $5)) AS range
+JOIN entities AS e ON e.rowid = row
+WHERE bytes <= $6 OR number = 1 ORDER BY number"
+        )
+    };
+}
+
+const ASCENDING: &str = entities!("ASC");
+const DESCENDING: &str = entities!("DESC");
+
+const COUNT: &str = r"
+SELECT entity_type, entity_id, entities, looked_at
+FROM (SELECT entity_type, entity_id, count(*) FILTER (WHERE NOT deleted) OVER listed AS entities,
+             row_number() OVER listed AS looked_at
+      FROM (SELECT entity_type, entity_id, deleted FROM entities
+            WHERE (entity_type, entity_id) >= ($1, $2) AND (entity_type, entity_id) < ($3, $4)
+            ORDER BY entity_type, entity_id LIMIT $5) AS range
+      WINDOW listed AS (ORDER BY entity_type, entity_id ROWS UNBOUNDED PRECEDING)) AS counted
+ORDER BY looked_at DESC LIMIT 1";
+
+/// From type to type, each found by the index.
+const TYPES: &str = r"
+WITH RECURSIVE types AS (
+    SELECT $1 AS entity_type, 0 AS number
+    UNION ALL
+    SELECT (SELECT e.entity_type FROM entities AS e WHERE e.entity_type > types.entity_type
+            ORDER BY e.entity_type LIMIT 1), number + 1
+    FROM types WHERE entity_type IS NOT NULL AND number < $2)
+SELECT entity_type FROM types WHERE number > 0 AND entity_type IS NOT NULL ORDER BY number";
+
+/// The states of the first of these entities.
+pub(in crate::store::sqlite) async fn states(
+    pool: &MeasuredPool<Sqlite>,
+    keys: &[&EntityKey],
+    bytes: usize,
+) -> Result<Vec<Option<Entity>>, ReadError> {
+    let texts: Vec<_> = keys.iter().map(|key| (key.entity_type(), key.entity_id())).collect();
+    let texts = json(&texts)?;
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let rows: Vec<StateRow<i64>> = sqlx::query_as(STATES)
+        .bind(texts)
+        .bind(to_bigint(bytes as u64))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    let states = rows.into_iter().zip(keys);
+    Ok(states.map(|(row, key)| row.into_entity(key, Timestamp::from_micros)).collect())
+}
+
+/// Entities in the order of their keys.
+pub(in crate::store::sqlite) async fn entities(
+    pool: &MeasuredPool<Sqlite>,
+    query: EntitiesQuery<'_>,
+) -> Result<EntitiesPart, ReadError> {
+    let (from, to) = bounds(query.range);
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let statement = if query.descending { DESCENDING } else { ASCENDING };
+    let rows: Vec<EntityRow<i64>> = sqlx::query_as(statement)
+        .bind(from.0)
+        .bind(from.1)
+        .bind(to.0)
+        .bind(to.1)
+        .bind(i64::from(query.rows))
+        .bind(to_bigint(query.bytes as u64))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    Ok(into_part(rows, query.rows, Timestamp::from_micros))
+}
+
+/// How many entities there are among the first rows of a range.
+pub(in crate::store::sqlite) async fn count(
+    pool: &MeasuredPool<Sqlite>,
+    range: &KeyRange,
+    rows: u32,
+) -> Result<CountedPart, ReadError> {
+    let (from, to) = bounds(range);
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let row: Option<CountRow> = sqlx::query_as(COUNT)
+        .bind(from.0)
+        .bind(from.1)
+        .bind(to.0)
+        .bind(to.1)
+        .bind(i64::from(rows))
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    Ok(into_counted(row, rows))
+}
+
+/// The first types behind one.
+pub(in crate::store::sqlite) async fn types(
+    pool: &MeasuredPool<Sqlite>,
+    after: &str,
+    types: u32,
+) -> Result<Vec<String>, ReadError> {
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let types = sqlx::query_scalar(TYPES).bind(after).bind(i64::from(types));
+    types.fetch_all(&mut *connection).await.map_err(unavailable)
+}

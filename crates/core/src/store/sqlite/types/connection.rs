@@ -1,0 +1,81 @@
+//! The connection of what changes and builds definitions: short transactions, which take turns with other
+//! writers.
+
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::Mutex;
+
+use crate::model::UnavailableKind;
+use crate::query::ReadError;
+use crate::store::sqlite::query::unavailable;
+use crate::store::sqlite::write::WriterSettings;
+use crate::store::sqlite::write_lock::WriteLockGuard;
+
+/// See the module.
+pub(super) struct TypesConnection {
+    settings: WriterSettings,
+    slot: Mutex<Option<SqliteConnection>>,
+}
+
+/// A transaction that is open. When it is dropped, its connection is closed.
+pub(super) struct Transaction {
+    connection: SqliteConnection,
+    _turn: WriteLockGuard,
+}
+
+impl Transaction {
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+}
+
+impl TypesConnection {
+    pub(super) fn new(settings: WriterSettings) -> Self {
+        Self { settings, slot: Mutex::default() }
+    }
+
+    pub(super) async fn close(&self) {
+        if let Some(connection) = self.slot.lock().await.take() {
+            // what it wrote is committed
+            drop(sqlx::Connection::close(connection).await);
+        }
+    }
+
+    /// Begins a transaction as soon as no other writer has one.
+    pub(super) async fn begin(&self) -> Result<Transaction, ReadError> {
+        let turn = self.settings.write_lock.acquire().await.map_err(|error| ReadError {
+            kind: UnavailableKind::Unreachable,
+            text: error.to_string(),
+        })?;
+        let kept = self.slot.lock().await.take();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.settings.options.connect().await.map_err(unavailable)?,
+        };
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.map_err(unavailable)?;
+        Ok(Transaction { connection, _turn: turn })
+    }
+
+    /// Commits. After an error the connection is closed, which rolls back.
+    pub(super) async fn end<T>(
+        &self,
+        mut transaction: Transaction,
+        result: Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let committed = match result {
+            Ok(value) => {
+                let commit = sqlx::query("COMMIT").execute(&mut transaction.connection).await;
+                commit.map(|_| value)
+            }
+            Err(error) => Err(error),
+        };
+        if committed.is_ok() {
+            *self.slot.lock().await = Some(transaction.connection);
+            self.settings.checkpointer.committed();
+        } else {
+            // before the write lock is released: the next writer meets no lock of ours
+            drop(sqlx::Connection::close_hard(transaction.connection).await);
+        }
+        committed
+    }
+}

@@ -1,0 +1,22 @@
+//! The rows of indexes that a plan changes.
+
+use super::plan::{Change, Known, Stored};
+use crate::types::{IndexRow, KeptParts};
+
+/// Those that differ from before, with their entities' ids. An index that is being built may have no row of
+/// an entity yet: then its builder has not come to it.
+pub(crate) fn index_changes<'c>(
+    changes: &[Change<'c>],
+    known: &Known,
+    kept: &KeptParts,
+) -> Vec<(&'c str, IndexRow)> {
+    let mut rows = Vec::new();
+    for change in changes {
+        if let Some(indexes) = kept.of(change.key.entity_type()) {
+            let before = known.entities.get(change.key).and_then(Stored::facts);
+            let changed = indexes.changes(before, change.facts());
+            rows.extend(changed.into_iter().map(|row| (change.key.entity_id(), row)));
+        }
+    }
+    rows
+}

@@ -1,0 +1,170 @@
+//! Keys of indexes: bytes whose order is the order of the values, alike on both databases.
+//!
+//! A key is the encodings of the values at the index's paths, one behind the other. No encoding of a path is
+//! the beginning of another one, so comparing keys compares the values in turn:
+//!
+//! | value | bytes |
+//! |---|---|
+//! | false, true | a byte for each |
+//! | number | a byte for its sign, then, inverted for negative ones, two for its magnitude and one for each two digits, ended by 0 |
+//! | string | a byte, then UTF-8 of its first 256 characters (128 in an index of several paths), ended by 0 |
+//! | time | eight bytes, as only times are at such a path |
+//!
+//! Bytes of kinds are in the order of the kinds. Documents hold no U+0000, so 0 is below every character. All
+//! else (null, arrays, objects, nothing) is absent, and an entity in which a path is absent has no key.
+
+mod encoding;
+mod range;
+
+use std::borrow::Cow;
+
+use self::encoding::{number, string, time};
+pub use self::range::{Condition, Range, prefix, range};
+use super::definition::IndexDefinition;
+use super::index_path::IndexPath;
+use crate::json::{PathTree, decode};
+use crate::model::Timestamp;
+
+/// Bytes that a key takes at most: with the longest id it fits into a page of a b-tree.
+pub const MAX_KEY_BYTES: usize = 1600;
+
+/// A value that a document may have at an indexed path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scalar<'a> {
+    /// `true` or `false`.
+    Bool(bool),
+    /// The text of a JSON number.
+    Number(&'a str),
+    /// The characters of a string.
+    String(Cow<'a, str>),
+}
+
+impl<'a> Scalar<'a> {
+    /// The scalar of a JSON text; `None` for null, arrays and objects.
+    pub fn from_json(text: &'a str) -> Option<Self> {
+        match text.as_bytes() {
+            [b'"', .., b'"'] => Some(Self::String(decode(&text[1..text.len() - 1]))),
+            [b'-' | b'0'..=b'9', ..] => Some(Self::Number(text)),
+            b"true" => Some(Self::Bool(true)),
+            b"false" => Some(Self::Bool(false)),
+            _ => None,
+        }
+    }
+}
+
+/// A value at a path of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexValue<'a> {
+    /// At `createdAt` and `updatedAt`.
+    Time(Timestamp),
+    /// At a path into the document.
+    Scalar(Scalar<'a>),
+}
+
+impl From<Timestamp> for IndexValue<'_> {
+    fn from(time: Timestamp) -> Self {
+        Self::Time(time)
+    }
+}
+
+impl<'a> From<Scalar<'a>> for IndexValue<'a> {
+    fn from(scalar: Scalar<'a>) -> Self {
+        Self::Scalar(scalar)
+    }
+}
+
+/// What keys are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct EntityFacts<'a> {
+    /// `createdAt`
+    pub created: Timestamp,
+    /// `updatedAt`
+    pub updated: Timestamp,
+    /// The document's JSON text.
+    pub data: &'a str,
+}
+
+/// The key of an entity in one index; `None` where a path is absent. To make keys of many entities or indexes,
+/// use [`KeyMaker`].
+pub fn key(index: &IndexDefinition, facts: EntityFacts<'_>) -> Option<Vec<u8>> {
+    KeyMaker::new([index]).keys(facts).pop().flatten()
+}
+
+/// Makes the keys of entities in several indexes, with one pass over each document.
+#[derive(Debug, Clone, Default)]
+pub struct KeyMaker {
+    /// Paths into documents, in the order of the indexes and of their paths.
+    tree: PathTree,
+    indexes: Vec<Vec<Source>>,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Created,
+    Updated,
+    /// A path's place in the tree.
+    Data(usize),
+}
+
+impl KeyMaker {
+    /// For these indexes, in their order.
+    pub fn new<'d>(indexes: impl IntoIterator<Item = &'d IndexDefinition>) -> Self {
+        let (mut data, mut sources) = (Vec::new(), Vec::new());
+        for index in indexes {
+            let source = |path: &'d IndexPath| match path {
+                IndexPath::CreatedAt => Source::Created,
+                IndexPath::UpdatedAt => Source::Updated,
+                IndexPath::Data(path) => {
+                    data.push(path);
+                    Source::Data(data.len() - 1)
+                }
+            };
+            sources.push(index.paths.iter().map(source).collect());
+        }
+        Self { tree: PathTree::new(data), indexes: sources }
+    }
+
+    /// An entity's key in each index; `None` where a path is absent. A document that is no JSON has none.
+    pub fn keys(&self, facts: EntityFacts<'_>) -> Vec<Option<Vec<u8>>> {
+        let Ok(found) = self.tree.find(facts.data) else { return vec![None; self.indexes.len()] };
+        self.indexes.iter().map(|sources| joined(sources, facts, &found)).collect()
+    }
+
+    /// As [`KeyMaker::keys`], of indexes of data alone.
+    pub(super) fn of_data(&self, data: &str) -> Vec<Option<Vec<u8>>> {
+        let unused = Timestamp::from_micros(0);
+        self.keys(EntityFacts { created: unused, updated: unused, data })
+    }
+}
+
+fn joined(sources: &[Source], facts: EntityFacts<'_>, found: &[Option<&str>]) -> Option<Vec<u8>> {
+    let characters = characters(sources.len());
+    let mut key = Vec::new();
+    for source in sources {
+        match source {
+            Source::Created => time(&mut key, facts.created),
+            Source::Updated => time(&mut key, facts.updated),
+            Source::Data(place) => {
+                scalar(&mut key, &Scalar::from_json(found[*place]?)?, characters)
+            }
+        }
+    }
+    Some(key)
+}
+
+/// How many characters of a string are indexed in an index of so many paths.
+pub const fn characters(paths: usize) -> usize {
+    if paths > 1 { 128 } else { 256 }
+}
+
+fn scalar(key: &mut Vec<u8>, scalar: &Scalar<'_>, characters: usize) {
+    match scalar {
+        Scalar::Bool(value) => key.push(encoding::of_bool(*value)),
+        Scalar::Number(text) => number(key, text),
+        Scalar::String(text) => string(key, text, characters),
+    }
+}
+
+#[cfg(test)]
+mod tests;

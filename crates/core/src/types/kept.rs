@@ -1,0 +1,276 @@
+//! What writers keep up beside the entities: the keys of indexes. (Search is to join them here.)
+//!
+//! A row of an index changes only while the row of its entity is locked.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::definition::IndexDefinition;
+use super::index_key::{EntityFacts, KeyMaker};
+use super::index_path::IndexPath;
+use super::part::{Part, PartKind};
+use crate::json::{Path, PathTree};
+
+/// An entity's key in one index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexRow {
+    /// The index.
+    pub index_id: i32,
+    /// `None`: a path is absent.
+    pub key: Option<Vec<u8>>,
+}
+
+/// The parts of all types that writers keep up, as of one generation of the definitions.
+#[derive(Debug, Default)]
+pub struct KeptParts {
+    generation: i64,
+    types: HashMap<String, TypeIndexes>,
+}
+
+impl KeptParts {
+    /// The parts that are being built or are ready.
+    pub fn new(generation: i64, parts: impl IntoIterator<Item = Part>) -> Self {
+        let mut indexes: HashMap<String, Vec<(i32, IndexDefinition)>> = HashMap::new();
+        for part in parts {
+            if let PartKind::Index(index) = part.kind {
+                indexes.entry(part.entity_type).or_default().push((part.id, index));
+            }
+        }
+        let types = indexes.into_iter().map(|(name, indexes)| (name, TypeIndexes::new(indexes)));
+        Self { generation, types: types.collect() }
+    }
+
+    /// The generation of the definitions.
+    pub fn generation(&self) -> i64 {
+        self.generation
+    }
+
+    /// The indexes of a type; `None` where it has none.
+    pub fn of(&self, entity_type: &str) -> Option<&TypeIndexes> {
+        // most databases have no definition, and every update asks
+        if self.types.is_empty() { None } else { self.types.get(entity_type) }
+    }
+}
+
+/// The indexes of one type.
+#[derive(Debug)]
+pub struct TypeIndexes {
+    indexes: Vec<IndexInputs>,
+    keys: KeyMaker,
+    /// Whether a patch has the members that the indexes' paths begin with.
+    members: PathTree,
+}
+
+/// What an index's key depends on.
+#[derive(Debug)]
+struct IndexInputs {
+    id: i32,
+    /// Places in [`TypeIndexes::members`].
+    members: Range<usize>,
+    is_of_creation: bool,
+    is_of_update: bool,
+}
+
+/// What a write does to the indexes of its type, where the document before it is not known.
+#[derive(Debug, PartialEq, Eq)]
+pub enum IndexEffect {
+    /// These rows; other indexes keep theirs.
+    Rows(Vec<IndexRow>),
+    /// That depends on the document, or on the entity's times.
+    Unknown,
+}
+
+impl TypeIndexes {
+    /// These indexes, with their ids.
+    pub fn new(indexes: Vec<(i32, IndexDefinition)>) -> Self {
+        let mut first = Vec::new();
+        let inputs = |(id, index): &(i32, IndexDefinition)| {
+            let start = first.len();
+            let data = index.paths.iter().filter_map(IndexPath::data);
+            first.extend(data.map(Path::first));
+            IndexInputs {
+                id: *id,
+                members: start..first.len(),
+                is_of_creation: index.paths.contains(&IndexPath::CreatedAt),
+                is_of_update: index.paths.contains(&IndexPath::UpdatedAt),
+            }
+        };
+        let inputs = indexes.iter().map(inputs).collect();
+        Self {
+            indexes: inputs,
+            keys: KeyMaker::new(indexes.iter().map(|(_, index)| index)),
+            members: PathTree::new(&first),
+        }
+    }
+
+    /// An entity's key in each index; none in any where it does not exist.
+    pub fn rows(&self, facts: Option<EntityFacts<'_>>) -> Vec<IndexRow> {
+        let keys = self.keys_of(facts);
+        self.with_ids(keys).collect()
+    }
+
+    /// What changes from one state of an entity to the next; `None` where it does not exist.
+    pub fn changes(
+        &self,
+        before: Option<EntityFacts<'_>>,
+        after: Option<EntityFacts<'_>>,
+    ) -> Vec<IndexRow> {
+        let changed = self.with_ids(self.keys_of(after)).zip(self.keys_of(before));
+        changed.filter(|(row, before)| row.key != *before).map(|(row, _)| row).collect()
+    }
+
+    /// What deleting an entity does.
+    pub fn of_delete(&self) -> IndexEffect {
+        IndexEffect::Rows(self.rows(None))
+    }
+
+    /// What a replace with this document does.
+    pub fn of_replace(&self, document: &str) -> IndexEffect {
+        if self.indexes.iter().any(|index| index.is_of_creation || index.is_of_update) {
+            return IndexEffect::Unknown;
+        }
+        IndexEffect::Rows(self.with_ids(self.keys.of_data(document)).collect())
+    }
+
+    /// What merging this flat patch does, into an entity that is there or not.
+    pub fn of_flat_merge(&self, patch: &str) -> IndexEffect {
+        let Ok(found) = self.members.find(patch) else { return IndexEffect::Unknown };
+        let touches = |index: &IndexInputs| index.touches(&found);
+        let touched: Option<Vec<bool>> = self.indexes.iter().map(touches).collect();
+        let Some(touched) = touched else { return IndexEffect::Unknown };
+        if !touched.contains(&true) {
+            return IndexEffect::Rows(Vec::new());
+        }
+        // no member of a flat patch is an object, so what it has tells all that is below
+        let rows = self.with_ids(self.keys.of_data(patch)).zip(touched);
+        IndexEffect::Rows(rows.filter(|(_, touched)| *touched).map(|(row, _)| row).collect())
+    }
+
+    fn keys_of(&self, facts: Option<EntityFacts<'_>>) -> Vec<Option<Vec<u8>>> {
+        match facts {
+            Some(facts) => self.keys.keys(facts),
+            None => vec![None; self.indexes.len()],
+        }
+    }
+
+    fn with_ids(&self, keys: Vec<Option<Vec<u8>>>) -> impl Iterator<Item = IndexRow> {
+        let rows = self.indexes.iter().zip(keys);
+        rows.map(|(index, key)| IndexRow { index_id: index.id, key })
+    }
+}
+
+impl IndexInputs {
+    /// Whether a flat patch with these members decides the key; `None` where it does only in part.
+    fn touches(&self, found: &[Option<&str>]) -> Option<bool> {
+        let members = &found[self.members.clone()];
+        let there = members.iter().flatten().count();
+        match there {
+            // of an index of times alone a new entity has a key
+            _ if self.is_of_update || (self.is_of_creation && members.is_empty()) => None,
+            0 => Some(false),
+            _ if self.is_of_creation || there < members.len() => None,
+            _ => Some(true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::json::{Document, Patch};
+    use crate::model::Timestamp;
+
+    fn indexes(indexes: &[&[&str]]) -> TypeIndexes {
+        let index = |paths: &&[&str]| IndexDefinition {
+            paths: paths.iter().map(|path| IndexPath::parse(path).expect("a path")).collect(),
+        };
+        TypeIndexes::new((1..).zip(indexes.iter().map(index)).collect())
+    }
+
+    fn facts(data: &str) -> EntityFacts<'_> {
+        let time = Timestamp::from_micros(0);
+        EntityFacts { created: time, updated: time, data }
+    }
+
+    fn ids(effect: &IndexEffect) -> Option<Vec<(i32, bool)>> {
+        match effect {
+            IndexEffect::Rows(rows) => {
+                Some(rows.iter().map(|row| (row.index_id, row.key.is_some())).collect())
+            }
+            IndexEffect::Unknown => None,
+        }
+    }
+
+    #[test]
+    fn a_flat_patch_decides_what_it_has_all_of() {
+        let of = |paths: &[&[&str]], patch| ids(&indexes(paths).of_flat_merge(patch));
+        assert_eq!(of(&[&["data.a"], &["data.b"]], r#"{"a":1}"#), Some(vec![(1, true)]));
+        assert_eq!(of(&[&["data.a"], &["data.b"]], r#"{"c":1}"#), Some(vec![]));
+        assert_eq!(of(&[&["data.a.x"]], r#"{"a":1}"#), Some(vec![(1, false)]));
+        assert_eq!(of(&[&["data.a"]], r#"{"a":[1]}"#), Some(vec![(1, false)]));
+        assert_eq!(of(&[&["data.a", "data.b"]], r#"{"a":1,"b":2}"#), Some(vec![(1, true)]));
+        assert_eq!(of(&[&["data.a", "data.b"]], r#"{"a":1}"#), None);
+        assert_eq!(of(&[&["data.a", "createdAt"]], r#"{"a":1}"#), None);
+        assert_eq!(of(&[&["data.a", "createdAt"]], r#"{"b":1}"#), Some(vec![]));
+        assert_eq!(of(&[&["createdAt"]], r#"{"b":1}"#), None);
+        assert_eq!(of(&[&["updatedAt"]], "{}"), None);
+        assert_eq!(of(&[&["data.a"], &["updatedAt"]], "{}"), None);
+    }
+
+    #[test]
+    fn replaces_and_deletes_decide_all_indexes_of_data() {
+        let two = indexes(&[&["data.a"], &["data.b.c"]]);
+        assert_eq!(ids(&two.of_replace(r#"{"b":{"c":1}}"#)), Some(vec![(1, false), (2, true)]));
+        assert_eq!(ids(&two.of_delete()), Some(vec![(1, false), (2, false)]));
+        let timed = indexes(&[&["data.a", "createdAt"]]);
+        assert_eq!(timed.of_replace("{}"), IndexEffect::Unknown);
+        assert_eq!(ids(&timed.of_delete()), Some(vec![(1, false)]));
+    }
+
+    #[test]
+    fn only_what_differs_changes() {
+        let two = indexes(&[&["data.a"], &["data.b"]]);
+        let changes = |before, after| two.changes(before, after);
+        let (one, other) = (facts(r#"{"a":1,"b":1}"#), facts(r#"{"a":1.0,"b":2}"#));
+        let changed: Vec<_> =
+            changes(Some(one), Some(other)).iter().map(|row| row.index_id).collect();
+        assert_eq!(changed, [2]);
+        assert_eq!(changes(None, Some(facts("{}"))), []);
+        assert_eq!(changes(Some(one), None), two.rows(None));
+        assert_eq!(changes(None, Some(one)), two.rows(Some(one)));
+    }
+
+    proptest! {
+        /// Where a flat patch is said to decide, it does so as the merged document would.
+        #[test]
+        fn a_decided_effect_is_that_of_the_document(
+            document in prop_oneof![
+                Just("{}"), Just(r#"{"a":1}"#), Just(r#"{"a":{"x":1},"b":2}"#), Just(r#"{"b":{"x":"y"}}"#),
+            ],
+            patch in prop_oneof![
+                Just("{}"), Just(r#"{"a":7}"#), Just(r#"{"b":"z"}"#), Just(r#"{"a":[1],"b":true}"#),
+                Just(r#"{"a":1,"b":2,"c":3}"#),
+            ],
+            declared in prop::sample::subsequence(
+                vec![&["data.a"][..], &["data.a.x"], &["data.b.x", "data.b"], &["data.b", "data.a"], &["data.c"]],
+                1..4,
+            ),
+        ) {
+            let indexes = indexes(&declared);
+            let parsed = Patch::parse(patch).expect("a patch");
+            let mut merged = Document::parse(document).expect("a document");
+            merged.apply(&parsed);
+            let merged = merged.to_json();
+            if let IndexEffect::Rows(rows) = indexes.of_flat_merge(patch) {
+                let mut kept: HashMap<_, _> =
+                    indexes.rows(Some(facts(document))).into_iter().map(|row| (row.index_id, row.key)).collect();
+                kept.extend(rows.into_iter().map(|row| (row.index_id, row.key)));
+                for row in indexes.rows(Some(facts(&merged))) {
+                    prop_assert_eq!(&kept[&row.index_id], &row.key);
+                }
+            }
+        }
+    }
+}
