@@ -49,19 +49,13 @@ pub(super) async fn wait_until_ready(address: SocketAddr) -> Result<()> {
         if is_ready(&answer) {
             return Ok(());
         }
-        progress.print(|| answer.to_string());
+        progress.print(|| answer["parts"].to_string());
         sleep(POLL_INTERVAL).await;
     }
 }
 
 /// Whether every part of a definition works.
 fn is_ready(answer: &Value) -> bool {
-    match answer {
-        Value::Object(members) => members.iter().all(|(name, value)| match value.as_str() {
-            Some(status) if name == "status" => status == "ready",
-            _ => is_ready(value),
-        }),
-        Value::Array(parts) => parts.iter().all(is_ready),
-        _ => true,
-    }
+    let parts = answer["parts"].as_array();
+    parts.is_some_and(|parts| parts.iter().all(|part| part["status"] == "ready"))
 }
