@@ -1,8 +1,9 @@
 //! Reads of single entities and writes, beside scans and beside the building of an index.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::cars::{self, Cars};
 use super::clients::{self, Asked};
@@ -25,6 +26,9 @@ pub(super) const GETTERS: usize = 16;
 pub(super) const SCANNERS: usize = 20;
 /// Connections that write.
 pub(super) const WRITERS: usize = 64;
+
+/// For how long writes are counted at most while an index is being built.
+const BUILDING_TIME: Duration = Duration::from_secs(120);
 
 /// GETs at a constant rate.
 pub(super) async fn gets(setup: &mut Setup, scans: bool) -> Result<Measurement> {
@@ -79,13 +83,15 @@ async fn write(setup: &Setup, database: &Database, beside: Beside) -> Result<Mea
     check_log(measurement, &CellDatabase::Postgres(database.clone()), &meter).await
 }
 
-/// Counts from when an index is declared until it is ready.
+/// Counts from when an index is declared until it is ready, or [`BUILDING_TIME`] is over.
 async fn while_building(setup: &Setup, service: &Service, meter: &Meter) -> Result<Measurement> {
     sleep(setup.bench.times.warm_up).await;
     let before = setup.bench.usage(Some(service.process()?))?;
     meter.open();
     put(service.address(), cars::DEALER).await?;
-    wait_until_ready(service.address()).await?;
+    if let Ok(ended) = timeout(BUILDING_TIME, wait_until_ready(service.address())).await {
+        ended?;
+    }
     meter.close();
     setup.since(&before, meter, service)
 }

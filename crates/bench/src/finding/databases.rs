@@ -17,9 +17,9 @@ use crate::service::{Api, Service};
 use crate::{Result, prepare};
 
 /// What an entity takes on disk: itself, its key, and its row of an index with two places in b-trees.
-const BYTES_PER_ENTITY: u64 = 1000;
+const BYTES_PER_ENTITY: u64 = 800;
 /// The same with the rows of search, and the baseline's copy with its indexes.
-const BYTES_PER_FOUND_ENTITY: u64 = 3500;
+const BYTES_PER_FOUND_ENTITY: u64 = 2500;
 /// What PostgreSQL takes beside: mostly its write-ahead log, of `max_wal_size` and more.
 const OTHER_BYTES: u64 = 7 << 30;
 /// Rows that are sent at once.
