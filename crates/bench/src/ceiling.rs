@@ -11,7 +11,8 @@ use producer_core::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, 
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use producer_core::model::{AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, NewVersion};
 use producer_core::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
+    ListStore, ReadError, ReadStore,
 };
 use producer_core::store::Store;
 use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
@@ -128,6 +129,10 @@ impl ListStore for NullStore {
 
     fn entities<'a>(&'a self, _query: EntitiesQuery<'a>) -> BoxFuture<'a, Read<EntitiesPart>> {
         Box::pin(ready(Ok(EntitiesPart { is_last: true, ..EntitiesPart::default() })))
+    }
+
+    fn indexed<'a>(&'a self, _query: IndexQuery<'a>) -> BoxFuture<'a, Read<Option<IndexPart>>> {
+        Box::pin(ready(Ok(None)))
     }
 
     fn count<'a>(&'a self, _range: &'a KeyRange, _rows: u32) -> BoxFuture<'a, Read<CountedPart>> {

@@ -74,7 +74,7 @@ impl<A> App<A> {
             settings,
             args,
             history: Arc::new(History::new(store.clone(), Arc::clone(&scans))),
-            lists: Arc::new(Lists::new(store.clone(), scans, clock.clone())),
+            lists: Arc::new(Lists::new(store.clone(), store.clone(), scans, clock.clone())),
             types: Types::new(store.clone(), clock.clone()),
             store,
             feed,

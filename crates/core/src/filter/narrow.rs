@@ -16,7 +16,7 @@ pub enum Scalar<'f> {
     /// `true` or `false`.
     Bool(bool),
     /// The text of a JSON number.
-    Number(Cow<'f, str>),
+    Number(&'f str),
     /// A string.
     Text(Cow<'f, str>),
     /// A time.
@@ -116,7 +116,7 @@ fn compared(comparison: Comparison, scalar: Scalar<'_>) -> Option<Constraint<'_>
 fn scalar(literal: &Literal, now: Timestamp) -> Option<Scalar<'_>> {
     Some(match literal {
         Literal::Text(text) => Scalar::Text(Cow::Borrowed(text)),
-        Literal::Number(text) => Scalar::Number(Cow::Borrowed(text)),
+        Literal::Number(text) => Scalar::Number(text),
         Literal::Bool(value) => Scalar::Bool(*value),
         Literal::Time(time) => Scalar::Time(*time),
         Literal::Before(duration) => {

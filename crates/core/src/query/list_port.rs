@@ -24,6 +24,13 @@ pub trait ListStore: Send + Sync + 'static {
         query: EntitiesQuery<'a>,
     ) -> BoxFuture<'a, Result<EntitiesPart, ReadError>>;
 
+    /// Entities of one type in the order of an index, or in the reverse order; `None` where that index is not
+    /// ready (any more).
+    fn indexed<'a>(
+        &'a self,
+        query: IndexQuery<'a>,
+    ) -> BoxFuture<'a, Result<Option<IndexPart>, ReadError>>;
+
     /// How many entities there are among the first `rows` of a range.
     fn count<'a>(
         &'a self,
@@ -62,6 +69,45 @@ pub struct EntitiesPart {
     pub rows: Vec<(EntityKey, Option<Entity>)>,
     /// Whether nothing follows in the range.
     pub is_last: bool,
+}
+
+/// Which part of an index to read. Its rows are ordered by their keys, then by the ids of their entities.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexQuery<'a> {
+    /// The index.
+    pub index_id: i32,
+    /// Its type.
+    pub entity_type: &'a str,
+    /// The first row.
+    pub from: (&'a [u8], &'a str),
+    /// The first row behind the part.
+    pub to: (&'a [u8], &'a str),
+    /// Begins at the end of the part.
+    pub descending: bool,
+    /// Looks at so many rows at most.
+    pub rows: u32,
+    /// Stops before the entity with which the documents would have more bytes, but for the first one.
+    pub bytes: usize,
+}
+
+/// A part of an index.
+#[derive(Debug, Default)]
+pub struct IndexPart {
+    /// Those that were looked at, in order.
+    pub rows: Vec<IndexedEntity>,
+    /// Whether nothing follows in the part that was asked for.
+    pub is_last: bool,
+}
+
+/// A row of an index, and its entity.
+#[derive(Debug)]
+pub struct IndexedEntity {
+    /// The key in the index.
+    pub key: Vec<u8>,
+    /// The entity's id.
+    pub id: String,
+    /// `None` where it does not exist.
+    pub entity: Option<Entity>,
 }
 
 /// What was counted of a range.

@@ -16,12 +16,15 @@ pub(super) struct Cursor {
 pub(super) enum Place {
     /// An entity, in the order of keys.
     Key(EntityKey),
+    /// A row of an index.
+    Index { index_id: i32, key: Vec<u8>, id: String },
     /// An entity, in the order of the values that are sorted in memory.
     Sorted { key: Vec<u8>, id: String },
 }
 
 const KEY: u8 = 0;
 const SORTED: u8 = 1;
+const INDEX: u8 = 2;
 
 impl Cursor {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -31,6 +34,12 @@ impl Cursor {
                 bytes.push(KEY);
                 put(&mut bytes, key.entity_type().as_bytes());
                 bytes.extend(key.entity_id().as_bytes());
+            }
+            Place::Index { index_id, key, id } => {
+                bytes.push(INDEX);
+                bytes.extend(index_id.to_be_bytes());
+                put(&mut bytes, key);
+                bytes.extend(id.as_bytes());
             }
             Place::Sorted { key, id } => {
                 bytes.push(SORTED);
@@ -49,6 +58,12 @@ impl Cursor {
             KEY => {
                 let (entity_type, id) = taken(rest)?;
                 Place::Key(EntityKey::new_unchecked(text(entity_type)?, text(id)?))
+            }
+            INDEX => {
+                let (index_id, rest) = rest.split_first_chunk()?;
+                let (key, id) = taken(rest)?;
+                let index_id = i32::from_be_bytes(*index_id);
+                Place::Index { index_id, key: key.to_vec(), id: text(id)? }
             }
             SORTED => {
                 let (key, id) = taken(rest)?;
@@ -87,6 +102,7 @@ mod tests {
         for place in [
             Place::Key(EntityKey::new_unchecked(&*long, &*long)),
             Place::Key(EntityKey::new_unchecked("Car", "a")),
+            Place::Index { index_id: -7, key: vec![255; 1600], id: long.clone() },
             Place::Sorted { key: vec![0, 255, 7], id: "a".into() },
             Place::Sorted { key: vec![], id: long.clone() },
         ] {

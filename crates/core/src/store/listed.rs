@@ -4,7 +4,7 @@ use sqlx::FromRow;
 
 use super::numbers::from_bigint;
 use crate::model::{Entity, EntityKey, Timestamp};
-use crate::query::{CountedPart, EntitiesPart, KeyRange};
+use crate::query::{CountedPart, EntitiesPart, IndexPart, IndexQuery, IndexedEntity, KeyRange};
 
 /// The first type or id of a range, and the first one behind it.
 pub(crate) type Bounds<'a> = ((&'a str, &'a str), (String, &'a str));
@@ -81,6 +81,54 @@ pub(crate) fn into_part<T>(
 ) -> EntitiesPart {
     let is_last = rows.len() < most as usize && rows.last().is_none_or(|row| !row.has_next);
     EntitiesPart { rows: rows.into_iter().map(|row| row.into_row(moment)).collect(), is_last }
+}
+
+/// A row of an index with its entity; nulls where there is none.
+#[derive(FromRow)]
+pub(crate) struct IndexRow<T> {
+    is_ready: bool,
+    key: Option<Vec<u8>>,
+    entity_id: Option<String>,
+    version: Option<i64>,
+    created_at: Option<T>,
+    updated_at: Option<T>,
+    data: Option<String>,
+    /// Whether there is another row, unless the statement looked at as many as it may.
+    has_next: Option<bool>,
+}
+
+impl<T> IndexRow<T> {
+    fn into_indexed(
+        self,
+        entity_type: &str,
+        moment: impl Fn(T) -> Timestamp,
+    ) -> Option<IndexedEntity> {
+        let (key, id) = (self.key?, self.entity_id?);
+        let entity = self.data.zip(self.version).zip(self.created_at.zip(self.updated_at));
+        let entity = entity.map(|((data, version), (created, updated))| Entity {
+            key: EntityKey::new_unchecked(entity_type, &*id),
+            version: from_bigint(version),
+            created_at: moment(created),
+            updated_at: moment(updated),
+            data,
+        });
+        Some(IndexedEntity { key, id, entity })
+    }
+}
+
+/// The part of an index that a statement returned: at least one row, unless the index is unknown.
+pub(crate) fn into_index_part<T>(
+    rows: Vec<IndexRow<T>>,
+    query: IndexQuery<'_>,
+    moment: impl Fn(T) -> Timestamp + Copy,
+) -> Option<IndexPart> {
+    if !rows.first()?.is_ready {
+        return None;
+    }
+    let is_cut = rows.last().is_some_and(|row| row.has_next == Some(true));
+    let is_last = rows.len() < query.rows as usize && !is_cut;
+    let rows = rows.into_iter().filter_map(|row| row.into_indexed(query.entity_type, moment));
+    Some(IndexPart { rows: rows.collect(), is_last })
 }
 
 /// What a statement counted: the last row that it looked at.

@@ -26,6 +26,7 @@ macro_rules! on_all {
 }
 
 pub(crate) mod feed;
+pub(crate) mod lists;
 pub(crate) mod types;
 
 use std::sync::{Arc, OnceLock};

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use producer_core::feed::EntitiesQuery;
 use producer_core::model::{Entity, Precondition};
+use producer_core::query::{EntitiesQuery, KeyRange};
 use producer_core::store::Store;
 use producer_core::types::index_key::{EntityFacts, key};
 use producer_core::types::{
@@ -85,18 +85,16 @@ pub(crate) async fn build(db: &Db) {
 
 /// All cars.
 pub(crate) async fn cars(db: &Db) -> Vec<Entity> {
-    let (mut cars, mut last) = (Vec::new(), String::new());
+    let (mut cars, mut range) = (Vec::new(), KeyRange::of_type("Car"));
     loop {
-        let query = EntitiesQuery {
-            after: ("Car", &last),
-            entity_type: Some("Car"),
-            entities: 500,
-            bytes: 8 << 20,
-        };
-        let page = db.store.entities(query).await.unwrap();
-        let Some(end) = page.last() else { return cars };
-        last = end.key.entity_id().to_owned();
-        cars.extend(page);
+        let query = EntitiesQuery { range: &range, descending: false, rows: 500, bytes: 8 << 20 };
+        let part = db.store.entities(query).await.unwrap();
+        let last = part.rows.last().map(|(key, _)| key.clone());
+        cars.extend(part.rows.into_iter().filter_map(|(_, car)| car));
+        match last {
+            Some(last) if !part.is_last => range = range.after(&last),
+            _ => return cars,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod adoption;
 mod epochs;
 mod fixture;
+mod indexes;
 mod locks;
 mod migrations;
 mod operations;

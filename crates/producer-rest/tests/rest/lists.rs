@@ -165,8 +165,6 @@ async fn every_parameter_narrows_or_shapes_the_list(app: TestApp) {
             pages(&app, format!("{CARS}{}", query(&[("orderBy", order), ("pageSize", "3")])));
         assert_eq!(pages.await.iter().flat_map(ids).collect::<Vec<_>>(), expected, "{order}");
     }
-    let fields = list(&app, &format!("{CARS}?id=c3"), &[]).await;
-    assert_eq!(ids(&fields), ["c3"]);
     for (names, expected) in [
         ("type,id", json!({})),
         ("version", json!({"version": 1})),
@@ -361,10 +359,11 @@ async fn head_is_get_without_a_body() {
     garage(&app).await;
     for path in [CARS, ALL] {
         let address = format!("{path}?pageSize=2");
-        let (head, get) =
-            (answer(app.request("HEAD", &address)).await, answer(app.get(&address)).await);
-        assert_eq!((head.status, head.header("link")), (200, get.header("link")));
-        assert_eq!((&head.body, head.header("content-length").is_empty()), (&Value::Null, false));
+        let head = answer(app.request("HEAD", &address)).await;
+        assert_eq!((head.status, &head.body), (200, &Value::Null));
+        assert!(head.header("link").starts_with(&format!("<{address}&pageToken=")), "{head:?}");
+        let length: usize = head.header("content-length").parse().unwrap();
+        assert_eq!(app.get(&address).send().await.unwrap().text().await.unwrap().len(), length);
         let refused = answer(app.request("HEAD", &format!("{path}?pageSize=0"))).await;
         assert_eq!(refused.status, 400);
     }

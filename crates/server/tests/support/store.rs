@@ -12,7 +12,8 @@ use producer_core::model::{
     AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, UnavailableKind,
 };
 use producer_core::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
+    ListStore, ReadError, ReadStore,
 };
 use producer_core::store::{PoolUse, Store};
 use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
@@ -124,6 +125,10 @@ impl ListStore for FakeStore {
     }
 
     fn entities<'a>(&'a self, _query: EntitiesQuery<'a>) -> BoxFuture<'a, Read<EntitiesPart>> {
+        no_database()
+    }
+
+    fn indexed<'a>(&'a self, _query: IndexQuery<'a>) -> BoxFuture<'a, Read<Option<IndexPart>>> {
         no_database()
     }
 

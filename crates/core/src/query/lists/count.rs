@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::candidates::{Candidates, Room};
+use super::chunk::{CHUNK_BYTES, Room};
+use super::judge::{Breather, Judge};
 use super::pace::Pace;
-use super::page::{Breather, CHUNK_BYTES, Judge};
+use super::walk::{Walk, WalkError};
 use crate::query::key_range::KeyRange;
 use crate::query::list_port::{CountedPart, Estimates, ListStore};
 use crate::query::list_request::Count;
@@ -28,19 +29,19 @@ const MANY: u64 = 10_000;
 /// Counts the candidates that are wanted, for a second at most.
 ///
 /// # Errors
-/// The database.
+/// The database, or that the index is not ready.
 pub(super) async fn wanted(
     store: &dyn ListStore,
-    mut candidates: Candidates,
+    mut walk: Walk,
     judge: Judge<'_>,
     scan: &mut Scan<'_>,
-) -> Result<Count, ReadError> {
+) -> Result<Count, WalkError> {
     let (mut value, mut pace, mut breather) = (0, Pace::new(false), Breather::default());
     let until = scan.elapsed() + COUNTING;
     loop {
         let began = Instant::now();
         let room = Room { rows: pace.rows(usize::MAX), bytes: CHUNK_BYTES };
-        let chunk = candidates.next(store, room).await?;
+        let chunk = walk.next(store, room).await?;
         for entity in chunk.candidates.iter().filter_map(|candidate| candidate.entity.as_ref()) {
             value += u64::from(judge.wants(entity));
             breather.note(entity.data.len()).await;
@@ -55,28 +56,26 @@ pub(super) async fn wanted(
     }
 }
 
-/// Counts the entities of keys without reading them, for a second at most.
+/// Counts the entities of a type, or of all types, without reading them, for a second at most.
 ///
 /// # Errors
 /// The database.
 pub(super) async fn all(
     store: &dyn ListStore,
-    ranges: Vec<KeyRange>,
+    entity_type: Option<&str>,
     scan: &mut Scan<'_>,
 ) -> Result<Count, ReadError> {
+    let mut range = entity_type.map_or_else(KeyRange::all, KeyRange::of_type);
     let (mut value, until) = (0, scan.elapsed() + COUNTING);
-    for mut range in ranges {
-        while !range.is_empty() {
-            let part = store.count(&range, COUNTED_ROWS).await?;
-            value += part.entities;
-            let Some(last) = part.next else { break };
-            range = range.after(&last);
-            if scan.elapsed() >= until || scan.rest(until).await.is_err() {
-                return Ok(Count { value, exact: false });
-            }
+    loop {
+        let part = store.count(&range, COUNTED_ROWS).await?;
+        value += part.entities;
+        let Some(last) = part.next else { return Ok(Count { value, exact: true }) };
+        range = range.after(&last);
+        if scan.elapsed() >= until || scan.rest(until).await.is_err() {
+            return Ok(Count { value, exact: false });
         }
     }
-    Ok(Count { value, exact: true })
 }
 
 /// How many entities there are of a type, or of all types, if the statistics tell.

@@ -2,65 +2,21 @@
 
 use std::time::Duration;
 
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use super::candidates::{Candidate, Candidates, Room};
+use super::chunk::{CHUNK_BYTES, Candidate, Room};
+use super::judge::{Breather, Judge};
 use super::pace::Pace;
-use crate::filter::{Facts, Filter, State};
-use crate::model::{Entity, Timestamp};
+use super::walk::{Walk, WalkError};
+use crate::model::Entity;
 use crate::query::list_port::ListStore;
 use crate::query::list_token::Place;
-use crate::query::port::ReadError;
 use crate::query::scans::Scan;
 
 /// How long a page looks at entities.
 const LOOKING: Duration = Duration::from_millis(500);
-/// Bytes of documents that a chunk has.
-pub(super) const CHUNK_BYTES: usize = 4 << 20;
-/// Other tasks go on after documents of so many bytes were judged.
-const JUDGED_BYTES: usize = 256 << 10;
 /// What an entity has beside its type, id and document in an answer, about.
 const ENTITY_BYTES: usize = 200;
-
-/// Which entities are wanted.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Judge<'a> {
-    pub(super) filter: Option<&'a Filter>,
-    pub(super) now: Timestamp,
-}
-
-impl Judge<'_> {
-    pub(super) fn wants(self, entity: &Entity) -> bool {
-        let facts = Facts {
-            entity_type: entity.key.entity_type(),
-            entity_id: entity.key.entity_id(),
-            version: entity.version,
-            state: Some(State {
-                created_at: entity.created_at,
-                updated_at: entity.updated_at,
-                data: &entity.data,
-            }),
-            change: None,
-            now: self.now,
-        };
-        self.filter.is_none_or(|filter| filter.matches(&facts))
-    }
-}
-
-/// Lets other tasks go on where many bytes were judged.
-#[derive(Debug, Default)]
-pub(super) struct Breather(usize);
-
-impl Breather {
-    pub(super) async fn note(&mut self, bytes: usize) {
-        self.0 += bytes;
-        if self.0 >= JUDGED_BYTES {
-            self.0 = 0;
-            yield_now().await;
-        }
-    }
-}
 
 /// A page that is being filled.
 #[derive(Debug)]
@@ -82,21 +38,20 @@ impl Page {
     /// Fills the page with those candidates that are wanted.
     ///
     /// # Errors
-    /// The database.
+    /// The database, or that the index is not ready.
     pub(super) async fn fill(
         &mut self,
         store: &dyn ListStore,
-        mut candidates: Candidates,
+        mut walk: Walk,
         judge: Judge<'_>,
         mut pace: Pace,
         scan: &mut Scan<'_>,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WalkError> {
         let mut breather = Breather::default();
         loop {
             let (began, had) = (Instant::now(), self.entities.len());
             let rows = pace.rows(self.size - had);
-            let chunk =
-                candidates.next(store, Room { rows, bytes: self.bytes.min(CHUNK_BYTES) }).await?;
+            let chunk = walk.next(store, Room { rows, bytes: self.bytes.min(CHUNK_BYTES) }).await?;
             let looked_at = chunk.candidates.len();
             for candidate in chunk.candidates {
                 let judged = candidate.entity.as_ref().map_or(0, |entity| entity.data.len());

@@ -21,7 +21,8 @@ use crate::model::{
     UnavailableKind,
 };
 use crate::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
+    ListStore, ReadError, ReadStore,
 };
 use crate::store::pool::PoolUse;
 use crate::store::port::{ConnectError, Store};
@@ -203,6 +204,13 @@ impl ListStore for PostgresStore {
         query: EntitiesQuery<'a>,
     ) -> BoxFuture<'a, Result<EntitiesPart, ReadError>> {
         Box::pin(self.read(move || query::entities(&self.read_pool, query)))
+    }
+
+    fn indexed<'a>(
+        &'a self,
+        query: IndexQuery<'a>,
+    ) -> BoxFuture<'a, Result<Option<IndexPart>, ReadError>> {
+        Box::pin(self.read(move || query::indexed(&self.read_pool, query)))
     }
 
     fn count<'a>(

@@ -26,7 +26,8 @@ use crate::model::{
     AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, Timestamp,
 };
 use crate::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange, ListStore, ReadError, ReadStore,
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
+    ListStore, ReadError, ReadStore,
 };
 use crate::store::pool::{MeasuredPool, PoolUse};
 use crate::store::port::{ConnectError, Store};
@@ -193,6 +194,13 @@ impl ListStore for SqliteStore {
         query: EntitiesQuery<'a>,
     ) -> BoxFuture<'a, Result<EntitiesPart, ReadError>> {
         Box::pin(query::entities(&self.readers, query))
+    }
+
+    fn indexed<'a>(
+        &'a self,
+        query: IndexQuery<'a>,
+    ) -> BoxFuture<'a, Result<Option<IndexPart>, ReadError>> {
+        Box::pin(query::indexed(&self.readers, query))
     }
 
     fn count<'a>(

@@ -5,8 +5,12 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 
 use crate::model::{Entity, EntityKey};
-use crate::query::{CountedPart, EntitiesPart, EntitiesQuery, Estimates, KeyRange};
-use crate::store::listed::{CountRow, EntityRow, StateRow, bounds, into_counted, into_part};
+use crate::query::{
+    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
+};
+use crate::store::listed::{
+    CountRow, EntityRow, IndexRow, StateRow, bounds, into_counted, into_index_part, into_part,
+};
 use crate::store::numbers::to_bigint;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::from_pg;
@@ -50,6 +54,42 @@ WHERE bytes <= $6 OR number = 1 ORDER BY number"
 
 const ASCENDING: &str = entities!("ASC");
 const DESCENDING: &str = entities!("DESC");
+
+/// A part of an index in an order. There is a row, with nulls, also where it has no entity.
+macro_rules! indexed {
+    ($order:literal) => {
+        concat!(
+            "
+SELECT state = 1 AS is_ready, key, entity_id, version, created_at, updated_at,
+       CASE WHEN NOT deleted THEN data::text END AS data, has_next
+FROM type_parts
+LEFT JOIN (SELECT *, sum(CASE WHEN NOT deleted THEN size ELSE 0 END) OVER listed AS bytes,
+                  row_number() OVER listed AS number,
+                  lead(true) OVER listed IS NOT NULL AS has_next
+           FROM (SELECT i.key, i.entity_id, e.version, e.size, e.deleted, e.created_at, e.updated_at,
+                        e.data
+                 FROM (SELECT key, entity_id FROM entity_index
+                       WHERE index_id = $1 AND key IS NOT NULL
+                           AND (key, entity_id) >= ($3, $4) AND (key, entity_id) < ($5, $6)
+                       ORDER BY key ",
+            $order,
+            ", entity_id ",
+            $order,
+            " LIMIT $7) AS i
+                 LEFT JOIN entities AS e ON e.entity_type = $2 AND e.entity_id = i.entity_id) AS range
+           WINDOW listed AS (ORDER BY key ",
+            $order,
+            ", entity_id ",
+            $order,
+            " ROWS UNBOUNDED PRECEDING)) AS entities
+    ON state = 1 AND (bytes <= $8 OR number = 1)
+WHERE part_id = $1 ORDER BY number"
+        )
+    };
+}
+
+const INDEX_ASCENDING: &str = indexed!("ASC");
+const INDEX_DESCENDING: &str = indexed!("DESC");
 
 const COUNT: &str = r"
 SELECT entity_type, entity_id, entities, looked_at
@@ -131,6 +171,29 @@ pub(in crate::store::postgres) async fn entities(
         .await?;
     connection.release().await?;
     Ok(into_part(rows, query.rows, from_pg))
+}
+
+/// Entities in the order of an index; `None` where it is not ready.
+pub(in crate::store::postgres) async fn indexed(
+    read_pool: &ReadPool,
+    query: IndexQuery<'_>,
+) -> Result<Option<IndexPart>, sqlx::Error> {
+    let mut connection = read_pool.acquire().await?;
+    let statement = if query.descending { INDEX_DESCENDING } else { INDEX_ASCENDING };
+    let rows: Vec<IndexRow<DateTime<Utc>>> = sqlx::query_as(statement)
+        .bind(query.index_id)
+        .bind(query.entity_type)
+        .bind(query.from.0)
+        .bind(query.from.1)
+        .bind(query.to.0)
+        .bind(query.to.1)
+        .bind(i64::from(query.rows))
+        .bind(to_bigint(query.bytes as u64))
+        .persistent(read_pool.caches_statements())
+        .fetch_all(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(into_index_part(rows, query, from_pg))
 }
 
 /// How many entities there are among the first rows of a range.

@@ -5,8 +5,12 @@ use sqlx::Sqlite;
 use super::error::unavailable;
 use super::parameter::json;
 use crate::model::{Entity, EntityKey, Timestamp};
-use crate::query::{CountedPart, EntitiesPart, EntitiesQuery, KeyRange, ReadError};
-use crate::store::listed::{CountRow, EntityRow, StateRow, bounds, into_counted, into_part};
+use crate::query::{
+    CountedPart, EntitiesPart, EntitiesQuery, IndexPart, IndexQuery, KeyRange, ReadError,
+};
+use crate::store::listed::{
+    CountRow, EntityRow, IndexRow, StateRow, bounds, into_counted, into_index_part, into_part,
+};
 use crate::store::numbers::to_bigint;
 use crate::store::pool::MeasuredPool;
 
@@ -50,6 +54,44 @@ WHERE bytes <= $6 OR number = 1 ORDER BY number"
 
 const ASCENDING: &str = entities!("ASC");
 const DESCENDING: &str = entities!("DESC");
+
+/// A part of an index in an order. There is a row, with nulls, also where it has no entity.
+macro_rules! indexed {
+    ($order:literal) => {
+        concat!(
+            "
+SELECT p.state = 1 AS is_ready, i.key, i.entity_id, e.version, e.created_at, e.updated_at,
+       CASE WHEN NOT e.deleted THEN e.data END AS data, i.has_next
+FROM type_parts AS p
+LEFT JOIN (SELECT key, entity_id, row, number,
+                  sum(size) OVER (ORDER BY number ROWS UNBOUNDED PRECEDING) AS bytes,
+                  lead(1) OVER (ORDER BY number) IS NOT NULL AS has_next
+           FROM (SELECT x.key, x.entity_id, x.number, e.rowid AS row,
+                        CASE WHEN NOT e.deleted THEN e.size ELSE 0 END AS size
+                 FROM (SELECT key, entity_id,
+                              row_number() OVER (ORDER BY key ",
+            $order,
+            ", entity_id ",
+            $order,
+            ") AS number
+                       FROM entity_index
+                       WHERE index_id = $1 AND key IS NOT NULL
+                           AND (key, entity_id) >= ($3, $4) AND (key, entity_id) < ($5, $6)
+                       ORDER BY key ",
+            $order,
+            ", entity_id ",
+            $order,
+            " LIMIT $7) AS x
+                 LEFT JOIN entities AS e ON e.entity_type = $2 AND e.entity_id = x.entity_id)) AS i
+    ON p.state = 1 AND (i.bytes <= $8 OR i.number = 1)
+LEFT JOIN entities AS e ON e.rowid = i.row
+WHERE p.part_id = $1 ORDER BY i.number"
+        )
+    };
+}
+
+const INDEX_ASCENDING: &str = indexed!("ASC");
+const INDEX_DESCENDING: &str = indexed!("DESC");
 
 const COUNT: &str = r"
 SELECT entity_type, entity_id, entities, looked_at
@@ -109,6 +151,28 @@ pub(in crate::store::sqlite) async fn entities(
         .await
         .map_err(unavailable)?;
     Ok(into_part(rows, query.rows, Timestamp::from_micros))
+}
+
+/// Entities in the order of an index; `None` where it is not ready.
+pub(in crate::store::sqlite) async fn indexed(
+    pool: &MeasuredPool<Sqlite>,
+    query: IndexQuery<'_>,
+) -> Result<Option<IndexPart>, ReadError> {
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let statement = if query.descending { INDEX_DESCENDING } else { INDEX_ASCENDING };
+    let rows: Vec<IndexRow<i64>> = sqlx::query_as(statement)
+        .bind(query.index_id)
+        .bind(query.entity_type)
+        .bind(query.from.0)
+        .bind(query.from.1)
+        .bind(query.to.0)
+        .bind(query.to.1)
+        .bind(i64::from(query.rows))
+        .bind(to_bigint(query.bytes as u64))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    Ok(into_index_part(rows, query, Timestamp::from_micros))
 }
 
 /// How many entities there are among the first rows of a range.

@@ -1,7 +1,8 @@
-//! The entities that a list looks at, chunk by chunk.
+//! Entities in the order of their keys.
 
 use std::collections::VecDeque;
 
+use super::chunk::{Candidate, Chunk, Room};
 use super::narrow::Keys;
 use crate::model::{Entity, EntityKey};
 use crate::query::key_range::KeyRange;
@@ -12,35 +13,9 @@ use crate::query::port::ReadError;
 /// Keys that are looked up in one statement.
 const POINTS: usize = 100;
 
-/// One that a list looks at.
+/// A walk over entities in the order of their keys.
 #[derive(Debug)]
-pub(super) struct Candidate {
-    /// Where the list goes on behind it.
-    pub(super) place: Place,
-    /// `None` where it does not exist.
-    pub(super) entity: Option<Entity>,
-}
-
-/// How much of the candidates to read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
-    /// So many rows at most.
-    pub(super) rows: u32,
-    /// Documents of so many bytes, or one.
-    pub(super) bytes: usize,
-}
-
-/// A part of the candidates.
-#[derive(Debug)]
-pub(super) struct Chunk {
-    pub(super) candidates: Vec<Candidate>,
-    /// Whether nothing follows.
-    pub(super) is_last: bool,
-}
-
-/// The candidates of a list in the order of their keys.
-#[derive(Debug)]
-pub(super) struct Candidates {
+pub(super) struct KeyWalk {
     pieces: VecDeque<Piece>,
     descending: bool,
 }
@@ -51,8 +26,8 @@ enum Piece {
     Range(KeyRange),
 }
 
-impl Candidates {
-    /// Those of `keys` behind a place.
+impl KeyWalk {
+    /// Over those of `keys`, behind a key.
     pub(super) fn new(keys: Keys, descending: bool, after: Option<&EntityKey>) -> Self {
         let mut pieces: VecDeque<Piece> = match keys {
             Keys::Points(points) => [Piece::Points(points.into())].into(),
@@ -62,12 +37,12 @@ impl Candidates {
             pieces.make_contiguous().reverse();
             pieces.iter_mut().for_each(Piece::reverse);
         }
-        let mut candidates = Self { pieces, descending };
+        let mut walk = Self { pieces, descending };
         if let Some(key) = after {
-            candidates.skip_to(key);
+            walk.skip_to(key);
         }
-        candidates.pieces.retain(|piece| !piece.is_empty());
-        candidates
+        walk.pieces.retain(|piece| !piece.is_empty());
+        walk
     }
 
     /// Leaves what is behind a key.

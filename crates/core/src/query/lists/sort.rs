@@ -1,0 +1,142 @@
+//! Lists in an order that no index serves: few entities are sorted in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::chunk::{CHUNK_BYTES, Room};
+use super::judge::{Breather, Judge};
+use super::pace::Pace;
+use super::page::bytes_of;
+use super::sort_key::SortKey;
+use super::walk::{Walk, WalkError};
+use crate::model::Entity;
+use crate::query::list_port::ListStore;
+use crate::query::list_token::Place;
+use crate::query::scans::Scan;
+
+/// Entities that are looked at for one page.
+const MAX_SORTED: usize = 10_000;
+/// How long they are looked at.
+const SORTING: Duration = Duration::from_secs(1);
+
+/// Why a page was not sorted.
+#[derive(Debug)]
+pub(super) enum SortError {
+    Walk(WalkError),
+    /// There are too many entities.
+    TooMany,
+}
+
+impl From<WalkError> for SortError {
+    fn from(error: WalkError) -> Self {
+        Self::Walk(error)
+    }
+}
+
+/// The page of a sorted list.
+#[derive(Debug)]
+pub(super) struct SortedPage {
+    /// The first ones behind the last page, by their sort keys and ids.
+    first: BTreeMap<(Vec<u8>, String), Entity>,
+    /// Whether others follow.
+    has_more: bool,
+    descending: bool,
+    size: usize,
+    bytes: usize,
+    /// Bytes that the first ones have.
+    used: usize,
+}
+
+impl SortedPage {
+    /// A page of at most so many entities and bytes, or one entity.
+    pub(super) fn new(size: u32, bytes: usize, descending: bool) -> Self {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        Self { first: BTreeMap::new(), has_more: false, descending, size, bytes, used: 0 }
+    }
+
+    /// Looks at all candidates, and takes the first ones that are wanted behind a place.
+    ///
+    /// # Errors
+    /// The database, that an index is not ready, or that there are too many candidates.
+    pub(super) async fn fill(
+        &mut self,
+        store: &dyn ListStore,
+        mut walk: Walk,
+        judge: Judge<'_>,
+        by: &SortKey,
+        after: Option<&(Vec<u8>, String)>,
+        scan: &mut Scan<'_>,
+    ) -> Result<(), SortError> {
+        let (mut pace, mut breather, mut looked_at) = (Pace::new(true), Breather::default(), 0);
+        loop {
+            let began = Instant::now();
+            let room = Room { rows: pace.rows(MAX_SORTED - looked_at), bytes: CHUNK_BYTES };
+            let chunk = walk.next(store, room).await?;
+            looked_at += chunk.candidates.len();
+            if looked_at > MAX_SORTED {
+                return Err(SortError::TooMany);
+            }
+            let count = chunk.candidates.len();
+            for entity in chunk.candidates.into_iter().filter_map(|candidate| candidate.entity) {
+                breather.note(entity.data.len()).await;
+                if judge.wants(&entity)
+                    && let Some(key) = by.of(&entity)
+                {
+                    self.take(key, entity, after);
+                }
+            }
+            if chunk.is_last {
+                return Ok(());
+            }
+            pace.note(count, count, began.elapsed());
+            if scan.elapsed() >= SORTING || scan.rest(SORTING).await.is_err() {
+                return Err(SortError::TooMany);
+            }
+        }
+    }
+
+    fn take(&mut self, key: Vec<u8>, entity: Entity, after: Option<&(Vec<u8>, String)>) {
+        let place = (key, entity.key.entity_id().to_owned());
+        let is_behind = after.is_none_or(|after| match self.descending {
+            true => place < *after,
+            false => place > *after,
+        });
+        if !is_behind {
+            return;
+        }
+        self.used += bytes_of(&entity);
+        let same = self.first.insert(place, entity);
+        self.used -= same.as_ref().map_or(0, bytes_of);
+        self.cut();
+    }
+
+    /// Leaves those that fit, or one.
+    fn cut(&mut self) {
+        while self.first.len() > 1 && (self.first.len() > self.size || self.used > self.bytes) {
+            let last = if self.descending { self.first.pop_first() } else { self.first.pop_last() };
+            self.used -= last.as_ref().map_or(0, |(_, entity)| bytes_of(entity));
+            self.has_more = true;
+        }
+    }
+
+    /// The page, and where the next one goes on.
+    pub(super) fn into_page(self) -> (Vec<Entity>, Option<Place>) {
+        let last = if self.descending {
+            self.first.first_key_value()
+        } else {
+            self.first.last_key_value()
+        };
+        let place = |((key, id), _): (&(Vec<u8>, String), _)| Place::Sorted {
+            key: key.clone(),
+            id: id.clone(),
+        };
+        let next = last.map(place).filter(|_| self.has_more);
+        let mut entities: Vec<Entity> = self.first.into_values().collect();
+        if self.descending {
+            entities.reverse();
+        }
+        (entities, next)
+    }
+}
