@@ -8,11 +8,15 @@ mod condition;
 mod error;
 mod evaluate;
 mod expression;
+mod hints;
 mod limits;
 mod names;
 mod narrow;
+mod operands;
 mod parser;
+mod slot;
 mod token;
+mod value;
 
 pub use condition::Filter;
 pub use error::FilterError;

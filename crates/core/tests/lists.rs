@@ -7,13 +7,14 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use producer_core::model::Precondition;
 use producer_core::query::{Count, CountKind, ListRequest};
 use producer_core::{Clock, ProblemKind, Timestamp};
 use serde_json::json;
 use support::lists::{
     Asked, all_types, everything, ids, keys, lists, lists_at, of_type, pages, refused, shown,
 };
-use support::types::{build, declare};
+use support::types::{build, declare, indexes};
 use support::{Db, START, car, event, event_of, key, open};
 
 on_all!(
@@ -347,12 +348,16 @@ async fn types_are_listed_with_their_sizes(db: Db) {
     let updates: Vec<_> = others.iter().map(|name| (name.as_str(), "a", "{}")).collect();
     db.apply(&[event(1, &updates), event(2, &[("Gone", "00000", "{}")])]).await;
     delete(&db, "Gone", 0..1).await;
-    declare(&db.store, "").await;
-    let mut expected = vec![("Car".to_owned(), 100)];
-    expected.extend(others.iter().map(|name| (name.clone(), 1)));
-    for size in [1, 7, 31, 1000] {
+    for name in ["Car", "Empty", "Other 12", "Z"] {
+        let types = support::types::types(&db.store);
+        types.replace(name, &indexes(""), &Precondition::None).await.unwrap();
+    }
+    let mut expected = vec![("Car".to_owned(), 100, true), ("Empty".to_owned(), 0, true)];
+    expected.extend(others.iter().map(|name| (name.clone(), 1, name == "Other 12")));
+    expected.push(("Z".to_owned(), 0, true));
+    for size in [1, 2, 7, 33, 1000] {
         let types = all_types(&lists(&db), size).await;
-        let found: Vec<_> = types.into_iter().map(|t| (t.entity_type, t.entities)).collect();
-        assert_eq!(found, expected, "{size}");
+        let found = types.into_iter().map(|t| (t.entity_type, t.entities, t.defined));
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{size}");
     }
 }

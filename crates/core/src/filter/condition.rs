@@ -9,7 +9,7 @@ use super::expression::Parsed;
 use super::names::{Field, Scope};
 use super::narrow::{Constraint, constraints, without};
 use super::parser::parse;
-use crate::json::{Path, PathStep, patch_names};
+use crate::json::Path;
 use crate::time::Timestamp;
 
 /// A condition over an entity or a change. Cloning is cheap.
@@ -42,9 +42,11 @@ impl Filter {
         without(&self.0, path).map(|parsed| Self(Arc::new(parsed)))
     }
 
-    /// Whether it holds. One that reads `data` holds of no change without a state.
+    /// Whether it holds. None over entities holds of one that does not exist, and none over changes that reads
+    /// `data` of a change without a state.
     pub fn matches(&self, facts: &Facts<'_>) -> bool {
-        (facts.state.is_some() || !self.reads_data()) && holds(&self.0, facts)
+        let needs_state = self.0.scope == Scope::Entity || self.reads_data();
+        (facts.state.is_some() || !needs_state) && holds(&self.0, facts)
     }
 
     /// Whether it reads the document.
@@ -66,7 +68,7 @@ impl Filter {
     /// Whether an update may change what it reads of the document: the update's patch names one of its paths,
     /// one above or below it. A replace or delete always may.
     pub fn is_touched_by(&self, patch: &str) -> bool {
-        self.0.data.paths().iter().any(|path| patch_names(patch, keys(path)))
+        self.0.data.named_by(patch).contains(&true)
     }
 
     /// Bytes that it takes in memory, about.
@@ -74,14 +76,6 @@ impl Filter {
         // each node, path and literal has some bytes of the text
         size_of::<Parsed>() + self.0.text.len() * 16
     }
-}
-
-/// The keys of a path up to its first index: a patch replaces arrays as a whole.
-fn keys(path: &[PathStep]) -> impl Iterator<Item = &str> {
-    path.iter().map_while(|step| match step {
-        PathStep::Key(key) => Some(&**key),
-        PathStep::Index(_) => None,
-    })
 }
 
 impl PartialEq for Filter {

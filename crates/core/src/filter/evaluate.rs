@@ -1,14 +1,17 @@
 //! Whether a condition holds.
 
-use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::cmp::Ordering;
 
+use smallvec::SmallVec;
+
 use super::expression::{
-    Comparison, Elements, Expression, Literal, Operand, Parsed, Place, Source, TextTest,
+    Comparison, Elements, Expression, Operand, Parsed, Place, Source, TextTest,
 };
 use super::names::Name;
-use crate::json::{Found, RawValue, compare_numbers, elements, patch_names};
+use super::slot::{Slot, Slots, fill, slots};
+use super::value::Value;
+use crate::json::{Named, elements};
 use crate::time::Timestamp;
 
 /// What a filter judges.
@@ -64,32 +67,31 @@ pub struct ChangeFacts<'a> {
 
 /// Whether a filter's condition holds. A path of a document that is not there is missing.
 pub(super) fn holds(filter: &Parsed, facts: &Facts<'_>) -> bool {
-    let (data, patch) = (OnceCell::new(), OnceCell::new());
-    Judge { filter, facts, data, patch }.holds(&filter.condition, &[])
+    let judge = Judge {
+        filter,
+        facts,
+        data: OnceCell::new(),
+        patch: OnceCell::new(),
+        touched: OnceCell::new(),
+        once: SmallVec::from_elem(Cell::new(None), filter.once),
+    };
+    judge.holds(&filter.condition, &[])
 }
 
 struct Judge<'f, 'a> {
     filter: &'f Parsed,
     facts: &'f Facts<'a>,
     /// What is read of the document and of the patch, as soon as it is needed.
-    data: OnceCell<Found<'a>>,
-    patch: OnceCell<Found<'a>>,
-}
-
-/// A value with an order, or `null`. Arrays and objects equal nothing.
-#[derive(Debug, PartialEq)]
-enum Value<'a> {
-    Bool(bool),
-    /// The text of a JSON number.
-    Number(Cow<'a, str>),
-    Text(Cow<'a, str>),
-    Time(i64),
-    Null,
+    data: OnceCell<Slots<'a>>,
+    patch: OnceCell<Slots<'a>>,
+    touched: OnceCell<Named>,
+    /// The verdicts of [`Expression::Once`].
+    once: SmallVec<[Cell<Option<bool>>; 8]>,
 }
 
 impl<'a> Judge<'_, 'a> {
     /// `element` is what is read of the element that is looked at.
-    fn holds(&self, expression: &Expression, element: &[Option<&'a str>]) -> bool {
+    fn holds(&self, expression: &Expression, element: &[Slot<'a>]) -> bool {
         match expression {
             Expression::All(parts) => parts.iter().all(|part| self.holds(part, element)),
             Expression::Any(parts) => parts.iter().any(|part| self.holds(part, element)),
@@ -99,12 +101,12 @@ impl<'a> Judge<'_, 'a> {
             }
             Expression::OneOf(operand, literals) => {
                 let value = self.operand(operand, element);
-                literals
-                    .iter()
-                    .any(|literal| is_equal(value.as_ref(), Some(&self.literal(literal))))
+                value.is_some_and(|value| literals.contain(value, self.facts.now))
             }
-            Expression::Has(Source::Place(place)) => self.raw(*place, element).is_some(),
-            Expression::Has(source) => self.source(*source, element).is_some(),
+            Expression::Has(Source::Place(place)) => {
+                self.slot(*place, element).is_some_and(|slot| slot.raw().is_some())
+            }
+            Expression::Has(Source::Name(name)) => self.name(*name).is_some(),
             Expression::Text(source, test, text) => match self.source(*source, element) {
                 Some(Value::Text(value)) => match test {
                     TextTest::StartsWith => value.starts_with(&**text),
@@ -114,152 +116,116 @@ impl<'a> Judge<'_, 'a> {
                 _ => false,
             },
             Expression::Elements(elements) => self.elements(elements, element),
-            Expression::Touches(keys) => self.facts.change.is_some_and(|change| {
-                change.is_total || patch_names(change.patch, keys.iter().map(|key| &**key))
-            }),
+            Expression::Touches(slot) => self.touches(*slot),
+            Expression::Once(slot, condition) => {
+                let verdict = &self.once[*slot];
+                let holds = verdict.get().unwrap_or_else(|| self.holds(condition, element));
+                verdict.set(Some(holds));
+                holds
+            }
         }
     }
 
-    fn elements(&self, over: &Elements, element: &[Option<&'a str>]) -> bool {
-        let array = self.raw(over.array, element).filter(|raw| raw.starts_with('['));
-        let Some(array) = array else {
+    fn elements(&self, over: &Elements, element: &[Slot<'a>]) -> bool {
+        let array = self.slot(over.array, element).and_then(Slot::raw);
+        let Some(array) = array.filter(|raw| raw.starts_with('[')) else {
             return false;
         };
-        let holds = |raw: &'a str| self.holds(&over.condition, &over.paths.find(raw));
-        if over.all { elements(array).all(holds) } else { elements(array).any(holds) }
+        let mut element = Slots::new();
+        let mut holds = |raw: &'a str| {
+            fill(&mut element, &over.paths, raw);
+            self.holds(&over.condition, &element)
+        };
+        if over.all { elements(array).all(&mut holds) } else { elements(array).any(&mut holds) }
     }
 
-    /// The raw text at a place.
-    fn raw(&self, place: Place, element: &[Option<&'a str>]) -> Option<&'a str> {
+    fn touches(&self, slot: usize) -> bool {
+        self.facts.change.is_some_and(|change| {
+            let named = || self.filter.touched.named_by(change.patch);
+            change.is_total || self.touched.get_or_init(named)[slot]
+        })
+    }
+
+    /// What is at a place; `None` where there is no document at all.
+    fn slot<'s>(&'s self, place: Place, element: &'s [Slot<'a>]) -> Option<&'s Slot<'a>> {
         match place {
             Place::Data(slot) => {
                 let data = self.facts.state?.data;
-                self.data.get_or_init(|| self.filter.data.find(data))[slot]
+                self.data.get_or_init(|| slots(&self.filter.data, data)).get(slot)
             }
             Place::Patch(slot) => {
                 let patch = self.facts.change?.patch;
-                self.patch.get_or_init(|| self.filter.patch.find(patch))[slot]
+                self.patch.get_or_init(|| slots(&self.filter.patch, patch)).get(slot)
             }
-            Place::Element(slot) => element.get(slot).copied().flatten(),
+            Place::Element(slot) => element.get(slot),
         }
     }
 
-    fn operand<'v>(
-        &'v self,
-        operand: &'v Operand,
-        element: &[Option<&'a str>],
-    ) -> Option<Value<'v>> {
+    fn operand<'s>(&'s self, operand: &'s Operand, element: &'s [Slot<'a>]) -> Option<Value<'s>> {
         match operand {
             Operand::Source(source) => self.source(*source, element),
-            Operand::Size(source) => self.size(*source, element),
-            Operand::Time(source) => {
-                let time = match self.source(*source, element)? {
-                    Value::Text(text) => Timestamp::from_text(&text).ok()?,
-                    Value::Number(text) => Timestamp::from_number(&text).ok()?,
-                    Value::Time(micros) => return Some(Value::Time(micros)),
-                    Value::Bool(_) | Value::Null => return None,
-                };
-                Some(Value::Time(time.micros()))
+            Operand::Size(Source::Place(place)) => {
+                self.slot(*place, element)?.size().map(Value::Whole)
             }
-            Operand::Literal(literal) => Some(self.literal(literal)),
+            Operand::Size(Source::Name(name)) => match self.name(*name)? {
+                Value::Text(text) => u64::try_from(text.chars().count()).ok().map(Value::Whole),
+                _ => None,
+            },
+            Operand::Time(Source::Place(place)) => {
+                self.slot(*place, element)?.time().map(Value::Time)
+            }
+            Operand::Time(Source::Name(name)) => match self.name(*name)? {
+                Value::Text(text) => {
+                    Timestamp::from_text(text).ok().map(|time| Value::Time(time.micros()))
+                }
+                Value::Whole(millis) => {
+                    let time = Timestamp::from_number(&millis.to_string()).ok();
+                    time.map(|time| Value::Time(time.micros()))
+                }
+                Value::Time(micros) => Some(Value::Time(micros)),
+                _ => None,
+            },
+            Operand::Literal(literal) => Some(Value::of_literal(literal, self.facts.now)),
         }
     }
 
-    fn literal<'v>(&self, literal: &'v Literal) -> Value<'v> {
-        match literal {
-            Literal::Text(text) => Value::Text(Cow::Borrowed(text)),
-            Literal::Number(text) => Value::Number(Cow::Borrowed(text)),
-            Literal::Bool(value) => Value::Bool(*value),
-            Literal::Null => Value::Null,
-            Literal::Time(time) => Value::Time(time.micros()),
-            Literal::Before(duration) => {
-                let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-                Value::Time(self.facts.now.micros().saturating_sub(micros))
-            }
-        }
-    }
-
-    fn source(&self, source: Source, element: &[Option<&'a str>]) -> Option<Value<'a>> {
+    fn source<'s>(&'s self, source: Source, element: &'s [Slot<'a>]) -> Option<Value<'s>> {
         match source {
             Source::Name(name) => self.name(name),
-            Source::Place(place) => match RawValue::new(self.raw(place, element)?) {
-                RawValue::String(text) => Some(Value::Text(text)),
-                RawValue::Number(text) => Some(Value::Number(Cow::Borrowed(text))),
-                RawValue::Bool(value) => Some(Value::Bool(value)),
-                RawValue::Null => Some(Value::Null),
-                RawValue::Object | RawValue::Array => None,
-            },
+            Source::Place(place) => self.slot(place, element)?.value(),
         }
     }
 
     fn name(&self, name: Name) -> Option<Value<'a>> {
         let Facts { entity_type, entity_id, version, state, change, .. } = *self.facts;
-        let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
         let time = |time: Timestamp| Value::Time(time.micros());
         Some(match name {
-            Name::Type => text(entity_type),
-            Name::Id => text(entity_id),
-            Name::Version => Value::Number(Cow::Owned(version.to_string())),
+            Name::Type => Value::Text(entity_type),
+            Name::Id => Value::Text(entity_id),
+            Name::Version => Value::Whole(version),
             Name::CreatedAt => time(state?.created_at),
             Name::UpdatedAt => time(state?.updated_at),
-            Name::Operation => text(change?.operation),
+            Name::Operation => Value::Text(change?.operation),
             Name::Created => Value::Bool(change?.created),
             Name::CommittedAt => time(change?.committed_at),
-            Name::EventName => text(change?.event_name),
-            Name::EventType => text(change?.event_type?),
-            Name::EventSource => text(change?.event_source?),
-            Name::EventActor => text(change?.event_actor?),
+            Name::EventName => Value::Text(change?.event_name),
+            Name::EventType => Value::Text(change?.event_type?),
+            Name::EventSource => Value::Text(change?.event_source?),
+            Name::EventActor => Value::Text(change?.event_actor?),
         })
-    }
-
-    fn size(&self, source: Source, element: &[Option<&'a str>]) -> Option<Value<'a>> {
-        let count = match source {
-            Source::Place(place) => {
-                let raw = self.raw(place, element)?;
-                match RawValue::new(raw) {
-                    RawValue::Object | RawValue::Array => elements(raw).count(),
-                    RawValue::String(text) => text.chars().count(),
-                    RawValue::Number(_) | RawValue::Bool(_) | RawValue::Null => return None,
-                }
-            }
-            Source::Name(name) => match self.name(name)? {
-                Value::Text(text) => text.chars().count(),
-                _ => return None,
-            },
-        };
-        Some(Value::Number(Cow::Owned(count.to_string())))
     }
 }
 
 fn compare(comparison: Comparison, left: Option<Value<'_>>, right: Option<Value<'_>>) -> bool {
-    let (left, right) = (left.as_ref(), right.as_ref());
-    let order = || left.zip(right).and_then(|(left, right)| order(left, right));
+    let sides = left.zip(right);
+    let order = || sides.and_then(|(left, right)| left.order(right));
+    let equals = || sides.is_some_and(|(left, right)| left.equals(right));
     match comparison {
-        Comparison::Equal => is_equal(left, right),
-        Comparison::NotEqual => !is_equal(left, right),
+        Comparison::Equal => equals(),
+        Comparison::NotEqual => !equals(),
         Comparison::Less => order() == Some(Ordering::Less),
         Comparison::LessOrEqual => order().is_some_and(Ordering::is_le),
         Comparison::Greater => order() == Some(Ordering::Greater),
         Comparison::GreaterOrEqual => order().is_some_and(Ordering::is_ge),
-    }
-}
-
-fn is_equal(left: Option<&Value<'_>>, right: Option<&Value<'_>>) -> bool {
-    match (left, right) {
-        (Some(Value::Null), Some(Value::Null)) => true,
-        (Some(left), Some(right)) => order(left, right) == Some(Ordering::Equal),
-        _ => false,
-    }
-}
-
-/// The order of two values of one kind. `null` has none.
-fn order(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
-    match (left, right) {
-        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
-        (Value::Number(left), Value::Number(right)) => Some(compare_numbers(left, right)),
-        // UTF-8 sorts as code points do
-        (Value::Text(left), Value::Text(right)) => Some(left.cmp(right)),
-        (Value::Time(left), Value::Time(right)) => Some(left.cmp(right)),
-        _ => None,
     }
 }

@@ -1,10 +1,8 @@
 //! What a filter is once it is parsed.
 
-use std::time::Duration;
-
 use super::names::{Name, Scope};
+use super::value::{Literal, Literals};
 use crate::json::Selection;
-use crate::time::Timestamp;
 
 /// A parsed text.
 #[derive(Debug, Clone)]
@@ -15,6 +13,10 @@ pub(super) struct Parsed {
     /// The paths that it reads of the document, and of the patch.
     pub(super) data: Selection,
     pub(super) patch: Selection,
+    /// The paths that it asks whether an update touches them.
+    pub(super) touched: Selection,
+    /// How many [`Expression::Once`] it has.
+    pub(super) once: usize,
     /// Whether it has names or functions beside `type`, `id` and `data`.
     pub(super) has_other_names: bool,
     /// Whether it has names that belong to the state beside `data`.
@@ -28,12 +30,36 @@ pub(super) enum Expression {
     Any(Vec<Self>),
     Not(Box<Self>),
     Compare(Operand, Comparison, Operand),
-    OneOf(Operand, Vec<Literal>),
+    OneOf(Operand, Literals),
     Has(Source),
     Text(Source, TextTest, Box<str>),
     Elements(Elements),
-    /// The change's patch names this path, or it is a replace or delete.
-    Touches(Vec<Box<str>>),
+    /// The change's patch names the path of this slot, or it is a replace or delete.
+    Touches(usize),
+    /// A condition within one over elements that reads none of them, and where its verdict is kept: it is judged
+    /// once, not for each element.
+    Once(usize, Box<Self>),
+}
+
+impl Expression {
+    /// Whether it compares two values, or looks one up in a list.
+    pub(super) fn is_comparison(&self) -> bool {
+        match self {
+            Self::Compare(..) | Self::OneOf(..) => true,
+            Self::Once(_, condition) => condition.is_comparison(),
+            _ => false,
+        }
+    }
+
+    /// Whether a condition without others in it reads the element that is looked at.
+    pub(super) fn reads_element(&self) -> bool {
+        match self {
+            Self::Compare(left, _, right) => left.reads_element() || right.reads_element(),
+            Self::OneOf(operand, _) => operand.reads_element(),
+            Self::Has(source) | Self::Text(source, ..) => source.is_of_element(),
+            _ => false,
+        }
+    }
 }
 
 /// A condition over the elements of an array.
@@ -88,11 +114,28 @@ pub(super) enum Operand {
     Literal(Literal),
 }
 
+impl Operand {
+    fn reads_element(&self) -> bool {
+        match self {
+            Self::Source(source) | Self::Size(source) | Self::Time(source) => {
+                source.is_of_element()
+            }
+            Self::Literal(_) => false,
+        }
+    }
+}
+
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Name(Name),
     Place(Place),
+}
+
+impl Source {
+    pub(super) const fn is_of_element(self) -> bool {
+        matches!(self, Self::Place(Place::Element(_)))
+    }
 }
 
 /// A slot of one of the selections.
@@ -102,16 +145,4 @@ pub(super) enum Place {
     Patch(usize),
     /// Of the element that is looked at.
     Element(usize),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Literal {
-    Text(Box<str>),
-    /// The text of a JSON number.
-    Number(Box<str>),
-    Bool(bool),
-    Null,
-    Time(Timestamp),
-    /// So long before the request.
-    Before(Duration),
 }

@@ -26,6 +26,10 @@ pub(super) enum Name {
     Operation,
     Created,
     CommittedAt,
+    #[expect(
+        clippy::enum_variant_names,
+        reason = "the name of an event is a name that filters have"
+    )]
     EventName,
     EventType,
     EventSource,

@@ -3,10 +3,9 @@
 
 use std::borrow::Cow;
 
-use super::expression::{
-    Comparison, Expression, Literal, Operand, Parsed, Place, Source, TextTest,
-};
+use super::expression::{Comparison, Expression, Operand, Parsed, Place, Source, TextTest};
 use super::names::{Field, Name};
+use super::value::{Literal, before};
 use crate::json::{Path, PathStep, Selection};
 use crate::time::Timestamp;
 
@@ -116,13 +115,10 @@ fn compared(comparison: Comparison, scalar: Scalar<'_>) -> Option<Constraint<'_>
 fn scalar(literal: &Literal, now: Timestamp) -> Option<Scalar<'_>> {
     Some(match literal {
         Literal::Text(text) => Scalar::Text(Cow::Borrowed(text)),
-        Literal::Number(text) => Scalar::Number(text),
+        Literal::Number { text, .. } => Scalar::Number(text),
         Literal::Bool(value) => Scalar::Bool(*value),
         Literal::Time(time) => Scalar::Time(*time),
-        Literal::Before(duration) => {
-            let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-            Scalar::Time(Timestamp::from_micros(now.micros().saturating_sub(micros)))
-        }
+        Literal::Before(duration) => Scalar::Time(before(now, *duration)),
         Literal::Null => return None,
     })
 }
@@ -146,9 +142,11 @@ fn is_path(data: &Selection, slot: usize, path: &Path) -> bool {
     keys.eq(path.keys().map(Some))
 }
 
-/// Whether a condition reads this path of the document and nothing else.
+/// Whether a condition reads this path of the document and nothing else. Elements belong to the array that they
+/// are in.
 fn reads_only(parsed: &Parsed, part: &Expression, path: &Path) -> bool {
-    let is_it = |source: Source| is_field(parsed, source, Field::Data(path));
+    let is_it =
+        |source: Source| source.is_of_element() || is_field(parsed, source, Field::Data(path));
     let is_operand = |operand: &Operand| match operand {
         Operand::Source(source) | Operand::Size(source) | Operand::Time(source) => is_it(*source),
         Operand::Literal(_) => true,
@@ -157,30 +155,13 @@ fn reads_only(parsed: &Parsed, part: &Expression, path: &Path) -> bool {
         Expression::All(parts) | Expression::Any(parts) => {
             parts.iter().all(|part| reads_only(parsed, part, path))
         }
-        Expression::Not(inner) => reads_only(parsed, inner, path),
+        Expression::Not(inner) | Expression::Once(_, inner) => reads_only(parsed, inner, path),
         Expression::Compare(left, _, right) => is_operand(left) && is_operand(right),
         Expression::OneOf(operand, _) => is_operand(operand),
         Expression::Has(source) | Expression::Text(source, ..) => is_it(*source),
         Expression::Elements(elements) => {
-            is_it(Source::Place(elements.array)) && reads_elements_only(&elements.condition)
+            is_it(Source::Place(elements.array)) && reads_only(parsed, &elements.condition, path)
         }
         Expression::Touches(_) => false,
-    }
-}
-
-/// Whether a condition over elements reads nothing but them.
-fn reads_elements_only(part: &Expression) -> bool {
-    let is_it = |source: Source| matches!(source, Source::Place(Place::Element(_)));
-    let is_operand = |operand: &Operand| match operand {
-        Operand::Source(source) | Operand::Size(source) | Operand::Time(source) => is_it(*source),
-        Operand::Literal(_) => true,
-    };
-    match part {
-        Expression::All(parts) | Expression::Any(parts) => parts.iter().all(reads_elements_only),
-        Expression::Not(inner) => reads_elements_only(inner),
-        Expression::Compare(left, _, right) => is_operand(left) && is_operand(right),
-        Expression::OneOf(operand, _) => is_operand(operand),
-        Expression::Has(source) | Expression::Text(source, ..) => is_it(*source),
-        Expression::Elements(_) | Expression::Touches(_) => false,
     }
 }

@@ -1,33 +1,24 @@
 //! Reads a filter: a recursive descent over its tokens, as deep as [`MAX_LEVELS`] at most.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use super::error::FilterError;
-use super::expression::{
-    Comparison, Elements, Expression, Literal, Operand, Parsed, Place, Source, TextTest,
-};
+use super::expression::{Comparison, Elements, Expression, Operand, Parsed, Source, TextTest};
+use super::hints;
 use super::limits::{MAX_BYTES, MAX_LEVELS, MAX_NODES};
-use super::names::{Kind, Name, Scope};
+use super::names::{Kind, Scope};
 use super::token::{Placed, Token, tokens};
-use crate::json::{MAX_DEPTH, Path, PathStep, Selection};
-use crate::time::Timestamp;
+use super::value::Literals;
+use crate::json::{Path, PathStep, Selection};
 
-type Parse<T> = Result<T, FilterError>;
+pub(super) type Parse<T> = Result<T, FilterError>;
 
 const CONDITION: &str = "expected a condition such as data.total > 100 or has(data.total)";
 const COMPARISON: &str = "expected a comparison: ==, !=, <, <=, >, >= or in";
-
-/// Words of other languages, and what to write instead.
-const WORDS: [(&str, &str); 7] = [
-    ("and", "expected &&"),
-    ("or", "expected ||"),
-    ("not", "expected !"),
-    ("like", "expected a comparison, .startsWith, .endsWith or .contains"),
-    ("is", "expected == (a missing path: !has(path))"),
-    ("eq", "expected =="),
-    ("between", "expected >= and <=, joined by &&"),
-];
+const PATH_ALONE: &str = "expected a comparison: ==, !=, <, <=, >, >= or in; a name or a path alone is no condition, \
+                          add == true, or write has(…) around it";
+const VALUE_ALONE: &str =
+    "expected a comparison with a name or a path: a value alone is no condition";
 
 /// Reads all of a text.
 pub(super) fn parse(text: &str, scope: Scope) -> Parse<Parsed> {
@@ -44,6 +35,8 @@ pub(super) fn parse(text: &str, scope: Scope) -> Parse<Parsed> {
         levels: 0,
         data: Selection::default(),
         patch: Selection::default(),
+        touched: Selection::default(),
+        once: 0,
         element: None,
         has_other_names: false,
         has_state_names: false,
@@ -56,69 +49,77 @@ pub(super) fn parse(text: &str, scope: Scope) -> Parse<Parsed> {
         condition,
         data: parser.data,
         patch: parser.patch,
+        touched: parser.touched,
+        once: parser.once,
         has_other_names: parser.has_other_names,
         has_state_names: parser.has_state_names,
     })
 }
 
-struct Parser<'t> {
-    text: &'t str,
-    scope: Scope,
-    tokens: Vec<Placed<'t>>,
-    next: usize,
+pub(super) struct Parser<'t> {
+    pub(super) text: &'t str,
+    pub(super) scope: Scope,
+    pub(super) tokens: Vec<Placed<'t>>,
+    /// The place of the next token.
+    pub(super) next: usize,
     nodes: usize,
     levels: usize,
-    data: Selection,
-    patch: Selection,
+    pub(super) data: Selection,
+    pub(super) patch: Selection,
+    touched: Selection,
+    once: usize,
     /// The variable of the elements that a condition is over, and what is read of them.
-    element: Option<(&'t str, Selection)>,
-    has_other_names: bool,
-    has_state_names: bool,
+    pub(super) element: Option<(&'t str, Selection)>,
+    pub(super) has_other_names: bool,
+    pub(super) has_state_names: bool,
 }
 
 /// An operand, where it begins, and what it is as far as that is known.
-struct Side {
-    at: usize,
-    operand: Operand,
-    kind: Kind,
+pub(super) struct Side {
+    pub(super) at: usize,
+    pub(super) operand: Operand,
+    pub(super) kind: Kind,
 }
 
 impl<'t> Parser<'t> {
-    fn peek(&self) -> &Token<'t> {
+    pub(super) fn peek(&self) -> &Token<'t> {
         self.tokens.get(self.next).map_or(&Token::End, |(_, token)| token)
     }
 
-    fn at(&self) -> usize {
+    pub(super) fn at(&self) -> usize {
         self.tokens.get(self.next).map_or(self.text.len(), |(at, _)| *at)
     }
 
-    fn take(&mut self) -> Token<'t> {
+    pub(super) fn take(&mut self) -> Token<'t> {
         let token = self.peek().clone();
         self.next += 1;
         token
     }
 
-    fn error<T>(&self, detail: impl Into<Cow<'static, str>>) -> Parse<T> {
+    pub(super) fn error<T>(&self, detail: impl Into<Cow<'static, str>>) -> Parse<T> {
         Err(FilterError::at(self.text, self.at(), detail))
     }
 
     /// The error that something else was expected here, or the hint for a word of another language.
-    fn unexpected<T>(&self, expected: impl Into<Cow<'static, str>>) -> Parse<T> {
-        if let Token::Name(name) = self.peek()
-            && let Some((_, hint)) = WORDS.iter().find(|(word, _)| name.eq_ignore_ascii_case(word))
-        {
-            return self.error(*hint);
+    pub(super) fn unexpected<T>(&self, expected: impl Into<Cow<'static, str>>) -> Parse<T> {
+        let hint = match self.peek() {
+            Token::Name(word) => hints::word(word),
+            Token::Symbol(symbol) => hints::symbol(symbol),
+            _ => None,
+        };
+        if let Some(hint) = hint {
+            return self.error(hint);
         }
         self.error(expected)
     }
 
-    fn takes(&mut self, symbol: &str) -> bool {
+    pub(super) fn takes(&mut self, symbol: &str) -> bool {
         let is_it = matches!(self.peek(), Token::Symbol(found) if *found == symbol);
         self.next += usize::from(is_it);
         is_it
     }
 
-    fn expect(&mut self, symbol: &'static str) -> Parse<()> {
+    pub(super) fn expect(&mut self, symbol: &'static str) -> Parse<()> {
         if self.takes(symbol) { Ok(()) } else { self.unexpected(format!("expected {symbol}")) }
     }
 
@@ -126,6 +127,9 @@ impl<'t> Parser<'t> {
         match self.peek() {
             Token::End => Ok(()),
             Token::Symbol(")") => self.error("expected no ): none is open"),
+            Token::Symbol("==" | "!=" | "<" | "<=" | ">" | ">=") => {
+                self.error("expected && or ||, or the end: a condition is true or false by itself")
+            }
             _ => self.unexpected("expected && or ||, or the end"),
         }
     }
@@ -172,12 +176,21 @@ impl<'t> Parser<'t> {
         Ok(if parts.len() == 1 { parts.remove(0) } else { join(parts) })
     }
 
+    /// In CEL `!` binds closer than a comparison: what follows is in parentheses, or a condition by itself.
     fn not(&mut self) -> Parse<Expression> {
         if !self.takes("!") {
             return self.primary();
         }
         self.node()?;
-        self.deeper(|parser| Ok(Expression::Not(Box::new(parser.not()?))))
+        let at = self.at();
+        let is_in_parentheses = matches!(self.peek(), Token::Symbol("("));
+        let inner = self.deeper(Self::not)?;
+        if inner.is_comparison() && !is_in_parentheses {
+            let detail = "expected ( behind !, which else belongs to the left side alone: \
+                          !(data.total == 100)";
+            return Err(FilterError::at(self.text, at, detail));
+        }
+        Ok(Expression::Not(Box::new(inner)))
     }
 
     fn primary(&mut self) -> Parse<Expression> {
@@ -189,16 +202,23 @@ impl<'t> Parser<'t> {
             });
         }
         self.node()?;
-        match (self.peek(), self.tokens.get(self.next + 1)) {
-            (Token::Name("has"), Some((_, Token::Symbol("(")))) => self.has(),
-            (Token::Name("touches"), Some((_, Token::Symbol("(")))) => self.touches(),
-            _ => self.comparison_or_method(),
-        }
+        let condition = match (self.peek(), self.tokens.get(self.next + 1)) {
+            (Token::Name("has"), Some((_, Token::Symbol("(")))) => {
+                Expression::Has(self.argument(true)?)
+            }
+            (Token::Name("touches"), Some((_, Token::Symbol("(")))) => self.touches()?,
+            _ => self.comparison_or_method()?,
+        };
+        Ok(self.once(condition))
     }
 
-    fn has(&mut self) -> Parse<Expression> {
-        let source = self.argument()?;
-        Ok(Expression::Has(source))
+    /// Has a condition within one over elements that reads none of them judged once.
+    fn once(&mut self, condition: Expression) -> Expression {
+        if self.element.is_none() || condition.reads_element() {
+            return condition;
+        }
+        self.once += 1;
+        Expression::Once(self.once - 1, Box::new(condition))
     }
 
     fn touches(&mut self) -> Parse<Expression> {
@@ -210,12 +230,14 @@ impl<'t> Parser<'t> {
         self.expect("(")?;
         let at = self.at();
         let Token::Text(text) = self.take() else {
-            return Err(FilterError::at(self.text, at, "expected a path in quotes"));
+            let detail = "expected a path in quotes, such as \"data.total\"";
+            return Err(FilterError::at(self.text, at, detail));
         };
         let path = Path::parse(&text)
             .map_err(|error| FilterError::at(self.text, at, format!("the path {error}")))?;
         self.expect(")")?;
-        Ok(Expression::Touches(path.keys().map(Into::into).collect()))
+        let steps = path.keys().map(|key| PathStep::Key(key.into()));
+        Ok(Expression::Touches(self.touched.add(steps.collect())))
     }
 
     fn comparison_or_method(&mut self) -> Parse<Expression> {
@@ -231,11 +253,11 @@ impl<'t> Parser<'t> {
             return self.one_of(left);
         }
         let Some(comparison) = self.comparison() else {
-            return match left.kind {
-                Kind::Bool if matches!(left.operand, Operand::Source(_)) => self
-                    .unexpected(format!("{COMPARISON}; a name alone is no condition, add == true")),
-                _ => self.unexpected(COMPARISON),
-            };
+            return self.unexpected(match left.operand {
+                Operand::Source(_) if self.ends_condition() => PATH_ALONE,
+                Operand::Literal(_) => VALUE_ALONE,
+                _ => COMPARISON,
+            });
         };
         if matches!(self.peek(), Token::Symbol(">")) && comparison == Comparison::Less {
             return Err(FilterError::at(self.text, at, "expected != for \"not equal\""));
@@ -243,6 +265,11 @@ impl<'t> Parser<'t> {
         let right = self.operand("expected a value to compare with")?;
         self.check_kinds(&left, comparison, &right)?;
         Ok(Expression::Compare(left.operand, comparison, right.operand))
+    }
+
+    /// Whether a condition ends here.
+    fn ends_condition(&self) -> bool {
+        matches!(self.peek(), Token::End | Token::Symbol("&&" | "||" | ")"))
     }
 
     fn comparison(&mut self) -> Option<Comparison> {
@@ -291,10 +318,16 @@ impl<'t> Parser<'t> {
 
     fn one_of(&mut self, left: Side) -> Parse<Expression> {
         if matches!(left.operand, Operand::Literal(_)) {
-            let detail = "expected a name or a path before in";
+            let detail = "expected a name or a path before in; whether an array has a value: \
+                          data.tags.exists(x, x == \"red\")";
             return Err(FilterError::at(self.text, left.at, detail));
         }
-        self.expect("[")?;
+        if !self.takes("[") {
+            return self.error(
+                "expected [ and a list of values; whether an array has a value: \
+                 data.tags.exists(x, x == \"red\")",
+            );
+        }
         let mut literals = Vec::new();
         while !self.takes("]") {
             if !literals.is_empty() {
@@ -308,7 +341,7 @@ impl<'t> Parser<'t> {
             };
             literals.push(literal);
         }
-        Ok(Expression::OneOf(left.operand, literals))
+        Ok(Expression::OneOf(left.operand, Literals::new(literals)))
     }
 
     /// The call of a method, whose name comes next.
@@ -319,11 +352,9 @@ impl<'t> Parser<'t> {
             Token::Name("contains") => TextTest::Contains,
             Token::Name("exists") => return self.elements(source, false),
             Token::Name("all") => return self.elements(source, true),
-            _ => {
-                return self.error(
-                    "expected startsWith, endsWith, contains, exists or all behind the dot",
-                );
-            }
+            Token::Name(name) => return self.error(hints::method(name)),
+            Token::Number(_) => return self.error("expected an index in brackets, such as [0]"),
+            _ => return self.error("expected a name behind the dot"),
         };
         if !matches!(kind, Kind::Text | Kind::Open) {
             return self.error("expected a comparison: this name is no string");
@@ -350,7 +381,10 @@ impl<'t> Parser<'t> {
         let variable = match *self.peek() {
             Token::Name(name) if self.is_free(name) => name,
             Token::Name(name) => {
-                return self.error(format!("expected another name: {name} has a meaning already"));
+                return self.error(format!(
+                    "expected another name: {} has a meaning already",
+                    hints::short(name)
+                ));
             }
             _ => return self.error("expected a name for the element, such as x"),
         };
@@ -383,200 +417,5 @@ impl<'t> Parser<'t> {
             && name != "null"
             && !WORDS.contains(&name)
             && self.scope.name(name).is_none()
-    }
-
-    fn operand(&mut self, expected: &'static str) -> Parse<Side> {
-        let at = self.at();
-        let literal = |literal, kind| Side { at, operand: Operand::Literal(literal), kind };
-        let is_call = matches!(self.tokens.get(self.next + 1), Some((_, Token::Symbol("("))));
-        Ok(match self.peek().clone() {
-            Token::Number(text) => {
-                self.take();
-                literal(Literal::Number(text.into()), Kind::Number)
-            }
-            Token::Text(text) => {
-                self.take();
-                literal(Literal::Text(text.into()), Kind::Text)
-            }
-            Token::Name(word @ ("true" | "false")) => {
-                self.take();
-                literal(Literal::Bool(word == "true"), Kind::Bool)
-            }
-            Token::Name("null") => {
-                self.take();
-                literal(Literal::Null, Kind::Null)
-            }
-            Token::Name("now") => literal(Literal::Before(self.now()?), Kind::Time),
-            Token::Name("size") if is_call => {
-                let source = self.argument()?;
-                Side { at, operand: Operand::Size(source), kind: Kind::Number }
-            }
-            Token::Name("timestamp") if is_call => {
-                let operand = self.timestamp()?;
-                Side { at, operand, kind: Kind::Time }
-            }
-            Token::Name(name) if is_call => {
-                let hint = match name {
-                    "matches" => "regular expressions are not supported",
-                    "duration" => "a duration comes behind now -",
-                    _ => "the functions are has, size, timestamp and touches",
-                };
-                return self.unexpected(format!("expected no function {name}: {hint}"));
-            }
-            Token::Name(_) => {
-                let (source, kind) = self.source()?;
-                Side { at, operand: Operand::Source(source), kind }
-            }
-            _ => return self.unexpected(expected),
-        })
-    }
-
-    /// `now`, or `now - duration("…")`: how long before the request.
-    fn now(&mut self) -> Parse<Duration> {
-        if !self.scope.has_now() {
-            return self.error("expected no now: a reader of changes has no such time");
-        }
-        self.take();
-        if !self.takes("-") {
-            return Ok(Duration::ZERO);
-        }
-        const EXPECTED: &str = "expected duration(\"…\"), such as duration(\"24h\")";
-        if self.take() != Token::Name("duration") {
-            self.next -= 1;
-            return self.error(EXPECTED);
-        }
-        self.expect("(")?;
-        let at = self.at();
-        let parsed = match self.take() {
-            Token::Text(text) => humantime::parse_duration(&text).ok(),
-            _ => None,
-        };
-        let duration = parsed.ok_or_else(|| FilterError::at(self.text, at, EXPECTED))?;
-        self.expect(")")?;
-        Ok(duration)
-    }
-
-    fn timestamp(&mut self) -> Parse<Operand> {
-        let Some((at, Token::Text(text))) = self.tokens.get(self.next + 2).cloned() else {
-            return Ok(Operand::Time(self.argument()?));
-        };
-        self.next += 3;
-        let time = Timestamp::from_text(&text)
-            .map_err(|error| FilterError::at(self.text, at, format!("the time {error}")))?;
-        self.expect(")")?;
-        Ok(Operand::Literal(Literal::Time(time)))
-    }
-
-    /// The name or path in the parentheses of a function, whose name comes next.
-    fn argument(&mut self) -> Parse<Source> {
-        self.take();
-        self.expect("(")?;
-        let (source, _) = self.source()?;
-        self.expect(")")?;
-        Ok(source)
-    }
-
-    /// A name or a path, and the kind of its value.
-    fn source(&mut self) -> Parse<(Source, Kind)> {
-        let at = self.at();
-        let Token::Name(name) = *self.peek() else {
-            return self.unexpected("expected a path such as data.total");
-        };
-        if name == "data" && self.scope.has_state() {
-            self.take();
-            return self.place(at, |parser| &mut parser.data, Place::Data);
-        }
-        if name == "patch" && self.scope.has_patch() {
-            self.has_other_names = true;
-            self.take();
-            return self.place(at, |parser| &mut parser.patch, Place::Patch);
-        }
-        if let Some((variable, _)) = &self.element
-            && *variable == name
-        {
-            self.take();
-            let path = self.path()?;
-            let slot = self.element.as_mut().map_or(0, |(_, paths)| paths.add(path));
-            return Ok((Source::Place(Place::Element(slot)), Kind::Open));
-        }
-        let Some(known) = self.scope.name(name) else {
-            return self.unknown(name);
-        };
-        self.take();
-        self.has_other_names |= !matches!(known, Name::Type | Name::Id);
-        self.has_state_names |= known.is_of_state();
-        Ok((Source::Name(known), known.kind()))
-    }
-
-    fn unknown<T>(&self, name: &str) -> Parse<T> {
-        let detail = match name {
-            "data" => "expected no data: the updates of one entity have no state".to_owned(),
-            "patch" | "touches" => format!("expected no {name}: it is for changes"),
-            _ => {
-                let nearest = self.scope.nearest(name);
-                format!(
-                    "expected a known name; {name} is none, the nearest is {nearest} (members of the \
-                     document are data.{name})"
-                )
-            }
-        };
-        self.unexpected(detail)
-    }
-
-    fn place(
-        &mut self,
-        at: usize,
-        selection: fn(&mut Self) -> &mut Selection,
-        place: fn(usize) -> Place,
-    ) -> Parse<(Source, Kind)> {
-        let path = self.path()?;
-        if path.is_empty() && !matches!(self.tokens.get(self.next), Some((_, Token::Symbol(")")))) {
-            let detail = "expected a path of a member, such as data.total";
-            return Err(FilterError::at(self.text, at, detail));
-        }
-        Ok((Source::Place(place(selection(self).add(path))), Kind::Open))
-    }
-
-    /// The steps behind a root. A dot before a method is left.
-    fn path(&mut self) -> Parse<Vec<PathStep>> {
-        let mut steps = Vec::new();
-        loop {
-            let step = if self.is_member() {
-                self.take();
-                let Token::Name(name) = self.take() else { continue };
-                PathStep::Key(name.into())
-            } else if self.takes("[") {
-                self.bracket()?
-            } else {
-                return Ok(steps);
-            };
-            if steps.len() == MAX_DEPTH {
-                return self.error(format!("expected at most {MAX_DEPTH} steps in a path"));
-            }
-            steps.push(step);
-        }
-    }
-
-    /// Whether a dot and a name come next that is no call.
-    fn is_member(&self) -> bool {
-        let token = |ahead: usize| self.tokens.get(self.next + ahead).map(|(_, token)| token);
-        matches!(
-            (token(0), token(1)),
-            (Some(Token::Symbol(".")), Some(Token::Name(name)))
-                if !name.starts_with(|c: char| c.is_ascii_digit())
-        ) && token(2) != Some(&Token::Symbol("("))
-    }
-
-    fn bracket(&mut self) -> Parse<PathStep> {
-        const EXPECTED: &str = "expected a key in quotes or an index from 0";
-        let at = self.at();
-        let step = match self.take() {
-            Token::Text(key) => Some(PathStep::Key(key.into())),
-            Token::Number(text) => text.parse().ok().map(PathStep::Index),
-            _ => None,
-        };
-        let step = step.ok_or_else(|| FilterError::at(self.text, at, EXPECTED))?;
-        self.expect("]")?;
-        Ok(step)
     }
 }

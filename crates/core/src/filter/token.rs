@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::error::FilterError;
+use super::hints;
 use crate::json::{Lexer, decode};
 
 /// A token.
@@ -17,18 +18,8 @@ pub(super) enum Token<'t> {
 }
 
 /// Longer ones first.
-const SYMBOLS: [&str; 18] = [
-    "&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "(", ")", "[", "]", ".", ",", "-", "+", "?",
-];
-
-/// Mistakes of people who know other languages, and what to write instead.
-const HINTS: [(&str, &str); 5] = [
-    ("=", "expected == to compare"),
-    ("&", "expected &&"),
-    ("|", "expected ||"),
-    ("`", "expected quotes, \" or '"),
-    ("%", "expected a comparison; there is no arithmetic"),
-];
+const SYMBOLS: [&str; 17] =
+    ["&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "(", ")", "[", "]", ".", ",", "-", "+"];
 
 /// A token, and the byte where it begins.
 pub(super) type Placed<'t> = (usize, Token<'t>);
@@ -65,15 +56,22 @@ fn next(text: &str, at: usize) -> Result<(Token<'_>, usize), FilterError> {
         let length = rest.find(|c| !is_of_name(c)).unwrap_or(rest.len());
         return Ok((Token::Name(&rest[..length]), at + length));
     }
-    if let Some(symbol) = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol)) {
-        return Ok((Token::Symbol(symbol), at + symbol.len()));
+    let symbol = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol)).copied();
+    match (hints::mistake(rest, symbol.unwrap_or("")), symbol) {
+        (None, Some(symbol)) => Ok((Token::Symbol(symbol), at + symbol.len())),
+        (mistake, _) => Err(FilterError::at(text, at, unknown(first, mistake))),
     }
-    let hint = HINTS.iter().find(|(mistake, _)| rest.starts_with(mistake));
-    let detail: Cow<'static, str> = match hint {
-        Some((_, hint)) => (*hint).into(),
-        None => format!("{first:?} belongs to no filter").into(),
-    };
-    Err(FilterError::at(text, at, detail))
+}
+
+/// What is expected instead of a character that begins no token.
+fn unknown(first: char, mistake: Option<&'static str>) -> Cow<'static, str> {
+    match mistake {
+        Some(hint) => hint.into(),
+        None if first.is_alphabetic() => {
+            "expected a name of ASCII letters, digits and _; other keys: data[\"größe\"]".into()
+        }
+        None => format!("expected no {first:?}: it has no meaning here").into(),
+    }
 }
 
 fn is_of_name(c: char) -> bool {
@@ -86,16 +84,23 @@ fn is_negative_number(rest: &str) -> bool {
 
 fn number(text: &str, at: usize) -> Result<(Token<'_>, usize), FilterError> {
     let mut lexer = Lexer::new(&text[at..]);
-    let number = lexer
-        .number()
-        .map_err(|_| FilterError::at(text, at, "expected a number as JSON has it"))?;
+    let number = lexer.number().map_err(|_| {
+        let is_index = text[..at].ends_with('.');
+        let index = "expected an index in brackets, such as [0]";
+        let number = "expected a number as JSON has it, such as -1.5 or 2e3";
+        FilterError::at(text, at, if is_index { index } else { number })
+    })?;
     let end = at + lexer.at();
     if number.too_long {
         let detail = "expected a number of at most 400 digits when written out";
         return Err(FilterError::at(text, at, detail));
     }
     if text[end..].starts_with(is_of_name) {
-        return Err(FilterError::at(text, end, "expected the number to end here"));
+        return Err(FilterError::at(
+            text,
+            end,
+            "expected the number to end here; text belongs in quotes",
+        ));
     }
     Ok((Token::Number(number.raw), end))
 }
@@ -125,7 +130,10 @@ fn string(text: &str, at: usize, quote: char) -> Result<(Token<'_>, usize), Filt
             _ => {}
         }
     }
-    Err(FilterError::at(text, text.len(), format!("expected {quote} at the end of the string")))
+    let column = text[..at].chars().count() + 1;
+    let detail =
+        format!("expected {quote} at the end of the string that begins at column {column}");
+    Err(FilterError::at(text, text.len(), detail))
 }
 
 /// The length of the escape that a text begins with.

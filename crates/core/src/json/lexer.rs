@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::number::{MAX_DIGITS, WrittenOut};
-use super::text::{code_unit, pair, written_len};
+use super::text::{code_unit, end_of_plain, pair, written_len};
 
 /// Exponents that a database may refuse to read, even on a zero, are longer than this.
 const LONG_EXPONENT: usize = 4;
@@ -173,7 +173,7 @@ impl<'a> Lexer<'a> {
     #[inline]
     pub(crate) fn string(&mut self) -> Result<Text<'a>, Malformed> {
         let start = self.at + 1;
-        self.at = self.end_of_plain(start);
+        self.at = self.plain_end(start);
         if self.byte(self.at) != Some(b'"') {
             return self.string_with_escapes(start);
         }
@@ -190,7 +190,7 @@ impl<'a> Lexer<'a> {
                 Some(b'\\') => flaw = flaw.or(self.escape()?),
                 _ => return Err(self.malformed("a control character in a string")),
             }
-            self.at = self.end_of_plain(self.at);
+            self.at = self.plain_end(self.at);
         }
         let raw = self.since(start);
         self.bump();
@@ -230,28 +230,9 @@ impl<'a> Lexer<'a> {
         })
     }
 
-    /// The offset of the first quote, backslash or control character from `at` on. Looks at eight
-    /// bytes at a time: the tricks find the lowest such byte of a word exactly.
     #[inline]
-    fn end_of_plain(&self, mut at: usize) -> usize {
-        const ONES: u64 = u64::from_le_bytes([1; 8]);
-        const TOPS: u64 = ONES << 7;
-        let bytes = self.text.as_bytes();
-        while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let word = u64::from_le_bytes(*chunk);
-            let quote = word ^ (ONES * u64::from(b'"'));
-            let backslash = word ^ (ONES * u64::from(b'\\'));
-            let hits = (quote.wrapping_sub(ONES) & !quote)
-                | (backslash.wrapping_sub(ONES) & !backslash)
-                | (word.wrapping_sub(ONES * u64::from(b' ')) & !word);
-            if hits & TOPS != 0 {
-                return at + ((hits & TOPS).trailing_zeros() >> 3) as usize;
-            }
-            at += 8;
-        }
-        let tail = bytes.get(at..).unwrap_or_default();
-        let ends = |&b: &u8| b == b'"' || b == b'\\' || b < b' ';
-        at + tail.iter().position(ends).unwrap_or(tail.len())
+    fn plain_end(&self, at: usize) -> usize {
+        end_of_plain(self.text.as_bytes(), at)
     }
 
     /// A number whose minus or first digit is next.

@@ -134,12 +134,10 @@ impl Decimal {
         self.exponent >= 0
     }
 
-    fn sign(&self) -> i8 {
-        match (self.digits.is_empty(), self.negative) {
-            (true, _) => 0,
-            (false, true) => -1,
-            (false, false) => 1,
-        }
+    /// The same value, borrowed.
+    pub(crate) fn as_number(&self) -> Number<'_> {
+        let place = i64::try_from(self.digits.len()).unwrap_or(0) + self.exponent;
+        Number { negative: self.negative, place, int: &self.digits, frac: "" }
     }
 
     fn to_i64(&self) -> Option<i64> {
@@ -152,40 +150,73 @@ impl Decimal {
     }
 }
 
-impl Ord for Decimal {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let magnitudes = || {
-            let place = |it: &Self| i64::try_from(it.digits.len()).unwrap_or(0) + it.exponent;
-            // neither ends with a zero: the longer one of two that begin alike is larger
-            place(self).cmp(&place(other)).then_with(|| self.digits.cmp(&other.digits))
-        };
+/// An exact decimal that borrows its digits: taking it apart reads its text once, comparing it reads the
+/// digits that count alone, and neither allocates.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Number<'a> {
+    negative: bool,
+    /// Digits that the value has before its point; negative where zeros follow the point. Means nothing for zero.
+    place: i64,
+    /// All digits from the first that is no zero, in two parts; none for zero.
+    int: &'a str,
+    frac: &'a str,
+}
+
+impl<'a> Number<'a> {
+    /// Takes the text of a JSON number.
+    pub(crate) fn new(text: &'a str) -> Self {
+        let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(EXPONENT_CAP);
+        // most numbers are digits alone, which begin with no zero unless they are one
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if digits != "0" && digits.bytes().all(|b| b.is_ascii_digit()) {
+            let negative = digits.len() < text.len();
+            return Self { negative, place: length(digits), int: digits, frac: "" };
+        }
+        let Parts { negative, int, frac, exponent } = Parts::new(text);
+        let int = int.trim_start_matches('0');
+        if !int.is_empty() {
+            return Self { negative, place: length(int) + exponent, int, frac };
+        }
+        let significant = frac.trim_start_matches('0');
+        let zeros = length(frac) - length(significant);
+        Self { negative, place: exponent - zeros, int, frac: significant }
+    }
+
+    fn sign(self) -> i8 {
+        match (self.int.is_empty() && self.frac.is_empty(), self.negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        }
+    }
+
+    /// Compares the values, exactly.
+    pub(crate) fn compare(self, other: Self) -> Ordering {
+        let magnitudes = || self.place.cmp(&other.place).then_with(|| self.compare_digits(other));
         match (self.sign(), other.sign()) {
             (-1, -1) => magnitudes().reverse(),
             (1, 1) => magnitudes(),
             (one, other) => one.cmp(&other),
         }
     }
-}
 
-impl PartialOrd for Decimal {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    /// Compares digits from the first on; what is not there is zero.
+    fn compare_digits(self, other: Self) -> Ordering {
+        if self.frac.is_empty() && other.frac.is_empty() && self.int.len() == other.int.len() {
+            return self.int.cmp(other.int);
+        }
+        let mut ours = self.int.bytes().chain(self.frac.bytes());
+        let mut theirs = other.int.bytes().chain(other.frac.bytes());
+        loop {
+            let (ours, theirs) = match (ours.next(), theirs.next()) {
+                (None, None) => return Ordering::Equal,
+                (ours, theirs) => (ours.unwrap_or(b'0'), theirs.unwrap_or(b'0')),
+            };
+            if ours != theirs {
+                return ours.cmp(&theirs);
+            }
+        }
     }
-}
-
-/// Compares the values of two JSON numbers by their texts, exactly.
-pub(crate) fn compare_numbers(a: &str, b: &str) -> Ordering {
-    match (small_whole(a), small_whole(b)) {
-        (Some(a), Some(b)) => a.cmp(&b),
-        _ => Decimal::new(a).cmp(&Decimal::new(b)),
-    }
-}
-
-/// The value of a number that is written as a few digits.
-fn small_whole(text: &str) -> Option<i64> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let is_small = digits.len() <= 18 && digits.bytes().all(|b| b.is_ascii_digit());
-    is_small.then(|| text.parse().ok()).flatten()
 }
 
 /// Whether a number's value has no fraction.
@@ -283,11 +314,26 @@ mod tests {
         ];
         for (place, one) in rising.iter().enumerate() {
             for (other_place, other) in rising.iter().enumerate() {
-                assert_eq!(compare_numbers(one, other), place.cmp(&other_place), "{one} {other}");
+                let ours = Number::new(one).compare(Number::new(other));
+                assert_eq!(ours, place.cmp(&other_place), "{one} {other}");
+                let decimal = Decimal::new(other);
+                let ours = Number::new(one).compare(decimal.as_number());
+                assert_eq!(ours, place.cmp(&other_place), "{one} {other}");
             }
         }
-        for (one, other) in [("1", "1.0"), ("-0", "0"), ("100", "1e2"), ("-5.0", "-50e-1")] {
-            assert_eq!(compare_numbers(one, other), Ordering::Equal, "{one} {other}");
+        let (long, exponent) = ("0".repeat(5000), format!("1e{}2", "0".repeat(5000)));
+        for (one, other) in [
+            ("1", "1.0"),
+            ("-0", "0"),
+            ("0e9", "0.00"),
+            ("100", "1e2"),
+            ("-5.0", "-50e-1"),
+            ("0.05", "5e-2"),
+            ("100", &exponent),
+            ("1", &format!("0.{long}1e5001")),
+        ] {
+            let ours = Number::new(one).compare(Number::new(other));
+            assert_eq!(ours, Ordering::Equal, "{one} {other}");
         }
     }
 

@@ -17,6 +17,7 @@ pub struct Projection {
 struct Node {
     /// Whether the whole value is wanted.
     is_whole: bool,
+    /// Ordered by their keys: a query may name thousands, and a document have as many.
     children: Vec<(String, Node)>,
 }
 
@@ -25,10 +26,9 @@ impl Projection {
     pub fn add(&mut self, path: &Path) {
         let mut node = &mut self.root;
         for key in path.keys() {
-            let known = node.children.iter().position(|(known, _)| known == key);
-            let place = known.unwrap_or_else(|| {
-                node.children.push((key.to_owned(), Node::default()));
-                node.children.len() - 1
+            let place = node.place_of(key).unwrap_or_else(|place| {
+                node.children.insert(place, (key.to_owned(), Node::default()));
+                place
             });
             node = &mut node.children[place].1;
         }
@@ -97,8 +97,13 @@ fn write(text: &str, node: &Node, at: usize, out: &mut String) -> Option<(usize,
 
 impl Node {
     fn child(&self, raw: &str) -> Option<&Self> {
-        let key = decode(raw);
-        self.children.iter().find(|(known, _)| *known == *key).map(|(_, child)| child)
+        let place = self.place_of(&decode(raw)).ok()?;
+        Some(&self.children[place].1)
+    }
+
+    /// The place of a key among the children, or where it would be.
+    fn place_of(&self, key: &str) -> Result<usize, usize> {
+        self.children.binary_search_by(|(known, _)| known.as_str().cmp(key))
     }
 }
 

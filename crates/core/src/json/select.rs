@@ -4,11 +4,9 @@
 //! Recursion is bounded by the number of keys of the longest path. Of a text that is no JSON, what
 //! is found means nothing.
 
-use std::borrow::Cow;
-
 use smallvec::SmallVec;
 
-use super::text::decode;
+use super::text::{decode, end_of_plain};
 
 /// A step from a value into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +18,10 @@ pub(crate) enum PathStep {
 }
 
 /// The values found at the paths of a [`Selection`], by their slots: their raw texts.
-pub(crate) type Found<'a> = SmallVec<[Option<&'a str>; 8]>;
+type Found<'a> = SmallVec<[Option<&'a str>; 8]>;
+
+/// Which of the paths of a [`Selection`] a patch names, by their slots.
+pub(crate) type Named = SmallVec<[bool; 16]>;
 
 /// A set of paths. Each has a slot, which is its place in the order in which the paths were added.
 #[derive(Debug, Clone, Default)]
@@ -59,24 +60,40 @@ impl Selection {
         &self.paths
     }
 
+    /// Whether the value itself is the only path.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.root.children.is_empty() && self.root.slot.is_some()
+    }
+
     /// What a text has at the paths.
     pub(crate) fn find<'a>(&self, text: &'a str) -> Found<'a> {
         let mut found = Found::from_elem(None, self.paths.len());
-        if !self.paths.is_empty() {
-            let mut walk = Walk { text, found: &mut found };
+        if !found.is_empty() {
+            let mut walk = Walk { text, missing: found.len(), found: &mut found };
             walk.value(&self.root, space(text.as_bytes(), 0));
         }
         found
+    }
+
+    /// For each path whether a merge patch names the member there, one above it or one below. A patch
+    /// replaces arrays as a whole, so an index stands for all of them.
+    pub(crate) fn named_by(&self, patch: &str) -> Named {
+        let mut named = Named::from_elem(false, self.paths.len());
+        let mut names = Names { text: patch, named: &mut named };
+        names.value(&self.root, space(patch.as_bytes(), 0));
+        named
     }
 }
 
 struct Walk<'f, 'a> {
     text: &'a str,
     found: &'f mut Found<'a>,
+    /// Slots without a value yet.
+    missing: usize,
 }
 
 impl Walk<'_, '_> {
-    /// Reads the value that begins at `at`; returns where it ends.
+    /// Reads the value that begins at `at`; returns where it ends, or `None` as soon as all is found.
     fn value(&mut self, node: &Node, at: usize) -> Option<usize> {
         let bytes = self.text.as_bytes();
         let end = match bytes.get(at)? {
@@ -85,25 +102,18 @@ impl Walk<'_, '_> {
             _ => value_end(bytes, at),
         }?;
         if let Some(slot) = node.slot {
+            self.missing -= usize::from(self.found[slot].is_none());
             self.found[slot] = self.text.get(at..end);
         }
-        Some(end)
+        (self.missing > 0).then_some(end)
     }
 
     fn object(&mut self, node: &Node, at: usize) -> Option<usize> {
-        let bytes = self.text.as_bytes();
-        let mut at = space(bytes, at);
-        while bytes.get(at)? == &b'"' {
-            let key_end = string_end(bytes, at)?;
-            let key = self.text.get(at + 1..key_end - 1)?;
-            let value = space(bytes, space(bytes, key_end) + 1);
-            at = match node.child_of_key(key) {
-                Some(child) => self.value(child, value)?,
-                None => value_end(bytes, value)?,
-            };
-            at = behind_comma(bytes, at);
-        }
-        Some(at + 1)
+        let text = self.text;
+        members(text, at, |key, value| match node.child_of_key(key) {
+            Some(child) => self.value(child, value),
+            None => value_end(text.as_bytes(), value),
+        })
     }
 
     fn array(&mut self, node: &Node, at: usize) -> Option<usize> {
@@ -123,44 +133,73 @@ impl Walk<'_, '_> {
     }
 }
 
+struct Names<'f, 'a> {
+    text: &'a str,
+    named: &'f mut Named,
+}
+
+impl Names<'_, '_> {
+    /// Notes that the patch names the member of this node by the value at `at`; returns where that ends.
+    fn value(&mut self, node: &Node, at: usize) -> Option<usize> {
+        if let Some(slot) = node.slot {
+            self.named[slot] = true;
+        }
+        let (text, is_object) = (self.text, self.text.as_bytes().get(at)? == &b'{');
+        for (step, child) in &node.children {
+            if !is_object || matches!(step, PathStep::Index(_)) {
+                self.all(child);
+            }
+        }
+        if !is_object || node.children.is_empty() {
+            return value_end(text.as_bytes(), at);
+        }
+        members(text, at + 1, |key, value| match node.child_of_key(key) {
+            Some(child) => self.value(child, value),
+            None => value_end(text.as_bytes(), value),
+        })
+    }
+
+    /// Notes all paths of a node and below it.
+    fn all(&mut self, node: &Node) {
+        if let Some(slot) = node.slot {
+            self.named[slot] = true;
+        }
+        node.children.iter().for_each(|(_, child)| self.all(child));
+    }
+}
+
 impl Node {
     fn child_of_key(&self, raw: &str) -> Option<&Self> {
+        if self.children.is_empty() {
+            return None;
+        }
         let key = decode(raw);
         let is_it = |step: &PathStep| matches!(step, PathStep::Key(known) if **known == *key);
         self.children.iter().find(|(step, _)| is_it(step)).map(|(_, child)| child)
     }
 
     fn child_of_index(&self, index: usize) -> Option<&Self> {
-        let wanted = PathStep::Index(index);
-        self.children.iter().find(|(step, _)| *step == wanted).map(|(_, child)| child)
+        let is_it = |step: &PathStep| matches!(step, PathStep::Index(known) if *known == index);
+        self.children.iter().find(|(step, _)| is_it(step)).map(|(_, child)| child)
     }
 }
 
-/// What a value's raw text is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RawValue<'a> {
-    Object,
-    Array,
-    String(Cow<'a, str>),
-    /// The text of a number.
-    Number(&'a str),
-    Bool(bool),
-    Null,
-}
-
-impl<'a> RawValue<'a> {
-    /// Takes a raw text as [`Selection::find`] returns it.
-    pub(crate) fn new(raw: &'a str) -> Self {
-        match raw.as_bytes().first() {
-            Some(b'{') => Self::Object,
-            Some(b'[') => Self::Array,
-            Some(b'"') => Self::String(decode(raw.get(1..raw.len() - 1).unwrap_or(""))),
-            Some(b't') => Self::Bool(true),
-            Some(b'f') => Self::Bool(false),
-            Some(b'n') => Self::Null,
-            _ => Self::Number(raw),
-        }
+/// Calls `read` for the members of the object whose brace is before `at`, with the raw key and where the
+/// value begins; it returns where the value ends. Returns where the object ends.
+fn members<'a>(
+    text: &'a str,
+    at: usize,
+    mut read: impl FnMut(&'a str, usize) -> Option<usize>,
+) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = space(bytes, at);
+    while bytes.get(at)? == &b'"' {
+        let key_end = string_end(bytes, at)?;
+        let key = text.get(at + 1..key_end - 1)?;
+        let value = space(bytes, space(bytes, key_end) + 1);
+        at = behind_comma(bytes, read(key, value)?);
     }
+    Some(at + 1)
 }
 
 /// The raw texts of the elements of an array, or of the values of an object.
@@ -181,23 +220,6 @@ pub(crate) fn elements(raw: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether a merge patch names the member at these keys, one above it or one below.
-pub(crate) fn patch_names<'k>(patch: &str, keys: impl IntoIterator<Item = &'k str>) -> bool {
-    let mut value = patch;
-    for key in keys {
-        if !value.starts_with('{') {
-            return true;
-        }
-        let mut selection = Selection::default();
-        selection.add(vec![PathStep::Key(key.into())]);
-        match selection.find(value)[0] {
-            Some(member) => value = member,
-            None => return false,
-        }
-    }
-    true
-}
-
 pub(super) fn space(bytes: &[u8], mut at: usize) -> usize {
     while matches!(bytes.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
         at += 1;
@@ -215,6 +237,7 @@ pub(super) fn behind_comma(bytes: &[u8], at: usize) -> usize {
 pub(super) fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
+        at = end_of_plain(bytes, at);
         match bytes.get(at)? {
             b'"' => return Some(at + 1),
             b'\\' => at += 2,
@@ -299,17 +322,23 @@ mod tests {
 
     #[test]
     fn a_patch_names_what_is_at_above_or_below_a_path() {
+        let mut selection = Selection::default();
+        selection.add(vec![key("a"), key("b")]);
         for (patch, names) in [
             (r#"{"a":{"b":1}}"#, true),
-            (r#"{"a":{"b":{"c":1}}}"#, true),
+            (r#" {"z":[{}], "\u0061" : {"b":{"c":1}}}"#, true),
             (r#"{"a":5}"#, true),
             (r#"{"a":null}"#, true),
             (r#"{"a":{}}"#, false),
             (r#"{"a":{"c":1},"b":2}"#, false),
             ("{}", false),
         ] {
-            assert_eq!(patch_names(patch, ["a", "b"]), names, "{patch}");
+            assert_eq!(selection.named_by(patch)[..], [names], "{patch}");
         }
+        selection.add(vec![key("a"), PathStep::Index(1), key("b")]);
+        selection.add(vec![]);
+        assert_eq!(selection.named_by(r#"{"a":{"c":1}}"#)[..], [false, true, true]);
+        assert_eq!(selection.named_by("{}")[..], [false, false, true]);
     }
 
     #[test]
@@ -329,6 +358,7 @@ mod tests {
             "{]",
         ] {
             selection.find(text);
+            selection.named_by(text);
             assert!(elements(text).count() < 9);
         }
     }

@@ -65,6 +65,29 @@ pub(crate) fn pair(high: u16, low: u16) -> Option<char> {
     is_pair.then(|| char::from_u32(0x1_0000 + ((high & 0x3FF) << 10) + (low & 0x3FF))).flatten()
 }
 
+/// The offset of the first quote, backslash or control character from `at` on. Looks at eight
+/// bytes at a time: the tricks find the lowest such byte of a word exactly.
+#[inline]
+pub(crate) fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const TOPS: u64 = ONES << 7;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let quote = word ^ (ONES * u64::from(b'"'));
+        let backslash = word ^ (ONES * u64::from(b'\\'));
+        let hits = (quote.wrapping_sub(ONES) & !quote)
+            | (backslash.wrapping_sub(ONES) & !backslash)
+            | (word.wrapping_sub(ONES * u64::from(b' ')) & !word);
+        if hits & TOPS != 0 {
+            return at + ((hits & TOPS).trailing_zeros() >> 3) as usize;
+        }
+        at += 8;
+    }
+    let tail = bytes.get(at..).unwrap_or_default();
+    let ends = |&b: &u8| b == b'"' || b == b'\\' || b < b' ';
+    at + tail.iter().position(ends).unwrap_or(tail.len())
+}
+
 /// Bytes of a character inside a JSON string with as few escapes as possible.
 pub(crate) fn written_len(c: char) -> usize {
     match c {

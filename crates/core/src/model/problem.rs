@@ -245,7 +245,7 @@ impl Problem {
 /// Whether a step of a location is an index or a member that the contract names. Any other is of the
 /// payload, which the log must not show.
 fn is_of_contract(step: &Step) -> bool {
-    const MEMBERS: [&str; 30] = [
+    const MEMBERS: [&str; 34] = [
         "eventHeader",
         "uuid",
         "eventName",
@@ -276,6 +276,10 @@ fn is_of_contract(step: &Step) -> bool {
         "types",
         "wait",
         "until",
+        "indexes",
+        "search",
+        "paths",
+        "language",
     ];
     match step {
         Step::Index(_) => true,

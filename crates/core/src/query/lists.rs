@@ -30,7 +30,7 @@ use self::page::{Page, bytes_of};
 use self::plan::{Plan, Wanted};
 use self::sort::{SortError, SortedPage};
 use self::sort_key::SortKey;
-use self::types::TypeList;
+use self::types::{Read, TypeList};
 use self::walk::WalkError;
 use super::error::{QueryError, bad_parameter};
 use super::list_order::ListOrder;
@@ -48,6 +48,7 @@ pub const MAX_KEYS: usize = 100;
 /// Lists entities.
 pub struct Lists {
     store: Arc<dyn ListStore>,
+    definitions: Arc<dyn TypeStore>,
     catalog: Catalog,
     scans: Arc<Scans>,
     clock: Clock,
@@ -87,7 +88,8 @@ impl Lists {
         scans: Arc<Scans>,
         clock: Clock,
     ) -> Self {
-        Self { store, catalog: Catalog::new(definitions), scans, clock }
+        let catalog = Catalog::new(Arc::clone(&definitions));
+        Self { store, definitions, catalog, scans, clock }
     }
 
     /// A page of a list. It ends after half a second; then it may be short or empty.
@@ -182,7 +184,8 @@ impl Lists {
         let now = self.clock.now();
         let mut scan = self.scans.begin().await?;
         let mut list = TypeList::new(request.size);
-        list.fill(&*self.store, after, &mut scan).await?;
+        let read = Read { store: &*self.store, definitions: &*self.definitions };
+        list.fill(read, after, &mut scan).await?;
         let cursor = |key| Cursor { now, place: Place::Key(key) };
         let next = list.next.map(|key| tokens.seal(&cursor(key).to_bytes()));
         Ok(TypesPage { types: list.types, next })

@@ -20,7 +20,8 @@ const INTRODUCTION: &str = include_str!("introduction.md");
     components(schemas(ProblemBody)),
     tags(
         (name = "events", description = "Send events, one or many; read one back"),
-        (name = "entities", description = "Read and write single entities"),
+        (name = "entities", description = "Read and write single entities; list many"),
+        (name = "types", description = "See which types there are; declare indexes and search"),
         (name = "changes", description = "Follow what is committed"),
         (name = "health", description = "Probes, for people and for orchestrators"),
         (name = "metrics", description = "For Prometheus; not here where `ADMIN_PORT` is set"),

@@ -128,7 +128,7 @@ pub(crate) struct ListAllProblems;
 
 impl IntoResponses for ListProblems {
     fn responses() -> Responses {
-        responses(list_problems().into_iter().chain([too_large()]))
+        responses(list_problems().into_iter().chain([no_index()]))
     }
 }
 
@@ -140,13 +140,14 @@ impl IntoResponses for ListAllProblems {
 
 /// The problems of every list.
 fn list_problems() -> [Problem; 5] {
-    let bad_filter = "the query parameter filter is no filter: column 12: expected an operator, such as == or <; \
-                      for equality write ==";
+    let bad_filter = "the query parameter filter is no filter: column 12: expected == to compare";
     [malformed(bad_filter), not_acceptable(), internal(), too_many(), not_readable()]
 }
 
-fn too_large() -> Problem {
-    let detail = "only the first 1 of these entities fit into an answer; ask for fewer";
+fn no_index() -> Problem {
+    let detail = "more than 10,000 entities or a second of looking at them are too many to sort; declare an index \
+                  for the order: PUT /api/v1/types/Loan with {\"indexes\":[\"data.balance\"]} beside those that the \
+                  type has";
     Problem::new(ProblemKind::TooExpensive, detail)
 }
 

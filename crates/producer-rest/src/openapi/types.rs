@@ -161,10 +161,7 @@ pub(crate) mod examples {
 
     /// Finds loans by their balance, and by borrower and time.
     pub(crate) fn definition() -> Value {
-        json!({
-            "indexes": ["data.balance", ["data.borrower.name", "updatedAt"]],
-            "search": {"paths": {"data.borrower": 1}, "language": "english"}
-        })
+        json!({"indexes": ["data.balance", ["data.borrower.name", "updatedAt"]]})
     }
 
     /// Just declared.
@@ -193,8 +190,7 @@ pub(crate) mod examples {
             "definition": definition(),
             "parts": [
                 part("index", &["data.balance"]),
-                part("index", &["data.borrower.name", "updatedAt"]),
-                part("search", &["data.borrower"])
+                part("index", &["data.borrower.name", "updatedAt"])
             ]
         })
     }

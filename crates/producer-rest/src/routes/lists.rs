@@ -80,7 +80,7 @@ pub(crate) async fn of_all_types(
     let _slot = app.acquire_slot()?;
     let query = ListQuery::read(&uri)?;
     if !query.ids.is_empty() {
-        return Err(broken("id", "is for the entities of one type, /api/v1/entities/{type}"));
+        return Err(broken("id", "must not be given for all types; it names entities of one type"));
     }
     page(&app, None, query, &uri).await
 }

@@ -15,7 +15,10 @@ async fn the_document_names_every_route_and_every_problem() {
         "/api/v1/events/bulk",
         "/api/v1/events/{uuid}",
         "/api/v1/events/health",
+        "/api/v1/entities",
         "/api/v1/entities/{type}",
+        "/api/v1/types",
+        "/api/v1/types/{type}",
         "/api/v1/entities/{type}/{id}",
         "/api/v1/entities/{type}/{id}/history",
         "/api/v1/entities/{type}/{id}/diff",
@@ -95,6 +98,45 @@ async fn the_reads_of_the_history_name_their_parameters() {
         [("history", "listEntityHistory"), ("provenance", "getEntityProvenance")]
     {
         assert_eq!(get["responses"]["200"]["links"][link]["operationId"], operation);
+    }
+}
+
+#[tokio::test]
+async fn lists_and_types_name_their_parameters() {
+    let app = TestApp::sqlite().await;
+    let document = answer(app.get("/openapi.json")).await.body;
+    let list = ["filter", "pageSize", "pageToken", "fields", "count"];
+    for (path, method, names) in [
+        ("/api/v1/entities", "get", &list[..]),
+        (
+            "/api/v1/entities/{type}",
+            "get",
+            &["type", "id", "filter", "orderBy", "pageSize", "pageToken", "fields", "count"],
+        ),
+        ("/api/v1/types", "get", &["pageSize", "pageToken"]),
+        ("/api/v1/types/{type}", "get", &["type"]),
+        ("/api/v1/types/{type}", "put", &["type", "If-Match", "If-None-Match"]),
+        ("/api/v1/types/{type}", "delete", &["type", "If-Match"]),
+    ] {
+        let parameters = document["paths"][path][method]["parameters"].as_array().unwrap();
+        let found: Vec<_> = parameters.iter().map(|one| one["name"].as_str().unwrap()).collect();
+        assert_eq!(found, names, "{method} {path}");
+        for parameter in parameters {
+            let is_path = parameter["in"] == "path";
+            assert_eq!(parameter["required"], is_path, "{parameter}");
+            assert_eq!(parameter.get("example").is_some(), is_path, "{parameter}");
+        }
+    }
+    let schemas = &document["components"]["schemas"];
+    let required = |name: &str| schemas[name].get("required").cloned().unwrap_or_default();
+    assert_eq!(required("EntitiesPage"), json!(["entities"]));
+    assert_eq!(required("ListedEntity"), json!(["entityType", "entityId"]));
+    assert_eq!(required("TypesPage"), json!(["types"]));
+    assert_eq!(required("TypeDefinition"), Value::Null);
+    assert_eq!(required("SearchDefinition"), json!(["paths"]));
+    assert_eq!(required("TypePart"), json!(["kind", "paths", "status"]));
+    for name in ["TypeDefinition", "SearchDefinition"] {
+        assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
     }
 }
 
@@ -210,6 +252,8 @@ async fn the_routes_name_their_problems() {
     let ingest = ["400", "406", "408", "409", "412", "413", "415", "422", "500", "503"];
     let read = ["400", "404", "406", "500", "503"];
     let write = [&ingest[..], &["403", "504"]].concat();
+    let define = ["400", "403", "406", "408", "412", "413", "415", "422", "500", "503"];
+    let undefine = ["400", "403", "404", "406", "408", "412", "500", "503"];
     let delete = ["400", "403", "404", "406", "408", "409", "412", "500", "503", "504"];
     for (path, method, statuses) in [
         ("/api/v1/events", "post", &[&ingest[..], &["504"]].concat()[..]),
@@ -220,6 +264,12 @@ async fn the_routes_name_their_problems() {
         ("/api/v1/entities/{type}/{id}/diff", "get", &[&read[..], &["410", "422"]].concat()),
         ("/api/v1/entities/{type}/{id}/provenance", "get", &[&read[..], &["422"]].concat()),
         ("/api/v1/changes", "get", &["400", "406", "410", "500", "503"]),
+        ("/api/v1/entities", "get", &["400", "406", "500", "503"]),
+        ("/api/v1/entities/{type}", "get", &["400", "406", "422", "500", "503"]),
+        ("/api/v1/types", "get", &["400", "406", "500", "503"]),
+        ("/api/v1/types/{type}", "get", &read),
+        ("/api/v1/types/{type}", "put", &define),
+        ("/api/v1/types/{type}", "delete", &undefine),
         ("/api/v1/entities/{type}", "post", &write),
         ("/api/v1/entities/{type}/{id}", "put", &write),
         ("/api/v1/entities/{type}/{id}", "patch", &[&write[..], &["404"]].concat()),

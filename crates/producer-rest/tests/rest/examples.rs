@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::app::{Answer, TIMEOUT, TestApp, answer, car_event, car_event_with_uuid};
 use crate::errors::defective;
+use crate::finding_examples::finding_in_the_story;
 
 const CHANGES: &str = "/api/v1/changes";
 const EVENT: &str = "/api/v1/events";
@@ -29,10 +30,10 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
 
 /// The document of a service.
-struct Document(Value);
+pub(crate) struct Document(Value);
 
 impl Document {
-    async fn of(app: &TestApp) -> Self {
+    pub(crate) async fn of(app: &TestApp) -> Self {
         Self(answer(app.get("/openapi.json")).await.body)
     }
 
@@ -44,22 +45,22 @@ impl Document {
         self.body("post", path, media)
     }
 
-    fn body(&self, method: &str, path: &str, media: &str) -> &Value {
+    pub(crate) fn body(&self, method: &str, path: &str, media: &str) -> &Value {
         &self.operation(method, path)["requestBody"]["content"][media]["example"]
     }
 
     /// The example of a success; `name` if there are several.
-    fn success(&self, method: &str, path: &str, name: &str) -> &Value {
+    pub(crate) fn success(&self, method: &str, path: &str, name: &str) -> &Value {
         self.answer(method, path, 200, name)
     }
 
-    fn answer(&self, method: &str, path: &str, status: u16, name: &str) -> &Value {
+    pub(crate) fn answer(&self, method: &str, path: &str, status: u16, name: &str) -> &Value {
         let status = status.to_string();
         let content = &self.operation(method, path)["responses"][status]["content"][JSON];
         content.get("example").unwrap_or(&content["examples"][name]["value"])
     }
 
-    fn problem(&self, method: &str, path: &str, kind: ProblemKind) -> &Value {
+    pub(crate) fn problem(&self, method: &str, path: &str, kind: ProblemKind) -> &Value {
         let response = &self.operation(method, path)["responses"][kind.http_status().to_string()];
         let content = &response["content"]["application/problem+json"];
         // kinds may share a status, of which an operation has one
@@ -69,12 +70,24 @@ impl Document {
     }
 
     /// Asserts that an answer is the example of its operation and kind, but for ids.
-    fn assert_problem(&self, method: &str, path: &str, kind: ProblemKind, answered: &Answer) {
+    pub(crate) fn assert_problem(
+        &self,
+        method: &str,
+        path: &str,
+        kind: ProblemKind,
+        answered: &Answer,
+    ) {
         assert_eq!(answered.problem(), kind.as_str(), "{method} {path}: {answered:?}");
         self.assert_problem_body(method, path, kind, &answered.body);
     }
 
-    fn assert_problem_body(&self, method: &str, path: &str, kind: ProblemKind, body: &Value) {
+    pub(crate) fn assert_problem_body(
+        &self,
+        method: &str,
+        path: &str,
+        kind: ProblemKind,
+        body: &Value,
+    ) {
         let expected = self.problem(method, path, kind);
         assert_like(body, expected, &["requestId", "eventId"]);
     }
@@ -105,7 +118,7 @@ impl Document {
 }
 
 /// Asserts that a value is the expected one, but for the values of the members `varying`, anywhere.
-fn assert_like(value: &Value, expected: &Value, varying: &[&str]) {
+pub(crate) fn assert_like(value: &Value, expected: &Value, varying: &[&str]) {
     fn mask(value: &mut Value, varying: &[&str]) {
         match value {
             Value::Object(members) => {
@@ -240,6 +253,7 @@ async fn the_examples_are_a_story_that_the_service_tells() {
     }
 
     changes_of_the_story(&app, &document).await;
+    finding_in_the_story(&app, &document).await;
 
     for (media, status) in [(NDJSON, "processed"), ("application/jsonl", "duplicate")] {
         let lines = document.request(BULK, media).as_str().unwrap();

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use producer_core::ProblemKind;
 use producer_test_support::Postgres;
 use serde_json::{Value, json};
 
 use crate::app::{Answer, TestApp, answer, car_event};
+use crate::examples::Document;
 
 const CARS: &str = "/api/v1/entities/Car";
 const ALL: &str = "/api/v1/entities";
@@ -258,8 +260,8 @@ async fn bad_parameters_are_refused_with_their_name() {
         let twice = [("pageSize", "1"), ("pageSize", "1")];
         assert_malformed(&app, path, &twice, "pageSize must be given once").await;
     }
-    assert_malformed(&app, ALL, &[("id", "c1")], "id is for the entities of one type").await;
-    assert_malformed(&app, ALL, &[("orderBy", "id")], "orderBy is for the entities of one type")
+    assert_malformed(&app, ALL, &[("id", "c1")], "id must not be given for all types").await;
+    assert_malformed(&app, ALL, &[("orderBy", "id")], "orderBy must not be given for all types")
         .await;
     for other in ["filter", "orderBy", "pageSize", "pageToken", "count"] {
         let both = [("id", "c1"), (other, "x")];
@@ -282,6 +284,106 @@ async fn bad_parameters_are_refused_with_their_name() {
     }
     let method = answer(app.request("PUT", CARS)).await;
     assert_eq!((method.status, method.header("allow")), (405, "GET,HEAD,POST"));
+}
+
+async fn a_list_has_the_order_that_was_asked_for(app: TestApp) {
+    garage(&app).await;
+    let by_make = ["c1", "c3", "c5", "c7", "a/50% \"\u{e4}", "c0", "c2", "c4", "c6", "c8"];
+    let numbered: Vec<_> = (0..9).map(|n| format!("c{n}")).collect();
+    let (mut make_reversed, mut reversed) = (by_make.map(String::from), numbered.clone());
+    make_reversed.reverse();
+    reversed.reverse();
+    let make = by_make.map(String::from);
+    let check = async || {
+        for (order, expected) in [
+            ("data.n", &numbered[..]),
+            ("data.n desc", &reversed),
+            ("data.make", &make),
+            ("data[\"make\"] desc", &make_reversed),
+            ("data.a.b", &[]),
+            ("data.none", &[]),
+        ] {
+            for size in ["1", "4", "100"] {
+                let address = format!("{CARS}{}", query(&[("orderBy", order), ("pageSize", size)]));
+                let listed: Vec<_> = pages(&app, address).await.iter().flat_map(ids).collect();
+                assert_eq!(listed, expected, "{order} {size}");
+            }
+        }
+        let later = [("orderBy", "data.n desc"), ("filter", "data.n < 4 && data.make == 'Fiat'")];
+        assert_eq!(ids(&list(&app, CARS, &later).await), ["c3", "c1"]);
+    };
+    check().await;
+    for order in ["version", "createdAt desc", "updatedAt"] {
+        assert_eq!(ids(&list(&app, CARS, &[("orderBy", order)]).await).len(), 10, "{order}");
+    }
+    // the same by indexes
+    let definition = json!({"indexes": ["data.n", ["data.make"]]});
+    assert_eq!(answer(app.request("PUT", "/api/v1/types/Car").json(&definition)).await.status, 201);
+    app.start_builder();
+    app.until_ready("Car").await;
+    check().await;
+}
+
+#[tokio::test]
+async fn a_list_has_the_order_that_was_asked_for_on_sqlite() {
+    a_list_has_the_order_that_was_asked_for(TestApp::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn a_list_has_the_order_that_was_asked_for_on_postgres() {
+    a_list_has_the_order_that_was_asked_for(TestApp::postgres().await).await;
+}
+
+async fn an_order_of_many_entities_needs_an_index(app: TestApp) {
+    const LOANS: &str = "/api/v1/entities/Loan";
+    let document = Document::of(&app).await;
+    let loan = |n: u32| json!({"entityType": "Loan", "entityId": format!("l{n}"), "updatedAttributes": {"balance": n}});
+    let event = |thousand: u32| {
+        let entities: Vec<_> = (0..1000).map(|n| loan(1000 * thousand + n)).collect();
+        json!({"eventHeader": {"eventName": "Imported"}, "eventBody": {"entities": entities}})
+    };
+    let events: Vec<_> = (0..11).map(event).collect();
+    let stored = app.bulk("?results=none", "application/json", json!(events).to_string()).await;
+    assert_eq!(stored.body["processedCount"], 11, "{stored:?}");
+
+    let ordered = [("orderBy", "data.balance desc"), ("pageSize", "2")];
+    let refused = list(&app, LOANS, &ordered).await;
+    assert_eq!(refused.status, 422);
+    document.assert_problem("get", "/api/v1/entities/{type}", ProblemKind::TooExpensive, &refused);
+    let definition = json!({"indexes": ["data.balance"]});
+    assert_eq!(
+        answer(app.request("PUT", "/api/v1/types/Loan").json(&definition)).await.status,
+        201
+    );
+    let building = list(&app, LOANS, &ordered).await;
+    assert_eq!((building.status, building.problem()), (400, "malformed"));
+    let detail = building.body["detail"].as_str().unwrap();
+    let rule = "the query parameter orderBy must wait for an index that is being built";
+    assert!(detail.starts_with(rule), "{detail}");
+    app.start_builder();
+    app.until_ready("Loan").await;
+    let first = list(&app, LOANS, &ordered).await;
+    assert_eq!(ids(&first), ["l10999", "l10998"]);
+    let second = answer(app.get(&next(&first).unwrap())).await;
+    assert_eq!(ids(&second), ["l10997", "l10996"]);
+    let found =
+        list(&app, LOANS, &[("filter", "data.balance in [7, 10999]"), ("count", "exact")]).await;
+    assert_eq!(found.body["count"], json!({"value": 2, "exact": true}));
+    // the index of the page's token is dropped
+    assert_eq!(app.request("DELETE", "/api/v1/types/Loan").send().await.unwrap().status(), 204);
+    let gone = answer(app.get(&next(&first).unwrap())).await;
+    assert_eq!((gone.status, gone.problem()), (400, "malformed"));
+    assert!(gone.body["detail"].as_str().unwrap().contains("begin again"), "{gone:?}");
+}
+
+#[tokio::test]
+async fn an_order_of_many_entities_needs_an_index_on_sqlite() {
+    an_order_of_many_entities_needs_an_index(TestApp::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn an_order_of_many_entities_needs_an_index_on_postgres() {
+    an_order_of_many_entities_needs_an_index(TestApp::postgres().await).await;
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod errors;
 mod events;
 mod examples;
 mod feed;
+mod finding_examples;
 mod health;
 mod history;
 mod lists;

@@ -4,6 +4,7 @@
 
 mod clock;
 mod exact;
+mod filter;
 mod grpc;
 mod map_wire_type;
 mod merge;
@@ -15,12 +16,13 @@ mod timestamp;
 pub type Oracle = fn(&[u8]);
 
 /// The oracles by the names of their fuzz targets and corpora.
-pub const ALL: [(&str, Oracle); 5] = [
+pub const ALL: [(&str, Oracle); 6] = [
     ("scanner", scanner::oracle),
     ("ndjson", ndjson::oracle),
     ("timestamp", timestamp::oracle),
     ("merge", merge::oracle),
     ("grpc", grpc::oracle),
+    ("filter", filter::oracle),
 ];
 
 /// Runs the oracle of this name on `bytes`.

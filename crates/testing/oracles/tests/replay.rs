@@ -84,7 +84,7 @@ impl Random {
     }
 }
 
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 30] = [
     "{",
     "}",
     "[",
@@ -106,6 +106,12 @@ const WORDS: [&str; 24] = [
     "\"entities\":",
     "\r\n",
     "+00:00",
+    "&&",
+    "||",
+    "!(",
+    "data.a",
+    ".exists(x,",
+    " in [",
     "\x0a\x00",
     "\x12\x00",
     "\x1a\x00",

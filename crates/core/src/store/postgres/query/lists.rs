@@ -47,7 +47,10 @@ FROM (SELECT *, sum(CASE WHEN NOT deleted THEN size ELSE 0 END) OVER listed AS b
             ", entity_id ",
             $order,
             " ROWS UNBOUNDED PRECEDING)) AS entities
-WHERE bytes <= $6 OR number = 1 ORDER BY number"
+WHERE bytes <= $6 OR number = 1 ORDER BY entity_type ",
+            $order,
+            ", entity_id ",
+            $order
         )
     };
 }
