@@ -10,6 +10,10 @@ DROP FUNCTION car_entities_create_view();
 
 DROP FUNCTION car_entities_refuse_write();
 
+DROP FUNCTION entity_search_words(integer, text, text, text, text, text);
+
+DROP TABLE entity_search;
+
 DROP TABLE entity_index;
 
 DROP TABLE type_generation;

@@ -103,6 +103,8 @@ CREATE TABLE type_parts (
 
 CREATE INDEX type_parts_by_type ON type_parts (entity_type);
 
+CREATE INDEX type_parts_of_search ON type_parts (part_id) WHERE kind = 1;
+
 CREATE INDEX type_parts_unfinished ON type_parts (state, part_id) WHERE state <> 1;
 
 -- One row, which rises with every change of the definitions. A statement that writes entities compares
@@ -127,6 +129,43 @@ CREATE TABLE entity_index (
 );
 
 CREATE INDEX entity_index_by_key ON entity_index (index_id, key, entity_id) WHERE key IS NOT NULL;
+
+-- The words of entities at the paths that their type searches. Beside them, '#' and the part's id, so that
+-- one lookup in the index finds those of one part. Written with the entity, while its row is locked. No
+-- row means the same as no words. fastupdate is off: words that wait in a list are searched one by one.
+CREATE TABLE entity_search (
+    part_id   integer NOT NULL,
+    entity_id text COLLATE "C" NOT NULL,
+    words     tsvector NOT NULL,
+    PRIMARY KEY (part_id, entity_id)
+);
+
+CREATE INDEX entity_search_by_words ON entity_search USING gin (words) WITH (fastupdate = off);
+
+-- Texts by their weights, 4 is the most. Never fails for what a client sent: where the configuration of
+-- text search is gone, or cannot take the text, the words stay as they are.
+CREATE FUNCTION entity_search_words(
+    part_id integer, language text, text1 text, text2 text, text3 text, text4 text
+) RETURNS tsvector LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    config regconfig;
+BEGIN
+    IF text1 = '' AND text2 = '' AND text3 = '' AND text4 = '' THEN
+        RETURN '';
+    END IF;
+    BEGIN
+        config := language;
+        RETURN array_to_tsvector(ARRAY['#' || part_id])
+            || setweight(to_tsvector(config, text4), 'A') || setweight(to_tsvector(config, text3), 'B')
+            || setweight(to_tsvector(config, text2), 'C') || setweight(to_tsvector(config, text1), 'D');
+    EXCEPTION WHEN OTHERS THEN
+        config := 'pg_catalog.simple';
+        RETURN array_to_tsvector(ARRAY['#' || part_id])
+            || setweight(to_tsvector(config, text4), 'A') || setweight(to_tsvector(config, text3), 'B')
+            || setweight(to_tsvector(config, text2), 'C') || setweight(to_tsvector(config, text1), 'D');
+    END;
+END
+$$;
 
 -- Values of more than about 2 kB are compressed: by LZ4, several times faster than the default,
 -- where the server was built with it.

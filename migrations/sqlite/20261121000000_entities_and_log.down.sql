@@ -3,6 +3,9 @@
 PRAGMA writable_schema = ON;
 DELETE FROM sqlite_schema WHERE type = 'view' AND name = 'car_entities';
 PRAGMA writable_schema = RESET;
+DROP TABLE entity_search_english;
+DROP TABLE entity_search_simple;
+DROP TABLE entity_search;
 DROP TABLE entity_index;
 DROP TABLE type_generation;
 DROP TABLE type_parts;

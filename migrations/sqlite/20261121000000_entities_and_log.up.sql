@@ -90,6 +90,7 @@ CREATE TABLE type_parts (
 ) STRICT;
 
 CREATE INDEX type_parts_by_type ON type_parts (entity_type);
+CREATE INDEX type_parts_of_search ON type_parts (part_id) WHERE kind = 1;
 CREATE INDEX type_parts_unfinished ON type_parts (state, part_id) WHERE state <> 1;
 
 -- One row, which rises with every change of the definitions: a writer compares it in its transaction.
@@ -110,6 +111,27 @@ CREATE TABLE entity_index (
 ) STRICT;
 
 CREATE INDEX entity_index_by_key ON entity_index (index_id, key, entity_id) WHERE key IS NOT NULL;
+
+-- Which entities of a part have words, and the rowid of their words in one of the two tables behind it.
+-- Written with the entity.
+CREATE TABLE entity_search (
+    id        INTEGER PRIMARY KEY,
+    part_id   INTEGER NOT NULL,
+    entity_id TEXT    NOT NULL,
+    UNIQUE (part_id, entity_id)
+) STRICT;
+
+-- The words of entities by their weights, and p with the part's id, so that one query finds those of one part. The texts are cut into
+-- lower-case words already: nothing is left to a tokenizer but the stems. Without the texts themselves.
+CREATE VIRTUAL TABLE entity_search_simple USING fts5(
+    part, weight1, weight2, weight3, weight4, content = '', contentless_delete = 1,
+    tokenize = "unicode61 remove_diacritics 0 categories 'L* M* N* Co'"
+);
+
+CREATE VIRTUAL TABLE entity_search_english USING fts5(
+    part, weight1, weight2, weight3, weight4, content = '', contentless_delete = 1,
+    tokenize = "porter unicode61 remove_diacritics 0 categories 'L* M* N* Co'"
+);
 
 -- Old dashboards and scripts read car_entities; a table of that name is kept until `migrate adopt`.
 CREATE VIEW IF NOT EXISTS car_entities AS

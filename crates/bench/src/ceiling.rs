@@ -2,6 +2,7 @@
 
 use std::future::ready;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use producer_core::model::{AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEve
 use producer_core::query::{
     CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
     ListStore, ReadError, ReadStore,
+};
+use producer_core::search::{
+    Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
 };
 use producer_core::store::Store;
 use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
@@ -226,6 +230,30 @@ impl TypeStore for NullStore {
 
     fn release<'a>(&'a self, _job: &'a Job) -> BoxFuture<'a, Read<()>> {
         Box::pin(ready(Ok(())))
+    }
+}
+
+impl SearchParts for NullStore {
+    fn search_parts(&self) -> BoxFuture<'_, Read<Vec<SearchPart>>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+}
+
+impl SearchEngine for NullStore {
+    fn engine(&self) -> Engine {
+        Engine::Sqlite
+    }
+
+    fn matches<'a>(
+        &'a self,
+        _query: MatchQuery<'a>,
+        _each: &'a mut (dyn FnMut(Matched) -> ControlFlow<()> + Send),
+    ) -> BoxFuture<'a, Read<bool>> {
+        Box::pin(ready(Ok(true)))
+    }
+
+    fn stems<'a>(&'a self, _query: StemsQuery<'a>) -> BoxFuture<'a, Read<Stems>> {
+        Box::pin(ready(Ok(Stems::default())))
     }
 }
 

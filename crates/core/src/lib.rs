@@ -2,8 +2,8 @@
 //! databases. It knows neither HTTP nor gRPC.
 //!
 //! An event goes through [`decode`] → [`Event`] → [`Ingest`] → [`ingest::Writer`] → [`Receipt`].
-//! Modules import downwards only: `json`, `time`, `filter`, `model`, `decode`, `types`, then `ingest`, `query` and
-//! `feed` with their ports, then `store`, which implements the ports.
+//! Modules import downwards only: `json`, `time`, `filter`, `model`, `decode`, `types`, then `ingest`,
+//! `query`, `feed` and `search` with their ports, then `store`, which implements the ports.
 
 pub mod decode;
 pub mod feed;
@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod json;
 pub mod model;
 pub mod query;
+pub mod search;
 pub mod store;
 pub mod time;
 pub mod types;

@@ -14,6 +14,7 @@ mod pool;
 mod port;
 pub mod postgres;
 mod schema;
+mod search;
 mod settings;
 pub mod sqlite;
 mod types;

@@ -9,7 +9,7 @@ use producer_core::Event;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 use support::types::declare;
-use support::{Db, default, event_of};
+use support::{Db, default, event_of, search};
 
 /// No two events have the same.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
@@ -111,6 +111,26 @@ async fn batches_that_decide_keys_of_indexes_take_one_statement() {
         (false, vec![merge("c", json!({"b": {"c": 1}}))]),
     ];
     for_each(&db, &mut session, batches).await;
+}
+
+#[tokio::test]
+async fn batches_that_decide_the_words_that_are_searched_take_one_statement() {
+    let db = Db::postgres(default).await;
+    let mut session = PgConnection::connect(&db.url).await.unwrap();
+    session.execute(NOTE).await.unwrap();
+    search::declare(&db, "Car", r#""data.t":4,"data.u.v":1"#, "english").await;
+    let batches: Vec<(bool, Vec<Value>)> = vec![
+        (true, vec![merge("a", json!({"t": "red", "u": 1}))]),
+        (true, vec![merge("a", json!({"x": 1})), merge("b", json!({"t": ["blue"], "u": []}))]),
+        (false, vec![merge("a", json!({"t": "green"}))]),
+        (true, vec![replace("a", json!({"u": {"v": "white"}}))]),
+        (true, vec![delete("a")]),
+        (false, vec![merge("a", json!({"t": "made anew", "u": 1}))]),
+        (true, vec![expecting("b", 1)]),
+    ];
+    for_each(&db, &mut session, batches).await;
+    let words = "SELECT words::text FROM entity_search ORDER BY entity_id";
+    assert_eq!(db.texts(words).await, ["'#1' 'anew':2A 'made':1A 'ʬ':3A", "'#1' 'blue':1A 'ʬ':2A"]);
 }
 
 /// Each batch is fast or not.

@@ -4,6 +4,7 @@ mod entities;
 mod indexes;
 mod log;
 mod page;
+mod search;
 mod size;
 mod transaction;
 

@@ -245,7 +245,7 @@ impl Problem {
 /// Whether a step of a location is an index or a member that the contract names. Any other is of the
 /// payload, which the log must not show.
 fn is_of_contract(step: &Step) -> bool {
-    const MEMBERS: [&str; 34] = [
+    const MEMBERS: [&str; 38] = [
         "eventHeader",
         "uuid",
         "eventName",
@@ -280,6 +280,10 @@ fn is_of_contract(step: &Step) -> bool {
         "search",
         "paths",
         "language",
+        "query",
+        "facet",
+        "fuzzy",
+        "type",
     ];
     match step {
         Step::Index(_) => true,

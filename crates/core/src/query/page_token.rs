@@ -45,6 +45,12 @@ impl PageTokens {
         Self { list: Uuid::new_v5(&NAMESPACE, b"types") }
     }
 
+    /// Those of the search that these parts identify; what a position means is the search's affair.
+    pub fn of_search<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
+        let name = parts.into_iter().fold("search".to_owned(), |name, part| name + "\0" + part);
+        Self { list: Uuid::new_v5(&NAMESPACE, name.as_bytes()) }
+    }
+
     /// The token of the page that follows on `position`. It has letters, digits, `-` and `_`, so that it
     /// needs no escape in a URL.
     pub fn write(self, position: u64) -> String {

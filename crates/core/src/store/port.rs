@@ -8,6 +8,7 @@ use super::pool::PoolUse;
 use crate::feed::FeedStore;
 use crate::ingest::WriteStore;
 use crate::query::{ListStore, ReadError, ReadStore};
+use crate::search::{SearchEngine, SearchParts};
 use crate::types::TypeStore;
 
 /// Why the store can't be used at all: one line for the operator.
@@ -20,7 +21,9 @@ pub struct ConnectError(pub String);
 pub const SERVICE_PING: Duration = Duration::from_secs(10);
 
 /// A database that keeps entities and their log.
-pub trait Store: WriteStore + ReadStore + ListStore + FeedStore + TypeStore {
+pub trait Store:
+    WriteStore + ReadStore + ListStore + FeedStore + TypeStore + SearchParts + SearchEngine
+{
     /// How the pool is used that the reads take their connections from; `None` where there is none.
     fn pool(&self) -> Option<PoolUse> {
         None

@@ -15,3 +15,4 @@ mod write;
 pub use error::connect_error;
 pub use store::PostgresStore;
 pub use time::{from_pg, to_pg};
+pub use write::write_search_rows;

@@ -9,3 +9,4 @@ mod write;
 pub mod write_lock;
 
 pub use store::{SqliteStore, options};
+pub use write::write_search_rows;

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::numbers::{from_bigint, to_bigint};
 use crate::model::Timestamp;
 use crate::types::{
-    ChangeOutcome, Definition, Job, KeptParts, Part, PartKind, PartState, PartStatus, StoredType,
-    Task, TypeChange, TypeIndexes,
+    ChangeOutcome, Definition, Job, KeptParts, Part, PartKind, PartState, PartStatus, SearchRow,
+    StoredType, Task, TypeChange, TypeIndexes, TypeSearch,
 };
 
 /// Entities that one step of building walks at most.
@@ -162,6 +162,25 @@ pub(crate) fn indexes_of(job: &Job) -> TypeIndexes {
         PartKind::Search(_) => None,
     };
     TypeIndexes::new(job.parts.iter().filter_map(index).collect())
+}
+
+/// The search that a job builds.
+fn search_of(job: &Job) -> Option<TypeSearch> {
+    job.parts.iter().find_map(|part| match &part.kind {
+        PartKind::Search(search) => Some(TypeSearch::new(part.id, search)),
+        PartKind::Index(_) => None,
+    })
+}
+
+/// The rows of search of those entities, given as id and document, that have words: where one has none, no
+/// row of it can be there that has any.
+pub(crate) fn search_rows<'e>(
+    job: &Job,
+    entities: impl IntoIterator<Item = (&'e str, Option<&'e str>)>,
+) -> Vec<(&'e str, SearchRow)> {
+    let Some(search) = search_of(job) else { return Vec::new() };
+    let rows = entities.into_iter().map(|(id, document)| (id, search.row(document)));
+    rows.filter(|(_, row)| !row.is_empty()).collect()
 }
 
 /// What a change does to the definition that is there, with its version.

@@ -1,6 +1,6 @@
-//! What writers keep up beside the entities: the keys of indexes. (Search is to join them here.)
+//! What writers keep up beside the entities: the keys of indexes, and the words that are searched.
 //!
-//! A row of an index changes only while the row of its entity is locked.
+//! Such a row changes only while the row of its entity is locked.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::definition::IndexDefinition;
 use super::index_key::{EntityFacts, KeyMaker};
 use super::index_path::IndexPath;
+use super::kept_search::TypeSearch;
 use super::part::{Part, PartKind};
 use crate::json::{Path, PathTree};
 
@@ -25,19 +26,26 @@ pub struct IndexRow {
 pub struct KeptParts {
     generation: i64,
     types: HashMap<String, TypeIndexes>,
+    searches: HashMap<String, TypeSearch>,
 }
 
 impl KeptParts {
     /// The parts that are being built or are ready.
     pub fn new(generation: i64, parts: impl IntoIterator<Item = Part>) -> Self {
         let mut indexes: HashMap<String, Vec<(i32, IndexDefinition)>> = HashMap::new();
+        let mut searches = HashMap::new();
         for part in parts {
-            if let PartKind::Index(index) = part.kind {
-                indexes.entry(part.entity_type).or_default().push((part.id, index));
+            match part.kind {
+                PartKind::Index(index) => {
+                    indexes.entry(part.entity_type).or_default().push((part.id, index));
+                }
+                PartKind::Search(search) => {
+                    searches.insert(part.entity_type, TypeSearch::new(part.id, &search));
+                }
             }
         }
         let types = indexes.into_iter().map(|(name, indexes)| (name, TypeIndexes::new(indexes)));
-        Self { generation, types: types.collect() }
+        Self { generation, types: types.collect(), searches }
     }
 
     /// The generation of the definitions.
@@ -49,6 +57,11 @@ impl KeptParts {
     pub fn of(&self, entity_type: &str) -> Option<&TypeIndexes> {
         // most databases have no definition, and every update asks
         if self.types.is_empty() { None } else { self.types.get(entity_type) }
+    }
+
+    /// The search of a type; `None` where it has none.
+    pub fn search_of(&self, entity_type: &str) -> Option<&TypeSearch> {
+        if self.searches.is_empty() { None } else { self.searches.get(entity_type) }
     }
 }
 

@@ -27,6 +27,7 @@ macro_rules! on_all {
 
 pub(crate) mod feed;
 pub(crate) mod lists;
+pub(crate) mod search;
 pub(crate) mod types;
 
 use std::sync::{Arc, OnceLock};

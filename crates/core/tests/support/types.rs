@@ -62,9 +62,8 @@ impl Running {
 
 /// Waits until nothing is to be built or dropped.
 pub(crate) async fn settled(db: &Db) {
-    let unfinished = "SELECT CAST(count(*) AS text) FROM type_parts WHERE state <> 1 AND kind = 0";
-    let dropping = "SELECT CAST(count(*) AS text) FROM type_parts WHERE state = 2";
-    until(async || db.texts(unfinished).await == ["0"] && db.texts(dropping).await == ["0"]).await;
+    let unfinished = "SELECT CAST(count(*) AS text) FROM type_parts WHERE state <> 1";
+    until(async || db.texts(unfinished).await == ["0"]).await;
 }
 
 /// Polls until it holds.

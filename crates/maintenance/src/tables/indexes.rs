@@ -1,4 +1,4 @@
-//! The rows of the indexes that definitions of types declare. Maintenance writes entities beside the services,
+//! The rows of the indexes and of the search that definitions of types declare. Maintenance writes entities beside the services,
 //! so it keeps them up too: in the transaction that has written the entities, after that. Who builds an index
 //! waits for such a transaction if it began before the index was declared.
 
@@ -6,10 +6,11 @@ use std::collections::HashMap;
 
 use producer_core::EntityKey;
 use producer_core::types::index_key::EntityFacts;
-use producer_core::types::{IndexRow, PartKind, TypeIndexes};
+use producer_core::types::{IndexRow, PartKind, TypeIndexes, TypeSearch};
 use serde::Serialize;
 
 use super::entities::Stored;
+use super::search::Searches;
 use super::transaction::Access;
 use crate::connection::Connection;
 use crate::error::MaintenanceError;
@@ -22,20 +23,26 @@ impl Connection {
         &mut self,
         keys: &[&EntityKey],
     ) -> Result<(), MaintenanceError> {
-        let indexes = self.indexes_of_types(keys).await?;
+        let (indexes, searches) = self.parts_of_types(keys).await?;
         for key in keys {
-            let Some(indexes) = indexes.get(key.entity_type()) else { continue };
+            let indexes = indexes.get(key.entity_type());
+            if indexes.is_none() && !searches.contains_key(key.entity_type()) {
+                continue;
+            }
             if let Some(stored) = self.entity(key, Access::Write).await? {
-                self.upsert_index_rows(key, indexes.rows(stored.facts())).await?;
+                if let Some(indexes) = indexes {
+                    self.upsert_index_rows(key, indexes.rows(stored.facts())).await?;
+                }
+                self.write_search_row(&searches, key, &stored).await?;
             }
         }
         Ok(())
     }
 
-    async fn indexes_of_types(
+    async fn parts_of_types(
         &mut self,
         keys: &[&EntityKey],
-    ) -> Result<HashMap<String, TypeIndexes>, MaintenanceError> {
+    ) -> Result<(HashMap<String, TypeIndexes>, Searches), MaintenanceError> {
         let mut types: Vec<&str> = keys.iter().map(|key| key.entity_type()).collect();
         types.sort_unstable();
         types.dedup();
@@ -56,13 +63,20 @@ impl Connection {
             }
         };
         let mut indexes: HashMap<String, Vec<_>> = HashMap::new();
+        let mut searches = Searches::new();
         for (id, entity_type, kind, spec) in parts {
             let kind = PartKind::from_columns(kind, &spec).map_err(MaintenanceError::Statement)?;
-            if let PartKind::Index(index) = kind {
-                indexes.entry(entity_type).or_default().push((id, index));
+            match kind {
+                PartKind::Index(index) => {
+                    indexes.entry(entity_type).or_default().push((id, index));
+                }
+                PartKind::Search(search) => {
+                    searches.insert(entity_type, TypeSearch::new(id, &search));
+                }
             }
         }
-        Ok(indexes.into_iter().map(|(name, indexes)| (name, TypeIndexes::new(indexes))).collect())
+        let indexes = indexes.into_iter().map(|(name, indexes)| (name, TypeIndexes::new(indexes)));
+        Ok((indexes.collect(), searches))
     }
 
     async fn upsert_index_rows(
@@ -102,7 +116,8 @@ impl Connection {
                      WHERE p.entity_type = k.entity_type
                          AND i.index_id = p.part_id AND i.entity_id = k.entity_id",
                 );
-                query.bind(types).bind(ids).execute(c).await.map(|_| ())?;
+                query.bind(&types).bind(&ids).execute(c).await.map(|_| ())?;
+                self.delete_search_rows(&types, &ids).await?;
             }
             Self::Sqlite(c) => {
                 let query = sqlx::query(

@@ -1,5 +1,6 @@
 //! A store that a test counts and breaks.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,6 +15,9 @@ use producer_core::model::{
 use producer_core::query::{
     CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
     ListStore, ReadError, ReadStore,
+};
+use producer_core::search::{
+    Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
 };
 use producer_core::store::{PoolUse, Store};
 use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
@@ -217,6 +221,30 @@ impl TypeStore for FakeStore {
 
     fn release<'a>(&'a self, _job: &'a Job) -> BoxFuture<'a, Read<()>> {
         no_database()
+    }
+}
+
+impl SearchParts for FakeStore {
+    fn search_parts(&self) -> BoxFuture<'_, Read<Vec<SearchPart>>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+}
+
+impl SearchEngine for FakeStore {
+    fn engine(&self) -> Engine {
+        Engine::Sqlite
+    }
+
+    fn matches<'a>(
+        &'a self,
+        _query: MatchQuery<'a>,
+        _each: &'a mut (dyn FnMut(Matched) -> ControlFlow<()> + Send),
+    ) -> BoxFuture<'a, Read<bool>> {
+        Box::pin(std::future::ready(Ok(true)))
+    }
+
+    fn stems<'a>(&'a self, _query: StemsQuery<'a>) -> BoxFuture<'a, Read<Stems>> {
+        Box::pin(std::future::ready(Ok(Stems::default())))
     }
 }
 

@@ -7,6 +7,7 @@ mod lists;
 mod log;
 mod ping;
 mod retry;
+mod search;
 mod types;
 
 pub(super) use entities::entity;
@@ -16,6 +17,7 @@ pub(super) use lists::{count, entities, estimates, indexed, states, types};
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
 pub(super) use retry::with_retry;
+pub(super) use search::{open_search, search_parts, stems};
 pub(super) use types::{
     kept_parts, knows_language, type_definition, type_definitions, writers_of_entities,
 };

@@ -80,6 +80,16 @@ pub(super) struct ReadConnection {
 }
 
 impl ReadConnection {
+    /// Begins a transaction, unless there is one. One that is dropped half-way closes the connection.
+    pub(super) async fn begin(&mut self, pool: &ReadPool) -> Result<(), sqlx::Error> {
+        if !self.in_transaction {
+            self.in_transaction = true;
+            let begin = pool.transactions.begin.clone();
+            sqlx::raw_sql(begin).execute(&mut *self.connection).await?;
+        }
+        Ok(())
+    }
+
     /// Ends the transaction, where there is one.
     pub(super) async fn release(mut self) -> Result<(), sqlx::Error> {
         if self.in_transaction {

@@ -1,6 +1,7 @@
 //! The store: one connection for each writer, a pool for the reads.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use futures_util::future::BoxFuture;
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
+use super::error::StatementError;
 use super::generation::Generations;
 use super::query;
 use super::read_pool::ReadPool;
 use super::session::{self, SLACK, Transactions};
 use super::types::PgTypes;
-use super::write::{ConnectionLifetime, Marks, OpenError, PgWriter, WriterSettings, open};
+use super::write::{ConnectionLifetime, Marks, OpenError, PgWriter, Session, WriterSettings, open};
 use crate::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter};
 use crate::ingest::{WriteStore, Writer};
 use crate::model::{
@@ -23,6 +25,9 @@ use crate::model::{
 use crate::query::{
     CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
     ListStore, ReadError, ReadStore,
+};
+use crate::search::{
+    Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
 };
 use crate::store::pool::PoolUse;
 use crate::store::port::{ConnectError, Store};
@@ -294,6 +299,35 @@ impl TypeStore for PostgresStore {
 
     fn release<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<(), ReadError>> {
         Box::pin(self.types.release(job))
+    }
+}
+
+impl SearchParts for PostgresStore {
+    fn search_parts(&self) -> BoxFuture<'_, Result<Vec<SearchPart>, ReadError>> {
+        Box::pin(self.read(move || query::search_parts(&self.read_pool)))
+    }
+}
+
+impl SearchEngine for PostgresStore {
+    fn engine(&self) -> Engine {
+        Engine::PostgreSql
+    }
+
+    fn matches<'a>(
+        &'a self,
+        query: MatchQuery<'a>,
+        each: &'a mut (dyn FnMut(Matched) -> ControlFlow<()> + Send),
+    ) -> BoxFuture<'a, Result<bool, ReadError>> {
+        Box::pin(async move {
+            let search = self.read(move || query::open_search(&self.read_pool, query)).await?;
+            // not again: what was found would be found twice
+            let found = Session::with_timeout(self.read_deadline, search.run(query, each));
+            found.await.map_err(StatementError::into_read_error)
+        })
+    }
+
+    fn stems<'a>(&'a self, query: StemsQuery<'a>) -> BoxFuture<'a, Result<Stems, ReadError>> {
+        Box::pin(self.read(move || query::stems(&self.read_pool, query)))
     }
 }
 

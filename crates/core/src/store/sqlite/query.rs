@@ -8,6 +8,7 @@ mod lists;
 mod log;
 mod parameter;
 mod ping;
+mod search;
 mod types;
 
 pub(super) use entities::entity;
@@ -17,6 +18,7 @@ pub(super) use feed::{bounds, changes, head, position_before};
 pub(super) use lists::{count, entities, indexed, states, types};
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
+pub(super) use search::{matches, search_parts, stems};
 pub(super) use types::{
     count_entities, has_unfinished_parts, kept_parts, type_definition, type_definitions,
 };

@@ -2,6 +2,7 @@
 //! write the same file.
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,9 @@ use crate::model::{
 use crate::query::{
     CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
     ListStore, ReadError, ReadStore,
+};
+use crate::search::{
+    Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
 };
 use crate::store::pool::{MeasuredPool, PoolUse};
 use crate::store::port::{ConnectError, Store};
@@ -302,6 +306,30 @@ impl TypeStore for SqliteStore {
 
     fn release<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<(), ReadError>> {
         Box::pin(self.types.release(job))
+    }
+}
+
+impl SearchParts for SqliteStore {
+    fn search_parts(&self) -> BoxFuture<'_, Result<Vec<SearchPart>, ReadError>> {
+        Box::pin(query::search_parts(&self.readers))
+    }
+}
+
+impl SearchEngine for SqliteStore {
+    fn engine(&self) -> Engine {
+        Engine::Sqlite
+    }
+
+    fn matches<'a>(
+        &'a self,
+        query: MatchQuery<'a>,
+        each: &'a mut (dyn FnMut(Matched) -> ControlFlow<()> + Send),
+    ) -> BoxFuture<'a, Result<bool, ReadError>> {
+        Box::pin(query::matches(&self.readers, query, each))
+    }
+
+    fn stems<'a>(&'a self, query: StemsQuery<'a>) -> BoxFuture<'a, Result<Stems, ReadError>> {
+        Box::pin(query::stems(&self.readers, query))
     }
 }
 

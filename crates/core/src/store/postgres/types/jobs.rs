@@ -12,18 +12,18 @@ use crate::store::types::{JobRow, into_job, part_ids};
 use crate::types::{Job, Task};
 
 /// What is to be dropped is taken alone; of what is to be built, all parts of a type that are at the same
-/// place, so that its entities are walked once. Of search, nothing is built yet. Of two processes at once, one
+/// place, so that its entities are walked once. Of two processes at once, one
 /// waits here and then finds the other's lease.
 const TAKE: &str = r"
 WITH first AS (
     SELECT part_id, entity_type, state, place FROM type_parts
-    WHERE state <> 1 AND (state = 2 OR kind = 0) AND (lease_until IS NULL OR lease_until < now())
+    WHERE state <> 1 AND (lease_until IS NULL OR lease_until < now())
     ORDER BY state DESC, part_id LIMIT 1
 )
 UPDATE type_parts p SET lease = $1, lease_until = now() + make_interval(secs => $2)
 FROM first, type_parts before
 WHERE p.entity_type = first.entity_type AND p.state = first.state AND p.place = first.place
-    AND (p.part_id = first.part_id OR (p.state = 0 AND p.kind = 0))
+    AND (p.part_id = first.part_id OR p.state = 0)
     AND (p.lease_until IS NULL OR p.lease_until < now())
     AND before.part_id = p.part_id
 RETURNING p.part_id, p.entity_type, p.kind, p.spec, p.state, p.place, p.done, p.total,

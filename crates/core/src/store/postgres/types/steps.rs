@@ -9,10 +9,12 @@ use super::connection::Transaction;
 use crate::store::numbers::from_bigint;
 use crate::store::postgres::error::StatementError;
 use crate::store::postgres::time::from_pg;
-use crate::store::postgres::write::{IndexColumns, Session};
-use crate::store::types::{STEP_BYTES, STEP_ENTITIES, STEP_ROWS, count, indexes_of, part_ids};
+use crate::store::postgres::write::{IndexColumns, SearchColumns, Session};
+use crate::store::types::{
+    STEP_BYTES, STEP_ENTITIES, STEP_ROWS, count, indexes_of, part_ids, search_rows,
+};
 use crate::types::index_key::EntityFacts;
-use crate::types::{Job, StepOutcome};
+use crate::types::{Job, PartKind, StepOutcome};
 
 /// The last id of the entities whose documents have so many bytes together, or of one.
 const END: &str = r"
@@ -52,6 +54,21 @@ WITH step AS (
     ORDER BY entity_id LIMIT $3
 ), deleted AS (
     DELETE FROM entity_index i USING step s WHERE i.index_id = $1 AND i.entity_id = s.entity_id
+)
+UPDATE type_parts
+SET place = coalesce((SELECT max(entity_id) FROM step), place),
+    done = done + (SELECT count(*) FROM step),
+    lease_until = now() + make_interval(secs => $5)
+WHERE part_id = $1 AND lease = $4 AND state = 2
+RETURNING place, (SELECT count(*) FROM step)";
+
+/// The same of search.
+const DROP_SEARCH: &str = r"
+WITH step AS (
+    SELECT entity_id FROM entity_search WHERE part_id = $1 AND entity_id > $2
+    ORDER BY entity_id LIMIT $3
+), deleted AS (
+    DELETE FROM entity_search i USING step s WHERE i.part_id = $1 AND i.entity_id = s.entity_id
 )
 UPDATE type_parts
 SET place = coalesce((SELECT max(entity_id) FROM step), place),
@@ -133,7 +150,11 @@ async fn write(
         .bind(rows.keys)
         .persistent(caches)
         .execute(transaction.connection());
-    Session::with_timeout(deadline, written).await.map(drop)
+    Session::with_timeout(deadline, written).await?;
+    let documents = entities.iter().map(|(id, _, _, data)| (id.as_str(), data.as_deref()));
+    let searches: SearchColumns<'_> = search_rows(job, documents).into_iter().collect();
+    let written = searches.write(transaction.connection(), caches);
+    Session::with_timeout(deadline, written).await
 }
 
 async fn moved(
@@ -176,7 +197,11 @@ pub(super) async fn drop_rows(
 ) -> Result<StepOutcome, StatementError> {
     let Some(part) = job.parts.first() else { return Ok(StepOutcome::Lost) };
     let (deadline, caches) = (transaction.deadline(), transaction.caches_statements());
-    let step = sqlx::query_as::<_, (String, i64)>(DROP)
+    let statement = match part.kind {
+        PartKind::Index(_) => DROP,
+        PartKind::Search(_) => DROP_SEARCH,
+    };
+    let step = sqlx::query_as::<_, (String, i64)>(statement)
         .bind(part.id)
         .bind(&job.place)
         .bind(STEP_ROWS)

@@ -16,9 +16,9 @@ pub(super) async fn apply(
     let mut skip_locked = mode != ApplyMode::Normal;
     if !skip_locked
         && let Some(folded) = fast_path::fold(batch, session.settings.max_entity_bytes)
-        && let Some(indexes) = fast_path::index_rows(&folded, &kept)
+        && let Some(rows) = fast_path::part_rows(&folded, &kept)
     {
-        let fence = Fence::new(kept.generation(), indexes);
+        let fence = Fence::new(kept.generation(), rows);
         let failure = match fast(session, batch, folded, fence).await {
             Ok(verdicts) => return Ok(verdicts),
             Err(failure) => failure,

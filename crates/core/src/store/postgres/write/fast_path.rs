@@ -7,7 +7,7 @@ mod many;
 mod one;
 
 pub(super) use fold::{Folded, fold};
-pub(super) use indexes::{Fence, index_rows};
+pub(super) use indexes::{Fence, part_rows};
 
 use super::session::Session;
 use crate::ingest::Verdict;
@@ -25,7 +25,7 @@ pub(super) async fn apply(
         [event]
             if let [update] = event.updates()
                 && let Some(group) = folded.groups.get(update.key())
-                && fence.indexes.is_empty() =>
+                && fence.rows.is_empty() =>
         {
             one::apply(session, event, update, group, fence.generation).await
         }

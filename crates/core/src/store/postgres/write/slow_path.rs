@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::columns::{ChangeColumns, IndexColumns, KeyColumns, LogColumns};
+use super::search::SearchColumns;
 use super::session::Session;
 use crate::ingest::{ApplyError, Verdict};
 use crate::model::{EntityKey, EntityUpdate, Event};
@@ -17,7 +18,7 @@ use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::postgres::error::{StatementError, TransactionError};
 use crate::store::postgres::query;
 use crate::store::postgres::time::{from_pg, to_pg};
-use crate::store::write::indexes::index_changes;
+use crate::store::write::indexes::{index_changes, search_changes};
 use crate::store::write::plan::{
     Change, Known, LogRow, Rules, Stored, Writes, plan, plan_part, seen,
 };
@@ -350,9 +351,15 @@ async fn write(
     for count in counts {
         let part: Vec<Change<'_>> = changes.by_ref().take(count).collect();
         let indexes = index_changes(&part, known, locks.kept).into_iter().collect();
+        let searches: SearchColumns<'_> =
+            search_changes(&part, known, locks.kept).into_iter().collect();
         let fence = (locks.kept.generation(), indexes);
         let states = part.into_iter().collect();
         write_part(session, states, log.next().unwrap_or_default(), fence).await?;
+        // now every entity of the part is locked
+        let caches = session.caches_statements();
+        let searches = searches.write(&mut *session.connection, caches);
+        Session::with_timeout(session.settings.statement_deadline, searches).await?;
     }
     for rows in log {
         let fence = (locks.kept.generation(), IndexColumns::default());

@@ -32,9 +32,7 @@ WHERE only_row = 1 ORDER BY part_id";
 
 const COUNT: &str = "SELECT count(*) FROM entities WHERE entity_type = $1";
 
-/// Of search, nothing is built yet.
-const UNFINISHED: &str = r"
-SELECT EXISTS (SELECT 1 FROM type_parts WHERE state <> 1 AND (state = 2 OR kind = 0))";
+const UNFINISHED: &str = "SELECT EXISTS (SELECT 1 FROM type_parts WHERE state <> 1)";
 
 /// A type's definition.
 pub(in crate::store::sqlite) async fn type_definition(

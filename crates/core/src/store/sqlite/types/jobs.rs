@@ -13,8 +13,7 @@ use crate::types::{Job, Task};
 const FREE: &str = r"
 WITH free AS (
     SELECT * FROM type_parts
-    WHERE state <> 1 AND (state = 2 OR kind = 0)
-        AND (lease_until IS NULL OR lease_until < unixepoch('subsec') * 1000000)
+    WHERE state <> 1 AND (lease_until IS NULL OR lease_until < unixepoch('subsec') * 1000000)
 ), first AS (
     SELECT part_id, entity_type, state, place FROM free ORDER BY state DESC, part_id LIMIT 1
 )

@@ -7,10 +7,10 @@ use sqlx::sqlite::SqliteConnection;
 use super::jobs::{ids, micros};
 use crate::model::Timestamp;
 use crate::store::numbers::to_bigint;
-use crate::store::sqlite::write::write_index_rows;
-use crate::store::types::{STEP_BYTES, STEP_ENTITIES, STEP_ROWS, count, indexes_of};
+use crate::store::sqlite::write::{drop_search_rows, write_index_rows, write_search_rows};
+use crate::store::types::{STEP_BYTES, STEP_ENTITIES, STEP_ROWS, count, indexes_of, search_rows};
 use crate::types::index_key::EntityFacts;
-use crate::types::{IndexRow, Job, StepOutcome};
+use crate::types::{IndexRow, Job, PartKind, StepOutcome};
 
 /// Entities whose documents have so many bytes together, or one.
 const ENTITIES: &str = r"
@@ -78,6 +78,8 @@ pub(super) async fn build(
         return Ok(StepOutcome::Lost);
     }
     write_index_rows(connection, &rows_of(job, &entities)).await?;
+    let documents = entities.iter().map(|(id, _, _, data)| (id.as_str(), data.as_deref()));
+    write_search_rows(connection, search_rows(job, documents)).await?;
     (job.place, job.done) = (end.clone(), job.done + entities.len() as u64);
     Ok(StepOutcome::Went)
 }
@@ -117,8 +119,15 @@ pub(super) async fn drop_rows(
     if !is_ours {
         return Ok(StepOutcome::Lost);
     }
-    let deleted = sqlx::query(DELETE).bind(part.id).bind(STEP_ROWS);
-    let deleted = deleted.execute(&mut *connection).await?.rows_affected();
+    let deleted = match &part.kind {
+        PartKind::Index(_) => {
+            let delete = sqlx::query(DELETE).bind(part.id).bind(STEP_ROWS);
+            delete.execute(&mut *connection).await?.rows_affected()
+        }
+        PartKind::Search(search) => {
+            drop_search_rows(connection, part.id, &search.language, STEP_ROWS).await?
+        }
+    };
     if deleted == 0 {
         sqlx::query(GONE).bind(part.id).execute(connection).await?;
         return Ok(StepOutcome::Finished);

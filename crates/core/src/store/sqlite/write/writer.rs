@@ -12,6 +12,7 @@ use sqlx::{ConnectOptions, FromRow, Row};
 
 use super::indexes::write_index_rows;
 use super::insert;
+use super::search::write_search_rows;
 use super::statements::{
     BEGIN, BOUND_OF_STATE, GENERATION_COLUMNS, LOG, STATE_COLUMNS, STATES, StateRow, WRITE,
     WRITE_ALL, bind_log, bind_state,
@@ -25,8 +26,8 @@ use crate::store::numbers::to_bigint;
 use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::query::{self, kind};
 use crate::store::sqlite::write_lock::WriteLock;
-use crate::store::write::indexes::index_changes;
-use crate::store::write::plan::{Known, Rules, Stored, Writes, plan, plan_part, seen};
+use crate::store::write::indexes::{index_changes, search_changes};
+use crate::store::write::plan::{Change, Known, Rules, Stored, Writes, plan, plan_part, seen};
 use crate::store::write::slices::{Slice, parts, slices};
 use crate::types::KeptParts;
 
@@ -244,8 +245,7 @@ async fn at_once(
     match writes.log.len() {
         0 => commit(connection, rules.attempt).await?,
         1..=insert::MOST => {
-            let indexes = index_changes(&writes.changes, known, kept);
-            write_index_rows(connection, &indexes).await.map_err(classify)?;
+            write_parts(connection, &writes.changes, known, kept).await?;
             write_and_commit(connection, &writes, rules.attempt).await?;
         }
         _ => {
@@ -360,6 +360,19 @@ async fn entities<'u>(
     Ok(rows.into_iter().map(StateRow::into_key_and_state).collect())
 }
 
+/// Writes the rows of indexes and of search.
+async fn write_parts(
+    connection: &mut SqliteConnection,
+    changes: &[Change<'_>],
+    known: &Known,
+    kept: &KeptParts,
+) -> Result<(), ApplyError> {
+    let indexes = index_changes(changes, known, kept);
+    write_index_rows(connection, &indexes).await.map_err(classify)?;
+    let searches = search_changes(changes, known, kept);
+    write_search_rows(connection, searches).await.map_err(classify)
+}
+
 async fn write(
     connection: &mut SqliteConnection,
     Writes { changes, log }: Writes<'_>,
@@ -367,8 +380,7 @@ async fn write(
     known: &Known,
     kept: &KeptParts,
 ) -> Result<(), ApplyError> {
-    let indexes = index_changes(&changes, known, kept);
-    write_index_rows(connection, &indexes).await.map_err(classify)?;
+    write_parts(connection, &changes, known, kept).await?;
     for part in parts(&changes, |change| change.data.len()) {
         for rows in part.chunks(insert::MOST) {
             let insert = rows.iter().fold(sqlx::query(WRITE.taking(rows.len())), bind_state);

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::fold::{Folded, Group, demanded_version, new_version};
-use super::indexes::Fence;
+use super::indexes::{Fence, PartRows};
 use crate::ingest::Verdict;
 use crate::model::{EntityKey, Event};
 use crate::store::numbers::to_bigint;
 use crate::store::postgres::error::StatementError;
 use crate::store::postgres::time::to_pg;
 use crate::store::postgres::write::columns::{IndexColumns, KeyColumns, LogColumns};
+use crate::store::postgres::write::search::upsert;
 use crate::store::postgres::write::session::Session;
 
 /// Merges without conditions, as in most batches.
@@ -118,16 +119,18 @@ WITH changed AS (
 )
 SELECT versions FROM made";
 
-/// [`MERGE`] with rows of indexes.
-static MERGE_INDEXED: LazyLock<String> = LazyLock::new(|| with_indexes(MERGE, [23, 24, 25]));
+/// [`MERGE`] with rows of indexes and of search.
+static MERGE_WITH_PARTS: LazyLock<String> = LazyLock::new(|| with_parts(MERGE, 23));
 
-/// [`CHANGE`] with rows of indexes.
-static CHANGE_INDEXED: LazyLock<String> = LazyLock::new(|| with_indexes(CHANGE, [28, 29, 30]));
+/// [`CHANGE`] with rows of indexes and of search.
+static CHANGE_WITH_PARTS: LazyLock<String> = LazyLock::new(|| with_parts(CHANGE, 28));
 
-/// The same statement with rows of indexes in these parameters. They are written after their entities are
+/// The same statement with rows of indexes and of search in the parameters from `$first` on. They are written after their entities are
 /// locked, because that needs `made`. Upserted also where there is no key: what another writer has just
 /// committed is seen by ON CONFLICT alone.
-fn with_indexes(statement: &str, [indexes, entities, keys]: [u8; 3]) -> String {
+fn with_parts(statement: &str, first: usize) -> String {
+    let [indexes, entities, keys] = std::array::from_fn(|place| first + place);
+    let search = upsert(first + 3, "(SELECT versions FROM made) IS NOT NULL");
     let end = "SELECT versions FROM made";
     let statement = statement.trim_end().trim_end_matches(end).trim_end();
     format!(
@@ -139,6 +142,7 @@ fn with_indexes(statement: &str, [indexes, entities, keys]: [u8; 3]) -> String {
     WHERE (SELECT versions FROM made) IS NOT NULL
     ON CONFLICT (index_id, entity_id) DO UPDATE SET key = excluded.key
     WHERE i.key IS DISTINCT FROM excluded.key
+), searched AS ({search}
 )
 {end}"
     )
@@ -157,11 +161,11 @@ pub(super) async fn apply(
     let groups = || folded.groups.values();
     let updates: Vec<i64> = groups().map(|group| to_bigint(group.updates as u64)).collect();
     let mut statement =
-        sqlx::query_scalar::<_, Vec<i64>>(match (folded.is_plain, fence.indexes.is_empty()) {
+        sqlx::query_scalar::<_, Vec<i64>>(match (folded.is_plain, fence.rows.is_empty()) {
             (true, true) => MERGE,
-            (true, false) => MERGE_INDEXED.as_str(),
+            (true, false) => MERGE_WITH_PARTS.as_str(),
             (false, true) => CHANGE,
-            (false, false) => CHANGE_INDEXED.as_str(),
+            (false, false) => CHANGE_WITH_PARTS.as_str(),
         })
         .bind(keys.types)
         .bind(keys.ids)
@@ -196,9 +200,9 @@ pub(super) async fn apply(
             .bind(replaced.types)
             .bind(replaced.ids);
     }
-    let IndexColumns { indexes, entities, keys } = fence.indexes;
-    if !indexes.is_empty() {
-        statement = statement.bind(indexes).bind(entities).bind(keys);
+    if !fence.rows.is_empty() {
+        let PartRows { indexes: IndexColumns { indexes, entities, keys }, searches } = fence.rows;
+        statement = searches.bind(statement.bind(indexes).bind(entities).bind(keys));
     }
     let statement = statement
         .persistent(session.caches_statements())

@@ -1,0 +1,126 @@
+//! The port of full-text engines.
+
+use std::ops::ControlFlow;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::query::{Term, Terms};
+use crate::query::ReadError;
+use crate::time::Timestamp;
+use crate::types::SearchDefinition;
+
+/// Which engine answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Text search of PostgreSQL.
+    PostgreSql,
+    /// FTS5 of SQLite.
+    Sqlite,
+    /// OpenSearch.
+    OpenSearch,
+}
+
+impl Engine {
+    /// As answers have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PostgreSql => "postgresql",
+            Self::Sqlite => "sqlite",
+            Self::OpenSearch => "opensearch",
+        }
+    }
+}
+
+/// The search that a type declares, and its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPart {
+    /// What its rows are known by.
+    pub id: i32,
+    /// The type.
+    pub entity_type: String,
+    /// What is searched, and how.
+    pub definition: SearchDefinition,
+    /// Whether the rows are complete; before, they are being built.
+    pub is_ready: bool,
+}
+
+/// Where the types stand that declare search.
+pub trait SearchParts: Send + Sync + 'static {
+    /// All of them, as of now.
+    fn search_parts(&self) -> BoxFuture<'_, Result<Vec<SearchPart>, ReadError>>;
+}
+
+/// What to look for.
+#[derive(Debug, Clone, Copy)]
+pub struct MatchQuery<'a> {
+    /// Where.
+    pub part: &'a SearchPart,
+    /// What, in the part's language; never [`Terms::Nothing`].
+    pub terms: &'a Terms,
+    /// Whether the state of each entity is needed.
+    pub with_states: bool,
+    /// When to end with what there is.
+    pub deadline: Instant,
+}
+
+/// An entity whose text matches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matched {
+    /// The entity's id.
+    pub entity_id: String,
+    /// How well, from 0; more is better.
+    pub score: f64,
+    /// Its state, where that was asked for.
+    pub state: Option<Found>,
+}
+
+/// The state of an entity that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its version.
+    pub version: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was updated.
+    pub updated_at: Timestamp,
+    /// Its document.
+    pub data: String,
+}
+
+/// Which words of a text are meant by which terms of a query.
+#[derive(Debug, Clone, Copy)]
+pub struct StemsQuery<'a> {
+    /// The language, not `simple`: there a word is its own stem.
+    pub language: &'a str,
+    /// Words as [`SearchText`](crate::types::search_text::SearchText) has them.
+    pub words: &'a [String],
+    /// Terms of a query in this language.
+    pub terms: &'a [Term],
+}
+
+/// What [`SearchEngine::stems`] returns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stems {
+    /// Places of a word and of a term that means it.
+    pub meant: Vec<(usize, usize)>,
+    /// Places of terms that the language passes over, so that they mean any word.
+    pub passed_over: Vec<usize>,
+}
+
+/// Finds entities by their texts.
+pub trait SearchEngine: Send + Sync + 'static {
+    /// Which one it is.
+    fn engine(&self) -> Engine;
+
+    /// Calls `each` with every entity that matches, in no particular order, until it breaks or the deadline
+    /// has passed. What an answered write did is seen. Returns whether those were all.
+    fn matches<'a>(
+        &'a self,
+        query: MatchQuery<'a>,
+        each: &'a mut (dyn FnMut(Matched) -> ControlFlow<()> + Send),
+    ) -> BoxFuture<'a, Result<bool, ReadError>>;
+
+    /// Which words have a stem that a term means.
+    fn stems<'a>(&'a self, query: StemsQuery<'a>) -> BoxFuture<'a, Result<Stems, ReadError>>;
+}

@@ -1,0 +1,384 @@
+//! Searching: finds, judges, ranks, counts, and reads the hits of a page.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
+
+use super::facets::Counter;
+use super::highlights::Highlights;
+use super::port::{MatchQuery, Matched, SearchEngine, SearchPart, SearchParts};
+use super::query::{Query, Terms};
+use super::request::{
+    Hit, MAX_FACETS, MAX_HITS, MAX_SEARCH_PAGE, SearchError, SearchPage, SearchRequest, Total,
+};
+use super::token::{LAST_HIT, Start};
+use crate::feed::FeedStore;
+use crate::filter::{Facts, Filter, State};
+use crate::json::{Location, Step, Violations};
+use crate::model::{Clock, Entity, EntityKey, Problem, ProblemKind, Timestamp};
+use crate::query::PageTokens;
+
+/// How long a search looks for hits, unless another time is set.
+const FIND_TIME: Duration = Duration::from_millis(700);
+/// Searches at the same time: they hold a connection for as long as they work.
+const MAX_SEARCHES: usize = 4;
+/// How often a search begins anew because a definition changed meanwhile.
+const ATTEMPTS: u32 = 3;
+/// How long a search waits for its turn.
+const TURN: Duration = Duration::from_secs(1);
+
+/// Full-text search.
+pub struct Search {
+    engine: Arc<dyn SearchEngine>,
+    parts: Arc<dyn SearchParts>,
+    store: Arc<dyn FeedStore>,
+    clock: Clock,
+    turns: Semaphore,
+    find_time: Duration,
+}
+
+/// A hit before its entity is read.
+struct Ranked {
+    /// The place of its part.
+    part: usize,
+    entity_id: String,
+    score: f64,
+}
+
+/// The hits of all parts.
+#[derive(Default)]
+struct Ranking {
+    hits: Vec<Ranked>,
+    /// Whether anything matched, whatever the filter says.
+    has_matches: bool,
+    is_complete: bool,
+}
+
+/// What is looked for in one type.
+struct Lookup {
+    part: SearchPart,
+    terms: Terms,
+}
+
+impl Search {
+    /// Finds by `engine` what `parts` declare, and reads the hits from `store`, whose reads share
+    /// `connections`.
+    pub fn new(
+        engine: Arc<dyn SearchEngine>,
+        parts: Arc<dyn SearchParts>,
+        store: Arc<dyn FeedStore>,
+        clock: Clock,
+        connections: usize,
+    ) -> Self {
+        let turns = Semaphore::new((connections / 2).clamp(1, MAX_SEARCHES));
+        Self { engine, parts, store, clock, turns, find_time: FIND_TIME }
+    }
+
+    /// The same with another limit than 700 milliseconds for finding hits.
+    #[must_use]
+    pub fn with_find_time(self, find_time: Duration) -> Self {
+        Self { find_time, ..self }
+    }
+
+    /// A page of hits. What an answered write did is found.
+    ///
+    /// At most [`MAX_HITS`] are ranked and counted, of what 700 milliseconds find. Without types in the request,
+    /// a type whose search is being built is left out, and the total is not exact.
+    ///
+    /// # Errors
+    /// `Malformed` with the parameter's name for what is no query, for types that cannot be searched (yet), too
+    /// many facets and tokens of other searches; `Validation` for what the engine cannot do; `TooExpensive` where the
+    /// time was over before the engine had found anything; `Overloaded`.
+    pub async fn search(&self, request: SearchRequest) -> Result<SearchPage, SearchError> {
+        let query = Query::parse(&request.query).map_err(|rule| malformed("query", rule))?;
+        self.check(&request)?;
+        let (tokens, start) = self.start(&request)?;
+        let _turn = self.turn().await?;
+        let judge = Judge { request: &request, now: start.now };
+        let (lookups, ranking, counter) = self.find(&judge, &query).await?;
+        let total = ranking.total();
+        let (hits, next) = self.page(&lookups, &ranking.hits, &judge, start).await?;
+        Ok(SearchPage {
+            hits,
+            total,
+            facets: counter.finish(),
+            engine: self.engine.engine(),
+            next: next.map(|hits| Start { hits, ..start }.write(tokens)),
+        })
+    }
+
+    fn check(&self, request: &SearchRequest) -> Result<(), Problem> {
+        if request.facets.len() > MAX_FACETS {
+            return Err(malformed("facet", format!("must occur at most {MAX_FACETS} times")));
+        }
+        if request.fuzzy {
+            let rule = format!("is not supported by the engine {}", self.engine.engine().as_str());
+            let violations = Violations::one(location("fuzzy"), rule);
+            return Err(Problem::validation(violations));
+        }
+        Ok(())
+    }
+
+    /// Where the page begins, and the tokens of this search.
+    fn start(&self, request: &SearchRequest) -> Result<(PageTokens, Start), Problem> {
+        let filter = request.filter.as_ref().map_or("", Filter::text);
+        let types = request.types.iter().map(String::as_str);
+        let tokens =
+            PageTokens::of_search([request.query.as_str(), filter].into_iter().chain(types));
+        let start = match &request.token {
+            None => Start::first(self.clock.now()),
+            Some(token) => {
+                Start::read(tokens, token).map_err(|rule| malformed("pageToken", rule))?
+            }
+        };
+        Ok((tokens, start))
+    }
+
+    /// All hits, in their order, and what is counted of them. Rows of a part are deleted after it is no longer
+    /// declared: what was found counts only where the parts are the same afterwards.
+    async fn find(
+        &self,
+        judge: &Judge<'_>,
+        query: &Query,
+    ) -> Result<(Vec<Lookup>, Ranking, Counter), SearchError> {
+        let request = judge.request;
+        let mut parts = self.parts.search_parts().await?;
+        for _ in 0..ATTEMPTS {
+            let (lookups, leaves_out) = lookups(parts.clone(), request, query)?;
+            let mut counter = Counter::new(&request.facets, request.filter.as_ref());
+            let mut ranking = self.rank(&lookups, judge, &mut counter).await?;
+            ranking.is_complete &= !leaves_out;
+            let after = self.parts.search_parts().await?;
+            let is_there = |lookup: &Lookup| after.contains(&lookup.part);
+            if lookups.iter().all(is_there) {
+                return Ok((lookups, ranking, counter));
+            }
+            parts = after;
+        }
+        let detail = "the definitions of types change all the time; try again later";
+        Err(Problem::new(ProblemKind::Unavailable, detail).into())
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        match timeout(TURN, self.turns.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => {
+                let detail = "too many searches at once; try again later";
+                Err(Problem::new(ProblemKind::Overloaded, detail))
+            }
+        }
+    }
+
+    /// The hits of every type, each with its share of the time, in their order.
+    async fn rank(
+        &self,
+        lookups: &[Lookup],
+        judge: &Judge<'_>,
+        counter: &mut Counter,
+    ) -> Result<Ranking, SearchError> {
+        let end = Instant::now() + self.find_time;
+        let mut ranking = Ranking { is_complete: true, ..Ranking::default() };
+        for (place, lookup) in lookups.iter().enumerate() {
+            let left = end.saturating_duration_since(Instant::now());
+            let share = u32::try_from(lookups.len() - place).unwrap_or(u32::MAX);
+            let query = MatchQuery {
+                part: &lookup.part,
+                terms: &lookup.terms,
+                with_states: judge.needs_states(),
+                deadline: Instant::now() + left / share,
+            };
+            let before = ranking.hits.len();
+            let (hits, has_matches) = (&mut ranking.hits, &mut ranking.has_matches);
+            let mut each = |matched: Matched| {
+                *has_matches = true;
+                if !judge.lets_through(&lookup.part.entity_type, &matched, counter) {
+                    return ControlFlow::Continue(());
+                }
+                if hits.len() - before == MAX_HITS {
+                    return ControlFlow::Break(());
+                }
+                let Matched { entity_id, score, .. } = matched;
+                hits.push(Ranked { part: place, entity_id, score });
+                ControlFlow::Continue(())
+            };
+            ranking.is_complete &= self.engine.matches(query, &mut each).await?;
+        }
+        if !ranking.is_complete && !ranking.has_matches {
+            return Err(too_expensive().into());
+        }
+        // parts are in the order of their types
+        ranking.hits.sort_by(|left, right| {
+            let by_score = right.score.total_cmp(&left.score);
+            by_score.then_with(|| (left.part, &left.entity_id).cmp(&(right.part, &right.entity_id)))
+        });
+        Ok(ranking)
+    }
+
+    /// The entities of a page's hits, and where the next page begins. What was deleted meanwhile, or changed so
+    /// that the filter does not hold any more, is left out.
+    async fn page(
+        &self,
+        lookups: &[Lookup],
+        ranked: &[Ranked],
+        judge: &Judge<'_>,
+        start: Start,
+    ) -> Result<(Vec<Hit>, Option<usize>), SearchError> {
+        let request = judge.request;
+        let last = ranked.len().min(LAST_HIT);
+        let size = usize::try_from(request.size.clamp(1, MAX_SEARCH_PAGE)).unwrap_or(1);
+        let page = &ranked[start.hits.min(last)..(start.hits + size).min(last)];
+        let keys: Vec<_> = page
+            .iter()
+            .map(|hit| {
+                EntityKey::new_unchecked(&lookups[hit.part].part.entity_type, &hit.entity_id)
+            })
+            .collect();
+        let keys: Vec<_> = keys.iter().collect();
+        let states = match keys.as_slice() {
+            [] => Vec::new(),
+            keys => self.store.states(keys, request.bytes).await?,
+        };
+        let end = start.hits + states.len();
+        let mut hits: Vec<(usize, Hit)> = Vec::with_capacity(page.len());
+        for (ranked, entity) in page.iter().zip(states) {
+            if let Some(entity) = entity.filter(|entity| judge.holds_of(entity)) {
+                let hit = Hit { entity, score: ranked.score, highlights: Vec::new() };
+                hits.push((ranked.part, hit));
+            }
+        }
+        if request.highlight {
+            self.highlight(lookups, &mut hits).await?;
+        }
+        let hits = hits.into_iter().map(|(_, hit)| hit).collect();
+        Ok((hits, (end < last).then_some(end)))
+    }
+
+    async fn highlight(
+        &self,
+        lookups: &[Lookup],
+        hits: &mut [(usize, Hit)],
+    ) -> Result<(), SearchError> {
+        for (place, Lookup { part, terms }) in lookups.iter().enumerate() {
+            let of_part = hits.iter().filter(|(part, _)| *part == place);
+            let entities: Vec<&Entity> = of_part.map(|(_, hit)| &hit.entity).collect();
+            if entities.is_empty() {
+                continue;
+            }
+            let highlights = Highlights::new(&*self.engine, part, terms, &entities).await?;
+            for (_, hit) in hits.iter_mut().filter(|(part, _)| *part == place) {
+                hit.highlights = highlights.of(&hit.entity);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What to look for in which types, and whether a type is left out that declares search.
+fn lookups(
+    mut parts: Vec<SearchPart>,
+    request: &SearchRequest,
+    query: &Query,
+) -> Result<(Vec<Lookup>, bool), Problem> {
+    parts.sort_by(|left, right| left.entity_type.cmp(&right.entity_type));
+    for name in &request.types {
+        let rule = match parts.iter().find(|part| part.entity_type == *name) {
+            Some(part) if part.is_ready => continue,
+            Some(_) => "is being built for search; it can be searched as soon as it is ready",
+            None => "has no search in its definition",
+        };
+        return Err(malformed("type", format!("{} {rule}", quoted(name))));
+    }
+    if !request.types.is_empty() {
+        parts.retain(|part| request.types.contains(&part.entity_type));
+    }
+    let leaves_out = parts.iter().any(|part| !part.is_ready);
+    let ready = parts.into_iter().filter(|part| part.is_ready);
+    let lookups = ready.map(|part| {
+        let terms = query.terms(&part.definition.language);
+        Lookup { part, terms }
+    });
+    Ok((lookups.filter(|lookup| lookup.terms != Terms::Nothing).collect(), leaves_out))
+}
+
+impl Ranking {
+    fn total(&self) -> Total {
+        let counted = self.hits.len().min(MAX_HITS);
+        let exact = self.is_complete && counted == self.hits.len();
+        Total { value: counted as u64, exact }
+    }
+}
+
+/// Judges by filter and facets.
+struct Judge<'r> {
+    request: &'r SearchRequest,
+    now: Timestamp,
+}
+
+impl Judge<'_> {
+    fn needs_states(&self) -> bool {
+        self.request.filter.is_some() || !self.request.facets.is_empty()
+    }
+
+    /// Whether the filter holds of what was found; counts it for the facets.
+    fn lets_through(&self, entity_type: &str, matched: &Matched, counter: &mut Counter) -> bool {
+        let Some(found) = &matched.state else { return true };
+        let state =
+            State { created_at: found.created_at, updated_at: found.updated_at, data: &found.data };
+        let facts = self.facts(entity_type, &matched.entity_id, found.version, state);
+        let is_hit = self.holds(&facts);
+        counter.add(&facts, &found.data, is_hit);
+        is_hit
+    }
+
+    fn holds_of(&self, entity: &Entity) -> bool {
+        let state = State {
+            created_at: entity.created_at,
+            updated_at: entity.updated_at,
+            data: &entity.data,
+        };
+        let key = &entity.key;
+        self.holds(&self.facts(key.entity_type(), key.entity_id(), entity.version, state))
+    }
+
+    fn holds(&self, facts: &Facts<'_>) -> bool {
+        self.request.filter.as_ref().is_none_or(|filter| filter.matches(facts))
+    }
+
+    fn facts<'a>(
+        &self,
+        entity_type: &'a str,
+        entity_id: &'a str,
+        version: u64,
+        state: State<'a>,
+    ) -> Facts<'a> {
+        Facts { entity_type, entity_id, version, state: Some(state), change: None, now: self.now }
+    }
+}
+
+fn too_expensive() -> Problem {
+    let detail = "the query's words are in too many entities to be looked up in time; use more words, or \
+                  longer ones";
+    Problem::new(ProblemKind::TooExpensive, detail)
+}
+
+fn quoted(name: &str) -> String {
+    let mut quoted = String::new();
+    crate::json::write_string(&mut quoted, name);
+    quoted
+}
+
+fn location(parameter: &'static str) -> Location {
+    Location(vec![Step::Key(Cow::Borrowed(parameter))])
+}
+
+/// A parameter that breaks a rule, which is the end of a sentence about it.
+fn malformed(parameter: &'static str, rule: impl Into<Cow<'static, str>>) -> Problem {
+    let rule = rule.into();
+    let detail = format!("{parameter} {rule}");
+    let violations = Violations::one(location(parameter), rule);
+    Problem { violations, ..Problem::new(ProblemKind::Malformed, detail) }
+}
