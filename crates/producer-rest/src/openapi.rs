@@ -7,4 +7,5 @@ pub(crate) mod lists;
 pub(crate) mod page;
 pub(crate) mod problems;
 pub(crate) mod schemas;
+pub(crate) mod search;
 pub(crate) mod types;

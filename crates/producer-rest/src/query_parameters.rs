@@ -102,15 +102,32 @@ pub(crate) fn known_values_and_list<const N: usize>(
     known: [&str; N],
     repeated: &str,
 ) -> Result<([Option<String>; N], Vec<String>), ProblemResponse> {
-    let pairs = decoded_pairs(uri)?;
-    let (listed, others): (Vec<_>, Vec<_>) =
-        pairs.into_iter().partition(|(name, _)| name == repeated);
+    let (values, [listed]) = known_values_and_lists(uri, known, [repeated])?;
+    Ok((values, listed))
+}
+
+/// As [`known_values`], and the values of some parameters more, which may be repeated.
+///
+/// # Errors
+/// Those of [`known_values`].
+pub(crate) fn known_values_and_lists<const N: usize, const M: usize>(
+    uri: &Uri,
+    known: [&str; N],
+    repeated: [&str; M],
+) -> Result<([Option<String>; N], [Vec<String>; M]), ProblemResponse> {
+    let (mut lists, mut others) = ([const { Vec::new() }; M], Vec::new());
+    for (name, value) in decoded_pairs(uri)? {
+        match repeated.iter().position(|repeated| **repeated == *name) {
+            Some(index) => lists[index].push(value),
+            None => others.push((name, value)),
+        }
+    }
     let (values, unknown) = values(others, known)?;
     if let Some(name) = unknown.first() {
-        let known: Vec<_> = known.into_iter().chain([repeated]).collect();
+        let known: Vec<_> = known.into_iter().chain(repeated).collect();
         return Err(malformed(unknown_name(name, &known)));
     }
-    Ok((values, listed.into_iter().map(|(_, value)| value).collect()))
+    Ok((values, lists))
 }
 
 /// The parameters in order, for a route that refuses what it does not know.

@@ -68,6 +68,7 @@ fn router(app: App<RestArgs>) -> Router {
         .routes(routes!(routes::types::list))
         .routes(routes!(routes::types::get, routes::types::replace, routes::types::delete))
         .route("/api/v1/types/", no_type())
+        .routes(routes!(routes::search::get))
         .routes(routes!(routes::health::health))
         .routes(routes!(routes::health::livez))
         .routes(routes!(routes::health::readyz))

@@ -9,6 +9,7 @@ pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod lists;
 pub(crate) mod metrics;
+pub(crate) mod search;
 pub(crate) mod types;
 
 use axum::extract::rejection::PathRejection;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use producer_core::feed::{Feed, FeedSettings};
 use producer_core::query::{History, Lists, Scans};
+use producer_core::search::Search;
 use producer_core::store::Store;
 use producer_core::types::Types;
 use producer_core::{Clock, Ingest};
@@ -30,6 +31,8 @@ pub struct App<A> {
     pub lists: Arc<Lists>,
     /// For reads of what changes.
     pub feed: Feed,
+    /// For full-text search.
+    pub search: Arc<Search>,
     /// For definitions of types.
     pub types: Types,
     /// For writes.
@@ -64,6 +67,8 @@ impl<A> App<A> {
         let timeout = settings.request_timeout;
         let connections = store.pool().map_or(1, |pool| pool.max as usize);
         let scans = Arc::new(Scans::new(connections));
+        let (engine, parts) = (store.clone(), store.clone());
+        let search = Search::new(engine, parts, store.clone(), clock.clone(), connections);
         let feed_settings = FeedSettings { max_readers: settings.max_change_readers };
         let feed = Feed::new(store.clone(), feed_settings, ingest.commits(), shutdown.clone());
         Self {
@@ -75,6 +80,7 @@ impl<A> App<A> {
             args,
             history: Arc::new(History::new(store.clone(), Arc::clone(&scans))),
             lists: Arc::new(Lists::new(store.clone(), store.clone(), scans, clock.clone())),
+            search: Arc::new(search),
             types: Types::new(store.clone(), clock.clone()),
             store,
             feed,

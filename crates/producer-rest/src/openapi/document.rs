@@ -21,6 +21,7 @@ const INTRODUCTION: &str = include_str!("introduction.md");
     tags(
         (name = "events", description = "Send events, one or many; read one back"),
         (name = "entities", description = "Read and write single entities; list many"),
+        (name = "search", description = "Find entities by words"),
         (name = "types", description = "See which types there are; declare indexes and search"),
         (name = "changes", description = "Follow what is committed"),
         (name = "health", description = "Probes, for people and for orchestrators"),

@@ -161,7 +161,10 @@ pub(crate) mod examples {
 
     /// Finds loans by their balance, and by borrower and time.
     pub(crate) fn definition() -> Value {
-        json!({"indexes": ["data.balance", ["data.borrower.name", "updatedAt"]]})
+        json!({
+            "indexes": ["data.balance", ["data.borrower.name", "updatedAt"]],
+            "search": {"paths": {"data.borrower": 1}, "language": "english"}
+        })
     }
 
     /// Just declared.
@@ -190,7 +193,8 @@ pub(crate) mod examples {
             "definition": definition(),
             "parts": [
                 part("index", &["data.balance"]),
-                part("index", &["data.borrower.name", "updatedAt"])
+                part("index", &["data.borrower.name", "updatedAt"]),
+                part("search", &["data.borrower"])
             ]
         })
     }

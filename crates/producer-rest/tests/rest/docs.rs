@@ -17,6 +17,7 @@ async fn the_document_names_every_route_and_every_problem() {
         "/api/v1/events/health",
         "/api/v1/entities",
         "/api/v1/entities/{type}",
+        "/api/v1/search",
         "/api/v1/types",
         "/api/v1/types/{type}",
         "/api/v1/entities/{type}/{id}",
@@ -113,6 +114,21 @@ async fn lists_and_types_name_their_parameters() {
             "get",
             &["type", "id", "filter", "orderBy", "pageSize", "pageToken", "fields", "count"],
         ),
+        (
+            "/api/v1/search",
+            "get",
+            &[
+                "query",
+                "type",
+                "filter",
+                "fields",
+                "pageSize",
+                "pageToken",
+                "facet",
+                "highlight",
+                "fuzzy",
+            ],
+        ),
         ("/api/v1/types", "get", &["pageSize", "pageToken"]),
         ("/api/v1/types/{type}", "get", &["type"]),
         ("/api/v1/types/{type}", "put", &["type", "If-Match", "If-None-Match"]),
@@ -131,6 +147,8 @@ async fn lists_and_types_name_their_parameters() {
     let required = |name: &str| schemas[name].get("required").cloned().unwrap_or_default();
     assert_eq!(required("EntitiesPage"), json!(["entities"]));
     assert_eq!(required("ListedEntity"), json!(["entityType", "entityId"]));
+    assert_eq!(required("SearchPage"), json!(["hits", "total", "engine"]));
+    assert_eq!(required("Hit"), json!(["entity", "score"]));
     assert_eq!(required("TypesPage"), json!(["types"]));
     assert_eq!(required("TypeDefinition"), Value::Null);
     assert_eq!(required("SearchDefinition"), json!(["paths"]));
@@ -266,6 +284,7 @@ async fn the_routes_name_their_problems() {
         ("/api/v1/changes", "get", &["400", "406", "410", "500", "503"]),
         ("/api/v1/entities", "get", &["400", "406", "500", "503"]),
         ("/api/v1/entities/{type}", "get", &["400", "406", "422", "500", "503"]),
+        ("/api/v1/search", "get", &["400", "406", "422", "500", "503"]),
         ("/api/v1/types", "get", &["400", "406", "500", "503"]),
         ("/api/v1/types/{type}", "get", &read),
         ("/api/v1/types/{type}", "put", &define),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::app::{Answer, TIMEOUT, TestApp, answer, car_event, car_event_with_uuid};
 use crate::errors::defective;
-use crate::finding_examples::finding_in_the_story;
+use crate::finding_examples::{finding_in_the_story, search_in_the_story};
 
 const CHANGES: &str = "/api/v1/changes";
 const EVENT: &str = "/api/v1/events";
@@ -264,6 +264,7 @@ async fn the_examples_are_a_story_that_the_service_tells() {
     let expected = document.success("post", BULK, "invalid lines of NDJSON");
     assert_like(&failed.body, expected, &["batchId", "processingTimeMs"]);
 
+    search_in_the_story(&app, &document).await;
     writes_of_the_story(&app, &document).await;
 
     for path in ["/api/v1/events/health", "/readyz", "/livez"] {

@@ -14,13 +14,15 @@ const LIST: &str = "/api/v1/entities/{type}";
 const ALL: &str = "/api/v1/entities";
 const TYPES: &str = "/api/v1/types";
 const TYPE: &str = "/api/v1/types/{type}";
+const SEARCH: &str = "/api/v1/search";
 const JSON: &str = "application/json";
 
 /// Each operation: method, route, address.
-const OPERATIONS: [(&str, &str, &str); 6] = [
+const OPERATIONS: [(&str, &str, &str); 7] = [
     ("get", LIST, "/api/v1/entities/Car"),
     ("get", ALL, ALL),
     ("get", TYPES, TYPES),
+    ("get", SEARCH, SEARCH),
     ("get", TYPE, "/api/v1/types/Car"),
     ("put", TYPE, "/api/v1/types/Car"),
     ("delete", TYPE, "/api/v1/types/Car"),
@@ -66,6 +68,20 @@ pub(crate) async fn finding_in_the_story(app: &TestApp, document: &Document) {
     assert_eq!(app.request("DELETE", LOAN_TYPE).send().await.unwrap().status(), 204);
 }
 
+/// The car is found by its model.
+pub(crate) async fn search_in_the_story(app: &TestApp, document: &Document) {
+    const CAR_TYPE: &str = "/api/v1/types/Car";
+    let definition = json!({
+        "search": {"paths": {"data.make": 2, "data.model": 1}, "language": "english"}
+    });
+    assert_eq!(answer(app.request("PUT", CAR_TYPE).json(&definition)).await.status, 201);
+    app.until_ready("Car").await;
+    let query = "query=octavia&fields=version,data.make&facet=data.make&highlight=true";
+    let found = answer(app.get(&format!("{SEARCH}?{query}"))).await;
+    assert_like(&found.body, document.success("get", SEARCH, ""), &["score"]);
+    assert_eq!(app.request("DELETE", CAR_TYPE).send().await.unwrap().status(), 204);
+}
+
 #[tokio::test]
 async fn problems_of_finding_are_answered_as_in_the_examples() {
     use ProblemKind::{
@@ -85,6 +101,8 @@ async fn problems_of_finding_are_answered_as_in_the_examples() {
         ("get", LIST, Malformed, app.get(&format!("/api/v1/entities/Car{bad_filter}"))),
         ("get", ALL, Malformed, app.get(&format!("{ALL}{bad_filter}"))),
         ("get", TYPES, Malformed, app.get(&format!("{TYPES}?pageSize=0"))),
+        ("get", SEARCH, Malformed, app.get(&format!("{SEARCH}?type=Truck"))),
+        ("get", SEARCH, Validation, app.get(&format!("{SEARCH}?query=otcavia&fuzzy=true"))),
         ("get", TYPE, Malformed, app.get(&long)),
         ("get", TYPE, NotFound, app.get(CAR)),
         ("delete", TYPE, NotFound, app.request("DELETE", CAR)),

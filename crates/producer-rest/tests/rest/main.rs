@@ -22,4 +22,5 @@ mod lists;
 mod metrics;
 mod ndjson;
 mod operations;
+mod search;
 mod types;

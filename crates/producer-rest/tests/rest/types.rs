@@ -259,9 +259,14 @@ async fn types_are_listed_page_by_page(app: TestApp) {
     app.send(&car_event("c2", json!({}))).await;
     let deleted = answer(app.request("DELETE", "/api/v1/entities/Deleted/c1")).await;
     assert_eq!(deleted.status, 200);
-    let entry = |name: &str, entities: u64| json!({"type": name, "entities": {"value": entities, "exact": false}, "defined": false});
+    let none = answer(app.request("PUT", &format!("{TYPES}/Defined")).body("{}")).await;
+    assert_eq!(none.status, 201);
+    let entry = |name: &str, entities: u64| {
+        let entities = json!({"value": entities, "exact": false});
+        json!({"type": name, "entities": entities, "defined": name == "Defined"})
+    };
     let all = answer(app.get(TYPES)).await;
-    let expected = [entry("Car", 2), entry("Van", 1), entry("a/50%", 1)];
+    let expected = [entry("Car", 2), entry("Defined", 0), entry("Van", 1), entry("a/50%", 1)];
     assert_eq!(all.body, json!({"types": expected}));
     let (mut listed, mut address) = (Vec::new(), format!("{TYPES}?pageSize=1"));
     loop {
