@@ -21,7 +21,7 @@ mod types;
 mod url;
 mod write;
 
-pub use connect::connect;
+pub use connect::{connect, connect_replica};
 pub use pool::PoolUse;
 pub use port::{ConnectError, SERVICE_PING, Store};
 pub use schema::SCHEMA_VERSION;

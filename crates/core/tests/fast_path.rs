@@ -133,6 +133,20 @@ async fn batches_that_decide_the_words_that_are_searched_take_one_statement() {
     assert_eq!(db.texts(words).await, ["'#1' 'anew':2A 'made':1A 'ʬ':3A", "'#1' 'blue':1A 'ʬ':2A"]);
 }
 
+/// After a restore the definitions have a lower generation than the one that running processes know.
+#[tokio::test]
+async fn batches_take_one_statement_again_after_a_restore() {
+    let db = Db::postgres(default).await;
+    let mut session = PgConnection::connect(&db.url).await.unwrap();
+    session.execute(NOTE).await.unwrap();
+    declare(&db.store, r#""data.a""#).await;
+    declare(&db.store, r#""data.a", "data.b""#).await;
+    for_each(&db, &mut session, vec![(true, vec![merge("a", json!({"x": 1}))])]).await;
+    session.execute("UPDATE type_generation SET generation = 1").await.unwrap();
+    let merges = |is_fast| (is_fast, vec![merge("a", json!({"x": 1}))]);
+    for_each(&db, &mut session, vec![merges(false), merges(true), merges(true)]).await;
+}
+
 /// Each batch is fast or not.
 async fn for_each(db: &Db, session: &mut PgConnection, batches: Vec<(bool, Vec<Value>)>) {
     let mut number = NUMBERS.fetch_add(1000, Ordering::Relaxed);

@@ -32,6 +32,32 @@ on_all!(
     types_are_listed_with_their_sizes,
 );
 
+/// Statistics are PostgreSQL's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_entities_are_estimated_by_the_statistics() {
+    let db = Db::postgres(support::unhurried).await;
+    cars(&db, 0..16_000).await;
+    delete(&db, "Car", (0..16_000).filter(|n| n % 4 == 0)).await;
+    let small: Vec<_> = (0..30).map(|n| format!("Small {n}")).collect();
+    let updates: Vec<_> = small.iter().map(|name| (name.as_str(), "x", "{}")).collect();
+    db.apply(&[event(1, &updates)]).await;
+    let is_near = |value: u64, expected: u64| value.abs_diff(expected) * 10 < expected;
+    for is_analyzed in [false, true] {
+        if is_analyzed {
+            db.texts("ANALYZE entities").await;
+        }
+        let types = all_types(&lists(&db), 100).await;
+        assert_eq!(types.len(), 31);
+        assert!(is_near(types[0].entities, 12_000), "{types:?}");
+        assert!(types[1..].iter().all(|small| small.entities == 1), "{types:?}");
+        for request in [everything(), of_type("Car")] {
+            let request = ListRequest { count: Some(CountKind::Estimated), ..request };
+            let count = lists(&db).page(request).await.unwrap().count.unwrap();
+            assert!(is_near(count.value, 12_000) && count.exact != is_analyzed, "{count:?}");
+        }
+    }
+}
+
 /// Cars of these ids, with the id's number at `n`.
 async fn cars(db: &Db, ids: impl Iterator<Item = usize>) {
     let ids: Vec<(String, String)> =

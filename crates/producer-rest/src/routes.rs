@@ -9,22 +9,20 @@ pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod lists;
 pub(crate) mod metrics;
+mod paging;
 pub(crate) mod search;
 pub(crate) mod types;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, Query};
+use http::Uri;
 use http::request::Parts;
-use http::{HeaderValue, Uri};
-use percent_encoding::utf8_percent_encode;
-use producer_core::query::{HistoryError, QueryError, ReadError};
-use producer_core::{Problem, ProblemKind, Step};
+use producer_core::ProblemKind;
+use producer_core::query::{HistoryError, ReadError};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use self::entities::SEGMENT;
 use crate::problem::ProblemResponse;
-use crate::query_parameters::broken;
 
 /// Percent-decoded path values.
 pub(crate) struct DecodedPath<T>(pub T);
@@ -66,20 +64,6 @@ pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, ProblemRes
         .map_err(|_| ProblemResponse::new(ProblemKind::Malformed, "bad query"))
 }
 
-/// The header that leads to the next page of a list (RFC 8288): to the same address with another `pageToken`.
-pub(crate) fn next_link(uri: &Uri, token: &str) -> Result<HeaderValue, ProblemResponse> {
-    let mut link = format!("<{}?", uri.path());
-    for (name, value) in query_pairs(uri)?.iter().filter(|(name, _)| name != "pageToken") {
-        // the name is one that the route has, the value anything
-        link.extend([name, "="]);
-        link.extend(utf8_percent_encode(value, SEGMENT));
-        link.push('&');
-    }
-    link.extend(["pageToken=", token, ">; rel=\"next\""]);
-    HeaderValue::try_from(link)
-        .map_err(|_| ProblemResponse::new(ProblemKind::Internal, "a header could not be written"))
-}
-
 /// Stored JSON, passed through unchanged.
 pub(crate) fn json_text(text: String) -> Result<Box<RawValue>, ProblemResponse> {
     RawValue::from_string(text)
@@ -98,22 +82,4 @@ pub(crate) fn history_problem(error: HistoryError) -> ProblemResponse {
         HistoryError::Read(error) => unreachable(error),
         HistoryError::Refused(problem) => problem.into(),
     }
-}
-
-/// A list or a search failed.
-pub(crate) fn query_problem(error: QueryError) -> ProblemResponse {
-    match error {
-        QueryError::Read(error) => unreachable(error),
-        QueryError::Refused(problem) => of_query(problem),
-    }
-}
-
-/// The same problem where the parameters that core judges are in the query: the violation's place is the name of
-/// one.
-fn of_query(problem: Problem) -> ProblemResponse {
-    let Some(first) = problem.violations.first() else { return problem.into() };
-    let [Step::Key(name)] = first.location.0.as_slice() else { return problem.into() };
-    let mut response = broken(name, &first.detail);
-    response.0.kind = problem.kind;
-    response
 }

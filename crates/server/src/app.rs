@@ -25,6 +25,8 @@ pub struct App<A> {
     pub args: A,
     /// For reads; writes go through `ingest`.
     pub store: Arc<dyn Store>,
+    /// Where reads over many rows go, if not to `store`.
+    pub replica: Option<Arc<dyn Store>>,
     /// For reads of entities as they were.
     pub history: Arc<History>,
     /// For lists of entities and types.
@@ -65,10 +67,7 @@ impl<A> App<A> {
         let ingest = Ingest::start(store.clone(), settings.limits(), writers);
         let shutdown = CancellationToken::new();
         let timeout = settings.request_timeout;
-        let connections = store.pool().map_or(1, |pool| pool.max as usize);
-        let scans = Arc::new(Scans::new(connections));
-        let (engine, parts) = (store.clone(), store.clone());
-        let search = Search::new(engine, parts, store.clone(), clock.clone(), connections);
+        let (history, lists, search) = reads_of(&store, &clock);
         let feed_settings = FeedSettings { max_readers: settings.max_change_readers };
         let feed = Feed::new(store.clone(), feed_settings, ingest.commits(), shutdown.clone());
         Self {
@@ -78,9 +77,10 @@ impl<A> App<A> {
             request_slots: Budget::new(settings.max_concurrent_requests),
             settings,
             args,
-            history: Arc::new(History::new(store.clone(), Arc::clone(&scans))),
-            lists: Arc::new(Lists::new(store.clone(), store.clone(), scans, clock.clone())),
-            search: Arc::new(search),
+            history,
+            lists,
+            search,
+            replica: None,
             types: Types::new(store.clone(), clock.clone()),
             store,
             feed,
@@ -89,4 +89,23 @@ impl<A> App<A> {
             shutdown,
         }
     }
+
+    /// Reads over many rows (lists, searches, the history) go to a replica.
+    #[must_use]
+    pub fn reading_from(mut self, replica: Arc<dyn Store>) -> Self {
+        (self.history, self.lists, self.search) = reads_of(&replica, &self.clock);
+        self.replica = Some(replica);
+        self
+    }
+}
+
+/// What goes over many rows of a database. All of it takes turns.
+fn reads_of(store: &Arc<dyn Store>, clock: &Clock) -> (Arc<History>, Arc<Lists>, Arc<Search>) {
+    let connections = store.pool().map_or(1, |pool| pool.max as usize);
+    let scans = Arc::new(Scans::new(connections));
+    let history = History::new(store.clone(), Arc::clone(&scans));
+    let lists = Lists::new(store.clone(), store.clone(), scans, clock.clone());
+    let (engine, parts) = (store.clone(), store.clone());
+    let search = Search::new(engine, parts, store.clone(), clock.clone(), connections);
+    (Arc::new(history), Arc::new(lists), Arc::new(search))
 }

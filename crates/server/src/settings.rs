@@ -30,6 +30,9 @@ pub struct Settings {
     /// File that holds DATABASE_URL's value instead; one of the two
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
     pub database_url_file: Option<PathBuf>,
+    /// postgres://… of a replica that lists, searches and reads of the history go to; they may lag then
+    #[arg(long, env = "READ_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub read_database_url: Option<Secret>,
     /// Address to listen on; there is no authentication, so widen it with care
     #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1", value_parser = ip, value_name = "IP")]
     pub bind_address: IpAddr,
@@ -214,7 +217,8 @@ mod tests {
 
     #[test]
     fn debug_shows_no_password() {
-        let cli = Cli::parse_from(["test", "--database-url", "postgres://user:s3cret@host/d"]);
+        let url = "postgres://user:s3cret@host/d";
+        let cli = Cli::parse_from(["test", "--database-url", url, "--read-database-url", url]);
         let database = cli.settings.database();
         assert!(database.url.as_ref().is_some_and(|url| url.contains("s3cret")));
         let shown = format!("{cli:?} {database:?}");

@@ -6,6 +6,7 @@
 
 use smallvec::SmallVec;
 
+use super::path::Path;
 use super::text::{decode, end_of_plain};
 
 /// A step from a value into it.
@@ -53,6 +54,11 @@ impl Selection {
             self.paths.push(path);
         }
         slot
+    }
+
+    /// The slot of a path through objects, which is added where it is new.
+    pub(crate) fn add_path(&mut self, path: &Path) -> usize {
+        self.add(path.keys().map(|key| PathStep::Key(key.into())).collect())
     }
 
     /// The paths by their slots.

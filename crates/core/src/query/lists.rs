@@ -118,6 +118,9 @@ impl Lists {
         };
         let mut scan = self.scans.begin().await?;
         let (entities, next) = self.fill(&listing, &mut scan).await?;
+        if !scan.has_turn() && request.count.is_some() {
+            scan = self.scans.begin().await?;
+        }
         let is_all = listing.after.is_none() && next.is_none();
         let count = match request.count {
             None => None,
@@ -228,7 +231,7 @@ impl Lists {
         listing: &Listing<'_>,
         scan: &mut Scan<'_>,
     ) -> Result<Filled, Missed> {
-        let Plan { sort, walk, .. } = plan;
+        let Plan { sort, walk, by_index } = plan;
         let ListRequest { size, bytes, .. } = *listing.request;
         if let (Some(all), Some(by), Some(order)) = (sort, &listing.sort_key, listing.wanted.order)
         {
@@ -244,7 +247,8 @@ impl Lists {
             }
         }
         let mut page = Page::new(size, bytes);
-        let pace = Pace::new(listing.request.filter.is_none());
+        // most of what an index leaves is wanted
+        let pace = Pace::new(by_index || listing.request.filter.is_none());
         let walk = walk.ok_or(Missed::NotReady)?;
         page.fill(&*self.store, walk, listing.judge(), pace, scan).await?;
         Ok((page.entities, page.next))

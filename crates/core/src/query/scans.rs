@@ -76,6 +76,11 @@ impl Scan<'_> {
         self.worked + self.step_began.elapsed()
     }
 
+    /// Whether it is its turn; not after a rest that failed.
+    pub fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
     /// Ends a step, unless it was too short to matter: rests as long as it took, then lets those go first
     /// that wait for their turn.
     ///
@@ -99,4 +104,68 @@ impl Scan<'_> {
 fn overloaded() -> Problem {
     let detail = "too many lists, searches and reads of the history at once; try again later";
     Problem::new(ProblemKind::Overloaded, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    #[tokio::test(start_paused = true)]
+    async fn half_of_the_connections_scan_and_at_most_four() {
+        for (connections, most) in [(0, 1), (1, 1), (2, 1), (5, 2), (8, 4), (100, 4)] {
+            let scans = Scans::new(connections);
+            let mut under_way = Vec::new();
+            for _ in 0..most {
+                under_way.push(scans.begin().await.expect("a turn"));
+            }
+            let began = Instant::now();
+            let refused = scans.begin().await.expect_err("no turn");
+            assert_eq!(refused.kind, ProblemKind::Overloaded);
+            assert_eq!(began.elapsed(), TURN);
+            under_way.pop();
+            assert!(scans.begin().await.is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scan_rests_as_long_as_it_works() {
+        let scans = Scans::new(2);
+        let mut scan = scans.begin().await.expect("a turn");
+        sleep(Duration::from_millis(9)).await;
+        scan.rest(LIMIT).await.expect("a turn");
+        assert_eq!(scan.elapsed().as_millis(), 9, "a short step needs no rest");
+        sleep(Duration::from_millis(31)).await;
+        scan.rest(LIMIT).await.expect("a turn");
+        assert_eq!((scan.elapsed().as_millis(), scan.worked().as_millis()), (80, 40));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_goes_first_after_a_rest() {
+        let scans = Scans::new(2);
+        let mut scan = scans.begin().await.expect("a turn");
+        sleep(Duration::from_millis(50)).await;
+        let other = async {
+            let _scan = scans.begin().await.expect("a turn");
+            sleep(Duration::from_millis(300)).await;
+        };
+        let rest = async {
+            scan.rest(LIMIT).await.expect("a turn");
+            scan.elapsed().as_millis()
+        };
+        let (rested, ()) = tokio::join!(rest, other);
+        assert_eq!(rested, 400, "after a rest of 50 ms and the other's turn");
+        let other = async {
+            let _scan = scans.begin().await.expect("a turn");
+            sleep(Duration::from_secs(9)).await;
+        };
+        let rest = async {
+            sleep(Duration::from_millis(50)).await;
+            scan.rest(LIMIT).await.expect_err("its time is over").kind
+        };
+        let (refused, ()) = tokio::join!(rest, other);
+        assert_eq!(refused, ProblemKind::Overloaded);
+        assert!(!scan.has_turn());
+    }
 }

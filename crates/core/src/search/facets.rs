@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::filter::{Facts, Filter};
-use crate::json::{Path, PathStep, Selection, elements};
+use crate::json::{Path, Selection, elements};
 use crate::types::index_key::{IndexValue, Scalar, prefix};
 use crate::types::{IndexDefinition, IndexPath};
 
@@ -78,15 +78,12 @@ impl Counter {
     /// For these facets of a search with this filter.
     pub(super) fn new(facets: &[Facet], filter: Option<&Filter>) -> Self {
         let mut paths = Selection::default();
-        let counted = facets.iter().map(|facet| {
-            let steps = facet.path.keys().map(|key| PathStep::Key(key.into()));
-            Counted {
-                facet: facet.clone(),
-                slot: paths.add(steps.collect()),
-                filter: filter.and_then(|filter| filter.without(&facet.path)),
-                index: IndexDefinition { paths: vec![IndexPath::Data(facet.path.clone())] },
-                values: HashMap::new(),
-            }
+        let counted = facets.iter().map(|facet| Counted {
+            facet: facet.clone(),
+            slot: paths.add_path(&facet.path),
+            filter: filter.and_then(|filter| filter.without(&facet.path)),
+            index: IndexDefinition { paths: vec![IndexPath::Data(facet.path.clone())] },
+            values: HashMap::new(),
         });
         let facets = counted.collect();
         Self { paths, facets }

@@ -7,7 +7,7 @@ use super::fragments::fragments;
 use super::port::{SearchEngine, SearchPart, StemsQuery};
 use super::query::{Leaf, Term, Terms};
 use super::request::Highlight;
-use crate::json::{PathStep, Selection};
+use crate::json::Selection;
 use crate::model::Entity;
 use crate::query::ReadError;
 use crate::types::SearchDefinition;
@@ -118,14 +118,8 @@ impl<'q> Highlights<'q> {
     /// Calls `each` with the place of its path, the words and the text of every string that is searched.
     fn each_text(&self, hit: &Entity, mut each: impl FnMut(usize, &[Word], &str)) {
         let mut selection = Selection::default();
-        let slots: Vec<_> = self
-            .definition
-            .paths
-            .iter()
-            .map(|(path, _)| {
-                selection.add(path.keys().map(|key| PathStep::Key(key.into())).collect())
-            })
-            .collect();
+        let slots: Vec<_> =
+            self.definition.paths.iter().map(|(path, _)| selection.add_path(path)).collect();
         let found = selection.find(&hit.data);
         let (folding, mut room) = (Folding::of(&self.definition.language), MAX_BYTES);
         for (path, slot) in slots.into_iter().enumerate() {

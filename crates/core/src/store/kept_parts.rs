@@ -14,13 +14,11 @@ impl KeptPartsCache {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes what was read, unless something later is known.
+    /// Notes what was read. It may be older than what is known, since a database may be restored to an earlier
+    /// time; where another writer has just read more, the next batch reads again.
     pub(crate) fn put(&self, read: KeptParts) -> Arc<KeptParts> {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let read = Arc::new(read);
-        if known.as_ref().is_none_or(|known| known.generation() < read.generation()) {
-            *known = Some(Arc::clone(&read));
-        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&read));
         read
     }
 }

@@ -1,4 +1,4 @@
-//! `DATABASE_URL`.
+//! `DATABASE_URL` and `READ_DATABASE_URL`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -73,18 +73,38 @@ impl DatabaseUrl {
                 "DATABASE_URL: it is set but empty; unset it for the embedded {DEFAULT_FILE}"
             ));
         }
+        let named = |why| format!("DATABASE_URL: {why}");
         match url.split_once(':') {
-            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
-                check_parameters(url)?;
-                let options = url.parse::<PgConnectOptions>();
-                let options = options
-                    .map_err(|error| format!("DATABASE_URL: {}; {ALLOWED}", one_line(&error)))?;
+            _ if is_postgres(url) => {
+                let options = postgres(url).map_err(|why| named(format!("{why}; {ALLOWED}")))?;
                 Ok(Self::Postgres(Box::new(options)))
             }
             Some(("sqlite", rest)) => sqlite_file(rest).map(Self::Sqlite),
-            _ => Err(format!("DATABASE_URL: this is no URL of a database; {ALLOWED}")),
+            _ => Err(named(format!("this is no URL of a database; {ALLOWED}"))),
         }
     }
+}
+
+/// Parses `READ_DATABASE_URL`, which names a replica.
+///
+/// # Errors
+/// As [`DatabaseUrl::parse`].
+pub(super) fn parse_replica(url: &str) -> Result<PgConnectOptions, String> {
+    const ALLOWED: &str = "allowed is postgres://USER@HOST/DATABASE";
+    let named = |why| format!("READ_DATABASE_URL: {why}; {ALLOWED}");
+    if !is_postgres(url) {
+        return Err(named("this is no URL of a PostgreSQL".to_owned()));
+    }
+    postgres(url).map_err(named)
+}
+
+fn is_postgres(url: &str) -> bool {
+    ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme))
+}
+
+fn postgres(url: &str) -> Result<PgConnectOptions, String> {
+    check_parameters(url)?;
+    url.parse().map_err(|error: sqlx::Error| one_line(&error))
 }
 
 /// The file behind `sqlite:`. Parameters are refused rather than ignored, and so is a database in
@@ -118,12 +138,9 @@ fn unknown_parameter(name: &str) -> String {
     let nearest = PARAMETERS.into_iter().min_by_key(|known| distance(known));
     match nearest.filter(|known| distance(known) <= TYPO) {
         Some(known) => {
-            format!("DATABASE_URL: the parameter {name:?} is unknown; did you mean {known}?")
+            format!("the parameter {name:?} is unknown; did you mean {known}?")
         }
-        None => format!(
-            "DATABASE_URL: the parameter {name:?} is unknown; allowed are {}",
-            PARAMETERS.join(", ")
-        ),
+        None => format!("the parameter {name:?} is unknown; known are {}", PARAMETERS.join(", ")),
     }
 }
 
@@ -175,7 +192,7 @@ mod tests {
             ("sslmod=s3cret", "\"sslmod\" is unknown; did you mean sslmode?"),
             ("sslmode=require&sslrootcrt=s3cret", "did you mean sslrootcert?"),
             ("SSLMODE=s3cret", "did you mean sslmode?"),
-            ("connect_timeout=s3cret", "\"connect_timeout\" is unknown; allowed are sslmode,"),
+            ("connect_timeout=s3cret", "\"connect_timeout\" is unknown; known are sslmode,"),
         ] {
             let parsed = DatabaseUrl::parse(Some(&format!("postgres://u@h/d?{query}")));
             let error = parsed.expect_err(query);
@@ -192,6 +209,23 @@ mod tests {
             .collect();
         let all = format!("postgres://h/d?{}&options[geqo]=off", known.join("&"));
         assert!(DatabaseUrl::parse(Some(&all)).is_ok());
+    }
+
+    #[test]
+    fn a_replica_is_a_postgres() {
+        assert!(parse_replica("postgres://u@h/d?sslmode=require").is_ok());
+        for url in [
+            "",
+            "x",
+            "sqlite://a.db",
+            "postgres://u:secret@h:port/d",
+            "postgres://u@h/d?sslmod=secret",
+        ] {
+            let Err(error) = parse_replica(url) else { panic!("{url} was taken") };
+            assert!(error.starts_with("READ_DATABASE_URL: "), "{error}");
+            assert!(error.ends_with("allowed is postgres://USER@HOST/DATABASE"), "{error}");
+            assert!(!error.contains('\n') && !error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use self::encoding::{number, string, time};
 pub use self::range::{Condition, Range, prefix, range};
 use super::definition::IndexDefinition;
 use super::index_path::IndexPath;
-use crate::json::{PathTree, decode};
+use crate::json::{Selection, decode};
 use crate::model::Timestamp;
 
 /// Bytes that a key takes at most: with the longest id it fits into a page of a b-tree.
@@ -93,8 +93,8 @@ pub fn key(index: &IndexDefinition, facts: EntityFacts<'_>) -> Option<Vec<u8>> {
 /// Makes the keys of entities in several indexes, with one pass over each document.
 #[derive(Debug, Clone, Default)]
 pub struct KeyMaker {
-    /// Paths into documents, in the order of the indexes and of their paths.
-    tree: PathTree,
+    /// Paths into documents.
+    data: Selection,
     indexes: Vec<Vec<Source>>,
 }
 
@@ -103,31 +103,28 @@ pub struct KeyMaker {
 enum Source {
     Created,
     Updated,
-    /// A path's place in the tree.
+    /// A path's slot.
     Data(usize),
 }
 
 impl KeyMaker {
     /// For these indexes, in their order.
     pub fn new<'d>(indexes: impl IntoIterator<Item = &'d IndexDefinition>) -> Self {
-        let (mut data, mut sources) = (Vec::new(), Vec::new());
+        let (mut data, mut sources) = (Selection::default(), Vec::new());
         for index in indexes {
             let source = |path: &'d IndexPath| match path {
                 IndexPath::CreatedAt => Source::Created,
                 IndexPath::UpdatedAt => Source::Updated,
-                IndexPath::Data(path) => {
-                    data.push(path);
-                    Source::Data(data.len() - 1)
-                }
+                IndexPath::Data(path) => Source::Data(data.add_path(path)),
             };
             sources.push(index.paths.iter().map(source).collect());
         }
-        Self { tree: PathTree::new(data), indexes: sources }
+        Self { data, indexes: sources }
     }
 
-    /// An entity's key in each index; `None` where a path is absent. A document that is no JSON has none.
+    /// An entity's key in each index; `None` where a path is absent.
     pub fn keys(&self, facts: EntityFacts<'_>) -> Vec<Option<Vec<u8>>> {
-        let Ok(found) = self.tree.find(facts.data) else { return vec![None; self.indexes.len()] };
+        let found = self.data.find(facts.data);
         self.indexes.iter().map(|sources| joined(sources, facts, &found)).collect()
     }
 
@@ -145,9 +142,7 @@ fn joined(sources: &[Source], facts: EntityFacts<'_>, found: &[Option<&str>]) ->
         match source {
             Source::Created => time(&mut key, facts.created),
             Source::Updated => time(&mut key, facts.updated),
-            Source::Data(place) => {
-                scalar(&mut key, &Scalar::from_json(found[*place]?)?, characters)
-            }
+            Source::Data(slot) => scalar(&mut key, &Scalar::from_json(found[*slot]?)?, characters),
         }
     }
     Some(key)

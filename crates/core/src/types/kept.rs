@@ -3,14 +3,13 @@
 //! Such a row changes only while the row of its entity is locked.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use super::definition::IndexDefinition;
 use super::index_key::{EntityFacts, KeyMaker};
 use super::index_path::IndexPath;
 use super::kept_search::TypeSearch;
 use super::part::{Part, PartKind};
-use crate::json::{Path, PathTree};
+use crate::json::Selection;
 
 /// An entity's key in one index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,15 +70,15 @@ pub struct TypeIndexes {
     indexes: Vec<IndexInputs>,
     keys: KeyMaker,
     /// Whether a patch has the members that the indexes' paths begin with.
-    members: PathTree,
+    members: Selection,
 }
 
 /// What an index's key depends on.
 #[derive(Debug)]
 struct IndexInputs {
     id: i32,
-    /// Places in [`TypeIndexes::members`].
-    members: Range<usize>,
+    /// Slots in [`TypeIndexes::members`].
+    members: Vec<usize>,
     is_of_creation: bool,
     is_of_update: bool,
 }
@@ -96,14 +95,12 @@ pub enum IndexEffect {
 impl TypeIndexes {
     /// These indexes, with their ids.
     pub fn new(indexes: Vec<(i32, IndexDefinition)>) -> Self {
-        let mut first = Vec::new();
+        let mut members = Selection::default();
         let inputs = |(id, index): &(i32, IndexDefinition)| {
-            let start = first.len();
             let data = index.paths.iter().filter_map(IndexPath::data);
-            first.extend(data.map(Path::first));
             IndexInputs {
                 id: *id,
-                members: start..first.len(),
+                members: data.map(|path| members.add_path(&path.first())).collect(),
                 is_of_creation: index.paths.contains(&IndexPath::CreatedAt),
                 is_of_update: index.paths.contains(&IndexPath::UpdatedAt),
             }
@@ -112,7 +109,7 @@ impl TypeIndexes {
         Self {
             indexes: inputs,
             keys: KeyMaker::new(indexes.iter().map(|(_, index)| index)),
-            members: PathTree::new(&first),
+            members,
         }
     }
 
@@ -147,7 +144,7 @@ impl TypeIndexes {
 
     /// What merging this flat patch does, into an entity that is there or not.
     pub fn of_flat_merge(&self, patch: &str) -> IndexEffect {
-        let Ok(found) = self.members.find(patch) else { return IndexEffect::Unknown };
+        let found = self.members.find(patch);
         let touches = |index: &IndexInputs| index.touches(&found);
         let touched: Option<Vec<bool>> = self.indexes.iter().map(touches).collect();
         let Some(touched) = touched else { return IndexEffect::Unknown };
@@ -175,13 +172,12 @@ impl TypeIndexes {
 impl IndexInputs {
     /// Whether a flat patch with these members decides the key; `None` where it does only in part.
     fn touches(&self, found: &[Option<&str>]) -> Option<bool> {
-        let members = &found[self.members.clone()];
-        let there = members.iter().flatten().count();
+        let there = self.members.iter().filter(|&&slot| found[slot].is_some()).count();
         match there {
             // of an index of times alone a new entity has a key
-            _ if self.is_of_update || (self.is_of_creation && members.is_empty()) => None,
+            _ if self.is_of_update || (self.is_of_creation && self.members.is_empty()) => None,
             0 => Some(false),
-            _ if self.is_of_creation || there < members.len() => None,
+            _ if self.is_of_creation || there < self.members.len() => None,
             _ => Some(true),
         }
     }

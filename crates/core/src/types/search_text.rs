@@ -2,7 +2,7 @@
 
 use super::definition::SearchDefinition;
 use super::words::{Folding, GAP, words};
-use crate::json::{PathStep, Selection, decode, elements};
+use crate::json::{Selection, decode, elements};
 
 /// Bytes of an entity's text that count.
 pub const MAX_TEXT_BYTES: usize = 256 << 10;
@@ -32,10 +32,7 @@ impl TextMaker {
         let mut slots: Vec<_> = definition
             .paths
             .iter()
-            .map(|(path, weight)| {
-                let steps = path.keys().map(|key| PathStep::Key(key.into()));
-                (paths.add(steps.collect()), usize::from(*weight).clamp(1, 4))
-            })
+            .map(|(path, weight)| (paths.add_path(path), usize::from(*weight).clamp(1, 4)))
             .collect();
         // what is too much is cut, so the heaviest comes first
         slots.sort_by_key(|&(slot, weight)| (std::cmp::Reverse(weight), slot));

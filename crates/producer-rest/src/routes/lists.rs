@@ -13,8 +13,9 @@ use producer_core::query::{
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 
+use super::DecodedPath;
 use super::entities::check_type;
-use super::{DecodedPath, next_link, query_problem};
+use super::paging::{next_link, query_problem};
 use crate::entity_json::write_entities;
 use crate::openapi::lists::{
     AllEntitiesQuery, EntitiesPageDoc, EntitiesQuery, ListAllProblems, ListProblems, examples,

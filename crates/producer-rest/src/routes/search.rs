@@ -16,7 +16,8 @@ use producer_telemetry::stopwatch::Part;
 use tokio::task::yield_now;
 
 use super::lists::shown_fields;
-use super::{next_link, of_query, unreachable};
+use super::paging::{next_link, of_query};
+use super::unreachable;
 use crate::entity_json::write_entity;
 use crate::openapi::search::{SearchPageDoc, SearchProblems, SearchQuery, examples};
 use crate::problem::ProblemResponse;

@@ -15,7 +15,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::entities::{SEGMENT, check_type, etag};
-use super::{DecodedPath, json_text, next_link, query_problem};
+use super::paging::{next_link, query_problem};
+use super::{DecodedPath, json_text};
 use crate::body::{self, BodyStream};
 use crate::openapi::schemas::{IfMatchHeader, IfNoneMatchHeader, TypePath};
 use crate::openapi::types::{

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use producer_core::store::Store;
+use producer_core::store::{ConnectError, Store};
 use producer_core::types::BuilderSettings;
 use producer_core::{Clock, store};
 use producer_maintenance::{Database, MaintenanceError, migrate};
@@ -51,11 +51,14 @@ pub(super) async fn serve<A: Api>(
     let listener = listen::<A>(&settings, &args)?;
     let address = listener.local_addr().map_err(ExitError::new)?;
     let admin = listen_for_operators(&settings)?;
-    let store = tokio::select! {
-        store = connect(&settings) => store?,
+    let (store, replica) = tokio::select! {
+        stores = connect(&settings) => stores?,
         () = stop.next() => return Ok(ExitCode::SUCCESS),
     };
-    let app = App::new(A::API, settings, args, store, Clock::system(), writers);
+    let mut app = App::new(A::API, settings, args, store, Clock::system(), writers);
+    if let Some(replica) = replica {
+        app = app.reading_from(replica);
+    }
 
     // most migrations take moments: then nobody sees a 503
     let blocked = Notify::new();
@@ -133,6 +136,9 @@ async fn drain<A: Send + Sync>(
 async fn close<A>(app: &App<A>) {
     app.ingest.drain();
     app.ingest.close_when_empty().await;
+    if let Some(replica) = &app.replica {
+        replica.close().await;
+    }
     app.store.close().await;
 }
 
@@ -168,8 +174,20 @@ fn cannot_listen(
     ExitError::new(format!("{setting}: can't listen on {address}: {error}"))
 }
 
-async fn connect(settings: &Settings) -> Result<Arc<dyn Store>, ExitError> {
-    store::connect(&settings.database()).await.map_err(ExitError::new)
+/// The database, and the replica where there is one.
+async fn connect(
+    settings: &Settings,
+) -> Result<(Arc<dyn Store>, Option<Arc<dyn Store>>), ExitError> {
+    let database = settings.database();
+    let replica = match &settings.read_database_url {
+        Some(url) => {
+            let replica = store::connect_replica(url.expose(), &database).await;
+            Some(replica.map_err(|ConnectError(line)| ExitError::invalid(line))?)
+        }
+        None => None,
+    };
+    let store = store::connect(&database).await.map_err(ExitError::new)?;
+    Ok((store, replica))
 }
 
 /// Migrates, where the settings want it, as soon as the database can be reached and no other session

@@ -18,7 +18,13 @@ const MAX_TYPES: usize = 1000;
 /// statement that it is ready.
 pub(super) struct Catalog {
     store: Arc<dyn TypeStore>,
-    known: Mutex<HashMap<String, (Instant, Arc<[DeclaredIndex]>)>>,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+/// The indexes of a type, and when they were read.
+struct Known {
+    read_at: Instant,
+    indexes: Arc<[DeclaredIndex]>,
 }
 
 /// An index of a type.
@@ -41,8 +47,8 @@ impl Catalog {
     /// The indexes of a type as they were read a short time ago.
     pub(super) fn known(&self, entity_type: &str) -> Option<Arc<[DeclaredIndex]>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read_at, indexes) = known.get(entity_type)?;
-        (read_at.elapsed() < KNOWN_FOR).then(|| Arc::clone(indexes))
+        let known = known.get(entity_type).filter(|known| known.read_at.elapsed() < KNOWN_FOR)?;
+        Some(Arc::clone(&known.indexes))
     }
 
     /// The indexes of a type as they are.
@@ -58,7 +64,7 @@ impl Catalog {
         if known.len() >= MAX_TYPES {
             known.clear();
         }
-        known.insert(entity_type.to_owned(), (read_at, Arc::clone(&indexes)));
+        known.insert(entity_type.to_owned(), Known { read_at, indexes: Arc::clone(&indexes) });
         Ok(indexes)
     }
 }

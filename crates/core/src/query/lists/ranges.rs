@@ -1,5 +1,7 @@
 //! Which part of an index a list has to look at.
 
+use std::slice::from_ref;
+
 use crate::filter::{Constraint, Field, Filter, Scalar};
 use crate::model::Timestamp;
 use crate::query::list_order::{ListOrder, OrderBy};
@@ -78,7 +80,7 @@ fn with_each<'v>(
     values: &[IndexValue<'v>],
 ) -> Vec<Vec<IndexValue<'v>>> {
     let all = combinations.iter().flat_map(|combination| {
-        values.iter().map(|value| [&combination[..], &[value.clone()]].concat())
+        values.iter().map(|value| [&combination[..], from_ref(value)].concat())
     });
     all.collect()
 }

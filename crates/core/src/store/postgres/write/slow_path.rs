@@ -122,8 +122,8 @@ pub(super) async fn apply(
                     StatementError::LockTimeout(_) if atomic || batch.len() == 1 => {
                         return Ok(vec![Verdict::Locked; batch.len()]);
                     }
-                    StatementError::StaleTypes if retries < RETRIES => {
-                        retries += 1;
+                    // no event is refused because of a definition: each turn needs a new one
+                    StatementError::StaleTypes => {
                         let read = session.read_kept_parts().await;
                         kept = read.map_err(StatementError::before_commit)?;
                     }
