@@ -114,6 +114,12 @@ bench-changes: build ## measure the change feed beside COPY, into bench/results;
 	$(CARGO) build --release --package producer-bench
 	target/release/producer-bench changes $(addprefix --only ,$(ONLY))
 
+.PHONY: bench-finding
+bench-finding: build ## measure lists, indexes and search beside pgbench, into bench/results; LARGE=10000000: a large type too
+	$(CARGO) build --release --package producer-bench
+	target/release/producer-bench finding $(addprefix --only ,$(ONLY)) $(addprefix --large ,$(LARGE)) \
+		$(addprefix --before ,$(BEFORE))
+
 .PHONY: bench-overload
 bench-overload: build ## offer three times the load of saturation, on PostgreSQL, into bench/results; below 5 min
 	$(CARGO) build --release --package producer-bench

@@ -24,12 +24,10 @@ use tokio::time::timeout;
 use crate::cells::{Interface, cell};
 use crate::measure::{Bench, Times};
 use crate::process::{raise_open_files, until_stopped};
-use crate::progress::{Progress, failure};
-use crate::report::{number, thousands};
+use crate::report::thousands;
 use crate::results::{Measurement, Results};
-use crate::slowdown::Calibration;
-use crate::targets::MIB;
-use crate::{Result, begin};
+use crate::rounds::Rounds;
+use crate::{Result, begin, rounds};
 
 const WARM_UP: Duration = Duration::from_secs(1);
 /// The time after which no further cell is started.
@@ -61,10 +59,15 @@ pub(crate) struct Args {
 
 /// Measures everything, or until SIGINT or SIGTERM; completed measurements are kept.
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
-    let steps = Step::named(&args.only)?;
+    let steps = rounds::named(Step::all(), &args.only)?;
     raise_open_files()?;
     std::fs::create_dir_all(&args.output)?;
     until_stopped(measure_all(args, &steps)).await
+}
+
+/// The names of its cells.
+pub(crate) fn cells() -> Vec<String> {
+    rounds::names(&Step::all())
 }
 
 /// Renders the report of existing results again.
@@ -83,47 +86,19 @@ async fn measure_all(args: &Args, steps: &[Step]) -> Result<ExitCode> {
         args.seconds,
         thousands(setup.logs.rows(Log::Large) as f64)
     );
-    let (path, names) = (args.output.join("changes"), names(steps));
-    let only = !args.only.is_empty();
-    let mut results =
-        begin::results(&path, &names, only, what, setup.bench.postgres.as_ref()).await?;
-    let mut calibration = Calibration::default();
-    let mut progress = Progress::new(steps.len(), args.rounds, LIMIT);
-    for round in 1..=args.rounds {
-        for &step in steps {
-            if progress.is_out_of_time() {
-                println!("the time limit is reached; the remaining cells are skipped");
-                return Ok(finish(&path, &results));
-            }
-            let measurement = measure(&mut setup, step, &mut calibration).await;
-            let cell = step.to_string();
-            progress.print(round, &cell, &outcome(&measurement));
-            let run = run.clone();
-            results.measurements.push(Measurement { cell, run, round, ..measurement });
-            results.write(&path, &report::document(&results))?;
-        }
-    }
-    Ok(finish(&path, &results))
-}
-
-fn names(steps: &[Step]) -> Vec<String> {
-    steps.iter().map(Step::to_string).collect()
-}
-
-fn finish(path: &Path, results: &Results) -> ExitCode {
-    println!("\n{}", targets::to_text(&results.summaries()));
-    println!("written: {}.{{html,md,json}}", path.display());
-    if results.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-/// Measures a step once the machine runs at full speed. An error becomes part of the measurement.
-async fn measure(setup: &mut Setup, step: Step, calibration: &mut Calibration) -> Measurement {
-    let before = calibration.wait_for_full_speed().await;
-    let measurement = match try_measure(setup, step).await {
-        Ok(measurement) => measurement,
-        Err(error) => Measurement { error: Some(error.to_string()), ..Measurement::default() },
+    let rounds = Rounds {
+        output: &args.output,
+        name: "changes",
+        rounds: args.rounds,
+        limit: LIMIT,
+        report: report::document,
+        targets: targets::to_text,
     };
-    Measurement { slowdown: Some(before.max(calibration.slowdown().await)), ..measurement }
+    let names = rounds::names(steps);
+    let only = !args.only.is_empty();
+    let postgres = setup.bench.postgres.as_ref();
+    let results = begin::results(&rounds.path(), &names, only, what, postgres).await?;
+    rounds.measure(steps, &run, results, async |step| try_measure(&mut setup, step).await).await
 }
 
 async fn try_measure(setup: &mut Setup, step: Step) -> Result<Measurement> {
@@ -144,22 +119,4 @@ async fn try_measure(setup: &mut Setup, step: Step) -> Result<Measurement> {
         }
     };
     timeout(CELL_TIMEOUT, measured).await.map_err(|_| "it took too long")?
-}
-
-fn outcome(measurement: &Measurement) -> String {
-    if let Some(error) = &measurement.error {
-        return failure(error);
-    }
-    let rate = thousands(measurement.events_per_second);
-    let latency = measurement.latency_us.map_or_else(String::new, |latency| {
-        format!(
-            "  p50 {:>6} ms  p99 {:>6} ms",
-            number(latency.p50 / 1e3),
-            number(latency.p99 / 1e3)
-        )
-    });
-    let peak = measurement
-        .peak_memory_bytes
-        .map_or_else(String::new, |bytes| format!("  peak {} MiB", number(bytes as f64 / MIB)));
-    format!("{rate:>9}/s{latency}{peak}")
 }

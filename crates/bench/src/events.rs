@@ -76,7 +76,12 @@ pub(crate) const UUID: &str = "uuuuuuuu-uuuu-uuuu-uuuu-uuuuuuuuuuuu";
 
 /// The placeholder of a key.
 pub(crate) fn key_placeholder(keys: Keys) -> String {
-    format!("{KEY_PREFIX}{}", "k".repeat(keys.digits()))
+    placeholder(KEY_PREFIX, keys)
+}
+
+/// The placeholder of a key with another prefix.
+pub(crate) fn placeholder(prefix: &str, keys: Keys) -> String {
+    format!("{prefix}{}", "k".repeat(keys.digits()))
 }
 
 /// One event as JSON, with placeholders for its uuid and key.
@@ -125,19 +130,23 @@ pub(crate) struct Template {
 impl Template {
     /// Finds the placeholders. Different seeds give different uuids.
     pub(crate) fn new(bytes: Vec<u8>, keys: Keys, seed: u64) -> Self {
+        Self::with_prefix(bytes, KEY_PREFIX, keys, seed)
+    }
+
+    /// The same with another prefix of keys.
+    pub(crate) fn with_prefix(bytes: Vec<u8>, prefix: &str, keys: Keys, seed: u64) -> Self {
         let uuids = positions(&bytes, UUID.as_bytes());
-        let prefix = KEY_PREFIX.len();
-        let key_numbers = positions(&bytes, key_placeholder(keys).as_bytes());
-        let key_numbers = key_numbers.into_iter().map(|position| position + prefix).collect();
+        let key_numbers = positions(&bytes, placeholder(prefix, keys).as_bytes());
+        let key_numbers = key_numbers.into_iter().map(|position| position + prefix.len()).collect();
         Self { bytes, uuids, key_numbers, keys, random: Rng::with_seed(seed) }
     }
 
     /// The number of events.
     pub(crate) fn events(&self) -> usize {
-        self.key_numbers.len()
+        self.uuids.len()
     }
 
-    /// The bytes with new uuids and keys.
+    /// The bytes with new uuids, and another key at each place.
     pub(crate) fn next(&mut self) -> &[u8] {
         self.write_uuids();
         let numbers = self.keys.numbers();
@@ -186,8 +195,15 @@ fn write_number(place: &mut [u8], mut number: u64) {
 
 /// Text that hardly compresses.
 fn random_text(random: &mut Rng, length: usize) -> String {
+    let mut text = String::with_capacity(length);
+    write_random_text(&mut text, length, random);
+    text
+}
+
+/// Writes text that hardly compresses, without characters that JSON or COPY would escape.
+pub(crate) fn write_random_text(text: &mut String, length: usize, random: &mut Rng) {
     const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
-    (0..length).map(|_| char::from(LETTERS[random.usize(..LETTERS.len())])).collect()
+    text.extend((0..length).map(|_| char::from(LETTERS[random.usize(..LETTERS.len())])));
 }
 
 /// An HTTP/1.1 POST with this body.

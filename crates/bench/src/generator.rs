@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 pub(crate) use clients::Clients;
 pub(crate) use http::Connection;
 pub(crate) use reader::{Followers, Reader};
-pub(crate) use rest::{is_success, to_text};
+pub(crate) use rest::{connect, is_success, send, to_text};
 pub(crate) use schedule::Schedule;
 
 use crate::Result;

@@ -8,6 +8,7 @@ mod ceiling;
 mod cells;
 mod changes;
 mod events;
+mod finding;
 mod generator;
 mod load;
 mod machine;
@@ -21,6 +22,7 @@ mod procfs;
 mod progress;
 mod report;
 mod results;
+mod rounds;
 mod run;
 mod saved;
 mod service;
@@ -28,7 +30,8 @@ mod slowdown;
 mod statement;
 mod targets;
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,6 +59,8 @@ enum Command {
     Run(run::Args),
     /// Measure the change feed, beside COPY and beside services without readers
     Changes(changes::Args),
+    /// Measure lists, indexes and search beside pgbench, and what they cost writers
+    Finding(finding::Args),
     /// Offer three times the load that saturates the services, and measure what they still do
     Overload(overload::Args),
     /// Drive the services with k6, check the database afterwards, and write a report
@@ -74,11 +79,11 @@ enum Command {
     /// what pgbench and COPY, which run none of our code, changed meanwhile. The exit status doesn't
     /// depend on the outcome.
     Compare(saved::CompareArgs),
-    /// List the cells; those of `run --quick` are marked
+    /// List the cells of `run`, `changes` and `finding`; those of `run --quick` are marked
     List,
     /// Render the report of existing results again
     Report {
-        /// The JSON file: of `run`, changes.json, or overload.json
+        /// The JSON file: of `run`, changes.json, finding.json, or overload.json
         #[arg(default_value = "bench/results/bench.json")]
         results: PathBuf,
     },
@@ -112,26 +117,41 @@ async fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => return run::run(&args).await,
         Command::Changes(args) => return changes::run(&args).await,
+        Command::Finding(args) => return finding::run(&args).await,
         Command::Overload(args) => return overload::run(&args).await,
         Command::Load(args) => return load::run(&args).await,
         Command::Save(args) => saved::save(&args)?,
         Command::Compare(args) => saved::compare(&args)?,
         Command::Statement(args) => statement::run(&args).await?,
-        Command::List => {
-            for cell in cells::all() {
-                println!("{cell}{}", if cell.quick { "  (quick)" } else { "" });
-            }
-        }
-        Command::Report { results } if results.file_stem().is_some_and(|s| s == "overload") => {
-            overload::render(&results)?;
-        }
-        Command::Report { results } if results.file_stem().is_some_and(|s| s == "changes") => {
-            changes::render(&results)?;
-        }
-        Command::Report { results } => run::render(&results)?,
+        Command::List => list(),
+        Command::Report { results } => render(&results)?,
         Command::Ceiling(_) => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the cells of each command.
+fn list() {
+    println!("run");
+    for cell in cells::all() {
+        println!("  {cell}{}", if cell.quick { "  (quick)" } else { "" });
+    }
+    for (command, cells) in [("changes", changes::cells()), ("finding", finding::cells())] {
+        println!("{command}");
+        for cell in cells {
+            println!("  {cell}");
+        }
+    }
+}
+
+/// Renders the report of the command that a file of results is named after.
+fn render(results: &Path) -> Result<()> {
+    match results.file_stem().and_then(OsStr::to_str) {
+        Some("overload") => overload::render(results),
+        Some("changes") => changes::render(results),
+        Some("finding") => finding::render(results),
+        _ => run::render(results),
+    }
 }
 
 /// A different seed for each generator of this process, so that no two send the same events.

@@ -6,11 +6,11 @@ use tokio::process::Command;
 use tokio::time::sleep;
 
 use crate::baselines::copy::copy;
-use crate::baselines::pgbench::Pgbench;
+use crate::baselines::pgbench::{Pgbench, Script};
 use crate::cells::{Cell, Interface, Requests, Store};
 use crate::generator::Followers;
 use crate::meter::Meter;
-use crate::postgres::Postgres;
+use crate::postgres::{Database, Postgres};
 use crate::prepare::{self, CellDatabase};
 use crate::results::{Cpu, Measurement};
 use crate::service::{Api, Service};
@@ -110,7 +110,12 @@ impl Bench {
         }
         let slowdown_before = self.calibration.wait_for_full_speed().await;
         let mut measurement = match cell.interface {
-            Interface::Pgbench => self.pgbench(cell, &database, &meter).await?,
+            Interface::Pgbench => {
+                let CellDatabase::Postgres(database) = &database else {
+                    return Err("pgbench needs a server".into());
+                };
+                self.pgbench(database, &Script::events(cell), &meter).await?
+            }
             Interface::Copy => self.copy(cell, &database, &meter).await?,
             _ => self.service(cell, &database, &meter).await?,
         };
@@ -189,16 +194,14 @@ impl Bench {
     }
 
     /// pgbench counts and times by itself, in whole seconds.
-    async fn pgbench(
+    pub(crate) async fn pgbench(
         &self,
-        cell: &Cell,
-        database: &CellDatabase,
+        database: &Database,
+        script: &Script,
         meter: &Meter,
     ) -> Result<Measurement> {
-        let (CellDatabase::Postgres(database), Some(postgres)) = (database, &self.postgres) else {
-            return Err("pgbench needs a server".into());
-        };
-        let pgbench = Pgbench::new(postgres, database, cell)?;
+        let postgres = self.postgres.as_ref().ok_or("pgbench needs a server")?;
+        let pgbench = Pgbench::new(postgres, database, script)?;
         pgbench.run(self.times.warm_up.as_secs().max(1), &Meter::new()?).await?;
         let before = self.usage(None)?;
         let generator = procfs::ended_children_cpu_seconds()?;
@@ -213,7 +216,7 @@ impl Bench {
     }
 
     /// Lets the running load go on for the warm-up, then counts for the measured time.
-    async fn window(&self, meter: &Meter, service: Option<u32>) -> Result<Measurement> {
+    pub(crate) async fn window(&self, meter: &Meter, service: Option<u32>) -> Result<Measurement> {
         sleep(self.times.warm_up).await;
         let before = self.usage(service)?;
         meter.open();

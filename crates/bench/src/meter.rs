@@ -194,6 +194,12 @@ impl Meter {
         Latency::from_histogram(&self.state().latencies)
     }
 
+    /// The longest one, in microseconds; `None` where there was none.
+    pub(crate) fn slowest(&self) -> Option<f64> {
+        let latencies = &self.state().latencies;
+        (!latencies.is_empty()).then(|| latencies.max() as f64)
+    }
+
     /// What was refused or not sent while the meter was open.
     pub(crate) fn admission(&self) -> Admission {
         let state = self.state();

@@ -52,9 +52,18 @@ impl Postgres {
 
     /// Creates an empty database.
     pub(crate) async fn fresh_database(&self) -> Result<Database> {
+        self.copy_of("template0").await
+    }
+
+    /// Copies a database that nobody uses.
+    pub(crate) async fn copy(&self, database: &Database) -> Result<Database> {
+        self.copy_of(&database.name).await
+    }
+
+    async fn copy_of(&self, template: &str) -> Result<Database> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("bench_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.admin(&format!("CREATE DATABASE {name} TEMPLATE template0")).await?;
+        self.admin(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await?;
         Ok(Database { url: self.server.url(&name), name })
     }
 

@@ -2,6 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::cells::{Cell, Interface, Store};
 use crate::events::{self, Keys, Size};
@@ -78,13 +79,17 @@ async fn create_tables(cell: &Cell, database: &Database) -> Result<()> {
             postgres::execute(&database.url, baselines::TABLES).await?;
             postgres::execute(&database.url, baselines::KEYS).await
         }
-        _ => migrate(cell, &database.url).await,
+        _ => migrate(command(cell)?, &database.url).await,
     }
 }
 
-/// Creates the tables with the binary that is measured.
-async fn migrate(cell: &Cell, url: &str) -> Result<()> {
-    let mut command = cell.interface.api().ok_or("the cell has no service")?.command()?;
+/// The binary that is measured.
+fn command(cell: &Cell) -> Result<Command> {
+    cell.interface.api().ok_or("the cell has no service")?.command()
+}
+
+/// Creates the tables with a service's binary.
+pub(crate) async fn migrate(mut command: Command, url: &str) -> Result<()> {
     let output = command.arg("migrate").env("DATABASE_URL", url).output().await?;
     if output.status.success() {
         return Ok(());
@@ -94,7 +99,7 @@ async fn migrate(cell: &Cell, url: &str) -> Result<()> {
 
 async fn sqlite(cell: &Cell) -> Result<CellDatabase> {
     let database = CellDatabase::Sqlite(tempfile::tempdir()?);
-    migrate(cell, &database.url()).await?;
+    migrate(command(cell)?, &database.url()).await?;
     if let Some(fill) = fill(cell, "0") {
         let mut connection = SqliteConnection::connect(&database.url()).await?;
         connection.execute(AssertSqlSafe(fill)).await?;

@@ -44,6 +44,27 @@ impl Progress {
     }
 }
 
+/// How often [`Occasionally`] prints.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Prints now and then how far a long work is.
+pub(crate) struct Occasionally(Instant);
+
+impl Occasionally {
+    /// Not at once.
+    pub(crate) fn from_now() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Prints this unless the last time is only some seconds ago.
+    pub(crate) fn print(&mut self, text: impl FnOnce() -> String) {
+        if self.0.elapsed() > INTERVAL {
+            self.0 = Instant::now();
+            println!("  {}", text());
+        }
+    }
+}
+
 /// The first words of an error, on one line.
 pub(crate) fn failure(error: &str) -> String {
     format!("FAILED: {}", error.replace('\n', " ").chars().take(200).collect::<String>())

@@ -46,6 +46,9 @@ pub(crate) struct Measurement {
     pub(crate) slowdown: Option<f64>,
     /// The service's peak memory since its start.
     pub(crate) peak_memory_bytes: Option<u64>,
+    /// The latency of the slowest request. Of finding only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) slowest_us: Option<f64>,
     /// Of the cells with conditional writes only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) preconditions: Option<Preconditions>,
@@ -70,7 +73,7 @@ pub(crate) struct Cpu {
     pub(crate) generator: Option<f64>,
 }
 
-/// A cell over its rounds: medians, and the maximum of the memory peaks.
+/// A cell over its rounds: medians, and the maximum of the memory peaks and of the slowest requests.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Summary {
     pub(crate) rounds: usize,
@@ -78,6 +81,8 @@ pub(crate) struct Summary {
     /// The slowest and the fastest round.
     pub(crate) range: (f64, f64),
     pub(crate) latency_us: Option<Latency>,
+    /// Of all rounds.
+    pub(crate) slowest_us: Option<f64>,
     pub(crate) cpu_us: Cpu,
     /// The machine's slowdown; 1 is full speed.
     pub(crate) slowdown: Option<f64>,
@@ -179,6 +184,7 @@ fn summary(rounds: &[&Measurement]) -> Summary {
         events_per_second: median_of(&|round| Some(round.events_per_second)).unwrap_or_default(),
         range: (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max)),
         latency_us: latencies(),
+        slowest_us: valid.iter().filter_map(|round| round.slowest_us).reduce(f64::max),
         cpu_us: Cpu {
             service: median_of(&|round| round.cpu_us.service),
             database: median_of(&|round| round.cpu_us.database),

@@ -129,6 +129,42 @@ fn the_change_feed_is_measured() {
 }
 
 #[test]
+fn finding_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().to_str().expect("UTF-8");
+    let cells = [
+        "pgbench-list",
+        "list",
+        "pgbench-indexed",
+        "indexed",
+        "indexed-large",
+        "unindexed",
+        "gets-scans",
+        "types",
+        "pgbench-search",
+        "search",
+        "writes-building",
+        "sqlite-ingest-indexes",
+    ];
+    let mut line = vec!["finding", "--entities", "2000", "--large", "20000", "--rounds", "1"];
+    line.extend(cells.iter().flat_map(|cell| ["--only", cell]));
+    let ran = bench(&[&line[..], &["--seconds", "1", "--output", output]].concat());
+    assert!(ran.status.success(), "{}", printed(&ran));
+    let read = |name| std::fs::read_to_string(folder.path().join(name)).expect(name);
+    let results: serde_json::Value = serde_json::from_str(&read("finding.json")).expect("JSON");
+    let measurements = results["measurements"].as_array().expect("measurements");
+    assert_eq!(measurements.len(), cells.len());
+    for measured in measurements {
+        assert!(measured["latency_us"]["p99"].as_f64() > Some(0.0), "{measured}");
+    }
+    assert!(read("finding.md").contains("| page of 100 by id"), "{}", read("finding.md"));
+    let rendered = bench(&["report", &format!("{output}/finding.json")]);
+    assert!(rendered.status.success(), "{}", printed(&rendered));
+    let without = bench(&["finding", "--only", "list-large"]);
+    assert!(printed(&without).contains("list-large needs --large"), "{}", printed(&without));
+}
+
+#[test]
 fn the_cpu_of_the_statement_is_measured() {
     let ran = bench(&["statement", "--rounds", "1", "--seconds", "1", "--batch", "8"]);
     assert!(ran.status.success(), "{}", printed(&ran));
@@ -148,8 +184,7 @@ fn an_unknown_cell_is_an_error() {
 #[test]
 fn every_cell_is_listed() {
     let listed = printed(&bench(&["list"]));
-    assert!(
-        listed.contains("rest-64  (quick)\n") && listed.contains("rest-64-grown\n"),
-        "{listed}"
-    );
+    for cell in ["rest-64  (quick)", "rest-64-grown", "backlog-large", "indexed-large"] {
+        assert!(listed.contains(&format!("  {cell}\n")), "{cell}: {listed}");
+    }
 }

@@ -1,5 +1,4 @@
-//! The same durable work in SQL, one event at a time: one prepared statement that inserts the event
-//! unless its uuid exists and merges the entity, and one commit.
+//! pgbench: clients that repeat a script with prepared statements.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -13,9 +12,9 @@ use crate::meter::Meter;
 use crate::postgres::{Database, Postgres};
 use crate::{Result, events};
 
-/// Variables are sent with each execution, as a service would do. The server generates the uuid,
-/// which is cheaper than sending one.
-const SCRIPT: &str = r"
+/// The durable work of an event: one statement that inserts the event unless its uuid exists and merges
+/// the entity, and one commit. The server generates the uuid, which is cheaper than sending one.
+const EVENT: &str = r"
 \set number random(:first, :last)
 WITH claimed AS (
     INSERT INTO event_log (event_uuid, event_name, event_type, created_at, entity_type, entity_id, patch)
@@ -33,24 +32,50 @@ RETURNING version;
 /// The share of transactions whose latency is logged; logging all would slow many clients.
 const SAMPLING_RATE: f64 = 0.2;
 
-/// pgbench with the script of a cell.
+/// What the clients of pgbench do.
+pub(crate) struct Script {
+    /// Commands and statements, which each client repeats.
+    pub(crate) sql: String,
+    /// They are sent with each execution, as a service would do. A client keeps what it sets.
+    pub(crate) variables: Vec<(&'static str, String)>,
+    pub(crate) clients: usize,
+}
+
+impl Script {
+    /// The events of a cell, on the tables and keys of the baseline.
+    pub(crate) fn events(cell: &Cell) -> Self {
+        let numbers = cell.keys.numbers();
+        let variables = vec![
+            ("first", numbers.start.to_string()),
+            ("last", (numbers.end - 1).to_string()),
+            ("name", events::NAME.to_owned()),
+            ("created", events::CREATED.to_owned()),
+            ("type", events::ENTITY_TYPE.to_owned()),
+            ("prefix", events::KEY_PREFIX.to_owned()),
+            ("patch", events::attributes(cell.size)),
+        ];
+        Self { sql: EVENT.to_owned(), variables, clients: cell.connections }
+    }
+}
+
+/// pgbench with a script.
 pub(crate) struct Pgbench<'a> {
     postgres: &'a Postgres,
     database: &'a Database,
-    cell: &'a Cell,
+    script: &'a Script,
     folder: TempDir,
 }
 
 impl<'a> Pgbench<'a> {
-    /// pgbench on a database with the tables and keys of the baseline.
+    /// pgbench on a database that has what the script needs.
     pub(crate) fn new(
         postgres: &'a Postgres,
         database: &'a Database,
-        cell: &'a Cell,
+        script: &'a Script,
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("script.sql"), SCRIPT)?;
-        Ok(Self { postgres, database, cell, folder })
+        std::fs::write(folder.path().join("script.sql"), &script.sql)?;
+        Ok(Self { postgres, database, script, folder })
     }
 
     /// Runs for this many seconds, adds its counts to the meter, and returns transactions per second
@@ -74,8 +99,7 @@ impl<'a> Pgbench<'a> {
     }
 
     fn command(&self, seconds: u64) -> Result<Command> {
-        let numbers = self.cell.keys.numbers();
-        let clients = self.cell.connections;
+        let clients = self.script.clients;
         let sampled = if clients == 1 { 1.0 } else { SAMPLING_RATE };
         let mut command = Command::from(self.postgres.program("pgbench")?);
         command
@@ -85,16 +109,7 @@ impl<'a> Pgbench<'a> {
             .arg(format!("--client={clients}"))
             .arg(format!("--jobs={}", clients.min(2)))
             .arg(format!("--time={seconds}"));
-        let variables = [
-            ("first", numbers.start.to_string()),
-            ("last", (numbers.end - 1).to_string()),
-            ("name", events::NAME.to_owned()),
-            ("created", events::CREATED.to_owned()),
-            ("type", events::ENTITY_TYPE.to_owned()),
-            ("prefix", events::KEY_PREFIX.to_owned()),
-            ("patch", events::attributes(self.cell.size)),
-        ];
-        for (name, value) in variables {
+        for (name, value) in &self.script.variables {
             command.arg(format!("--define={name}={value}"));
         }
         command.arg(&self.database.url).current_dir(self.folder.path());

@@ -13,7 +13,7 @@ use super::logs::Log;
 use super::setup::{Setup, service};
 use crate::cells::{Interface, cell};
 use crate::events::{self, Keys, Size, Template};
-use crate::generator::{Connection, Followers, Schedule, is_success, to_text};
+use crate::generator::{Connection, Followers, Schedule, connect, is_success, to_text};
 use crate::measure::Times;
 use crate::meter::Meter;
 use crate::postgres::Database;
@@ -144,10 +144,7 @@ struct Writers {
 
 impl Writers {
     async fn start(address: SocketAddr, rate: f64, meter: &Meter, sent: &Sent) -> Result<Self> {
-        let mut connections = Vec::with_capacity(CONNECTIONS);
-        for _ in 0..CONNECTIONS {
-            connections.push(Connection::open(address).await?);
-        }
+        let connections = connect(address, CONNECTIONS).await?;
         let mut writers = Self { tasks: JoinSet::new(), stopped: Rc::default() };
         let schedule = Schedule::new(Some(rate), meter);
         for connection in connections {

@@ -60,20 +60,6 @@ impl Step {
             Self::Delivery | Self::FanOut | Self::Writes(_) | Self::Idle(_) => None,
         }
     }
-
-    /// Those with these names, or all where there are none.
-    ///
-    /// # Errors
-    /// An unknown name.
-    pub(super) fn named(names: &[String]) -> Result<Vec<Self>, String> {
-        let all = Self::all();
-        let known: Vec<String> = all.iter().map(Self::to_string).collect();
-        if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
-            return Err(format!("unknown cell {unknown:?}; known are: {}", known.join(" ")));
-        }
-        let wanted = |step: &Self| names.is_empty() || names.contains(&step.to_string());
-        Ok(all.into_iter().filter(wanted).collect())
-    }
 }
 
 impl fmt::Display for Step {
@@ -110,14 +96,5 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), count);
-    }
-
-    #[test]
-    fn steps_are_selected_by_name() {
-        let only = ["history".to_owned(), "copy".to_owned()];
-        assert_eq!(Step::named(&only), Ok(vec![Step::Copy, Step::History]));
-        assert_eq!(Step::named(&[]).map(|steps| steps.len()), Ok(Step::all().len()));
-        let error = Step::named(&["copies".to_owned()]).expect_err("unknown");
-        assert!(error.contains("\"copies\"") && error.contains("backlog "), "{error}");
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn spawn(&mut self, client: impl Future<Output = ()> + 'static) {
+    pub(crate) fn spawn(&mut self, client: impl Future<Output = ()> + 'static) {
         self.tasks.spawn_local(client);
     }
 }

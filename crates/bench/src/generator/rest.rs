@@ -22,15 +22,20 @@ pub(super) async fn start(
     let schedule = schedule();
     for connection in connections {
         let template = template(request.clone(), cell);
-        clients.spawn(client(connection, template, meter.clone(), schedule.clone()));
+        clients.spawn(send(connection, template, meter.clone(), schedule.clone()));
     }
     Ok(())
 }
 
 /// All connections of the cell.
 pub(super) async fn open(cell: &Cell, address: SocketAddr) -> Result<Vec<Connection>> {
-    let mut connections = Vec::with_capacity(cell.connections);
-    for _ in 0..cell.connections {
+    connect(address, cell.connections).await
+}
+
+/// So many connections.
+pub(crate) async fn connect(address: SocketAddr, count: usize) -> Result<Vec<Connection>> {
+    let mut connections = Vec::with_capacity(count);
+    for _ in 0..count {
         connections.push(Connection::open(address).await?);
     }
     Ok(connections)
@@ -53,7 +58,8 @@ pub(super) fn request(cell: &Cell) -> Vec<u8> {
     }
 }
 
-async fn client(
+/// Sends the events of a template as often as the schedule lets it; returns only on an error.
+pub(crate) async fn send(
     mut connection: Connection,
     mut template: Template,
     meter: Meter,

@@ -12,7 +12,7 @@ use crate::store::settings::{DatabaseSettings, Pooler};
 /// What a client-side deadline allows beyond the server's own.
 pub(super) const SLACK: Duration = Duration::from_millis(500);
 
-fn session_settings(settings: &DatabaseSettings) -> [(&'static str, String); 8] {
+fn session_settings(settings: &DatabaseSettings) -> [(&'static str, String); 9] {
     let millis = |duration: Duration| format!("{}ms", duration.as_millis());
     [
         ("statement_timeout", millis(settings.statement_timeout)),
@@ -26,6 +26,9 @@ fn session_settings(settings: &DatabaseSettings) -> [(&'static str, String); 8] 
         ("enable_seqscan", "off".to_owned()),
         ("enable_hashjoin", "off".to_owned()),
         ("enable_mergejoin", "off".to_owned()),
+        // a cached plan takes a type for as large as types are on average: where that is small, it would
+        // read a large one as a whole, once, instead of looking each entity up
+        ("enable_material", "off".to_owned()),
         // a scan that is off, but the only way (a table of one row), has such costs in the plan that the
         // server would compile the statement, for half a second
         ("jit", "off".to_owned()),
