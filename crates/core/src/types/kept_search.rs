@@ -99,7 +99,6 @@ impl TypeSearch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Path;
 
     fn search(paths: &[&str]) -> TypeSearch {
         let path = |path: &&str| (crate::json::Path::parse(path).expect("a path"), 1);

@@ -283,12 +283,6 @@ pub(super) fn filter() -> Schema {
     Schema::Object(text.max_length(Some(4096)).build())
 }
 
-/// A filter: its syntax is no pattern.
-pub(super) fn filter() -> Schema {
-    let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
-    Schema::Object(text.max_length(Some(4096)).build())
-}
-
 /// Without a format, which would have a maximum.
 pub(super) fn count() -> Schema {
     Schema::Object(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build())
