@@ -104,8 +104,8 @@ fn reads_of(store: &Arc<dyn Store>, clock: &Clock) -> (Arc<History>, Arc<Lists>,
     let connections = store.pool().map_or(1, |pool| pool.max as usize);
     let scans = Arc::new(Scans::new(connections));
     let history = History::new(store.clone(), Arc::clone(&scans));
-    let lists = Lists::new(store.clone(), store.clone(), scans, clock.clone());
+    let lists = Lists::new(store.clone(), store.clone(), Arc::clone(&scans), clock.clone());
     let (engine, parts) = (store.clone(), store.clone());
-    let search = Search::new(engine, parts, store.clone(), clock.clone(), connections);
+    let search = Search::new(engine, parts, store.clone(), scans, clock.clone());
     (Arc::new(history), Arc::new(lists), Arc::new(search))
 }

@@ -5,8 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::facets::Counter;
 use super::highlights::Highlights;
@@ -19,24 +18,20 @@ use super::token::{LAST_HIT, Start};
 use crate::filter::{Facts, Filter, State};
 use crate::json::{Location, Step, Violations};
 use crate::model::{Clock, Entity, EntityKey, Problem, ProblemKind, Timestamp};
-use crate::query::{ListStore, PageTokens};
+use crate::query::{ListStore, PageTokens, Scans};
 
 /// How long a search looks for hits, unless another time is set.
 const FIND_TIME: Duration = Duration::from_millis(700);
-/// Searches at the same time: they hold a connection for as long as they work.
-const MAX_SEARCHES: usize = 4;
 /// How often a search begins anew because a definition changed meanwhile.
 const ATTEMPTS: u32 = 3;
-/// How long a search waits for its turn.
-const TURN: Duration = Duration::from_secs(1);
 
 /// Full-text search.
 pub struct Search {
     engine: Arc<dyn SearchEngine>,
     parts: Arc<dyn SearchParts>,
     store: Arc<dyn ListStore>,
+    scans: Arc<Scans>,
     clock: Clock,
-    turns: Semaphore,
     find_time: Duration,
 }
 
@@ -64,17 +59,15 @@ struct Lookup {
 }
 
 impl Search {
-    /// Finds by `engine` what `parts` declare, and reads the hits from `store`, whose reads share
-    /// `connections`.
+    /// Finds by `engine` what `parts` declare, and reads the hits from `store`, in turns of `scans`.
     pub fn new(
         engine: Arc<dyn SearchEngine>,
         parts: Arc<dyn SearchParts>,
         store: Arc<dyn ListStore>,
+        scans: Arc<Scans>,
         clock: Clock,
-        connections: usize,
     ) -> Self {
-        let turns = Semaphore::new((connections / 2).clamp(1, MAX_SEARCHES));
-        Self { engine, parts, store, clock, turns, find_time: FIND_TIME }
+        Self { engine, parts, store, scans, clock, find_time: FIND_TIME }
     }
 
     /// The same with another limit than 700 milliseconds for finding hits.
@@ -96,7 +89,7 @@ impl Search {
         let query = Query::parse(&request.query).map_err(|rule| malformed("query", rule))?;
         self.check(&request)?;
         let (tokens, start) = self.start(&request)?;
-        let _turn = self.turn().await?;
+        let _turn = self.scans.begin().await?;
         let judge = Judge { request: &request, now: start.now };
         let (lookups, ranking, counter) = self.find(&judge, &query).await?;
         let total = ranking.total();
@@ -160,16 +153,6 @@ impl Search {
         }
         let detail = "the definitions of types change all the time; try again later";
         Err(Problem::new(ProblemKind::Unavailable, detail).into())
-    }
-
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        match timeout(TURN, self.turns.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => {
-                let detail = "too many searches at once; try again later";
-                Err(Problem::new(ProblemKind::Overloaded, detail))
-            }
-        }
     }
 
     /// The hits of every type, each with its share of the time, in their order.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use producer_core::filter::{Filter, Scope};
+use producer_core::query::Scans;
 use producer_core::search::{
     Facet, Leaf, Query, Search, SearchError, SearchPage, SearchRequest, Terms, Total,
 };
@@ -18,7 +19,8 @@ use super::{Db, START, clock};
 pub(crate) fn search(store: &Arc<dyn Store>) -> Search {
     let (engine, parts, states) = (Arc::clone(store), Arc::clone(store), Arc::clone(store));
     // what is tested is not how fast the machine is
-    Search::new(engine, parts, states, clock(START), 10).with_find_time(DEADLINE)
+    Search::new(engine, parts, states, Arc::new(Scans::new(10)), clock(START))
+        .with_find_time(DEADLINE)
 }
 
 /// A definition with these paths as JSON, such as `"data.title":4`.
