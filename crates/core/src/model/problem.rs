@@ -18,7 +18,7 @@ pub const CALL_VIOLATIONS: usize = 1000;
 pub enum ProblemKind {
     /// Not JSON, not UTF-8, truncated, a bad query parameter or path value.
     Malformed,
-    /// The request comes from a page of another origin, which may not write entities.
+    /// The request comes from a page of another origin, which may only read and send events.
     Forbidden,
     /// No such route, entity or event.
     NotFound,

@@ -28,8 +28,6 @@ use crate::query_parameters::{known_values, size};
 use crate::state::AppState;
 use crate::write_headers::precondition;
 
-const NO_DEFINITION: &str = "the type has no definition";
-
 /// A page of types.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -310,5 +308,5 @@ fn header_value(text: String) -> Result<HeaderValue, ProblemResponse> {
 }
 
 fn no_definition() -> ProblemResponse {
-    ProblemResponse::new(ProblemKind::NotFound, NO_DEFINITION)
+    ProblemResponse::new(ProblemKind::NotFound, "the type has no definition")
 }
