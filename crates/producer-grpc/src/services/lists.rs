@@ -148,7 +148,7 @@ impl Shape {
     }
 
     /// The entities in this shape.
-    async fn messages(&self, entities: Vec<Entity>) -> Vec<v1::Entity> {
+    pub(super) async fn messages(&self, entities: Vec<Entity>) -> Vec<v1::Entity> {
         let (mut messages, mut converted) = (Vec::with_capacity(entities.len()), 0);
         for entity in entities {
             converted += entity.data.len();
@@ -162,7 +162,7 @@ impl Shape {
     }
 
     /// An entity in this shape.
-    pub(super) fn message(&self, entity: Entity) -> v1::Entity {
+    fn message(&self, entity: Entity) -> v1::Entity {
         let Some(fields) = &self.fields else {
             return entities::in_view_or_json(entity, self.view);
         };

@@ -14,6 +14,7 @@ mod lists;
 mod memory;
 mod metrics;
 mod raw;
+mod search;
 mod stream;
 mod types;
 mod wire;
