@@ -28,6 +28,11 @@ const TOLERANT: [(Method, &str); 8] = [
     (Method::GET, "/metrics"),
 ];
 
+/// The values of parameters that are given at most once.
+type Values<const N: usize> = [Option<String>; N];
+/// The values of parameters that may be repeated, in their order.
+type Lists<const M: usize> = [Vec<String>; M];
+
 static RATE: LogRate = LogRate::new();
 
 /// The query parameters of the operations that ignore others.
@@ -85,7 +90,7 @@ fn query_parameters(operation: &Operation) -> impl Iterator<Item = String> {
 pub(crate) fn known_values<const N: usize>(
     uri: &Uri,
     known: [&str; N],
-) -> Result<[Option<String>; N], ProblemResponse> {
+) -> Result<Values<N>, ProblemResponse> {
     let (values, unknown) = values(decoded_pairs(uri)?, known)?;
     match unknown.first() {
         Some(name) => Err(malformed(unknown_name(name, &known))),
@@ -101,7 +106,7 @@ pub(crate) fn known_values_and_list<const N: usize>(
     uri: &Uri,
     known: [&str; N],
     repeated: &str,
-) -> Result<([Option<String>; N], Vec<String>), ProblemResponse> {
+) -> Result<(Values<N>, Vec<String>), ProblemResponse> {
     let (values, [listed]) = known_values_and_lists(uri, known, [repeated])?;
     Ok((values, listed))
 }
@@ -114,7 +119,7 @@ pub(crate) fn known_values_and_lists<const N: usize, const M: usize>(
     uri: &Uri,
     known: [&str; N],
     repeated: [&str; M],
-) -> Result<([Option<String>; N], [Vec<String>; M]), ProblemResponse> {
+) -> Result<(Values<N>, Lists<M>), ProblemResponse> {
     let (mut lists, mut others) = ([const { Vec::new() }; M], Vec::new());
     for (name, value) in decoded_pairs(uri)? {
         match repeated.iter().position(|repeated| **repeated == *name) {
@@ -146,7 +151,7 @@ fn decoded_pairs(uri: &Uri) -> Result<Vec<(String, String)>, ProblemResponse> {
 pub(crate) fn tolerant_values<const N: usize>(
     uri: &Uri,
     known: [&str; N],
-) -> Result<[Option<String>; N], ProblemResponse> {
+) -> Result<Values<N>, ProblemResponse> {
     values(query_pairs(uri)?, known).map(|(values, _)| values)
 }
 
@@ -154,7 +159,7 @@ pub(crate) fn tolerant_values<const N: usize>(
 fn values<const N: usize>(
     pairs: Vec<(String, String)>,
     known: [&str; N],
-) -> Result<([Option<String>; N], Vec<String>), ProblemResponse> {
+) -> Result<(Values<N>, Vec<String>), ProblemResponse> {
     let (mut values, mut others) = ([const { None }; N], Vec::new());
     for (name, value) in pairs {
         match known.iter().position(|known| **known == *name) {

@@ -31,10 +31,10 @@ pub struct App<A> {
     pub history: Arc<History>,
     /// For lists of entities and types.
     pub lists: Arc<Lists>,
-    /// For full-text search.
-    pub search: Arc<Search>,
     /// For reads of what changes.
     pub feed: Feed,
+    /// For full-text search.
+    pub search: Arc<Search>,
     /// For definitions of types.
     pub types: Types,
     /// For writes.
@@ -90,7 +90,7 @@ impl<A> App<A> {
         }
     }
 
-    /// Reads over many rows (lists, search, the history) go to a replica.
+    /// Reads over many rows (lists, searches, the history) go to a replica.
     #[must_use]
     pub fn reading_from(mut self, replica: Arc<dyn Store>) -> Self {
         (self.history, self.lists, self.search) = reads_of(&replica, &self.clock);
@@ -105,7 +105,7 @@ fn reads_of(store: &Arc<dyn Store>, clock: &Clock) -> (Arc<History>, Arc<Lists>,
     let scans = Arc::new(Scans::new(connections));
     let history = History::new(store.clone(), Arc::clone(&scans));
     let lists = Lists::new(store.clone(), store.clone(), scans, clock.clone());
-    let (engine, parts, states) = (store.clone(), store.clone(), store.clone());
-    let search = Search::new(engine, parts, states, clock.clone(), connections);
+    let (engine, parts) = (store.clone(), store.clone());
+    let search = Search::new(engine, parts, store.clone(), clock.clone(), connections);
     (Arc::new(history), Arc::new(lists), Arc::new(search))
 }

@@ -16,10 +16,11 @@ use super::request::{
     Hit, MAX_FACETS, MAX_HITS, MAX_SEARCH_PAGE, SearchError, SearchPage, SearchRequest, Total,
 };
 use super::token::{LAST_HIT, Start};
+use crate::feed::FeedStore;
 use crate::filter::{Facts, Filter, State};
 use crate::json::{Location, Step, Violations};
 use crate::model::{Clock, Entity, EntityKey, Problem, ProblemKind, Timestamp};
-use crate::query::{ListStore, PageTokens};
+use crate::query::PageTokens;
 
 /// How long a search looks for hits, unless another time is set.
 const FIND_TIME: Duration = Duration::from_millis(700);
@@ -34,7 +35,7 @@ const TURN: Duration = Duration::from_secs(1);
 pub struct Search {
     engine: Arc<dyn SearchEngine>,
     parts: Arc<dyn SearchParts>,
-    store: Arc<dyn ListStore>,
+    store: Arc<dyn FeedStore>,
     clock: Clock,
     turns: Semaphore,
     find_time: Duration,
@@ -69,7 +70,7 @@ impl Search {
     pub fn new(
         engine: Arc<dyn SearchEngine>,
         parts: Arc<dyn SearchParts>,
-        store: Arc<dyn ListStore>,
+        store: Arc<dyn FeedStore>,
         clock: Clock,
         connections: usize,
     ) -> Self {

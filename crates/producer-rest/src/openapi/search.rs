@@ -6,7 +6,7 @@ use producer_core::{Problem, ProblemKind};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
-use super::lists::{ListedEntityDoc, fields};
+use super::lists::{ListedEntityDoc, names};
 use super::problems::{
     Responses, internal, malformed, not_acceptable, not_readable, responses, too_many,
 };
@@ -23,13 +23,13 @@ pub(crate) struct SearchQuery {
     #[param(required = false, max_length = 1024)]
     query: String,
     /// Only this `entityType`; several with several of it
-    #[param(required = false, explode = true, schema_with = names)]
+    #[param(required = false, explode = true, schema_with = types)]
     r#type: Vec<String>,
     /// A filter such as `data.price < 20000`, which hits must fulfil too
     #[param(required = false, schema_with = filter)]
     filter: String,
     /// Only these members of the entities, beside their type and id, such as `version,data.title`
-    #[param(required = false, schema_with = fields)]
+    #[param(required = false, schema_with = names)]
     fields: String,
     /// How many at most; 20 if it is absent, never more than 100
     #[param(required = false, schema_with = count)]
@@ -49,15 +49,14 @@ pub(crate) struct SearchQuery {
     fuzzy: bool,
 }
 
-fn names() -> Schema {
+fn types() -> Schema {
     let name =
         ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
     Schema::Array(ArrayBuilder::new().items(name).build())
 }
 
 fn facets() -> Schema {
-    let pattern = r#"^data(\.[A-Za-z_][A-Za-z0-9_]*|\["[^"\\\x00-\x1f]*"\])+(:[1-9][0-9]{0,2})?$"#;
-    let facet = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    let facet = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
     Schema::Array(ArrayBuilder::new().items(facet).max_items(Some(8)).unique_items(true).build())
 }
 

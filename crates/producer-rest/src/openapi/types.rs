@@ -3,7 +3,7 @@
 use producer_core::model::FailedPrecondition;
 use producer_core::{Problem, ProblemKind};
 use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type,
+    AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
 };
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
@@ -65,7 +65,11 @@ fn indexes() -> Schema {
     let description = "Each a path or a list of up to 3: `createdAt`, `updatedAt`, or a member below `data`, not \
                        through arrays. An index serves `==`, `in`, ranges, `startsWith` and `orderBy`: equality on \
                        all but its last path, anything on the last";
-    let indexes = ArrayBuilder::new().items(index).max_items(Some(16)).unique_items(true);
+    let indexes = ArrayBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
+        .items(index)
+        .max_items(Some(16))
+        .unique_items(true);
     Schema::Array(indexes.description(Some(description)).build())
 }
 
