@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::lists::Shape;
 use crate::args::Args;
-use crate::call::{Call, filter, malformed, place, unreachable};
+use crate::call::{Call, filter, item, malformed, size, unreachable};
 use crate::proto::v1;
 use crate::status;
 
@@ -61,17 +61,10 @@ fn search_request(request: v1::SearchRequest, bytes: usize) -> Result<SearchRequ
         facets: facets(&request.facets)?,
         highlight: request.highlight,
         fuzzy: request.fuzzy,
-        size: page_size(request.page_size),
+        size: size(request.page_size, SEARCH_PAGE, MAX_SEARCH_PAGE),
         token: Some(request.page_token).filter(|token| !token.is_empty()),
         bytes,
     })
-}
-
-fn page_size(asked: u64) -> u32 {
-    match asked {
-        0 => SEARCH_PAGE,
-        size => u32::try_from(size).map_or(MAX_SEARCH_PAGE, |size| size.min(MAX_SEARCH_PAGE)),
-    }
 }
 
 fn facets(texts: &[String]) -> Result<Vec<Facet>, Problem> {
@@ -79,10 +72,7 @@ fn facets(texts: &[String]) -> Result<Vec<Facet>, Problem> {
     for (index, text) in texts.iter().enumerate() {
         match Facet::parse(text) {
             Ok(facet) => facets.push(facet),
-            Err(rule) => {
-                let item = || Location([place("facets").0, vec![Step::Index(index)]].concat());
-                violations.add(item, rule);
-            }
+            Err(rule) => violations.add(|| item("facets", index), rule),
         }
     }
     if violations.is_empty() { Ok(facets) } else { Err(malformed(violations)) }
