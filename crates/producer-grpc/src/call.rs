@@ -41,6 +41,11 @@ pub(crate) fn place(name: &'static str) -> Location {
     Location(vec![Step::Key(name.into())])
 }
 
+/// The place of an item of a repeated field.
+pub(crate) fn item(name: &'static str, index: usize) -> Location {
+    Location(vec![Step::Key(name.into()), Step::Index(index)])
+}
+
 /// A field of a read request breaks a rule: `must …`.
 pub(crate) fn broken(name: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
     malformed(Violations::one(place(name), detail))
@@ -72,9 +77,14 @@ pub(crate) fn filter(text: &str, scope: Scope) -> Result<Option<Filter>, Problem
 
 /// The size of a page, by the field `page_size`: 0 means the default, and more than the most mean that.
 pub(crate) fn page_size(asked: u64) -> u32 {
+    size(asked, PAGE_SIZE, MAX_PAGE_SIZE)
+}
+
+/// How many are asked for: 0 means `default`, and more than `most` mean that.
+pub(crate) fn size(asked: u64, default: u32, most: u32) -> u32 {
     match asked {
-        0 => PAGE_SIZE,
-        size => u32::try_from(size).map_or(MAX_PAGE_SIZE, |size| size.min(MAX_PAGE_SIZE)),
+        0 => default,
+        asked => u32::try_from(asked).map_or(most, |asked| asked.min(most)),
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod lists;
+pub(crate) mod search;
 pub(crate) mod types;
 
 use producer_core::decode::EntityMethod;
@@ -236,6 +237,28 @@ impl server::v1::type_service_server::TypeService for TypeService {
         request: Request<v1::DeleteTypeRequest>,
     ) -> Result<Response<v1::DeleteTypeResponse>, Status> {
         types::delete_type(&self.app, request).await
+    }
+}
+
+/// The service of full-text search.
+#[derive(Clone)]
+pub(crate) struct SearchService {
+    app: App<Args>,
+}
+
+impl SearchService {
+    pub(crate) fn new(app: App<Args>) -> Self {
+        Self { app }
+    }
+}
+
+#[tonic::async_trait]
+impl server::v1::search_service_server::SearchService for SearchService {
+    async fn search(
+        &self,
+        request: Request<v1::SearchRequest>,
+    ) -> Result<Response<v1::SearchResponse>, Status> {
+        search::search(&self.app, request).await
     }
 }
 

@@ -78,6 +78,7 @@ fn is_known(service: &str) -> bool {
         v1::entity_service_server::SERVICE_NAME,
         v1::change_service_server::SERVICE_NAME,
         v1::type_service_server::SERVICE_NAME,
+        v1::search_service_server::SERVICE_NAME,
         legacy::event_service_server::SERVICE_NAME,
     ]
     .contains(&service)

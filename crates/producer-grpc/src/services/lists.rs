@@ -3,7 +3,7 @@
 use producer_core::filter::Scope;
 use producer_core::model::Entity;
 use producer_core::query::{CountKind, Fields, ListOrder, ListRequest, MAX_KEYS};
-use producer_core::{EntityKey, Location, Problem, Step, Violations};
+use producer_core::{EntityKey, Problem, Violations};
 use producer_server::App;
 use producer_telemetry::request as telemetry;
 use producer_telemetry::stopwatch::Part;
@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::entities;
 use crate::args::Args;
-use crate::call::{Call, broken, check_type, filter, malformed, page_size, place, unread};
+use crate::call::{Call, broken, check_type, filter, item, malformed, page_size, unread};
 use crate::proto::v1;
 use crate::wire::small_request::BatchGetMessage;
 use crate::{convert, status};
@@ -111,8 +111,7 @@ fn keys(request: &v1::BatchGetEntitiesRequest) -> Result<Vec<EntityKey>, Problem
             Ok(key) => keys.push(key),
             Err(found) => {
                 let rule = found.first().map(|one| one.detail.clone()).unwrap_or_default();
-                let item = || Location([place("entityIds").0, vec![Step::Index(index)]].concat());
-                violations.add(item, rule);
+                violations.add(|| item("entityIds", index), rule);
             }
         }
     }
@@ -148,7 +147,7 @@ impl Shape {
     }
 
     /// The entities in this shape.
-    async fn messages(&self, entities: Vec<Entity>) -> Vec<v1::Entity> {
+    pub(super) async fn messages(&self, entities: Vec<Entity>) -> Vec<v1::Entity> {
         let (mut messages, mut converted) = (Vec::with_capacity(entities.len()), 0);
         for entity in entities {
             converted += entity.data.len();
@@ -162,7 +161,7 @@ impl Shape {
     }
 
     /// An entity in this shape.
-    pub(super) fn message(&self, entity: Entity) -> v1::Entity {
+    fn message(&self, entity: Entity) -> v1::Entity {
         let Some(fields) = &self.fields else {
             return entities::in_view_or_json(entity, self.view);
         };

@@ -1,5 +1,6 @@
 //! A service on a real socket and a real database, and clients of it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use producer_core::{Clock, store};
 use producer_grpc::proto::v1::change_service_client::ChangeServiceClient;
 use producer_grpc::proto::v1::entity_service_client::EntityServiceClient;
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
+use producer_grpc::proto::v1::search_service_client::SearchServiceClient;
 use producer_grpc::proto::v1::type_service_client::TypeServiceClient;
 use producer_grpc::proto::v1::{
     EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest, GetTypeRequest,
@@ -20,11 +22,17 @@ use producer_maintenance::{Database, migrate};
 use producer_server::settings::Settings;
 use producer_server::{Api, App};
 use producer_test_support::{Postgres, SqliteFile, sqlite_file};
+use prost::Message;
+use prost_types::{DescriptorProto, FileDescriptorProto};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::{ErrorInfo, StatusExt};
 
 #[derive(Debug, Parser)]
@@ -92,6 +100,10 @@ impl Service {
 
     pub(crate) async fn types(&self) -> TypeServiceClient<Channel> {
         TypeServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn search(&self) -> SearchServiceClient<Channel> {
+        SearchServiceClient::new(self.channel().await)
     }
 
     /// Builds what is declared, as the binary does.
@@ -181,6 +193,28 @@ pub(crate) fn error_info(status: &Status) -> ErrorInfo {
     let is_retryable = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded);
     assert_eq!(info.metadata["retryable"], is_retryable.to_string());
     info
+}
+
+/// The fields of the messages in the files of a service, by their names in JSON, as reflection returns them.
+pub(crate) async fn reflected(service: &Service, name: &str) -> HashMap<String, Vec<String>> {
+    let mut client = ServerReflectionClient::new(service.channel().await);
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol(name.into())),
+    };
+    let answers = client.server_reflection_info(tokio_stream::iter([request])).await;
+    let answer = answers.expect("a stream").into_inner().message().await.expect("no error");
+    let files = answer.and_then(|answer| match answer.message_response? {
+        MessageResponse::FileDescriptorResponse(files) => Some(files),
+        _ => None,
+    });
+    let files = files.expect("files").file_descriptor_proto.into_iter();
+    let files = files.map(|bytes| FileDescriptorProto::decode(&bytes[..]).expect("a file"));
+    let fields = |message: DescriptorProto| {
+        let names = message.field.iter().map(|field| field.json_name().to_owned()).collect();
+        (message.name().to_owned(), names)
+    };
+    files.flat_map(|file| file.message_type).map(fields).collect()
 }
 
 async fn channel_to(address: SocketAddr) -> Channel {

@@ -1,6 +1,5 @@
 //! `ListChanges` and `WatchChanges`.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use producer_core::feed::Token;
@@ -13,17 +12,13 @@ use producer_grpc::proto::v1::{
 };
 use producer_test_support::{Postgres, sqlite_file};
 use prost::Message;
-use prost_types::{FileDescriptorProto, Timestamp};
+use prost_types::Timestamp;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
-use tonic_reflection::pb::v1::ServerReflectionRequest;
-use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt;
 
-use crate::app::{Service, client_of, error_info, event_of, on_both};
+use crate::app::{Service, client_of, error_info, event_of, on_both, reflected};
 use crate::history::{gone, invalid, prune_up_to};
 use crate::raw::{framed, raw};
 
@@ -759,29 +754,7 @@ async fn a_database_that_is_away_refuses_new_readers_and_streams_go_on_after_it(
 #[tokio::test]
 async fn reflection_describes_the_items() {
     let service = Service::start().await;
-    let mut client = ServerReflectionClient::new(service.channel().await);
-    let request = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::FileContainingSymbol(
-            "producer.v1.ChangeService".into(),
-        )),
-    };
-    let answers = client.server_reflection_info(tokio_stream::iter([request])).await;
-    let answer = answers.expect("a stream").into_inner().message().await.expect("no error");
-    let Some(MessageResponse::FileDescriptorResponse(files)) =
-        answer.and_then(|answer| answer.message_response)
-    else {
-        panic!("no file");
-    };
-    let files = files.file_descriptor_proto.iter();
-    let files = files.map(|bytes| FileDescriptorProto::decode(&bytes[..]).expect("a file"));
-    let messages: HashMap<String, Vec<String>> = files
-        .flat_map(|file| file.message_type)
-        .map(|message| {
-            let names = message.field.iter().map(|field| field.json_name().to_owned()).collect();
-            (message.name().to_owned(), names)
-        })
-        .collect();
+    let messages = reflected(&service, "producer.v1.ChangeService").await;
     // kinds of items have the names of REST's
     assert_eq!(messages["ChangeItem"], ["change", "snapshot", "snapshotEnd", "bookmark"]);
     assert_eq!(messages["ListChangesResponse"], ["items", "nextToken", "caughtUp"]);

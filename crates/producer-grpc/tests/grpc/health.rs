@@ -20,6 +20,7 @@ async fn health_follows_readiness() {
         "producer.v1.EntityService",
         "producer.v1.ChangeService",
         "producer.v1.TypeService",
+        "producer.v1.SearchService",
         "com.example.grpc.EventService",
     ] {
         let answer = client.check(HealthCheckRequest { service: name.into() }).await;

@@ -227,7 +227,7 @@ async fn only_the_named_members_are_returned() {
             )
             .await;
             found[0].attributes_json.retain(|c| c != ' ');
-            assert_eq!(found, [expected.clone()], "{fields}");
+            assert_eq!(found, std::slice::from_ref(&expected), "{fields}");
             let filter = "id == 'c3'".into();
             let request = ListEntitiesRequest { fields: fields.into(), filter, ..list("Car") };
             let mut listed = all(&mut client, &request).await;

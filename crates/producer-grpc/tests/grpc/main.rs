@@ -15,6 +15,7 @@ mod lists;
 mod memory;
 mod metrics;
 mod raw;
+mod search;
 mod stream;
 mod types;
 mod wire;

@@ -31,6 +31,14 @@ async fn calls_are_counted_by_rpc_and_final_status() {
     entities.delete_entity(missing()).await.expect_err("there is none");
     let demanded = v1::DeleteEntityRequest { expected_version: Some(1), ..missing() };
     entities.delete_entity(demanded).await.expect_err("there is none");
+    let loans = v1::ListEntitiesRequest { entity_type: "Loan".into(), ..Default::default() };
+    entities.list_entities(loans.clone()).await.expect("a page");
+    let malformed = v1::ListEntitiesRequest { filter: "balance > 1".into(), ..loans };
+    entities.list_entities(malformed).await.expect_err("an unknown name");
+    let unknown = v1::GetTypeRequest { r#type: "Loan".into() };
+    service.types().await.get_type(unknown).await.expect_err("no definition");
+    let all = v1::SearchRequest::default();
+    service.search().await.search(all).await.expect("nothing is searched");
     let events = [event("", "l2", "{}"), event("", "", "{}")];
     let results = client.stream_events(tokio_stream::iter(events)).await.expect("a stream");
     let results: Vec<_> = results.into_inner().collect().await;
@@ -52,6 +60,11 @@ async fn calls_are_counted_by_rpc_and_final_status() {
         (requests("producer.v1.EntityService", "DeleteEntity", "NOT_FOUND"), 1),
         (requests("producer.v1.EntityService", "DeleteEntity", "ABORTED"), 1),
         (requests("producer.v1.EntityService", "MergeEntity", "OK"), 0),
+        (requests("producer.v1.EntityService", "BatchGetEntities", "OK"), 0),
+        (requests("producer.v1.EntityService", "ListEntities", "OK"), 1),
+        (requests("producer.v1.EntityService", "ListEntities", "INVALID_ARGUMENT"), 1),
+        (requests("producer.v1.TypeService", "GetType", "NOT_FOUND"), 1),
+        (requests("producer.v1.SearchService", "Search", "OK"), 1),
         (requests("com.example.grpc.EventService", "HealthCheck", "OK"), 1),
         (requests("grpc.health.v1.Health", "Check", "OK"), 0),
         ("producer_events_total{result=\"created\"}".into(), 2),

@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
 
-use crate::app::{Service, error_info, event_of, on_both};
+use crate::app::{Service, error_info, event_of, on_both, reflected};
 use crate::history::{invalid, not_found, refused};
 use crate::raw::{framed, raw};
 
@@ -332,4 +332,33 @@ async fn types_are_listed_page_by_page() {
         assert_eq!(message, "/pageToken must be a token that a page of this list returned");
     })
     .await;
+}
+
+#[tokio::test]
+async fn messages_have_the_names_of_the_rest_api() {
+    let service = Service::start().await;
+    for (name, message, fields) in [
+        (
+            "EntityService",
+            "ListEntitiesRequest",
+            "entityType filter orderBy pageSize pageToken fields count view",
+        ),
+        ("EntityService", "ListEntitiesResponse", "entities nextPageToken count"),
+        ("TypeService", "Type", "type version createdAt updatedAt definition parts"),
+        ("TypeService", "TypeDefinition", "indexes search"),
+        ("TypeService", "SearchDefinition", "paths language"),
+        ("TypeService", "TypePart", "kind paths status progress"),
+        ("TypeService", "ListTypesResponse", "types nextPageToken"),
+        ("TypeService", "TypeSummary", "type entities defined"),
+        (
+            "SearchService",
+            "SearchRequest",
+            "query types filter fields pageSize pageToken facets highlight fuzzy view",
+        ),
+        ("SearchService", "SearchResponse", "hits total facets engine nextPageToken"),
+        ("SearchService", "SearchHit", "entity score highlights"),
+    ] {
+        let messages = reflected(&service, &format!("producer.v1.{name}")).await;
+        assert_eq!(messages[message].join(" "), fields, "{message}");
+    }
 }
