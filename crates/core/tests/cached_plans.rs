@@ -1,5 +1,5 @@
 //! Plans that PostgreSQL keeps for a statement whatever its parameters are.
-#![expect(clippy::unwrap_used, reason = "so a test fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "so a test fails")]
 
 mod support;
 

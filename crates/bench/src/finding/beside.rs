@@ -19,14 +19,13 @@ use crate::results::Measurement;
 use crate::service::Service;
 
 /// GETs per second: few enough that the machine is not full of them.
-pub(super) const GETS_PER_SECOND: f64 = 1000.0;
+const GETS_PER_SECOND: f64 = 1000.0;
 /// Connections of GETs.
-pub(super) const GETTERS: usize = 16;
+const GETTERS: usize = 16;
 /// Clients that scan.
-pub(super) const SCANNERS: usize = 20;
+const SCANNERS: usize = 20;
 /// Connections that write.
-pub(super) const WRITERS: usize = 64;
-
+const WRITERS: usize = 64;
 /// For how long writes are counted at most while an index is being built.
 const BUILDING_TIME: Duration = Duration::from_secs(120);
 

@@ -14,7 +14,7 @@ use crate::results::{Cpu, Measurement};
 use crate::service::{Api, Service};
 
 /// Connections that write.
-pub(super) const CONNECTIONS: usize = 256;
+const CONNECTIONS: usize = 256;
 
 impl Ingest {
     const fn is_on_sqlite(self) -> bool {

@@ -66,13 +66,21 @@ fn pages(cells: &Summaries<'_>) -> Vec<Target> {
     let rates = |names, required, both| rates(cells, names, required, both);
     vec![
         rates(("page of 100 by id, 8 connections", PGBENCH), 0.4, ("list", "pgbench-list")),
-        rates(("the same, large type", PGBENCH), 0.4, ("list-large", "pgbench-list-large")),
+        rates(
+            ("page of 100 by id, large type", PGBENCH),
+            0.4,
+            ("list-large", "pgbench-list-large"),
+        ),
         rates(
             ("indexed filter, 1 of 10,000, 8 connections", PGBENCH),
             0.4,
             ("indexed", "pgbench-indexed"),
         ),
-        rates(("the same, large type", "the smaller one"), 0.8, ("indexed-large", "indexed")),
+        rates(
+            ("indexed filter, large type", "the smaller type"),
+            0.8,
+            ("indexed-large", "indexed"),
+        ),
         rates(
             ("two words, 20 hits, a facet, 8 connections", PGBENCH),
             0.4,
@@ -127,14 +135,18 @@ fn ingest(cells: &Summaries<'_>) -> Vec<Target> {
             0.6,
             ("ingest-indexes", "ingest"),
         ),
-        rates(("the same on SQLite", "without"), 0.4, ("sqlite-ingest-indexes", "sqlite-ingest")),
+        rates(
+            ("the same on SQLite, 256", "without"),
+            0.4,
+            ("sqlite-ingest-indexes", "sqlite-ingest"),
+        ),
         rates(
             ("events while their type is being indexed, 64", "without"),
             0.6,
             ("writes-building", "writes"),
         ),
         milliseconds(
-            "the slowest of them",
+            "the slowest event meanwhile",
             1000.0,
             "writes-building",
             valid(cells, "writes-building")
