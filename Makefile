@@ -74,7 +74,7 @@ check-api: ## test the REST service against its OpenAPI document with schemathes
 	./scripts/check-api
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= scanner ndjson timestamp merge grpc
+FUZZ_TARGETS ?= scanner ndjson timestamp merge grpc filter
 FUZZ_TOOLCHAIN ?= nightly
 FUZZ = RUSTC_BOOTSTRAP=1 $(CARGO) +$(FUZZ_TOOLCHAIN) fuzz
 FUZZ_FLAGS = --sanitizer none --target-dir target/fuzz
