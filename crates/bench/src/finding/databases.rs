@@ -72,26 +72,35 @@ impl Databases {
             return Ok(database.clone());
         }
         let database = match filled {
-            Filled::Plain => load(postgres, self.cars).await?,
+            Filled::Plain | Filled::Large => empty(postgres).await?,
             Filled::Found => {
                 let plain = Box::pin(self.get(Filled::Plain, postgres)).await?;
-                let database = postgres.copy(&plain).await?;
-                declare(&database, cars::DEALER_AND_WORDS).await?;
-                println!("copying the cars for pgbench");
-                postgres::execute(&database.url, BASELINE).await?;
-                vacuum(&database).await?;
-                database
-            }
-            Filled::Large => {
-                let database = load(postgres, self.cars(Amount::Large)?).await?;
-                declare(&database, cars::DEALER).await?;
-                vacuum(&database).await?;
-                database
+                postgres.copy(&plain).await?
             }
         };
+        if let Err(error) = self.fill(filled, &database).await {
+            postgres.drop_database(database).await?;
+            return Err(error);
+        }
         postgres.checkpoint().await?;
         self.filled.insert(filled, database.clone());
         Ok(database)
+    }
+
+    async fn fill(&self, filled: Filled, database: &Database) -> Result<()> {
+        match filled {
+            Filled::Plain => load(database, self.cars).await?,
+            Filled::Found => {
+                declare(database, cars::DEALER_AND_WORDS).await?;
+                println!("copying the cars for pgbench");
+                postgres::execute(&database.url, BASELINE).await?;
+            }
+            Filled::Large => {
+                load(database, self.cars(Amount::Large)?).await?;
+                declare(database, cars::DEALER).await?;
+            }
+        }
+        postgres::execute(&database.url, "VACUUM (ANALYZE)").await
     }
 }
 
@@ -108,28 +117,27 @@ CREATE INDEX ON cars ((data ->> 'dealer'), entity_id);
 CREATE INDEX ON cars USING gin (words);
 ";
 
-/// A database with the service's tables and so many cars.
-async fn load(postgres: &Postgres, cars: Cars) -> Result<Database> {
+/// A database with the service's tables.
+async fn empty(postgres: &Postgres) -> Result<Database> {
     let database = postgres.fresh_database().await?;
     prepare::migrate(Api::Rest.command()?, &database.url).await?;
-    println!("loading {} entities", thousands(cars.count as f64));
-    let start = Instant::now();
-    copy(&database, cars).await?;
-    postgres::execute(
-        &database.url,
-        &format!(
-            "INSERT INTO entities (entity_type, entity_id, version, size, data, created_at, updated_at)
-             SELECT 'Type' || i, 'one', 1, 2, '{{}}', now(), now() FROM generate_series(1, {OTHER_TYPES}) i"
-        ),
-    )
-    .await?;
-    vacuum(&database).await?;
-    println!("loaded in {:.0} s", start.elapsed().as_secs_f64());
     Ok(database)
 }
 
-async fn vacuum(database: &Database) -> Result<()> {
-    postgres::execute(&database.url, "VACUUM (ANALYZE)").await
+/// Fills it with so many cars, and with entities of other types.
+async fn load(database: &Database, cars: Cars) -> Result<()> {
+    println!("loading {} entities", thousands(cars.count as f64));
+    let start = Instant::now();
+    copy(database, cars).await?;
+    let others = format!(
+        "INSERT INTO entities (entity_type, entity_id, version, size, data, created_at, updated_at)
+         SELECT 'Type' || i, 'one', 1, 2, '{{}}', now(), now()
+         FROM generate_series(1, {OTHER_TYPES}) AS i"
+    );
+    postgres::execute(&database.url, &others).await?;
+    postgres::execute(&database.url, "ANALYZE entities").await?;
+    println!("loaded in {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
 }
 
 /// Copies the cars into the table of entities, without a log.
