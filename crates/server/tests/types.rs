@@ -5,6 +5,8 @@ mod support;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use producer_test_support::Postgres;
+use sqlx::{Connection, Executor, PgConnection};
 use support::{sql, tiny};
 
 const CARS: &str = r#"{"Car": {"indexes": ["data.x", ["data.x", "createdAt"]],
@@ -75,6 +77,35 @@ fn a_file_of_definitions_is_stored_and_built() {
     assert_eq!(shown(&apply(&folder, &["--dry-run"], two)), done(dry));
     let replaced = "Van: created: nothing to build\nCar: replaced: 1 index";
     assert_eq!(shown(&apply(&folder, &[], two)), done(replaced));
+}
+
+#[tokio::test]
+async fn on_postgresql_too() {
+    let database = Postgres::shared().fresh_database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str]| {
+        let mut command = tiny(&folder);
+        command.env("DATABASE_URL", database.url()).args(arguments);
+        command
+    };
+    assert!(run(&["migrate"]).output().expect("it runs").status.success());
+    let mut connection = PgConnection::connect(database.url()).await.expect("a connection");
+    let insert = r#"INSERT INTO entities
+            (entity_type, entity_id, version, size, data, created_at, updated_at)
+        SELECT 'Car', 'c' || n, 1, 20, ('{"x":' || n || ',"t":"games"}')::json, now(), now()
+        FROM generate_series(1, 2000) AS s (n)"#;
+    connection.execute(insert).await.expect("cars");
+    let output = applied(run(&["types", "apply", "-"]), CARS);
+    let done = "Car: created: 2 indexes and search\n".to_owned();
+    assert_eq!(shown(&output), (Some(0), done, String::new()));
+    let built = "SELECT (SELECT count(*) FROM entity_index)
+        + (SELECT count(*) FROM entity_search WHERE words @@ 'game'::tsquery)";
+    let built: i64 = sqlx::query_scalar(built).fetch_one(&mut connection).await.expect("a count");
+    assert_eq!(built, 6000);
+    let odd = r#"{"Car": {"search": {"paths": {"data.t": 1}, "language": "odd"}}}"#;
+    let (code, _, told) = shown(&applied(run(&["types", "apply", "-"]), odd));
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.starts_with("standard input: /Car/search/language must be a language"), "{told}");
 }
 
 #[test]

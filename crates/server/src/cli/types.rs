@@ -253,7 +253,7 @@ fn name(status: &PartStatus) -> String {
 fn how_far(status: &PartStatus) -> String {
     match status.total {
         Some(total) => format!("{} of about {} entities", status.done, total.max(status.done)),
-        None => "waits for transactions that began before".to_owned(),
+        None => "building has not begun".to_owned(),
     }
 }
 
