@@ -118,11 +118,8 @@ impl Rows<'_> {
             return self.connection.rollback().await.map(|()| true);
         };
         let entity = self.connection.entity(key, access).await?;
-        if entity.is_none() && self.write {
-            self.connection.lock_rows(&parts, key).await?;
-            if self.connection.entity(key, Access::Snapshot).await?.is_some() {
-                return self.connection.rollback().await.map(|()| false);
-            }
+        if entity.is_none() && self.write && !self.connection.hold_key(key).await? {
+            return self.connection.rollback().await.map(|()| false);
         }
         let entities = [(key.entity_id(), entity.as_ref())];
         let wrong = self.connection.wrong_rows(&parts, &entities).await?;
@@ -185,7 +182,10 @@ async fn repair(
         connection.write_search_row(key, search.row(entity.and_then(Stored::document))).await?;
     }
     match (entity, &parts.indexes) {
-        (None, _) => connection.delete_index_rows(&[key]).await,
+        (None, _) => {
+            connection.delete_index_rows(&[key]).await?;
+            connection.release_key(key).await
+        }
         (Some(entity), Some(indexes)) => {
             connection.upsert_index_rows(key, indexes.rows(entity.facts())).await
         }

@@ -30,10 +30,11 @@ pub(crate) async fn publish(store: &Arc<dyn Store>, definition: &str) {
     store.change_type(change).await.expect("declared");
 }
 
-/// Builds what is declared.
+/// Builds what is declared, and drops what is declared no more.
 pub(crate) async fn build(store: &Arc<dyn Store>) {
-    let mut job = store.take_job(LEASE).await.expect("a lease").expect("a job");
-    while store.step(&mut job, LEASE).await.expect("a step") != StepOutcome::Finished {}
+    while let Some(mut job) = store.take_job(LEASE).await.expect("a look") {
+        while store.step(&mut job, LEASE).await.expect("a step") != StepOutcome::Finished {}
+    }
 }
 
 pub(crate) async fn store(fixture: &Fixture) -> Arc<dyn Store> {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use producer_core::Clock;
 use producer_core::ingest::ApplyMode;
 use producer_core::store::Store;
 use producer_maintenance::rebuild::RowSummary;
 use serde_json::json;
+use sqlx::Executor;
 
 use super::fixture::{Fixture, event};
 use super::indexes::{build, publish, store};
@@ -196,9 +198,7 @@ async fn damaged_rows_of_search_are_found_and_repaired() {
         let long: String = (0..300).map(|n| format!("word{n} games ")).collect();
         fixture.log("long", 1, 0, &format!(r#"{{"t":"{long}"}}"#)).await;
         publish(&store, r#"{"search":{"paths":{"data.t":4},"language":"english"}}"#).await;
-        while store.take_job(std::time::Duration::ZERO).await.expect("a look").is_some() {
-            build(&store).await;
-        }
+        build(&store).await;
         assert_eq!(fixture.rebuild(true).await.0.repaired, 1);
         let (found, lines) = fixture.rebuild(false).await;
         assert_eq!(found.rows, RowSummary::default(), "{lines:?}");
@@ -243,6 +243,50 @@ async fn rows_are_repaired_beside_writers() {
         assert_eq!(found.rows, RowSummary::default(), "{lines:?}");
         assert_eq!(keys(&fixture).await.len(), 80);
     }
+}
+
+/// The rows of an entity that is being created are those of its writer, not left of one that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entity_that_is_being_created_is_waited_for() {
+    let [fixture, _] = Fixture::both_migrated().await;
+    let store = store(&fixture).await;
+    publish(&store, DEFINITION).await;
+    build(&store).await;
+    let left = "INSERT INTO entity_index (index_id, entity_id, key)
+        SELECT min(part_id), 'new', '\\x01' FROM type_parts";
+    fixture.run(left).await;
+    let mut writer = fixture.postgres().await;
+    let insert = "BEGIN;
+        INSERT INTO entities
+            (entity_type, entity_id, version, size, data, created_at, updated_at)
+        VALUES ('Car', 'new', 1, 12, '{\"y\":1,\"t\":\"red\"}', now(), now());
+        INSERT INTO entity_search
+        SELECT part_id, 'new', entity_search_words(part_id, 'simple', '', '', '', 'red ʬ ')
+        FROM type_parts WHERE kind = 1";
+    writer.execute(insert).await.expect("inserted");
+    let compared = async { fixture.rebuild(true).await };
+    let committed = async {
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while fixture.text(waits).await == "0" {
+            assert!(Instant::now() < deadline, "nobody waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let write = "INSERT INTO event_log (event_uuid, ordinal, version, committed_at, created,
+                entity_type, entity_id, event_name, patch)
+            SELECT gen_random_uuid(), 0, 1, updated_at, true, 'Car', 'new', 'Test', data
+            FROM entities WHERE entity_id = 'new'; COMMIT";
+        writer.execute(write).await.expect("committed");
+    };
+    let ((written, lines), ()) = tokio::join!(compared, committed);
+    // the key that was left has to go; what this writer has written stays
+    assert_eq!(written.rows, RowSummary { differing: 1, repaired: 1 }, "{lines:?}");
+    assert!(lines[0].ends_with("differs from its document; repaired"), "{lines:?}");
+    assert_eq!(keys(&fixture).await, [""; 0]);
+    let words = "SELECT count(*) FROM entity_search WHERE words @@ 'red'::tsquery";
+    assert_eq!(fixture.text(words).await, "1");
+    assert_eq!(fixture.text("SELECT count(*) FROM entities").await, "1");
+    assert_eq!(fixture.rebuild(false).await.0.rows, RowSummary::default());
 }
 
 async fn write_cars(store: Arc<dyn Store>, stop: Arc<AtomicBool>) {
