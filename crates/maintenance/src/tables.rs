@@ -2,6 +2,7 @@
 
 mod dropped;
 mod entities;
+mod fingerprints;
 mod indexes;
 mod json;
 mod log;

@@ -62,6 +62,10 @@ impl Rows<'_> {
 
     async fn of_entities(&mut self, entity_type: &str) -> Result<(), MaintenanceError> {
         let Some(parts) = self.parts(entity_type).await? else { return Ok(()) };
+        let known = match &parts.search {
+            Some(search) => self.connection.stored_words(search).await?,
+            None => None,
+        };
         let mut read = EntityKey::new_unchecked(entity_type, before_all().entity_id());
         loop {
             let mut page = self.connection.entities_after(&read).await?;
@@ -70,7 +74,7 @@ impl Rows<'_> {
             read = last.key.clone();
             let entities: Vec<(&str, Option<&Stored>)> =
                 page.iter().map(|entity| (entity.key.entity_id(), Some(entity))).collect();
-            let wrong = self.connection.wrong_rows(&parts, &entities).await?;
+            let wrong = self.connection.wrong_rows(&parts, &entities, known.as_ref()).await?;
             self.compare_again(entity_type, wrong.into_iter().map(|row| row.entity_id)).await?;
             self.done += page.len() as u64;
             (self.progress)(Progress::Done(self.done));
@@ -122,7 +126,7 @@ impl Rows<'_> {
             return self.connection.rollback().await.map(|()| false);
         }
         let entities = [(key.entity_id(), entity.as_ref())];
-        let wrong = self.connection.wrong_rows(&parts, &entities).await?;
+        let wrong = self.connection.wrong_rows(&parts, &entities, None).await?;
         if self.write && !wrong.is_empty() {
             repair(self.connection, &parts, key, entity.as_ref()).await?;
             self.connection.commit().await?;

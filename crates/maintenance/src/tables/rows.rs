@@ -7,6 +7,7 @@ use producer_core::types::{SearchRow, TypeIndexes, TypeSearch};
 use producer_core::{EntityKey, Timestamp};
 
 use super::entities::{State, Stored};
+use super::fingerprints::Fingerprints;
 use super::json::json;
 use super::parts::TypeParts;
 use crate::connection::Connection;
@@ -33,18 +34,20 @@ pub(crate) enum Fault {
 type IndexKeys = HashMap<String, HashMap<i32, Option<Vec<u8>>>>;
 
 impl Connection {
-    /// The wrong rows of these entities of one type, given by id; `None` is one that is gone.
+    /// The wrong rows of these entities of one type, given by id; `None` is one that is gone. Words that are
+    /// `known` are not looked up.
     pub(crate) async fn wrong_rows(
         &mut self,
         parts: &TypeParts,
         entities: &[(&str, Option<&Stored>)],
+        known: Option<&Fingerprints>,
     ) -> Result<Vec<WrongRow>, MaintenanceError> {
         let mut wrong = Vec::new();
         if let Some(indexes) = &parts.indexes {
             wrong.extend(self.wrong_index_rows(indexes, entities).await?);
         }
         if let Some(search) = &parts.search {
-            wrong.extend(self.wrong_search_rows(search, entities).await?);
+            wrong.extend(self.wrong_search_rows(search, entities, known).await?);
         }
         // the builder has not come to it yet
         wrong.retain(|row| row.fault != Fault::Missing || parts.is_ready(row.part_id));
@@ -80,6 +83,7 @@ impl Connection {
         &mut self,
         search: &TypeSearch,
         entities: &[(&str, Option<&Stored>)],
+        known: Option<&Fingerprints>,
     ) -> Result<Vec<WrongRow>, MaintenanceError> {
         let row = |entity: &Option<&Stored>| search.row(entity.and_then(Stored::document));
         let rows: Vec<(&str, SearchRow)> =
@@ -87,7 +91,7 @@ impl Connection {
         let part_id = search.row(None).part_id;
         let wrong = match self {
             Self::Postgres(_) => self.wrong_words_of_postgres(&rows).await?,
-            Self::Sqlite(_) => self.wrong_words_of_sqlite(&rows).await?,
+            Self::Sqlite(_) => self.wrong_words_of_sqlite(&rows, known).await?,
         };
         let wrong = wrong.into_iter();
         Ok(wrong.map(|(entity_id, fault)| WrongRow { entity_id, part_id, fault }).collect())

@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 
-use producer_core::types::SearchRow;
+use futures_util::TryStreamExt;
+use producer_core::types::{SearchRow, TypeSearch};
 use sqlx::SqliteConnection;
 
+use super::fingerprints::Fingerprints;
 use super::json::json;
 use super::rows::Fault;
 use crate::connection::Connection;
@@ -19,6 +21,10 @@ struct Words {
     /// A table as that one, for the expected words.
     create: &'static str,
     clear: &'static str,
+    /// Views of the words of both.
+    views: [&'static str; 2],
+    all: &'static str,
+    expected: &'static str,
     insert: &'static str,
     /// The rows whose number of words is not the expected one.
     sizes: &'static str,
@@ -47,6 +53,24 @@ macro_rules! words {
                 $table,
                 ") VALUES ('delete-all')",
             ),
+            views: [
+                concat!(
+                    "CREATE VIRTUAL TABLE IF NOT EXISTS temp.words_",
+                    $table,
+                    " USING fts5vocab(main, entity_search_",
+                    $table,
+                    ", instance)",
+                ),
+                concat!(
+                    "CREATE VIRTUAL TABLE IF NOT EXISTS temp.expected_words_",
+                    $table,
+                    " USING fts5vocab(temp, expected_",
+                    $table,
+                    ", instance)",
+                ),
+            ],
+            all: concat!("SELECT doc, col, term, offset FROM temp.words_", $table),
+            expected: concat!("SELECT doc, col, term, offset FROM temp.expected_words_", $table),
             insert: concat!(
                 "INSERT INTO temp.expected_",
                 $table,
@@ -89,15 +113,17 @@ static SIMPLE: Words = words!("simple", "unicode61", "1");
 static ENGLISH: Words = words!("english", "porter unicode61", "0");
 
 impl Connection {
-    /// Of rows of one part with their entities' ids, those that are not what is stored.
+    /// Of rows of one part with their entities' ids, those that are not what is stored, or not what is `known`
+    /// to be stored.
     pub(super) async fn wrong_words_of_sqlite(
         &mut self,
         rows: &[(&str, SearchRow)],
+        known: Option<&Fingerprints>,
     ) -> Result<Vec<(String, Fault)>, MaintenanceError> {
         let (Self::Sqlite(c), Some((_, first))) = (self, rows.first()) else {
             return Ok(Vec::new());
         };
-        let words = if &*first.language == "english" { &ENGLISH } else { &SIMPLE };
+        let words = Words::of(first);
         let ids: Vec<&str> = rows.iter().map(|(id, _)| *id).collect();
         let found: Vec<(String, i64)> = sqlx::query_as(
             "SELECT entity_id, id FROM entity_search
@@ -118,8 +144,16 @@ impl Connection {
             }
         }
         let sized_otherwise = words.sized_otherwise(c, &there).await?;
+        let expected = match known {
+            Some(_) => words.fingerprints(c, words.expected).await?,
+            None => Fingerprints::default(),
+        };
         for (rowid, id, row) in there {
-            if sized_otherwise.contains(&rowid) || !words.has(c, rowid, row).await? {
+            let has_words = match known {
+                Some(known) => known.of(rowid) == expected.of(rowid),
+                None => words.has(c, rowid, row).await?,
+            };
+            if !has_words || sized_otherwise.contains(&rowid) {
                 wrong.push((id.to_owned(), Fault::Differs));
             }
         }
@@ -132,6 +166,16 @@ impl Connection {
             Self::Postgres(_) => Ok(()),
             Self::Sqlite(_) => self.run("PRAGMA temp_store = MEMORY").await,
         }
+    }
+
+    /// What is stored as the words of a search; `None` where the database compares them itself.
+    pub(crate) async fn stored_words(
+        &mut self,
+        search: &TypeSearch,
+    ) -> Result<Option<Fingerprints>, MaintenanceError> {
+        let Self::Sqlite(c) = self else { return Ok(None) };
+        let words = Words::of(&search.row(None));
+        Ok(Some(words.fingerprints(c, words.all).await?))
     }
 
     /// How many rows of words no entity has; with `write` they are deleted.
@@ -171,6 +215,27 @@ impl Connection {
 }
 
 impl Words {
+    fn of(row: &SearchRow) -> &'static Self {
+        if &*row.language == "english" { &ENGLISH } else { &SIMPLE }
+    }
+
+    async fn fingerprints(
+        &self,
+        connection: &mut SqliteConnection,
+        query: &'static str,
+    ) -> Result<Fingerprints, sqlx::Error> {
+        sqlx::query(self.create).execute(&mut *connection).await?;
+        for view in self.views {
+            sqlx::query(view).execute(&mut *connection).await?;
+        }
+        let mut fingerprints = Fingerprints::default();
+        let mut rows = sqlx::query_as::<_, (i64, String, String, i64)>(query).fetch(connection);
+        while let Some((id, column, word, place)) = rows.try_next().await? {
+            fingerprints.add(id, &column, &word, place);
+        }
+        Ok(fingerprints)
+    }
+
     /// The rows that have more or fewer words than expected. How many there are is known when they were
     /// cut by the same tokenizer.
     async fn sized_otherwise(
