@@ -1,9 +1,13 @@
 //! Folds the log into entity state, compares with what is stored, and repairs what the log can
-//! explain. It works while services run: what looks different is compared again in a transaction.
+//! explain; then compares the rows of indexes and of search with the documents. It works while services run:
+//! what looks different is compared again in a transaction.
+
+mod rows;
 
 use std::collections::VecDeque;
 
 use producer_core::EntityKey;
+pub use rows::RowSummary;
 
 use crate::connection::Connection;
 use crate::database::Database;
@@ -23,10 +27,12 @@ pub struct Summary {
     pub repaired: u64,
     /// Those whose log can't explain them; they are not changed.
     pub unexplained: u64,
+    /// The rows of indexes and of search.
+    pub rows: RowSummary,
 }
 
-/// Compares every entity with the fold of its log; with `write` it repairs those that the log can
-/// explain.
+/// Compares every entity with the fold of its log, and the rows of indexes and of search with the documents
+/// that are stored; with `write` it repairs the entities that the log can explain, and then the rows.
 ///
 /// # Errors
 /// The database can't be reached, or fails.
@@ -36,18 +42,29 @@ pub async fn rebuild(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Summary, MaintenanceError> {
     let mut connection = database.connect().await?;
-    progress(Progress::Total(connection.count("SELECT count(*) FROM entities").await?));
+    let entities = connection.count("SELECT count(*) FROM entities").await?;
+    progress(Progress::Total(entities + rows::entities_to_compare(&mut connection).await?));
+    let mut summary = compare_entities(&mut connection, write, progress).await?;
+    summary.rows = rows::compare(&mut connection, write, summary.entities, progress).await?;
+    Ok(summary)
+}
+
+async fn compare_entities(
+    connection: &mut Connection,
+    write: bool,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Summary, MaintenanceError> {
     let (mut log, mut entities) = (LogCursor::new(), EntityCursor::new());
     let mut summary = Summary::default();
     loop {
-        log.fill(&mut connection).await?;
-        entities.fill(&mut connection).await?;
+        log.fill(connection).await?;
+        entities.fill(connection).await?;
         let Some(key) = log.key().into_iter().chain(entities.key()).min().cloned() else { break };
-        let fold = log.take(&mut connection, &key).await?;
+        let fold = log.take(connection, &key).await?;
         let stored = entities.take(&key);
-        if !agrees(fold.as_ref(), stored.as_ref(), &connection) {
+        if !agrees(fold.as_ref(), stored.as_ref(), connection) {
             let access = if write { Access::Write } else { Access::Snapshot };
-            compare_again(&mut connection, &key, access, &mut summary, progress).await?;
+            compare_again(connection, &key, access, &mut summary, progress).await?;
         }
         summary.entities += 1;
         progress(Progress::Done(summary.entities));

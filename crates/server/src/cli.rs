@@ -9,10 +9,11 @@ mod healthcheck;
 mod maintain;
 mod open_files;
 mod serve;
+mod types;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command, RUST_LOG};
+use args::{Cli, Command, RUST_LOG, TypesCommand};
 use confirm::Consent;
 use environment::{Environment, Misspelt};
 use error::ExitError;
@@ -78,6 +79,9 @@ fn run<A: Api>() -> Result<ExitCode, ExitError> {
             Command::Rebuild { write } => maintain::rebuild(&database, write).await,
             Command::Prune { older_than, dry_run, yes } => {
                 maintain::prune(&database, older_than, Consent { dry_run, yes }).await
+            }
+            Command::Types { command: TypesCommand::Apply { file, dry_run } } => {
+                types::apply(&database, &cli.settings, &file, dry_run).await
             }
             Command::Healthcheck => healthcheck::healthcheck::<A>(&cli.settings, &cli.args).await,
         }

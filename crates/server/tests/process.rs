@@ -267,6 +267,7 @@ fn a_commands_own_options_come_before_the_settings() {
         (&["prune", "--help"], &["--older-than", "--dry-run", "--yes"]),
         (&["migrate", "down", "--help"], &["--to", "--dry-run", "--yes", "--force"]),
         (&["migrate", "new-epoch", "--help"], &["restored", "--yes"]),
+        (&["types", "apply", "--help"], &["--dry-run", "<FILE>", "status is 2"]),
         (&["migrate", "--help"], &["down", "adopt", "new-epoch"]),
     ] {
         let help = text(&output(tiny(&folder).args(arguments)).stdout);
@@ -482,6 +483,17 @@ fn get(address: &str, path: &str) -> String {
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     body.to_owned()
+}
+
+#[test]
+fn types_are_applied_beside_a_service() {
+    let folder = folder();
+    let _service = Service::start(tiny(&folder).env("SERVER_PORT", "0"));
+    let file = r#"{"Car": {"indexes": ["data.x"]}}"#;
+    std::fs::write(folder.path().join("cars.json"), file).expect("a file");
+    let applied = output(tiny(&folder).args(["types", "apply", "cars.json"]));
+    assert!(applied.status.success(), "{}", text(&applied.stderr));
+    assert_eq!(text(&applied.stdout), "Car: created: 1 index\n");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn deleting_needs_a_yes_on_a_terminal() {
 }
 
 #[test]
-fn adopt_and_rebuild_show_a_bar_on_a_terminal_and_only_their_result_elsewhere() {
+fn long_commands_show_a_bar_on_a_terminal_and_only_their_result_elsewhere() {
     let folder = tempfile::tempdir().expect("a folder");
     assert!(on(&folder, &["migrate"]).output().expect("it runs").status.success());
     let statements = "DROP VIEW car_entities;
@@ -90,6 +90,11 @@ fn adopt_and_rebuild_show_a_bar_on_a_terminal_and_only_their_result_elsewhere() 
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(printed.starts_with(result) && printed.lines().count() == 1, "{printed}");
     }
+    std::fs::write(folder.path().join("cars.json"), r#"{"Car": {"indexes": ["data.x"]}}"#)
+        .expect("a file");
+    let (output, shown) = on_terminal(on(&folder, &["types", "apply", "cars.json"]));
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains("Car index \"data.x\" "), "a bar of its own: {shown:?}");
     let piped = on(&folder, &["rebuild"]).output().expect("it runs");
     assert!(piped.stderr.is_empty(), "no bar where no terminal is");
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::definition::{DEFAULT_LANGUAGE, Definition, IndexDefinition, SearchDefinition};
 use super::index_path::{IndexPath, below_data};
 use crate::json::{Kind, Location, Malformed, Path, Scanner, Violations, decode, whole};
-use crate::model::Problem;
+use crate::model::{Problem, check_id};
 
 const MAX_INDEXES: usize = 16;
 const MAX_INDEX_PATHS: usize = 3;
@@ -37,6 +37,18 @@ impl Definition {
         Self::read_whole(text)?.map_err(Problem::validation)
     }
 
+    /// Reads several definitions: a JSON object that has one of each type, in the order of the text.
+    ///
+    /// # Errors
+    /// As [`Definition::read`]; also for a name that no type can have.
+    pub fn read_by_type(text: &str) -> Result<Vec<(String, Self)>, Problem> {
+        let mut reader = Reader { scan: Scanner::new(text), violations: Violations::default() };
+        let definitions = reader.definitions()?;
+        reader.scan.lexer.end()?;
+        let is_valid = reader.violations.is_empty();
+        if is_valid { Ok(definitions) } else { Err(Problem::validation(reader.violations)) }
+    }
+
     fn read_whole(text: &str) -> Result<Result<Self, Violations>, Malformed> {
         let mut reader = Reader { scan: Scanner::new(text), violations: Violations::default() };
         let definition = reader.definition()?;
@@ -53,6 +65,21 @@ struct Reader<'a> {
 
 /// Each method reads the next value; one that breaks a rule is reported and skipped.
 impl<'a> Reader<'a> {
+    fn definitions(&mut self) -> Result<Vec<(String, Definition)>, Malformed> {
+        let mut definitions = Vec::new();
+        if !self.enters_object()? {
+            return Ok(definitions);
+        }
+        while self.scan.next_member(&mut self.violations)? {
+            let entity_type = self.scan.current_key().to_string();
+            if let Err(detail) = check_id(&entity_type) {
+                self.violation(detail);
+            }
+            definitions.push((entity_type, self.definition()?));
+        }
+        Ok(definitions)
+    }
+
     fn definition(&mut self) -> Result<Definition, Malformed> {
         let mut definition = Definition::default();
         if !self.enters_object()? {

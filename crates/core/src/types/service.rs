@@ -44,8 +44,7 @@ impl Types {
         definition: &Definition,
         precondition: &Precondition,
     ) -> Result<(StoredType, bool), Problem> {
-        check_name(entity_type)?;
-        self.check_language(definition).await?;
+        self.check(entity_type, definition).await?;
         let created = match self.change(entity_type, Some(definition), precondition).await? {
             ChangeOutcome::Changed { created } => created,
             ChangeOutcome::Unchanged | ChangeOutcome::Refused { .. } => false,
@@ -57,6 +56,16 @@ impl Types {
                 "the definition was deleted in the same moment; try again",
             )),
         }
+    }
+
+    /// Whether a definition may be stored under this name.
+    ///
+    /// # Errors
+    /// `Validation` for a name that no type can have, and for a language that the database doesn't know;
+    /// `Unavailable`.
+    pub async fn check(&self, entity_type: &str, definition: &Definition) -> Result<(), Problem> {
+        check_name(entity_type)?;
+        self.check_language(definition).await
     }
 
     /// Deletes a definition and what it built; false where there is none.

@@ -2,20 +2,15 @@
 //! beside the services, so it keeps them up too: in the transaction that has written the entities, after
 //! that. Who builds a part waits for such a transaction if it began before the part was declared.
 
-use std::collections::HashMap;
-
 use producer_core::EntityKey;
+use producer_core::types::IndexRow;
 use producer_core::types::index_key::EntityFacts;
-use producer_core::types::{IndexRow, PartKind, TypeIndexes, TypeSearch};
-use serde::Serialize;
 
 use super::entities::Stored;
-use super::search::Searches;
+use super::json::json;
 use super::transaction::Access;
 use crate::connection::Connection;
 use crate::error::MaintenanceError;
-
-type PartRow = (i32, String, i16, String);
 
 impl Connection {
     /// Writes the rows of entities that this transaction has written.
@@ -23,63 +18,25 @@ impl Connection {
         &mut self,
         keys: &[&EntityKey],
     ) -> Result<(), MaintenanceError> {
-        let (indexes, searches) = self.parts_of_types(keys).await?;
+        let mut types: Vec<&str> = keys.iter().map(|key| key.entity_type()).collect();
+        types.sort_unstable();
+        types.dedup();
+        let types = self.parts_of_types(&types).await?;
         for key in keys {
-            let indexes = indexes.get(key.entity_type());
-            if indexes.is_none() && !searches.contains_key(key.entity_type()) {
-                continue;
-            }
+            let Some(parts) = types.get(key.entity_type()) else { continue };
             if let Some(stored) = self.entity(key, Access::Write).await? {
-                if let Some(indexes) = indexes {
+                if let Some(indexes) = &parts.indexes {
                     self.upsert_index_rows(key, indexes.rows(stored.facts())).await?;
                 }
-                self.write_search_row(&searches, key, &stored).await?;
+                if let Some(search) = &parts.search {
+                    self.write_search_row(key, search.row(stored.document())).await?;
+                }
             }
         }
         Ok(())
     }
 
-    async fn parts_of_types(
-        &mut self,
-        keys: &[&EntityKey],
-    ) -> Result<(HashMap<String, TypeIndexes>, Searches), MaintenanceError> {
-        let mut types: Vec<&str> = keys.iter().map(|key| key.entity_type()).collect();
-        types.sort_unstable();
-        types.dedup();
-        let parts: Vec<PartRow> = match self {
-            Self::Postgres(c) => {
-                let query = sqlx::query_as(
-                    "SELECT part_id, entity_type, kind, spec FROM type_parts
-                     WHERE entity_type = ANY($1) AND state <> 2",
-                );
-                query.bind(types).fetch_all(c).await?
-            }
-            Self::Sqlite(c) => {
-                let query = sqlx::query_as(
-                    "SELECT part_id, entity_type, kind, spec FROM type_parts
-                     WHERE entity_type IN (SELECT value FROM json_each(?)) AND state <> 2",
-                );
-                query.bind(json(&types)?).fetch_all(c).await?
-            }
-        };
-        let mut indexes: HashMap<String, Vec<_>> = HashMap::new();
-        let mut searches = Searches::new();
-        for (id, entity_type, kind, spec) in parts {
-            let kind = PartKind::from_columns(kind, &spec).map_err(MaintenanceError::Statement)?;
-            match kind {
-                PartKind::Index(index) => {
-                    indexes.entry(entity_type).or_default().push((id, index));
-                }
-                PartKind::Search(search) => {
-                    searches.insert(entity_type, TypeSearch::new(id, &search));
-                }
-            }
-        }
-        let indexes = indexes.into_iter().map(|(name, indexes)| (name, TypeIndexes::new(indexes)));
-        Ok((indexes.collect(), searches))
-    }
-
-    async fn upsert_index_rows(
+    pub(crate) async fn upsert_index_rows(
         &mut self,
         key: &EntityKey,
         rows: Vec<IndexRow>,
@@ -137,13 +94,14 @@ impl Connection {
 
 impl Stored {
     /// What its indexes depend on; `None` where it is deleted.
-    fn facts(&self) -> Option<EntityFacts<'_>> {
+    pub(crate) fn facts(&self) -> Option<EntityFacts<'_>> {
         let Self { created_at, updated_at, data, .. } = self;
         let facts = EntityFacts { created: *created_at, updated: *updated_at, data };
         (!self.deleted).then_some(facts)
     }
-}
 
-fn json(rows: &impl Serialize) -> Result<String, MaintenanceError> {
-    serde_json::to_string(rows).map_err(|error| MaintenanceError::Statement(error.to_string()))
+    /// What its search depends on; `None` where it is deleted.
+    pub(crate) fn document(&self) -> Option<&str> {
+        (!self.deleted).then_some(&self.data)
+    }
 }

@@ -1,28 +1,19 @@
 //! The words that are searched: kept up by maintenance as the rows of indexes are.
 
-use std::collections::HashMap;
-
 use producer_core::EntityKey;
 use producer_core::store::{postgres, sqlite};
-use producer_core::types::{SearchRow, TypeSearch};
+use producer_core::types::SearchRow;
 
-use super::entities::Stored;
 use crate::connection::Connection;
 use crate::error::MaintenanceError;
 
-/// The searches of types.
-pub(super) type Searches = HashMap<String, TypeSearch>;
-
 impl Connection {
-    /// Writes the words of an entity that this transaction has written.
-    pub(super) async fn write_search_row(
+    /// Writes the words of an entity that this transaction has written or locked.
+    pub(crate) async fn write_search_row(
         &mut self,
-        searches: &Searches,
         key: &EntityKey,
-        stored: &Stored,
+        row: SearchRow,
     ) -> Result<(), MaintenanceError> {
-        let Some(search) = searches.get(key.entity_type()) else { return Ok(()) };
-        let row = search.row((!stored.deleted).then_some(&stored.data));
         let rows: Vec<(&str, SearchRow)> = vec![(key.entity_id(), row)];
         match self {
             Self::Postgres(c) => postgres::write_search_rows(c, rows).await?,

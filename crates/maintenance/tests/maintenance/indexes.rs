@@ -14,7 +14,13 @@ const LEASE: Duration = Duration::from_secs(60);
 
 /// Declares an index of cars over `data.x`, and builds it.
 async fn declare(store: &Arc<dyn Store>) {
-    let definition = Definition::parse(r#"{"indexes":["data.x"]}"#).expect("a definition");
+    publish(store, r#"{"indexes":["data.x"]}"#).await;
+    build(store).await;
+}
+
+/// Declares something about cars.
+pub(crate) async fn publish(store: &Arc<dyn Store>, definition: &str) {
+    let definition = Definition::parse(definition).expect("a definition");
     let change = TypeChange {
         entity_type: "Car",
         definition: Some(&definition),
@@ -22,11 +28,16 @@ async fn declare(store: &Arc<dyn Store>) {
         now: Clock::system().now(),
     };
     store.change_type(change).await.expect("declared");
-    let mut job = store.take_job(LEASE).await.expect("a lease").expect("a job");
-    while store.step(&mut job, LEASE).await.expect("a step") != StepOutcome::Finished {}
 }
 
-async fn store(fixture: &Fixture) -> Arc<dyn Store> {
+/// Builds what is declared, and drops what is declared no more.
+pub(crate) async fn build(store: &Arc<dyn Store>) {
+    while let Some(mut job) = store.take_job(LEASE).await.expect("a look") {
+        while store.step(&mut job, LEASE).await.expect("a step") != StepOutcome::Finished {}
+    }
+}
+
+pub(crate) async fn store(fixture: &Fixture) -> Arc<dyn Store> {
     let url = Some(fixture.url());
     connect(&DatabaseSettings { url, ..DatabaseSettings::default() }).await.expect("a store")
 }

@@ -12,3 +12,4 @@ mod pruning;
 mod racing;
 mod rebuilding;
 mod reverting;
+mod rows;

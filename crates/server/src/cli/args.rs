@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Resettable;
@@ -46,11 +47,14 @@ pub(super) enum Command {
     /// Uses TLS where TLS_CERT_FILE is set, and accepts any certificate: its names are those that clients
     /// use, not the address that is asked here.
     Healthcheck,
-    /// Compare every entity with the fold of its log; exit status 1 where they differ
+    /// Compare every entity with the fold of its log, and indexes and search with the entities; exit status 1
+    /// where they differ
     ///
-    /// What the log can't explain is listed and not changed, and the exit status is 3.
+    /// What the log can't explain is listed and not changed, and the exit status is 3. Rows of indexes and of
+    /// search follow from the entities, so they can always be repaired. A part that is still being built may lack
+    /// entities; that is no difference.
     Rebuild {
-        /// Repair what the log can explain
+        /// Repair what the log can explain, and rows of indexes and of search
         #[arg(long)]
         write: bool,
     },
@@ -69,6 +73,31 @@ pub(super) enum Command {
         /// Don't ask; needed where standard input is no terminal
         #[arg(long)]
         yes: bool,
+    },
+    /// Declare what is indexed and searched of types of entities
+    Types {
+        #[command(subcommand)]
+        command: TypesCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TypesCommand {
+    /// Store the definitions of a file, and wait until all their indexes and searches are ready
+    ///
+    /// The file is a JSON object with a definition of each type, as `PUT /api/v1/types/{type}` takes it:
+    /// {"Car": {"indexes": ["data.price"], "search": {"paths": {"data.model": 4}}}}. A definition replaces the one
+    /// that is there; types that the file does not name stay as they are. Nothing is stored where one of them
+    /// breaks a rule: the exit status is 2, and each broken rule has a line with its place. Services may run
+    /// meanwhile; without any the command builds by itself. May be interrupted: services build on, and so does
+    /// the command when it is run again. Exit status 0: all are ready.
+    Apply {
+        /// The file; - reads standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Only check the file, and show what would change
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

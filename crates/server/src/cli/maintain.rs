@@ -131,13 +131,15 @@ pub(super) async fn rebuild(database: &Database, write: bool) -> Result<ExitCode
     let summary =
         rebuild::rebuild(database, write, &mut |progress| reporter.report(progress)).await?;
     reporter.finish();
-    let rebuild::Summary { entities, differing, repaired, unexplained } = summary;
+    let rebuild::Summary { entities, differing, repaired, unexplained, rows } = summary;
     println!(
-        "{entities} entities, {differing} differ, {repaired} repaired, {unexplained} unexplained"
+        "{entities} entities, {differing} differ, {repaired} repaired, {unexplained} unexplained; \
+         {} rows of indexes and search differ, {} repaired",
+        rows.differing, rows.repaired
     );
     Ok(match summary {
         _ if unexplained > 0 => ExitCode::from(SKIPPED),
-        _ if differing > repaired => ExitCode::from(DIFFERS),
+        _ if differing > repaired || rows.differing > rows.repaired => ExitCode::from(DIFFERS),
         _ => ExitCode::SUCCESS,
     })
 }

@@ -141,3 +141,36 @@ fn a_text_that_is_no_json_is_malformed() {
     assert_eq!(detail, Err(expected.to_owned()));
     assert!(violations("{")[0].starts_with("the value must be a JSON object: "));
 }
+
+#[test]
+fn definitions_of_several_types_are_read_in_order() {
+    let text = r#"{"Van": {}, "Car": {"indexes": ["data.a"], "search": {"paths": {"data.t": 2}}}}"#;
+    let read = Definition::read_by_type(text).expect("valid");
+    let read: Vec<_> = read.iter().map(|(name, read)| (name.as_str(), read.to_json())).collect();
+    let car =
+        r#"{"indexes":["data.a"],"search":{"paths":{"data.t":2},"language":"simple"}}"#.to_owned();
+    assert_eq!(read, [("Van", r#"{"indexes":[]}"#.to_owned()), ("Car", car)]);
+    assert_eq!(Definition::read_by_type("{}").expect("none"), []);
+}
+
+#[test]
+fn each_violation_of_several_types_has_its_type() {
+    for (text, expected) in [
+        ("[]", &["the value must be a JSON object"][..]),
+        (r#"{"Car": null}"#, &["/Car must be a JSON object"]),
+        (
+            r#"{"Car": {"indexes": ["x", "data.a"]}, "V/n": {"serch": 1}}"#,
+            &["/Car/indexes/0 ", "/V~1n/serch is unknown; did you mean search?"],
+        ),
+        (r#"{"Car": {}, "Car": {}}"#, &["/Car must not occur twice in one object"]),
+        (r#"{"": {}}"#, &["/ must"]),
+    ] {
+        let problem = Definition::read_by_type(text).expect_err(text);
+        let found: Vec<_> = problem.violations.listed().iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), expected.len(), "{text}: {found:?}");
+        let expected = found.iter().zip(expected);
+        assert!(expected.into_iter().all(|(found, start)| found.starts_with(start)), "{found:?}");
+    }
+    let problem = Definition::read_by_type("{\n  \"Car\": }").expect_err("no JSON");
+    assert!(problem.detail.contains("line 2"), "{problem:?}");
+}
