@@ -140,7 +140,7 @@ impl Follower {
         WatchRequest { filter, include_data: self.include_data, ..from(start) }
     }
 
-    /// Reads until it has all that was written, which `is_written` tells.
+    /// Reads until it has all that was written, as `is_written` says.
     async fn follow(self, feed: Feed, mut is_written: watch::Receiver<bool>) -> (Self, Copy) {
         let (mut copy, mut token) = (Copy::default(), None);
         for life in self.lives.iter().cycle() {

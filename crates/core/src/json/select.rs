@@ -82,7 +82,7 @@ impl Selection {
     }
 
     /// For each path whether a merge patch names the member there, one above it or one below. A patch
-    /// replaces arrays as a whole, so an index stands for all of them.
+    /// replaces arrays as a whole, so any index means the whole array.
     pub(crate) fn named_by(&self, patch: &str) -> Named {
         let mut named = Named::from_elem(false, self.paths.len());
         let mut names = Names { text: patch, named: &mut named };

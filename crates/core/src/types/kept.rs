@@ -151,7 +151,7 @@ impl TypeIndexes {
         if !touched.contains(&true) {
             return IndexEffect::Rows(Vec::new());
         }
-        // no member of a flat patch is an object, so what it has tells all that is below
+        // no member of a flat patch is an object, so what it has decides all that is below
         let rows = self.with_ids(self.keys.of_data(patch)).zip(touched);
         IndexEffect::Rows(rows.filter(|(_, touched)| *touched).map(|(row, _)| row).collect())
     }

@@ -89,7 +89,7 @@ impl TypeSearch {
         let found = self.members.find(patch);
         match found.iter().flatten().count() {
             0 => SearchEffect::None,
-            // no member of a flat patch is an object, so what it has tells all that is below
+            // no member of a flat patch is an object, so what it has decides all that is below
             there if there == found.len() => SearchEffect::Row(self.row(Some(patch))),
             _ => SearchEffect::Unknown,
         }

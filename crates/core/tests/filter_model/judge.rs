@@ -242,7 +242,7 @@ pub(crate) fn equal(left: &Value, right: &Value) -> bool {
         || order(left, right) == Some(Ordering::Equal)
 }
 
-/// Whether a condition holds; `element` is what its variable stands for.
+/// Whether a condition holds; `element` is the value of its variable.
 pub(crate) fn holds(condition: &Condition, subject: &Subject, element: Option<&Json>) -> bool {
     let holds_here = |condition: &Condition| holds(condition, subject, element);
     match condition {

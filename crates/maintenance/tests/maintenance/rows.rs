@@ -33,7 +33,7 @@ async fn cars(fixture: &Fixture) {
     }
 }
 
-/// What is left to find, after `damage` and its repair; also the lines that told of it.
+/// What is left to find, after `damage` and its repair; also the lines that reported it.
 async fn repaired(fixture: &Fixture, damage: &str, rows: u64) -> Vec<String> {
     fixture.run(damage).await;
     let (found, lines) = fixture.rebuild(false).await;
@@ -76,7 +76,7 @@ async fn damaged_rows_of_indexes_are_found_and_repaired() {
             )
         };
         let of = |id: &str| format!("WHERE index_id = {index} AND entity_id = '{id}'");
-        for (damage, rows, told) in [
+        for (damage, rows, reported) in [
             (
                 "DELETE FROM entity_index WHERE entity_id = 'a'".to_owned(),
                 2,
@@ -110,7 +110,7 @@ async fn damaged_rows_of_indexes_are_found_and_repaired() {
             ("DELETE FROM entity_index".to_owned(), 12, "Car f: its row of index"),
         ] {
             let lines = repaired(&fixture, &damage, rows).await;
-            assert!(lines.iter().any(|line| line.starts_with(told)), "{damage}: {lines:?}");
+            assert!(lines.iter().any(|line| line.starts_with(reported)), "{damage}: {lines:?}");
             assert_eq!(keys(&fixture).await, before, "{damage}");
         }
     }
@@ -189,9 +189,9 @@ async fn damaged_rows_of_search_are_found_and_repaired() {
         assert_eq!(fixture.rebuild(true).await.0.rows, RowSummary::default());
         let count = "SELECT count(*) FROM entity_search";
         assert_eq!(fixture.text(count).await, "6");
-        for (damage, rows, told) in damage_of_search(&fixture) {
+        for (damage, rows, reported) in damage_of_search(&fixture) {
             let lines = repaired(&fixture, &damage, rows).await;
-            assert!(lines.iter().any(|line| line.starts_with(told)), "{damage}: {lines:?}");
+            assert!(lines.iter().any(|line| line.starts_with(reported)), "{damage}: {lines:?}");
             assert_eq!(fixture.text(count).await, "6", "{damage}");
         }
         // the stems of the other language, and texts of many runs of words

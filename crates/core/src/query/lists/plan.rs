@@ -160,7 +160,7 @@ impl Wanted<'_> {
         Some(Walk::Index(IndexWalk::new(index, ranges.ranges, descending, after)))
     }
 
-    /// The index that leaves the fewest candidates, as far as that can be told; with an order one that is in
+    /// The index that leaves the fewest candidates, as far as that is known; with an order one that is in
     /// that order.
     fn best<'i>(
         &self,

@@ -13,7 +13,7 @@ use crate::store::postgres::generation::Generations;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::{from_pg, to_pg};
 
-/// What tells the server's sessions apart, as an expression.
+/// An expression that differs between the server's sessions.
 macro_rules! session {
     () => {
         "format('%s %s', pg_backend_pid(), (

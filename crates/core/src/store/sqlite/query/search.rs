@@ -206,7 +206,7 @@ fn phrase(words: &str, begins: bool) -> String {
     format!("\"{words}\"{}", if begins { " *" } else { "" })
 }
 
-/// Which words have a stem that a term means. FTS5 tells no stems, so it is asked which words match.
+/// Which words have a stem that a term means. FTS5 returns no stems, so it is asked which words match.
 pub(in crate::store::sqlite) async fn stems(
     pool: &MeasuredPool<Sqlite>,
     query: StemsQuery<'_>,

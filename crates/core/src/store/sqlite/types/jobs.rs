@@ -9,7 +9,7 @@ use crate::store::numbers::from_bigint;
 use crate::store::types::{JobRow, into_job, part_ids};
 use crate::types::{Job, Task};
 
-/// As on PostgreSQL. What is free is read first, since RETURNING tells nothing of what was there before.
+/// As on PostgreSQL. What is free is read first, since RETURNING has nothing of what was there before.
 const FREE: &str = r"
 WITH free AS (
     SELECT * FROM type_parts
