@@ -67,12 +67,7 @@ async fn nothing_is_missing_whatever_happens_at_once(db: Db) {
 }
 
 async fn random_writes(store: &Arc<dyn Store>, seed: u64, written: &AtomicU64) {
-    let mut random = seed * 7919 + 17;
-    let mut next = move |below: u64| {
-        random =
-            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) % below
-    };
+    let mut next = support::random(seed);
     let mut writer = store.writer();
     for batch in 0..80_u128 {
         let size = u128::from(next(8) + 1);

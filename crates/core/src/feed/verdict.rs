@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::item::Item;
-use crate::filter::{Facts, Filter, State};
+use crate::filter::{Facts, Filter};
 use crate::model::{Entity, Operation, Timestamp};
 
 /// What a change is to a reader with this filter; `None` where it is passed over.
@@ -37,14 +37,7 @@ pub(super) fn may_match(filter: &Filter, change: &Change) -> bool {
 
 /// Whether a snapshot has this entity.
 pub(super) fn matches_entity(filter: &Filter, entity: &Entity) -> bool {
-    filter.matches(&Facts {
-        entity_type: entity.key.entity_type(),
-        entity_id: entity.key.entity_id(),
-        version: entity.version,
-        state: Some(state(entity)),
-        change: None,
-        now: NO_REQUEST,
-    })
+    filter.matches(&entity.facts(NO_REQUEST))
 }
 
 /// Filters of changes have no `now`.
@@ -55,12 +48,8 @@ fn facts(change: &Change) -> Facts<'_> {
         entity_type: change.key.entity_type(),
         entity_id: change.key.entity_id(),
         version: change.entry.version,
-        state: change.state().map(state),
+        state: change.state().map(Entity::state),
         change: Some(change.entry.facts()),
         now: NO_REQUEST,
     }
-}
-
-fn state(entity: &Entity) -> State<'_> {
-    State { created_at: entity.created_at, updated_at: entity.updated_at, data: &entity.data }
 }

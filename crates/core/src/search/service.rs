@@ -309,34 +309,25 @@ impl Judge<'_> {
         let Some(found) = &matched.state else { return true };
         let state =
             State { created_at: found.created_at, updated_at: found.updated_at, data: &found.data };
-        let facts = self.facts(entity_type, &matched.entity_id, found.version, state);
+        let facts = Facts {
+            entity_type,
+            entity_id: &matched.entity_id,
+            version: found.version,
+            state: Some(state),
+            change: None,
+            now: self.now,
+        };
         let is_hit = self.holds(&facts);
         counter.add(&facts, &found.data, is_hit);
         is_hit
     }
 
     fn holds_of(&self, entity: &Entity) -> bool {
-        let state = State {
-            created_at: entity.created_at,
-            updated_at: entity.updated_at,
-            data: &entity.data,
-        };
-        let key = &entity.key;
-        self.holds(&self.facts(key.entity_type(), key.entity_id(), entity.version, state))
+        self.holds(&entity.facts(self.now))
     }
 
     fn holds(&self, facts: &Facts<'_>) -> bool {
         self.request.filter.as_ref().is_none_or(|filter| filter.matches(facts))
-    }
-
-    fn facts<'a>(
-        &self,
-        entity_type: &'a str,
-        entity_id: &'a str,
-        version: u64,
-        state: State<'a>,
-    ) -> Facts<'a> {
-        Facts { entity_type, entity_id, version, state: Some(state), change: None, now: self.now }
     }
 }
 

@@ -6,6 +6,17 @@ use super::numbers::from_bigint;
 use crate::model::{Entity, EntityKey, Timestamp};
 use crate::query::{CountedPart, EntitiesPart, IndexPart, IndexQuery, IndexedEntity, KeyRange};
 
+/// How many of the first $5 rows from one key up to another exist, how many were looked at, and the last of them.
+pub(crate) const COUNT: &str = r"
+SELECT entity_type, entity_id, entities, looked_at
+FROM (SELECT entity_type, entity_id, count(*) FILTER (WHERE NOT deleted) OVER listed AS entities,
+             row_number() OVER listed AS looked_at
+      FROM (SELECT entity_type, entity_id, deleted FROM entities
+            WHERE (entity_type, entity_id) >= ($1, $2) AND (entity_type, entity_id) < ($3, $4)
+            ORDER BY entity_type, entity_id LIMIT $5) AS range
+      WINDOW listed AS (ORDER BY entity_type, entity_id ROWS UNBOUNDED PRECEDING)) AS counted
+ORDER BY looked_at DESC LIMIT 1";
+
 /// The first type or id of a range, and the first one behind it.
 pub(crate) type Bounds<'a> = ((&'a str, &'a str), (String, &'a str));
 

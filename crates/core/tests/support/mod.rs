@@ -285,3 +285,13 @@ fn quoted(text: &str) -> String {
 pub(crate) fn without_spaces(json: &str) -> String {
     json.replace(' ', "")
 }
+
+/// Numbers below a bound that look random and are the same for a seed.
+pub(crate) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut random = seed * 7919 + 17;
+    move |below| {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::chunk::{CHUNK_BYTES, Room};
-use super::judge::{Breather, Judge};
+use super::judge::{Judge, YieldBudget};
 use super::pace::Pace;
 use super::walk::{Walk, WalkError};
 use crate::query::key_range::KeyRange;
@@ -36,7 +36,7 @@ pub(super) async fn wanted(
     judge: Judge<'_>,
     scan: &mut Scan<'_>,
 ) -> Result<Count, WalkError> {
-    let (mut value, mut pace, mut breather) = (0, Pace::new(false), Breather::default());
+    let (mut value, mut pace, mut budget) = (0, Pace::new(false), YieldBudget::default());
     let until = scan.elapsed() + COUNTING;
     loop {
         let began = Instant::now();
@@ -44,7 +44,7 @@ pub(super) async fn wanted(
         let chunk = walk.next(store, room).await?;
         for entity in chunk.candidates.iter().filter_map(|candidate| candidate.entity.as_ref()) {
             value += u64::from(judge.wants(entity));
-            breather.note(entity.data.len()).await;
+            budget.note(entity.data.len()).await;
         }
         if chunk.is_last {
             return Ok(Count { value, exact: true });

@@ -3,7 +3,7 @@
 use tokio::task::yield_now;
 
 use super::sort_key::SortKey;
-use crate::filter::{Facts, Filter, State};
+use crate::filter::Filter;
 use crate::model::{Entity, Timestamp};
 
 /// Other tasks go on after documents of so many bytes were judged.
@@ -20,28 +20,16 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'_> {
     pub(super) fn wants(self, entity: &Entity) -> bool {
-        let facts = Facts {
-            entity_type: entity.key.entity_type(),
-            entity_id: entity.key.entity_id(),
-            version: entity.version,
-            state: Some(State {
-                created_at: entity.created_at,
-                updated_at: entity.updated_at,
-                data: &entity.data,
-            }),
-            change: None,
-            now: self.now,
-        };
-        self.filter.is_none_or(|filter| filter.matches(&facts))
+        self.filter.is_none_or(|filter| filter.matches(&entity.facts(self.now)))
             && self.has.is_none_or(|key| key.of(entity).is_some())
     }
 }
 
 /// Lets other tasks go on where many bytes were judged.
 #[derive(Debug, Default)]
-pub(super) struct Breather(usize);
+pub(super) struct YieldBudget(usize);
 
-impl Breather {
+impl YieldBudget {
     pub(super) async fn note(&mut self, bytes: usize) {
         self.0 += bytes;
         if self.0 >= JUDGED_BYTES {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::chunk::{CHUNK_BYTES, Candidate, Room};
-use super::judge::{Breather, Judge};
+use super::judge::{Judge, YieldBudget};
 use super::pace::Pace;
 use super::walk::{Walk, WalkError};
 use crate::model::Entity;
@@ -47,7 +47,7 @@ impl Page {
         mut pace: Pace,
         scan: &mut Scan<'_>,
     ) -> Result<(), WalkError> {
-        let mut breather = Breather::default();
+        let mut budget = YieldBudget::default();
         loop {
             let (began, had) = (Instant::now(), self.entities.len());
             let rows = pace.rows(self.size - had);
@@ -58,7 +58,7 @@ impl Page {
                 if !self.take(candidate, judge) {
                     return Ok(());
                 }
-                breather.note(judged).await;
+                budget.note(judged).await;
             }
             if chunk.is_last {
                 self.next = None;

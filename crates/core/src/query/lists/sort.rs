@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::chunk::{CHUNK_BYTES, Room};
-use super::judge::{Breather, Judge};
+use super::judge::{Judge, YieldBudget};
 use super::pace::Pace;
 use super::page::bytes_of;
 use super::sort_key::SortKey;
@@ -71,7 +71,7 @@ impl SortedPage {
         after: Option<&(Vec<u8>, String)>,
         scan: &mut Scan<'_>,
     ) -> Result<(), SortError> {
-        let (mut pace, mut breather, mut looked_at) = (Pace::new(true), Breather::default(), 0);
+        let (mut pace, mut budget, mut looked_at) = (Pace::new(true), YieldBudget::default(), 0);
         loop {
             let began = Instant::now();
             let room = Room { rows: pace.rows(MAX_SORTED - looked_at), bytes: CHUNK_BYTES };
@@ -82,7 +82,7 @@ impl SortedPage {
             }
             let count = chunk.candidates.len();
             for entity in chunk.candidates.into_iter().filter_map(|candidate| candidate.entity) {
-                breather.note(entity.data.len()).await;
+                budget.note(entity.data.len()).await;
                 if judge.wants(&entity)
                     && let Some(key) = by.of(&entity)
                 {

@@ -9,7 +9,8 @@ use crate::query::{
     CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
 };
 use crate::store::listed::{
-    CountRow, EntityRow, IndexRow, StateRow, bounds, into_counted, into_index_part, into_part,
+    COUNT, CountRow, EntityRow, IndexRow, StateRow, bounds, into_counted, into_index_part,
+    into_part,
 };
 use crate::store::numbers::to_bigint;
 use crate::store::postgres::read_pool::ReadPool;
@@ -93,16 +94,6 @@ WHERE part_id = $1 ORDER BY number"
 
 const INDEX_ASCENDING: &str = indexed!("ASC");
 const INDEX_DESCENDING: &str = indexed!("DESC");
-
-const COUNT: &str = r"
-SELECT entity_type, entity_id, entities, looked_at
-FROM (SELECT entity_type, entity_id, count(*) FILTER (WHERE NOT deleted) OVER listed AS entities,
-             row_number() OVER listed AS looked_at
-      FROM (SELECT entity_type, entity_id, deleted FROM entities
-            WHERE (entity_type, entity_id) >= ($1, $2) AND (entity_type, entity_id) < ($3, $4)
-            ORDER BY entity_type, entity_id LIMIT $5) AS range
-      WINDOW listed AS (ORDER BY entity_type, entity_id ROWS UNBOUNDED PRECEDING)) AS counted
-ORDER BY looked_at DESC LIMIT 1";
 
 /// From type to type, each found by the index.
 const TYPES: &str = r#"
