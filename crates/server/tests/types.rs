@@ -103,32 +103,39 @@ async fn on_postgresql_too() {
     let built: i64 = sqlx::query_scalar(built).fetch_one(&mut connection).await.expect("a count");
     assert_eq!(built, 6000);
     let odd = r#"{"Car": {"search": {"paths": {"data.t": 1}, "language": "odd"}}}"#;
-    let (code, _, told) = shown(&applied(run(&["types", "apply", "-"]), odd));
-    assert_eq!(code, Some(2), "{told}");
-    assert!(told.starts_with("standard input: /Car/search/language must be a language"), "{told}");
+    let (code, _, errors) = shown(&applied(run(&["types", "apply", "-"]), odd));
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(
+        errors.starts_with("standard input: /Car/search/language must be a language"),
+        "{errors}"
+    );
 }
 
 #[test]
-fn each_broken_rule_is_told_with_its_place_and_nothing_is_stored() {
+fn each_broken_rule_is_reported_with_its_place_and_nothing_is_stored() {
     let folder = folder_with_cars();
     let broken = |text: &str| {
-        let (code, printed, told) = shown(&apply(&folder, &[], text));
-        assert_eq!((code, printed.as_str()), (Some(2), ""), "{told}");
-        told
+        let (code, printed, errors) = shown(&apply(&folder, &[], text));
+        assert_eq!((code, printed.as_str()), (Some(2), ""), "{errors}");
+        errors
     };
-    let told = broken(r#"{"Van": {"indexes": ["data.a"]}, "Car": {"indexes": ["x"], "serch": 1}}"#);
-    let lines: Vec<_> = told.lines().collect();
-    assert_eq!(lines.len(), 2, "{told}");
-    assert!(lines[0].starts_with("standard input: /Car/indexes/0 "), "{told}");
-    assert!(lines[1].starts_with("standard input: /Car/serch is unknown"), "{told}");
+    let errors =
+        broken(r#"{"Van": {"indexes": ["data.a"]}, "Car": {"indexes": ["x"], "serch": 1}}"#);
+    let lines: Vec<_> = errors.lines().collect();
+    assert_eq!(lines.len(), 2, "{errors}");
+    assert!(lines[0].starts_with("standard input: /Car/indexes/0 "), "{errors}");
+    assert!(lines[1].starts_with("standard input: /Car/serch is unknown"), "{errors}");
     // known by the database alone
-    let told =
+    let errors =
         broken(r#"{"Van": {}, "Car": {"search": {"paths": {"data.t": 1}, "language": "odd"}}}"#);
-    assert!(told.starts_with("standard input: /Car/search/language must be a language"), "{told}");
+    assert!(
+        errors.starts_with("standard input: /Car/search/language must be a language"),
+        "{errors}"
+    );
     assert!(broken("{\n").starts_with("standard input: "));
-    let (code, _, told) = shown(&run(&folder, &["types", "apply", "none.json"]));
-    assert_eq!((code, told.lines().count()), (Some(2), 1), "{told}");
-    assert!(told.starts_with("none.json: can't be read: "), "{told}");
+    let (code, _, errors) = shown(&run(&folder, &["types", "apply", "none.json"]));
+    assert_eq!((code, errors.lines().count()), (Some(2), 1), "{errors}");
+    assert!(errors.starts_with("none.json: can't be read: "), "{errors}");
     let (_, printed, _) = shown(&apply(&folder, &["--dry-run"], r#"{"Van": {}, "Car": {}}"#));
     assert_eq!(printed.matches("would be created").count(), 2, "nothing is stored: {printed}");
 }
@@ -139,7 +146,7 @@ fn a_database_without_the_schema_is_refused() {
     assert_eq!(shown(&apply(&folder, &[], CARS)).0, Some(1), "there is no file");
     assert!(run(&folder, &["migrate"]).status.success());
     assert!(run(&folder, &["migrate", "down", "--to", "0", "--yes"]).status.success());
-    let (code, _, told) = shown(&apply(&folder, &[], CARS));
-    assert_eq!((code, told.lines().count()), (Some(1), 1), "{told}");
-    assert!(told.contains("run `migrate`"), "{told}");
+    let (code, _, errors) = shown(&apply(&folder, &[], CARS));
+    assert_eq!((code, errors.lines().count()), (Some(1), 1), "{errors}");
+    assert!(errors.contains("run `migrate`"), "{errors}");
 }
