@@ -148,7 +148,7 @@ impl History {
             }
             let is_over = page.next.is_none() || bytes >= LOG_BYTES;
             // a page may end where no further turn comes in time
-            if is_over || scan.elapsed() >= FILTER_TIME || scan.rest(FILTER_TIME).await.is_err() {
+            if is_over || scan.rest(FILTER_TIME).await.is_err() {
                 return Ok(HistoryPage { updates, next: page.next });
             }
             looking = HistoryQuery { after: page.next, size: PAGE_ENTRIES, ..query };

@@ -1,9 +1,11 @@
-//! How many reads may go over many rows at the same time.
+//! How many reads may go over many rows at the same time, and how much of the machine they take.
 
+use std::sync::{Mutex, PoisonError};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::model::{Problem, ProblemKind};
 
@@ -11,23 +13,38 @@ use crate::model::{Problem, ProblemKind};
 const MAX_SCANS: usize = 4;
 /// How long one waits for its turn.
 const TURN: Duration = Duration::from_secs(1);
-
 /// Work that needs no rest yet.
 const SHORT_STEP: Duration = Duration::from_millis(10);
+/// The share of the machine's cores that longer work takes.
+const SHARE_OF_CORES: f64 = 0.25;
+/// For so much longer work, of others, one that begins need not wait.
+const MOST_AHEAD: Duration = Duration::from_secs(2);
 
 /// The turns of reads that go over many rows: lists, counts, searches, folds of the history. They take half of
-/// the read connections at most, and rest as long as they work, so that writers and reads of single entities
-/// keep the database. With one connection alone they hold it for one statement at a time, and the others
-/// come in between.
+/// the read connections at most, and work step by step. After a long step each rests as long as it worked;
+/// where several work, so much longer that all of them together take a quarter of the cores. So writers and
+/// reads of single entities keep the database, and short reads, which need no rest, get their turn soon. With
+/// one connection alone they hold it for one statement at a time, and the others come in between.
 #[derive(Debug)]
 pub struct Scans {
     turns: Semaphore,
+    /// Cores.
+    share: f64,
+    /// When the long steps until now will have had their time, if they have their share and nothing else.
+    due: Mutex<Instant>,
 }
 
 impl Scans {
     /// For reads that share so many connections.
     pub fn new(connections: usize) -> Self {
-        Self { turns: Semaphore::new((connections / 2).clamp(1, MAX_SCANS)) }
+        let cores = available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+        Self::with_share(connections, cores * SHARE_OF_CORES)
+    }
+
+    /// Where all scans together work on so many cores on average.
+    fn with_share(connections: usize, share: f64) -> Self {
+        let turns = Semaphore::new((connections / 2).clamp(1, MAX_SCANS));
+        Self { turns, share, due: Mutex::new(Instant::now()) }
     }
 
     /// Waits for a turn.
@@ -35,7 +52,13 @@ impl Scans {
     /// # Errors
     /// `Overloaded` where it does not come soon.
     pub async fn begin(&self) -> Result<Scan<'_>, Problem> {
-        let turn = self.turn(Instant::now() + TURN).await?;
+        let until = Instant::now() + TURN;
+        let too_far = self.due().saturating_duration_since(Instant::now() + MOST_AHEAD);
+        sleep(too_far.min(TURN)).await;
+        if too_far > TURN {
+            return Err(overloaded());
+        }
+        let turn = self.turn(until).await?;
         let now = Instant::now();
         Ok(Scan {
             scans: self,
@@ -51,6 +74,18 @@ impl Scans {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(overloaded()),
         }
+    }
+
+    fn due(&self) -> Instant {
+        *self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a long step; returns when the steps noted before it are due.
+    fn note(&self, step: Duration) -> Instant {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *due;
+        *due = before.max(Instant::now()) + step.div_f64(self.share);
+        before
     }
 }
 
@@ -81,22 +116,29 @@ impl Scan<'_> {
         self.turn.is_some()
     }
 
-    /// Ends a step, unless it was too short to matter: rests as long as it took, then lets those go first
-    /// that wait for their turn.
+    /// Ends a step. Unless it was too short to matter, rests as long as it took, and until the steps of others
+    /// have had their share, then waits for its turn.
     ///
     /// # Errors
-    /// `Overloaded` where its next turn does not come before it is `limit` old.
+    /// `Overloaded` where the scan is `limit` old before it may go on.
     pub async fn rest(&mut self, limit: Duration) -> Result<(), Problem> {
-        let step = self.step_began.elapsed();
+        let (step, is_over) = (self.step_began.elapsed(), self.elapsed() >= limit);
         if step < SHORT_STEP {
-            return Ok(());
+            return if is_over { Err(overloaded()) } else { Ok(()) };
         }
         self.worked += step;
-        sleep(step).await;
-        // turns are given in the order in which they were asked for
+        // its connection is free meanwhile
         self.turn = None;
-        self.turn = Some(self.scans.turn(self.began + limit).await?);
+        let others = self.scans.note(step);
+        let rested = if is_over { others } else { others.max(Instant::now() + step) };
+        sleep_until(rested).await;
+        let turn = if self.elapsed() < limit {
+            self.scans.turn(self.began + limit).await
+        } else {
+            Err(overloaded())
+        };
         self.step_began = Instant::now();
+        self.turn = Some(turn?);
         Ok(())
     }
 }
@@ -108,9 +150,15 @@ fn overloaded() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(5);
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn half_of_the_connections_scan_and_at_most_four() {
@@ -130,42 +178,78 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_scan_rests_as_long_as_it_works() {
-        let scans = Scans::new(2);
+    async fn a_scan_alone_rests_as_long_as_it_works() {
+        let scans = Scans::with_share(2, 0.5);
         let mut scan = scans.begin().await.expect("a turn");
-        sleep(Duration::from_millis(9)).await;
+        sleep(ms(9)).await;
         scan.rest(LIMIT).await.expect("a turn");
-        assert_eq!(scan.elapsed().as_millis(), 9, "a short step needs no rest");
-        sleep(Duration::from_millis(31)).await;
+        assert_eq!(scan.elapsed(), ms(9), "a short step needs no rest");
+        sleep(ms(31)).await;
         scan.rest(LIMIT).await.expect("a turn");
-        assert_eq!((scan.elapsed().as_millis(), scan.worked().as_millis()), (80, 40));
+        assert_eq!((scan.elapsed(), scan.worked()), (ms(80), ms(40)));
+        for _ in 0..10 {
+            sleep(ms(40)).await;
+            scan.rest(LIMIT).await.expect("a turn");
+        }
+        assert_eq!((scan.elapsed(), scan.worked()), (ms(880), ms(440)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_goes_first_after_a_rest() {
-        let scans = Scans::new(2);
+    async fn all_scans_together_have_their_share() {
+        let scans = Scans::with_share(8, 0.5);
+        let scan = async || {
+            let mut scan = scans.begin().await.expect("a turn");
+            while scan.rest(ms(4000)).await.is_ok() {
+                sleep(ms(20)).await;
+            }
+            scan.worked()
+        };
+        let many = [(); 12].map(|()| Box::pin(scan()));
+        let began = Instant::now();
+        let worked: Duration = futures_util::future::join_all(many).await.into_iter().sum();
+        let share = worked.as_secs_f64() / began.elapsed().as_secs_f64();
+        assert!((0.4..0.6).contains(&share), "{share}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_scan_need_not_wait_for_those_that_rest() {
+        let scans = Scans::with_share(2, 0.5);
+        let mut long = scans.begin().await.expect("a turn");
+        sleep(ms(500)).await;
+        let short = async {
+            sleep(ms(1)).await;
+            let began = Instant::now();
+            scans.begin().await.expect("a turn").rest(LIMIT).await.expect("its turn");
+            began.elapsed()
+        };
+        let rest = async {
+            long.rest(LIMIT).await.expect("a turn");
+            long.elapsed()
+        };
+        assert_eq!(tokio::join!(rest, short), (ms(1000), ms(0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_scan_may_be_over_before_its_next_turn() {
+        let scans = Scans::with_share(2, 0.5);
         let mut scan = scans.begin().await.expect("a turn");
-        sleep(Duration::from_millis(50)).await;
-        let other = async {
-            let _scan = scans.begin().await.expect("a turn");
-            sleep(Duration::from_millis(300)).await;
-        };
-        let rest = async {
-            scan.rest(LIMIT).await.expect("a turn");
-            scan.elapsed().as_millis()
-        };
-        let (rested, ()) = tokio::join!(rest, other);
-        assert_eq!(rested, 400, "after a rest of 50 ms and the other's turn");
-        let other = async {
-            let _scan = scans.begin().await.expect("a turn");
-            sleep(Duration::from_secs(9)).await;
-        };
-        let rest = async {
-            sleep(Duration::from_millis(50)).await;
-            scan.rest(LIMIT).await.expect_err("its time is over").kind
-        };
-        let (refused, ()) = tokio::join!(rest, other);
-        assert_eq!(refused, ProblemKind::Overloaded);
+        sleep(ms(300)).await;
+        let refused = scan.rest(ms(500)).await.expect_err("its time is over");
+        assert_eq!((refused.kind, scan.elapsed()), (ProblemKind::Overloaded, ms(600)));
         assert!(!scan.has_turn());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_scans_are_behind_is_limited() {
+        let scans = Scans::with_share(2, 0.5);
+        let mut scan = scans.begin().await.expect("a turn");
+        sleep(ms(2000)).await;
+        // due 4 s later; its client does not wait for it
+        let _elapsed = timeout(ms(1), scan.rest(LIMIT)).await;
+        let began = Instant::now();
+        let refused = scans.begin().await.expect_err("others are due first");
+        assert_eq!((refused.kind, began.elapsed()), (ProblemKind::Overloaded, TURN));
+        sleep(TURN).await;
+        assert!(scans.begin().await.is_ok());
     }
 }

@@ -67,7 +67,11 @@ pub(crate) struct EntityRow<T> {
     updated_at: T,
     data: Option<String>,
     /// Whether there is another row, unless the statement looked at as many as it may.
+    #[sqlx(default)]
     has_next: bool,
+    /// Whether the document is missing because it is larger than its share.
+    #[sqlx(default)]
+    is_large: bool,
 }
 
 impl<T> EntityRow<T> {
@@ -94,9 +98,26 @@ pub(crate) fn into_part<T>(
     EntitiesPart { rows: rows.into_iter().map(|row| row.into_row(moment)).collect(), is_last }
 }
 
+/// The same of a statement that gives each document the same share of the bytes: up to the first one that is
+/// larger. `None` where that is the first row: then the other statement has to read.
+pub(crate) fn into_even_part<T>(
+    mut rows: Vec<EntityRow<T>>,
+    most: u32,
+    moment: impl Fn(T) -> Timestamp + Copy,
+) -> Option<EntitiesPart> {
+    let fit = rows.iter().take_while(|row| !row.is_large).count();
+    let is_last = fit == rows.len() && fit < most as usize;
+    if fit == 0 && !is_last {
+        return None;
+    }
+    rows.truncate(fit);
+    Some(EntitiesPart { rows: rows.into_iter().map(|row| row.into_row(moment)).collect(), is_last })
+}
+
 /// A row of an index with its entity; nulls where there is none.
 #[derive(FromRow)]
 pub(crate) struct IndexRow<T> {
+    #[sqlx(default)]
     is_ready: bool,
     key: Option<Vec<u8>>,
     entity_id: Option<String>,
@@ -105,7 +126,11 @@ pub(crate) struct IndexRow<T> {
     updated_at: Option<T>,
     data: Option<String>,
     /// Whether there is another row, unless the statement looked at as many as it may.
+    #[sqlx(default)]
     has_next: Option<bool>,
+    /// Whether the document is missing because it is larger than its share.
+    #[sqlx(default)]
+    is_large: Option<bool>,
 }
 
 impl<T> IndexRow<T> {
@@ -138,6 +163,24 @@ pub(crate) fn into_index_part<T>(
     }
     let is_cut = rows.last().is_some_and(|row| row.has_next == Some(true));
     let is_last = rows.len() < query.rows as usize && !is_cut;
+    let rows = rows.into_iter().filter_map(|row| row.into_indexed(query.entity_type, moment));
+    Some(IndexPart { rows: rows.collect(), is_last })
+}
+
+/// The same of a statement that gives each document the same share of the bytes: up to the first one that is
+/// larger. `None` where there is no row before that, and also where the index may not be ready: then the other
+/// statement has to read.
+pub(crate) fn into_even_index_part<T>(
+    mut rows: Vec<IndexRow<T>>,
+    query: IndexQuery<'_>,
+    moment: impl Fn(T) -> Timestamp + Copy,
+) -> Option<IndexPart> {
+    let fit = rows.iter().take_while(|row| row.is_large != Some(true)).count();
+    if fit == 0 {
+        return None;
+    }
+    let is_last = fit == rows.len() && fit < query.rows as usize;
+    rows.truncate(fit);
     let rows = rows.into_iter().filter_map(|row| row.into_indexed(query.entity_type, moment));
     Some(IndexPart { rows: rows.collect(), is_last })
 }

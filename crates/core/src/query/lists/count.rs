@@ -50,7 +50,7 @@ pub(super) async fn wanted(
             return Ok(Count { value, exact: true });
         }
         pace.note(chunk.candidates.len(), 0, began.elapsed());
-        if scan.elapsed() >= until || scan.rest(until).await.is_err() {
+        if scan.rest(until).await.is_err() {
             return Ok(Count { value, exact: false });
         }
     }
@@ -72,7 +72,7 @@ pub(super) async fn all(
         value += part.entities;
         let Some(last) = part.next else { return Ok(Count { value, exact: true }) };
         range = range.after(&last);
-        if scan.elapsed() >= until || scan.rest(until).await.is_err() {
+        if scan.rest(until).await.is_err() {
             return Ok(Count { value, exact: false });
         }
     }

@@ -65,8 +65,7 @@ impl Page {
                 return Ok(());
             }
             pace.note(looked_at, self.entities.len() - had, began.elapsed());
-            let is_over = self.entities.len() == self.size || scan.elapsed() >= LOOKING;
-            if is_over || scan.rest(LOOKING).await.is_err() {
+            if self.entities.len() == self.size || scan.rest(LOOKING).await.is_err() {
                 return Ok(());
             }
         }

@@ -99,7 +99,7 @@ impl TypeList {
                 let entities = size(read.store, name, part, estimates).await?;
                 self.types.push(TypeEntry { entity_type: name.to_owned(), entities, defined });
             }
-            let is_over = scan.elapsed() >= LOOKING || scan.rest(LOOKING).await.is_err();
+            let is_over = scan.rest(LOOKING).await.is_err();
             if is_done || is_over {
                 return Ok(!is_over);
             }
