@@ -4,12 +4,17 @@
 //! To compare two builds, run them alternately. `TMPDIR=/dev/shm` puts the server's data on a RAM
 //! disk, so that the disk doesn't limit the rate.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use producer_core::ingest::{ApplyMode, Verdict, Writer};
-use producer_core::store::{self, DatabaseSettings};
+use producer_core::model::Precondition;
+use producer_core::store::{self, DatabaseSettings, Store};
+use producer_core::types::{BuilderSettings, Definition, PartState, Types};
 use producer_core::{Clock, Event, decode};
 use sqlx::{Connection, PgConnection};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::cells::{Cell, Interface, cell};
 use crate::events::{self, Keys, Size, Template};
@@ -33,9 +38,14 @@ pub(crate) struct Args {
     /// Number of rounds, each on a new database
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Indexes that the entities' type has, as in a definition, for instance
+    /// '["data.balance",["data.lastPaidDate","createdAt"]]'
+    #[arg(long, value_name = "JSON")]
+    indexes: Option<String>,
 }
 
 const WARM_UP: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Measures the rounds, and prints each and the medians.
 pub(crate) async fn run(args: &Args) -> Result<()> {
@@ -61,6 +71,9 @@ async fn measure(args: &Args, postgres: &Postgres) -> Result<(f64, f64)> {
     };
     let settings = DatabaseSettings { url: Some(database.url.clone()), ..Default::default() };
     let store = store::connect(&settings).await?;
+    if let Some(indexes) = &args.indexes {
+        define(&store, indexes).await?;
+    }
     let mut writer = store.writer();
     let json = events::json(args.keys, Size::Base).into_bytes();
     let mut template = Template::new(json, args.keys, crate::next_seed());
@@ -75,6 +88,28 @@ async fn measure(args: &Args, postgres: &Postgres) -> Result<(f64, f64)> {
     store.close().await;
     postgres.drop_database(database).await?;
     Ok((used * 1e6 / count, count / seconds))
+}
+
+/// Declares the indexes, and builds them.
+async fn define(store: &Arc<dyn Store>, indexes: &str) -> Result<()> {
+    let definition = Definition::parse(&format!(r#"{{"indexes":{indexes}}}"#));
+    let definition = definition.map_err(|violations| format!("{violations:?}"))?;
+    let types = Types::new(store.clone(), Clock::system());
+    let declared = types.replace(events::ENTITY_TYPE, &definition, &Precondition::None).await;
+    declared.map_err(|error| format!("{error:?}"))?;
+    let shutdown = CancellationToken::new();
+    let settings = BuilderSettings { pause_factor: 0.0, ..BuilderSettings::default() };
+    let builder = tokio::spawn(types.builder(settings, shutdown.clone()).run());
+    loop {
+        let stored = types.get(events::ENTITY_TYPE).await.map_err(|error| format!("{error:?}"))?;
+        let parts = stored.ok_or("the definition is gone")?.parts;
+        if parts.iter().all(|part| part.state == PartState::Ready) {
+            break;
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+    shutdown.cancel();
+    Ok(builder.await?)
 }
 
 fn batch(template: &mut Template, size: u16) -> Result<Vec<Event>> {

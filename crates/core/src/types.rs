@@ -26,7 +26,7 @@ pub(crate) mod words;
 pub use builder::{Builder, BuilderSettings};
 pub use definition::{Definition, IndexDefinition, SearchDefinition};
 pub use index_path::IndexPath;
-pub use kept::{IndexEffect, IndexRow, KeptParts, TypeIndexes};
+pub use kept::{IndexEffect, IndexRow, KeptParts, TimelessRow, TypeIndexes};
 pub use kept_search::{SearchEffect, SearchRow, TypeSearch};
 pub use part::{Part, PartKind, PartState, PartStatus};
 pub use port::{ChangeOutcome, Job, StepOutcome, StoredType, Task, TypeChange, TypeStore};

@@ -96,12 +96,23 @@ async fn batches_that_decide_keys_of_indexes_take_one_statement() {
         (true, vec![merge("a", json!({"a": 1}))]),
         (true, vec![merge("a", json!({"b": "below it is nothing"}))]),
         (true, vec![merge("a", json!({"d": 1, "e": 2})), merge("b", json!({"a": 1}))]),
-        // the other value, or the time, is in the database alone
+        // the other value is in the database alone
         (false, vec![merge("a", json!({"d": 1}))]),
-        (false, vec![merge("a", json!({"f": 1}))]),
-        (false, vec![replace("a", json!({"x": 1}))]),
+        (true, vec![merge("a", json!({"f": 1}))]),
+        (true, vec![replace("a", json!({"x": 1}))]),
+        (true, vec![replace("new", json!({"f": 1})), merge("a", json!({"f": 2}))]),
         (true, vec![delete("a")]),
         (true, vec![expecting("b", 1)]),
+    ];
+    for_each(&db, &mut session, batches).await;
+    declare(&db.store, r#""createdAt", ["updatedAt", "createdAt"], ["data.a", "updatedAt"]"#).await;
+    let batches: Vec<(bool, Vec<Value>)> = vec![
+        // the writer learns of the definition
+        (false, vec![merge("t", json!({"a": 1}))]),
+        (true, vec![merge("t", json!({"a": 1})), merge("u", json!({"a": 1}))]),
+        (true, vec![replace("t", json!({"x": 1}))]),
+        (false, vec![merge("t", json!({"x": 1}))]),
+        (true, vec![delete("t")]),
     ];
     for_each(&db, &mut session, batches).await;
     declare(&db.store, r#""data.a", "data.b.c""#).await;

@@ -31,6 +31,8 @@ on_all!(
     a_definition_that_changes_while_it_is_built_is_built_as_it_is_then,
     pruning_removes_the_rows_of_what_it_removes,
     nothing_is_missing_whatever_happens_at_once,
+    times_in_keys_are_those_of_the_entity,
+    a_row_of_an_entity_that_is_not_there_is_overwritten,
 );
 
 fn replace(n: u128, id: &str, document: Value) -> producer_core::Event {
@@ -389,4 +391,47 @@ async fn random_writes(store: &Arc<dyn Store>, seed: u64, written: &AtomicU64) {
         let _verdicts = apply_through(&mut *writer, &events).await;
         written.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Whichever way the database takes, and however old the entity is.
+async fn times_in_keys_are_those_of_the_entity(db: Db) {
+    declare(
+        &db.store,
+        r#""createdAt", "updatedAt", ["createdAt", "updatedAt"], ["data.a", "updatedAt", "data.b"]"#,
+    )
+    .await;
+    build(&db).await;
+    let both = r#"{"a":"x","b":-1}"#;
+    // a clock that goes back leaves the times of the entity as they are
+    for (n, now) in
+        (1..).zip([START, START + 1_500_000, START - 3_600_000_000, i64::from(i32::MAX)])
+    {
+        let store = db.again(now).await;
+        let batch = [
+            car(10 * n, "old", both),
+            car(10 * n + 1, &format!("new{n}"), both),
+            replace(10 * n + 2, "replaced", json!({"a": n, "b": "y"})),
+            car(10 * n + 3, &format!("without{n}"), "{}"),
+        ];
+        apply_through(&mut *store.writer(), &batch).await;
+        rows_are_right(&db).await;
+        apply_through(&mut *store.writer(), &[car(10 * n + 4, "deep", r#"{"a":{"b":null}}"#)])
+            .await;
+        assert!(rows_are_right(&db).await > 0);
+    }
+    apply_through(&mut *db.store.writer(), &[delete(90, "old"), delete(91, "new1")]).await;
+    assert_eq!(rows_are_right(&db).await, 3 * 9 + 4);
+}
+
+/// No writer leaves one, but `rebuild` knows such damage.
+async fn a_row_of_an_entity_that_is_not_there_is_overwritten(db: Db) {
+    declare(&db.store, r#""data.a""#).await;
+    build(&db).await;
+    db.apply(&[car(1, "first", r#"{"a":1}"#)]).await;
+    let stray = "INSERT INTO entity_index (index_id, entity_id, key)
+        SELECT index_id, 'second', key FROM entity_index RETURNING entity_id";
+    assert_eq!(db.texts(stray).await, ["second"]);
+    let batch = [car(2, "first", r#"{"a":2}"#), car(3, "second", r#"{"a":3}"#)];
+    apply_through(&mut *db.store.writer(), &batch).await;
+    assert_eq!(rows_are_right(&db).await, 2);
 }

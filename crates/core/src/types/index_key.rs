@@ -8,7 +8,7 @@
 //! | false, true | a byte for each |
 //! | number | a byte for its sign, then, inverted for negative ones, two for its magnitude and one for each two digits, ended by 0 |
 //! | string | a byte, then UTF-8 of its first 256 characters (128 in an index of several paths), ended by 0 |
-//! | time | eight bytes, as only times are at such a path |
+//! | time | its microseconds since year 1 in eight bytes, as only times are at such a path |
 //!
 //! Bytes of kinds are in the order of the kinds. Documents hold no U+0000, so 0 is below every character. All
 //! else (null, arrays, objects, nothing) is absent, and an entity in which a path is absent has no key.
@@ -124,28 +124,60 @@ impl KeyMaker {
 
     /// An entity's key in each index; `None` where a path is absent.
     pub fn keys(&self, facts: EntityFacts<'_>) -> Vec<Option<Vec<u8>>> {
-        let found = self.data.find(facts.data);
-        self.indexes.iter().map(|sources| joined(sources, facts, &found)).collect()
+        let keys = self.keys_without_times(facts.data).into_iter();
+        keys.map(|key| Some(key?.with_times(facts.created, facts.updated))).collect()
     }
 
-    /// As [`KeyMaker::keys`], of indexes of data alone.
-    pub(super) fn of_data(&self, data: &str) -> Vec<Option<Vec<u8>>> {
-        let unused = Timestamp::from_micros(0);
-        self.keys(EntityFacts { created: unused, updated: unused, data })
+    /// As [`KeyMaker::keys`], of an entity whose times are not known yet.
+    pub(super) fn keys_without_times(&self, data: &str) -> Vec<Option<TimelessKey>> {
+        let found = self.data.find(data);
+        self.indexes.iter().map(|sources| TimelessKey::new(sources, &found)).collect()
     }
 }
 
-fn joined(sources: &[Source], facts: EntityFacts<'_>, found: &[Option<&str>]) -> Option<Vec<u8>> {
-    let characters = characters(sources.len());
-    let mut key = Vec::new();
-    for source in sources {
-        match source {
-            Source::Created => time(&mut key, facts.created),
-            Source::Updated => time(&mut key, facts.updated),
-            Source::Data(slot) => scalar(&mut key, &Scalar::from_json(found[*slot]?)?, characters),
+/// A key in which the times of its entity are missing: 0 stands in their places.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TimelessKey {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Where the eight bytes of `createdAt` begin, if it has them.
+    pub created_at: Option<usize>,
+    /// Where the eight bytes of `updatedAt` begin, if it has them.
+    pub updated_at: Option<usize>,
+}
+
+impl TimelessKey {
+    /// `None` where a path is absent.
+    fn new(sources: &[Source], found: &[Option<&str>]) -> Option<Self> {
+        let characters = characters(sources.len());
+        let mut key = Self::default();
+        for source in sources {
+            match source {
+                Source::Created => key.created_at = Some(key.push_place()),
+                Source::Updated => key.updated_at = Some(key.push_place()),
+                Source::Data(slot) => {
+                    scalar(&mut key.bytes, &Scalar::from_json(found[*slot]?)?, characters);
+                }
+            }
         }
+        Some(key)
     }
-    Some(key)
+
+    fn push_place(&mut self) -> usize {
+        let place = self.bytes.len();
+        self.bytes.extend([0; 8]);
+        place
+    }
+
+    /// The key of an entity with these times.
+    pub fn with_times(mut self, created: Timestamp, updated: Timestamp) -> Vec<u8> {
+        for (place, value) in [(self.created_at, created), (self.updated_at, updated)] {
+            if let Some(place) = place {
+                self.bytes[place..place + 8].copy_from_slice(&time(value));
+            }
+        }
+        self.bytes
+    }
 }
 
 /// How many characters of a string are indexed in an index of so many paths.

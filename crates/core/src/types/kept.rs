@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::definition::IndexDefinition;
-use super::index_key::{EntityFacts, KeyMaker};
+use super::index_key::{EntityFacts, KeyMaker, TimelessKey};
 use super::index_path::IndexPath;
 use super::kept_search::TypeSearch;
 use super::part::{Part, PartKind};
@@ -18,6 +18,17 @@ pub struct IndexRow {
     pub index_id: i32,
     /// `None`: a path is absent.
     pub key: Option<Vec<u8>>,
+}
+
+/// An entity's key in one index, where its times are not known yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimelessRow {
+    /// The index.
+    pub index_id: i32,
+    /// `None`: a path is absent.
+    pub key: Option<TimelessKey>,
+    /// Whether the key never changes while the entity exists: the index is of `createdAt` alone.
+    pub is_of_creation: bool,
 }
 
 /// The parts of all types that writers keep up, as of one generation of the definitions.
@@ -79,7 +90,6 @@ struct IndexInputs {
     id: i32,
     /// Slots in [`TypeIndexes::members`].
     members: Vec<usize>,
-    is_of_creation: bool,
     is_of_update: bool,
 }
 
@@ -87,8 +97,8 @@ struct IndexInputs {
 #[derive(Debug, PartialEq, Eq)]
 pub enum IndexEffect {
     /// These rows; other indexes keep theirs.
-    Rows(Vec<IndexRow>),
-    /// That depends on the document, or on the entity's times.
+    Rows(Vec<TimelessRow>),
+    /// That depends on the document.
     Unknown,
 }
 
@@ -101,7 +111,6 @@ impl TypeIndexes {
             IndexInputs {
                 id: *id,
                 members: data.map(|path| members.add_path(&path.first())).collect(),
-                is_of_creation: index.paths.contains(&IndexPath::CreatedAt),
                 is_of_update: index.paths.contains(&IndexPath::UpdatedAt),
             }
         };
@@ -131,15 +140,12 @@ impl TypeIndexes {
 
     /// What deleting an entity does.
     pub fn of_delete(&self) -> IndexEffect {
-        IndexEffect::Rows(self.rows(None))
+        IndexEffect::Rows(self.timeless(vec![None; self.indexes.len()]).collect())
     }
 
     /// What a replace with this document does.
     pub fn of_replace(&self, document: &str) -> IndexEffect {
-        if self.indexes.iter().any(|index| index.is_of_creation || index.is_of_update) {
-            return IndexEffect::Unknown;
-        }
-        IndexEffect::Rows(self.with_ids(self.keys.of_data(document)).collect())
+        IndexEffect::Rows(self.timeless(self.keys.keys_without_times(document)).collect())
     }
 
     /// What merging this flat patch does, into an entity that is there or not.
@@ -152,7 +158,7 @@ impl TypeIndexes {
             return IndexEffect::Rows(Vec::new());
         }
         // no member of a flat patch is an object, so what it has decides all that is below
-        let rows = self.with_ids(self.keys.of_data(patch)).zip(touched);
+        let rows = self.timeless(self.keys.keys_without_times(patch)).zip(touched);
         IndexEffect::Rows(rows.filter(|(_, touched)| *touched).map(|(row, _)| row).collect())
     }
 
@@ -167,6 +173,15 @@ impl TypeIndexes {
         let rows = self.indexes.iter().zip(keys);
         rows.map(|(index, key)| IndexRow { index_id: index.id, key })
     }
+
+    fn timeless(&self, keys: Vec<Option<TimelessKey>>) -> impl Iterator<Item = TimelessRow> {
+        let rows = self.indexes.iter().zip(keys);
+        rows.map(|(index, key)| {
+            let is_of_times = index.members.is_empty();
+            let is_of_creation = key.is_some() && is_of_times && !index.is_of_update;
+            TimelessRow { index_id: index.id, key, is_of_creation }
+        })
+    }
 }
 
 impl IndexInputs {
@@ -174,10 +189,9 @@ impl IndexInputs {
     fn touches(&self, found: &[Option<&str>]) -> Option<bool> {
         let there = self.members.iter().filter(|&&slot| found[slot].is_some()).count();
         match there {
-            // of an index of times alone a new entity has a key
-            _ if self.is_of_update || (self.is_of_creation && self.members.is_empty()) => None,
-            0 => Some(false),
-            _ if self.is_of_creation || there < self.members.len() => None,
+            0 if !self.members.is_empty() && !self.is_of_update => Some(false),
+            _ if there < self.members.len() => None,
+            // also an index of times alone, in which a new entity has a key
             _ => Some(true),
         }
     }
@@ -199,8 +213,12 @@ mod tests {
     }
 
     fn facts(data: &str) -> EntityFacts<'_> {
-        let time = Timestamp::from_micros(0);
-        EntityFacts { created: time, updated: time, data }
+        updated(data, 0)
+    }
+
+    fn updated(data: &str, micros: i64) -> EntityFacts<'_> {
+        let (created, updated) = (Timestamp::from_micros(-7), Timestamp::from_micros(micros));
+        EntityFacts { created, updated, data }
     }
 
     fn ids(effect: &IndexEffect) -> Option<Vec<(i32, bool)>> {
@@ -221,11 +239,13 @@ mod tests {
         assert_eq!(of(&[&["data.a"]], r#"{"a":[1]}"#), Some(vec![(1, false)]));
         assert_eq!(of(&[&["data.a", "data.b"]], r#"{"a":1,"b":2}"#), Some(vec![(1, true)]));
         assert_eq!(of(&[&["data.a", "data.b"]], r#"{"a":1}"#), None);
-        assert_eq!(of(&[&["data.a", "createdAt"]], r#"{"a":1}"#), None);
+        assert_eq!(of(&[&["data.a", "createdAt"]], r#"{"a":1}"#), Some(vec![(1, true)]));
         assert_eq!(of(&[&["data.a", "createdAt"]], r#"{"b":1}"#), Some(vec![]));
-        assert_eq!(of(&[&["createdAt"]], r#"{"b":1}"#), None);
-        assert_eq!(of(&[&["updatedAt"]], "{}"), None);
-        assert_eq!(of(&[&["data.a"], &["updatedAt"]], "{}"), None);
+        assert_eq!(of(&[&["data.a", "updatedAt"]], r#"{"a":1}"#), Some(vec![(1, true)]));
+        assert_eq!(of(&[&["data.a", "updatedAt"]], r#"{"b":1}"#), None);
+        assert_eq!(of(&[&["createdAt"]], r#"{"b":1}"#), Some(vec![(1, true)]));
+        assert_eq!(of(&[&["updatedAt"]], "{}"), Some(vec![(1, true)]));
+        assert_eq!(of(&[&["data.a"], &["updatedAt"]], "{}"), Some(vec![(2, true)]));
     }
 
     #[test]
@@ -233,9 +253,22 @@ mod tests {
         let two = indexes(&[&["data.a"], &["data.b.c"]]);
         assert_eq!(ids(&two.of_replace(r#"{"b":{"c":1}}"#)), Some(vec![(1, false), (2, true)]));
         assert_eq!(ids(&two.of_delete()), Some(vec![(1, false), (2, false)]));
-        let timed = indexes(&[&["data.a", "createdAt"]]);
-        assert_eq!(timed.of_replace("{}"), IndexEffect::Unknown);
-        assert_eq!(ids(&timed.of_delete()), Some(vec![(1, false)]));
+        let timed = indexes(&[&["data.a", "createdAt"], &["createdAt"]]);
+        assert_eq!(ids(&timed.of_replace(r#"{"a":1}"#)), Some(vec![(1, true), (2, true)]));
+        assert_eq!(ids(&timed.of_replace("{}")), Some(vec![(1, false), (2, true)]));
+        assert_eq!(ids(&timed.of_delete()), Some(vec![(1, false), (2, false)]));
+    }
+
+    #[test]
+    fn a_key_is_of_creation_while_the_entity_exists() {
+        let all = indexes(&[&["createdAt"], &["updatedAt", "createdAt"], &["data.a", "createdAt"]]);
+        let of_creation = |effect| match effect {
+            IndexEffect::Rows(rows) => rows.iter().map(|row| row.is_of_creation).collect(),
+            IndexEffect::Unknown => Vec::new(),
+        };
+        assert_eq!(of_creation(all.of_replace(r#"{"a":1}"#)), [true, false, false]);
+        assert_eq!(of_creation(all.of_flat_merge(r#"{"a":1}"#)), [true, false, false]);
+        assert_eq!(of_creation(all.of_delete()), [false; 3]);
     }
 
     #[test]
@@ -252,7 +285,7 @@ mod tests {
     }
 
     proptest! {
-        /// Where a flat patch is said to decide, it does so as the merged document would.
+        /// Where a flat patch is said to decide, it does so as the merged document would, but for the times.
         #[test]
         fn a_decided_effect_is_that_of_the_document(
             document in prop_oneof![
@@ -263,8 +296,11 @@ mod tests {
                 Just(r#"{"a":1,"b":2,"c":3}"#),
             ],
             declared in prop::sample::subsequence(
-                vec![&["data.a"][..], &["data.a.x"], &["data.b.x", "data.b"], &["data.b", "data.a"], &["data.c"]],
-                1..4,
+                vec![
+                    &["data.a"][..], &["data.a.x"], &["data.b.x", "data.b"], &["data.b", "data.a"], &["data.c"],
+                    &["createdAt"], &["updatedAt", "createdAt"], &["createdAt", "data.a"], &["data.b", "updatedAt"],
+                ],
+                1..6,
             ),
         ) {
             let indexes = indexes(&declared);
@@ -275,8 +311,13 @@ mod tests {
             if let IndexEffect::Rows(rows) = indexes.of_flat_merge(patch) {
                 let mut kept: HashMap<_, _> =
                     indexes.rows(Some(facts(document))).into_iter().map(|row| (row.index_id, row.key)).collect();
-                kept.extend(rows.into_iter().map(|row| (row.index_id, row.key)));
-                for row in indexes.rows(Some(facts(&merged))) {
+                let after = updated(&merged, 9);
+                for row in rows {
+                    let key = row.key.map(|key| key.with_times(after.created, after.updated));
+                    let before = kept.insert(row.index_id, key);
+                    prop_assert!(!row.is_of_creation || kept.get(&row.index_id) == before.as_ref());
+                }
+                for row in indexes.rows(Some(after)) {
                     prop_assert_eq!(&kept[&row.index_id], &row.key);
                 }
             }

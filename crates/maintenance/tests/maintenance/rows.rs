@@ -217,6 +217,36 @@ async fn what_a_builder_has_not_come_to_is_no_difference() {
     }
 }
 
+/// PostgreSQL writes the times into the keys, where core has made the rest of them.
+#[tokio::test]
+async fn keys_with_times_are_no_difference() {
+    for fixture in Fixture::both_migrated().await {
+        let store = fixture.open(Clock::system()).await;
+        publish(
+            &store,
+            r#"{"indexes":["createdAt","updatedAt",["data.x","updatedAt","createdAt"]]}"#,
+        )
+        .await;
+        build(&store).await;
+        let mut writer = store.writer();
+        let item = |id: &str, operation: &str, attributes: serde_json::Value| {
+            json!({"entityType": "Car", "entityId": id, "operation": operation,
+                "updatedAttributes": attributes})
+        };
+        for items in [
+            json!([item("a", "merge", json!({"x": 1})), item("b", "merge", json!({"y": 1}))]),
+            json!([item("a", "merge", json!({"x": "two"})), item("c", "replace", json!({"x": 3}))]),
+            json!([item("b", "replace", json!({"x": {"y": 1}}))]),
+            json!([item("c", "delete", json!({}))]),
+        ] {
+            writer.apply(&[event(items)], ApplyMode::Normal).await.expect("applied");
+        }
+        let (found, lines) = fixture.rebuild(false).await;
+        assert_eq!(found.rows, RowSummary::default(), "{lines:?}");
+        assert_eq!(keys(&fixture).await.len(), 5);
+    }
+}
+
 /// Entities that come and change while they are compared and repaired keep their rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_are_repaired_beside_writers() {

@@ -10,8 +10,8 @@ const ZERO: u8 = 0x21;
 pub(super) const POSITIVE: u8 = 0x22;
 pub(super) const STRING: u8 = 0x30;
 
-/// The order of `i64` as the order of bytes.
-const SIGN_BIT: u64 = 1 << 63;
+/// Microseconds from the start of year 1, the earliest time, to 1970.
+const FIRST_TO_UNIX: i64 = 62_135_596_800_000_000;
 
 pub(super) const fn of_bool(value: bool) -> u8 {
     if value { TRUE } else { FALSE }
@@ -60,7 +60,8 @@ pub(super) fn cut(text: &str, characters: usize) -> &str {
     text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
 }
 
-/// Appends a time.
-pub(super) fn time(key: &mut Vec<u8>, time: Timestamp) {
-    key.extend((time.micros().cast_unsigned() ^ SIGN_BIT).to_be_bytes());
+/// A time: microseconds since year 1. PostgreSQL writes the same, so it has to be of its makings: a large
+/// integer, as it sends a time, and never negative.
+pub(super) fn time(time: Timestamp) -> [u8; 8] {
+    time.micros().saturating_add(FIRST_TO_UNIX).max(0).to_be_bytes()
 }

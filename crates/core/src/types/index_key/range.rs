@@ -84,7 +84,7 @@ fn encoded(
 ) -> Option<Vec<u8>> {
     match (index.paths.get(place)?, value) {
         (IndexPath::CreatedAt | IndexPath::UpdatedAt, IndexValue::Time(value)) => {
-            time(&mut prefix, *value);
+            prefix.extend(time(*value));
         }
         (IndexPath::Data(_), IndexValue::Scalar(value)) => {
             scalar(&mut prefix, value, characters(index.paths.len()));

@@ -64,10 +64,6 @@ pub(in crate::store::postgres) struct IndexColumns<'a> {
 }
 
 impl<'a> IndexColumns<'a> {
-    pub(in crate::store::postgres) fn is_empty(&self) -> bool {
-        self.indexes.is_empty()
-    }
-
     /// Adds rows of one entity.
     pub(in crate::store::postgres) fn extend(
         &mut self,

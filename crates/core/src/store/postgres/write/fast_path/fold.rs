@@ -1,5 +1,6 @@
 //! The updates of a batch, folded for each entity.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use crate::json::{Patch, fold_flat};
@@ -80,8 +81,11 @@ impl<'a> Group<'a> {
     }
 
     /// The document, or what is merged into the one that is there.
-    pub(super) fn data(&self) -> String {
-        fold_flat(&self.patches)
+    pub(super) fn data(&self) -> Cow<'a, str> {
+        match self.patches[..] {
+            [only] => only.text().into(),
+            _ => fold_flat(&self.patches).into(),
+        }
     }
 
     /// Its size, or how much it adds at most.

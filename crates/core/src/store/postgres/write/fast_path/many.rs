@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::fold::{Folded, Group, demanded_version, new_version};
-use super::indexes::{Fence, PartRows};
+use super::indexes::{Fence, INDEX_COLUMNS, PartRows, insert};
 use crate::ingest::Verdict;
 use crate::model::{EntityKey, Event};
 use crate::store::numbers::to_bigint;
 use crate::store::postgres::error::StatementError;
 use crate::store::postgres::time::to_pg;
-use crate::store::postgres::write::columns::{IndexColumns, KeyColumns, LogColumns};
+use crate::store::postgres::write::columns::{KeyColumns, LogColumns};
 use crate::store::postgres::write::search::upsert;
 use crate::store::postgres::write::session::Session;
 
@@ -29,8 +29,13 @@ use crate::store::postgres::write::session::Session;
 ///
 /// Where the definitions of types have another generation than $22, nothing is changed, and the log's rows
 /// get no version either.
-const MERGE: &str = r"
-WITH changed AS (
+static MERGE: LazyLock<String> = LazyLock::new(|| statement(MERGED, MERGES_LOGGED, None));
+
+/// The same with rows of indexes and of search.
+static MERGE_WITH_PARTS: LazyLock<String> =
+    LazyLock::new(|| statement(MERGED, MERGES_LOGGED, Some(23)));
+
+const MERGED: &str = r"
     INSERT INTO entities AS e
         (entity_type, entity_id, version, size, data, created_at, updated_at)
     SELECT entity_type, entity_id, updates, size, data::jsonb, $6, $6
@@ -44,12 +49,9 @@ WITH changed AS (
         data = e.data || excluded.data,
         updated_at = greatest(e.updated_at, excluded.updated_at)
     WHERE e.size::int8 + excluded.size <= $7
-    RETURNING entity_type, entity_id, version, updated_at
-), made AS (
-    SELECT array_agg(version) AS versions, array_agg(updated_at) AS times
-    FROM (SELECT version, updated_at FROM changed ORDER BY entity_type, entity_id) AS c
-    HAVING count(*) = cardinality($1)
-), logged AS (
+    RETURNING entity_type, entity_id, version, updated_at";
+
+const MERGES_LOGGED: &str = r"
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
                            created, entity_type, entity_id, event_name, event_type, patch,
                            attempt_id, event_source, event_actor)
@@ -63,16 +65,19 @@ WITH changed AS (
                  unnest($14::timestamptz[]) AS created_at, unnest($15::timestamptz[]) AS saved_at,
                  unnest($16::text[]) AS event_name, unnest($17::text[]) AS event_type,
                  unnest($18::text[]) AS patch, unnest($20::text[]) AS event_source,
-                 unnest($21::text[]) AS event_actor) AS u
-)
-SELECT versions FROM made";
+                 unnest($21::text[]) AS event_actor) AS u";
 
 /// The same for all operations, and for conditions. `demanded` is the version that an update's entity must
 /// have before it, -1 for any: an update whose condition does not hold gets no version, which fails the
 /// statement. The keys of entities whose document is made from nothing are $26 and $27, because ON
 /// CONFLICT sees no other columns than the table's. A statement of its own, since all this costs time.
-const CHANGE: &str = r"
-WITH changed AS (
+static CHANGE: LazyLock<String> = LazyLock::new(|| statement(CHANGED, CHANGES_LOGGED, None));
+
+/// The same with rows of indexes and of search.
+static CHANGE_WITH_PARTS: LazyLock<String> =
+    LazyLock::new(|| statement(CHANGED, CHANGES_LOGGED, Some(28)));
+
+const CHANGED: &str = r"
     INSERT INTO entities AS e
         (entity_type, entity_id, version, size, data, created_at, updated_at, deleted)
     SELECT entity_type, entity_id, updates, size, data::jsonb, $6, $6, deleted
@@ -93,12 +98,9 @@ WITH changed AS (
     WHERE NOT e.deleted
         AND ((e.entity_type, e.entity_id) IN (SELECT unnest($26::text[]), unnest($27::text[]))
              OR e.size::int8 + excluded.size <= $7)
-    RETURNING entity_type, entity_id, version, updated_at
-), made AS (
-    SELECT array_agg(version) AS versions, array_agg(updated_at) AS times
-    FROM (SELECT version, updated_at FROM changed ORDER BY entity_type, entity_id) AS c
-    HAVING count(*) = cardinality($1)
-), logged AS (
+    RETURNING entity_type, entity_id, version, updated_at";
+
+const CHANGES_LOGGED: &str = r"
     INSERT INTO event_log (event_uuid, ordinal, version, created_at, saved_at, committed_at,
                            created, entity_type, entity_id, event_name, event_type, patch,
                            attempt_id, event_source, event_actor, operation)
@@ -115,36 +117,32 @@ WITH changed AS (
                  unnest($16::text[]) AS event_name, unnest($17::text[]) AS event_type,
                  unnest($18::text[]) AS patch, unnest($20::text[]) AS event_source,
                  unnest($21::text[]) AS event_actor, unnest($23::int2[]) AS operation,
-                 unnest($24::int8[]) AS demanded) AS u
-)
-SELECT versions FROM made";
+                 unnest($24::int8[]) AS demanded) AS u";
 
-/// [`MERGE`] with rows of indexes and of search.
-static MERGE_WITH_PARTS: LazyLock<String> = LazyLock::new(|| with_parts(MERGE, 23));
-
-/// [`CHANGE`] with rows of indexes and of search.
-static CHANGE_WITH_PARTS: LazyLock<String> = LazyLock::new(|| with_parts(CHANGE, 28));
-
-/// The same statement with rows of indexes and of search in the parameters from `$first` on. They are
-/// written after their entities are locked, because that needs `made`. Upserted also where there is no key
-/// or word: what another writer has just committed is seen by ON CONFLICT alone.
-fn with_parts(statement: &str, first: usize) -> String {
-    let [indexes, entities, keys] = std::array::from_fn(|place| first + place);
-    let search = upsert(first + 3, "(SELECT versions FROM made) IS NOT NULL");
-    let end = "SELECT versions FROM made";
-    let statement = statement.trim_end().trim_end_matches(end).trim_end();
+/// A statement that changes entities and writes the log. Rows of indexes and of search, if there are any, are
+/// the parameters from `first_of_parts` on. They are written after their entities are locked, because that needs
+/// `made`, which then also has the times when the entities were made.
+fn statement(changed: &str, logged: &str, first_of_parts: Option<usize>) -> String {
+    let (created_at, creations, parts) = match first_of_parts {
+        None => ("", "", String::new()),
+        Some(first) => {
+            let indexed = insert(first);
+            let searched = upsert(first + INDEX_COLUMNS, "(SELECT versions FROM made) IS NOT NULL");
+            let parts = format!(", {indexed}, searched AS ({searched}\n)");
+            (", created_at", ", array_agg(created_at) AS creations", parts)
+        }
+    };
     format!(
-        r"{statement}, indexed AS (
-    INSERT INTO entity_index AS i (index_id, entity_id, key)
-    SELECT index_id, entity_id, key
-    FROM (SELECT unnest(${indexes}::int4[]) AS index_id, unnest(${entities}::text[]) AS entity_id,
-                 unnest(${keys}::bytea[]) AS key) AS r
-    WHERE (SELECT versions FROM made) IS NOT NULL
-    ON CONFLICT (index_id, entity_id) DO UPDATE SET key = excluded.key
-    WHERE i.key IS DISTINCT FROM excluded.key
-), searched AS ({search}
-)
-{end}"
+        r"
+WITH changed AS ({changed}{created_at}
+), made AS (
+    SELECT array_agg(version) AS versions, array_agg(updated_at) AS times{creations}
+    FROM (SELECT version, updated_at{created_at} FROM changed
+          ORDER BY entity_type, entity_id) AS c
+    HAVING count(*) = cardinality($1)
+), logged AS ({logged}
+){parts}
+SELECT versions FROM made"
     )
 }
 
@@ -162,9 +160,9 @@ pub(super) async fn apply(
     let updates: Vec<i64> = groups().map(|group| to_bigint(group.updates as u64)).collect();
     let mut statement =
         sqlx::query_scalar::<_, Vec<i64>>(match (folded.is_plain, fence.rows.is_empty()) {
-            (true, true) => MERGE,
+            (true, true) => MERGE.as_str(),
             (true, false) => MERGE_WITH_PARTS.as_str(),
-            (false, true) => CHANGE,
+            (false, true) => CHANGE.as_str(),
             (false, false) => CHANGE_WITH_PARTS.as_str(),
         })
         .bind(keys.types)
@@ -201,8 +199,8 @@ pub(super) async fn apply(
             .bind(replaced.ids);
     }
     if !fence.rows.is_empty() {
-        let PartRows { indexes: IndexColumns { indexes, entities, keys }, searches } = fence.rows;
-        statement = searches.bind(statement.bind(indexes).bind(entities).bind(keys));
+        let PartRows { indexes, searches } = fence.rows;
+        statement = searches.bind(indexes.bind(statement));
     }
     let statement = statement
         .persistent(session.caches_statements())
