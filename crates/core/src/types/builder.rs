@@ -40,7 +40,7 @@ impl Default for BuilderSettings {
         Self {
             lease: Duration::from_secs(10),
             look_every: Duration::from_secs(4),
-            pause_factor: 2.0,
+            pause_factor: 3.0,
         }
     }
 }
