@@ -67,10 +67,8 @@ pub(crate) struct EntityRow<T> {
     updated_at: T,
     data: Option<String>,
     /// Whether there is another row, unless the statement looked at as many as it may.
-    #[sqlx(default)]
     has_next: bool,
     /// Whether the document is missing because it is larger than its share.
-    #[sqlx(default)]
     is_large: bool,
 }
 
@@ -117,7 +115,6 @@ pub(crate) fn into_even_part<T>(
 /// A row of an index with its entity; nulls where there is none.
 #[derive(FromRow)]
 pub(crate) struct IndexRow<T> {
-    #[sqlx(default)]
     is_ready: bool,
     key: Option<Vec<u8>>,
     entity_id: Option<String>,
@@ -126,10 +123,8 @@ pub(crate) struct IndexRow<T> {
     updated_at: Option<T>,
     data: Option<String>,
     /// Whether there is another row, unless the statement looked at as many as it may.
-    #[sqlx(default)]
     has_next: Option<bool>,
     /// Whether the document is missing because it is larger than its share.
-    #[sqlx(default)]
     is_large: Option<bool>,
 }
 

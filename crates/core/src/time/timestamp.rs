@@ -73,13 +73,30 @@ impl fmt::Display for Timestamp {
     /// `YYYY-MM-DDTHH:MM:SS[.ffffff]Z`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let utc = DateTime::<Utc>::from(*self);
-        let (year, month, day) = (utc.year(), utc.month(), utc.day());
-        let (hour, minute, second) = (utc.hour(), utc.minute(), utc.second());
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
-        match self.0.rem_euclid(MICROS_PER_SECOND) {
-            0 => f.write_str("Z"),
-            fraction => write!(f, ".{fraction:06}Z"),
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        // digit by digit: a list has two times for each entity, and formatting numbers took a tenth of its time
+        write_digits(&mut text[..4], utc.year().unsigned_abs());
+        let parts = [utc.month(), utc.day(), utc.hour(), utc.minute(), utc.second()];
+        for (part, at) in parts.into_iter().zip((5..).step_by(3)) {
+            write_digits(&mut text[at..at + 2], part);
         }
+        let micros = utc.timestamp_subsec_micros();
+        write_digits(&mut text[20..26], micros);
+        let text = if micros == 0 {
+            text[19] = b'Z';
+            &text[..20]
+        } else {
+            &text[..]
+        };
+        f.write_str(str::from_utf8(text).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Writes a number with as many digits as there is room for.
+fn write_digits(place: &mut [u8], mut number: u32) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 

@@ -93,10 +93,10 @@ impl SortedPage {
                 return Ok(());
             }
             pace.note(count, count, began.elapsed());
-            if scan.elapsed() >= SORTING {
+            if scan.worked() >= SORTING {
                 return Err(SortError::TooMany);
             }
-            scan.rest(SORTING).await.map_err(SortError::Turn)?;
+            scan.rest(SORTING * 2).await.map_err(SortError::Turn)?;
         }
     }
 

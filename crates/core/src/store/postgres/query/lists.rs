@@ -35,7 +35,7 @@ macro_rules! even_entities {
         concat!(
             "
 SELECT entity_type, entity_id, version, created_at, updated_at, NOT deleted AND size > $6 AS is_large,
-       CASE WHEN NOT deleted AND size <= $6 THEN data::text END AS data
+       CASE WHEN NOT deleted AND size <= $6 THEN data::text END AS data, false AS has_next
 FROM entities
 WHERE (entity_type, entity_id) >= ($1, $2) AND (entity_type, entity_id) < ($3, $4)
 ORDER BY entity_type ",
@@ -56,7 +56,7 @@ macro_rules! entities {
         concat!(
             "
 SELECT entity_type, entity_id, version, created_at, updated_at,
-       CASE WHEN NOT deleted THEN data::text END AS data, has_next
+       CASE WHEN NOT deleted THEN data::text END AS data, has_next, false AS is_large
 FROM (SELECT *, sum(CASE WHEN NOT deleted THEN size ELSE 0 END) OVER listed AS bytes,
              row_number() OVER listed AS number,
              lead(true) OVER listed IS NOT NULL AS has_next
@@ -91,7 +91,8 @@ macro_rules! even_indexed {
         concat!(
             "
 SELECT i.key, i.entity_id, e.version, e.created_at, e.updated_at, NOT e.deleted AND e.size > $8 AS is_large,
-       CASE WHEN NOT e.deleted AND e.size <= $8 THEN e.data::text END AS data
+       CASE WHEN NOT e.deleted AND e.size <= $8 THEN e.data::text END AS data, false AS has_next,
+       true AS is_ready
 FROM (SELECT key, entity_id FROM entity_index
       WHERE index_id = $1 AND key IS NOT NULL AND (SELECT state = 1 FROM type_parts WHERE part_id = $1)
           AND (key, entity_id) >= ($3, $4) AND (key, entity_id) < ($5, $6)
@@ -118,7 +119,7 @@ macro_rules! indexed {
         concat!(
             "
 SELECT state = 1 AS is_ready, key, entity_id, version, created_at, updated_at,
-       CASE WHEN NOT deleted THEN data::text END AS data, has_next
+       CASE WHEN NOT deleted THEN data::text END AS data, has_next, false AS is_large
 FROM type_parts
 LEFT JOIN (SELECT *, sum(CASE WHEN NOT deleted THEN size ELSE 0 END) OVER listed AS bytes,
                   row_number() OVER listed AS number,

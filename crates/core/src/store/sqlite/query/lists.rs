@@ -31,7 +31,7 @@ macro_rules! entities {
         concat!(
             "
 SELECT e.entity_type, e.entity_id, e.version, e.created_at, e.updated_at,
-       CASE WHEN NOT e.deleted THEN e.data END AS data, has_next
+       CASE WHEN NOT e.deleted THEN e.data END AS data, has_next, false AS is_large
 FROM (SELECT row, number, sum(size) OVER (ORDER BY number ROWS UNBOUNDED PRECEDING) AS bytes,
              lead(1) OVER (ORDER BY number) IS NOT NULL AS has_next
       FROM (SELECT rowid AS row, CASE WHEN NOT deleted THEN size ELSE 0 END AS size,
@@ -62,7 +62,7 @@ macro_rules! indexed {
         concat!(
             "
 SELECT p.state = 1 AS is_ready, i.key, i.entity_id, e.version, e.created_at, e.updated_at,
-       CASE WHEN NOT e.deleted THEN e.data END AS data, i.has_next
+       CASE WHEN NOT e.deleted THEN e.data END AS data, i.has_next, false AS is_large
 FROM type_parts AS p
 LEFT JOIN (SELECT key, entity_id, row, number,
                   sum(size) OVER (ORDER BY number ROWS UNBOUNDED PRECEDING) AS bytes,
