@@ -60,8 +60,8 @@ pub(super) fn cut(text: &str, characters: usize) -> &str {
     text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
 }
 
-/// A time: microseconds since year 1. PostgreSQL writes the same, so it has to be of its makings: a large
-/// integer, as it sends a time, and never negative.
+/// A time as a big-endian integer, which PostgreSQL writes too (`timestamptz_send`). Counted from year 1 it is
+/// never negative, so its bytes are ordered as times are.
 pub(super) fn time(time: Timestamp) -> [u8; 8] {
     time.micros().saturating_add(FIRST_TO_UNIX).max(0).to_be_bytes()
 }

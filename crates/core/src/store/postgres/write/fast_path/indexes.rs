@@ -75,7 +75,7 @@ pub(in crate::store::postgres::write) fn part_rows<'a>(
             }
         }
     }
-    // rows of one index go into neighbouring pages
+    // in the order of the b-trees, where neighbours share pages
     of_indexes.sort_by_key(|(_, _, row)| row.index_id);
     rows.indexes = of_indexes.into_iter().collect();
     Some(rows)
@@ -145,8 +145,8 @@ pub(super) fn insert(first: usize) -> String {
     )
 }
 
-/// A key with the time that an array of `made` has, where one begins at `position`. A time in a key counts from
-/// year 1 (`types/index_key/encoding.rs`), one that PostgreSQL sends from 2000.
+/// A key with the time that an array of `made` has for its entity, where one begins at `position`. Times in keys
+/// count from year 1 (`types/index_key/encoding.rs`), those that PostgreSQL sends from 2000.
 fn with_time(key: &str, position: &str, times: &str) -> String {
     format!(
         "CASE WHEN {position} > 0 THEN overlay({key} PLACING timestamptz_send(
