@@ -109,10 +109,11 @@ async fn a_service_goes_on_where_types_apply_was_killed(database: &Database) {
     let folder = tempfile::tempdir().unwrap();
     let mut applied = types_apply(database, folder.path()).spawn().unwrap();
     let lease = building.middle().await;
-    let service = Service::start(Binary::Rest, &database.settings()).await;
     applied.kill().await.unwrap();
+    let killed = Instant::now();
     assert!(building.is_under(&lease).await);
-    building.is_taken_over(&lease, Instant::now()).await;
+    let service = Service::start(Binary::Rest, &database.settings()).await;
+    building.is_taken_over(&lease, killed).await;
     goes_on(slice::from_ref(&service)).await;
     all_is_ready(&service.rest()).await;
     service.stop().await;
