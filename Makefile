@@ -20,6 +20,10 @@ dev: ## as `run`, and build and start again whenever a file changes; installs wa
 	./scripts/watchexec --restart --stop-signal SIGTERM --watch Cargo.toml --watch crates --watch migrations \
 		--watch proto -- $(CARGO) run --package producer-rest
 
+.PHONY: example-search
+example-search: ## load 10,000 books into a running service, index them and ask; URL=http://127.0.0.1:9083 is where it is
+	./examples/books.py $(addprefix --url ,$(URL))
+
 .PHONY: build
 build: ## build both binaries fully optimised, into target/release; 14 minutes from nothing on two cores
 	$(CARGO) build --release --package producer-rest --package producer-grpc

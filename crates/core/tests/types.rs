@@ -191,6 +191,14 @@ async fn a_definition_is_changed_under_its_precondition(db: Db) {
     let (stored, _) = types.replace("Car", &search, &Precondition::None).await.unwrap();
     assert_eq!(stored.definition, search);
     assert_eq!(stored.parts.len(), 2);
+    let of_two = async |paths: &str| {
+        let definition =
+            Definition::parse(&format!(r#"{{"search":{{"paths":{paths}}}}}"#)).unwrap();
+        types.replace("Car", &definition, &Precondition::None).await.unwrap().0
+    };
+    let (one, same) =
+        (of_two(r#"{"data.a":1,"data.b":4}"#).await, of_two(r#"{"data.b":4,"data.a":1}"#).await);
+    assert_eq!(one, same, "members have no order");
 }
 
 async fn of_two_definers_at_once_one_wins(db: Db) {

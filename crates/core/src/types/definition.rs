@@ -25,7 +25,8 @@ pub struct IndexDefinition {
 /// What full-text search reads of an entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchDefinition {
-    /// 1 to 16 paths, each of them once, with a weight of 1 to 4.
+    /// 1 to 16 paths, each of them once, with a weight of 1 to 4; the heaviest first, then in the order of
+    /// their texts.
     pub paths: Vec<(Path, u8)>,
     /// How words are cut and reduced, by a name that the database knows.
     pub language: String,

@@ -1,6 +1,7 @@
 //! Reading a definition, with every broken rule and its location.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::definition::{DEFAULT_LANGUAGE, Definition, IndexDefinition, SearchDefinition};
@@ -212,6 +213,8 @@ impl<'a> Reader<'a> {
         if count == 0 {
             self.violations.add(|| location, "must have at least one path");
         }
+        // members have no order: written in another one, it is the same search, and is not built anew
+        paths.sort_by_cached_key(|(path, weight)| (Reverse(*weight), path.to_string()));
         Ok(paths)
     }
 

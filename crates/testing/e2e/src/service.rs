@@ -132,6 +132,11 @@ impl Service {
         self.wait_until_ready().await;
     }
 
+    /// Which one it is.
+    pub fn binary(&self) -> Binary {
+        self.binary
+    }
+
     /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address

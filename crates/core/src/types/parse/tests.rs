@@ -31,6 +31,10 @@ fn what_is_left_out_or_written_otherwise_means_the_same() {
             r#"{"search":{"paths":{"data.a":1.0},"language":null}}"#,
             r#"{"indexes":[],"search":{"paths":{"data.a":1},"language":"simple"}}"#,
         ),
+        (
+            r#"{"search":{"paths":{"data.b":1,"data.a":1,"data.c":4}}}"#,
+            r#"{"indexes":[],"search":{"paths":{"data.c":4,"data.a":1,"data.b":1},"language":"simple"}}"#,
+        ),
     ];
     for (text, written) in same {
         assert_eq!(definition(text).to_json(), written, "{text}");

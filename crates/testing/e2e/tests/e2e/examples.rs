@@ -1,4 +1,4 @@
-//! `examples/cars.py`, as in the README's first minute, and `examples/follow.py`.
+//! `examples/cars.py` and `examples/books.py`, as in the README's first minute, and `examples/follow.py`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -29,8 +29,12 @@ fn example(name: &str) -> Command {
 
 /// Runs the script and returns its output.
 async fn cars(arguments: &[&str]) -> String {
-    let output = example("cars.py").args(arguments).output().await;
-    let output = output.expect("python3 (3.8 or newer) runs examples/cars.py: install it");
+    run("cars.py", arguments).await
+}
+
+async fn run(script: &str, arguments: &[&str]) -> String {
+    let output = example(script).args(arguments).output().await;
+    let output = output.expect("python3 (3.8 or newer) runs the examples: install it");
     let printed = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}\n{printed}{errors}", output.status);
@@ -103,7 +107,34 @@ fn message(line: &str) -> EventRequest {
     }
 }
 
-on_both_databases!(a_copy_stays_true_while_service_and_follower_are_killed);
+on_both_databases!(
+    books_are_loaded_once_and_found,
+    a_copy_stays_true_while_service_and_follower_are_killed,
+);
+
+async fn books_are_loaded_once_and_found(database: &Database) {
+    let rest = Service::start(Binary::Rest, &database.settings()).await;
+    let url = format!("http://{}", rest.address());
+    let printed = run("books.py", &["--url", &url]).await;
+    let stored = rest.rest().get("/api/v1/types/Book").await.1;
+    for expected in [
+        "10000 new books, 0 duplicates in ",
+        "2 indexes and search are ready after ",
+        "    The Fellowship of the *Ring* (The Lord of the *Rings*, #1)\n      J.R.R. *Tolkien*, 1954;",
+        "  data.language\n    eng ",
+        "      Bill Watterson, 2005; 4.82 of 5",
+        "-d count=exact -d pageSize=3\n  25 found in ",
+    ] {
+        assert!(printed.contains(expected), "{expected}: {printed}");
+    }
+    assert!(!printed.contains("\n  0 found"), "{printed}");
+
+    let printed = run("books.py", &["--url", &url, "\"war and peace\" -tolstoy"]).await;
+    for expected in ["0 new books, 10000 duplicates in ", "\n  0 found in "] {
+        assert!(printed.contains(expected), "{expected}: {printed}");
+    }
+    assert_eq!(rest.rest().get("/api/v1/types/Book").await.1, stored);
+}
 
 /// The copy of `examples/follow.py`.
 struct Copy {

@@ -5,6 +5,7 @@ mod clients;
 mod crash;
 mod entities;
 mod examples;
+mod finding;
 mod macros;
 mod network;
 mod outage;
