@@ -71,7 +71,7 @@ impl SortedPage {
         after: Option<&(Vec<u8>, String)>,
         scan: &mut Scan<'_>,
     ) -> Result<(), SortError> {
-        let (mut pace, mut budget, mut looked_at) = (Pace::new(true), YieldBudget::default(), 0);
+        let (mut pace, mut budget, mut looked_at) = (Pace::new(true), YieldBudget::new(judge), 0);
         loop {
             let began = Instant::now();
             let room = Room { rows: pace.rows(MAX_SORTED - looked_at), bytes: CHUNK_BYTES };
