@@ -12,8 +12,8 @@ use producer_core::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, 
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use producer_core::model::{AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, NewVersion};
 use producer_core::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
-    ListStore, ReadError, ReadStore,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery,
+    KeyRange, ListStore, ReadError, ReadStore,
 };
 use producer_core::search::{
     Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
@@ -143,7 +143,12 @@ impl ListStore for NullStore {
         Box::pin(ready(Ok(CountedPart::default())))
     }
 
-    fn types<'a>(&'a self, _after: &'a str, _types: u32) -> BoxFuture<'a, Read<Vec<String>>> {
+    fn types<'a>(
+        &'a self,
+        _after: &'a str,
+        _types: u32,
+        _rows: u32,
+    ) -> BoxFuture<'a, Read<Vec<CountedType>>> {
         Box::pin(ready(Ok(Vec::new())))
     }
 

@@ -38,12 +38,14 @@ pub trait ListStore: Send + Sync + 'static {
         rows: u32,
     ) -> BoxFuture<'a, Result<CountedPart, ReadError>>;
 
-    /// The first types behind `after`, in bytewise order, also of those whose entities are all deleted.
+    /// The first types behind `after`, in bytewise order, also of those whose entities are all deleted; of each
+    /// its first `rows` are counted.
     fn types<'a>(
         &'a self,
         after: &'a str,
         types: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>>;
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Vec<CountedType>, ReadError>>;
 
     /// What the database's statistics say about how many entities there are.
     fn estimates(&self) -> BoxFuture<'_, Result<Estimates, ReadError>>;
@@ -117,6 +119,15 @@ pub struct CountedPart {
     pub entities: u64,
     /// The key of the last one that was looked at, where others may follow.
     pub next: Option<EntityKey>,
+}
+
+/// A type, and what was counted of its first entities.
+#[derive(Debug)]
+pub struct CountedType {
+    /// The type.
+    pub name: String,
+    /// Of its first rows.
+    pub first: CountedPart,
 }
 
 /// What a database's statistics say.

@@ -4,7 +4,9 @@ use sqlx::FromRow;
 
 use super::numbers::from_bigint;
 use crate::model::{Entity, EntityKey, Timestamp};
-use crate::query::{CountedPart, EntitiesPart, IndexPart, IndexQuery, IndexedEntity, KeyRange};
+use crate::query::{
+    CountedPart, CountedType, EntitiesPart, IndexPart, IndexQuery, IndexedEntity, KeyRange,
+};
 
 /// How many of the first $5 rows from one key up to another exist, how many were looked at, and the last of them.
 pub(crate) const COUNT: &str = r"
@@ -157,4 +159,9 @@ pub(crate) fn into_counted(row: Option<CountRow>, most: u32) -> CountedPart {
     let is_last = row.looked_at < i64::from(most);
     let last = EntityKey::new_unchecked(row.entity_type, row.entity_id);
     CountedPart { entities: from_bigint(row.entities), next: (!is_last).then_some(last) }
+}
+
+/// A type of which a statement counted so many rows at most.
+pub(crate) fn into_counted_type(row: CountRow, most: u32) -> CountedType {
+    CountedType { name: row.entity_type.clone(), first: into_counted(Some(row), most) }
 }

@@ -13,8 +13,8 @@ use producer_core::model::{
     AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, UnavailableKind,
 };
 use producer_core::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
-    ListStore, ReadError, ReadStore,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery,
+    KeyRange, ListStore, ReadError, ReadStore,
 };
 use producer_core::search::{
     Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
@@ -140,7 +140,12 @@ impl ListStore for FakeStore {
         no_database()
     }
 
-    fn types<'a>(&'a self, _after: &'a str, _types: u32) -> BoxFuture<'a, Read<Vec<String>>> {
+    fn types<'a>(
+        &'a self,
+        _after: &'a str,
+        _types: u32,
+        _rows: u32,
+    ) -> BoxFuture<'a, Read<Vec<CountedType>>> {
         no_database()
     }
 

@@ -23,8 +23,8 @@ use crate::model::{
     UnavailableKind,
 };
 use crate::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
-    ListStore, ReadError, ReadStore,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery,
+    KeyRange, ListStore, ReadError, ReadStore,
 };
 use crate::search::{
     Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
@@ -230,8 +230,9 @@ impl ListStore for PostgresStore {
         &'a self,
         after: &'a str,
         types: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
-        Box::pin(self.read(move || query::types(&self.read_pool, after, types)))
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Vec<CountedType>, ReadError>> {
+        Box::pin(self.read(move || query::types(&self.read_pool, after, types, rows)))
     }
 
     fn estimates(&self) -> BoxFuture<'_, Result<Estimates, ReadError>> {

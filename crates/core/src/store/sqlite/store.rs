@@ -27,8 +27,8 @@ use crate::model::{
     AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, Timestamp,
 };
 use crate::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
-    ListStore, ReadError, ReadStore,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery,
+    KeyRange, ListStore, ReadError, ReadStore,
 };
 use crate::search::{
     Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
@@ -219,8 +219,9 @@ impl ListStore for SqliteStore {
         &'a self,
         after: &'a str,
         types: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
-        Box::pin(query::types(&self.readers, after, types))
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Vec<CountedType>, ReadError>> {
+        Box::pin(query::types(&self.readers, after, types, rows))
     }
 
     fn estimates(&self) -> BoxFuture<'_, Result<Estimates, ReadError>> {

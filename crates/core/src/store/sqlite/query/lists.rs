@@ -1,12 +1,13 @@
 //! Reading entities in the order of their keys.
 
-use sqlx::Sqlite;
+use sqlx::{Sqlite, SqliteConnection};
 
 use super::error::unavailable;
 use super::parameter::json;
 use crate::model::{Entity, EntityKey, Timestamp};
 use crate::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, IndexPart, IndexQuery, KeyRange, ReadError,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, IndexPart, IndexQuery, KeyRange,
+    ReadError,
 };
 use crate::store::listed::{
     COUNT, CountRow, EntityRow, IndexRow, StateRow, bounds, into_counted, into_index_part,
@@ -172,27 +173,43 @@ pub(in crate::store::sqlite) async fn count(
     range: &KeyRange,
     rows: u32,
 ) -> Result<CountedPart, ReadError> {
-    let (from, to) = bounds(range);
     let mut connection = pool.acquire().await.map_err(unavailable)?;
+    count_in(&mut connection, range, rows).await
+}
+
+async fn count_in(
+    connection: &mut SqliteConnection,
+    range: &KeyRange,
+    rows: u32,
+) -> Result<CountedPart, ReadError> {
+    let (from, to) = bounds(range);
     let row: Option<CountRow> = sqlx::query_as(COUNT)
         .bind(from.0)
         .bind(from.1)
         .bind(to.0)
         .bind(to.1)
         .bind(i64::from(rows))
-        .fetch_optional(&mut *connection)
+        .fetch_optional(connection)
         .await
         .map_err(unavailable)?;
     Ok(into_counted(row, rows))
 }
 
-/// The first types behind one.
+/// The first types behind one, with their first rows counted. A statement is cheap here, and none could
+/// return several values of a subquery.
 pub(in crate::store::sqlite) async fn types(
     pool: &MeasuredPool<Sqlite>,
     after: &str,
     types: u32,
-) -> Result<Vec<String>, ReadError> {
+    rows: u32,
+) -> Result<Vec<CountedType>, ReadError> {
     let mut connection = pool.acquire().await.map_err(unavailable)?;
-    let types = sqlx::query_scalar(TYPES).bind(after).bind(i64::from(types));
-    types.fetch_all(&mut *connection).await.map_err(unavailable)
+    let names = sqlx::query_scalar(TYPES).bind(after).bind(i64::from(types));
+    let names: Vec<String> = names.fetch_all(&mut *connection).await.map_err(unavailable)?;
+    let mut types = Vec::with_capacity(names.len());
+    for name in names {
+        let first = count_in(&mut connection, &KeyRange::of_type(&name), rows).await?;
+        types.push(CountedType { name, first });
+    }
+    Ok(types)
 }
