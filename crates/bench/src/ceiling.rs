@@ -19,6 +19,7 @@ use producer_core::search::{
     Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
 };
 use producer_core::store::Store;
+use producer_core::types::index_key::Range;
 use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
 use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_grpc::Grpc;
@@ -136,6 +137,15 @@ impl ListStore for NullStore {
     }
 
     fn indexed<'a>(&'a self, _query: IndexQuery<'a>) -> BoxFuture<'a, Read<Option<IndexPart>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn indexed_ids<'a>(
+        &'a self,
+        _index_id: i32,
+        _ranges: &'a [Range],
+        _rows: u32,
+    ) -> BoxFuture<'a, Read<Option<Vec<String>>>> {
         Box::pin(ready(Ok(None)))
     }
 

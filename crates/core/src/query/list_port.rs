@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use super::key_range::KeyRange;
 use super::port::ReadError;
 use crate::model::{Entity, EntityKey};
+use crate::types::index_key::Range;
 
 /// A database whose entities are listed.
 pub trait ListStore: Send + Sync + 'static {
@@ -30,6 +31,15 @@ pub trait ListStore: Send + Sync + 'static {
         &'a self,
         query: IndexQuery<'a>,
     ) -> BoxFuture<'a, Result<Option<IndexPart>, ReadError>>;
+
+    /// The ids in ranges of an index that do not overlap, at one moment, `rows` of them at most; `None` where that
+    /// index is not ready (any more).
+    fn indexed_ids<'a>(
+        &'a self,
+        index_id: i32,
+        ranges: &'a [Range],
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Option<Vec<String>>, ReadError>>;
 
     /// How many entities there are among the first `rows` of a range.
     fn count<'a>(

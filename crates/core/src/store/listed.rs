@@ -144,6 +144,13 @@ pub(crate) fn into_index_part<T>(
     Some(IndexPart { rows: rows.collect(), is_last })
 }
 
+/// The ids of an index that a statement returned: at least one row, unless the index is unknown; `None` where it is
+/// not ready.
+pub(crate) fn into_ids(rows: Vec<(bool, Option<String>)>) -> Option<Vec<String>> {
+    let is_ready = rows.first()?.0;
+    is_ready.then(|| rows.into_iter().filter_map(|(_, id)| id).collect())
+}
+
 /// What a statement counted: the last row that it looked at.
 #[derive(FromRow)]
 pub(crate) struct CountRow {

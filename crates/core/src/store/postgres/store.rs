@@ -33,6 +33,7 @@ use crate::store::pool::PoolUse;
 use crate::store::port::{ConnectError, Store};
 use crate::store::schema::SchemaCheck;
 use crate::store::settings::DatabaseSettings;
+use crate::types::index_key::Range;
 use crate::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
 
 /// How many writers pay off: a second one gives bulk calls and streams 25 to 75 % more throughput, a
@@ -216,6 +217,15 @@ impl ListStore for PostgresStore {
         query: IndexQuery<'a>,
     ) -> BoxFuture<'a, Result<Option<IndexPart>, ReadError>> {
         Box::pin(self.read(move || query::indexed(&self.read_pool, query)))
+    }
+
+    fn indexed_ids<'a>(
+        &'a self,
+        index_id: i32,
+        ranges: &'a [Range],
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Option<Vec<String>>, ReadError>> {
+        Box::pin(self.read(move || query::indexed_ids(&self.read_pool, index_id, ranges, rows)))
     }
 
     fn count<'a>(

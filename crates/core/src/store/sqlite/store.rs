@@ -37,6 +37,7 @@ use crate::store::pool::{MeasuredPool, PoolUse};
 use crate::store::port::{ConnectError, Store};
 use crate::store::schema::SchemaCheck;
 use crate::store::settings::DatabaseSettings;
+use crate::types::index_key::Range;
 use crate::types::{ChangeOutcome, Job, StepOutcome, StoredType, Task, TypeChange, TypeStore};
 
 /// Connections for reads; each is a thread.
@@ -205,6 +206,15 @@ impl ListStore for SqliteStore {
         query: IndexQuery<'a>,
     ) -> BoxFuture<'a, Result<Option<IndexPart>, ReadError>> {
         Box::pin(query::indexed(&self.readers, query))
+    }
+
+    fn indexed_ids<'a>(
+        &'a self,
+        index_id: i32,
+        ranges: &'a [Range],
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Option<Vec<String>>, ReadError>> {
+        Box::pin(query::indexed_ids(&self.readers, index_id, ranges, rows))
     }
 
     fn count<'a>(

@@ -11,11 +11,12 @@ use crate::query::{
 };
 use crate::store::listed::{
     COUNT, CountRow, EntityRow, IndexRow, StateRow, bounds, into_counted, into_counted_type,
-    into_index_part, into_part,
+    into_ids, into_index_part, into_part,
 };
 use crate::store::numbers::to_bigint;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::from_pg;
+use crate::types::index_key::Range;
 
 const STATES: &str = r"
 SELECT version, created_at, updated_at, CASE WHEN NOT deleted THEN data::text END AS data
@@ -95,6 +96,18 @@ WHERE part_id = $1 ORDER BY number"
 
 const INDEX_ASCENDING: &str = indexed!("ASC");
 const INDEX_DESCENDING: &str = indexed!("DESC");
+
+/// There is a row, with a null, also where there is no id.
+const INDEXED_IDS: &str = r"
+SELECT state = 1 AS is_ready, entity_id
+FROM type_parts
+LEFT JOIN (SELECT i.entity_id
+           FROM unnest($2::bytea[], $3::bytea[]) AS part (first, behind)
+           CROSS JOIN LATERAL (SELECT entity_id FROM entity_index
+                               WHERE index_id = $1 AND key IS NOT NULL
+                                   AND key >= part.first AND key < part.behind LIMIT $4) AS i
+           LIMIT $4) AS found ON state = 1
+WHERE part_id = $1";
 
 /// From type to type, each found by the index, and the first $3 rows of each.
 const TYPES: &str = r#"
@@ -196,6 +209,28 @@ pub(in crate::store::postgres) async fn indexed(
         .await?;
     connection.release().await?;
     Ok(into_index_part(rows, query, from_pg))
+}
+
+/// The ids in ranges of an index; `None` where it is not ready.
+pub(in crate::store::postgres) async fn indexed_ids(
+    read_pool: &ReadPool,
+    index_id: i32,
+    ranges: &[Range],
+    rows: u32,
+) -> Result<Option<Vec<String>>, sqlx::Error> {
+    let first: Vec<&[u8]> = ranges.iter().map(|range| &*range.from).collect();
+    let behind: Vec<&[u8]> = ranges.iter().map(|range| &*range.to).collect();
+    let mut connection = read_pool.acquire().await?;
+    let found: Vec<(bool, Option<String>)> = sqlx::query_as(INDEXED_IDS)
+        .bind(index_id)
+        .bind(first)
+        .bind(behind)
+        .bind(i64::from(rows))
+        .persistent(read_pool.caches_statements())
+        .fetch_all(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(into_ids(found))
 }
 
 /// How many entities there are among the first rows of a range.
