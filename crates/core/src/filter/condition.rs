@@ -14,9 +14,10 @@ use super::parser::parse;
 use crate::json::Path;
 use crate::time::Timestamp;
 
-/// What a condition takes with a byte at most: microbenchmarks of the worst texts that are known.
+/// What a condition takes with a byte at most, estimated generously: what is too high costs a change of threads.
 const NANOS: u64 = 3;
-/// The same of a filter with conditions over elements, which may have two bytes each.
+/// The same of a filter with conditions over elements. The slowest one that is known takes 8 ns: 21 `exists`, which
+/// have 63 nodes, over 500,000 numbers in half a second.
 const NANOS_OF_ELEMENTS: u64 = 25;
 
 /// A condition over an entity or a change. Cloning is cheap.
