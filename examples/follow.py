@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS entities (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS place (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    types TEXT NOT NULL,        -- what this is a copy of: a JSON array, empty for all types
+    types TEXT NOT NULL,        -- what this is a copy of: a JSON array, empty for all types,
+    filter TEXT NOT NULL,       -- and of these what matches; empty for all
     token TEXT,                 -- what comes after it is not in the copy; NULL: begin with a snapshot
     snapshot INTEGER NOT NULL   -- how many were begun
 );
@@ -64,8 +65,8 @@ class Away(Exception):
 class Copy:
     """Entities and the token of the last item that was applied, in one file."""
 
-    def __init__(self, file, types):
-        self.file, self.types = file, sorted(set(types))
+    def __init__(self, file, types, filter_):
+        self.file, self.types, self.filter = file, sorted(set(types)), filter_
         self.database = sqlite3.connect(file, timeout=30)
         # After a power failure the last items may be missing, and their tokens too: they come again.
         self.database.execute("PRAGMA journal_mode = WAL")
@@ -73,12 +74,13 @@ class Copy:
         self.database.executescript(TABLES)
         with self.database:
             self.database.execute(
-                "INSERT OR IGNORE INTO place VALUES (1, ?, NULL, 1)", [json.dumps(self.types)])
-        kept, self.token, self.snapshot = self.database.execute(
-            "SELECT types, token, snapshot FROM place").fetchone()
-        if json.loads(kept) != self.types:
+                "INSERT OR IGNORE INTO place VALUES (1, ?, ?, NULL, 1)", [json.dumps(self.types), filter_])
+        kept, matching, self.token, self.snapshot = self.database.execute(
+            "SELECT types, filter, token, snapshot FROM place").fetchone()
+        if json.loads(kept) != self.types or matching != filter_:
             of = ", ".join(json.loads(kept)) or "all types"
-            raise Problem(f"{file} is a copy of {of}: give the same --type, or another --file")
+            of += f" where {matching}" if matching else ""
+            raise Problem(f"{file} is a copy of {of}: give the same --type and --filter, or another --file")
 
     def apply(self, item, line):
         """Applies one item and saves its token: both or neither. Returns what changed, as lines."""
@@ -86,6 +88,8 @@ class Copy:
             changes = []
             if item["kind"] in ("snapshot", "change"):
                 changes = list(self.apply_entity(item, line))
+            elif item["kind"] == "left":
+                changes = self.drop_what_left(item)
             elif item["kind"] == "snapshotEnd":
                 changes = self.drop_what_was_not_sent()
             self.move(item["token"], self.snapshot)
@@ -111,6 +115,12 @@ class Copy:
         elif kept and version >= known:
             self.database.execute("DELETE FROM entities WHERE type = ? AND id = ?", key)
             yield f"{name}: removed, {item['eventName']}"
+
+    def drop_what_left(self, item):
+        """It does not match the filter any more, whatever version is kept; maybe it never did."""
+        key = item["entityType"], item["entityId"]
+        dropped = self.database.execute("DELETE FROM entities WHERE type = ? AND id = ?", key).rowcount
+        return [f"{key[0]} {key[1]}: removed, no longer matches"] * dropped
 
     def drop_what_was_not_sent(self):
         current = [self.snapshot]
@@ -159,6 +169,7 @@ def stream(options, copy, until_now):
     Away where it does not come to its end."""
     query = [("from", copy.token or "snapshot"), ("include", "data")]
     query += [("type", name) for name in copy.types]
+    query += [("filter", copy.filter)] if copy.filter else []
     query += [("until", "now")] * until_now
     connection, prefix = connect(options.url)
     try:
@@ -226,7 +237,7 @@ def tell(text):
 
 def verify(options, copy):
     """Compares the copy, which has just caught up, with a fresh snapshot and with each entity's GET."""
-    fresh = Copy(":memory:", copy.types)
+    fresh = Copy(":memory:", copy.types, copy.filter)
     follow(options, fresh, True, lambda change: None)
     service = Service(options.url)
     keys = copy.keys()
@@ -276,6 +287,9 @@ def parse_arguments():
     parser.add_argument("--file", default="copy.db", help="the copy (default: %(default)s)")
     parser.add_argument("--type", action="append", default=[], metavar="TYPE",
                         help="only entities of this type; may be repeated (default: all types)")
+    parser.add_argument("--filter", default="", metavar="FILTER",
+                        help="only entities that match, such as 'data.price > 5000'; it may name type, id "
+                             "and data alone (default: all)")
     parser.add_argument("--once", action="store_true",
                         help="end as soon as the copy has what is committed now; for cron")
     parser.add_argument("--verify", action="store_true",
@@ -287,7 +301,7 @@ def parse_arguments():
 def main():
     options = parse_arguments()
     try:
-        copy = Copy(options.file, options.type)
+        copy = Copy(options.file, options.type, options.filter)
         follow(options, copy, options.once or options.verify, partial(print, flush=True))
         tell(f"{options.file} has what was committed, entities: {len(copy.keys())}")
         if options.verify:

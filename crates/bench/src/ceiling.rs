@@ -12,13 +12,14 @@ use producer_core::feed::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, 
 use producer_core::ingest::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use producer_core::model::{AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, NewVersion};
 use producer_core::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
-    ListStore, ReadError, ReadStore,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery,
+    KeyRange, ListStore, ReadError, ReadStore,
 };
 use producer_core::search::{
     Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
 };
 use producer_core::store::Store;
+use producer_core::types::index_key::Range;
 use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
 use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_grpc::Grpc;
@@ -139,11 +140,25 @@ impl ListStore for NullStore {
         Box::pin(ready(Ok(None)))
     }
 
+    fn indexed_ids<'a>(
+        &'a self,
+        _index_id: i32,
+        _ranges: &'a [Range],
+        _rows: u32,
+    ) -> BoxFuture<'a, Read<Option<Vec<String>>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
     fn count<'a>(&'a self, _range: &'a KeyRange, _rows: u32) -> BoxFuture<'a, Read<CountedPart>> {
         Box::pin(ready(Ok(CountedPart::default())))
     }
 
-    fn types<'a>(&'a self, _after: &'a str, _types: u32) -> BoxFuture<'a, Read<Vec<String>>> {
+    fn types<'a>(
+        &'a self,
+        _after: &'a str,
+        _types: u32,
+        _rows: u32,
+    ) -> BoxFuture<'a, Read<Vec<CountedType>>> {
         Box::pin(ready(Ok(Vec::new())))
     }
 

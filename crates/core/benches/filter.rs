@@ -4,7 +4,7 @@
 use divan::Bencher;
 use divan::counter::BytesCount;
 use producer_core::Timestamp;
-use producer_core::filter::{Facts, Filter, Scope, State};
+use producer_core::filter::{Facts, Filter, JudgingTime, Scope, State};
 
 fn main() {
     divan::main();
@@ -42,6 +42,14 @@ fn typical(bencher: Bencher<'_, '_>, text: &str) {
     let (filter, facts) = (filter(text), facts(DOCUMENT));
     assert!(filter.matches(&facts), "{text}");
     bencher.bench(|| filter.matches(&facts));
+}
+
+/// The same by a task that shares its thread with others.
+#[divan::bench(args = TYPICAL)]
+fn typical_in_a_task(bencher: Bencher<'_, '_>, text: &str) {
+    let (filter, facts) = (filter(text), facts(DOCUMENT));
+    let mut time = JudgingTime::default();
+    bencher.bench_local(|| time.matches(&filter, &facts));
 }
 
 #[divan::bench(args = TYPICAL)]

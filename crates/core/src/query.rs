@@ -20,8 +20,8 @@ pub use history::{Comparison, History, HistoryPage, HistoryQuery, Origin};
 pub use key_range::KeyRange;
 pub use list_order::{ListOrder, OrderBy};
 pub use list_port::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, IndexedEntity,
-    ListStore,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery,
+    IndexedEntity, ListStore,
 };
 pub use list_request::{
     Count, CountKind, ListPage, ListRequest, TypeEntry, TypesPage, TypesRequest,

@@ -551,6 +551,19 @@ fn attributes_alone_are_malformed_or_break_rules_of_their_own() {
     }
 }
 
+/// Found by fuzzing: over gRPC it was malformed, in JSON it broke a rule.
+#[test]
+fn a_condition_that_no_text_can_be_is_malformed() {
+    for condition in ["data.a == '\0'", "data.a = 1"] {
+        let mut event = sample();
+        event["eventBody"]["entities"][0]["condition"] = json!(condition);
+        let problem = read(&event.to_string()).expect_err("no filter");
+        let place = problem.violations.first().expect("a violation").location.pointer();
+        assert_eq!(problem.kind, ProblemKind::Malformed, "{condition:?}");
+        assert_eq!(place, "/eventBody/entities/0/condition");
+    }
+}
+
 #[test]
 fn a_creation_that_names_versions_never_holds() {
     let created = |precondition: Precondition| {

@@ -91,6 +91,15 @@ fn what_does_not_hold() {
     }
 }
 
+/// Found by fuzzing.
+#[test]
+fn space_around_a_document_means_nothing() {
+    let filter = Filter::parse("size(data) == 2", Scope::Entity).expect("a filter");
+    for data in [r#"{"a":1,"b":2}"#, " \n{\"a\": 1, \"b\": 2} "] {
+        assert!(filter.matches(&entity(data)), "{data:?}");
+    }
+}
+
 #[test]
 fn what_is_no_filter_names_the_column() {
     for (filter, column, says) in [

@@ -449,7 +449,9 @@ impl Draft {
     pub(crate) fn condition(&mut self, field: Field<'_>) {
         let place = || entity_field(self.entities_begun, "condition");
         match field {
-            Field::Absent | Field::Refused => {}
+            Field::Absent => {}
+            // JSON has reported a text that no filter can have: protobuf's readers find out by parsing it
+            Field::Refused => self.is_malformed = true,
             Field::Text(text) => match Condition::parse(&text) {
                 Ok(condition) => self.entity.condition = Some(condition),
                 Err(error) => {

@@ -13,7 +13,7 @@ use super::change::ChangeData;
 use super::port::{ChangesQuery, FeedStore, LogPage, PAGE_BYTES};
 use super::types::Types;
 use super::verdict::may_match;
-use crate::filter::Filter;
+use crate::filter::{Filter, JudgingTime};
 use crate::model::EntityKey;
 use crate::query::ReadError;
 
@@ -35,10 +35,10 @@ pub(super) async fn with_states(
     bytes: usize,
 ) -> Result<LogPage, ReadError> {
     let mut places = HashMap::<&EntityKey, usize>::new();
-    let mut keys = Vec::new();
+    let (mut keys, mut time) = (Vec::new(), JudgingTime::default());
     let mut state_of = Vec::with_capacity(page.changes.len());
     for change in &page.changes {
-        if filter.is_some_and(|filter| !may_match(filter, change)) {
+        if filter.is_some_and(|filter| !may_match(filter, change, &mut time)) {
             state_of.push(None);
             continue;
         }

@@ -10,7 +10,7 @@ use super::item::Item;
 use super::port::LogPage;
 use super::types::Types;
 use super::verdict::item_of;
-use crate::filter::Filter;
+use crate::filter::{Filter, JudgingTime};
 use crate::model::{EntryKind, Timestamp};
 
 /// Bytes of changes that are kept.
@@ -111,11 +111,11 @@ impl Wanted<'_> {
     /// What the filter leaves of candidates that follow on `position`, as much as fits.
     pub(super) fn judge(&self, candidates: Part, mut position: u64) -> Part {
         let Some(filter) = self.filter else { return candidates };
-        let mut taken = Taken::new(self.room);
+        let (mut taken, mut time) = (Taken::new(self.room), JudgingTime::default());
         for candidate in candidates.items {
             let Item::Change(change) = candidate else { continue };
             let behind = change.position;
-            if let Some(item) = item_of(filter, change) {
+            if let Some(item) = item_of(filter, change, &mut time) {
                 let bytes = item.bytes(self.sends_data);
                 if !taken.add(item, bytes) {
                     return taken.full(position);

@@ -10,6 +10,7 @@ use super::ring::Room;
 use super::token::{Cursor, SnapshotCursor, Token};
 use super::types::Types;
 use super::verdict::matches_entity;
+use crate::filter::JudgingTime;
 use crate::model::{Entity, EntityKey};
 use crate::query::{EntitiesQuery, KeyRange, ReadError};
 
@@ -63,9 +64,9 @@ impl Snapshot {
         }
         // each token has the filter
         let token_bytes = self.token(epoch).filter_bytes();
-        let (mut items, mut bytes) = (Vec::new(), 0);
+        let (mut items, mut bytes, mut time) = (Vec::new(), 0, JudgingTime::default());
         for entity in entities {
-            if self.has(&entity) {
+            if self.has(&entity, &mut time) {
                 bytes += entity.data.len() + token_bytes;
                 let is_full = items.len() >= room.items || bytes > room.bytes;
                 if is_full && !(items.is_empty() && room.at_least_one) {
@@ -80,8 +81,9 @@ impl Snapshot {
         Ok(SnapshotPart { items, is_full: false })
     }
 
-    fn has(&self, entity: &Entity) -> bool {
-        self.cursor.filter.as_ref().is_none_or(|filter| matches_entity(filter, entity))
+    fn has(&self, entity: &Entity, time: &mut JudgingTime) -> bool {
+        let filter = self.cursor.filter.as_ref();
+        filter.is_none_or(|filter| matches_entity(filter, entity, time))
     }
 
     /// One type after another, where not all are wanted.

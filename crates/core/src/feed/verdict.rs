@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::item::Item;
-use crate::filter::{Facts, Filter};
+use crate::filter::{Facts, Filter, JudgingTime};
 use crate::model::{Entity, Operation, Timestamp};
 
 /// What a change is to a reader with this filter; `None` where it is passed over.
-pub(super) fn item_of(filter: &Filter, change: Arc<Change>) -> Option<Item> {
+pub(super) fn item_of(
+    filter: &Filter,
+    change: Arc<Change>,
+    time: &mut JudgingTime,
+) -> Option<Item> {
     let facts = facts(&change);
-    if filter.matches(&facts) {
+    if time.matches(filter, &facts) {
         return Some(Item::Change(change));
     }
-    (may_have_matched(filter, &change) && !filter.excludes(&facts)).then(|| Item::Left(change))
+    (may_have_matched(filter, &change) && !time.excludes(filter, &facts))
+        .then(|| Item::Left(change))
 }
 
 /// Whether an entity that does not match may have matched before the change. Only a filter over the key and the
@@ -31,13 +36,13 @@ fn may_have_matched(filter: &Filter, change: &Change) -> bool {
 }
 
 /// Whether a change may be sent, as far as that is known before its state is read.
-pub(super) fn may_match(filter: &Filter, change: &Change) -> bool {
-    !filter.excludes(&facts(change))
+pub(super) fn may_match(filter: &Filter, change: &Change, time: &mut JudgingTime) -> bool {
+    !time.excludes(filter, &facts(change))
 }
 
 /// Whether a snapshot has this entity.
-pub(super) fn matches_entity(filter: &Filter, entity: &Entity) -> bool {
-    filter.matches(&entity.facts(NO_REQUEST))
+pub(super) fn matches_entity(filter: &Filter, entity: &Entity, time: &mut JudgingTime) -> bool {
+    time.matches(filter, &entity.facts(NO_REQUEST))
 }
 
 /// Filters of changes have no `now`.

@@ -31,6 +31,14 @@ pub struct Facts<'a> {
     pub now: Timestamp,
 }
 
+impl Facts<'_> {
+    /// Bytes of the document and of the patch.
+    pub(super) fn bytes(&self) -> usize {
+        let document = self.state.map_or(0, |state| state.data.len());
+        document + self.change.map_or(0, |change| change.patch.len())
+    }
+}
+
 /// An entity's state.
 #[derive(Debug, Clone, Copy)]
 pub struct State<'a> {

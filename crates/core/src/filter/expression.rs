@@ -19,6 +19,8 @@ pub(super) struct Parsed {
     pub(super) touched: Selection,
     /// How many [`Expression::Once`] it has.
     pub(super) once: usize,
+    /// Whether it has conditions over elements.
+    pub(super) has_elements: bool,
     /// Whether it has names or functions beside `type`, `id` and `data`.
     pub(super) has_other_names: bool,
     /// Whether it has names that belong to the state beside `data`.

@@ -37,6 +37,7 @@ pub(super) fn parse(text: &str, scope: Scope) -> Parse<Parsed> {
         patch: Selection::default(),
         touched: Selection::default(),
         once: 0,
+        has_elements: false,
         element: None,
         has_other_names: false,
         has_state_names: false,
@@ -52,6 +53,7 @@ pub(super) fn parse(text: &str, scope: Scope) -> Parse<Parsed> {
         patch: parser.patch,
         touched: parser.touched,
         once: parser.once,
+        has_elements: parser.has_elements,
         has_other_names: parser.has_other_names,
         has_state_names: parser.has_state_names,
     })
@@ -69,6 +71,7 @@ pub(super) struct Parser<'t> {
     pub(super) patch: Selection,
     touched: Selection,
     once: usize,
+    has_elements: bool,
     /// The variable of the elements that a condition is over, and what is read of them.
     pub(super) element: Option<(&'t str, Selection)>,
     pub(super) has_other_names: bool,
@@ -396,6 +399,7 @@ impl<'t> Parser<'t> {
         let paths = self.element.take().map(|(_, paths)| paths).unwrap_or_default();
         let condition = Box::new(condition?);
         self.expect(")")?;
+        self.has_elements = true;
         Ok(Expression::Elements(Elements { array, all, paths, condition }))
     }
 

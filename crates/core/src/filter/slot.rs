@@ -26,7 +26,8 @@ pub(super) struct Slot<'a> {
 /// What a text has at the paths of a selection.
 pub(super) fn slots<'a>(selection: &Selection, text: &'a str) -> Slots<'a> {
     let mut slots = Slots::new();
-    fill(&mut slots, selection, text);
+    // of a text as it was sent a slot may have all
+    fill(&mut slots, selection, text.trim_ascii());
     slots
 }
 

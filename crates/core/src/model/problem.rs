@@ -88,7 +88,7 @@ impl ProblemKind {
             Self::PreconditionFailed => ("precondition-failed", "Precondition failed", 412, 10),
             Self::TooLarge => ("too-large", "Content too large", 413, 11),
             Self::MediaType => ("media-type", "Unsupported media type", 415, 3),
-            Self::Validation => ("validation", "Event breaks the contract", 422, 3),
+            Self::Validation => ("validation", "Validation failed", 422, 3),
             Self::TooExpensive => ("too-expensive", "Too expensive", 422, 9),
             Self::Internal => ("internal", "Internal error", 500, 13),
             Self::Overloaded => ("overloaded", "Overloaded", 503, 14),
@@ -167,7 +167,7 @@ impl Problem {
         let is_of_entity = kind == ProblemKind::PreconditionFailed;
         let root = if is_of_entity { "the entity" } else { "the value" };
         let detail = match (violations.first(), violations.count()) {
-            (None, _) => Cow::Borrowed("the event breaks the contract"),
+            (None, _) => Cow::Borrowed("a rule of the contract is broken"),
             (Some(only), 1) => Cow::Owned(only.sentence(root)),
             (Some(first), n) => {
                 Cow::Owned(format!("{} (and {} more)", first.sentence(root), n - 1))
@@ -308,6 +308,16 @@ mod tests {
         let problem = Problem::validation(Violations::one(location, "must not be"));
         let detail = problem.refusal().map(|refusal| refusal.detail);
         assert_eq!(detail.as_deref(), Some("/eventBody/entities/updatedAttributes must not be"));
+    }
+
+    /// Definitions, calls and parameters break rules too.
+    #[test]
+    fn only_a_conflict_is_always_about_an_event() {
+        for kind in ProblemKind::ALL {
+            let names_event = kind.title().to_lowercase().contains("event");
+            assert_eq!(names_event, kind == ProblemKind::Conflict, "{}", kind.title());
+        }
+        assert!(!Problem::validation(Violations::default()).detail.contains("event"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::error::HistoryError;
 use super::fold::Fold;
 use super::port::{LOG_BYTES, PAGE_SIZE, ReadError, ReadStore};
 use super::scans::{Scan, Scans};
-use crate::filter::{Facts, Filter};
+use crate::filter::{Facts, Filter, JudgingTime};
 use crate::json::{Document, Path, Written};
 use crate::model::{
     AsOf, Entity, EntityKey, EntryKind, LogEntry, LogPoint, LogRange, Problem, ProblemKind,
@@ -130,12 +130,12 @@ impl History {
         let mut scan = self.scans.begin().await?;
         // most filters match much or little: after one look at about as many as are asked for, the rest at once
         let mut looking = HistoryQuery { size: query.size.max(PAGE_SIZE), ..query };
-        let (mut updates, mut bytes) = (Vec::new(), 0);
+        let (mut updates, mut bytes, mut time) = (Vec::new(), 0, JudgingTime::default());
         loop {
             let page = self.page(key, looking).await?;
             let last = page.updates.last().map(|entry| entry.version);
             for entry in page.updates {
-                if !matches(filter, key, &entry) {
+                if !matches(filter, key, &entry, &mut time) {
                     continue;
                 }
                 let version = entry.version;
@@ -352,8 +352,8 @@ fn without_gap(entries: &[LogEntry], descending: bool) -> usize {
     entries.windows(2).position(is_gap).map_or(entries.len(), |place| place + 1)
 }
 
-fn matches(filter: &Filter, key: &EntityKey, entry: &LogEntry) -> bool {
-    filter.matches(&Facts {
+fn matches(filter: &Filter, key: &EntityKey, entry: &LogEntry, time: &mut JudgingTime) -> bool {
+    let facts = Facts {
         entity_type: key.entity_type(),
         entity_id: key.entity_id(),
         version: entry.version,
@@ -361,7 +361,8 @@ fn matches(filter: &Filter, key: &EntityKey, entry: &LogEntry) -> bool {
         change: Some(entry.facts()),
         // filters of the history have no `now`
         now: Timestamp::from_micros(0),
-    })
+    };
+    time.matches(filter, &facts)
 }
 
 fn existing(key: &EntityKey, fold: Fold) -> Result<Entity, HistoryError> {

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use super::key_range::KeyRange;
 use super::port::ReadError;
 use crate::model::{Entity, EntityKey};
+use crate::types::index_key::Range;
 
 /// A database whose entities are listed.
 pub trait ListStore: Send + Sync + 'static {
@@ -31,6 +32,15 @@ pub trait ListStore: Send + Sync + 'static {
         query: IndexQuery<'a>,
     ) -> BoxFuture<'a, Result<Option<IndexPart>, ReadError>>;
 
+    /// The ids in ranges of an index that do not overlap, at one moment, `rows` of them at most; `None` where that
+    /// index is not ready (any more).
+    fn indexed_ids<'a>(
+        &'a self,
+        index_id: i32,
+        ranges: &'a [Range],
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Option<Vec<String>>, ReadError>>;
+
     /// How many entities there are among the first `rows` of a range.
     fn count<'a>(
         &'a self,
@@ -38,12 +48,14 @@ pub trait ListStore: Send + Sync + 'static {
         rows: u32,
     ) -> BoxFuture<'a, Result<CountedPart, ReadError>>;
 
-    /// The first types behind `after`, in bytewise order, also of those whose entities are all deleted.
+    /// The first types behind `after`, in bytewise order, also of those whose entities are all deleted; of each
+    /// its first `rows` are counted.
     fn types<'a>(
         &'a self,
         after: &'a str,
         types: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>>;
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Vec<CountedType>, ReadError>>;
 
     /// What the database's statistics say about how many entities there are.
     fn estimates(&self) -> BoxFuture<'_, Result<Estimates, ReadError>>;
@@ -117,6 +129,15 @@ pub struct CountedPart {
     pub entities: u64,
     /// The key of the last one that was looked at, where others may follow.
     pub next: Option<EntityKey>,
+}
+
+/// A type, and what was counted of its first entities.
+#[derive(Debug)]
+pub struct CountedType {
+    /// The type.
+    pub name: String,
+    /// Of its first rows.
+    pub first: CountedPart,
 }
 
 /// What a database's statistics say.

@@ -15,7 +15,7 @@ use super::request::{
     Hit, MAX_FACETS, MAX_HITS, MAX_SEARCH_PAGE, SearchError, SearchPage, SearchRequest, Total,
 };
 use super::token::{LAST_HIT, Start};
-use crate::filter::{Facts, Filter, State};
+use crate::filter::{Facts, Filter, JudgingTime, State};
 use crate::json::{Location, Step, Violations};
 use crate::model::{Clock, Entity, EntityKey, Problem, ProblemKind, Timestamp};
 use crate::query::{ListStore, PageTokens, Scans};
@@ -174,13 +174,16 @@ impl Search {
                 deadline: Instant::now() + left / share,
             };
             let before = ranking.hits.len();
+            let mut time = JudgingTime::default();
             let (hits, has_matches) = (&mut ranking.hits, &mut ranking.has_matches);
             let mut each = |matched: Matched| {
                 *has_matches = true;
                 if hits.len() - before == MAX_HITS {
                     return ControlFlow::Break(());
                 }
-                if judge.lets_through(&lookup.part.entity_type, &matched, counter) {
+                let entity_type = &lookup.part.entity_type;
+                let judged = || judge.lets_through(entity_type, &matched, counter);
+                if time.spend(judge.longest(&matched), judged) {
                     let Matched { entity_id, score, .. } = matched;
                     hits.push(Ranked { part: place, entity_id, score });
                 }
@@ -304,6 +307,15 @@ impl Judge<'_> {
         self.request.filter.is_some() || !self.request.facets.is_empty()
     }
 
+    /// How long the filter and the facets take at most, about, with what was found. A facet has most of the
+    /// filter's conditions.
+    fn longest(&self, matched: &Matched) -> Duration {
+        let bytes = matched.state.as_ref().map_or(0, |found| found.data.len());
+        let SearchRequest { filter, facets, .. } = self.request;
+        let longest = filter.as_ref().map_or(Duration::ZERO, |filter| filter.longest(bytes));
+        longest * u32::try_from(1 + facets.len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether the filter holds of what was found; counts it for the facets.
     fn lets_through(&self, entity_type: &str, matched: &Matched, counter: &mut Counter) -> bool {
         let Some(found) = &matched.state else { return true };
@@ -327,7 +339,10 @@ impl Judge<'_> {
     }
 
     fn holds(&self, facts: &Facts<'_>) -> bool {
-        self.request.filter.as_ref().is_none_or(|filter| filter.matches(facts))
+        self.request
+            .filter
+            .as_ref()
+            .is_none_or(|filter| JudgingTime::default().matches(filter, facts))
     }
 }
 

@@ -4,7 +4,9 @@ use sqlx::FromRow;
 
 use super::numbers::from_bigint;
 use crate::model::{Entity, EntityKey, Timestamp};
-use crate::query::{CountedPart, EntitiesPart, IndexPart, IndexQuery, IndexedEntity, KeyRange};
+use crate::query::{
+    CountedPart, CountedType, EntitiesPart, IndexPart, IndexQuery, IndexedEntity, KeyRange,
+};
 
 /// How many of the first $5 rows from one key up to another exist, how many were looked at, and the last of them.
 pub(crate) const COUNT: &str = r"
@@ -180,6 +182,13 @@ pub(crate) fn into_even_index_part<T>(
     Some(IndexPart { rows: rows.collect(), is_last })
 }
 
+/// The ids of an index that a statement returned: at least one row, unless the index is unknown; `None` where it is
+/// not ready.
+pub(crate) fn into_ids(rows: Vec<(bool, Option<String>)>) -> Option<Vec<String>> {
+    let is_ready = rows.first()?.0;
+    is_ready.then(|| rows.into_iter().filter_map(|(_, id)| id).collect())
+}
+
 /// What a statement counted: the last row that it looked at.
 #[derive(FromRow)]
 pub(crate) struct CountRow {
@@ -195,4 +204,9 @@ pub(crate) fn into_counted(row: Option<CountRow>, most: u32) -> CountedPart {
     let is_last = row.looked_at < i64::from(most);
     let last = EntityKey::new_unchecked(row.entity_type, row.entity_id);
     CountedPart { entities: from_bigint(row.entities), next: (!is_last).then_some(last) }
+}
+
+/// A type of which a statement counted so many rows at most.
+pub(crate) fn into_counted_type(row: CountRow, most: u32) -> CountedType {
+    CountedType { name: row.entity_type.clone(), first: into_counted(Some(row), most) }
 }

@@ -138,8 +138,7 @@ fn list_problems() -> [Problem; 5] {
 
 fn no_index() -> Problem {
     let detail = "more than 10,000 entities or a second of looking at them are too many to sort; declare an index \
-                  for the order: PUT /api/v1/types/Loan with {\"indexes\":[\"data.balance\"]} beside those that the \
-                  type has";
+                  for the order: add \"data.balance\" to the indexes in the definition of the type Loan";
     Problem::new(ProblemKind::TooExpensive, detail)
 }
 

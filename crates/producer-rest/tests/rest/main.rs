@@ -11,6 +11,7 @@ mod changes;
 mod cross_origin;
 mod docs;
 mod entities;
+mod entity_conditions;
 mod entity_writes;
 mod errors;
 mod events;

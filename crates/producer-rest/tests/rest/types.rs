@@ -171,6 +171,7 @@ async fn a_definition_that_breaks_rules_is_refused_with_pointers() {
     ] {
         let refused = put(&app, CAR, &definition).await;
         assert_eq!((refused.status, refused.problem()), (422, "validation"), "{definition}");
+        assert_eq!(refused.body["title"], "Validation failed");
         assert_eq!(refused.pointers(), [pointer], "{definition}");
         let found = refused.body["errors"][0]["detail"].as_str().unwrap();
         assert!(found.contains(detail), "{definition}: {found}");

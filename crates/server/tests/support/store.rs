@@ -13,13 +13,14 @@ use producer_core::model::{
     AsOf, Entity, LogEntry, LogPoint, LogRange, LoggedEvent, UnavailableKind,
 };
 use producer_core::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
-    ListStore, ReadError, ReadStore,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery,
+    KeyRange, ListStore, ReadError, ReadStore,
 };
 use producer_core::search::{
     Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
 };
 use producer_core::store::{PoolUse, Store};
+use producer_core::types::index_key::Range;
 use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
 use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_server::App;
@@ -136,11 +137,25 @@ impl ListStore for FakeStore {
         no_database()
     }
 
+    fn indexed_ids<'a>(
+        &'a self,
+        _index_id: i32,
+        _ranges: &'a [Range],
+        _rows: u32,
+    ) -> BoxFuture<'a, Read<Option<Vec<String>>>> {
+        no_database()
+    }
+
     fn count<'a>(&'a self, _range: &'a KeyRange, _rows: u32) -> BoxFuture<'a, Read<CountedPart>> {
         no_database()
     }
 
-    fn types<'a>(&'a self, _after: &'a str, _types: u32) -> BoxFuture<'a, Read<Vec<String>>> {
+    fn types<'a>(
+        &'a self,
+        _after: &'a str,
+        _types: u32,
+        _rows: u32,
+    ) -> BoxFuture<'a, Read<Vec<CountedType>>> {
         no_database()
     }
 

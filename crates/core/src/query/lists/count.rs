@@ -36,7 +36,7 @@ pub(super) async fn wanted(
     judge: Judge<'_>,
     scan: &mut Scan<'_>,
 ) -> Result<Count, WalkError> {
-    let (mut value, mut pace, mut budget) = (0, Pace::new(false), YieldBudget::default());
+    let (mut value, mut pace, mut budget) = (0, Pace::new(false), YieldBudget::new(judge));
     let until = scan.elapsed() + COUNTING;
     loop {
         let began = Instant::now();

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::chunk::{Candidate, Chunk, Room};
+use crate::model::EntityKey;
 use crate::query::key_range::next_text;
 use crate::query::list_port::{IndexQuery, IndexedEntity, ListStore};
 use crate::query::list_token::Place;
@@ -10,7 +11,7 @@ use crate::query::port::ReadError;
 use crate::types::index_key::Range;
 
 /// A walk over a part of an index.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct IndexWalk {
     index_id: i32,
     entity_type: String,
@@ -20,7 +21,7 @@ pub(super) struct IndexWalk {
 }
 
 /// Rows from one on and before another: keys and ids.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct RowRange {
     from: (Vec<u8>, String),
     to: (Vec<u8>, String),
@@ -51,6 +52,19 @@ impl IndexWalk {
         }
         ranges.retain(|range| range.from < range.to);
         Self { index_id, entity_type: entity_type.to_owned(), descending, ranges }
+    }
+
+    /// The keys of all entities in it at one moment, `rows` of them at most. It has not begun.
+    pub(super) async fn keys(
+        &self,
+        store: &dyn ListStore,
+        rows: u32,
+    ) -> Result<Result<Vec<EntityKey>, NotReady>, ReadError> {
+        let range = |rows: &RowRange| Range { from: rows.from.0.clone(), to: rows.to.0.clone() };
+        let ranges: Vec<Range> = self.ranges.iter().map(range).collect();
+        let ids = store.indexed_ids(self.index_id, &ranges, rows).await?;
+        let key = |id| EntityKey::new_unchecked(&*self.entity_type, id);
+        Ok(ids.map(|ids| ids.into_iter().map(key).collect()).ok_or(NotReady))
     }
 
     /// The next ones.

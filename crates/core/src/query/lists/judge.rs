@@ -1,13 +1,15 @@
 //! Whether an entity belongs to a list.
 
+use std::time::Duration;
+
 use tokio::task::yield_now;
 
 use super::sort_key::SortKey;
-use crate::filter::Filter;
+use crate::filter::{Filter, JudgingTime};
 use crate::model::{Entity, Timestamp};
 
-/// Other tasks go on after documents of so many bytes were judged.
-const JUDGED_BYTES: usize = 256 << 10;
+/// What reading the value of an order takes with a byte of a document, about.
+const NANOS: u64 = 2;
 
 /// Which entities are wanted.
 #[derive(Debug, Clone, Copy)]
@@ -20,20 +22,33 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'_> {
     pub(super) fn wants(self, entity: &Entity) -> bool {
-        self.filter.is_none_or(|filter| filter.matches(&entity.facts(self.now)))
+        self.filter
+            .is_none_or(|filter| JudgingTime::default().matches(filter, &entity.facts(self.now)))
             && self.has.is_none_or(|key| key.of(entity).is_some())
+    }
+
+    /// How long it takes at most, about, with a document of so many bytes.
+    fn longest(self, bytes: usize) -> Duration {
+        let read = Duration::from_nanos((bytes as u64).saturating_mul(NANOS));
+        read + self.filter.map_or(Duration::ZERO, |filter| filter.longest(bytes))
     }
 }
 
-/// Lets other tasks go on where many bytes were judged.
-#[derive(Debug, Default)]
-pub(super) struct YieldBudget(usize);
+/// Lets other tasks go on where judging takes long.
+#[derive(Debug)]
+pub(super) struct YieldBudget<'a> {
+    judge: Judge<'a>,
+    time: JudgingTime,
+}
 
-impl YieldBudget {
+impl<'a> YieldBudget<'a> {
+    pub(super) fn new(judge: Judge<'a>) -> Self {
+        Self { judge, time: JudgingTime::default() }
+    }
+
+    /// Notes that a document of so many bytes was judged.
     pub(super) async fn note(&mut self, bytes: usize) {
-        self.0 += bytes;
-        if self.0 >= JUDGED_BYTES {
-            self.0 = 0;
+        if self.time.adds_up(self.judge.longest(bytes)) {
             yield_now().await;
         }
     }

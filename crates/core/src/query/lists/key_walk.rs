@@ -11,7 +11,7 @@ use crate::query::list_token::Place;
 use crate::query::port::ReadError;
 
 /// Keys that are looked up in one statement.
-const POINTS: usize = 100;
+const POINTS: usize = 1000;
 
 /// A walk over entities in the order of their keys.
 #[derive(Debug)]

@@ -47,7 +47,7 @@ impl Page {
         mut pace: Pace,
         scan: &mut Scan<'_>,
     ) -> Result<(), WalkError> {
-        let mut budget = YieldBudget::default();
+        let mut budget = YieldBudget::new(judge);
         loop {
             let (began, had) = (Instant::now(), self.entities.len());
             let rows = pace.rows(self.size - had);

@@ -42,8 +42,8 @@ pub(super) fn no_index(entity_type: &str, order: &ListOrder) -> Problem {
     let mut path = String::new();
     write_string(&mut path, &order.by.to_string());
     let detail = format!(
-        "{many}; declare an index for the order: PUT /api/v1/types/{entity_type} with {{\"indexes\":[{path}]}} \
-         beside those that the type has"
+        "{many}; declare an index for the order: add {path} to the indexes in the definition of the type \
+         {entity_type}"
     );
     Problem::new(ProblemKind::TooExpensive, detail)
 }

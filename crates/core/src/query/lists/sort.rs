@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::chunk::{CHUNK_BYTES, Room};
+use super::chunk::{CHUNK_BYTES, Chunk, Room};
+use super::index_walk::NotReady;
 use super::judge::{Judge, YieldBudget};
+use super::key_walk::KeyWalk;
+use super::narrow::Keys;
 use super::pace::Pace;
 use super::page::bytes_of;
 use super::sort_key::SortKey;
@@ -71,11 +74,10 @@ impl SortedPage {
         after: Option<&(Vec<u8>, String)>,
         scan: &mut Scan<'_>,
     ) -> Result<(), SortError> {
-        let (mut pace, mut budget, mut looked_at) = (Pace::new(true), YieldBudget::default(), 0);
+        let (mut pace, mut budget, mut looked_at) = (Pace::new(true), YieldBudget::new(judge), 0);
+        let mut began = Instant::now();
+        let mut chunk = first_chunk(&mut walk, store, room(&pace, looked_at)).await?;
         loop {
-            let began = Instant::now();
-            let room = Room { rows: pace.rows(MAX_SORTED - looked_at), bytes: CHUNK_BYTES };
-            let chunk = walk.next(store, room).await?;
             looked_at += chunk.candidates.len();
             if looked_at > MAX_SORTED {
                 return Err(SortError::TooMany);
@@ -97,6 +99,8 @@ impl SortedPage {
                 return Err(SortError::TooMany);
             }
             scan.rest(SORTING * 2).await.map_err(SortError::Turn)?;
+            began = Instant::now();
+            chunk = walk.next(store, room(&pace, looked_at)).await?;
         }
     }
 
@@ -142,4 +146,34 @@ impl SortedPage {
         }
         (entities, next)
     }
+}
+
+/// Room for one more than may be sorted.
+fn room(pace: &Pace, looked_at: usize) -> Room {
+    Room { rows: pace.rows(MAX_SORTED - looked_at), bytes: CHUNK_BYTES }
+}
+
+/// The first candidates. Between two statements an entity may move in an index, from what is still to be read
+/// to what was read already, but its key never changes: an index that one statement does not read to its
+/// end is walked over by the keys that it had at one moment.
+async fn first_chunk(
+    walk: &mut Walk,
+    store: &dyn ListStore,
+    room: Room,
+) -> Result<Chunk, SortError> {
+    let index = match walk {
+        Walk::Index(index) => Some(index.clone()),
+        Walk::Keys(_) => None,
+    };
+    let chunk = walk.next(store, room).await?;
+    let Some(index) = index.filter(|_| !chunk.is_last) else { return Ok(chunk) };
+    let most = u32::try_from(MAX_SORTED + 1).unwrap_or(u32::MAX);
+    let keys = index.keys(store, most).await.map_err(WalkError::from)?;
+    let mut keys = keys.map_err(|NotReady| WalkError::NotReady)?;
+    if keys.len() > MAX_SORTED {
+        return Err(SortError::TooMany);
+    }
+    keys.sort();
+    *walk = Walk::Keys(KeyWalk::new(Keys::Points(keys), false, None));
+    Ok(walk.next(store, room).await?)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::count::{COUNTED_ROWS, FIRST_ROWS, of_type};
 use crate::model::EntityKey;
 use crate::query::key_range::KeyRange;
-use crate::query::list_port::{CountedPart, Estimates, ListStore};
+use crate::query::list_port::{CountedPart, CountedType, Estimates, ListStore};
 use crate::query::list_request::TypeEntry;
 use crate::query::port::ReadError;
 use crate::query::scans::Scan;
@@ -45,10 +45,9 @@ impl TypeList {
         let estimates = read.store.estimates().await?;
         if let Some(key) = after.as_ref().filter(|key| !key.entity_id().is_empty()) {
             let name = key.entity_type();
-            let range = KeyRange::of_type(name).after(key);
             let defined = read.definitions.type_definition(name).await?.is_some();
-            let of = Type { name, defined, range };
-            if !self.look(read, of, &estimates, scan).await? {
+            let of = Type { name, defined };
+            if !self.look_behind(read, of, key.clone(), &estimates, scan).await? {
                 return Ok(());
             }
         }
@@ -58,12 +57,19 @@ impl TypeList {
             // one more shows whether others follow
             let left = u32::try_from(self.size - self.types.len()).unwrap_or(u32::MAX);
             let part = read.names(&after, left.saturating_add(1).min(TYPES)).await?;
-            for (name, defined) in &part.names {
+            for (name, Named { defined, first }) in part.names {
                 if self.types.len() == self.size {
                     return Ok(());
                 }
-                let of = Type { name, defined: *defined, range: KeyRange::of_type(name) };
-                if !self.look(read, of, &estimates, scan).await? {
+                let of = Type { name: &name, defined };
+                let goes_on = match first.next.clone().filter(|_| first.entities == 0) {
+                    Some(last) => self.look_behind(read, of, last, &estimates, scan).await?,
+                    None => {
+                        self.add(read, of, first, &estimates).await?;
+                        has_time(scan).await
+                    }
+                };
+                if !goes_on {
                     return Ok(());
                 }
             }
@@ -74,37 +80,53 @@ impl TypeList {
         }
     }
 
-    /// Looks for entities of a type in a range, and adds the type if it has any or is defined; `false` where
-    /// the time is over.
-    async fn look(
+    /// Looks for entities of a type behind a key, since all up to there are deleted, and adds the type if it
+    /// has any or is defined; `false` where the time is over.
+    async fn look_behind(
         &mut self,
         read: Read<'_>,
-        Type { name, defined, mut range }: Type<'_>,
+        of: Type<'_>,
+        mut last: EntityKey,
         estimates: &Estimates,
         scan: &mut Scan<'_>,
     ) -> Result<bool, ReadError> {
-        let mut rows = FIRST_ROWS;
         loop {
-            let part = read.store.count(&range, rows).await?;
-            let is_done = part.entities > 0 || part.next.is_none();
-            match part.next.clone().filter(|_| !is_done) {
-                Some(last) => {
-                    range = range.after(&last);
-                    rows = COUNTED_ROWS;
-                    self.next = Some(last);
+            let range = KeyRange::of_type(of.name).after(&last);
+            let part = read.store.count(&range, COUNTED_ROWS).await?;
+            match part.next.clone().filter(|_| part.entities == 0) {
+                Some(next) => last = next,
+                None => {
+                    self.add(read, of, part, estimates).await?;
+                    return Ok(has_time(scan).await);
                 }
-                None => self.next = Some(EntityKey::new_unchecked(name, "")),
             }
-            if is_done && (part.entities > 0 || defined) {
-                let entities = size(read.store, name, part, estimates).await?;
-                self.types.push(TypeEntry { entity_type: name.to_owned(), entities, defined });
-            }
-            let is_over = scan.rest(LOOKING).await.is_err();
-            if is_done || is_over {
-                return Ok(!is_over);
+            self.next = Some(last.clone());
+            if !has_time(scan).await {
+                return Ok(false);
             }
         }
     }
+
+    /// Adds a type of which the first entities were counted, if it has any or is defined.
+    async fn add(
+        &mut self,
+        read: Read<'_>,
+        Type { name, defined }: Type<'_>,
+        first: CountedPart,
+        estimates: &Estimates,
+    ) -> Result<(), ReadError> {
+        if first.entities > 0 || defined {
+            let entities = size(read.store, name, first, estimates).await?;
+            self.types.push(TypeEntry { entity_type: name.to_owned(), entities, defined });
+        }
+        self.next = Some(EntityKey::new_unchecked(name, ""));
+        Ok(())
+    }
+}
+
+/// Whether a page may look on; rests where it has to.
+async fn has_time(scan: &mut Scan<'_>) -> bool {
+    scan.rest(LOOKING).await.is_ok()
 }
 
 /// What types are read from.
@@ -114,35 +136,45 @@ pub(super) struct Read<'s> {
     pub(super) definitions: &'s dyn TypeStore,
 }
 
-/// The names of types, and whether they are defined.
+/// Types by their names.
 struct Names {
-    names: BTreeMap<String, bool>,
+    names: BTreeMap<String, Named>,
     /// Whether no others follow.
     is_last: bool,
 }
 
+/// What was read of a type at first.
+#[derive(Default)]
+struct Named {
+    defined: bool,
+    first: CountedPart,
+}
+
 /// A type that is looked at.
+#[derive(Clone, Copy)]
 struct Type<'n> {
     name: &'n str,
     defined: bool,
-    /// The keys to look at.
-    range: KeyRange,
 }
 
 impl Read<'_> {
-    /// The first names behind one.
+    /// The first types behind one.
     async fn names(self, after: &str, most: u32) -> Result<Names, ReadError> {
-        let used = self.store.types(after, most).await?;
+        let used = self.store.types(after, most, FIRST_ROWS).await?;
         let defined = self.definitions.type_definitions(after, most).await?;
-        let defined: Vec<String> = defined.into_iter().map(|stored| stored.entity_type).collect();
         // behind the last one of a list that was cut nothing is known of it
-        let end = |names: &[String]| {
-            if names.len() < most as usize { None } else { names.last().cloned() }
-        };
-        let end = [end(&used), end(&defined)].into_iter().flatten().min();
-        let mut names: BTreeMap<String, bool> =
-            used.into_iter().map(|name| (name, false)).collect();
-        names.extend(defined.into_iter().map(|name| (name, true)));
+        let is_cut = |names: usize| names >= most as usize;
+        let last_used = used.last().filter(|_| is_cut(used.len())).map(|last| last.name.clone());
+        let last_defined = defined.last().filter(|_| is_cut(defined.len()));
+        let last_defined = last_defined.map(|last| last.entity_type.clone());
+        let end = [last_used, last_defined].into_iter().flatten().min();
+        let mut names = BTreeMap::<String, Named>::new();
+        for CountedType { name, first } in used {
+            names.insert(name, Named { defined: false, first });
+        }
+        for stored in defined {
+            names.entry(stored.entity_type).or_default().defined = true;
+        }
         names.retain(|name, _| end.as_ref().is_none_or(|end| name <= end));
         Ok(Names { names, is_last: end.is_none() })
     }

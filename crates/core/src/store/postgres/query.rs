@@ -13,7 +13,7 @@ mod types;
 pub(super) use entities::entity;
 pub(super) use events::{event, logged};
 pub(super) use feed::{bounds, changes, describe, generation, head, head_on, position_before};
-pub(super) use lists::{count, entities, estimates, indexed, states, types};
+pub(super) use lists::{count, entities, estimates, indexed, indexed_ids, states, types};
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
 pub(super) use retry::with_retry;

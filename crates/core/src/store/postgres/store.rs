@@ -23,8 +23,8 @@ use crate::model::{
     UnavailableKind,
 };
 use crate::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
-    ListStore, ReadError, ReadStore,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery,
+    KeyRange, ListStore, ReadError, ReadStore,
 };
 use crate::search::{
     Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
@@ -33,6 +33,7 @@ use crate::store::pool::PoolUse;
 use crate::store::port::{ConnectError, Store};
 use crate::store::schema::SchemaCheck;
 use crate::store::settings::DatabaseSettings;
+use crate::types::index_key::Range;
 use crate::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
 
 /// How many writers pay off: a second one gives bulk calls and streams 25 to 75 % more throughput, a
@@ -218,6 +219,15 @@ impl ListStore for PostgresStore {
         Box::pin(self.read(move || query::indexed(&self.read_pool, query)))
     }
 
+    fn indexed_ids<'a>(
+        &'a self,
+        index_id: i32,
+        ranges: &'a [Range],
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Option<Vec<String>>, ReadError>> {
+        Box::pin(self.read(move || query::indexed_ids(&self.read_pool, index_id, ranges, rows)))
+    }
+
     fn count<'a>(
         &'a self,
         range: &'a KeyRange,
@@ -230,8 +240,9 @@ impl ListStore for PostgresStore {
         &'a self,
         after: &'a str,
         types: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
-        Box::pin(self.read(move || query::types(&self.read_pool, after, types)))
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Vec<CountedType>, ReadError>> {
+        Box::pin(self.read(move || query::types(&self.read_pool, after, types, rows)))
     }
 
     fn estimates(&self) -> BoxFuture<'_, Result<Estimates, ReadError>> {

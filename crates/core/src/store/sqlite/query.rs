@@ -15,7 +15,7 @@ pub(super) use entities::entity;
 pub(super) use error::{kind, unavailable};
 pub(super) use events::{LOGGED, event, logged, record, wanted};
 pub(super) use feed::{bounds, changes, head, position_before};
-pub(super) use lists::{count, entities, indexed, states, types};
+pub(super) use lists::{count, entities, indexed, indexed_ids, states, types};
 pub(super) use log::{log, log_point};
 pub(super) use ping::ping;
 pub(super) use search::{matches, search_parts, stems};

@@ -27,8 +27,8 @@ use crate::model::{
     AsOf, Clock, Entity, EntityKey, LogEntry, LogPoint, LogRange, LoggedEvent, Timestamp,
 };
 use crate::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
-    ListStore, ReadError, ReadStore,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery,
+    KeyRange, ListStore, ReadError, ReadStore,
 };
 use crate::search::{
     Engine, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
@@ -37,6 +37,7 @@ use crate::store::pool::{MeasuredPool, PoolUse};
 use crate::store::port::{ConnectError, Store};
 use crate::store::schema::SchemaCheck;
 use crate::store::settings::DatabaseSettings;
+use crate::types::index_key::Range;
 use crate::types::{ChangeOutcome, Job, StepOutcome, StoredType, Task, TypeChange, TypeStore};
 
 /// Connections for reads; each is a thread.
@@ -207,6 +208,15 @@ impl ListStore for SqliteStore {
         Box::pin(query::indexed(&self.readers, query))
     }
 
+    fn indexed_ids<'a>(
+        &'a self,
+        index_id: i32,
+        ranges: &'a [Range],
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Option<Vec<String>>, ReadError>> {
+        Box::pin(query::indexed_ids(&self.readers, index_id, ranges, rows))
+    }
+
     fn count<'a>(
         &'a self,
         range: &'a KeyRange,
@@ -219,8 +229,9 @@ impl ListStore for SqliteStore {
         &'a self,
         after: &'a str,
         types: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
-        Box::pin(query::types(&self.readers, after, types))
+        rows: u32,
+    ) -> BoxFuture<'a, Result<Vec<CountedType>, ReadError>> {
+        Box::pin(query::types(&self.readers, after, types, rows))
     }
 
     fn estimates(&self) -> BoxFuture<'_, Result<Estimates, ReadError>> {

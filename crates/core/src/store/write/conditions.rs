@@ -1,6 +1,6 @@
 //! Conditions while a batch is planned: whether one holds, and how much they may look at together.
 
-use crate::filter::{Facts, State};
+use crate::filter::{Facts, JudgingTime, State};
 use crate::json::Document;
 use crate::model::{Condition, EntityKey, Timestamp};
 
@@ -40,21 +40,20 @@ impl LookedAt {
         condition: &Condition,
         entity: &Judged<'_, '_>,
         now: Timestamp,
+        time: &mut JudgingTime,
     ) -> bool {
         let Some(filter) = condition.filter() else { return false };
         let data = if filter.reads_data() { entity.document.to_json() } else { String::new() };
         self.0 = self.0.saturating_add(data.len().saturating_mul(filter.nodes()));
-        filter.matches(&Facts {
+        let state = State { created_at: entity.created, updated_at: entity.updated, data: &data };
+        let facts = Facts {
             entity_type: entity.key.entity_type(),
             entity_id: entity.key.entity_id(),
             version: entity.version,
-            state: Some(State {
-                created_at: entity.created,
-                updated_at: entity.updated,
-                data: &data,
-            }),
+            state: Some(state),
             change: None,
             now,
-        })
+        };
+        time.matches(&filter, &facts)
     }
 }

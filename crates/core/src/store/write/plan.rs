@@ -7,6 +7,7 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use super::conditions::{Judged, LookedAt};
+use crate::filter::JudgingTime;
 use crate::ingest::Verdict;
 use crate::json::{Document, Location, Step, Violations};
 use crate::model::{
@@ -164,6 +165,8 @@ struct Planner<'a> {
     rules: Rules,
     /// Of the present event, or of all events of an atomic call.
     looked_at: LookedAt,
+    /// Of all events.
+    judging_time: JudgingTime,
     states: BTreeMap<&'a EntityKey, State<'a>>,
     applied: HashMap<Uuid, (&'a Event, usize)>,
     log: Vec<LogRow<'a>>,
@@ -248,6 +251,7 @@ impl<'a> Planner<'a> {
         Self {
             rules,
             looked_at: LookedAt::default(),
+            judging_time: JudgingTime::default(),
             states: BTreeMap::new(),
             applied: HashMap::new(),
             log: Vec::with_capacity(events),
@@ -378,7 +382,9 @@ impl<'a> Planner<'a> {
             if self.looked_at.is_most(max_entity_bytes) {
                 return Err(RefusalReason::TooManyConditions);
             }
-            if !state.exists || !self.looked_at.judge(condition, &state.judged(update.key()), now) {
+            let (looked_at, time) = (&mut self.looked_at, &mut self.judging_time);
+            let judged = state.judged(update.key());
+            if !state.exists || !looked_at.judge(condition, &judged, now, time) {
                 return Err(RefusalReason::Precondition(FailedPrecondition { current_version }));
             }
         }

@@ -302,3 +302,41 @@ async fn a_copy_may_be_of_some_types() {
     let (is_done, printed) = copy.run(&["--type", "Car"]).await;
     assert!(!is_done && printed.contains("is a copy of Car, Loan"), "{printed}");
 }
+
+/// A copy of what matches a filter has that, and drops what matches no more.
+#[tokio::test]
+async fn a_copy_may_be_of_what_matches() {
+    let rest = Service::start(Binary::Rest, &[]).await;
+    let set_prices = async |prices: &[(&'static str, u32)]| {
+        for (id, price) in prices {
+            let event = SentEvent::new("Car", id, json!({"price": price}));
+            let outcome = rest.rest().send(&event).await;
+            assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+        }
+    };
+    set_prices(&[("cheap", 1), ("dear", 9), ("dearer", 10), ("sold", 11)]).await;
+    let copy = Copy::of(&rest);
+    let matching = ["--filter", "data.price > 5", "--verify"];
+    let (is_true, printed) = copy.run(&matching).await;
+    assert!(is_true && printed.contains("same as the service, entities: 3\n"), "{printed}");
+
+    set_prices(&[("dear", 2), ("cheap", 3), ("dearer", 12), ("new", 7)]).await;
+    send(&rest, Operation::Delete, "sold").await;
+    let (is_true, printed) = copy.run(&matching).await;
+    assert!(is_true, "{printed}");
+    for expected in [
+        "Car dear: removed, no longer matches",
+        "Car sold: removed, no longer matches",
+        "Car dearer: version 2",
+        "same as the service, entities: 2\n",
+    ] {
+        assert!(printed.contains(expected), "{expected}: {printed}");
+    }
+    assert!(!printed.contains("cheap"), "it was never in the copy: {printed}");
+
+    let (is_done, printed) = copy.run(&["--once"]).await;
+    assert!(
+        !is_done && printed.contains("is a copy of all types where data.price > 5"),
+        "{printed}"
+    );
+}

@@ -6,15 +6,17 @@ use chrono::{DateTime, Utc};
 
 use crate::model::{Entity, EntityKey};
 use crate::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery, KeyRange,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, Estimates, IndexPart, IndexQuery,
+    KeyRange,
 };
 use crate::store::listed::{
-    COUNT, CountRow, StateRow, bounds, into_counted, into_even_index_part, into_even_part,
-    into_index_part, into_part,
+    COUNT, CountRow, StateRow, bounds, into_counted, into_counted_type, into_even_index_part,
+    into_even_part, into_ids, into_index_part, into_part,
 };
 use crate::store::numbers::to_bigint;
 use crate::store::postgres::read_pool::ReadPool;
 use crate::store::postgres::time::from_pg;
+use crate::types::index_key::Range;
 
 const STATES: &str = r"
 SELECT version, created_at, updated_at, CASE WHEN NOT deleted THEN data::text END AS data
@@ -149,7 +151,19 @@ WHERE part_id = $1 ORDER BY number"
 const INDEX_ASCENDING: &str = indexed!("ASC");
 const INDEX_DESCENDING: &str = indexed!("DESC");
 
-/// From type to type, each found by the index.
+/// There is a row, with a null, also where there is no id.
+const INDEXED_IDS: &str = r"
+SELECT state = 1 AS is_ready, entity_id
+FROM type_parts
+LEFT JOIN (SELECT i.entity_id
+           FROM unnest($2::bytea[], $3::bytea[]) AS part (first, behind)
+           CROSS JOIN LATERAL (SELECT entity_id FROM entity_index
+                               WHERE index_id = $1 AND key IS NOT NULL
+                                   AND key >= part.first AND key < part.behind LIMIT $4) AS i
+           LIMIT $4) AS found ON state = 1
+WHERE part_id = $1";
+
+/// From type to type, each found by the index, and the first $3 rows of each.
 const TYPES: &str = r#"
 WITH RECURSIVE types AS (
     SELECT $1::text COLLATE "C" AS entity_type, 0 AS number
@@ -157,7 +171,14 @@ WITH RECURSIVE types AS (
     SELECT (SELECT e.entity_type FROM entities AS e WHERE e.entity_type > types.entity_type
             ORDER BY e.entity_type LIMIT 1), number + 1
     FROM types WHERE entity_type IS NOT NULL AND number < $2)
-SELECT entity_type FROM types WHERE number > 0 AND entity_type IS NOT NULL ORDER BY number"#;
+SELECT entity_type, last_id AS entity_id, entities, looked_at
+FROM types
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE NOT deleted) AS entities, count(*) AS looked_at,
+           max(entity_id) AS last_id
+    FROM (SELECT e.entity_id, e.deleted FROM entities AS e WHERE e.entity_type = types.entity_type
+          ORDER BY e.entity_id LIMIT $3) AS first) AS counted
+WHERE number > 0 AND looked_at > 0 ORDER BY number"#;
 
 /// What ANALYZE has found, for the pages that the table has now. Where n_distinct is negative, it is a share
 /// of the rows.
@@ -271,6 +292,28 @@ fn even_share(bytes: usize, rows: u32) -> Option<usize> {
     (share >= EVEN_SHARE).then_some(share)
 }
 
+/// The ids in ranges of an index; `None` where it is not ready.
+pub(in crate::store::postgres) async fn indexed_ids(
+    read_pool: &ReadPool,
+    index_id: i32,
+    ranges: &[Range],
+    rows: u32,
+) -> Result<Option<Vec<String>>, sqlx::Error> {
+    let first: Vec<&[u8]> = ranges.iter().map(|range| &*range.from).collect();
+    let behind: Vec<&[u8]> = ranges.iter().map(|range| &*range.to).collect();
+    let mut connection = read_pool.acquire().await?;
+    let found: Vec<(bool, Option<String>)> = sqlx::query_as(INDEXED_IDS)
+        .bind(index_id)
+        .bind(first)
+        .bind(behind)
+        .bind(i64::from(rows))
+        .persistent(read_pool.caches_statements())
+        .fetch_all(&mut *connection.connection)
+        .await?;
+    connection.release().await?;
+    Ok(into_ids(found))
+}
+
 /// How many entities there are among the first rows of a range.
 pub(in crate::store::postgres) async fn count(
     read_pool: &ReadPool,
@@ -292,21 +335,23 @@ pub(in crate::store::postgres) async fn count(
     Ok(into_counted(row, rows))
 }
 
-/// The first types behind one.
+/// The first types behind one, with their first rows counted.
 pub(in crate::store::postgres) async fn types(
     read_pool: &ReadPool,
     after: &str,
     types: u32,
-) -> Result<Vec<String>, sqlx::Error> {
+    rows: u32,
+) -> Result<Vec<CountedType>, sqlx::Error> {
     let mut connection = read_pool.acquire().await?;
-    let types = sqlx::query_scalar(TYPES)
+    let types: Vec<CountRow> = sqlx::query_as(TYPES)
         .bind(after)
         .bind(i64::from(types))
+        .bind(i64::from(rows))
         .persistent(read_pool.caches_statements())
         .fetch_all(&mut *connection.connection)
         .await?;
     connection.release().await?;
-    Ok(types)
+    Ok(types.into_iter().map(|row| into_counted_type(row, rows)).collect())
 }
 
 /// A row of [`ESTIMATES`].

@@ -1,19 +1,21 @@
 //! Reading entities in the order of their keys.
 
-use sqlx::Sqlite;
+use sqlx::{Sqlite, SqliteConnection};
 
 use super::error::unavailable;
-use super::parameter::json;
+use super::parameter::{hex, json};
 use crate::model::{Entity, EntityKey, Timestamp};
 use crate::query::{
-    CountedPart, EntitiesPart, EntitiesQuery, IndexPart, IndexQuery, KeyRange, ReadError,
+    CountedPart, CountedType, EntitiesPart, EntitiesQuery, IndexPart, IndexQuery, KeyRange,
+    ReadError,
 };
 use crate::store::listed::{
-    COUNT, CountRow, EntityRow, IndexRow, StateRow, bounds, into_counted, into_index_part,
-    into_part,
+    COUNT, CountRow, EntityRow, IndexRow, StateRow, bounds, into_counted, into_ids,
+    into_index_part, into_part,
 };
 use crate::store::numbers::to_bigint;
 use crate::store::pool::MeasuredPool;
+use crate::types::index_key::Range;
 
 const STATES: &str = r"
 SELECT e.version, e.created_at, e.updated_at, CASE WHEN NOT e.deleted THEN e.data END AS data
@@ -94,6 +96,17 @@ WHERE p.part_id = $1 ORDER BY i.number"
 const INDEX_ASCENDING: &str = indexed!("ASC");
 const INDEX_DESCENDING: &str = indexed!("DESC");
 
+/// There is a row, with a null, also where there is no id.
+const INDEXED_IDS: &str = r"
+SELECT p.state = 1 AS is_ready, found.entity_id
+FROM type_parts AS p
+LEFT JOIN (SELECT i.entity_id
+           FROM json_each($2) AS part
+           CROSS JOIN entity_index AS i ON i.index_id = $1 AND i.key IS NOT NULL
+               AND i.key >= unhex(part.value->>0) AND i.key < unhex(part.value->>1)
+           LIMIT $3) AS found ON p.state = 1
+WHERE p.part_id = $1";
+
 /// From type to type, each found by the index.
 const TYPES: &str = r"
 WITH RECURSIVE types AS (
@@ -166,33 +179,69 @@ pub(in crate::store::sqlite) async fn indexed(
     Ok(into_index_part(rows, query, Timestamp::from_micros))
 }
 
+/// The ids in ranges of an index; `None` where it is not ready.
+pub(in crate::store::sqlite) async fn indexed_ids(
+    pool: &MeasuredPool<Sqlite>,
+    index_id: i32,
+    ranges: &[Range],
+    rows: u32,
+) -> Result<Option<Vec<String>>, ReadError> {
+    let ranges: Vec<_> = ranges.iter().map(|range| (hex(&range.from), hex(&range.to))).collect();
+    let ranges = json(&ranges)?;
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let found: Vec<(bool, Option<String>)> = sqlx::query_as(INDEXED_IDS)
+        .bind(index_id)
+        .bind(ranges)
+        .bind(i64::from(rows))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    Ok(into_ids(found))
+}
+
 /// How many entities there are among the first rows of a range.
 pub(in crate::store::sqlite) async fn count(
     pool: &MeasuredPool<Sqlite>,
     range: &KeyRange,
     rows: u32,
 ) -> Result<CountedPart, ReadError> {
-    let (from, to) = bounds(range);
     let mut connection = pool.acquire().await.map_err(unavailable)?;
+    count_in(&mut connection, range, rows).await
+}
+
+async fn count_in(
+    connection: &mut SqliteConnection,
+    range: &KeyRange,
+    rows: u32,
+) -> Result<CountedPart, ReadError> {
+    let (from, to) = bounds(range);
     let row: Option<CountRow> = sqlx::query_as(COUNT)
         .bind(from.0)
         .bind(from.1)
         .bind(to.0)
         .bind(to.1)
         .bind(i64::from(rows))
-        .fetch_optional(&mut *connection)
+        .fetch_optional(connection)
         .await
         .map_err(unavailable)?;
     Ok(into_counted(row, rows))
 }
 
-/// The first types behind one.
+/// The first types behind one, with their first rows counted. A statement is cheap here, and none could
+/// return several values of a subquery.
 pub(in crate::store::sqlite) async fn types(
     pool: &MeasuredPool<Sqlite>,
     after: &str,
     types: u32,
-) -> Result<Vec<String>, ReadError> {
+    rows: u32,
+) -> Result<Vec<CountedType>, ReadError> {
     let mut connection = pool.acquire().await.map_err(unavailable)?;
-    let types = sqlx::query_scalar(TYPES).bind(after).bind(i64::from(types));
-    types.fetch_all(&mut *connection).await.map_err(unavailable)
+    let names = sqlx::query_scalar(TYPES).bind(after).bind(i64::from(types));
+    let names: Vec<String> = names.fetch_all(&mut *connection).await.map_err(unavailable)?;
+    let mut types = Vec::with_capacity(names.len());
+    for name in names {
+        let first = count_in(&mut connection, &KeyRange::of_type(&name), rows).await?;
+        types.push(CountedType { name, first });
+    }
+    Ok(types)
 }
