@@ -25,9 +25,10 @@ const FETCH_BYTES: usize = 8 << 20;
 /// Words are letters and digits, so they need no quotes. `phraseto_tsquery` keeps the distances of
 /// what it passes over. A prefix that it passes over, or knows as several words, is taken literally.
 ///
-/// The statements that follow must end by the deadline.
+/// The statements that follow must end by the deadline. The settings come first: they are made before the words
+/// are looked at, so that there are no notices about what is passed over.
 const PHRASES: &str = r"
-SELECT set_config('statement_timeout', $1, true), ARRAY(
+SELECT set_config('client_min_messages', 'warning', true), set_config('statement_timeout', $1, true), ARRAY(
     SELECT CASE WHEN NOT begins THEN phrase
                 WHEN phrase LIKE '%''' THEN phrase || ':*'
                 ELSE to_tsquery('pg_catalog.simple', '''' || words || ''':*')::text END
@@ -35,13 +36,13 @@ SELECT set_config('statement_timeout', $1, true), ARRAY(
           FROM unnest($3::text[], $4::bool[]) WITH ORDINALITY AS l (words, begins, number)) AS p
     ORDER BY number)";
 
-/// Without the notices of `phraseto_tsquery` about what it passes over.
+/// For [`STEMS`]: without the notices of `phraseto_tsquery` about what it passes over.
 const QUIET: &str = "SET LOCAL client_min_messages = warning";
 
 /// A weight counts as its number, and a word of a long text less.
 macro_rules! score {
     () => {
-        "ts_rank('{0.25, 0.5, 0.75, 1}', s.words, $2::text::tsquery, 1)::float8 AS score"
+        "ts_rank('{0.25, 0.5, 0.75, 1}', s.words, $1::text::tsquery, 1)::float8 AS score"
     };
 }
 
@@ -62,7 +63,7 @@ const MATCHES_WITH_STATES: &str = concat!(
     score!(),
     state!(),
     " FROM entity_search s JOIN entities e
-        ON e.entity_type = $3 AND e.entity_id = s.entity_id AND NOT e.deleted
+        ON e.entity_type = $2 AND e.entity_id = s.entity_id AND NOT e.deleted
       WHERE s.words @@ $1::text::tsquery",
 );
 
@@ -136,7 +137,6 @@ pub(in crate::store::postgres) async fn open_search(
 ) -> Result<OpenSearch, sqlx::Error> {
     let mut connection = read_pool.acquire().await?;
     connection.begin(read_pool).await?;
-    sqlx::raw_sql(QUIET).execute(&mut *connection.connection).await?;
     let groups = match query.terms {
         Terms::Groups(groups) => groups.as_slice(),
         Terms::All | Terms::Nothing => &[],
@@ -146,7 +146,7 @@ pub(in crate::store::postgres) async fn open_search(
     let begins: Vec<bool> = leaves().map(|leaf| leaf.begins).collect();
     let caches_statements = read_pool.caches_statements();
     let left = query.deadline.saturating_duration_since(Instant::now());
-    let (_, phrases): (String, Vec<String>) = sqlx::query_as(PHRASES)
+    let (_, _, phrases): (String, String, Vec<String>) = sqlx::query_as(PHRASES)
         .bind(format!("{}ms", left.as_millis().max(1)))
         .bind(&query.part.definition.language)
         .bind(words)
@@ -157,14 +157,21 @@ pub(in crate::store::postgres) async fn open_search(
     let found = match query.terms {
         Terms::All => FoundBy::Absence(None),
         Terms::Nothing => FoundBy::Nothing,
-        Terms::Groups(groups) => found_by(groups, phrases),
+        Terms::Groups(groups) => {
+            let of_part = phrases.into_iter().map(|phrase| of_part(query.part.id, &phrase));
+            found_by(groups, of_part)
+        }
     };
     Ok(OpenSearch { connection, found, caches_statements })
 }
 
+/// The words of a tsquery as a part has them, as `entity_search_words` makes them.
+fn of_part(part_id: i32, phrase: &str) -> String {
+    format!(" {phrase}").replace(" '", &format!(" '{part_id}:")).trim_start().to_owned()
+}
+
 /// The groups as a tsquery, without the leaves that the language passes over.
-fn found_by(groups: &[Vec<Leaf>], phrases: Vec<String>) -> FoundBy {
-    let mut phrases = phrases.into_iter();
+fn found_by(groups: &[Vec<Leaf>], mut phrases: impl Iterator<Item = String>) -> FoundBy {
     let (mut all, mut are_of_absence) = (Vec::new(), true);
     for group in groups {
         let of_group = group.iter().zip(phrases.by_ref()).filter(|(_, phrase)| !phrase.is_empty());
@@ -215,9 +222,8 @@ impl OpenSearch {
         let declare = match &self.found {
             FoundBy::Nothing => return Ok(true),
             FoundBy::Words(words) => {
-                let of_part = format!("'#{part_id}' & ({words})");
                 let statement = if query.with_states { MATCHES_WITH_STATES } else { MATCHES };
-                let declare = sqlx::query(statement).bind(of_part).bind(words);
+                let declare = sqlx::query(statement).bind(words);
                 if query.with_states { declare.bind(entity_type) } else { declare }
             }
             FoundBy::Absence(words) => {
