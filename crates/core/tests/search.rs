@@ -424,7 +424,7 @@ async fn what_cannot_be_searched_is_refused(db: Db) {
         SearchRequest { token: Some("forged".into()), ..next },
     ] {
         let problem = refused(&db, other).await;
-        assert!(problem.detail.starts_with("pageToken must be"), "{problem}");
+        assert!(problem.detail.starts_with("/pageToken must be"), "{problem}");
     }
 }
 
