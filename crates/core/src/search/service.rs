@@ -1,5 +1,6 @@
 //! Searching: finds, judges, ranks, counts, and reads the hits of a page.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use super::facets::Counter;
 use super::highlights::Highlights;
-use super::port::{MatchQuery, Matched, SearchEngine, SearchPart, SearchParts};
+use super::port::{MatchQuery, Matched, Needed, SearchEngine, SearchPart, SearchParts};
 use super::query::{Query, Terms};
 use super::request::{
     Hit, MAX_FACETS, MAX_HITS, MAX_SEARCH_PAGE, SearchError, SearchPage, SearchRequest, Total,
@@ -163,6 +164,7 @@ impl Search {
         counter: &mut Counter,
     ) -> Result<Ranking, SearchError> {
         let end = Instant::now() + self.find_time;
+        let members = judge.members_of_facets();
         let mut ranking = Ranking { is_complete: true, ..Ranking::default() };
         for (place, lookup) in lookups.iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
@@ -170,7 +172,7 @@ impl Search {
             let query = MatchQuery {
                 part: &lookup.part,
                 terms: &lookup.terms,
-                with_states: judge.needs_states(),
+                needed: judge.needed(&members),
                 deadline: Instant::now() + left / share,
             };
             let before = ranking.hits.len();
@@ -300,8 +302,20 @@ struct Judge<'r> {
 }
 
 impl Judge<'_> {
-    fn needs_states(&self) -> bool {
-        self.request.filter.is_some() || !self.request.facets.is_empty()
+    /// The names of the members that the facets' paths begin with.
+    fn members_of_facets(&self) -> Vec<&str> {
+        let facets = self.request.facets.iter();
+        let names: BTreeSet<&str> = facets.filter_map(|facet| facet.path.keys().next()).collect();
+        names.into_iter().collect()
+    }
+
+    /// What is judged: a filter may ask for anything, facets for their members alone.
+    fn needed<'n>(&self, members_of_facets: &'n [&'n str]) -> Needed<'n> {
+        match (&self.request.filter, members_of_facets) {
+            (Some(_), _) => Needed::State,
+            (None, []) => Needed::Nothing,
+            (None, members) => Needed::Members(members),
+        }
     }
 
     /// Whether the filter holds of what was found; counts it for the facets.

@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection};
 use tokio::time::Instant;
 
-use crate::search::{Leaf, MatchQuery, Matched, SearchPart, Stems, StemsQuery, Terms};
+use crate::search::{Leaf, MatchQuery, Matched, Needed, SearchPart, Stems, StemsQuery, Terms};
 use crate::store::postgres::read_pool::{ReadConnection, ReadPool};
 use crate::store::postgres::time::from_pg;
 use crate::store::search::{MatchRow, PARTS, PartRow, StateRow, is_of_absence};
@@ -46,9 +46,22 @@ macro_rules! score {
     };
 }
 
+/// The state, with this of the document.
 macro_rules! state {
-    () => {
-        ", e.version, e.created_at, e.updated_at, e.data::text AS data"
+    ($data:expr) => {
+        concat!(", e.version, e.created_at, e.updated_at, ", $data, "::text AS data")
+    };
+}
+
+/// The members of the document that a parameter names. Reading them out costs less than the text of the whole,
+/// and the larger documents are, the less.
+macro_rules! members {
+    ($names:literal) => {
+        concat!(
+            "(SELECT jsonb_object_agg(name, e.data -> name) FROM unnest(",
+            $names,
+            "::text[]) AS name)"
+        )
     };
 }
 
@@ -58,14 +71,21 @@ const MATCHES: &str = concat!(
     " FROM entity_search s WHERE s.words @@ $1::text::tsquery",
 );
 
-const MATCHES_WITH_STATES: &str = concat!(
-    "DECLARE found NO SCROLL CURSOR FOR SELECT s.entity_id, ",
-    score!(),
-    state!(),
-    " FROM entity_search s JOIN entities e
-        ON e.entity_type = $2 AND e.entity_id = s.entity_id AND NOT e.deleted
-      WHERE s.words @@ $1::text::tsquery",
-);
+macro_rules! matches_with_states {
+    ($columns:expr) => {
+        concat!(
+            "DECLARE found NO SCROLL CURSOR FOR SELECT s.entity_id, ",
+            score!(),
+            $columns,
+            " FROM entity_search s JOIN entities e
+                ON e.entity_type = $2 AND e.entity_id = s.entity_id AND NOT e.deleted
+              WHERE s.words @@ $1::text::tsquery",
+        )
+    };
+}
+
+const MATCHES_WITH_STATES: &str = matches_with_states!(state!("e.data"));
+const MATCHES_WITH_MEMBERS: &str = matches_with_states!(state!(members!("$3")));
 
 /// Entities without words, and those whose words fulfil $3 all the same. The subquery is evaluated for each
 /// entity: as a join, it would be planned by statistics that know nothing of what is absent.
@@ -83,7 +103,8 @@ macro_rules! absence {
 }
 
 const ABSENCE: &str = absence!("");
-const ABSENCE_WITH_STATES: &str = absence!(state!());
+const ABSENCE_WITH_STATES: &str = absence!(state!("e.data"));
+const ABSENCE_WITH_MEMBERS: &str = absence!(state!(members!("$4")));
 
 /// Which words have stems that are these, and which terms have none.
 const STEMS: &str = r"
@@ -221,14 +242,21 @@ impl OpenSearch {
         let (entity_type, part_id) = (&query.part.entity_type, query.part.id);
         let declare = match &self.found {
             FoundBy::Nothing => return Ok(true),
-            FoundBy::Words(words) => {
-                let statement = if query.with_states { MATCHES_WITH_STATES } else { MATCHES };
-                let declare = sqlx::query(statement).bind(words);
-                if query.with_states { declare.bind(entity_type) } else { declare }
-            }
+            FoundBy::Words(words) => match query.needed {
+                Needed::Nothing => sqlx::query(MATCHES).bind(words),
+                Needed::State => sqlx::query(MATCHES_WITH_STATES).bind(words).bind(entity_type),
+                Needed::Members(names) => {
+                    sqlx::query(MATCHES_WITH_MEMBERS).bind(words).bind(entity_type).bind(names)
+                }
+            },
             FoundBy::Absence(words) => {
-                let statement = if query.with_states { ABSENCE_WITH_STATES } else { ABSENCE };
-                sqlx::query(statement).bind(entity_type).bind(part_id).bind(words)
+                let of_type =
+                    |statement| sqlx::query(statement).bind(entity_type).bind(part_id).bind(words);
+                match query.needed {
+                    Needed::Nothing => of_type(ABSENCE),
+                    Needed::State => of_type(ABSENCE_WITH_STATES),
+                    Needed::Members(names) => of_type(ABSENCE_WITH_MEMBERS).bind(names),
+                }
             }
         };
         declare.persistent(self.caches_statements).execute(&mut *connection).await?;
@@ -272,7 +300,7 @@ async fn fetch(
         if is_stopped {
             continue;
         }
-        let matched = matched(&row, query.with_states)?;
+        let matched = matched(&row, query.needed != Needed::Nothing)?;
         count += 1;
         bytes += matched.state.as_ref().map_or(0, |state| state.data.len());
         is_stopped = each(matched).is_break() || Instant::now() > query.deadline;
