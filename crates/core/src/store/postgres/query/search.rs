@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
-use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{FromRow, PgConnection, Postgres};
 use tokio::time::Instant;
 
 use crate::search::{Leaf, MatchQuery, Matched, Needed, SearchPart, Stems, StemsQuery, Terms};
@@ -13,9 +14,21 @@ use crate::store::postgres::read_pool::{ReadConnection, ReadPool};
 use crate::store::postgres::time::from_pg;
 use crate::store::search::{MatchRow, PARTS, PartRow, StateRow, is_of_absence};
 
+/// A cursor's name and columns belong together, so that its statements may stay prepared.
+struct Cursor {
+    fetch: &'static str,
+    fetch_few: &'static str,
+}
+
+const OF_IDS: Cursor = Cursor {
+    fetch: "FETCH FORWARD 1000 FROM found_ids",
+    fetch_few: "FETCH FORWARD 50 FROM found_ids",
+};
+const OF_STATES: Cursor = Cursor {
+    fetch: "FETCH FORWARD 1000 FROM found_states",
+    fetch_few: "FETCH FORWARD 50 FROM found_states",
+};
 /// Rows that are fetched at once, and those of the first time and of large documents.
-const FETCH: &str = "FETCH FORWARD 1000 FROM found";
-const FETCH_FEW: &str = "FETCH FORWARD 50 FROM found";
 const ROWS: usize = 1000;
 const FEW_ROWS: usize = 50;
 /// Bytes of documents that one fetch should have at most.
@@ -66,7 +79,7 @@ macro_rules! members {
 }
 
 const MATCHES: &str = concat!(
-    "DECLARE found NO SCROLL CURSOR FOR SELECT s.entity_id, ",
+    "DECLARE found_ids NO SCROLL CURSOR FOR SELECT s.entity_id, ",
     score!(),
     " FROM entity_search s WHERE s.words @@ $1::text::tsquery",
 );
@@ -74,7 +87,7 @@ const MATCHES: &str = concat!(
 macro_rules! matches_with_states {
     ($columns:expr) => {
         concat!(
-            "DECLARE found NO SCROLL CURSOR FOR SELECT s.entity_id, ",
+            "DECLARE found_states NO SCROLL CURSOR FOR SELECT s.entity_id, ",
             score!(),
             $columns,
             " FROM entity_search s JOIN entities e
@@ -90,9 +103,11 @@ const MATCHES_WITH_MEMBERS: &str = matches_with_states!(state!(members!("$3")));
 /// Entities without words, and those whose words fulfil $3 all the same. The subquery is evaluated for each
 /// entity: as a join, it would be planned by statistics that know nothing of what is absent.
 macro_rules! absence {
-    ($columns:expr) => {
+    ($cursor:literal, $columns:expr) => {
         concat!(
-            "DECLARE found NO SCROLL CURSOR FOR SELECT e.entity_id, 0::float8 AS score",
+            "DECLARE ",
+            $cursor,
+            " NO SCROLL CURSOR FOR SELECT e.entity_id, 0::float8 AS score",
             $columns,
             " FROM entities e WHERE e.entity_type = $1 AND NOT e.deleted AND ($3::text IS NULL OR coalesce(
                 (SELECT s.words FROM entity_search s
@@ -102,9 +117,9 @@ macro_rules! absence {
     };
 }
 
-const ABSENCE: &str = absence!("");
-const ABSENCE_WITH_STATES: &str = absence!(state!("e.data"));
-const ABSENCE_WITH_MEMBERS: &str = absence!(state!(members!("$4")));
+const ABSENCE: &str = absence!("found_ids", "");
+const ABSENCE_WITH_STATES: &str = absence!("found_states", state!("e.data"));
+const ABSENCE_WITH_MEMBERS: &str = absence!("found_states", state!(members!("$4")));
 
 /// Which words have stems that are these, and which terms have none.
 const STEMS: &str = r"
@@ -260,16 +275,18 @@ impl OpenSearch {
             }
         };
         declare.persistent(self.caches_statements).execute(&mut *connection).await?;
-        let (mut rows, mut statement) = (FEW_ROWS, FETCH_FEW);
+        let cursor = if query.needed == Needed::Nothing { OF_IDS } else { OF_STATES };
+        let (mut rows, mut statement) = (FEW_ROWS, cursor.fetch_few);
         loop {
-            let fetched = fetch(connection, statement, query, each).await?;
+            let fetch_rows = sqlx::query(statement).persistent(self.caches_statements);
+            let fetched = fetch(connection, fetch_rows, query, each).await?;
             match fetched {
                 Fetched::Stopped => return Ok(false),
                 Fetched::Rows { count, .. } if count < rows => return Ok(true),
                 Fetched::Rows { count, bytes } => {
                     let is_small = bytes / count.max(1) * ROWS <= FETCH_BYTES;
                     (rows, statement) =
-                        if is_small { (ROWS, FETCH) } else { (FEW_ROWS, FETCH_FEW) };
+                        if is_small { (ROWS, cursor.fetch) } else { (FEW_ROWS, cursor.fetch_few) };
                 }
             }
         }
@@ -290,11 +307,11 @@ enum Fetched {
 /// and dropped.
 async fn fetch(
     connection: &mut PgConnection,
-    statement: &'static str,
+    fetch: Query<'_, Postgres, PgArguments>,
     query: MatchQuery<'_>,
     each: &mut (dyn FnMut(Matched) -> ControlFlow<()> + Send),
 ) -> Result<Fetched, sqlx::Error> {
-    let mut rows = sqlx::query(statement).persistent(false).fetch(connection);
+    let mut rows = fetch.fetch(connection);
     let (mut count, mut bytes, mut is_stopped) = (0, 0, false);
     while let Some(row) = rows.try_next().await? {
         if is_stopped {
