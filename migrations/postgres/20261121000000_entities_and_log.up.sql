@@ -130,9 +130,11 @@ CREATE TABLE entity_index (
 
 CREATE INDEX entity_index_by_key ON entity_index (index_id, key, entity_id) WHERE key IS NOT NULL;
 
--- The words of entities at the paths that their type searches. Beside them, '#' and the part's id, so that
--- one lookup in the index finds those of one part. Written with the entity, while its row is locked. No
--- row means the same as no words. fastupdate is off: words that wait in a list are searched one by one.
+-- The words of entities at the paths that their type searches. Each begins with the part's id and a colon,
+-- so that a word's list in the index has the entities of one part alone. (A word of its own for the part
+-- would have a list of all of them, which a search for two rare words reads nearly as a whole.) Written
+-- with the entity, while its row is locked. No row means the same as no words. fastupdate is off: words
+-- that wait in a list are searched one by one.
 CREATE TABLE entity_search (
     part_id   integer NOT NULL,
     entity_id text COLLATE "C" NOT NULL,
@@ -149,14 +151,16 @@ CREATE FUNCTION entity_search_words(
 ) RETURNS tsvector LANGUAGE plpgsql STABLE AS $$
 DECLARE
     config regconfig;
+    words tsvector;
 BEGIN
     IF text1 = '' AND text2 = '' AND text3 = '' AND text4 = '' THEN
         RETURN '';
     END IF;
     config := language;
-    RETURN array_to_tsvector(ARRAY['#' || part_id])
-        || setweight(to_tsvector(config, text4), 'A') || setweight(to_tsvector(config, text3), 'B')
+    words := setweight(to_tsvector(config, text4), 'A') || setweight(to_tsvector(config, text3), 'B')
         || setweight(to_tsvector(config, text2), 'C') || setweight(to_tsvector(config, text1), 'D');
+    -- as text, words are in quotes, with a space before each but the first
+    RETURN replace(' ' || words::text, ' ''', ' ''' || part_id || ':')::tsvector;
 EXCEPTION WHEN OTHERS THEN
     IF language = 'pg_catalog.simple' THEN
         RETURN '';

@@ -14,6 +14,7 @@ mod page_token;
 mod port;
 mod scans;
 
+pub(crate) use error::bad_parameter;
 pub use error::{HistoryError, ListError, QueryError};
 pub use fields::Fields;
 pub use history::{Comparison, History, HistoryPage, HistoryQuery, Origin};

@@ -17,7 +17,8 @@ mod token;
 
 pub use facets::{Facet, FacetValue};
 pub use port::{
-    Engine, Found, MatchQuery, Matched, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
+    Engine, Found, MatchQuery, Matched, Needed, SearchEngine, SearchPart, SearchParts, Stems,
+    StemsQuery,
 };
 pub use query::{Leaf, MAX_QUERY_BYTES, Query, Term, Terms};
 pub use request::{

@@ -142,7 +142,7 @@ async fn batches_that_decide_the_words_that_are_searched_take_one_statement() {
     ];
     for_each(&db, &mut session, batches).await;
     let words = "SELECT words::text FROM entity_search ORDER BY entity_id";
-    assert_eq!(db.texts(words).await, ["'#1' 'anew':2A 'made':1A 'ʬ':3A", "'#1' 'blue':1A 'ʬ':2A"]);
+    assert_eq!(db.texts(words).await, ["'1:anew':2A '1:made':1A '1:ʬ':3A", "'1:blue':1A '1:ʬ':2A"]);
 }
 
 /// After a restore the definitions have a lower generation than the one that running processes know.

@@ -22,6 +22,7 @@ on_all!(
     words_are_found_by_their_stems,
     fragments_are_marked_and_escaped,
     facets_count_the_hits,
+    facets_count_alike_with_and_without_a_filter,
     types_have_languages_of_their_own,
     what_cannot_be_searched_is_refused,
     no_text_is_too_much,
@@ -362,6 +363,41 @@ async fn facets_count_the_hits(db: Db) {
     assert_eq!(page.facets[0].1.len(), 2, "not by its own path");
 }
 
+/// Without a filter only the members of the documents are read that facets ask for.
+async fn facets_count_alike_with_and_without_a_filter(db: Db) {
+    declare(&db, "Car", r#""data.t":1"#, "simple").await;
+    build(&db).await;
+    let documents = [
+        r#"{"t":"red","0":"zero","list":["first",{"b":7}],"a":{"b":[1,1.0,null],"c":"x"},"n":1.50}"#,
+        r#"{"t":"red","0":null,"list":{"0":"member"},"a":{"b":1e0},"n":1.5,"odd \"'{}\\ ключ":"ö"}"#,
+        r#"{"t":"red","a":"text","n":{"t":"red"},"odd \"'{}\\ ключ":"\u00f6"}"#,
+        r#"{"t":"red","a":{"B":2},"n":123456789012345678901234567890.10}"#,
+        r#"{"t":"blue","0":"other"}"#,
+    ];
+    let events: Vec<_> =
+        (1..).zip(documents).map(|(n, text)| event(n, &[("Car", &n.to_string(), text)])).collect();
+    db.apply(&events).await;
+    let all = facets(&[
+        r#"data["0"]"#,
+        r#"data.list["0"]"#,
+        "data.a.b",
+        "data.a.c",
+        "data.a",
+        "data.n",
+        r#"data["odd \"'{}\\ ключ"]"#,
+        "data.none",
+    ]);
+    for query in ["red", "-blue", ""] {
+        let plain = SearchRequest { facets: all.clone(), ..request(query) };
+        let filtered = SearchRequest { filter: filter("version >= 1"), ..plain.clone() };
+        let (plain, filtered) = (find(&db, plain).await, find(&db, filtered).await);
+        assert_eq!(plain, filtered, "{query}");
+        let counts: Vec<_> = plain.facets.iter().map(|(_, values)| values.len()).collect();
+        let zeros = if query.is_empty() { 2 } else { 1 };
+        assert_eq!(counts, [zeros, 1, 1, 1, 1, 2, 1, 0], "{query}");
+    }
+}
+
 async fn types_have_languages_of_their_own(db: Db) {
     declare(&db, "Car", r#""data.t":1"#, "english").await;
     declare(&db, "Van", r#""data.t":1"#, "simple").await;
@@ -424,7 +460,7 @@ async fn what_cannot_be_searched_is_refused(db: Db) {
         SearchRequest { token: Some("forged".into()), ..next },
     ] {
         let problem = refused(&db, other).await;
-        assert!(problem.detail.starts_with("pageToken must be"), "{problem}");
+        assert!(problem.detail.starts_with("/pageToken must be"), "{problem}");
     }
 }
 

@@ -141,3 +141,15 @@ async fn a_language_that_is_gone_refuses_no_event() {
     build(&db).await;
     assert_eq!(found(&db, "game").await, ["a", "b"]);
 }
+
+/// Each word begins with its part's id, and PostgreSQL takes a megabyte of different words.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_most_words_of_an_entity_fit_beside_the_id_of_a_late_part() {
+    let db = Db::postgres(unhurried).await;
+    let words =
+        "SELECT length(entity_search_words(99999, 'pg_catalog.simple', text, '', '', ''))::text
+        FROM (SELECT string_agg(chr(c), ' ') AS text FROM (
+            SELECT generate_series(13312, 19893) UNION ALL SELECT generate_series(19968, 40956)
+            UNION ALL SELECT generate_series(131072, 173782)) AS s (c)) AS t";
+    assert_eq!(db.texts(words).await, ["70282"]);
+}

@@ -99,7 +99,7 @@ async fn on_postgresql_too() {
     let done = "Car: created: 2 indexes and search\n".to_owned();
     assert_eq!(shown(&output), (Some(0), done, String::new()));
     let built = "SELECT (SELECT count(*) FROM entity_index)
-        + (SELECT count(*) FROM entity_search WHERE words @@ 'game'::tsquery)";
+        + (SELECT count(*) FROM entity_search WHERE words @@ ('''' || part_id || ':game''')::tsquery)";
     let built: i64 = sqlx::query_scalar(built).fetch_one(&mut connection).await.expect("a count");
     assert_eq!(built, 6000);
     let odd = r#"{"Car": {"search": {"paths": {"data.t": 1}, "language": "odd"}}}"#;

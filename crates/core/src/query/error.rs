@@ -33,7 +33,7 @@ impl From<Problem> for QueryError {
 
 /// A parameter breaks a rule, which is the end of a sentence: `must …`. The violation's place is the
 /// parameter's name in JSON.
-pub(super) fn bad_parameter(name: &'static str, rule: impl Into<String>) -> Problem {
+pub(crate) fn bad_parameter(name: &'static str, rule: impl Into<String>) -> Problem {
     let place = Location(vec![Step::Key(name.into())]);
     let violations = Violations::one(place, rule.into());
     Problem { kind: ProblemKind::Malformed, ..Problem::validation(violations) }

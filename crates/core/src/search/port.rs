@@ -58,10 +58,21 @@ pub struct MatchQuery<'a> {
     pub part: &'a SearchPart,
     /// What, in the part's language; never [`Terms::Nothing`].
     pub terms: &'a Terms,
-    /// Whether the state of each entity is needed.
-    pub with_states: bool,
+    /// What of the state of each entity.
+    pub needed: Needed<'a>,
     /// When to end with what there is.
     pub deadline: Instant,
+}
+
+/// What of the state of entities that are found is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed<'a> {
+    /// Nothing.
+    Nothing,
+    /// Of the document the members with these names; an engine may return more of it.
+    Members(&'a [&'a str]),
+    /// All of it.
+    State,
 }
 
 /// An entity whose text matches.
@@ -84,7 +95,7 @@ pub struct Found {
     pub created_at: Timestamp,
     /// When it was updated.
     pub updated_at: Timestamp,
-    /// Its document.
+    /// Its document, or the members of it that are needed; one that is absent may be null then.
     pub data: String,
 }
 

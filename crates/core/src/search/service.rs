@@ -1,6 +1,6 @@
 //! Searching: finds, judges, ranks, counts, and reads the hits of a page.
 
-use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::facets::Counter;
 use super::highlights::Highlights;
-use super::port::{MatchQuery, Matched, SearchEngine, SearchPart, SearchParts};
+use super::port::{MatchQuery, Matched, Needed, SearchEngine, SearchPart, SearchParts};
 use super::query::{Query, Terms};
 use super::request::{
     Hit, MAX_FACETS, MAX_HITS, MAX_SEARCH_PAGE, SearchError, SearchPage, SearchRequest, Total,
@@ -18,7 +18,7 @@ use super::token::{LAST_HIT, Start};
 use crate::filter::{Facts, Filter, JudgingTime, State};
 use crate::json::{Location, Step, Violations};
 use crate::model::{Clock, Entity, EntityKey, Problem, ProblemKind, Timestamp};
-use crate::query::{ListStore, PageTokens, Scans};
+use crate::query::{ListStore, PageTokens, Scans, bad_parameter};
 
 /// How long a search looks for hits, unless another time is set.
 const FIND_TIME: Duration = Duration::from_millis(700);
@@ -86,7 +86,7 @@ impl Search {
     /// too many facets, and tokens of other searches; `Validation` for what the engine cannot do;
     /// `TooExpensive` where the time was over before the engine had found anything; `Overloaded`.
     pub async fn search(&self, request: SearchRequest) -> Result<SearchPage, SearchError> {
-        let query = Query::parse(&request.query).map_err(|rule| malformed("query", rule))?;
+        let query = Query::parse(&request.query).map_err(|rule| bad_parameter("query", rule))?;
         self.check(&request)?;
         let (tokens, start) = self.start(&request)?;
         let _turn = self.scans.begin().await?;
@@ -105,11 +105,12 @@ impl Search {
 
     fn check(&self, request: &SearchRequest) -> Result<(), Problem> {
         if request.facets.len() > MAX_FACETS {
-            return Err(malformed("facet", format!("must occur at most {MAX_FACETS} times")));
+            return Err(bad_parameter("facet", format!("must occur at most {MAX_FACETS} times")));
         }
         if request.fuzzy {
             let rule = format!("is not supported by the engine {}", self.engine.engine().as_str());
-            let violations = Violations::one(location("fuzzy"), rule);
+            let place = Location(vec![Step::Key("fuzzy".into())]);
+            let violations = Violations::one(place, rule);
             return Err(Problem::validation(violations));
         }
         Ok(())
@@ -124,7 +125,7 @@ impl Search {
         let start = match &request.token {
             None => Start::first(self.clock.now()),
             Some(token) => {
-                Start::read(tokens, token).map_err(|rule| malformed("pageToken", rule))?
+                Start::read(tokens, token).map_err(|rule| bad_parameter("pageToken", rule))?
             }
         };
         Ok((tokens, start))
@@ -163,6 +164,7 @@ impl Search {
         counter: &mut Counter,
     ) -> Result<Ranking, SearchError> {
         let end = Instant::now() + self.find_time;
+        let members = judge.members_of_facets();
         let mut ranking = Ranking { is_complete: true, ..Ranking::default() };
         for (place, lookup) in lookups.iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
@@ -170,7 +172,7 @@ impl Search {
             let query = MatchQuery {
                 part: &lookup.part,
                 terms: &lookup.terms,
-                with_states: judge.needs_states(),
+                needed: judge.needed(&members),
                 deadline: Instant::now() + left / share,
             };
             let before = ranking.hits.len();
@@ -274,7 +276,7 @@ fn lookups(
             Some(_) => "is being built for search; it can be searched as soon as it is ready",
             None => "has no search in its definition",
         };
-        return Err(malformed("type", format!("{} {rule}", quoted(name))));
+        return Err(bad_parameter("type", format!("{} {rule}", quoted(name))));
     }
     if !request.types.is_empty() {
         parts.retain(|part| request.types.contains(&part.entity_type));
@@ -303,8 +305,20 @@ struct Judge<'r> {
 }
 
 impl Judge<'_> {
-    fn needs_states(&self) -> bool {
-        self.request.filter.is_some() || !self.request.facets.is_empty()
+    /// The names of the members that the facets' paths begin with.
+    fn members_of_facets(&self) -> Vec<&str> {
+        let facets = self.request.facets.iter();
+        let names: BTreeSet<&str> = facets.filter_map(|facet| facet.path.keys().next()).collect();
+        names.into_iter().collect()
+    }
+
+    /// What is judged: a filter may ask for anything, facets for their members alone.
+    fn needed<'n>(&self, members_of_facets: &'n [&'n str]) -> Needed<'n> {
+        match (&self.request.filter, members_of_facets) {
+            (Some(_), _) => Needed::State,
+            (None, []) => Needed::Nothing,
+            (None, members) => Needed::Members(members),
+        }
     }
 
     /// How long the filter and the facets take at most, about, with what was found. A facet has most of the
@@ -356,16 +370,4 @@ fn quoted(name: &str) -> String {
     let mut quoted = String::new();
     crate::json::write_string(&mut quoted, name);
     quoted
-}
-
-fn location(parameter: &'static str) -> Location {
-    Location(vec![Step::Key(Cow::Borrowed(parameter))])
-}
-
-/// A parameter that breaks a rule, which is the end of a sentence about it.
-fn malformed(parameter: &'static str, rule: impl Into<Cow<'static, str>>) -> Problem {
-    let rule = rule.into();
-    let detail = format!("{parameter} {rule}");
-    let violations = Violations::one(location(parameter), rule);
-    Problem { violations, ..Problem::new(ProblemKind::Malformed, detail) }
 }

@@ -313,7 +313,8 @@ async fn an_entity_that_is_being_created_is_waited_for() {
     assert_eq!(written.rows, RowSummary { differing: 1, repaired: 1 }, "{lines:?}");
     assert!(lines[0].ends_with("differs from its document; repaired"), "{lines:?}");
     assert_eq!(keys(&fixture).await, [""; 0]);
-    let words = "SELECT count(*) FROM entity_search WHERE words @@ 'red'::tsquery";
+    let words = "SELECT count(*) FROM entity_search
+        WHERE words @@ ('''' || part_id || ':red''')::tsquery";
     assert_eq!(fixture.text(words).await, "1");
     assert_eq!(fixture.text("SELECT count(*) FROM entities").await, "1");
     assert_eq!(fixture.rebuild(false).await.0.rows, RowSummary::default());

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::error::unavailable;
 use crate::model::Timestamp;
 use crate::query::ReadError;
-use crate::search::{Leaf, MatchQuery, Matched, SearchPart, Stems, StemsQuery, Term, Terms};
+use crate::search::{
+    Leaf, MatchQuery, Matched, Needed, SearchPart, Stems, StemsQuery, Term, Terms,
+};
 use crate::store::pool::MeasuredPool;
 use crate::store::search::{MatchRow, PARTS, PartRow, StateRow, is_of_absence};
 
@@ -133,7 +135,9 @@ async fn find(
         Terms::All => Expression::Absent(None),
         Terms::Groups(groups) => expression(groups),
     };
-    let statement = match (&found, query.with_states) {
+    // members cost as much as the document: both are read from the same pages, by the same process
+    let with_states = query.needed != Needed::Nothing;
+    let statement = match (&found, with_states) {
         (Expression::Present(_), false) => statements.matches,
         (Expression::Present(_), true) => statements.matches_with_states,
         (Expression::Absent(_), false) => statements.without,
@@ -147,7 +151,7 @@ async fn find(
     };
     let mut rows = statement.fetch(connection);
     while let Some(row) = rows.try_next().await? {
-        if each(matched(&row, query.with_states)?).is_break() || Instant::now() > query.deadline {
+        if each(matched(&row, with_states)?).is_break() || Instant::now() > query.deadline {
             return Ok(false);
         }
     }
