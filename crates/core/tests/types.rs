@@ -296,7 +296,8 @@ async fn another_process_takes_over(db: Db) {
     many_cars(&db, 1600).await;
     declare(&db.store, r#""data.a", "data.b.c""#).await;
     // its process is killed in the pause after the first step
-    let slow = BuilderSettings { lease: Duration::from_millis(700), pause_factor: 1e6, ..QUICK };
+    let lease = Duration::from_millis(700);
+    let slow = BuilderSettings { lease, pause_factor_beside_writers: 1e6, ..QUICK };
     let killed = Running::start(&db.store, slow);
     until(async || done(&db).await > 0).await;
     killed.task.abort();

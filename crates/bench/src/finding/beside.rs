@@ -26,8 +26,8 @@ const GETTERS: usize = 16;
 const SCANNERS: usize = 20;
 /// Connections that write.
 const WRITERS: usize = 64;
-/// For how long writes are counted at most while an index is being built.
-const BUILDING_TIME: Duration = Duration::from_secs(120);
+/// For how long writes are counted while an index is being built, at most, and without.
+const BUILDING_TIME: Duration = Duration::from_secs(60);
 
 /// GETs at a constant rate.
 pub(super) async fn gets(setup: &mut Setup, scans: bool) -> Result<Measurement> {
@@ -73,6 +73,7 @@ async fn write(setup: &Setup, database: &Database, beside: Beside) -> Result<Mea
     let writers = writers(service.address(), WRITERS, &meter).await?;
     let mut measurement = match beside {
         Beside::Building => while_building(setup, &service, &meter).await?,
+        Beside::NothingForLong => for_long(setup, &service, &meter).await?,
         Beside::Nothing | Beside::Scans => setup.window(&meter, &service).await?,
     };
     drop(writers);
@@ -80,6 +81,16 @@ async fn write(setup: &Setup, database: &Database, beside: Beside) -> Result<Mea
     service.stop().await?;
     measurement.error = measurement.error.or(error);
     check_log(measurement, &CellDatabase::Postgres(database.clone()), &meter).await
+}
+
+/// Counts as long as [`while_building`] does at most.
+async fn for_long(setup: &Setup, service: &Service, meter: &Meter) -> Result<Measurement> {
+    sleep(setup.bench.times.warm_up).await;
+    let before = setup.bench.usage(Some(service.process()?))?;
+    meter.open();
+    sleep(BUILDING_TIME).await;
+    meter.close();
+    setup.since(&before, meter, service)
 }
 
 /// Counts from when an index is declared until it is ready, or [`BUILDING_TIME`] is over.

@@ -56,6 +56,8 @@ pub(super) enum Filled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
     Nothing,
+    /// For as long as an index is being built, through checkpoints of the database.
+    NothingForLong,
     /// Clients scan the type.
     Scans,
     /// An index of the type is being built.
@@ -99,6 +101,7 @@ impl Step {
             Self::Ask(Search, Base),
             Self::Writes(Beside::Scans),
             Self::Writes(Beside::Nothing),
+            Self::Writes(Beside::NothingForLong),
             Self::Writes(Beside::Building),
             Self::Ingest(Ingest::Before),
             Self::Ingest(Ingest::Plain),
@@ -160,6 +163,7 @@ impl fmt::Display for Step {
             Self::Writes(beside) => f.write_str(match beside {
                 Beside::Nothing => "writes",
                 Beside::Scans => "writes-scans",
+                Beside::NothingForLong => "writes-long",
                 Beside::Building => "writes-building",
             }),
             Self::Ingest(ingest) => f.write_str(match ingest {

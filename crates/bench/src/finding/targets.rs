@@ -143,7 +143,7 @@ fn ingest(cells: &Summaries<'_>) -> Vec<Target> {
         rates(
             ("events while their type is being indexed, 64", "without"),
             0.6,
-            ("writes-building", "writes"),
+            ("writes-building", "writes-long"),
         ),
         milliseconds(
             "the slowest event meanwhile",

@@ -143,6 +143,7 @@ pub(crate) fn into_job(rows: Vec<JobRow>, lease: Uuid) -> Result<Option<Job>, sq
             place: row.place,
             done: from_bigint(row.done),
             total: row.total.map(from_bigint),
+            log_position: 0,
             is_taken_over: row.is_taken_over,
         });
         job.parts.push(part);

@@ -30,8 +30,10 @@ pub struct BuilderSettings {
     pub lease: Duration,
     /// The pause between two looks for something to do.
     pub look_every: Duration,
-    /// How much longer than a step the pause after it is, so that writers keep most of the database.
+    /// How many times as long as a step the pause after it is.
     pub pause_factor: f64,
+    /// The same where somebody has written meanwhile, so that writers keep most of the database.
+    pub pause_factor_beside_writers: f64,
 }
 
 impl Default for BuilderSettings {
@@ -40,7 +42,8 @@ impl Default for BuilderSettings {
         Self {
             lease: Duration::from_secs(10),
             look_every: Duration::from_secs(4),
-            pause_factor: 3.0,
+            pause_factor: 1.0,
+            pause_factor_beside_writers: 4.0,
         }
     }
 }
@@ -162,10 +165,15 @@ impl Builder {
 
     async fn steps(&self, job: &mut Job) -> Ended {
         while !self.shutdown.is_cancelled() {
-            let started = Instant::now();
+            let (started, log_position) = (Instant::now(), job.log_position);
             match self.store.step(job, self.settings.lease).await {
                 Ok(StepOutcome::Went) => {
-                    self.pause(started.elapsed().mul_f64(self.settings.pause_factor)).await;
+                    let factor = if job.log_position == log_position {
+                        self.settings.pause_factor
+                    } else {
+                        self.settings.pause_factor_beside_writers
+                    };
+                    self.pause(started.elapsed().mul_f64(factor)).await;
                 }
                 Ok(StepOutcome::Finished) => return Ended::Finished,
                 Ok(StepOutcome::Lost) => return Ended::Lost,

@@ -142,6 +142,8 @@ pub struct Job {
     pub total: Option<u64>,
     /// Whether another process had begun.
     pub is_taken_over: bool,
+    /// The last position of the log at the last step of building: it rises where somebody writes.
+    pub log_position: i64,
 }
 
 /// What a step did.

@@ -25,6 +25,7 @@ pub(crate) const QUICK: BuilderSettings = BuilderSettings {
     lease: Duration::from_secs(5),
     look_every: Duration::from_millis(20),
     pause_factor: 0.0,
+    pause_factor_beside_writers: 0.0,
 };
 
 pub(crate) fn types(store: &Arc<dyn Store>) -> Types {

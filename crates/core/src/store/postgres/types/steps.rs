@@ -41,7 +41,8 @@ WHERE i.key IS DISTINCT FROM excluded.key";
 const MOVE: &str = r"
 UPDATE type_parts
 SET place = $3, done = done + $4, lease_until = now() + make_interval(secs => $5)
-WHERE part_id = ANY($1) AND lease = $2 AND state = 0 RETURNING part_id";
+WHERE part_id = ANY($1) AND lease = $2 AND state = 0
+RETURNING part_id, (SELECT last_value FROM event_log_position)";
 
 const READY: &str = r"
 UPDATE type_parts SET state = 1, lease = NULL, lease_until = NULL
@@ -97,6 +98,7 @@ pub(super) async fn build(
         return Err(StatementError::Contention("a part is not the job's any more".to_owned()));
     }
     (job.place, job.done) = (end, job.done + entities.len() as u64);
+    job.log_position = moved.first().map_or(0, |(_, position)| *position);
     Ok(StepOutcome::Went)
 }
 
@@ -163,9 +165,9 @@ async fn moved(
     end: &str,
     entities: usize,
     lease: Duration,
-) -> Result<Vec<i32>, StatementError> {
+) -> Result<Vec<(i32, i64)>, StatementError> {
     let (deadline, caches) = (transaction.deadline(), transaction.caches_statements());
-    let moved = sqlx::query_scalar(MOVE)
+    let moved = sqlx::query_as(MOVE)
         .bind(part_ids(job))
         .bind(job.lease)
         .bind(end)

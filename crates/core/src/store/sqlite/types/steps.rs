@@ -28,7 +28,7 @@ UPDATE type_parts
 SET place = $3, done = done + $4,
     lease_until = CAST(unixepoch('subsec') * 1000000 AS INTEGER) + $5
 WHERE part_id IN (SELECT value FROM json_each($1)) AND lease = $2 AND state = 0
-RETURNING part_id";
+RETURNING part_id, (SELECT coalesce(max(position), 0) FROM event_log)";
 
 const READY: &str = r"
 UPDATE type_parts SET state = 1, lease = NULL, lease_until = NULL
@@ -65,7 +65,7 @@ pub(super) async fn build(
         .await?;
     let Some((end, ..)) = entities.last() else { return ready(connection, job).await };
     // before the rows are written: those that are to be dropped get none
-    let moved: Vec<i32> = sqlx::query_scalar(MOVE)
+    let moved: Vec<(i32, i64)> = sqlx::query_as(MOVE)
         .bind(ids(job))
         .bind(job.lease)
         .bind(end)
@@ -73,7 +73,7 @@ pub(super) async fn build(
         .bind(micros(lease))
         .fetch_all(&mut *connection)
         .await?;
-    job.parts.retain(|part| moved.contains(&part.id));
+    job.parts.retain(|part| moved.iter().any(|(id, _)| *id == part.id));
     if job.parts.is_empty() {
         return Ok(StepOutcome::Lost);
     }
@@ -81,6 +81,7 @@ pub(super) async fn build(
     let documents = entities.iter().map(|(id, _, _, data)| (id.as_str(), data.as_deref()));
     write_search_rows(connection, search_rows(job, documents)).await?;
     (job.place, job.done) = (end.clone(), job.done + entities.len() as u64);
+    job.log_position = moved.first().map_or(0, |(_, position)| *position);
     Ok(StepOutcome::Went)
 }
 
