@@ -27,11 +27,11 @@ FROM (SELECT number, e.version, e.created_at, e.updated_at, e.deleted, e.data,
           ON e.entity_type = key.entity_type AND e.entity_id = key.entity_id) AS states
 WHERE bytes <= $3 OR number = 1 ORDER BY number";
 
-/// The least share of the bytes with which [`even_entities`] is worth while: most documents are smaller.
+/// The least share of the bytes with which documents get an even share: most are smaller.
 const EVEN_SHARE: usize = 4 << 10;
 
 /// The entities of a range in an order, without the documents that are larger than a share of the bytes. Sums
-/// over what was read before, as [`entities`] has them, take a quarter of a page's time.
+/// over what was read before, as [`ASCENDING`] has them, take a quarter of a page's time.
 macro_rules! even_entities {
     ($order:literal) => {
         concat!(
