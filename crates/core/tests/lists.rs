@@ -21,6 +21,7 @@ on_all!(
     all_entities_are_listed_once_in_pages_of_every_size,
     deleted_entities_are_in_no_list,
     a_page_ends_where_its_bytes_do,
+    documents_of_every_size_are_listed,
     keys_narrow_a_list,
     entities_are_read_by_their_keys_in_the_order_that_is_asked_for,
     lists_are_ordered_with_and_without_an_index,
@@ -134,6 +135,37 @@ async fn a_page_ends_where_its_bytes_do(db: Db) {
             assert_eq!(sizes.iter().sum::<usize>(), 6, "{order:?} {sizes:?}");
             assert!(sizes.iter().all(|size| *size <= expected), "{order:?} {bytes} {sizes:?}");
             assert_eq!(sizes[0], expected);
+        }
+    }
+}
+
+/// PostgreSQL first reads those that are not larger than their share of the page's bytes.
+async fn documents_of_every_size_are_listed(db: Db) {
+    declare(&db.store, r#""data.n""#).await;
+    build(&db).await;
+    let large = "x".repeat(60_000);
+    for (number, are_large) in (1_u32..).zip(["0010", "1000", "0001", "1111", "0000"]) {
+        for (place, is_large) in (number * 10..).zip(are_large.bytes()) {
+            let text = if is_large == b'1' { large.as_str() } else { "" };
+            let data = json!({"n": place, "text": text}).to_string();
+            db.apply(&[event(u128::from(place), &[("Car", &place.to_string(), &data)])]).await;
+        }
+    }
+    let lists = lists(&db);
+    for order in [None, Some("data.n"), Some("data.n desc")] {
+        for size in [1, 3, 4, 100] {
+            let request = of_type("Car").sized(size);
+            let request = order.map_or(request.clone(), |order| request.ordered(order));
+            let pages = pages(&lists, ListRequest { bytes: 4 << 20, ..request }).await;
+            let found: Vec<_> = pages.iter().flat_map(|page| &page.entities).collect();
+            let mut ids: Vec<_> = found.iter().map(|entity| entity.key.entity_id()).collect();
+            if order == Some("data.n desc") {
+                ids.reverse();
+            }
+            assert!(ids.len() == 20 && ids.is_sorted(), "{order:?} {size} {ids:?}");
+            let large = found.iter().filter(|entity| entity.data.len() > 60_000).count();
+            assert_eq!(large, 7, "{order:?} {size}");
+            assert_eq!(pages.len(), 20usize.div_ceil(size as usize), "{order:?} {size}");
         }
     }
 }
