@@ -10,7 +10,8 @@ use producer_core::ProblemKind;
 use producer_core::search::{Engine, Hit, SearchError, SearchRequest, Total};
 use serde_json::{Value, json};
 use support::search::{
-    Naive, all, declare, definition, facets, filter, find, found, ids, refused, request, search,
+    Naive, all, declare, definition, facets, filter, find, found, ids, load, refused, request,
+    search,
 };
 use support::types::build;
 use support::{Db, car, event, event_of};
@@ -36,29 +37,6 @@ fn books() -> Vec<Value> {
     let text = include_str!("../../../examples/books.json");
     let books: Value = serde_json::from_str(text).unwrap();
     books["books"].as_array().unwrap()[..4000].to_vec()
-}
-
-/// Creates entities of these documents, whose ids are in them, in batches.
-async fn load(db: &Db, entity_type: &str, first: u128, documents: &[Value]) {
-    let mut writer = db.store.writer();
-    for (batch, documents) in documents.chunks(500).enumerate() {
-        let event = |(place, document): (usize, &Value)| {
-            let n = first + (batch * 500 + place) as u128;
-            event_of(
-                n,
-                &[json!({"entityType": entity_type, "entityId": document["id"],
-                "operation": "replace", "updatedAttributes": without_nulls(document)})],
-            )
-        };
-        let batch: Vec<_> = documents.iter().enumerate().map(event).collect();
-        support::apply(&mut *writer, &batch).await;
-    }
-}
-
-fn without_nulls(document: &Value) -> Value {
-    let mut document = document.clone();
-    document.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-    document
 }
 
 /// Half of them are there before the definition.

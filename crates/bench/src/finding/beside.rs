@@ -72,8 +72,14 @@ async fn write(setup: &Setup, database: &Database, beside: Beside) -> Result<Mea
     let meter = Meter::new()?;
     let writers = writers(service.address(), WRITERS, &meter).await?;
     let mut measurement = match beside {
-        Beside::Building => while_building(setup, &service, &meter).await?,
-        Beside::NothingForLong => for_long(setup, &service, &meter).await?,
+        Beside::Building => count_during(setup, &service, &meter, build(service.address())).await?,
+        Beside::NothingForLong => {
+            let time = async {
+                sleep(BUILDING_TIME).await;
+                Ok(())
+            };
+            count_during(setup, &service, &meter, time).await?
+        }
         Beside::Nothing | Beside::Scans => setup.window(&meter, &service).await?,
     };
     drop(writers);
@@ -83,25 +89,23 @@ async fn write(setup: &Setup, database: &Database, beside: Beside) -> Result<Mea
     check_log(measurement, &CellDatabase::Postgres(database.clone()), &meter).await
 }
 
-/// Counts as long as [`while_building`] does at most.
-async fn for_long(setup: &Setup, service: &Service, meter: &Meter) -> Result<Measurement> {
-    sleep(setup.bench.times.warm_up).await;
-    let before = setup.bench.usage(Some(service.process()?))?;
-    meter.open();
-    sleep(BUILDING_TIME).await;
-    meter.close();
-    setup.since(&before, meter, service)
+/// Declares an index, and waits until it is ready, or [`BUILDING_TIME`] is over.
+async fn build(address: SocketAddr) -> Result<()> {
+    put(address, cars::DEALER).await?;
+    timeout(BUILDING_TIME, wait_until_ready(address)).await.unwrap_or(Ok(()))
 }
 
-/// Counts from when an index is declared until it is ready, or [`BUILDING_TIME`] is over.
-async fn while_building(setup: &Setup, service: &Service, meter: &Meter) -> Result<Measurement> {
+/// Counts while something else is done.
+async fn count_during(
+    setup: &Setup,
+    service: &Service,
+    meter: &Meter,
+    work: impl Future<Output = Result<()>>,
+) -> Result<Measurement> {
     sleep(setup.bench.times.warm_up).await;
     let before = setup.bench.usage(Some(service.process()?))?;
     meter.open();
-    put(service.address(), cars::DEALER).await?;
-    if let Ok(ended) = timeout(BUILDING_TIME, wait_until_ready(service.address())).await {
-        ended?;
-    }
+    work.await?;
     meter.close();
     setup.since(&before, meter, service)
 }

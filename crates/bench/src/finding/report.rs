@@ -24,8 +24,9 @@ const METHOD: [&str; 7] = [
      on 16 connections. writes: 64 connections that make cars as fast as they can, on a copy of the database. \
      gets-scans, writes-scans: beside 20 clients that read pages as unindexed does; one that is refused (503) \
      waits a second. types: one connection.",
-    "writes-long: for a minute, through checkpoints. writes-building: the same writers from the moment when an index of the dealer is declared until it is \
-     ready, for a minute at most; the seconds of the table say how long that was. The slowest request is the slowest of all rounds.",
+    "writes-long: for a minute, through checkpoints. writes-building: the same writers from the moment when an \
+     index of the dealer is declared until it is ready, for a minute at most; the seconds of the table say how \
+     long that was. The slowest request is the slowest of all rounds.",
     "ingest: 256 connections that make cars on empty tables. ingest-before: the binary of --before on tables of \
      its own. ingest-indexes: indexes of a value that each car has for itself, of one that all have, and of the \
      dealer with createdAt. sqlite: in a file instead.",

@@ -135,7 +135,7 @@ impl KeyMaker {
     }
 }
 
-/// A key in which the times of its entity are missing: 0 stands in their places.
+/// A key without the times of its entity: its bytes are 0 there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TimelessKey {
     /// Its bytes.

@@ -11,9 +11,10 @@ use producer_core::store::Store;
 use producer_core::types::search_text::TextMaker;
 use producer_core::types::{Definition, SearchDefinition, StoredType};
 use producer_core::{Precondition, Problem};
+use serde_json::{Value, json};
 
 use super::types::{DEADLINE, types};
-use super::{Db, START, clock};
+use super::{Db, START, apply, clock, event_of};
 
 /// The search of a store.
 pub(crate) fn search(store: &Arc<dyn Store>) -> Search {
@@ -33,6 +34,29 @@ pub(crate) async fn declare(db: &Db, entity_type: &str, paths: &str, language: &
     let definition = definition(paths, language);
     let declared = types(&db.store).replace(entity_type, &definition, &Precondition::None).await;
     declared.unwrap().0
+}
+
+/// Creates entities of these documents, whose ids are in them, in batches.
+pub(crate) async fn load(db: &Db, entity_type: &str, first: u128, documents: &[Value]) {
+    let mut writer = db.store.writer();
+    for (batch, documents) in documents.chunks(500).enumerate() {
+        let event = |(place, document): (usize, &Value)| {
+            let n = first + (batch * 500 + place) as u128;
+            event_of(
+                n,
+                &[json!({"entityType": entity_type, "entityId": document["id"],
+                "operation": "replace", "updatedAttributes": without_nulls(document)})],
+            )
+        };
+        let batch: Vec<_> = documents.iter().enumerate().map(event).collect();
+        apply(&mut *writer, &batch).await;
+    }
+}
+
+fn without_nulls(document: &Value) -> Value {
+    let mut document = document.clone();
+    document.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    document
 }
 
 /// The request of a query, of 100 hits.

@@ -37,7 +37,8 @@ const BEGUN: &str = "indexes are being built";
 const TAKEN_OVER: &str = "building indexes is taken over";
 
 /// Three services write, one of which declares. Whichever builds is killed in the middle, and another takes
-/// over. A fourth one has written before, and does nothing until all is ready: only the fence tells it.
+/// over. A fourth one has written before and is idle until all is ready: it learns of the definition only
+/// when its statement compares the generation.
 async fn what_is_written_while_indexes_are_built_is_found(database: &Database) {
     let settings = database.settings();
     let mut services = Vec::new();
