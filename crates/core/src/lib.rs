@@ -3,7 +3,7 @@
 //!
 //! An event goes through [`decode`] → [`Event`] → [`Ingest`] → [`ingest::Writer`] → [`Receipt`].
 //! Modules import downwards only: `json`, `time`, `filter`, `model`, `decode`, `types`, then `ingest`,
-//! `query`, `feed` and `search` with their ports, then `store`, which implements the ports.
+//! `query`, `feed`, `search` and `worker` with their ports, then `store`, which implements the ports.
 
 pub mod decode;
 pub mod feed;
@@ -16,6 +16,7 @@ pub mod search;
 pub mod store;
 pub mod time;
 pub mod types;
+pub mod worker;
 
 pub use decode::{Draft, EntityFields, Field, Header};
 pub use ingest::Ingest;

@@ -14,10 +14,12 @@ pub enum ReaderKind {
     Ndjson,
     /// A stream of gRPC.
     Grpc,
+    /// A sink of a worker.
+    Sink,
 }
 
 impl ReaderKind {
-    const ALL: [Self; 4] = [Self::Page, Self::Sse, Self::Ndjson, Self::Grpc];
+    const ALL: [Self; 5] = [Self::Page, Self::Sse, Self::Ndjson, Self::Grpc, Self::Sink];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
@@ -26,6 +28,7 @@ impl ReaderKind {
             Self::Sse => "sse",
             Self::Ndjson => "ndjson",
             Self::Grpc => "grpc",
+            Self::Sink => "sink",
         }
     }
 }
@@ -40,7 +43,7 @@ pub(super) struct ReaderMetrics {
 /// The feed's handles.
 #[derive(Debug)]
 pub(super) struct FeedMetrics {
-    readers: [ReaderMetrics; 4],
+    readers: [ReaderMetrics; 5],
     pub(super) lag: Gauge,
     pub(super) oldest_writer: Gauge,
     group: Metrics,

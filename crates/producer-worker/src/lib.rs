@@ -1,0 +1,10 @@
+//! The worker of `producer`: carries changes to other systems (sinks) and brings their messages in (sources).
+//!
+//! A kind of sink or source is one file behind a small port ([`sink::Sink`], [`source::Source`]). The runners
+//! own what all kinds need: position, lease, lanes, retries, circuit breaker, dead letters.
+
+pub mod config;
+pub mod map;
+pub mod sink;
+pub mod source;
+pub mod update;
