@@ -1,0 +1,5 @@
+//! Running connectors: what all kinds need.
+
+mod lanes;
+mod retry;
+mod window;
