@@ -123,6 +123,11 @@ impl Lanes {
         self.lanes.iter().enumerate().filter(move |(_, lane)| lane.is_ready(now)).map(|(i, _)| i)
     }
 
+    /// How many updates wait in a lane.
+    pub(super) fn waiting(&self, index: usize) -> usize {
+        self.lanes[index].queue.len()
+    }
+
     /// Takes the next updates of a lane, up to `most`; they are in flight then.
     pub(super) fn take(&mut self, index: usize, most: usize) -> Batch {
         let lane = &mut self.lanes[index];
@@ -191,6 +196,24 @@ impl Lanes {
             }
         }
         None
+    }
+
+    /// Takes out what waits and was first sent at such a time.
+    pub(super) fn take_waiting(&mut self, is_meant: impl Fn(Timestamp) -> bool) -> Vec<Pending> {
+        let is_meant = |pending: &Pending| pending.first_at.is_some_and(&is_meant);
+        let mut taken = Vec::new();
+        for lane in &mut self.lanes {
+            if lane.queue.iter().any(is_meant) {
+                let queue = std::mem::take(&mut lane.queue).into_iter();
+                let (meant, kept): (Vec<_>, Vec<_>) = queue.partition(is_meant);
+                lane.queue = kept.into();
+                taken.extend(meant);
+                if self.coalesces {
+                    lane.find_places();
+                }
+            }
+        }
+        taken
     }
 
     /// When the next lane may go on that waits after a failure.

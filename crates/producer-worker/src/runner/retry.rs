@@ -35,8 +35,7 @@ pub(super) enum MaySend {
     Everything,
     /// One delivery.
     Probe,
-    /// Nothing before this moment; `None`: before the probe has ended.
-    Nothing(Option<Instant>),
+    Nothing,
 }
 
 impl Breaker {
@@ -47,12 +46,12 @@ impl Breaker {
     pub(super) fn may_send(&mut self, now: Instant) -> MaySend {
         match self.state {
             State::Closed => MaySend::Everything,
-            State::Open(until) if now < until => MaySend::Nothing(Some(until)),
+            State::Open(until) if now < until => MaySend::Nothing,
             State::Open(_) | State::HalfOpen(false) => {
                 self.state = State::HalfOpen(false);
                 MaySend::Probe
             }
-            State::HalfOpen(true) => MaySend::Nothing(None),
+            State::HalfOpen(true) => MaySend::Nothing,
         }
     }
 
@@ -83,6 +82,14 @@ impl Breaker {
             self.state = State::Open(now + retry.breaker_pause);
         }
         opens
+    }
+
+    /// When a probe may be sent, where it is open.
+    pub(super) const fn next_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Open(until) => Some(until),
+            State::Closed | State::HalfOpen(_) => None,
+        }
     }
 
     pub(super) fn reported(&self) -> worker::Breaker {
@@ -118,12 +125,13 @@ mod tests {
         assert!(!breaker.failed(&retry, start), "failures count in a row");
         assert!(breaker.failed(&retry, start));
         let until = start + retry.breaker_pause;
-        assert_eq!(breaker.may_send(start), MaySend::Nothing(Some(until)));
+        assert_eq!(breaker.may_send(start), MaySend::Nothing);
+        assert_eq!(breaker.next_at(), Some(until));
         breaker.succeeded(); // sent before it opened
         assert_eq!(breaker.reported(), worker::Breaker::Open);
         assert_eq!(breaker.may_send(until), MaySend::Probe);
         breaker.sent();
-        assert_eq!(breaker.may_send(until), MaySend::Nothing(None));
+        assert_eq!(breaker.may_send(until), MaySend::Nothing);
         assert!(breaker.failed(&retry, until), "a failed probe opens it again");
         let again = until + retry.breaker_pause;
         assert_eq!(breaker.may_send(again), MaySend::Probe);
