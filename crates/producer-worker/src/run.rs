@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::metrics::WorkerMetrics;
+use crate::runner::lease::LeaseTimes;
 use crate::runner::sink::{self, SinkParts};
 use crate::sinks;
 
@@ -49,6 +50,7 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) {
                     clock: parts.clock.clone(),
                     worker: parts.worker.clone(),
                     metrics: parts.metrics.clone(),
+                    lease_times: LeaseTimes::default(),
                 };
                 running.spawn(sink::run(Arc::new(config), sink, parts, shutdown.clone()));
             }

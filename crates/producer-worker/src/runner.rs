@@ -1,6 +1,7 @@
 //! Running connectors: what all kinds need.
 
 mod lanes;
+pub mod lease;
 mod letters;
 mod present;
 mod retry;

@@ -13,8 +13,9 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use producer_core::feed::{Item, Reader, Token};
 use producer_core::model::{Entity, Problem};
 use producer_core::query::ReadError;
-use producer_core::worker::{Current, LastError, Lease, MAX_DEAD_LETTERS, Report, Role};
+use producer_core::worker::{Control, Current, LastError, Lease, MAX_DEAD_LETTERS, Report, Role};
 use producer_core::EntityKey;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::lanes::{Batch, Lanes, Pending};
@@ -136,6 +137,7 @@ pub(super) struct Session<'r> {
     skip: Option<String>,
     last_error: Option<LastError>,
     say_at: Instant,
+    control: watch::Receiver<Control>,
 }
 
 impl<'r> Session<'r> {
@@ -177,6 +179,7 @@ impl<'r> Session<'r> {
             has_caught_up: false,
             last_error,
             say_at: now,
+            control: runner.held.control(),
         }
     }
 
@@ -231,8 +234,8 @@ impl<'r> Session<'r> {
         tokio::select! {
             biased;
             () = self.runner.shutdown.cancelled() => Event::Stop,
-            () = held.lost() => Event::Lost,
-            () = held.control_changed() => Event::Control,
+            () = held.lost().cancelled() => Event::Lost,
+            Ok(()) = self.control.changed() => Event::Control,
             Some(delivery) = self.deliveries.next(), if !self.deliveries.is_empty() => Event::Delivered(delivery),
             Some(advanced) = OptionFuture::from(self.advancing.as_mut()) => {
                 self.advancing = None;
@@ -306,7 +309,9 @@ impl<'r> Session<'r> {
     fn dispatch(&mut self) {
         let now = Instant::now();
         let is_sweeping = matches!(self.sweep, Sweep::Runs(..));
-        if self.is_ending || is_sweeping || self.left_alone_until.is_some_and(|at| at > now) {
+        // after a freeze the lease may be over before that was noticed
+        let may_send = !self.is_ending && !is_sweeping && self.runner.held.is_held();
+        if !may_send || self.left_alone_until.is_some_and(|at| at > now) {
             return;
         }
         self.rate_at = None;
@@ -491,7 +496,7 @@ impl<'r> Session<'r> {
 
     /// What was asked of the sink.
     fn control(&mut self) -> Option<End> {
-        let control = self.runner.held.control();
+        let control = self.control.borrow_and_update().clone();
         if control.generation != self.lease.generation {
             return Some(End::Reset);
         }
@@ -668,7 +673,7 @@ impl<'r> Session<'r> {
             settings: Some(self.runner.settings.clone()),
             ..Report::default()
         };
-        self.runner.held.say(report);
+        self.runner.held.report(report);
     }
 
     fn current(&self, pending: &Pending) -> Option<Current> {

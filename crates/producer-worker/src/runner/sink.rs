@@ -1,11 +1,11 @@
 //! A sink from its worker's start to its end: it waits for the lease, and runs from the position that the
 //! database has.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use producer_core::Clock;
-use producer_core::feed::{Cursor, Feed, Reader, ReaderKind, Start, Token, WatchRequest};
+use producer_core::feed::{Feed, Reader, ReaderKind, Start, Token, WatchRequest};
 use producer_core::model::{Problem, ProblemKind};
 use producer_core::store::Store;
 use producer_core::worker::{Control, LastError, Lease, Registered, Report, Role};
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::DATABASE_PAUSE;
-use super::lease::Held;
+use super::lease::{self, Claim, Held, LeaseTimes};
 use super::session::{End, Session};
 use crate::config::{Mode, SinkConfig};
 use crate::metrics::{ConnectorMetrics, WorkerMetrics};
@@ -38,6 +38,8 @@ pub struct SinkParts {
     pub worker: Arc<str>,
     /// What is counted.
     pub metrics: WorkerMetrics,
+    /// How long leases last.
+    pub lease_times: LeaseTimes,
 }
 
 /// A sink whose lease this worker has.
@@ -47,6 +49,7 @@ pub(super) struct Runner {
     pub(super) parts: SinkParts,
     pub(super) metrics: ConnectorMetrics,
     pub(super) held: Held,
+    lease: Mutex<Lease>,
     pub(super) shutdown: CancellationToken,
     /// A digest of the settings.
     pub(super) settings: String,
@@ -63,10 +66,15 @@ pub async fn run(
     if shutdown.run_until_cancelled(register).await.is_none() {
         return;
     }
-    let store = parts.store.clone();
-    while let Some(held) =
-        Held::take(store.clone(), Role::Sink, &config.name, &parts.worker, &shutdown).await
-    {
+    let claim = Claim {
+        store: parts.store.clone(),
+        role: Role::Sink,
+        name: config.name.clone(),
+        worker: parts.worker.to_string(),
+        times: parts.lease_times,
+    };
+    while !shutdown.is_cancelled() {
+        let Some((lease, held)) = lease::take(&claim, &shutdown).await else { continue };
         let runner = Runner {
             metrics: parts.metrics.of(Role::Sink, &config.name),
             settings: settings(&config),
@@ -74,6 +82,7 @@ pub async fn run(
             sink: Arc::clone(&sink),
             parts: parts.clone(),
             held,
+            lease: Mutex::new(lease),
             shutdown: shutdown.clone(),
         };
         runner.compare_settings().await;
@@ -158,6 +167,16 @@ impl Runner {
         tracing::warn!(sink = self.config.name, detail, "{what}");
     }
 
+    /// The lease, with the generation whose position this worker moves.
+    pub(super) fn lease(&self) -> Lease {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is asked of the sink.
+    fn control(&self) -> Control {
+        self.held.control().borrow().clone()
+    }
+
     /// Says where another worker has run the sink with other settings.
     async fn compare_settings(&self) {
         let found = self.parts.store.connectors(Role::Sink, Some(&self.config.name)).await;
@@ -174,7 +193,7 @@ impl Runner {
     /// Runs until the lease is lost or the worker stops.
     async fn run(&self) {
         let mut last_error = None;
-        let mut next = self.start(self.held.lease().token.as_deref());
+        let mut next = self.start(self.lease().token.as_deref());
         while let Next::Run(start) = next {
             next = self.run_from(start, &mut last_error).await;
         }
@@ -192,8 +211,8 @@ impl Runner {
         if !self.wait_while_paused(last_error.clone()).await {
             return Next::End;
         }
-        let generation = self.held.control().generation;
-        if generation != self.held.lease().generation {
+        let generation = self.control().generation;
+        if generation != self.lease().generation {
             return self.read_reset(generation, start).await;
         }
         let reader = match open(&self.config, &self.parts, start.clone()).await {
@@ -204,7 +223,7 @@ impl Runner {
             Err(problem) => return self.wait(&problem, start, last_error).await,
         };
         let mut session =
-            Session::new(self, self.held.lease(), reader.token(), last_error.take());
+            Session::new(self, self.lease(), reader.token(), last_error.take());
         let end = session.run(reader).await;
         let (token, error) = session.into_place();
         *last_error = error;
@@ -223,23 +242,17 @@ impl Runner {
 
     /// Waits until the sink is not paused; false where it ends meanwhile.
     async fn wait_while_paused(&self, last_error: Option<LastError>) -> bool {
-        let ends = |control: &Control| !control.paused;
-        if ends(&self.held.control()) {
-            return !self.shutdown.is_cancelled() && !self.held.is_lost();
+        if self.control().paused {
+            tracing::info!(sink = self.config.name, "the sink is paused");
+            let settings = Some(self.settings.clone());
+            self.held.report(Report { last_error, settings, ..Report::default() });
         }
-        tracing::info!(sink = self.config.name, "the sink is paused");
-        let settings = Some(self.settings.clone());
-        self.held.say(Report { last_error, settings, ..Report::default() });
-        loop {
-            tokio::select! {
-                () = self.shutdown.cancelled() => return false,
-                () = self.held.lost() => return false,
-                () = self.held.control_changed() => {
-                    if ends(&self.held.control()) {
-                        return true;
-                    }
-                }
-            }
+        let mut control = self.held.control();
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => false,
+            () = self.held.lost().cancelled() => false,
+            resumed = control.wait_for(|control| !control.paused) => resumed.is_ok(),
         }
     }
 
@@ -248,7 +261,9 @@ impl Runner {
         match self.parts.store.connectors(Role::Sink, Some(&self.config.name)).await {
             Ok(found) => {
                 let token = found.into_iter().next().and_then(|connector| connector.token);
-                self.held.set_generation(generation);
+                let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+                lease.generation = generation;
+                drop(lease);
                 tracing::info!(sink = self.config.name, "the position was reset");
                 self.start(token.as_deref())
             }
@@ -263,7 +278,7 @@ impl Runner {
     async fn pause(&self, start: Start) -> Next {
         tokio::select! {
             () = self.shutdown.cancelled() => Next::End,
-            () = self.held.lost() => Next::End,
+            () = self.held.lost().cancelled() => Next::End,
             () = sleep(DATABASE_PAUSE) => Next::Run(start),
         }
     }
@@ -273,7 +288,7 @@ impl Runner {
         *last_error = Some(LastError::new(now, problem.detail.clone()));
         let settings = Some(self.settings.clone());
         let last_error = last_error.clone();
-        self.held.say(Report { retrying: true, last_error, settings, ..Report::default() });
+        self.held.report(Report { retrying: true, last_error, settings, ..Report::default() });
         self.pause(start).await
     }
 
@@ -292,24 +307,17 @@ impl Runner {
         let paused = self.parts.store.set_paused(Role::Sink, name, true).await;
         if let Err(error) = paused {
             tracing::debug!(%error, "the sink can't be paused now");
-            return self.pause(start).await;
         }
-        self.held.assume_paused();
-        Next::Run(start)
+        self.pause(start).await
     }
 
     /// Puts the position to a snapshot, so that another worker takes it too.
     async fn begin_snapshot(&self, from: &Token, otherwise: Start) -> Next {
-        let lease: Lease = self.held.lease();
+        let lease: Lease = self.lease();
         match self.parts.store.advance(&lease, SNAPSHOT, from.position()).await {
             Ok(true) => Next::Run(Start::Snapshot),
             // lost or reset, as will be seen
             Ok(false) | Err(_) => self.pause(otherwise).await,
         }
     }
-}
-
-/// Whether a token is at the beginning of a snapshot: nothing of it was delivered.
-pub fn begins_snapshot(token: &Token) -> bool {
-    matches!(&token.cursor, Cursor::Snapshot(cursor) if cursor.after.is_none())
 }
