@@ -151,7 +151,12 @@ impl Lanes {
     }
 
     /// Nothing is in flight of a lane any more. `pause` is when it may go on after a failure.
-    pub(super) fn finish(&mut self, index: usize, failed: bool, pause: impl FnOnce(u32) -> Instant) {
+    pub(super) fn finish(
+        &mut self,
+        index: usize,
+        failed: bool,
+        pause: impl FnOnce(u32) -> Instant,
+    ) {
         let lane = &mut self.lanes[index];
         lane.in_flight = None;
         if failed {
@@ -179,7 +184,10 @@ impl Lanes {
     pub(super) fn first_failed(&self) -> Option<&Pending> {
         let waiting = self.lanes.iter().filter_map(|lane| {
             let in_flight = lane.in_flight.iter().flat_map(|batch| batch.iter());
-            in_flight.chain(lane.queue.front()).filter(|pending| pending.tries > 0).min_by_key(order)
+            in_flight
+                .chain(lane.queue.front())
+                .filter(|pending| pending.tries > 0)
+                .min_by_key(order)
         });
         waiting.min_by_key(order)
     }

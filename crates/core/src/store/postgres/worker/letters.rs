@@ -1,10 +1,10 @@
 //! Dead letters: adding them, and what becomes of them.
 
 use super::PgWorker;
+use crate::model::EntityKey;
 use crate::query::ReadError;
 use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::postgres::time::to_pg;
-use crate::model::EntityKey;
 use crate::store::worker::{PlaceColumns, SETTLE_ENTITY, STEP_LETTERS, storable};
 use crate::worker::{DeadLetterState, Lease, MAX_DEAD_LETTERS, NewDeadLetter, Role};
 
