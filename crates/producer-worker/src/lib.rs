@@ -7,6 +7,7 @@ pub mod config;
 pub mod format;
 pub mod map;
 pub mod names;
+pub mod runner;
 pub mod sink;
 pub mod sinks;
 pub mod source;
