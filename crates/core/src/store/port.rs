@@ -9,6 +9,7 @@ use crate::feed::FeedStore;
 use crate::ingest::WriteStore;
 use crate::query::{ListStore, ReadError, ReadStore};
 use crate::search::{SearchEngine, SearchParts};
+use crate::worker::WorkerStore;
 use crate::types::TypeStore;
 
 /// Why the store can't be used at all: one line for the operator.
@@ -22,7 +23,7 @@ pub const SERVICE_PING: Duration = Duration::from_secs(10);
 
 /// A database that keeps entities and their log.
 pub trait Store:
-    WriteStore + ReadStore + ListStore + FeedStore + TypeStore + SearchParts + SearchEngine
+    WriteStore + ReadStore + ListStore + FeedStore + TypeStore + SearchParts + SearchEngine + WorkerStore
 {
     /// How the pool is used that the reads take their connections from; `None` where there is none.
     fn pool(&self) -> Option<PoolUse> {
