@@ -6,7 +6,9 @@
 pub mod config;
 pub mod format;
 pub mod map;
+pub mod metrics;
 pub mod names;
+pub mod run;
 pub mod runner;
 pub mod sink;
 pub mod sinks;
