@@ -7,6 +7,7 @@ mod present;
 mod retry;
 mod session;
 pub mod sink;
+pub mod source;
 mod window;
 
 use std::time::Duration;
