@@ -3,6 +3,7 @@
 //! A kind of sink or source is one file behind a small port ([`sink::Sink`], [`source::Source`]). The runners
 //! own what all kinds need: position, lease, lanes, retries, circuit breaker, dead letters.
 
+pub mod cli;
 pub mod config;
 pub mod format;
 pub mod map;
@@ -13,4 +14,5 @@ pub mod runner;
 pub mod sink;
 pub mod sinks;
 pub mod source;
+pub mod sources;
 pub mod update;

@@ -75,7 +75,10 @@ async fn show(config: Config, parts: Parts, shutdown: CancellationToken) {
         for role in [Role::Sink, Role::Source] {
             let Ok(found) = parts.store.connectors(role, None).await else { continue };
             let is_named = |name: &str| named.contains(&(role, name));
-            found.iter().filter(|found| is_named(&found.name)).for_each(|found| parts.metrics.show(found));
+            found
+                .iter()
+                .filter(|found| is_named(&found.name))
+                .for_each(|found| parts.metrics.show(found));
         }
     }
 }

@@ -4,8 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use producer_core::EntityKey;
-use producer_core::Timestamp;
+use producer_core::{EntityKey, Timestamp};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -150,7 +149,12 @@ impl Lanes {
     }
 
     /// Nothing is in flight of a lane any more. `pause` is when it may go on after a failure.
-    pub(super) fn finish(&mut self, index: usize, failed: bool, pause: impl FnOnce(u32) -> Instant) {
+    pub(super) fn finish(
+        &mut self,
+        index: usize,
+        failed: bool,
+        pause: impl FnOnce(u32) -> Instant,
+    ) {
         let lane = &mut self.lanes[index];
         lane.in_flight = None;
         if failed {
@@ -178,7 +182,10 @@ impl Lanes {
     pub(super) fn first_failed(&self) -> Option<&Pending> {
         let waiting = self.lanes.iter().filter_map(|lane| {
             let in_flight = lane.in_flight.iter().flat_map(|batch| batch.iter());
-            in_flight.chain(lane.queue.front()).filter(|pending| pending.tries > 0).min_by_key(order)
+            in_flight
+                .chain(lane.queue.front())
+                .filter(|pending| pending.tries > 0)
+                .min_by_key(order)
         });
         waiting.min_by_key(order)
     }

@@ -130,7 +130,14 @@ impl Letters {
     }
 
     /// An update was refused or given up.
-    pub(super) fn refused(&mut self, pending: &Pending, detail: String, message: Vec<u8>, place: u64, clock: &Clock) {
+    pub(super) fn refused(
+        &mut self,
+        pending: &Pending,
+        detail: String,
+        message: Vec<u8>,
+        place: u64,
+        clock: &Clock,
+    ) {
         let now = clock.now();
         let letter = NewDeadLetter {
             place: place_of(&pending.update, place),
@@ -338,4 +345,3 @@ async fn again(
         ChangeAt::Gone => Ok(Again::Gone),
     }
 }
-

@@ -108,7 +108,9 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest() {
         let retry = Retry::default();
-        for (failures, longest) in [(1, 100), (2, 200), (5, 1600), (9, 25_600), (10, 30_000), (99, 30_000)] {
+        for (failures, longest) in
+            [(1, 100), (2, 200), (5, 1600), (9, 25_600), (10, 30_000), (99, 30_000)]
+        {
             for _ in 0..100 {
                 assert!(pause(&retry, failures) <= Duration::from_millis(longest), "{failures}");
             }

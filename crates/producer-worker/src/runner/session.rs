@@ -10,11 +10,11 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use producer_core::EntityKey;
 use producer_core::feed::{Item, Reader, Token};
 use producer_core::model::{Entity, Problem};
 use producer_core::query::ReadError;
 use producer_core::worker::{Control, Current, LastError, Lease, MAX_DEAD_LETTERS, Report, Role};
-use producer_core::EntityKey;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -141,7 +141,12 @@ pub(super) struct Session<'r> {
 }
 
 impl<'r> Session<'r> {
-    pub(super) fn new(runner: &'r Runner, lease: Lease, start: Token, last_error: Option<LastError>) -> Self {
+    pub(super) fn new(
+        runner: &'r Runner,
+        lease: Lease,
+        start: Token,
+        last_error: Option<LastError>,
+    ) -> Self {
         let config = &runner.config;
         let entities = Entities {
             store: runner.parts.store.clone(),
@@ -276,7 +281,10 @@ impl<'r> Session<'r> {
         ];
         let now = Instant::now();
         let later = others.into_iter().flatten().filter(|at| *at > now);
-        later.chain(self.advancing.is_none().then_some(advance_at)).min().unwrap_or(now + CHECK_EVERY)
+        later
+            .chain(self.advancing.is_none().then_some(advance_at))
+            .min()
+            .unwrap_or(now + CHECK_EVERY)
     }
 
     /// Takes in what was read.
@@ -356,7 +364,8 @@ impl<'r> Session<'r> {
                 refresh(&entities, &mut updates).await;
             }
             let result = timeout(sink.deadline(), sink.deliver(&updates)).await;
-            let result = result.unwrap_or_else(|_| Err(Failure::new("the target does not answer in time")));
+            let result =
+                result.unwrap_or_else(|_| Err(Failure::new("the target does not answer in time")));
             Delivery { lane, batch, result, took: began.elapsed() }
         }
         .boxed()
@@ -525,7 +534,8 @@ impl<'r> Session<'r> {
             self.reached = reader.token();
         }
         let now = Instant::now();
-        let is_due = if self.reached == self.stored { self.check_at } else { self.advance_at } <= now;
+        let is_due =
+            if self.reached == self.stored { self.check_at } else { self.advance_at } <= now;
         if is_due && self.advancing.is_none() && !self.is_ending {
             self.advancing = Some(self.advance());
             (self.advance_at, self.check_at) = (now + ADVANCE_EVERY, now + CHECK_EVERY);
@@ -534,7 +544,9 @@ impl<'r> Session<'r> {
 
     fn begin_sweep(&mut self) {
         let token = match &self.sweep {
-            Sweep::Awaits(token) if self.window.is_empty() && self.lanes.is_empty() => token.clone(),
+            Sweep::Awaits(token) if self.window.is_empty() && self.lanes.is_empty() => {
+                token.clone()
+            }
             Sweep::Failed(token, at) if *at <= Instant::now() => token.clone(),
             _ => return,
         };
@@ -549,14 +561,18 @@ impl<'r> Session<'r> {
             Ok(()) => self.reached = token,
             Err(failure) => {
                 self.note(&failure.detail);
-                self.sweep = Sweep::Failed(token, Instant::now() + self.runner.config.retry.max.min(CHECK_EVERY));
+                self.sweep = Sweep::Failed(
+                    token,
+                    Instant::now() + self.runner.config.retry.max.min(CHECK_EVERY),
+                );
             }
         }
     }
 
     fn advance(&self) -> BoxFuture<'static, Advanced> {
         let (sink, store) = (Arc::clone(&self.runner.sink), Arc::clone(&self.runner.parts.store));
-        let (lease, reached, stored) = (self.lease.clone(), self.reached.clone(), self.stored.clone());
+        let (lease, reached, stored) =
+            (self.lease.clone(), self.reached.clone(), self.stored.clone());
         async move {
             match sink.checkpoint(&reached, &stored).await {
                 Ok(Kept::Everything) => {}
@@ -600,14 +616,20 @@ impl<'r> Session<'r> {
         }
         match done {
             letters::Done::Stored(_, count) if count >= MAX_DEAD_LETTERS => {
-                let why = format!("there are {count} dead letters: replay or delete them, then resume the sink");
+                let why = format!(
+                    "there are {count} dead letters: replay or delete them, then resume the sink"
+                );
                 self.pause_itself(why).await;
             }
             letters::Done::LeaseLost => self.is_ending = true,
             letters::Done::Due(letters) => {
                 for (letter, again) in letters {
                     if let Again::Update(update) = again {
-                        self.lanes.push(Pending::of_letter(update, letter.id, letter.letter.first_at));
+                        self.lanes.push(Pending::of_letter(
+                            update,
+                            letter.id,
+                            letter.letter.first_at,
+                        ));
                     }
                 }
             }
@@ -629,7 +651,8 @@ impl<'r> Session<'r> {
                 self.delivered(delivery).await;
             }
             while !self.letters.is_idle() {
-                let next = self.storing.take().or_else(|| self.letters.next(&self.access, &self.lease));
+                let next =
+                    self.storing.take().or_else(|| self.letters.next(&self.access, &self.lease));
                 let Some(next) = next else { break };
                 let done = next.await;
                 self.stored(done).await;
@@ -666,7 +689,9 @@ impl<'r> Session<'r> {
         let breaker = self.breaker.reported();
         let report = Report {
             retrying: is_retrying || breaker != producer_core::worker::Breaker::Closed,
-            caught_up: self.has_caught_up && self.window.is_empty() && matches!(self.sweep, Sweep::None),
+            caught_up: self.has_caught_up
+                && self.window.is_empty()
+                && matches!(self.sweep, Sweep::None),
             current: self.lanes.first_failed().and_then(|pending| self.current(pending)),
             last_error: self.last_error.clone(),
             breaker,
@@ -700,7 +725,10 @@ fn outcomes(
 ) -> Vec<Result<(), NotDelivered>> {
     match result {
         Ok(outcomes) if outcomes.len() == updates => outcomes,
-        Ok(_) => vec![Err(Failure::new("the kind of sink has a defect: it lost updates").into()); updates],
+        Ok(_) => vec![
+            Err(Failure::new("the kind of sink has a defect: it lost updates").into());
+            updates
+        ],
         Err(failure) => vec![Err(failure.into()); updates],
     }
 }
@@ -724,4 +752,3 @@ async fn refresh(entities: &Entities, updates: &mut [Update]) {
         }
     }
 }
-

@@ -222,8 +222,7 @@ impl Runner {
             }
             Err(problem) => return self.wait(&problem, start, last_error).await,
         };
-        let mut session =
-            Session::new(self, self.lease(), reader.token(), last_error.take());
+        let mut session = Session::new(self, self.lease(), reader.token(), last_error.take());
         let end = session.run(reader).await;
         let (token, error) = session.into_place();
         *last_error = error;
@@ -283,7 +282,12 @@ impl Runner {
         }
     }
 
-    async fn wait(&self, problem: &Problem, start: Start, last_error: &mut Option<LastError>) -> Next {
+    async fn wait(
+        &self,
+        problem: &Problem,
+        start: Start,
+        last_error: &mut Option<LastError>,
+    ) -> Next {
         let now = self.parts.clock.now();
         *last_error = Some(LastError::new(now, problem.detail.clone()));
         let settings = Some(self.settings.clone());
@@ -293,7 +297,12 @@ impl Runner {
     }
 
     /// What follows on the position is not kept: states can be sent anew, missed changes can't.
-    async fn gone(&self, problem: &Problem, start: Start, last_error: &mut Option<LastError>) -> Next {
+    async fn gone(
+        &self,
+        problem: &Problem,
+        start: Start,
+        last_error: &mut Option<LastError>,
+    ) -> Next {
         if self.config.mode == Mode::Latest {
             self.warn("a snapshot is taken", &problem.detail);
             let nowhere = Token::in_log(uuid::Uuid::nil(), 0);
@@ -301,7 +310,10 @@ impl Runner {
             return self.begin_snapshot(&token, start).await;
         }
         let name = &self.config.name;
-        let why = format!("{}; reset the sink (POST /api/v1/sinks/{name}/reset), then resume it", problem.detail);
+        let why = format!(
+            "{}; reset the sink (POST /api/v1/sinks/{name}/reset), then resume it",
+            problem.detail
+        );
         self.warn("the sink pauses itself", &why);
         *last_error = Some(LastError::new(self.parts.clock.now(), why));
         let paused = self.parts.store.set_paused(Role::Sink, name, true).await;

@@ -110,8 +110,7 @@ mod tests {
     #[test]
     fn only_what_is_settled_without_a_gap_is_passed() {
         let mut window = Window::default();
-        let numbers: Vec<u64> =
-            (1..=4).map(|position| window.push(place(position), 10)).collect();
+        let numbers: Vec<u64> = (1..=4).map(|position| window.push(place(position), 10)).collect();
         window.settle(numbers[1]);
         window.settle(numbers[2]);
         assert_eq!(passed(&mut window), None);

@@ -17,7 +17,8 @@ on_both!(
 );
 
 async fn bad_targets_delay_no_other(db: Db) {
-    let (hangs, refuses, fails, good) = (Target::new(), Target::new(), Target::new(), Target::new());
+    let (hangs, refuses, fails, good) =
+        (Target::new(), Target::new(), Target::new(), Target::new());
     hangs.hang(true);
     refuses.behave(|_| Err(refused("no")));
     fails.behave(|_| Err(failed("away")));
@@ -47,10 +48,12 @@ async fn the_breaker_opens_and_closes(db: Db) {
     target.behave(|_| Err(failed("away")));
     let running = db.run(&config, &target);
     db.merge("a", 0).await;
-    db.sink_becomes("all", |sink| sink.report.breaker == Breaker::Open && sink.report.retrying).await;
+    db.sink_becomes("all", |sink| sink.report.breaker == Breaker::Open && sink.report.retrying)
+        .await;
     target.behave(|_| Ok(()));
     target.becomes(|target| target.seen().len() == 1).await;
-    db.sink_becomes("all", |sink| sink.report.breaker == Breaker::Closed && !sink.report.retrying).await;
+    db.sink_becomes("all", |sink| sink.report.breaker == Breaker::Closed && !sink.report.retrying)
+        .await;
     running.stop().await;
 }
 
@@ -64,7 +67,10 @@ async fn a_target_that_wants_nothing_pauses_its_sink(db: Db) {
     db.merge("a", 0).await;
     let sink = db.sink_becomes("all", |sink| sink.paused).await;
     assert_eq!(sink.dead_letters, 0);
-    db.sink_becomes("all", |sink| sink.report.last_error.as_ref().is_some_and(|error| error.detail == "410")).await;
+    db.sink_becomes("all", |sink| {
+        sink.report.last_error.as_ref().is_some_and(|error| error.detail == "410")
+    })
+    .await;
     target.behave(|_| Ok(()));
     db.store.set_paused(Role::Sink, "all", false).await.expect("resumed");
     target.becomes(|target| target.seen().len() == 1).await;

@@ -20,7 +20,10 @@ async fn a_snapshot_then_what_changes(db: Db) {
     target.put_stray("stray");
     let running = db.run(&config, &target);
     target.becomes(|target| target.kept().len() == 2 && target.sweeps() == 1).await;
-    assert!(target.kept().contains_key("a") && target.kept().contains_key("b"), "the stray is swept");
+    assert!(
+        target.kept().contains_key("a") && target.kept().contains_key("b"),
+        "the stray is swept"
+    );
     db.merge("a", 2).await;
     db.delete("b").await;
     target.becomes(|target| target.kept().len() == 1 && target.kept()["a"].contains('2')).await;
@@ -55,7 +58,8 @@ async fn a_target_that_lost_everything_gets_a_snapshot(db: Db) {
     let (config, target) = (config("cache", Mode::Latest), Target::new());
     let running = db.run(&config, &target);
     target.becomes(|target| target.sweeps() == 1).await;
-    db.sink_becomes("cache", |sink| sink.token.as_deref().is_some_and(|token| token != "snapshot")).await;
+    db.sink_becomes("cache", |sink| sink.token.as_deref().is_some_and(|token| token != "snapshot"))
+        .await;
     target.flush();
     target.becomes(|target| target.kept().len() == 2 && target.sweeps() == 2).await;
     running.stop().await;

@@ -39,7 +39,10 @@ async fn changes_wait_behind_a_dead_letter_and_follow_its_replay(db: Db) {
     assert_eq!(states(&letters), [Dead, Waiting, Waiting, Waiting]);
     assert_eq!(letters[0].letter.error, "no");
     assert_eq!(target.versions("a"), [1]);
-    db.sink_becomes("all", |sink| sink.lag.is_some_and(|lag| lag.changes == 0) && sink.dead_letters == 4).await;
+    db.sink_becomes("all", |sink| {
+        sink.lag.is_some_and(|lag| lag.changes == 0) && sink.dead_letters == 4
+    })
+    .await;
     target.behave(|_| Ok(()));
     db.store.replay_dead_letter(letters[0].id).await.expect("replayed");
     db.merge("a", 5).await;
@@ -93,7 +96,9 @@ async fn a_stuck_change_can_be_skipped(db: Db) {
     db.merge("a", 0).await;
     db.merge("a", 1).await;
     let sink = db
-        .sink_becomes("all", |sink| sink.report.current.as_ref().is_some_and(|current| current.tries > 2))
+        .sink_becomes("all", |sink| {
+            sink.report.current.as_ref().is_some_and(|current| current.tries > 2)
+        })
         .await;
     let current = sink.report.current.expect("it is stuck");
     assert_eq!((current.entity_type.as_str(), current.entity_id.as_str()), ("Car", "a"));
@@ -118,7 +123,11 @@ async fn a_newer_state_replaces_a_dead_letter(db: Db) {
     db.letters_become(|letters| letters.len() == 1).await;
     db.merge("a", 77).await;
     db.letters_become(|letters| {
-        letters.len() == 1 && matches!(&letters[0].letter.place, producer_core::worker::DeadLetterPlace::Change { version: 2, .. })
+        letters.len() == 1
+            && matches!(
+                &letters[0].letter.place,
+                producer_core::worker::DeadLetterPlace::Change { version: 2, .. }
+            )
     })
     .await;
     db.merge("a", 8).await;
@@ -131,7 +140,9 @@ async fn what_is_too_old_becomes_a_dead_letter(db: Db) {
     let (mut config, target) = (config("all", Mode::Log), Target::new());
     config.retry.max_age = Some(std::time::Duration::from_millis(300));
     config.on_dead = OnDead::Continue;
-    target.behave(|update| if update.key().entity_id() == "a" { Err(failed("away")) } else { Ok(()) });
+    target.behave(
+        |update| if update.key().entity_id() == "a" { Err(failed("away")) } else { Ok(()) },
+    );
     let running = db.run(&config, &target);
     db.merge("a", 0).await;
     db.merge("b", 0).await;

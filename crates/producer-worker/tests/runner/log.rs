@@ -23,7 +23,11 @@ async fn every_change_comes_in_order_and_the_position_moves(db: Db) {
     target.becomes(|target| target.seen().len() == 40).await;
     assert_eq!(target.versions("a"), (1..=20).collect::<Vec<_>>());
     assert_eq!(target.versions("b"), (1..=20).collect::<Vec<_>>());
-    let sink = db.sink_becomes("all", |sink| sink.report.caught_up && sink.lag.is_some_and(|lag| lag.changes == 0)).await;
+    let sink = db
+        .sink_becomes("all", |sink| {
+            sink.report.caught_up && sink.lag.is_some_and(|lag| lag.changes == 0)
+        })
+        .await;
     assert_eq!(sink.worker.as_deref(), Some("worker"));
     running.stop().await;
     let sink = db.sink("all").await.expect("known");

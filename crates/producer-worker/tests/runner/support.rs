@@ -55,7 +55,10 @@ pub(crate) struct Db {
 }
 
 enum Owned {
-    Postgres(#[expect(dead_code, reason = "dropped at the end")] producer_test_support::Database<'static>),
+    Postgres(
+        #[expect(dead_code, reason = "dropped at the end")]
+        producer_test_support::Database<'static>,
+    ),
     Sqlite(#[expect(dead_code, reason = "dropped at the end")] SqliteFile),
 }
 
@@ -152,7 +155,11 @@ impl Db {
     }
 
     /// Waits until a sink is as it should be.
-    pub(crate) async fn sink_becomes(&self, name: &str, is_so: impl Fn(&Connector) -> bool) -> Connector {
+    pub(crate) async fn sink_becomes(
+        &self,
+        name: &str,
+        is_so: impl Fn(&Connector) -> bool,
+    ) -> Connector {
         let began = Instant::now();
         loop {
             let found = self.sink(name).await;
@@ -172,7 +179,10 @@ impl Db {
         letters
     }
 
-    pub(crate) async fn letters_become(&self, is_so: impl Fn(&[DeadLetter]) -> bool) -> Vec<DeadLetter> {
+    pub(crate) async fn letters_become(
+        &self,
+        is_so: impl Fn(&[DeadLetter]) -> bool,
+    ) -> Vec<DeadLetter> {
         let began = Instant::now();
         loop {
             let letters = self.letters().await;
@@ -385,9 +395,11 @@ impl Sink for Target {
     ) -> BoxFuture<'a, Result<Kept, Failure>> {
         async move {
             let mut marker = self.0.marker.lock().expect("lock");
-            let begins = matches!(&stored.cursor, Cursor::Snapshot(cursor) if cursor.after.is_none());
+            let begins =
+                matches!(&stored.cursor, Cursor::Snapshot(cursor) if cursor.after.is_none());
             let (epoch, position) = (stored.epoch.to_string(), stored.position());
-            let is_kept = begins || marker.as_ref().is_some_and(|(e, p)| *e == epoch && *p >= position);
+            let is_kept =
+                begins || marker.as_ref().is_some_and(|(e, p)| *e == epoch && *p >= position);
             if !is_kept {
                 return Ok(Kept::Lost);
             }
