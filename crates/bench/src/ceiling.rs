@@ -368,6 +368,14 @@ impl WorkerStore for NullStore {
         Box::pin(ready(Ok(())))
     }
 
+    fn settle_entity<'a>(
+        &'a self,
+        _lease: &'a Lease,
+        _key: &'a EntityKey,
+    ) -> BoxFuture<'a, Read<()>> {
+        Box::pin(ready(Ok(())))
+    }
+
     fn connectors<'a>(
         &'a self,
         _role: Role,

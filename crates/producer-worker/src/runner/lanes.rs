@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use producer_core::worker::{DeadLetter, NewDeadLetter};
 use producer_core::{EntityKey, Timestamp};
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -35,9 +36,10 @@ impl Pending {
         Self { update, numbers, letter: None, tries: 0, first_at: None }
     }
 
-    pub(super) fn of_letter(update: Update, id: u64, first_at: Timestamp) -> Self {
-        let first_at = Some(first_at);
-        Self { update, numbers: SmallVec::new(), letter: Some(id), tries: 0, first_at }
+    pub(super) fn of_letter(update: Update, letter: &DeadLetter) -> Self {
+        let NewDeadLetter { tries, first_at, .. } = letter.letter;
+        let (letter, first_at) = (Some(letter.id), Some(first_at));
+        Self { update, numbers: SmallVec::new(), letter, tries, first_at }
     }
 }
 

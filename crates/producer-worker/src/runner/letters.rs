@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::lanes::Pending;
 use super::present::Entities;
-use super::update_of;
+use super::{DATABASE_PAUSE, update_of};
 use crate::config::{Mode, OnDead, SinkConfig};
 use crate::update::{Cause, Update};
 
@@ -253,7 +253,10 @@ impl Letters {
                     }
                 }
             }
-            Done::Failed(_) => self.not_before = Some(Instant::now() + super::DATABASE_PAUSE),
+            Done::Failed(error) => {
+                tracing::debug!(%error, "dead letters can't be read or stored now");
+                self.not_before = Some(Instant::now() + DATABASE_PAUSE);
+            }
             Done::LeaseLost => {}
         }
         Vec::new()

@@ -625,11 +625,7 @@ impl<'r> Session<'r> {
             letters::Done::Due(letters) => {
                 for (letter, again) in letters {
                     if let Again::Update(update) = again {
-                        self.lanes.push(Pending::of_letter(
-                            update,
-                            letter.id,
-                            letter.letter.first_at,
-                        ));
+                        self.lanes.push(Pending::of_letter(update, &letter));
                     }
                 }
             }

@@ -20,6 +20,7 @@ async fn a_paused_sink_delivers_nothing_until_it_is_resumed(db: Db) {
     let running = db.run(&config, &target);
     db.merge("a", 0).await;
     target.becomes(|target| target.seen().len() == 1).await;
+    db.sink_becomes("all", |sink| sink.report.caught_up).await;
     assert!(db.store.set_paused(Role::Sink, "all", true).await.expect("paused"));
     // the report of a paused sink has not caught up
     db.sink_becomes("all", |sink| sink.paused && !sink.report.caught_up).await;

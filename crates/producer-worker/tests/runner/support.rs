@@ -64,7 +64,7 @@ enum Owned {
 
 impl Db {
     pub(crate) async fn postgres() -> Self {
-        let database = Postgres::shared().create_database().await;
+        let database = Postgres::shared().fresh_database().await;
         let url = database.url().to_owned();
         Self::open(url, Owned::Postgres(database)).await
     }
@@ -98,21 +98,18 @@ impl Db {
 
     /// Merges `{"n": n}` into a car.
     pub(crate) async fn merge(&self, id: &str, n: usize) {
-        self.event(&format!(
-            r#"{{"entityType":"Car","entityId":"{id}","eventName":"Set","attributes":{{"n":{n}}}}}"#
-        ))
-        .await;
+        self.event("Set", &format!(r#""entityId":"{id}","updatedAttributes":{{"n":{n}}}"#)).await;
     }
 
     pub(crate) async fn delete(&self, id: &str) {
-        self.event(&format!(
-            r#"{{"entityType":"Car","entityId":"{id}","eventName":"Gone","operation":"delete"}}"#
-        ))
-        .await;
+        self.event("Removed", &format!(r#""entityId":"{id}","operation":"delete""#)).await;
     }
 
-    async fn event(&self, text: &str) {
-        let event = decode::event(text.as_bytes(), &Clock::system()).expect(text);
+    async fn event(&self, name: &str, update: &str) {
+        let text = format!(
+            r#"{{"eventHeader":{{"eventName":"{name}"}},"eventBody":{{"entities":[{{"entityType":"Car",{update}}}]}}}}"#
+        );
+        let event = decode::event(text.as_bytes(), &Clock::system()).expect(&text);
         self.ingest.submit(event).await.expect("stored");
     }
 
@@ -139,13 +136,22 @@ impl Db {
     }
 
     pub(crate) fn run_as(&self, worker: &str, config: &SinkConfig, target: &Target) -> Running {
+        self.run_with(self.parts(worker), config, target)
+    }
+
+    pub(crate) fn run_with(
+        &self,
+        parts: SinkParts,
+        config: &SinkConfig,
+        target: &Target,
+    ) -> Running {
         let shutdown = CancellationToken::new();
         let sink: Arc<dyn Sink> = match config.mode {
             Mode::Latest => Arc::new(target.clone()),
             Mode::Log => Arc::new(Stateless(target.clone())),
         };
         let config = Arc::new(config.clone());
-        let run = sink::run(config, sink, self.parts(worker), shutdown.clone());
+        let run = sink::run(config, sink, parts, shutdown.clone());
         Running { shutdown, task: tokio::spawn(run) }
     }
 
