@@ -62,7 +62,7 @@ pub(crate) async fn serve(ceiling: Ceiling) -> Result<()> {
 }
 
 async fn serve_api<A: Api>(args: ServiceArgs<A::Args>) -> Result<()> {
-    log::init(Filter::new(args.settings.log_level, None)?)?;
+    log::init(Filter::new(args.settings.common.log_level, None)?)?;
     let address = SocketAddr::new(args.settings.bind_address, A::port(&args.args));
     let listener = producer_server::serve::bind(address)?;
     let store: Arc<dyn Store> = Arc::new(NullStore);

@@ -8,6 +8,7 @@ mod connector;
 mod dead_letter;
 mod port;
 mod report;
+mod state;
 
 pub use connector::{Connector, Role, SinkLag, check_connector_name};
 pub use dead_letter::{
@@ -15,3 +16,4 @@ pub use dead_letter::{
 };
 pub use port::{Control, Deleted, Lease, Registered, WorkerStore};
 pub use report::{Breaker, Current, LastError, Report};
+pub use state::ConnectorState;

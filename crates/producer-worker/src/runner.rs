@@ -8,6 +8,7 @@ mod present;
 mod retry;
 mod session;
 pub mod sink;
+pub mod source;
 mod window;
 
 use std::time::Duration;

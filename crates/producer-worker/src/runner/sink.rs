@@ -31,10 +31,6 @@ pub async fn run(
     parts: SinkParts,
     shutdown: CancellationToken,
 ) {
-    let register = register(&config, &parts);
-    if shutdown.run_until_cancelled(register).await.is_none() {
-        return;
-    }
     let claim = Claim {
         store: parts.store.clone(),
         role: Role::Sink,
@@ -43,6 +39,11 @@ pub async fn run(
         times: parts.lease_times,
     };
     while !shutdown.is_cancelled() {
+        // again each time, since it may have been deleted
+        let register = register(&config, &parts);
+        if shutdown.run_until_cancelled(register).await.is_none() {
+            return;
+        }
         let Some((lease, held)) = lease::take(&claim, &shutdown).await else { continue };
         let runner = LeasedSink {
             metrics: parts.metrics.of(Role::Sink, &config.name),
