@@ -9,6 +9,8 @@ mod command;
 mod container;
 pub mod event_cases;
 mod java;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod pgbouncer;
 mod postgres;
 mod sqlite;
@@ -16,6 +18,8 @@ mod user;
 mod watcher;
 
 pub use java::{JavaServer, free_port};
+#[cfg(feature = "kafka")]
+pub use kafka::Kafka;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres};
 pub use sqlite::{SqliteFile, sqlite_file};
