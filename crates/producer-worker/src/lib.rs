@@ -5,10 +5,12 @@
 
 pub mod config;
 pub mod format;
+pub mod kafka;
 pub mod map;
 pub mod names;
 pub mod runner;
 pub mod sink;
 pub mod sinks;
 pub mod source;
+pub mod sources;
 pub mod update;

@@ -110,13 +110,19 @@ impl ProducerClient {
 
     /// Whether it sends nothing any more.
     pub(super) fn has_failed(&self) -> bool {
-        self.client().is_none_or(|client| client.fatal_error().is_some())
+        self.fatal_error().is_some()
     }
 
-    /// What librdkafka has last said about its connections.
+    /// What librdkafka has said about its connections lately.
     pub(super) fn last_error(&self) -> Option<String> {
-        let error = self.client()?.context().last_error.lock();
-        error.map(|error| error.clone()).unwrap_or_default()
+        let last = self.client()?.context().last_error.lock().ok()?;
+        let (at, reason) = last.as_ref()?;
+        (at.elapsed() < ACKNOWLEDGEMENT + GRACE).then(|| reason.clone())
+    }
+
+    /// Why it sends nothing any more.
+    pub(super) fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.client()?.fatal_error()
     }
 
     pub(super) fn client(&self) -> Option<&Client<Context>> {
@@ -240,7 +246,8 @@ pub(super) struct Ticket {
 /// What librdkafka calls, on the producer's own thread.
 pub(super) struct Context {
     secrets: Secrets,
-    last_error: std::sync::Mutex<Option<String>>,
+    /// When, and what.
+    last_error: std::sync::Mutex<Option<(Instant, String)>>,
 }
 
 impl ClientContext for Context {
@@ -252,7 +259,7 @@ impl ClientContext for Context {
         let reason = self.secrets.removed_from(reason);
         tracing::debug!(reason, "a producer reports an error");
         if let Ok(mut last) = self.last_error.lock() {
-            *last = Some(reason);
+            *last = Some((Instant::now(), reason));
         }
     }
 }
