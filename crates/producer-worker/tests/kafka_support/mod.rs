@@ -1,6 +1,8 @@
 //! Sinks, updates and records for the tests of Kafka.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod reading;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -54,7 +54,7 @@ pub(super) fn settings(origin: &Origin) -> ClientConfig {
         ("queued.min.messages", "2000"),
         // how long an empty partition that was full waits for its next fetch
         ("fetch.queue.backoff.ms", "50"),
-        ("topic.metadata.refresh.interval.ms", "30000"),
+        ("topic.metadata.refresh.interval.ms", "10000"),
     ];
     client_config(&origin.servers, &ours, &origin.properties)
 }
