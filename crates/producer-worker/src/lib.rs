@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod format;
+pub mod kafka;
 pub mod map;
 pub mod metrics;
 pub mod names;
