@@ -32,6 +32,7 @@ build: ## build both binaries fully optimised, into target/release; 14 minutes f
 test: ## run all tests; the servers that they need it installs on Debian as root
 	./scripts/postgres-for-tests
 	./scripts/java-servers-for-tests
+	./scripts/python-for-tests
 	$(CARGO) test --workspace
 
 .PHONY: test-faults
@@ -39,6 +40,7 @@ test-faults: ## run the fault tests that need root or minutes (full disks, failo
 	@[ "$$(id -u)" = 0 ] || { echo "make test-faults mounts small disks: run it as root" >&2; exit 1; }
 	./scripts/postgres-for-tests
 	./scripts/java-servers-for-tests
+	./scripts/python-for-tests
 	$(CARGO) test --workspace --no-run
 	$(CARGO) test --workspace --test faults -- --test-threads 1 --nocapture
 

@@ -1,6 +1,7 @@
 //! The kinds of sinks.
 
 mod stdout;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ pub struct OpenError(pub String);
 pub fn open(config: &SinkConfig) -> Result<Arc<dyn Sink>, OpenError> {
     match &config.kind {
         SinkKind::Stdout => Ok(Arc::new(stdout::Stdout::open(&config.format))),
+        SinkKind::Webhook { .. } => {
+            Ok(Arc::new(webhook::Webhook::open(config, webhook::Surroundings::system())?))
+        }
         other => Err(OpenError(format!("the kind {} is not part of this release", other.as_str()))),
     }
 }

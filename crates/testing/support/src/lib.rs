@@ -8,6 +8,7 @@ mod cluster;
 mod command;
 mod container;
 pub mod event_cases;
+mod fetched;
 mod java;
 mod pgbouncer;
 mod postgres;
@@ -15,6 +16,7 @@ mod sqlite;
 mod user;
 mod watcher;
 
+pub use fetched::fetched;
 pub use java::{JavaServer, free_port};
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres};
