@@ -162,3 +162,55 @@ pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.last().unwrap_or(error).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A name whose addresses change from one look to the next.
+    #[derive(Debug)]
+    struct Changing(Mutex<Vec<&'static [&'static str]>>);
+
+    impl Resolver for Changing {
+        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+            let addresses = self.0.lock().expect("not poisoned").remove(0);
+            let addresses = addresses.iter().map(|text| text.parse().expect("an address"));
+            let addresses = addresses.collect();
+            Box::pin(async { Ok(addresses) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_judged_each_time() {
+        let looks: Vec<&[&str]> = vec![
+            &["10.0.0.1", "93.184.215.14", "::1", "2606:4700::1111"],
+            &["127.0.0.1"],
+            &["fd00::1", "169.254.169.254"],
+            &[],
+            &["93.184.215.14"],
+        ];
+        let resolver = Arc::new(Changing(Mutex::new(looks)));
+        let mut guarded = GuardedResolver { resolver, allow_private: false };
+        let mut look = async || {
+            let found = guarded.call("hooks.example.com".parse().expect("a name")).await;
+            found.map_err(|error| error.to_string()).map(Iterator::collect::<Vec<_>>)
+        };
+        let reached = |addresses: &[&str]| {
+            let address = |text: &&str| (text.parse::<IpAddr>().expect("an address"), 0).into();
+            Ok(addresses.iter().map(address).collect::<Vec<SocketAddr>>())
+        };
+        let blocked = |address: &str| {
+            Err(format!(
+                "hooks.example.com is at {address}, which is no public address, and \
+                 allow_private is not set"
+            ))
+        };
+        assert_eq!(look().await, reached(&["93.184.215.14", "2606:4700::1111"]));
+        assert_eq!(look().await, blocked("127.0.0.1"));
+        assert_eq!(look().await, blocked("fd00::1"));
+        assert_eq!(look().await, Err("the name has no address".into()));
+        assert_eq!(look().await, reached(&["93.184.215.14"]));
+    }
+}
