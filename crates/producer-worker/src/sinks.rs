@@ -21,7 +21,8 @@ pub fn open(config: &SinkConfig) -> Result<Arc<dyn Sink>, OpenError> {
     match &config.kind {
         SinkKind::Stdout => Ok(Arc::new(stdout::Stdout::open(&config.format))),
         SinkKind::Webhook { .. } => {
-            Ok(Arc::new(webhook::Webhook::open(config, webhook::Surroundings::system())?))
+            let opened = webhook::Webhook::open(config, webhook::Surroundings::system());
+            Ok(Arc::new(opened.map_err(OpenError)?))
         }
         other => Err(OpenError(format!("the kind {} is not part of this release", other.as_str()))),
     }

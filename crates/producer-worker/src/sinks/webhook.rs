@@ -30,7 +30,6 @@ use target::Target;
 pub use target::{check_header, check_url};
 
 use self::client::Client;
-use super::OpenError;
 use crate::config::{SinkConfig, SinkKind};
 use crate::format::Formatter;
 use crate::sink::{Failure, NotDelivered, Sink};
@@ -74,19 +73,19 @@ pub struct Webhook {
 }
 
 impl Webhook {
+    /// A sink that connects when it first has something to send.
+    ///
     /// # Errors
-    /// The settings can't work, or are those of another kind.
-    pub fn open(config: &SinkConfig, surroundings: Surroundings) -> Result<Self, OpenError> {
+    /// One sentence without secrets: the settings can't work, or are those of another kind.
+    pub fn open(config: &SinkConfig, surroundings: Surroundings) -> Result<Self, String> {
         let SinkKind::Webhook { url, secrets, headers, timeout, allow_private } = &config.kind
         else {
-            return Err(OpenError(format!("{} is no webhook", config.kind.as_str())));
+            return Err(format!("{} is no webhook", config.kind.as_str()));
         };
         let Surroundings { clock, resolver, trusted } = surroundings;
-        let signer = Signer::new(secrets);
-        let signer = signer.map_err(|problem| OpenError(format!("a secret {problem}")))?;
-        let target = Target::new(url, headers, secrets, config.format.form).map_err(OpenError)?;
-        let connector = connector(resolver, *allow_private, &trusted, *timeout);
-        let connector = connector.map_err(OpenError)?;
+        let signer = Signer::new(secrets).map_err(|problem| format!("a secret {problem}"))?;
+        let target = Target::new(url, headers, secrets, config.format.form)?;
+        let connector = connector(resolver, *allow_private, &trusted, *timeout)?;
         Ok(Self {
             formatter: Formatter::new(&config.format),
             target,
