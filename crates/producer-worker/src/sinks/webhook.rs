@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use connect::connector;
+use connect::Connector;
 pub use connect::{Resolver, SystemResolver};
 use futures_util::future::BoxFuture;
 use http::header::InvalidHeaderValue;
@@ -85,7 +85,7 @@ impl Webhook {
         let Surroundings { clock, resolver, trusted } = surroundings;
         let signer = Signer::new(secrets).map_err(|problem| format!("a secret {problem}"))?;
         let target = Target::new(url, headers, secrets, config.format.form)?;
-        let connector = connector(resolver, *allow_private, &trusted, *timeout)?;
+        let connector = Connector::new(resolver, *allow_private, &trusted, *timeout)?;
         Ok(Self {
             formatter: Formatter::new(&config.format),
             target,

@@ -1,5 +1,6 @@
 //! What the receiver's answers do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
@@ -82,6 +83,19 @@ async fn the_receiver_may_ask_for_a_pause() {
         let failure = failure(&sink).await;
         assert_eq!(failure.retry_after, seconds.map(Duration::from_secs), "{status} {text}");
     }
+}
+
+#[tokio::test]
+async fn a_large_message_arrives_whole() {
+    let receiver = Receiver::answering(204).await;
+    let mut update = change("o-1", 1);
+    let text = "é".repeat(4 * 1024 * 1024);
+    let mut state = update.state.as_deref().cloned().unwrap();
+    state.data = format!("{{\"text\":\"{text}\"}}");
+    update.state = Some(Arc::new(state));
+    assert_eq!(deliver(&open(receiver.url()), update).await, Ok(()));
+    let received = receiver.received()[0].json();
+    assert!(received["data"]["data"]["text"] == text.as_str());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{fmt, io};
 
 use futures_util::future::BoxFuture;
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioIo;
@@ -42,35 +42,61 @@ impl Resolver for SystemResolver {
     }
 }
 
-/// Opens connections, with TLS for `https`.
-pub(super) type Connector = HttpsConnector<Guarded>;
-
-/// # Errors
-/// One sentence: TLS can't be used.
-pub(super) fn connector(
-    resolver: Arc<dyn Resolver>,
-    allow_private: bool,
-    trusted: &[CertificateDer<'static>],
+/// Opens connections, with TLS for `https`, within a time: the pool opens some ahead, for which no request
+/// waits any more.
+#[derive(Debug, Clone)]
+pub(super) struct Connector {
+    https: HttpsConnector<Guarded>,
     timeout: Duration,
-) -> Result<Connector, String> {
-    let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-    for certificate in trusted {
-        roots.add(certificate.clone()).map_err(|error| error.to_string())?;
+}
+
+impl Connector {
+    /// # Errors
+    /// One sentence: TLS can't be used.
+    pub(super) fn new(
+        resolver: Arc<dyn Resolver>,
+        allow_private: bool,
+        trusted: &[CertificateDer<'static>],
+        timeout: Duration,
+    ) -> Result<Self, String> {
+        let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+        for certificate in trusted {
+            roots.add(certificate.clone()).map_err(|error| error.to_string())?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut http =
+            HttpConnector::new_with_resolver(GuardedResolver { resolver, allow_private });
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        // several addresses share it, so that one that does not answer leaves time for the others
+        http.set_connect_timeout(Some(timeout));
+        let guarded = Guarded { http, allow_private };
+        let builder =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+        Ok(Self { https: builder.wrap_connector(guarded), timeout })
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut http = HttpConnector::new_with_resolver(GuardedResolver { resolver, allow_private });
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    // several addresses share it, so that one that does not answer leaves time for the others
-    http.set_connect_timeout(Some(timeout));
-    let guarded = Guarded { http, allow_private };
-    let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
-    Ok(builder.wrap_connector(guarded))
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.https.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = tokio::time::timeout(self.timeout, self.https.call(uri));
+        Box::pin(async {
+            connecting.await.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))?
+        })
+    }
 }
 
 /// Judges an address in the URL itself, for which no resolver is asked.
