@@ -23,11 +23,11 @@ pub fn routes(app: App<Args>) -> std::io::Result<Router> {
         requests: app.metrics.requests().with_routes(rpcs.iter().map(|rpc| (rpc.as_str(), "POST"))),
         budget: app.budget.clone(),
         request_slots: app.request_slots.clone(),
-        max_message: app.settings.max_body_bytes,
+        max_message: app.settings.common.max_body_bytes,
         body_timeout: app.settings.body_timeout,
         slow_request: app.settings.slow_request,
     };
-    let max = app.settings.max_body_bytes;
+    let max = app.settings.common.max_body_bytes;
     let events = EventService::new(app.clone());
     let legacy = legacy::event_service_server::EventServiceServer::new(events.clone())
         .max_decoding_message_size(max);

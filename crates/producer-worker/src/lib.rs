@@ -4,11 +4,15 @@
 //! own what all kinds need: position, lease, lanes, retries, circuit breaker, dead letters.
 
 pub mod config;
+pub mod decode;
 pub mod format;
 pub mod map;
+pub mod metrics;
 pub mod names;
+pub mod run;
 pub mod runner;
 pub mod sink;
 pub mod sinks;
 pub mod source;
+mod stored;
 pub mod update;

@@ -64,9 +64,9 @@ impl<A> App<A> {
         clock: Clock,
         writers: &Handle,
     ) -> Self {
-        let ingest = Ingest::start(store.clone(), settings.limits(), writers);
+        let ingest = Ingest::start(store.clone(), settings.common.limits(), writers);
         let shutdown = CancellationToken::new();
-        let timeout = settings.request_timeout;
+        let timeout = settings.common.request_timeout;
         let (history, lists, search) = reads_of(&store, &clock);
         let feed_settings = FeedSettings { max_readers: settings.max_change_readers };
         let feed = Feed::new(store.clone(), feed_settings, ingest.commits(), shutdown.clone());

@@ -14,15 +14,21 @@ use prometheus::{IntGauge, TextEncoder};
 pub use requests::{InFlight, Requests};
 use serde_json::{Value, json};
 
-/// The media type of [`ServiceMetrics::text`].
+/// The media type of [`Exposition::text`].
 pub const TEXT: &str = prometheus::TEXT_FORMAT;
 
-/// The metrics of one process. Cheap to clone.
+/// The metrics of a service. Cheap to clone.
 #[derive(Clone)]
-pub struct ServiceMetrics(Arc<Parts>);
+pub struct ServiceMetrics {
+    requests: Requests,
+    exposition: Exposition,
+}
+
+/// All metrics of one process, in Prometheus' text format. Cheap to clone.
+#[derive(Clone)]
+pub struct Exposition(Arc<Parts>);
 
 struct Parts {
-    requests: Requests,
     ingest: Ingest,
     feed: Feed,
     store: Arc<dyn Store>,
@@ -41,23 +47,35 @@ impl ServiceMetrics {
     /// For a process that serves `api` (`rest`, `grpc`).
     pub fn new(api: &'static str, store: &Arc<dyn Store>, ingest: &Ingest, feed: &Feed) -> Self {
         let group = Metrics::default();
+        let requests = Requests::new(&group, api);
+        Self { requests, exposition: Exposition::new(group, store, ingest, feed) }
+    }
+
+    /// Counts requests.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// All of the process.
+    pub fn exposition(&self) -> &Exposition {
+        &self.exposition
+    }
+}
+
+impl Exposition {
+    /// The metrics of this group, to which may be added later, and of the process' parts.
+    pub fn new(group: Metrics, store: &Arc<dyn Store>, ingest: &Ingest, feed: &Feed) -> Self {
         let gathered = Gathered {
             process: ProcessMetrics::new(&group),
             pool: PoolMetrics::new(&group, store.pool().as_ref()),
-            group: group.clone(),
+            group,
         };
         Self(Arc::new(Parts {
-            requests: Requests::new(&group, api),
             ingest: ingest.clone(),
             feed: feed.clone(),
             store: Arc::clone(store),
             gathered: Mutex::new(gathered),
         }))
-    }
-
-    /// Counts requests.
-    pub fn requests(&self) -> &Requests {
-        &self.0.requests
     }
 
     /// All metrics in Prometheus' text format. Reads files of `/proc`, off the runtime's threads.

@@ -74,7 +74,7 @@ impl Service {
         let CommandLine { settings, args } = CommandLine::parse_from(line);
         let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a valid URL"));
         migrate::up(&database).await.expect("a migrated database");
-        let store = store::connect(&settings.database()).await.expect("a store");
+        let store = store::connect(&settings.common.database()).await.expect("a store");
         let app = App::new(Grpc::API, settings, args, store, clock, &Handle::current());
         let listener = producer_server::serve::bind(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.local_addr().expect("an address");

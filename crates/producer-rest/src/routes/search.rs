@@ -44,7 +44,7 @@ pub(crate) async fn get(
     uri: Uri,
 ) -> Result<Response, ProblemResponse> {
     let _slot = app.acquire_slot()?;
-    let (request, shape) = read(&uri, app.settings.max_body_bytes)?;
+    let (request, shape) = read(&uri, app.settings.common.max_body_bytes)?;
     let search = request::measure(Part::Database, app.search.search(request));
     let page = search.await.map_err(|error| match error {
         SearchError::Read(error) => unreachable(error),

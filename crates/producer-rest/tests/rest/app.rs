@@ -103,7 +103,7 @@ impl TestApp {
         let line = ["test", "--database-url", url].into_iter().chain(flags.iter().copied());
         let CommandLine { settings, args } = CommandLine::try_parse_from(line).unwrap();
         migrate::up(&maintained(url)).await.unwrap();
-        let store = store::connect(&settings.database()).await.unwrap();
+        let store = store::connect(&settings.common.database()).await.unwrap();
         let app = App::new(Rest::API, settings, args, store, clock, &Handle::current());
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
