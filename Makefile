@@ -40,6 +40,7 @@ build-worker: ## build the worker fully optimised, into target/release
 test: ## run all tests; the servers that they need it installs on Debian as root
 	./scripts/postgres-for-tests
 	./scripts/java-servers-for-tests
+	./scripts/python-for-tests
 	$(CARGO) test --workspace
 
 .PHONY: test-faults
@@ -47,6 +48,7 @@ test-faults: ## run the fault tests that need root or minutes (full disks, failo
 	@[ "$$(id -u)" = 0 ] || { echo "make test-faults mounts small disks: run it as root" >&2; exit 1; }
 	./scripts/postgres-for-tests
 	./scripts/java-servers-for-tests
+	./scripts/python-for-tests
 	$(CARGO) test --workspace --no-run
 	$(CARGO) test --workspace --test faults -- --test-threads 1 --nocapture
 

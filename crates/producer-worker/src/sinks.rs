@@ -2,6 +2,7 @@
 
 mod kafka;
 mod stdout;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -29,6 +30,10 @@ pub fn open(config: &SinkConfig) -> Result<Arc<dyn Sink>, OpenError> {
                 properties: properties.clone(),
             };
             Ok(Arc::new(kafka::Kafka::open(target, &config.format)?))
+        }
+        SinkKind::Webhook { .. } => {
+            let opened = webhook::Webhook::open(config, webhook::Surroundings::system());
+            Ok(Arc::new(opened.map_err(OpenError)?))
         }
         other => Err(OpenError(format!("the kind {} is not part of this release", other.as_str()))),
     }

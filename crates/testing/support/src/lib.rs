@@ -8,6 +8,7 @@ mod cluster;
 mod command;
 mod container;
 pub mod event_cases;
+mod fetched;
 mod java;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -17,6 +18,7 @@ mod sqlite;
 mod user;
 mod watcher;
 
+pub use fetched::fetched;
 pub use java::{JavaServer, free_port};
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;
