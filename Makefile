@@ -29,14 +29,16 @@ build: ## build both binaries fully optimised, into target/release; 14 minutes f
 	$(CARGO) build --release --package producer-rest --package producer-grpc
 
 .PHONY: test
-test: ## run all tests; needs PostgreSQL's server binaries, which it installs on Debian as root
+test: ## run all tests; needs the servers of PostgreSQL and Redis, which it installs on Debian as root
 	./scripts/postgres-for-tests
+	./scripts/redis-for-tests
 	$(CARGO) test --workspace
 
 .PHONY: test-faults
 test-faults: ## run the fault tests that need root or minutes (full disks, failover, floods); see docs/reliability.md
 	@[ "$$(id -u)" = 0 ] || { echo "make test-faults mounts small disks: run it as root" >&2; exit 1; }
 	./scripts/postgres-for-tests
+	./scripts/redis-for-tests
 	$(CARGO) test --workspace --no-run
 	$(CARGO) test --workspace --test faults -- --test-threads 1 --nocapture
 

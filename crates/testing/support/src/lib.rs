@@ -1,6 +1,6 @@
 //! Databases for tests: a temporary PostgreSQL server for each test process, one that a test may
-//! stop, freeze or kill, PgBouncer in front of it, and SQLite files. Existing databases are never
-//! touched.
+//! stop, freeze or kill, PgBouncer in front of it, SQLite files, and Redis servers. Existing databases are
+//! never touched.
 #![expect(clippy::expect_used, reason = "a test without its database must fail")]
 #![expect(clippy::panic, reason = "a test without its database must fail")]
 
@@ -10,11 +10,13 @@ mod container;
 pub mod event_cases;
 mod pgbouncer;
 mod postgres;
+mod redis;
 mod sqlite;
 mod user;
 mod watcher;
 
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres};
+pub use redis::Redis;
 pub use sqlite::{SqliteFile, sqlite_file};
 pub use user::is_root;
