@@ -1,5 +1,7 @@
 //! The kinds of sinks.
 
+mod redis_cache;
+mod redis_stream;
 mod stdout;
 
 use std::sync::Arc;
@@ -18,6 +20,13 @@ pub struct OpenError(pub String);
 /// Its settings can't work, whatever the target does.
 pub fn open(config: &SinkConfig) -> Result<Arc<dyn Sink>, OpenError> {
     match &config.kind {
+        SinkKind::RedisStream { url, stream, maxlen } => {
+            let sink = redis_stream::RedisStream::open(url, stream, *maxlen, &config.format)?;
+            Ok(Arc::new(sink))
+        }
+        SinkKind::RedisCache { url, key, ttl } => {
+            Ok(Arc::new(redis_cache::RedisCache::open(config, url, key, *ttl)?))
+        }
         SinkKind::Stdout => Ok(Arc::new(stdout::Stdout::open(&config.format))),
         other => Err(OpenError(format!("the kind {} is not part of this release", other.as_str()))),
     }

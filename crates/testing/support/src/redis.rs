@@ -149,9 +149,8 @@ impl Redis {
         let arguments: Vec<_> = command.iter().map(OsString::as_os_str).collect();
         let watcher = Watcher::start(RUN, &arguments);
         let deadline = Instant::now() + START_TIMEOUT;
-        let is_up = || {
-            self.pid_file().exists() && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
-        };
+        let is_up =
+            || self.pid_file().exists() && TcpStream::connect(("127.0.0.1", self.port)).is_ok();
         while !is_up() {
             if self.port_is_taken() {
                 return false;
