@@ -41,6 +41,7 @@ test: ## run all tests; the servers that they need it installs on Debian as root
 	./scripts/postgres-for-tests
 	./scripts/java-servers-for-tests
 	./scripts/python-for-tests
+	./scripts/redis-for-tests
 	$(CARGO) test --workspace
 
 .PHONY: test-faults
@@ -49,6 +50,7 @@ test-faults: ## run the fault tests that need root or minutes (full disks, failo
 	./scripts/postgres-for-tests
 	./scripts/java-servers-for-tests
 	./scripts/python-for-tests
+	./scripts/redis-for-tests
 	$(CARGO) test --workspace --no-run
 	$(CARGO) test --workspace --test faults -- --test-threads 1 --nocapture
 

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod names;
 pub mod run;
 pub mod runner;
+mod redis_link;
 pub mod sink;
 pub mod sinks;
 pub mod source;

@@ -87,8 +87,8 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) {
         let (config, parts, stop) = (Arc::new(config), parts.of_sources(), shutdown.clone());
         let name = config.name.clone();
         let run = move || {
-            let (opened, worker) = (config.clone(), parts.worker.clone());
-            let open = move || sources::open(&opened, &worker);
+            let (opened, worker, clock) = (config.clone(), parts.worker.clone(), parts.clock.clone());
+            let open = move || sources::open(&opened, &worker, &clock);
             source::run(config.clone(), open, parts.clone(), stop.clone())
         };
         running.spawn(keep_running(name, run, shutdown.clone()));

@@ -1,6 +1,7 @@
 //! The kinds of sources.
 
 mod kafka;
+mod redis_stream;
 
 use producer_core::Clock;
 

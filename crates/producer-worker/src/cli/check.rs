@@ -99,7 +99,7 @@ impl Check {
     fn source(config: SourceConfig, width: usize) -> Self {
         let what = format!("{:<width$}  {}", config.name, config.kind.as_str());
         Self::new("source", what, async move {
-            let mut source = sources::open(&config, "check").map_err(|error| error.to_string())?;
+            let mut source = sources::open(&config, "check", &Clock::system()).map_err(|error| error.to_string())?;
             let checked = source.check().await;
             source.close().await;
             checked.map_err(|failure| failure.detail)?;
