@@ -4,6 +4,7 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use producer_core::Clock;
 use producer_core::model::UnavailableKind;
 use producer_core::store;
 use producer_maintenance::Database;

@@ -120,7 +120,7 @@ pub(crate) fn stream_source(url: &str, from: SourceStart, worker: &str) -> Box<d
         from,
     };
     let config = SourceConfig { name: "shop".into(), kind, map: None };
-    sources::open(&config, worker).expect("a source")
+    sources::open(&config, worker, &producer_core::Clock::system()).expect("a source")
 }
 
 /// All of them are delivered.
