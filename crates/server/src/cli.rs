@@ -18,7 +18,7 @@ use confirm::Consent;
 use environment::{Environment, Misspelt};
 use error::ExitError;
 use producer_core::store::DatabaseUrl;
-use producer_maintenance::Database;
+use producer_maintenance::{Database, prune};
 use producer_telemetry::log;
 use producer_telemetry::log::Filter;
 
