@@ -4,5 +4,7 @@ mod faults;
 mod latest;
 mod letters;
 mod log;
+mod sources;
 mod steering;
+mod stream;
 mod support;
