@@ -2,6 +2,7 @@
 
 mod faults;
 mod latest;
+mod lease;
 mod letters;
 mod log;
 mod sources;
