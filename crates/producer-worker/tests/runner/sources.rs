@@ -20,6 +20,8 @@ use crate::support::{Db, on_both};
 
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How long the database is away: longer than leases, and than events wait in the queue.
+const OUTAGE: Duration = Duration::from_secs(3);
 
 on_both!(
     messages_become_events_in_order,
@@ -155,8 +157,11 @@ async fn a_source_pauses_and_resumes(db: Db) {
     until(async || stream.readers(), |readers| *readers == (1, 1)).await;
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     stream.add_merge("a", 2);
-    sleep(Duration::from_millis(300)).await;
-    assert_eq!(stream.acknowledged(), 1, "it reads nothing while it is paused");
+    until(async || source(&db.store, "cars").await, |found| {
+        found.as_ref().is_some_and(|found| !found.report.caught_up)
+    })
+    .await;
+    assert_eq!((stream.acknowledged(), stream.readers()), (1, (1, 1)), "it reads nothing");
     assert!(db.store.set_paused(Role::Source, "cars", false).await.expect("resumed"));
     let began = Instant::now();
     acknowledged(&stream, 2).await;
@@ -274,7 +279,7 @@ async fn a_database_that_is_away_is_waited_for() {
         stream.add_merge(&format!("{}", n % 5), n);
     }
     stream.add(Body::Gone);
-    sleep(Duration::from_secs(3)).await;
+    sleep(OUTAGE).await;
     assert!(stream.acknowledged() < 2001);
     server.start();
     acknowledged(&stream, 2001).await;
