@@ -2,6 +2,7 @@
 
 mod lanes;
 pub mod lease;
+mod leased_sink;
 mod letters;
 mod present;
 mod retry;

@@ -129,6 +129,7 @@ name = "hooks-1"
 kind = "redis-stream"
 url = "${REDIS}"
 stream = "orders:events"
+map = { entityType = "Order", entityId = "/data/id", eventName = "/event_type", attributes = "/data" }
 
 [[source]]
 name = "topic"
@@ -172,7 +173,7 @@ properties = { "security.protocol" = "ssl", "fetch.min.bytes" = 1, "enable.ssl" 
         SourceKind::RedisStream { url, stream, group, from } => {
             assert_eq!(url.expose(), "redis://user:s3cret@cache:6380/2");
             assert_eq!((&**stream, &**group), ("orders:events", "producer"));
-            assert_eq!((*from, sources[0].map.is_none()), (SourceStart::Start, true));
+            assert_eq!((*from, sources[0].map.is_some()), (SourceStart::Start, true));
         }
         other => panic!("{other:?}"),
     }
@@ -228,6 +229,14 @@ kind = "kafka"
 url = "kafka"
 topic = "t"
 properties = { a = [] }
+
+[[source]]
+name = "shop"
+kind = "redis-stream"
+url = "redis://h"
+stream = "s"
+map = { entityType = "Order", eventName = "${NONE}", attributes = "data",
+        entityId = "/id", uid = "/uuid" }
 "#;
     wrong(
         file,
@@ -260,6 +269,9 @@ properties = { a = [] }
             "worker.toml:33: source 1: name: is missing",
             "worker.toml:35: source 1: url: must be HOST:PORT, with commas between several",
             "worker.toml:37: source 1: properties: a: must be a text, a whole number or true or false, not an array",
+            "worker.toml:44: source \"shop\": map: attributes: must be a JSON Pointer, such as /data/id",
+            "worker.toml:44: source \"shop\": map: eventName: ${NONE} is not set",
+            "worker.toml:45: source \"shop\": map: uid: is unknown; must be entityType, entityId, attributes, eventName, eventType, createdDate, uuid, operation, actor or omit",
         ],
     );
 }
@@ -449,6 +461,17 @@ fn no_report_shows_a_secret() {
                     assert!(!errors.to_string().contains(SECRET), "{errors}");
                 }
             }
+        }
+    }
+    for key in ["entityType", "entityId", "attributes", "createdDate", "uuid", "operation", "omit"]
+    {
+        for value in [
+            "'${SECRET}'",
+            "'/${SECRET}~'",
+            "['${SECRET}']",
+            "{ path = '${SECRET}', unit = '${SECRET}' }",
+        ] {
+            report(&format!("[[source]]\nname = 'x'\nmap = {{ {key} = {value} }}\n"));
         }
     }
     for (kind, key, value) in [

@@ -7,6 +7,7 @@ use producer_core::query::{History, Lists, Scans};
 use producer_core::search::Search;
 use producer_core::store::Store;
 use producer_core::types::Types;
+use producer_core::worker::Connectors;
 use producer_core::{Clock, Ingest};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,8 @@ pub struct App<A> {
     pub search: Arc<Search>,
     /// For reads of what changes.
     pub feed: Feed,
+    /// For sinks, sources and dead letters.
+    pub connectors: Connectors,
     /// For definitions of types.
     pub types: Types,
     /// For writes.
@@ -81,6 +84,7 @@ impl<A> App<A> {
             lists,
             search,
             replica: None,
+            connectors: Connectors::new(store.clone(), feed.clone()),
             types: Types::new(store.clone(), clock.clone()),
             store,
             feed,

@@ -32,6 +32,7 @@ struct Parts {
     ingest: Ingest,
     feed: Feed,
     store: Arc<dyn Store>,
+    own: Box<dyn Fn() -> Vec<MetricFamily> + Send + Sync>,
     /// Locked while gathering: two at once would count the same CPU time twice.
     gathered: Mutex<Gathered>,
 }
@@ -48,7 +49,8 @@ impl ServiceMetrics {
     pub fn new(api: &'static str, store: &Arc<dyn Store>, ingest: &Ingest, feed: &Feed) -> Self {
         let group = Metrics::default();
         let requests = Requests::new(&group, api);
-        Self { requests, exposition: Exposition::new(group, store, ingest, feed) }
+        let exposition = Exposition::new(store, ingest, feed, move || group.gather());
+        Self { requests, exposition }
     }
 
     /// Counts requests.
@@ -63,8 +65,14 @@ impl ServiceMetrics {
 }
 
 impl Exposition {
-    /// The metrics of this group, to which may be added later, and of the process' parts.
-    pub fn new(group: Metrics, store: &Arc<dyn Store>, ingest: &Ingest, feed: &Feed) -> Self {
+    /// The metrics of these parts, of the process, and what `own` gathers.
+    pub fn new(
+        store: &Arc<dyn Store>,
+        ingest: &Ingest,
+        feed: &Feed,
+        own: impl Fn() -> Vec<MetricFamily> + Send + Sync + 'static,
+    ) -> Self {
+        let group = Metrics::default();
         let gathered = Gathered {
             process: ProcessMetrics::new(&group),
             pool: PoolMetrics::new(&group, store.pool().as_ref()),
@@ -74,6 +82,7 @@ impl Exposition {
             ingest: ingest.clone(),
             feed: feed.clone(),
             store: Arc::clone(store),
+            own: Box::new(own),
             gathered: Mutex::new(gathered),
         }))
     }
@@ -87,6 +96,7 @@ impl Exposition {
         let text = tokio::task::spawn_blocking(move || {
             let mut families = parts.ingest.metrics();
             families.extend(parts.feed.metrics());
+            families.extend((parts.own)());
             families.extend(parts.gather());
             TextEncoder::new().encode_to_string(&families)
         });

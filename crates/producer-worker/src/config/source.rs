@@ -5,6 +5,7 @@ use super::sink_kinds::properties;
 use super::table::Table;
 use super::values;
 use crate::config::{SourceConfig, SourceKind, SourceStart};
+use crate::map::{Map, MapError};
 
 /// The consumer group where the file names none.
 const GROUP: &str = "producer";
@@ -17,9 +18,23 @@ const SOURCE_KINDS: &[Kind<SourceKind>] = &[
 /// Reads a source; `None` where something is wrong, which is noted.
 pub(super) fn read(name: Option<String>, table: Table<'_>) -> Option<SourceConfig> {
     let kind = kinds::read(SOURCE_KINDS, &table);
-    let map = None;
+    let map = map(&table);
     table.finish();
     Some(SourceConfig { name: name?, kind: kind?, map })
+}
+
+/// How a message becomes an event; `None` also where something is wrong, which is noted.
+fn map(table: &Table<'_>) -> Option<Map> {
+    let value = table.value("map")?;
+    let wrong = match Map::parse(value, &|written| table.expand(written)) {
+        Ok(map) => return Some(map),
+        Err(wrong) => wrong,
+    };
+    for MapError { key, span, rule } in wrong {
+        let key = if key.is_empty() { "map".to_owned() } else { format!("map: {key}") };
+        table.wrong_at(&span, &key, rule);
+    }
+    None
 }
 
 fn redis_stream(table: &Table<'_>) -> Option<SourceKind> {

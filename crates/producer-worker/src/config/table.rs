@@ -55,7 +55,8 @@ impl<'a> Table<'a> {
         self.wrong_at(&span, key, text);
     }
 
-    fn wrong_at(&self, span: &Range<usize>, key: &str, text: impl std::fmt::Display) {
+    /// The same at these bytes of the file.
+    pub(super) fn wrong_at(&self, span: &Range<usize>, key: &str, text: impl std::fmt::Display) {
         let separator = if self.place.is_empty() { "" } else { ": " };
         self.context.problems.add(span, format_args!("{}{separator}{key}: {text}", self.place));
     }
@@ -107,6 +108,14 @@ impl<'a> Table<'a> {
                 None
             }
         }
+    }
+
+    /// A text with variables and mounted secrets put in.
+    ///
+    /// # Errors
+    /// For each that stands for nothing, why.
+    pub(super) fn expand(&self, written: &str) -> Result<String, Vec<String>> {
+        Text::expand(written, self.context.environment).map(Text::into_string)
     }
 
     /// A text that means something. The error of `parse` is the end of a sentence about the key.

@@ -19,10 +19,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::lanes::{Batch, Lanes, Pending};
+use super::leased_sink::LeasedSink;
 use super::letters::{self, Again, Letters};
 use super::present::Entities;
 use super::retry::{Breaker, MaySend, pause};
-use super::sink::Runner;
 use super::window::{Place, Window};
 use super::{DATABASE_PAUSE, update_of};
 use crate::config::{Mode, Rate};
@@ -109,7 +109,7 @@ enum Sweep {
 
 /// See the module.
 pub(super) struct Session<'r> {
-    runner: &'r Runner,
+    runner: &'r LeasedSink,
     lease: Lease,
     window: Window,
     lanes: Lanes,
@@ -142,7 +142,7 @@ pub(super) struct Session<'r> {
 
 impl<'r> Session<'r> {
     pub(super) fn new(
-        runner: &'r Runner,
+        runner: &'r LeasedSink,
         lease: Lease,
         start: Token,
         last_error: Option<LastError>,

@@ -22,16 +22,20 @@ use work::{End, Work};
 use super::DATABASE_PAUSE;
 use super::lease::{self, Claim, Held};
 use crate::config::SourceConfig;
+use crate::sinks::OpenError;
 use crate::source::Source;
 
 /// How often it is said that a source can't run because its name is that of another kind.
 const OTHER_KIND_PAUSE: Duration = Duration::from_secs(60);
 
+/// The pause after a source that can't be opened.
+const OPEN_PAUSE: Duration = Duration::from_secs(5);
+
 /// Runs a source until the shutdown: whenever no other worker does, or beside them where its kind shares the work.
 /// `open` makes a new reader of its stream or topic, which connects when it is first used.
 pub async fn run(
     config: Arc<SourceConfig>,
-    open: impl Fn() -> Box<dyn Source> + Send + Sync,
+    open: impl Fn() -> Result<Box<dyn Source>, OpenError> + Send + Sync,
     parts: SourceParts,
     shutdown: CancellationToken,
 ) {
@@ -112,7 +116,7 @@ fn settings(config: &SourceConfig) -> String {
 /// Runs the source until its lease is lost or the worker stops.
 async fn run_held(
     config: &Arc<SourceConfig>,
-    open: &(impl Fn() -> Box<dyn Source> + Send + Sync),
+    open: &(impl Fn() -> Result<Box<dyn Source>, OpenError> + Send + Sync),
     parts: &SourceParts,
     (lease, held): (Option<Lease>, &Held),
     settings: &str,
@@ -135,8 +139,16 @@ async fn run_held(
         if !resumed {
             return;
         }
+        let reader = match open() {
+            Ok(reader) => reader,
+            Err(error) => {
+                tracing::error!(source = config.name, %error, "the source can't be opened");
+                sleep(OPEN_PAUSE).await;
+                continue;
+            }
+        };
         let work = Work::new(config, parts, lease.clone(), held, settings, shutdown, last_error);
-        let (end, error) = Session::new(open(), work).run().await;
+        let (end, error) = Session::new(reader, work).run().await;
         last_error = error;
         match end {
             End::Paused => {}
