@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod config;
 pub mod format;
+pub mod kafka;
 pub mod map;
 pub mod metrics;
 pub mod names;

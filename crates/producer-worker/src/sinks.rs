@@ -1,5 +1,6 @@
 //! The kinds of sinks.
 
+mod kafka;
 mod stdout;
 
 use std::sync::Arc;
@@ -19,6 +20,16 @@ pub struct OpenError(pub String);
 pub fn open(config: &SinkConfig) -> Result<Arc<dyn Sink>, OpenError> {
     match &config.kind {
         SinkKind::Stdout => Ok(Arc::new(stdout::Stdout::open(&config.format))),
+        SinkKind::Kafka { url, topic, key, tombstones, properties } => {
+            let target = kafka::Target {
+                servers: url.clone(),
+                topic: topic.clone(),
+                key: key.clone(),
+                tombstones: *tombstones,
+                properties: properties.clone(),
+            };
+            Ok(Arc::new(kafka::Kafka::open(target, &config.format)?))
+        }
         other => Err(OpenError(format!("the kind {} is not part of this release", other.as_str()))),
     }
 }

@@ -1,5 +1,5 @@
 //! Databases for tests: a temporary PostgreSQL server for each test process, one that a test may
-//! stop, freeze or kill, PgBouncer in front of it, and SQLite files. Existing databases are never
+//! stop, freeze or kill, PgBouncer in front of it, SQLite files, and servers in Java. Existing databases are never
 //! touched.
 #![expect(clippy::expect_used, reason = "a test without its database must fail")]
 #![expect(clippy::panic, reason = "a test without its database must fail")]
@@ -8,12 +8,18 @@ mod cluster;
 mod command;
 mod container;
 pub mod event_cases;
+mod java;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod pgbouncer;
 mod postgres;
 mod sqlite;
 mod user;
 mod watcher;
 
+pub use java::{JavaServer, free_port};
+#[cfg(feature = "kafka")]
+pub use kafka::Kafka;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres};
 pub use sqlite::{SqliteFile, sqlite_file};
