@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod map;
 pub mod metrics;
 pub mod names;
+mod redis_link;
 pub mod run;
 pub mod runner;
 pub mod sink;

@@ -1,6 +1,8 @@
 //! The kinds of sinks.
 
 mod kafka;
+mod redis_cache;
+mod redis_stream;
 mod stdout;
 
 use std::sync::Arc;
@@ -19,6 +21,13 @@ pub struct OpenError(pub String);
 /// Its settings can't work, whatever the target does.
 pub fn open(config: &SinkConfig) -> Result<Arc<dyn Sink>, OpenError> {
     match &config.kind {
+        SinkKind::RedisStream { url, stream, maxlen } => {
+            let sink = redis_stream::RedisStream::open(url, stream, *maxlen, &config.format)?;
+            Ok(Arc::new(sink))
+        }
+        SinkKind::RedisCache { url, key, ttl } => {
+            Ok(Arc::new(redis_cache::RedisCache::open(config, url, key, *ttl)?))
+        }
         SinkKind::Stdout => Ok(Arc::new(stdout::Stdout::open(&config.format))),
         SinkKind::Kafka { url, topic, key, tombstones, properties } => {
             let target = kafka::Target {

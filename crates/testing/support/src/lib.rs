@@ -1,6 +1,6 @@
 //! Databases for tests: a temporary PostgreSQL server for each test process, one that a test may
-//! stop, freeze or kill, PgBouncer in front of it, SQLite files, and servers in Java. Existing databases are never
-//! touched.
+//! stop, freeze or kill, PgBouncer in front of it, SQLite files, Redis servers, and servers in Java. Existing
+//! databases are never touched.
 #![expect(clippy::expect_used, reason = "a test without its database must fail")]
 #![expect(clippy::panic, reason = "a test without its database must fail")]
 
@@ -13,6 +13,7 @@ mod java;
 mod kafka;
 mod pgbouncer;
 mod postgres;
+mod redis;
 mod sqlite;
 mod user;
 mod watcher;
@@ -22,5 +23,6 @@ pub use java::{JavaServer, free_port};
 pub use kafka::Kafka;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres};
+pub use redis::Redis;
 pub use sqlite::{SqliteFile, sqlite_file};
 pub use user::is_root;
