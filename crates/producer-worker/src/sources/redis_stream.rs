@@ -95,6 +95,10 @@ impl RedisStream {
         if self.reading.as_ref().is_some_and(JoinHandle::is_finished) {
             self.read(most).await?;
         }
+        if self.walk.begins_with_all() {
+            // ends the connection before it, so that this one's last read is pending by now, or never will be
+            self.reads.connect().await?;
+        }
         if self.ready.is_empty() {
             let taken = self.take_over(most).await?;
             self.keep(taken);

@@ -32,6 +32,10 @@ impl Walk {
         Self::At(None, Duration::ZERO)
     }
 
+    pub(super) fn begins_with_all(self) -> bool {
+        matches!(self, Self::At(None, Duration::ZERO))
+    }
+
     fn ended() -> Self {
         Self::Ended(Instant::now() + PERIOD)
     }
