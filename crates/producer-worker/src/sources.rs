@@ -13,7 +13,8 @@ use crate::source::Source;
 pub fn open(config: &SourceConfig, worker: &str) -> Result<Box<dyn Source>, OpenError> {
     match &config.kind {
         SourceKind::RedisStream { url, stream, group, from } => {
-            Ok(Box::new(redis_stream::RedisStream::open(url, stream, group, *from, worker)?))
+            let source = redis_stream::RedisStream::open(url, stream, group, *from, worker);
+            Ok(Box::new(source.map_err(OpenError)?))
         }
         other @ SourceKind::Kafka { .. } => {
             Err(OpenError(format!("the kind {} is not part of this release", other.as_str())))
