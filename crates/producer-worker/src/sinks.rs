@@ -23,11 +23,12 @@ pub struct OpenError(pub String);
 pub fn open(config: &SinkConfig) -> Result<Arc<dyn Sink>, OpenError> {
     match &config.kind {
         SinkKind::RedisStream { url, stream, maxlen } => {
-            let sink = redis_stream::RedisStream::open(url, stream, *maxlen, &config.format)?;
-            Ok(Arc::new(sink))
+            let sink = redis_stream::RedisStream::open(url, stream, *maxlen, &config.format);
+            Ok(Arc::new(sink.map_err(OpenError)?))
         }
         SinkKind::RedisCache { url, key, ttl } => {
-            Ok(Arc::new(redis_cache::RedisCache::open(config, url, key, *ttl)?))
+            let sink = redis_cache::RedisCache::open(config, url, key, *ttl);
+            Ok(Arc::new(sink.map_err(OpenError)?))
         }
         SinkKind::Stdout => Ok(Arc::new(stdout::Stdout::open(&config.format))),
         SinkKind::Kafka { url, topic, key, tombstones, properties } => {
