@@ -207,11 +207,11 @@ impl Shared {
     }
 
     /// What the group has now.
-    pub(super) fn committed(&self, committed: impl Iterator<Item = At>) {
+    pub(super) fn committed(&self, committed: &[At]) {
         let mut state = self.state();
         for (partition, offset) in committed {
-            if let Some(progress) = state.partitions.get_mut(&partition) {
-                progress.committed(offset);
+            if let Some(progress) = state.partitions.get_mut(partition) {
+                progress.committed(*offset);
             }
         }
     }
