@@ -131,20 +131,24 @@ impl Reader {
         }
     }
 
-    /// Pauses all partitions while the buffer is full, also those that have just been assigned. Whether they
-    /// are paused.
+    /// Pauses all partitions where the buffer stays full, also those that have just been assigned, until half
+    /// of it is free. Whether they are paused.
     fn make_room(&self, consumer: &BaseConsumer<Context>, is_paused: bool) -> bool {
-        let is_full = self.shared.is_full() && !self.shared.wait_for_room(WAIT_FOR_ROOM);
-        if is_full == is_paused && !is_full {
+        let pause = if is_paused {
+            !self.shared.wait_for_half(WAIT_FOR_ROOM)
+        } else {
+            !self.shared.wait_for_room(WAIT_FOR_ROOM)
+        };
+        if !pause && !is_paused {
             return false;
         }
         let changed = consumer.assignment().and_then(|assigned| {
-            if is_full { consumer.pause(&assigned) } else { consumer.resume(&assigned) }
+            if pause { consumer.pause(&assigned) } else { consumer.resume(&assigned) }
         });
         if let Err(error) = changed {
             tracing::warn!(topic = self.origin.topic, %error, "partitions can't be paused or resumed");
         }
-        is_full
+        pause
     }
 }
 
