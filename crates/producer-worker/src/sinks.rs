@@ -1,7 +1,10 @@
 //! The kinds of sinks.
 
 mod kafka;
+mod redis_cache;
+mod redis_stream;
 mod stdout;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -19,6 +22,13 @@ pub struct OpenError(pub String);
 /// Its settings can't work, whatever the target does.
 pub fn open(config: &SinkConfig) -> Result<Arc<dyn Sink>, OpenError> {
     match &config.kind {
+        SinkKind::RedisStream { url, stream, maxlen } => {
+            let sink = redis_stream::RedisStream::open(url, stream, *maxlen, &config.format)?;
+            Ok(Arc::new(sink))
+        }
+        SinkKind::RedisCache { url, key, ttl } => {
+            Ok(Arc::new(redis_cache::RedisCache::open(config, url, key, *ttl)?))
+        }
         SinkKind::Stdout => Ok(Arc::new(stdout::Stdout::open(&config.format))),
         SinkKind::Kafka { url, topic, key, tombstones, properties } => {
             let target = kafka::Target {
@@ -29,6 +39,10 @@ pub fn open(config: &SinkConfig) -> Result<Arc<dyn Sink>, OpenError> {
                 properties: properties.clone(),
             };
             Ok(Arc::new(kafka::Kafka::open(target, &config.format)?))
+        }
+        SinkKind::Webhook { .. } => {
+            let opened = webhook::Webhook::open(config, webhook::Surroundings::system());
+            Ok(Arc::new(opened.map_err(OpenError)?))
         }
         other => Err(OpenError(format!("the kind {} is not part of this release", other.as_str()))),
     }

@@ -1,6 +1,7 @@
 //! The kinds of sources.
 
 mod kafka;
+mod redis_stream;
 
 use producer_core::Clock;
 
@@ -8,12 +9,19 @@ use crate::config::{SourceConfig, SourceKind};
 use crate::sinks::OpenError;
 use crate::source::Source;
 
-/// Opens a source. It connects when it first has something to do.
+/// Opens a source for a worker of this name. It connects when it is first used.
 ///
 /// # Errors
-/// Its settings can't work, whatever it reads from.
-pub fn open(config: &SourceConfig, clock: &Clock) -> Result<Box<dyn Source>, OpenError> {
+/// Its settings can't work, whatever the server does.
+pub fn open(
+    config: &SourceConfig,
+    worker: &str,
+    clock: &Clock,
+) -> Result<Box<dyn Source>, OpenError> {
     match &config.kind {
+        SourceKind::RedisStream { url, stream, group, from } => {
+            Ok(Box::new(redis_stream::RedisStream::open(url, stream, group, *from, worker)?))
+        }
         SourceKind::Kafka { url, topic, group, from, properties } => {
             let origin = kafka::Origin {
                 servers: url.clone(),
@@ -24,6 +32,5 @@ pub fn open(config: &SourceConfig, clock: &Clock) -> Result<Box<dyn Source>, Ope
             };
             Ok(Box::new(kafka::Kafka::open(origin, clock.clone())?))
         }
-        other => Err(OpenError(format!("the kind {} is not part of this release", other.as_str()))),
     }
 }

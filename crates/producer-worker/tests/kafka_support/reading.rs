@@ -29,7 +29,7 @@ pub(crate) fn source(
         properties: properties(set),
     };
     let config = SourceConfig { name: "kafka".into(), kind, map: None };
-    sources::open(&config, &Clock::system()).expect("settings that can work")
+    sources::open(&config, "worker", &Clock::system()).expect("settings that can work")
 }
 
 /// Sends texts to a partition, and waits until they are acknowledged.
