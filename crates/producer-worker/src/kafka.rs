@@ -4,7 +4,8 @@ mod properties;
 
 use std::collections::BTreeMap;
 
-pub use properties::{Role, check_property, check_servers};
+pub(crate) use properties::check_properties;
+pub use properties::{Role, check_property};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
