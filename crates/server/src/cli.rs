@@ -18,7 +18,7 @@ use confirm::Consent;
 use environment::{Environment, Misspelt};
 use error::ExitError;
 use producer_core::store::DatabaseUrl;
-use producer_maintenance::Database;
+use producer_maintenance::{Database, prune};
 use producer_telemetry::log;
 use producer_telemetry::log::Filter;
 
@@ -77,8 +77,9 @@ fn run<A: Api>() -> Result<ExitCode, ExitError> {
                 maintain::migrate(&database, command.unwrap_or_default(), &cli.settings).await
             }
             Command::Rebuild { write } => maintain::rebuild(&database, write).await,
-            Command::Prune { older_than, dry_run, yes } => {
-                maintain::prune(&database, older_than, Consent { dry_run, yes }).await
+            Command::Prune { older_than, past_sinks, dry_run, yes } => {
+                let scope = prune::Scope { older_than, past_sinks };
+                maintain::prune(&database, scope, Consent { dry_run, yes }).await
             }
             Command::Types { command: TypesCommand::Apply { file, dry_run } } => {
                 types::apply(&database, &cli.settings, &file, dry_run).await
