@@ -22,7 +22,7 @@ mod types;
 mod verdict;
 
 pub use change::{Change, ChangeData};
-pub use item::{Item, Page};
+pub use item::{Item, Page, write_snapshot_json};
 pub use metrics::ReaderKind;
 pub use port::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter, PAGE_BYTES};
 pub use problems::draining;

@@ -4,7 +4,11 @@
 //! own what all kinds need: position, lease, lanes, retries, circuit breaker, dead letters.
 
 pub mod config;
+pub mod format;
 pub mod map;
+pub mod names;
+pub mod runner;
 pub mod sink;
+pub mod sinks;
 pub mod source;
 pub mod update;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use producer_core::EntityKey;
 use producer_core::feed::Change;
 use producer_core::model::{Entity, Operation};
+use producer_core::{EntityKey, Timestamp};
 
 /// What is to be delivered of one entity. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -44,6 +44,14 @@ impl Update {
         }
     }
 
+    /// When the change was committed; of a snapshot when the state was.
+    pub fn time(&self) -> Timestamp {
+        match &self.cause {
+            Cause::Change(change) | Cause::Left(change) => change.entry.committed,
+            Cause::Snapshot(entity) => entity.updated_at,
+        }
+    }
+
     /// Whether a cache or an index removes the entity: it is deleted, or does not match any more.
     pub fn is_removal(&self) -> bool {
         matches!(self.cause, Cause::Left(_)) || self.state.is_none()
@@ -78,3 +86,6 @@ impl Update {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod samples;

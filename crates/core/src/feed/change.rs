@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
 
-use super::json::Object;
+use super::json;
 use super::token::Token;
+use crate::json::ObjectWriter;
 use crate::model::{Entity, EntityKey, LogEntry};
 #[cfg(test)]
 use crate::model::{EntryKind, Operation, Timestamp};
@@ -70,11 +71,31 @@ impl Change {
 
     /// It as a JSON object, as the contract has it.
     pub fn json(&self, with_data: bool) -> &str {
-        self.json[usize::from(with_data)].get_or_init(|| json(self, with_data).into())
+        self.json[usize::from(with_data)].get_or_init(|| {
+            let mut text = String::new();
+            self.write_json_with(self.state().filter(|_| with_data), &mut text);
+            text.into()
+        })
     }
 
-    /// The same as an update after which the entity matches no more.
-    pub(super) fn write_left_json(&self, text: &mut String) {
+    /// Adds it to `text` as [`Change::json`] has it, with this state instead of the one that was read with it.
+    /// Not kept.
+    pub fn write_json_with(&self, state: Option<&Entity>, text: &mut String) {
+        let state_bytes = state.map_or(0, |entity| entity.data.len());
+        text.reserve(512 + self.entry.patch.len() + state_bytes);
+        let mut object = json::begin(text, "change");
+        json::token(&mut object, self.token_text());
+        json::key(&mut object, &self.key, self.entry.version);
+        write_entry(&mut object, &self.entry);
+        if let Some(entity) = state {
+            object.json("data", &entity.data);
+            object.plain("dataVersion", entity.version);
+        }
+        object.end();
+    }
+
+    /// Adds it to `text` as an update after which the entity matches no more, without the state.
+    pub fn write_left_json(&self, text: &mut String) {
         let change = self.json(false);
         text.push_str(KIND_LEFT);
         text.push_str(change.strip_prefix(KIND_CHANGE).unwrap_or(change));
@@ -123,14 +144,7 @@ impl Change {
     }
 }
 
-fn json(change: &Change, with_data: bool) -> String {
-    let Change { key, entry, .. } = change;
-    let state = change.state().filter(|_| with_data);
-    let mut text = String::with_capacity(
-        512 + entry.patch.len() + state.map_or(0, |entity| entity.data.len()),
-    );
-    let mut object = Object::begin(&mut text, "change");
-    object.key(change.token_text(), key, entry.version);
+fn write_entry(object: &mut ObjectWriter<'_>, entry: &LogEntry) {
     object.string("operation", entry.operation.as_str());
     object.plain("created", entry.created);
     if let Some(id) = entry.event_id() {
@@ -146,12 +160,6 @@ fn json(change: &Change, with_data: bool) -> String {
     }
     object.quoted("committedAt", entry.committed);
     object.json("patch", &entry.patch);
-    if let Some(entity) = state {
-        object.json("data", &entity.data);
-        object.plain("dataVersion", entity.version);
-    }
-    object.end();
-    text
 }
 
 #[cfg(test)]

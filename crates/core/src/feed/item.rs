@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::change::Change;
-use super::json::Object;
+use super::json;
 use super::token::Token;
 use crate::model::{Entity, Problem};
 
@@ -91,7 +91,7 @@ impl Item {
         match self {
             Self::Change(change) => text.push_str(change.json(with_data)),
             Self::Left(change) => change.write_left_json(text),
-            Self::Snapshot(token, entity) => snapshot(token, entity, text),
+            Self::Snapshot(token, entity) => snapshot(Some(token), entity, text),
             Self::SnapshotEnd(token) => place(self.kind(), token, false, text),
             Self::Bookmark { token, caught_up } => place(self.kind(), token, *caught_up, text),
             Self::Gone(problem) | Self::Unavailable(problem) => end(self.kind(), problem, text),
@@ -110,17 +110,25 @@ pub struct Page {
     pub caught_up: bool,
 }
 
-fn snapshot(token: &Token, entity: &Entity, text: &mut String) {
-    let mut object = Object::begin(text, "snapshot");
-    object.key(token, &entity.key, entity.version);
+/// Adds an entity as it is to `text`: the item of a snapshot, without a token.
+pub fn write_snapshot_json(entity: &Entity, text: &mut String) {
+    snapshot(None, entity, text);
+}
+
+fn snapshot(token: Option<&Token>, entity: &Entity, text: &mut String) {
+    let mut object = json::begin(text, "snapshot");
+    if let Some(token) = token {
+        json::token(&mut object, token);
+    }
+    json::key(&mut object, &entity.key, entity.version);
     object.quoted("updatedAt", entity.updated_at);
     object.json("data", &entity.data);
     object.end();
 }
 
 fn place(kind: &str, token: &Token, caught_up: bool, text: &mut String) {
-    let mut object = Object::begin(text, kind);
-    object.quoted("token", token);
+    let mut object = json::begin(text, kind);
+    json::token(&mut object, token);
     if caught_up {
         object.plain("caughtUp", true);
     }
@@ -128,7 +136,7 @@ fn place(kind: &str, token: &Token, caught_up: bool, text: &mut String) {
 }
 
 fn end(kind: &str, problem: &Problem, text: &mut String) {
-    let mut object = Object::begin(text, kind);
+    let mut object = json::begin(text, kind);
     object.quoted("type", format_args!("urn:producer:problem:{}", problem.kind.as_str()));
     object.string("title", problem.kind.title());
     object.plain("status", problem.kind.http_status());

@@ -1,0 +1,3 @@
+//! What runs connectors: one task each.
+
+pub mod lease;
