@@ -73,7 +73,7 @@ struct Stored<'a> {
 pub(crate) fn read(source: &str) -> Result<Entity, Error> {
     let stored: Stored<'_> = serde_json::from_str(source).map_err(Error::unreadable)?;
     let time = |text: &str| {
-        Timestamp::parse(text).map_err(|_| Error::Unreadable(format!("{text} is no time")))
+        Timestamp::from_text(text).map_err(|_| Error::Unreadable(format!("{text} is no time")))
     };
     Ok(Entity {
         created_at: time(&stored.created_at)?,

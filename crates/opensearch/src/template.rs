@@ -24,7 +24,7 @@ const SIMPLE: &str = "simple";
 
 /// Languages, by the names that types declare, and their stemmers. Those of PostgreSQL, as far as both servers
 /// have them.
-const LANGUAGES: [(&str, &str); 24] = [
+const LANGUAGES: [(&str, &str); 25] = [
     ("arabic", "arabic"),
     ("armenian", "armenian"),
     ("basque", "basque"),
@@ -50,6 +50,7 @@ const LANGUAGES: [(&str, &str); 24] = [
     ("russian", "russian"),
     ("spanish", "spanish"),
     ("swedish", "swedish"),
+    ("turkish", "turkish"),
 ];
 
 /// The language as fields and analyzers are named: one without a stemmer is `simple`.

@@ -9,6 +9,7 @@ mod command;
 mod container;
 pub mod event_cases;
 mod java;
+mod opensearch;
 mod pgbouncer;
 mod postgres;
 mod sqlite;
@@ -16,6 +17,7 @@ mod user;
 mod watcher;
 
 pub use java::{JavaServer, free_port};
+pub use opensearch::OpenSearch;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres};
 pub use sqlite::{SqliteFile, sqlite_file};
