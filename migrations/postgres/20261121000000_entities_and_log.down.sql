@@ -12,6 +12,10 @@ DROP FUNCTION car_entities_refuse_write();
 
 DROP FUNCTION entity_search_words(integer, text, text, text, text, text);
 
+DROP TABLE dead_letters;
+
+DROP TABLE connectors;
+
 DROP TABLE entity_search;
 
 DROP TABLE entity_index;

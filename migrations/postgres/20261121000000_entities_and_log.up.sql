@@ -169,6 +169,63 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
+-- What `producer-worker` runs: sinks carry changes out, sources bring messages in. A worker runs a connector
+-- while it has the lease. lease_epoch rises whenever a lease begins or is given back, and every statement of a
+-- worker compares it: what an earlier worker still sends has no effect. It begins with the time at which the
+-- connector was made, so that no lease of one of the same name that was deleted is valid again.
+CREATE TABLE connectors (
+    role        smallint NOT NULL, -- 0 sink, 1 source
+    name        text COLLATE "C" NOT NULL,
+    kind        text     NOT NULL,
+    -- of a sink: the token that it goes on from, or the word snapshot, and the position behind which it still
+    -- needs the log: pruning stops there
+    token       text,
+    position    bigint,
+    paused      boolean  NOT NULL DEFAULT false,
+    skip        text,              -- the token of the change to give up
+    generation  bigint   NOT NULL DEFAULT 0, -- rises when the position is reset
+    letters_generation bigint NOT NULL DEFAULT 0, -- rises when dead letters are replayed or deleted
+    lease_epoch bigint   NOT NULL,
+    -- who has the lease; of a source that several run at once, who reported last
+    worker      text,
+    lease_until timestamptz,
+    report      text     NOT NULL DEFAULT '{}', -- what its worker said last, as JSON
+    reported_at timestamptz,
+    PRIMARY KEY (role, name)
+);
+
+-- What a target refused or a source could not take, and the changes that wait behind one of their entity.
+CREATE TABLE dead_letters (
+    id          bigint   GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    role        smallint NOT NULL, -- the connector's
+    connector   text COLLATE "C" NOT NULL,
+    state       smallint NOT NULL, -- 0 dead, 1 waiting, 2 to be delivered again
+    place       text COLLATE "C" NOT NULL, -- which message; of a change its position
+    -- null of a message
+    position    bigint,
+    entity_type text COLLATE "C",
+    entity_id   text COLLATE "C",
+    version     bigint,
+    message     bytea    NOT NULL, -- as it was refused or came; empty of what waits
+    error       text     NOT NULL,
+    tries       bigint   NOT NULL,
+    first_at    timestamptz NOT NULL,
+    last_at     timestamptz NOT NULL,
+    CONSTRAINT dead_letters_place UNIQUE (role, connector, place)
+);
+
+CREATE INDEX dead_letters_by_connector ON dead_letters (role, connector, id);
+
+CREATE INDEX dead_letters_by_position ON dead_letters (role, connector, position) WHERE position IS NOT NULL;
+
+CREATE INDEX dead_letters_by_entity ON dead_letters (role, connector, entity_type, entity_id, position)
+    WHERE position IS NOT NULL;
+
+CREATE INDEX dead_letters_waiting ON dead_letters (role, connector, entity_type, entity_id, position)
+    WHERE state = 1;
+
+CREATE INDEX dead_letters_replaying ON dead_letters (role, connector, id) WHERE state = 2;
+
 -- Values of more than about 2 kB are compressed: by LZ4, several times faster than the default,
 -- where the server was built with it.
 DO $$

@@ -3,6 +3,8 @@
 PRAGMA writable_schema = ON;
 DELETE FROM sqlite_schema WHERE type = 'view' AND name = 'car_entities';
 PRAGMA writable_schema = RESET;
+DROP TABLE dead_letters;
+DROP TABLE connectors;
 DROP TABLE entity_search_english;
 DROP TABLE entity_search_simple;
 DROP TABLE entity_search;

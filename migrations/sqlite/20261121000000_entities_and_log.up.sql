@@ -133,6 +133,62 @@ CREATE VIRTUAL TABLE entity_search_english USING fts5(
     tokenize = "porter unicode61 remove_diacritics 0 categories 'L* M* N* Co'"
 );
 
+-- What `producer-worker` runs: sinks carry changes out, sources bring messages in. A worker runs a connector
+-- while it has the lease. lease_epoch rises whenever a lease begins or is given back, and every statement of a
+-- worker compares it: what an earlier worker still sends has no effect. It begins with the time at which the
+-- connector was made, so that no lease of one of the same name that was deleted is valid again.
+CREATE TABLE connectors (
+    role        INTEGER NOT NULL, -- 0 sink, 1 source
+    name        TEXT    NOT NULL,
+    kind        TEXT    NOT NULL,
+    -- of a sink: the token that it goes on from, or the word snapshot, and the position behind which it still
+    -- needs the log: pruning stops there
+    token       TEXT,
+    position    INTEGER,
+    paused      INTEGER NOT NULL DEFAULT 0,
+    skip        TEXT,             -- the token of the change to give up
+    generation  INTEGER NOT NULL DEFAULT 0, -- rises when the position is reset
+    letters_generation INTEGER NOT NULL DEFAULT 0, -- rises when dead letters are replayed or deleted
+    lease_epoch INTEGER NOT NULL,
+    -- who has the lease; of a source that several run at once, who reported last
+    worker      TEXT,
+    lease_until INTEGER,
+    report      TEXT    NOT NULL DEFAULT '{}', -- what its worker said last, as JSON
+    reported_at INTEGER,
+    PRIMARY KEY (role, name)
+) STRICT;
+
+-- What a target refused or a source could not take, and the changes that wait behind one of their entity.
+-- With AUTOINCREMENT no id is used again.
+CREATE TABLE dead_letters (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    role        INTEGER NOT NULL, -- the connector's
+    connector   TEXT    NOT NULL,
+    state       INTEGER NOT NULL, -- 0 dead, 1 waiting, 2 to be delivered again
+    place       TEXT    NOT NULL, -- which message; of a change its position
+    -- null of a message
+    position    INTEGER,
+    entity_type TEXT,
+    entity_id   TEXT,
+    version     INTEGER,
+    error       TEXT    NOT NULL,
+    tries       INTEGER NOT NULL,
+    first_at    INTEGER NOT NULL,
+    last_at     INTEGER NOT NULL,
+    -- as it was refused or came; empty of what waits. The last column: lists pass over it
+    message     BLOB    NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX dead_letters_place ON dead_letters (role, connector, place);
+CREATE INDEX dead_letters_by_connector ON dead_letters (role, connector, id);
+CREATE INDEX dead_letters_by_position ON dead_letters (role, connector, position)
+    WHERE position IS NOT NULL;
+CREATE INDEX dead_letters_by_entity
+    ON dead_letters (role, connector, entity_type, entity_id, position) WHERE position IS NOT NULL;
+CREATE INDEX dead_letters_waiting
+    ON dead_letters (role, connector, entity_type, entity_id, position) WHERE state = 1;
+CREATE INDEX dead_letters_replaying ON dead_letters (role, connector, id) WHERE state = 2;
+
 -- Old dashboards and scripts read car_entities; a table of that name is kept until `migrate adopt`.
 CREATE VIEW IF NOT EXISTS car_entities AS
 SELECT entity_id AS id, entity_type,

@@ -21,6 +21,10 @@ use producer_core::search::{
 use producer_core::store::Store;
 use producer_core::types::index_key::Range;
 use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
+use producer_core::worker::{
+    Connector, Control, DeadLetter, DeadLetterQuery, DeadLetterState, Deleted, Lease,
+    NewDeadLetter, Registered, Report, Role, WorkerStore,
+};
 use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_grpc::Grpc;
 use producer_rest::Rest;
@@ -269,6 +273,168 @@ impl SearchEngine for NullStore {
 
     fn stems<'a>(&'a self, _query: StemsQuery<'a>) -> BoxFuture<'a, Read<Stems>> {
         Box::pin(ready(Ok(Stems::default())))
+    }
+}
+
+impl WorkerStore for NullStore {
+    fn register<'a>(
+        &'a self,
+        _role: Role,
+        _name: &'a str,
+        _kind: &'a str,
+        _start: Option<(&'a str, u64)>,
+    ) -> BoxFuture<'a, Read<Registered>> {
+        Box::pin(ready(Ok(Registered::Known)))
+    }
+
+    fn take<'a>(
+        &'a self,
+        _role: Role,
+        _name: &'a str,
+        _worker: &'a str,
+        _duration: Duration,
+    ) -> BoxFuture<'a, Read<Option<Lease>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn renew<'a>(
+        &'a self,
+        _lease: &'a Lease,
+        _duration: Duration,
+        _report: &'a Report,
+    ) -> BoxFuture<'a, Read<Option<Control>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn advance<'a>(
+        &'a self,
+        _lease: &'a Lease,
+        _token: &'a str,
+        _position: u64,
+    ) -> BoxFuture<'a, Read<bool>> {
+        Box::pin(ready(Ok(false)))
+    }
+
+    fn release<'a>(&'a self, _lease: &'a Lease) -> BoxFuture<'a, Read<()>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn report_shared<'a>(
+        &'a self,
+        _role: Role,
+        _name: &'a str,
+        _worker: &'a str,
+        _duration: Duration,
+        _report: &'a Report,
+    ) -> BoxFuture<'a, Read<Option<Control>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn add_dead_letters<'a>(
+        &'a self,
+        _connector: (Role, &'a str),
+        _lease: Option<&'a Lease>,
+        _letters: &'a [NewDeadLetter],
+    ) -> BoxFuture<'a, Read<Option<u64>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn held_entities<'a>(&'a self, _sink: &'a str) -> BoxFuture<'a, Read<Vec<EntityKey>>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn due_dead_letters<'a>(
+        &'a self,
+        _connector: (Role, &'a str),
+        _most: u32,
+    ) -> BoxFuture<'a, Read<Vec<DeadLetter>>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn settle_dead_letter<'a>(
+        &'a self,
+        _lease: Option<&'a Lease>,
+        _id: u64,
+    ) -> BoxFuture<'a, Read<()>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn fail_dead_letter<'a>(
+        &'a self,
+        _lease: Option<&'a Lease>,
+        _id: u64,
+        _letter: &'a NewDeadLetter,
+    ) -> BoxFuture<'a, Read<()>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn connectors<'a>(
+        &'a self,
+        _role: Role,
+        _name: Option<&'a str>,
+    ) -> BoxFuture<'a, Read<Vec<Connector>>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn set_paused<'a>(
+        &'a self,
+        _role: Role,
+        _name: &'a str,
+        _paused: bool,
+    ) -> BoxFuture<'a, Read<bool>> {
+        Box::pin(ready(Ok(false)))
+    }
+
+    fn skip<'a>(&'a self, _sink: &'a str, _token: &'a str) -> BoxFuture<'a, Read<bool>> {
+        Box::pin(ready(Ok(false)))
+    }
+
+    fn reset<'a>(
+        &'a self,
+        _sink: &'a str,
+        _token: &'a str,
+        _position: u64,
+    ) -> BoxFuture<'a, Read<bool>> {
+        Box::pin(ready(Ok(false)))
+    }
+
+    fn delete_connector<'a>(&'a self, _role: Role, _name: &'a str) -> BoxFuture<'a, Read<Deleted>> {
+        Box::pin(ready(Ok(Deleted::NotFound)))
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        _query: DeadLetterQuery<'a>,
+    ) -> BoxFuture<'a, Read<Vec<DeadLetter>>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn dead_letter(&self, _id: u64) -> BoxFuture<'_, Read<Option<DeadLetter>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn replay_dead_letter(&self, _id: u64) -> BoxFuture<'_, Read<Option<DeadLetterState>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn delete_dead_letter(&self, _id: u64) -> BoxFuture<'_, Read<bool>> {
+        Box::pin(ready(Ok(false)))
+    }
+
+    fn replay_dead_letters<'a>(
+        &'a self,
+        _connector: (Role, &'a str),
+        _limit: u32,
+    ) -> BoxFuture<'a, Read<u64>> {
+        Box::pin(ready(Ok(0)))
+    }
+
+    fn delete_dead_letters<'a>(
+        &'a self,
+        _connector: (Role, &'a str),
+        _limit: u32,
+    ) -> BoxFuture<'a, Read<u64>> {
+        Box::pin(ready(Ok(0)))
     }
 }
 

@@ -19,6 +19,7 @@ mod settings;
 pub mod sqlite;
 mod types;
 mod url;
+mod worker;
 mod write;
 
 pub use connect::{connect, connect_replica};

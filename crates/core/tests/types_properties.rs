@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use producer_core::model::Precondition;
 use producer_core::store::Store;
-use producer_core::types::{Definition, Job};
+use producer_core::types::{Definition, Job, TypeStore};
 use producer_maintenance::prune;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -126,7 +126,7 @@ impl Run<'_> {
             self.jobs[place] = store.take_job(LEASE).await.unwrap();
         }
         let Some(mut job) = self.jobs[place].take() else { return };
-        let goes_on = store.renew(&mut job, LEASE).await.unwrap()
+        let goes_on = TypeStore::renew(&**store, &mut job, LEASE).await.unwrap()
             && store.step(&mut job, LEASE).await.unwrap()
                 == producer_core::types::StepOutcome::Went;
         self.jobs[place] = goes_on.then_some(job);
@@ -147,7 +147,7 @@ async fn holds(db: &Db, steps: &[Step]) {
     }
     for place in 0..2 {
         if let Some(job) = run.jobs[place].take() {
-            run.stores[place].release(&job).await.unwrap();
+            TypeStore::release(&*run.stores[place], &job).await.unwrap();
         }
     }
     build(db).await;

@@ -10,6 +10,7 @@ use crate::ingest::WriteStore;
 use crate::query::{ListStore, ReadError, ReadStore};
 use crate::search::{SearchEngine, SearchParts};
 use crate::types::TypeStore;
+use crate::worker::WorkerStore;
 
 /// Why the store can't be used at all: one line for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,9 +21,16 @@ pub struct ConnectError(pub String);
 /// that is idle behind a pooler is seen.
 pub const SERVICE_PING: Duration = Duration::from_secs(10);
 
-/// A database that keeps entities and their log.
+/// A database that keeps entities, their log, and what the worker needs.
 pub trait Store:
-    WriteStore + ReadStore + ListStore + FeedStore + TypeStore + SearchParts + SearchEngine
+    WriteStore
+    + ReadStore
+    + ListStore
+    + FeedStore
+    + TypeStore
+    + SearchParts
+    + SearchEngine
+    + WorkerStore
 {
     /// How the pool is used that the reads take their connections from; `None` where there is none.
     fn pool(&self) -> Option<PoolUse> {

@@ -6,10 +6,12 @@ pub mod pooler;
 mod query;
 mod read_pool;
 mod session;
+mod short_transactions;
 mod store;
 mod time;
 mod types;
 pub mod version;
+mod worker;
 mod write;
 
 pub use error::connect_error;

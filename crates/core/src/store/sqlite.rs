@@ -3,8 +3,10 @@
 mod checkpoint;
 mod disk;
 mod query;
+mod short_transactions;
 mod store;
 mod types;
+mod worker;
 mod write;
 pub mod write_lock;
 

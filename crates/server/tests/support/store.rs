@@ -22,6 +22,10 @@ use producer_core::search::{
 use producer_core::store::{PoolUse, Store};
 use producer_core::types::index_key::Range;
 use producer_core::types::{ChangeOutcome, Job, StepOutcome, StoredType, TypeChange, TypeStore};
+use producer_core::worker::{
+    Connector, Control, DeadLetter, DeadLetterQuery, DeadLetterState, Deleted, Lease,
+    NewDeadLetter, Registered, Report, Role, WorkerStore,
+};
 use producer_core::{Clock, EntityKey, Event, Timestamp};
 use producer_server::App;
 use producer_server::settings::Settings;
@@ -260,6 +264,168 @@ impl SearchEngine for FakeStore {
 
     fn stems<'a>(&'a self, _query: StemsQuery<'a>) -> BoxFuture<'a, Read<Stems>> {
         Box::pin(std::future::ready(Ok(Stems::default())))
+    }
+}
+
+impl WorkerStore for FakeStore {
+    fn register<'a>(
+        &'a self,
+        _role: Role,
+        _name: &'a str,
+        _kind: &'a str,
+        _start: Option<(&'a str, u64)>,
+    ) -> BoxFuture<'a, Read<Registered>> {
+        no_database()
+    }
+
+    fn take<'a>(
+        &'a self,
+        _role: Role,
+        _name: &'a str,
+        _worker: &'a str,
+        _duration: Duration,
+    ) -> BoxFuture<'a, Read<Option<Lease>>> {
+        no_database()
+    }
+
+    fn renew<'a>(
+        &'a self,
+        _lease: &'a Lease,
+        _duration: Duration,
+        _report: &'a Report,
+    ) -> BoxFuture<'a, Read<Option<Control>>> {
+        no_database()
+    }
+
+    fn advance<'a>(
+        &'a self,
+        _lease: &'a Lease,
+        _token: &'a str,
+        _position: u64,
+    ) -> BoxFuture<'a, Read<bool>> {
+        no_database()
+    }
+
+    fn release<'a>(&'a self, _lease: &'a Lease) -> BoxFuture<'a, Read<()>> {
+        no_database()
+    }
+
+    fn report_shared<'a>(
+        &'a self,
+        _role: Role,
+        _name: &'a str,
+        _worker: &'a str,
+        _duration: Duration,
+        _report: &'a Report,
+    ) -> BoxFuture<'a, Read<Option<Control>>> {
+        no_database()
+    }
+
+    fn add_dead_letters<'a>(
+        &'a self,
+        _connector: (Role, &'a str),
+        _lease: Option<&'a Lease>,
+        _letters: &'a [NewDeadLetter],
+    ) -> BoxFuture<'a, Read<Option<u64>>> {
+        no_database()
+    }
+
+    fn held_entities<'a>(&'a self, _sink: &'a str) -> BoxFuture<'a, Read<Vec<EntityKey>>> {
+        no_database()
+    }
+
+    fn due_dead_letters<'a>(
+        &'a self,
+        _connector: (Role, &'a str),
+        _most: u32,
+    ) -> BoxFuture<'a, Read<Vec<DeadLetter>>> {
+        no_database()
+    }
+
+    fn settle_dead_letter<'a>(
+        &'a self,
+        _lease: Option<&'a Lease>,
+        _id: u64,
+    ) -> BoxFuture<'a, Read<()>> {
+        no_database()
+    }
+
+    fn fail_dead_letter<'a>(
+        &'a self,
+        _lease: Option<&'a Lease>,
+        _id: u64,
+        _letter: &'a NewDeadLetter,
+    ) -> BoxFuture<'a, Read<()>> {
+        no_database()
+    }
+
+    fn connectors<'a>(
+        &'a self,
+        _role: Role,
+        _name: Option<&'a str>,
+    ) -> BoxFuture<'a, Read<Vec<Connector>>> {
+        no_database()
+    }
+
+    fn set_paused<'a>(
+        &'a self,
+        _role: Role,
+        _name: &'a str,
+        _paused: bool,
+    ) -> BoxFuture<'a, Read<bool>> {
+        no_database()
+    }
+
+    fn skip<'a>(&'a self, _sink: &'a str, _token: &'a str) -> BoxFuture<'a, Read<bool>> {
+        no_database()
+    }
+
+    fn reset<'a>(
+        &'a self,
+        _sink: &'a str,
+        _token: &'a str,
+        _position: u64,
+    ) -> BoxFuture<'a, Read<bool>> {
+        no_database()
+    }
+
+    fn delete_connector<'a>(&'a self, _role: Role, _name: &'a str) -> BoxFuture<'a, Read<Deleted>> {
+        no_database()
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        _query: DeadLetterQuery<'a>,
+    ) -> BoxFuture<'a, Read<Vec<DeadLetter>>> {
+        no_database()
+    }
+
+    fn dead_letter(&self, _id: u64) -> BoxFuture<'_, Read<Option<DeadLetter>>> {
+        no_database()
+    }
+
+    fn replay_dead_letter(&self, _id: u64) -> BoxFuture<'_, Read<Option<DeadLetterState>>> {
+        no_database()
+    }
+
+    fn delete_dead_letter(&self, _id: u64) -> BoxFuture<'_, Read<bool>> {
+        no_database()
+    }
+
+    fn replay_dead_letters<'a>(
+        &'a self,
+        _connector: (Role, &'a str),
+        _limit: u32,
+    ) -> BoxFuture<'a, Read<u64>> {
+        no_database()
+    }
+
+    fn delete_dead_letters<'a>(
+        &'a self,
+        _connector: (Role, &'a str),
+        _limit: u32,
+    ) -> BoxFuture<'a, Read<u64>> {
+        no_database()
     }
 }
 

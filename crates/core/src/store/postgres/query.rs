@@ -9,6 +9,7 @@ mod ping;
 mod retry;
 mod search;
 mod types;
+mod worker;
 
 pub(super) use entities::entity;
 pub(super) use events::{event, logged};
@@ -21,3 +22,4 @@ pub(super) use search::{open_search, search_parts, stems};
 pub(super) use types::{
     kept_parts, knows_language, type_definition, type_definitions, writers_of_entities,
 };
+pub(super) use worker::{connectors, dead_letter, dead_letters, due_dead_letters, held_entities};

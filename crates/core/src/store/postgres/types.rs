@@ -1,14 +1,13 @@
 //! Changing definitions of types, and building what they declare.
 
-mod connection;
 mod definitions;
 mod jobs;
 mod steps;
 
 use std::time::Duration;
 
-use self::connection::TypesConnection;
 use super::error::StatementError;
+use super::short_transactions::ShortTransactions;
 use super::write::WriterSettings;
 use crate::query::ReadError;
 use crate::types::{ChangeOutcome, Job, StepOutcome, Task, TypeChange};
@@ -16,22 +15,22 @@ use crate::types::{ChangeOutcome, Job, StepOutcome, Task, TypeChange};
 /// How often a change is tried again that met another one.
 const ATTEMPTS: u32 = 10;
 
-/// What writes definitions and builds. It has a connection of its own.
+/// What writes definitions and builds. It has connections of its own.
 pub(super) struct PgTypes {
-    connection: TypesConnection,
+    transactions: ShortTransactions,
 }
 
 impl PgTypes {
     pub(super) fn new(settings: WriterSettings) -> Self {
-        Self { connection: TypesConnection::new(settings) }
+        Self { transactions: ShortTransactions::new(settings) }
     }
 
     pub(super) async fn change(&self, change: TypeChange<'_>) -> Result<ChangeOutcome, ReadError> {
         let mut attempt = 1;
         loop {
-            let mut open = self.connection.begin().await?;
+            let mut open = self.transactions.begin().await?;
             let changed = definitions::change(&mut open, &change).await;
-            match self.connection.end(open, changed).await {
+            match self.transactions.end(open, changed).await {
                 Err(StatementError::LockTimeout(_) | StatementError::Contention(_))
                     if attempt < ATTEMPTS =>
                 {
@@ -43,21 +42,21 @@ impl PgTypes {
     }
 
     pub(super) async fn take_job(&self, lease: Duration) -> Result<Option<Job>, ReadError> {
-        let mut open = self.connection.begin().await?;
+        let mut open = self.transactions.begin().await?;
         let taken = jobs::take(&mut open, lease).await;
-        self.connection.end(open, taken).await.map_err(StatementError::into_read_error)
+        self.transactions.end(open, taken).await.map_err(StatementError::into_read_error)
     }
 
     pub(super) async fn renew(&self, job: &mut Job, lease: Duration) -> Result<bool, ReadError> {
-        let mut open = self.connection.begin().await?;
+        let mut open = self.transactions.begin().await?;
         let renewed = jobs::renew(&mut open, job, lease).await;
-        self.connection.end(open, renewed).await.map_err(StatementError::into_read_error)
+        self.transactions.end(open, renewed).await.map_err(StatementError::into_read_error)
     }
 
     pub(super) async fn release(&self, job: &Job) -> Result<(), ReadError> {
-        let mut open = self.connection.begin().await?;
+        let mut open = self.transactions.begin().await?;
         let released = jobs::release(&mut open, job).await;
-        self.connection.end(open, released).await.map_err(StatementError::into_read_error)
+        self.transactions.end(open, released).await.map_err(StatementError::into_read_error)
     }
 
     /// The job is changed only where the step is committed.
@@ -67,12 +66,12 @@ impl PgTypes {
         lease: Duration,
     ) -> Result<StepOutcome, ReadError> {
         let mut next = job.clone();
-        let mut open = self.connection.begin().await?;
+        let mut open = self.transactions.begin().await?;
         let went = match job.task {
             Task::Build => steps::build(&mut open, &mut next, lease).await,
             Task::Drop => steps::drop_rows(&mut open, &mut next, lease).await,
         };
-        match self.connection.end(open, went).await {
+        match self.transactions.end(open, went).await {
             Ok(outcome) => {
                 *job = next;
                 Ok(outcome)

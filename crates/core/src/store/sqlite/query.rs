@@ -10,6 +10,7 @@ mod parameter;
 mod ping;
 mod search;
 mod types;
+mod worker;
 
 pub(super) use entities::entity;
 pub(super) use error::{kind, unavailable};
@@ -22,3 +23,4 @@ pub(super) use search::{matches, search_parts, stems};
 pub(super) use types::{
     count_entities, has_unfinished_parts, kept_parts, type_definition, type_definitions,
 };
+pub(super) use worker::{connectors, dead_letter, dead_letters, due_dead_letters, held_entities};

@@ -1,43 +1,42 @@
 //! Changing definitions of types, and building what they declare. There is one writer at a time, so nobody
 //! need be waited for who does not know a definition.
 
-mod connection;
 mod definitions;
 mod jobs;
 mod steps;
 
 use std::time::Duration;
 
-use self::connection::TypesConnection;
 use super::query::unavailable;
+use super::short_transactions::ShortTransactions;
 use super::write::WriterSettings;
 use crate::query::ReadError;
 use crate::types::{ChangeOutcome, Job, StepOutcome, Task, TypeChange};
 
 /// What writes definitions and builds. It has a connection of its own.
 pub(super) struct SqliteTypes {
-    connection: TypesConnection,
+    transactions: ShortTransactions,
 }
 
 impl SqliteTypes {
     pub(super) fn new(settings: WriterSettings) -> Self {
-        Self { connection: TypesConnection::new(settings) }
+        Self { transactions: ShortTransactions::new(settings) }
     }
 
     pub(super) async fn close(&self) {
-        self.connection.close().await;
+        self.transactions.close().await;
     }
 
     pub(super) async fn change(&self, change: TypeChange<'_>) -> Result<ChangeOutcome, ReadError> {
-        let mut transaction = self.connection.begin().await?;
+        let mut transaction = self.transactions.begin().await?;
         let changed = definitions::change(transaction.connection(), &change).await;
-        self.connection.end(transaction, changed).await.map_err(unavailable)
+        self.transactions.end(transaction, changed).await.map_err(unavailable)
     }
 
     pub(super) async fn take_job(&self, lease: Duration) -> Result<Option<Job>, ReadError> {
-        let mut transaction = self.connection.begin().await?;
+        let mut transaction = self.transactions.begin().await?;
         let taken = jobs::take(transaction.connection(), lease).await;
-        self.connection.end(transaction, taken).await.map_err(unavailable)
+        self.transactions.end(transaction, taken).await.map_err(unavailable)
     }
 
     /// Parts that are not the job's any more are taken out of it. `total` is noted.
@@ -47,15 +46,15 @@ impl SqliteTypes {
         total: Option<i64>,
         lease: Duration,
     ) -> Result<bool, ReadError> {
-        let mut transaction = self.connection.begin().await?;
+        let mut transaction = self.transactions.begin().await?;
         let renewed = jobs::renew(transaction.connection(), job, total, lease).await;
-        self.connection.end(transaction, renewed).await.map_err(unavailable)
+        self.transactions.end(transaction, renewed).await.map_err(unavailable)
     }
 
     pub(super) async fn release(&self, job: &Job) -> Result<(), ReadError> {
-        let mut transaction = self.connection.begin().await?;
+        let mut transaction = self.transactions.begin().await?;
         let released = jobs::release(transaction.connection(), job).await;
-        self.connection.end(transaction, released).await.map_err(unavailable)
+        self.transactions.end(transaction, released).await.map_err(unavailable)
     }
 
     /// The job is changed only where the step is committed.
@@ -65,12 +64,12 @@ impl SqliteTypes {
         lease: Duration,
     ) -> Result<StepOutcome, ReadError> {
         let mut next = job.clone();
-        let mut transaction = self.connection.begin().await?;
+        let mut transaction = self.transactions.begin().await?;
         let went = match job.task {
             Task::Build => steps::build(transaction.connection(), &mut next, lease).await,
             Task::Drop => steps::drop_rows(transaction.connection(), &mut next, lease).await,
         };
-        let outcome = self.connection.end(transaction, went).await.map_err(unavailable)?;
+        let outcome = self.transactions.end(transaction, went).await.map_err(unavailable)?;
         *job = next;
         Ok(outcome)
     }

@@ -3,8 +3,8 @@
 
 use sqlx::PgConnection;
 
-use super::connection::Transaction;
 use crate::store::postgres::error::StatementError;
+use crate::store::postgres::short_transactions::Transaction;
 use crate::store::postgres::time::to_pg;
 use crate::store::postgres::write::Session;
 use crate::store::types::{Judged, judge, part_columns};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::connection::Transaction;
 use crate::store::numbers::from_bigint;
 use crate::store::postgres::error::StatementError;
+use crate::store::postgres::short_transactions::Transaction;
 use crate::store::postgres::write::Session;
 use crate::store::types::{JobRow, into_job, part_ids};
 use crate::types::{Job, Task};

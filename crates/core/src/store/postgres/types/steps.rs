@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::connection::Transaction;
 use crate::store::numbers::from_bigint;
 use crate::store::postgres::error::StatementError;
+use crate::store::postgres::short_transactions::Transaction;
 use crate::store::postgres::time::from_pg;
 use crate::store::postgres::write::{IndexColumns, SearchColumns, Session};
 use crate::store::types::{

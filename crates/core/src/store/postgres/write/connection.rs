@@ -10,6 +10,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::store::postgres::session::SLACK;
 
+/// A connection that was idle for longer is tested before something is sent over it whose outcome would be
+/// unknown, though nothing was stored, if the server had closed it.
+const TEST_AFTER_IDLE: Duration = Duration::from_millis(20);
+
 /// How long a connection is kept open.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store::postgres) struct ConnectionLifetime {
@@ -34,6 +38,11 @@ impl OpenConnection {
 
     pub(super) fn idle(&self) -> Duration {
         self.used.elapsed()
+    }
+
+    /// Whether it was used so recently that it need not be tested.
+    pub(in crate::store::postgres) fn is_just_used(&self) -> bool {
+        self.idle() < TEST_AFTER_IDLE
     }
 
     /// When it is to be closed.

@@ -1,7 +1,5 @@
 //! A writer: takes its connection, applies a batch, puts the connection back.
 
-use std::time::Duration;
-
 use futures_util::future::BoxFuture;
 use sqlx::Connection;
 use tokio::task::JoinHandle;
@@ -14,10 +12,6 @@ use super::session::{OpenError, Session, WriterSettings, open};
 use crate::ingest::{ApplyError, ApplyMode, Verdict, Writer};
 use crate::model::{AttemptId, Event, UnavailableKind};
 use crate::store::postgres::error::StatementError;
-
-/// A connection that was idle for longer is tested before a batch is sent over it: if the server had
-/// closed it, the batch's outcome would be unknown though nothing was stored.
-const TEST_AFTER_IDLE: Duration = Duration::from_millis(20);
 
 /// Applies batches over one connection.
 pub(in crate::store::postgres) struct PgWriter {
@@ -60,7 +54,7 @@ impl PgWriter {
     /// opening one may take.
     async fn checked_connection(&mut self) -> Result<OpenConnection, OpenError> {
         if let Some(mut open) = self.connection.take() {
-            if open.idle() < TEST_AFTER_IDLE {
+            if open.is_just_used() {
                 return Ok(open);
             }
             let deadline = self.settings.connect_deadline;

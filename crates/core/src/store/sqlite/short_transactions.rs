@@ -1,18 +1,18 @@
-//! The connection of what changes and builds definitions: short transactions, which take turns with other
-//! writers.
+//! A connection of what writes beside the writers of events (definitions of types, their building, the
+//! worker's connectors): short transactions, which take turns with other writers.
 
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::Mutex;
 
+use super::query::unavailable;
+use super::write::WriterSettings;
+use super::write_lock::WriteLockGuard;
 use crate::model::UnavailableKind;
 use crate::query::ReadError;
-use crate::store::sqlite::query::unavailable;
-use crate::store::sqlite::write::WriterSettings;
-use crate::store::sqlite::write_lock::WriteLockGuard;
 
 /// See the module.
-pub(super) struct TypesConnection {
+pub(super) struct ShortTransactions {
     settings: WriterSettings,
     slot: Mutex<Option<SqliteConnection>>,
 }
@@ -29,7 +29,7 @@ impl Transaction {
     }
 }
 
-impl TypesConnection {
+impl ShortTransactions {
     pub(super) fn new(settings: WriterSettings) -> Self {
         Self { settings, slot: Mutex::default() }
     }
