@@ -64,6 +64,12 @@ pub(crate) fn has_stems(field_language: &str) -> bool {
     field_language != SIMPLE
 }
 
+/// The servers' name of what makes stems.
+pub(crate) fn stemmer(field_language: &str) -> Option<&'static str> {
+    let known = LANGUAGES.iter().find(|(name, _)| *name == field_language);
+    known.map(|(_, stemmer)| *stemmer)
+}
+
 /// The analyzer that reduces the words of a language, which are cut already, to their stems.
 pub(crate) fn analyzer(field_language: &str) -> String {
     format!("{PREFIX}{field_language}")
