@@ -169,7 +169,6 @@ impl Search<'_> {
         let fields = Fields { language, weights: &weights, fuzzy: self.query.fuzzy };
         let mut body = json!({
             "query": query(self.query.terms, &fields),
-            "track_total_hits": MAX_AT_ONCE + 1,
             "timeout": format!("{}ms", left.as_millis().max(1)),
         });
         if let (Some(body), Value::Object(members)) = (body.as_object_mut(), members) {
@@ -179,7 +178,10 @@ impl Search<'_> {
     }
 
     async fn once(&self, left: Duration, members: Value) -> Result<Found, Error> {
-        let body = Body::Json(self.body(left, members).to_string());
+        let mut body = self.body(left, members);
+        // a scroll takes no limit
+        body["track_total_hits"] = (MAX_AT_ONCE + 1).into();
+        let body = Body::Json(body.to_string());
         let path = [self.index, "_search"];
         self.engine.client.json(Method::POST, &path, "", body, left + SMALL).await
     }
