@@ -20,8 +20,7 @@ mod typos;
 pub use engine::Engine;
 pub use facets::{Facet, FacetValue};
 pub use port::{
-    Found, MatchQuery, Matched, Needed, SearchEngine, SearchPart, SearchParts, Stems,
-    StemsQuery,
+    Found, MatchQuery, Matched, Needed, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
 };
 pub use query::{Leaf, MAX_QUERY_BYTES, Query, Term, Terms};
 pub use request::{

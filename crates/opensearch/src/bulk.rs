@@ -173,7 +173,9 @@ mod tests {
                 r#"{{"index":{{"status":{status},"error":{{"type":"{kind}",{reason}}}}}}}"#
             ))
         };
-        let Outcome::Misfit(cause) = error(400, "mapper_parsing_exception") else { panic!("misfit") };
+        let Outcome::Misfit(cause) = error(400, "mapper_parsing_exception") else {
+            panic!("misfit")
+        };
         assert_eq!(cause.to_string(), "mapper_parsing_exception: no: why");
         assert_eq!(error(404, "index_not_found_exception"), Outcome::NoIndex);
         for (status, kind) in [

@@ -203,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_url_with_a_password_never_shows_it() {
-        let client = Client::new("https://me%40x:s%2Bcr%26t+1@search.test:9200/es/").expect("a URL");
+        let client =
+            Client::new("https://me%40x:s%2Bcr%26t+1@search.test:9200/es/").expect("a URL");
         let Credentials { user, password } = client.credentials.clone().expect("credentials");
         assert_eq!((user.as_str(), password.as_deref()), ("me@x", Some("s+cr&t+1")));
         assert_eq!(client.base.as_str(), "https://search.test:9200/es/");

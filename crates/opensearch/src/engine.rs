@@ -84,7 +84,10 @@ impl Engine {
     async fn position(&self, types: &[&str]) -> Result<Option<String>, SearchError> {
         let mut sinks = self.sinks.connectors(Role::Sink, Some(&self.sink)).await?;
         let Some(sink) = sinks.pop().filter(|sink| sink.kind == KIND) else {
-            let rule = format!("can't be searched: no worker has a sink {:?} of the kind {KIND}", self.sink);
+            let rule = format!(
+                "can't be searched: no worker has a sink {:?} of the kind {KIND}",
+                self.sink
+            );
             return Err(refused(rule).into());
         };
         if let Some(marker) = self.read_marker().await? {
@@ -107,7 +110,8 @@ impl Engine {
         let declared = declared.iter().map(|part| part.entity_type.as_str());
         let missing = types.iter().copied().chain(declared).find(|name| !marker.includes(name));
         missing.map_or(Ok(()), |name| {
-            Err(refused(format!("has {name:?}, which the sink {:?} does not have", self.sink)).into())
+            Err(refused(format!("has {name:?}, which the sink {:?} does not have", self.sink))
+                .into())
         })
     }
 

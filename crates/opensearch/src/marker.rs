@@ -72,12 +72,7 @@ impl Marker {
     ///
     /// # Errors
     /// As [`Error`] says.
-    pub async fn write(
-        &self,
-        client: &Client,
-        sink: &str,
-        timeout: Duration,
-    ) -> Result<(), Error> {
+    pub async fn write(&self, client: &Client, sink: &str, timeout: Duration) -> Result<(), Error> {
         let text = serde_json::to_string(self).map_err(Error::unreadable)?;
         let path = [INDEX, "_doc", sink];
         client.send(Method::PUT, &path, "", Body::Json(text), timeout).await?;

@@ -64,9 +64,10 @@ impl Fields<'_> {
     /// What must not be there has no typo.
     fn leaf(&self, leaf: &Leaf) -> Value {
         let fuzzy = self.fuzzy && !leaf.negated;
-        let of_weights =
-            fields(self.language).filter(|(_, weight)| self.weights.contains(weight));
-        any(of_weights.flat_map(|(field, weight)| self.in_field(leaf, fuzzy, &field, weight)).collect())
+        let of_weights = fields(self.language).filter(|(_, weight)| self.weights.contains(weight));
+        any(of_weights
+            .flat_map(|(field, weight)| self.in_field(leaf, fuzzy, &field, weight))
+            .collect())
     }
 
     /// The queries of a field, one of which must match.

@@ -175,7 +175,10 @@ mod tests {
     fn a_users_template_may_leave_out_what_is_known() {
         let ours = index_template("entities-*", None);
         assert_eq!(ours["composed_of"], json!(["producer-entities"]));
-        assert_eq!((&ours["index_patterns"], &ours["priority"]), (&json!(["entities-*"]), &json!(110)));
+        assert_eq!(
+            (&ours["index_patterns"], &ours["priority"]),
+            (&json!(["entities-*"]), &json!(110))
+        );
         let of_user = json!({"index_patterns": ["x"], "template": {}});
         let users = index_template("entities-*", Some(&of_user));
         assert_eq!(users["index_patterns"], json!(["x"]));

@@ -187,7 +187,10 @@ async fn a_template_of_the_users_own() {
     let path = [&*target.index("Car"), "_settings"];
     let settings = target.call(Method::GET, &path, None).await.unwrap();
     let settings = &settings[target.index("Car")]["settings"]["index"];
-    assert_eq!((&settings["gc_deletes"], &settings["number_of_replicas"]), (&json!("1h"), &json!("0")));
+    assert_eq!(
+        (&settings["gc_deletes"], &settings["number_of_replicas"]),
+        (&json!("1h"), &json!("0"))
+    );
 }
 
 #[tokio::test]

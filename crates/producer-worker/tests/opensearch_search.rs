@@ -235,10 +235,18 @@ async fn words_may_have_a_typo() {
             assert_eq!(found.join(" "), expected, "{entity_type}: {query}");
         }
     }
-    let fuzzy =
-        SearchRequest { fuzzy: true, highlight: true, types: vec!["Car".into()], ..request("poter runing") };
-    assert_eq!(find(&db, SearchRequest { query: "pottre".into(), ..fuzzy.clone() }).await.hits[0].highlights[0]
-        .fragments, ["Harry <em>Potter</em> and the Stone"]);
+    let fuzzy = SearchRequest {
+        fuzzy: true,
+        highlight: true,
+        types: vec!["Car".into()],
+        ..request("poter runing")
+    };
+    assert_eq!(
+        find(&db, SearchRequest { query: "pottre".into(), ..fuzzy.clone() }).await.hits[0]
+            .highlights[0]
+            .fragments,
+        ["Harry <em>Potter</em> and the Stone"]
+    );
     // who has the word itself comes first
     let page = find(&db, SearchRequest { query: "potter".into(), ..fuzzy }).await;
     assert_eq!(ids(&page), ["1", "2"]);
@@ -303,7 +311,10 @@ async fn a_server_that_is_away_is_unavailable() {
         Err(producer_core::search::SearchError::Read(error)) => {
             let problem = error.problem();
             assert_eq!(problem.kind, ProblemKind::Unavailable);
-            assert!(problem.detail.starts_with("OpenSearch, which searches, can't be"), "{problem}");
+            assert!(
+                problem.detail.starts_with("OpenSearch, which searches, can't be"),
+                "{problem}"
+            );
         }
         other => panic!("{other:?}"),
     }

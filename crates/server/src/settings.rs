@@ -17,8 +17,8 @@ use tracing::level_filters::LevelFilter;
 pub(crate) use values::age;
 pub use values::port;
 use values::{
-    boolean, connections, connector_name, count, document_size, duration, duration_or_off, ip, level, pooler, size,
-    whole_number,
+    boolean, connections, connector_name, count, document_size, duration, duration_or_off, ip,
+    level, pooler, size, whole_number,
 };
 
 /// Every setting that both binaries have. The command line makes each of them global and reads the
@@ -224,9 +224,11 @@ impl Settings {
                 })?;
                 Ok(Some(Target { client, sink: sink.clone() }))
             }
-            (Some(_), None) => Err("SEARCH_URL: the value is invalid: SEARCH_SINK isn't set; allowed are \
+            (Some(_), None) => {
+                Err("SEARCH_URL: the value is invalid: SEARCH_SINK isn't set; allowed are \
                                     both or neither"
-                .to_owned()),
+                    .to_owned())
+            }
             (None, Some(sink)) => Err(format!(
                 "SEARCH_SINK: {sink:?} is invalid: SEARCH_URL isn't set; allowed are both or neither"
             )),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use producer_core::ProblemKind;
 use producer_core::search::{Engine, Hit, SearchError, SearchRequest, Total};
 use serde_json::{Value, json};
+
 use crate::support::search::{
     Naive, all, declare, definition, facets, filter, find, found, ids, load, refused, request,
     search_in,

@@ -180,11 +180,8 @@ impl OpenSearch {
     }
 
     async fn look(&self) -> Result<(), Failure> {
-        let about: About = self
-            .client
-            .json(Method::GET, &[], "", Body::Empty, SMALL)
-            .await
-            .map_err(failure)?;
+        let about: About =
+            self.client.json(Method::GET, &[], "", Body::Empty, SMALL).await.map_err(failure)?;
         about.check()
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -54,12 +54,7 @@ impl Target {
         Self::at(&OpenSearch::shared().url(), index, None, &[])
     }
 
-    pub(crate) fn at(
-        url: &str,
-        index: &str,
-        template: Option<PathBuf>,
-        types: &[&str],
-    ) -> Self {
+    pub(crate) fn at(url: &str, index: &str, template: Option<PathBuf>, types: &[&str]) -> Self {
         let index = Template::parse(index, &[Part::Type]).unwrap();
         let config = SinkConfig {
             name: format!("sink-{}", unique()),

@@ -81,7 +81,8 @@ impl<'u> Batch<'u> {
         for place in 0..self.last.len() {
             let line = Line::of(place, self.last[place], indexes, searches);
             if !lines.has_room_for(&line) {
-                failed = self.send_lines(client, indexes, std::mem::take(&mut lines), deadline).await;
+                failed =
+                    self.send_lines(client, indexes, std::mem::take(&mut lines), deadline).await;
                 if failed.is_some() {
                     break;
                 }

@@ -76,11 +76,7 @@ impl Indexes {
     }
 
     /// Makes the indexes of types where they are not there.
-    pub(super) async fn make(
-        &self,
-        client: &Client,
-        types: BTreeSet<&str>,
-    ) -> Result<(), Error> {
+    pub(super) async fn make(&self, client: &Client, types: BTreeSet<&str>) -> Result<(), Error> {
         for entity_type in types {
             if self.state().made.contains_key(entity_type) {
                 continue;
