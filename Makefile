@@ -15,6 +15,10 @@ run: ## serve REST on 127.0.0.1:9083 from an embedded SQLite file; the first bui
 run-grpc: ## serve gRPC on 127.0.0.1:9092; REST may use the same file at the same time
 	$(CARGO) run --profile local --package producer-grpc
 
+.PHONY: run-worker
+run-worker: ## carry changes as examples/worker.toml says, to Redis on this machine; beside `make run`, on the same file
+	$(CARGO) run --profile local --package producer-worker -- --worker-config examples/worker.toml
+
 .PHONY: dev
 dev: ## as `run`, and build and start again whenever a file changes; installs watchexec into target/ once
 	./scripts/watchexec --restart --stop-signal SIGTERM --watch Cargo.toml --watch crates --watch migrations \
@@ -25,13 +29,19 @@ example-search: ## load 10,000 books into a running service, index them and ask;
 	./examples/books.py $(addprefix --url ,$(URL))
 
 .PHONY: build
-build: ## build both binaries fully optimised, into target/release; 14 minutes from nothing on two cores
+build: ## build the services fully optimised, into target/release; 14 minutes from nothing on two cores
 	$(CARGO) build --release --package producer-rest --package producer-grpc
+
+.PHONY: build-worker
+build-worker: ## build the worker fully optimised, into target/release
+	$(CARGO) build --release --package producer-worker
 
 .PHONY: test
 test: ## run all tests; the servers that they need it installs on Debian as root
 	./scripts/postgres-for-tests
 	./scripts/java-servers-for-tests
+	./scripts/python-for-tests
+	./scripts/redis-for-tests
 	$(CARGO) test --workspace
 
 .PHONY: test-faults
@@ -39,6 +49,8 @@ test-faults: ## run the fault tests that need root or minutes (full disks, failo
 	@[ "$$(id -u)" = 0 ] || { echo "make test-faults mounts small disks: run it as root" >&2; exit 1; }
 	./scripts/postgres-for-tests
 	./scripts/java-servers-for-tests
+	./scripts/python-for-tests
+	./scripts/redis-for-tests
 	$(CARGO) test --workspace --no-run
 	$(CARGO) test --workspace --test faults -- --test-threads 1 --nocapture
 
@@ -151,15 +163,15 @@ load-saturation: ## the same with 10 to 2,000 users in seven phases; the report 
 	./load-test/run.sh saturation
 
 .PHONY: images
-images: ## build both container images; `make try-images` tests them
-	for api in rest grpc; do \
-		docker build --file Dockerfile.$$api --tag producer-$$api \
+images: ## build the container images; `make try-images` tests them
+	for name in rest grpc worker; do \
+		docker build --file Dockerfile.$$name --tag producer-$$name \
 			--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1) \
 			--build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
 	done
 
 .PHONY: try-images
-try-images: ## test both images and compose with each profile, and clean up
+try-images: ## test the images and compose with each profile, and clean up
 	./scripts/try-images
 
 .PHONY: clean

@@ -62,7 +62,7 @@ pub(crate) async fn serve(ceiling: Ceiling) -> Result<()> {
 }
 
 async fn serve_api<A: Api>(args: ServiceArgs<A::Args>) -> Result<()> {
-    log::init(Filter::new(args.settings.log_level, None)?)?;
+    log::init(Filter::new(args.settings.common.log_level, None)?)?;
     let address = SocketAddr::new(args.settings.bind_address, A::port(&args.args));
     let listener = producer_server::serve::bind(address)?;
     let store: Arc<dyn Store> = Arc::new(NullStore);
@@ -364,6 +364,14 @@ impl WorkerStore for NullStore {
         _lease: Option<&'a Lease>,
         _id: u64,
         _letter: &'a NewDeadLetter,
+    ) -> BoxFuture<'a, Read<()>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn settle_entity<'a>(
+        &'a self,
+        _lease: &'a Lease,
+        _key: &'a EntityKey,
     ) -> BoxFuture<'a, Read<()>> {
         Box::pin(ready(Ok(())))
     }

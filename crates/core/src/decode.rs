@@ -9,7 +9,7 @@ mod idempotency_key;
 mod uuid;
 
 use ::uuid::Uuid;
-pub use draft::Draft;
+pub use draft::{Defaults, Draft};
 pub use entity_write::{EntityMethod, EntityRequest, EntityWrite};
 pub use fields::{EntityFields, Field, Header};
 pub use idempotency_key::IdempotencyKey;
@@ -36,6 +36,18 @@ pub fn event(body: &[u8], clock: &Clock) -> Result<Event, Problem> {
 /// As [`event()`], and `Malformed` where the event has a uuid too.
 pub fn event_with_uuid(body: &[u8], uuid: Uuid, clock: &Clock) -> Result<Event, Problem> {
     draft(body)?.with_uuid(Some(uuid))?.finish(clock)
+}
+
+/// Reads one event, which gets what it lacks from `defaults`.
+///
+/// # Errors
+/// As [`event()`].
+pub fn event_with_defaults(
+    body: &[u8],
+    defaults: Defaults<'_>,
+    clock: &Clock,
+) -> Result<Event, Problem> {
+    draft(body)?.with_defaults(defaults).finish(clock)
 }
 
 /// Reads a body that is the attributes of one entity alone. The inner error has the broken rules, with

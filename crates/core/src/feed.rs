@@ -28,6 +28,7 @@ pub use port::{ChangesQuery, FeedStore, LogBounds, LogHead, LogPage, OpenWriter,
 pub use problems::draining;
 pub use reader::Reader;
 pub use request::{MAX_WAIT, PageRequest, Start, WatchRequest};
-pub use service::{Feed, FeedSettings};
+pub use service::{ChangeAt, Feed, FeedSettings};
 pub use token::{Cursor, SnapshotCursor, Token};
 pub use types::{MAX_TYPES_BYTES, Types};
+pub use verdict::includes;

@@ -1,6 +1,7 @@
 //! JSON as the contract takes it: one scanner over the raw text, exact numbers, merge patches
 //! (RFC 7396) and equality by value. Knows no events and does no I/O.
 
+mod checked;
 mod document;
 mod equality;
 mod lexer;
@@ -15,6 +16,7 @@ mod text;
 mod violation;
 mod written;
 
+pub use checked::CheckedJson;
 pub use document::{Difference, Document, DocumentError, fold_flat};
 pub use equality::same_value;
 pub(crate) use lexer::{Lexer, Malformed};

@@ -1,5 +1,6 @@
 //! Reading: what can be asked, and the port behind it.
 
+mod entity_json;
 mod error;
 mod fields;
 mod fold;
@@ -14,6 +15,7 @@ mod page_token;
 mod port;
 mod scans;
 
+pub use entity_json::write_entity;
 pub(crate) use error::bad_parameter;
 pub use error::{HistoryError, ListError, QueryError};
 pub use fields::Fields;

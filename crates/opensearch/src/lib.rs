@@ -19,5 +19,5 @@ pub mod template;
 pub use client::{Body, Client};
 pub use engine::{Engine, Target};
 pub use error::Error;
-pub use marker::{IndexIdentity, Marker};
+pub use marker::{IndexIdentity, Marker, SnapshotMarker};
 pub use scroll::{Found, Hit, Hits, Scroll};

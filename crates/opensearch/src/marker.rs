@@ -1,9 +1,10 @@
-//! The marker of a sink: what its indexes have. The sink writes it, the services read it.
+//! The markers of a sink: what its indexes have. The sink writes it, the services read it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::Method;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::client::{Body, Client};
@@ -30,6 +31,15 @@ pub struct Marker {
     pub parts: BTreeMap<String, i32>,
 }
 
+/// Which words a snapshot is taken with, from its beginning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMarker {
+    /// The identity of the log.
+    pub epoch: String,
+    /// As [`Marker::parts`].
+    pub parts: BTreeMap<String, i32>,
+}
+
 /// An index, and which one of those that had its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexIdentity {
@@ -40,9 +50,9 @@ pub struct IndexIdentity {
 }
 
 #[derive(Deserialize)]
-struct Found {
-    #[serde(default, rename = "_source")]
-    source: Option<Marker>,
+struct Found<T> {
+    #[serde(rename = "_source")]
+    source: Option<T>,
 }
 
 impl Marker {
@@ -60,12 +70,7 @@ impl Marker {
         sink: &str,
         timeout: Duration,
     ) -> Result<Option<Self>, Error> {
-        let path = [INDEX, "_doc", sink];
-        match client.json::<Found>(Method::GET, &path, "", Body::Empty, timeout).await {
-            Ok(found) => Ok(found.source),
-            Err(error) if error.status() == Some(404) => Ok(None),
-            Err(error) => Err(error),
-        }
+        read(client, sink, timeout).await
     }
 
     /// Writes it.
@@ -73,10 +78,7 @@ impl Marker {
     /// # Errors
     /// As [`Error`] says.
     pub async fn write(&self, client: &Client, sink: &str, timeout: Duration) -> Result<(), Error> {
-        let text = serde_json::to_string(self).map_err(Error::unreadable)?;
-        let path = [INDEX, "_doc", sink];
-        client.send(Method::PUT, &path, "", Body::Json(text), timeout).await?;
-        Ok(())
+        write(client, sink, self, timeout).await
     }
 
     /// Deletes it, where it is there.
@@ -104,4 +106,56 @@ impl Marker {
             _ => Ok(()),
         }
     }
+}
+
+impl SnapshotMarker {
+    /// That of the snapshot that a sink began last.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn read(
+        client: &Client,
+        sink: &str,
+        timeout: Duration,
+    ) -> Result<Option<Self>, Error> {
+        read(client, &of_snapshot(sink), timeout).await
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn write(&self, client: &Client, sink: &str, timeout: Duration) -> Result<(), Error> {
+        write(client, &of_snapshot(sink), self, timeout).await
+    }
+}
+
+/// No sink has a dot in its name.
+fn of_snapshot(sink: &str) -> String {
+    format!("{sink}.snapshot")
+}
+
+async fn read<T: DeserializeOwned>(
+    client: &Client,
+    id: &str,
+    timeout: Duration,
+) -> Result<Option<T>, Error> {
+    let path = [INDEX, "_doc", id];
+    match client.json::<Found<T>>(Method::GET, &path, "", Body::Empty, timeout).await {
+        Ok(found) => Ok(found.source),
+        Err(error) if error.status() == Some(404) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn write(
+    client: &Client,
+    id: &str,
+    marker: &impl Serialize,
+    timeout: Duration,
+) -> Result<(), Error> {
+    let text = serde_json::to_string(marker).map_err(Error::unreadable)?;
+    let path = [INDEX, "_doc", id];
+    client.send(Method::PUT, &path, "", Body::Json(text), timeout).await?;
+    Ok(())
 }

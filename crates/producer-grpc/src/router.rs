@@ -10,6 +10,7 @@ use crate::args::Args;
 use crate::proto;
 use crate::proto::server::{legacy, v1};
 use crate::services::health::HealthService;
+use crate::services::worker::WorkerService;
 use crate::services::{ChangeService, EntityService, EventService, SearchService, TypeService};
 use crate::wire::small_request::MAX_SMALL_REQUEST;
 
@@ -23,11 +24,11 @@ pub fn routes(app: App<Args>) -> std::io::Result<Router> {
         requests: app.metrics.requests().with_routes(rpcs.iter().map(|rpc| (rpc.as_str(), "POST"))),
         budget: app.budget.clone(),
         request_slots: app.request_slots.clone(),
-        max_message: app.settings.max_body_bytes,
+        max_message: app.settings.common.max_body_bytes,
         body_timeout: app.settings.body_timeout,
         slow_request: app.settings.slow_request,
     };
-    let max = app.settings.max_body_bytes;
+    let max = app.settings.common.max_body_bytes;
     let events = EventService::new(app.clone());
     let legacy = legacy::event_service_server::EventServiceServer::new(events.clone())
         .max_decoding_message_size(max);
@@ -46,11 +47,14 @@ pub fn routes(app: App<Args>) -> std::io::Result<Router> {
     let search = SearchService::new(app.clone());
     let search = v1::search_service_server::SearchServiceServer::new(search)
         .max_decoding_message_size(max_small);
+    let worker = v1::worker_service_server::WorkerServiceServer::new(WorkerService::new(&app))
+        .max_decoding_message_size(max_small);
     let routes = Routes::new(events)
         .add_service(entities)
         .add_service(changes)
         .add_service(types)
         .add_service(search)
+        .add_service(worker)
         .add_service(legacy)
         .add_service(HealthServer::new(HealthService { app }));
     let router = proto::with_reflection(routes).map_err(std::io::Error::other)?.into_axum_router();

@@ -28,10 +28,10 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
 use producer_server::budget::Budget;
+use producer_server::cli::ask_readyz;
 use producer_server::serve::{Listener, ServeLimits, serve};
 use producer_server::{Api, App, Connection};
 pub use router::app;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::body::{BodyLimits, BodyStream};
 use crate::ndjson::{Line, Lines};
@@ -57,21 +57,8 @@ impl Api for Rest {
     }
 
     async fn healthcheck(address: SocketAddr, connection: Connection) -> Result<(), String> {
-        ask_readyz(address, connection).await.map_err(|error| error.to_string())?
+        ask_readyz(address, connection).await
     }
-}
-
-async fn ask_readyz(
-    address: SocketAddr,
-    mut connection: Connection,
-) -> std::io::Result<Result<(), String>> {
-    let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    connection.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer).await?;
-    let answer = String::from_utf8_lossy(&answer);
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Ok(if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(body.to_owned()) })
 }
 
 /// A line of NDJSON from [`ndjson_lines`].

@@ -30,7 +30,10 @@ impl AppState {
     }
 
     pub(crate) fn body_limits(&self) -> BodyLimits {
-        BodyLimits { bytes: self.settings.max_body_bytes, timeout: self.settings.body_timeout }
+        BodyLimits {
+            bytes: self.settings.common.max_body_bytes,
+            timeout: self.settings.body_timeout,
+        }
     }
 
     /// Counts a request towards `MAX_CONCURRENT_REQUESTS` until the lease is dropped.
@@ -40,6 +43,6 @@ impl AppState {
     }
 
     pub(crate) fn report(&self, filter: ResultsFilter) -> Report {
-        Report::new(filter, self.settings.max_body_bytes)
+        Report::new(filter, self.settings.common.max_body_bytes)
     }
 }

@@ -1,11 +1,21 @@
 //! What `worker.toml` says, checked.
 
+mod errors;
+mod kinds;
+mod parse;
 mod secret;
+mod sink;
+mod sink_kinds;
+mod source;
+mod table;
+mod text;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use errors::ConfigErrors;
 use producer_core::feed::{Start, Types};
 use producer_core::filter::Filter;
 pub use secret::Secret;

@@ -1,5 +1,11 @@
-//! How a message of a source becomes an event.
+//! How a message of a source becomes an event: what `map` in `worker.toml` says.
 
-/// What `map` in `worker.toml` says, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Map {}
+mod apply;
+mod find;
+mod parse;
+mod pointer;
+mod rules;
+mod time;
+
+pub use parse::{Expand, MapError};
+pub use rules::Map;

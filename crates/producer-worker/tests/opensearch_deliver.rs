@@ -147,16 +147,13 @@ async fn names_and_ids_of_every_kind() {
             let update = state(name, id, 1, r#"{"n":1}"#);
             target.delivered(std::slice::from_ref(&update)).await;
             let stored = if id.len() > 512 {
-                let (_, document) = {
-                    let index = target.index(name);
-                    target.call(Method::POST, &[&index, "_refresh"], None).await.unwrap();
-                    let query = json!({"query": {"term": {"entityId": id}}});
-                    let found = target.call(Method::POST, &[&index, "_search"], Some(query)).await;
-                    let hit = found.unwrap()["hits"]["hits"][0].clone();
-                    assert_eq!(hit["_id"].as_str().unwrap().len(), 64);
-                    ((), hit["_source"].clone())
-                };
-                document
+                let index = target.index(name);
+                target.call(Method::POST, &[&index, "_refresh"], None).await.unwrap();
+                let query = json!({"query": {"term": {"entityId": id}}});
+                let found = target.call(Method::POST, &[&index, "_search"], Some(query)).await;
+                let hit = found.unwrap()["hits"]["hits"][0].clone();
+                assert_eq!(hit["_id"].as_str().unwrap().len(), 64);
+                hit["_source"].clone()
             } else {
                 target.document(name, id).await.unwrap().1
             };

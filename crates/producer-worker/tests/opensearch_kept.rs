@@ -27,18 +27,28 @@ async fn filled() -> Target {
 }
 
 async fn snapshot(target: &Target) {
+    begin_snapshot(&*target.sink).await;
     target.delivered(&[state("Car", "1", 1, "{}"), state("Van", "1", 1, "{}")]).await;
-    let in_snapshot = SnapshotCursor {
-        position: 5,
-        types: Types::all(),
-        filter: None,
-        after: Some(support::opensearch::key("Car", "1")),
-    };
-    let reached = Token { epoch: EPOCH, cursor: Cursor::Snapshot(Arc::new(in_snapshot)) };
-    let kept = target.sink.checkpoint(&reached, &token(5)).await.unwrap();
+    let kept = in_snapshot(&*target.sink, Some("1")).await;
     assert_eq!(kept, Kept::Everything, "what is missing is being written");
     let present = FakePresent::of(&[("Car", "1"), ("Van", "1")]);
     target.sink.sweep(&present).await.unwrap();
+}
+
+async fn begin_snapshot(sink: &dyn Sink) {
+    assert_eq!(in_snapshot(sink, None).await, Kept::Everything);
+}
+
+/// A checkpoint in a snapshot, behind this car.
+async fn in_snapshot(sink: &dyn Sink, after: Option<&str>) -> Kept {
+    let cursor = SnapshotCursor {
+        position: 5,
+        types: Types::all(),
+        filter: None,
+        after: after.map(|id| support::opensearch::key("Car", id)),
+    };
+    let reached = Token { epoch: EPOCH, cursor: Cursor::Snapshot(Arc::new(cursor)) };
+    sink.checkpoint(&reached, &reached).await.unwrap()
 }
 
 /// Says so until a snapshot is taken, also to another worker.
@@ -122,6 +132,9 @@ async fn indexes_of_another_log_are_deleted() {
     let sink = target.again();
     assert_eq!(sink.checkpoint(&restored, &restored).await.unwrap(), Kept::Lost);
     assert_eq!(target.marker().await, None);
+    let cursor = SnapshotCursor { position: 2, types: Types::all(), filter: None, after: None };
+    let begins = Token { cursor: Cursor::Snapshot(Arc::new(cursor)), ..restored.clone() };
+    assert_eq!(sink.checkpoint(&begins, &begins).await.unwrap(), Kept::Everything);
     sink.deliver(&[state("Car", "1", 4, "{}")]).await.unwrap()[0].as_ref().unwrap();
     let (version, _) = target.document("Car", "1").await.unwrap();
     assert_eq!(version, 4);
@@ -135,6 +148,7 @@ async fn another_search_needs_other_words() {
     let target = Target::new();
     let car = |version| state("Car", "1", version, r#"{"name":"Red","notes":"Old"}"#);
     target.searches.declare(1, "Car", r#""data.name":4"#, "simple");
+    begin_snapshot(&*target.sink).await;
     target.delivered(&[car(1)]).await;
     let present = FakePresent::of(&[("Car", "1")]);
     target.sink.sweep(&present).await.unwrap();
@@ -147,6 +161,7 @@ async fn another_search_needs_other_words() {
     // services go on with what is built
     assert_eq!(target.marker().await.unwrap().parts["Car"], 1);
     // the same version with other words
+    begin_snapshot(&*target.sink).await;
     target.delivered(&[car(1)]).await;
     let (_, document) = target.document("Car", "1").await.unwrap();
     assert_eq!(document["words"], json!({"w1": {"english": "old ʬ "}}));
@@ -154,12 +169,33 @@ async fn another_search_needs_other_words() {
     target.searches.declare(3, "Car", r#""data.notes":2"#, "english");
     target.sink.sweep(&present).await.unwrap();
     assert_eq!(checkpoint(&*target.sink, 3, 2).await, Kept::Lost);
+    begin_snapshot(&*target.sink).await;
     target.delivered(&[car(1)]).await;
     target.sink.sweep(&present).await.unwrap();
     assert_eq!(checkpoint(&*target.sink, 3, 2).await, Kept::Everything);
     assert_eq!(target.marker().await.unwrap().parts["Car"], 3);
     let (_, document) = target.document("Car", "1").await.unwrap();
     assert_eq!(document["words"], json!({"w2": {"english": "old ʬ "}}));
+}
+
+/// All of a snapshot has the same words.
+#[tokio::test]
+async fn another_worker_goes_on_with_a_snapshot_that_has_its_words() {
+    let target = Target::new();
+    target.searches.declare(1, "Car", r#""data.name":4"#, "simple");
+    begin_snapshot(&*target.sink).await;
+    target.delivered(&[state("Car", "1", 1, "{}")]).await;
+    let same = target.again();
+    assert_eq!(in_snapshot(&*same, Some("1")).await, Kept::Everything);
+    target.searches.declare(2, "Car", r#""data.notes":4"#, "simple");
+    // it knows the same as when it began
+    assert_eq!(in_snapshot(&*same, Some("2")).await, Kept::Everything);
+    let other = target.again();
+    assert_eq!(in_snapshot(&*other, Some("2")).await, Kept::Lost);
+    begin_snapshot(&*other).await;
+    other.sweep(&FakePresent::of(&[("Car", "1")])).await.unwrap();
+    assert_eq!(checkpoint(&*other, 5, 5).await, Kept::Everything);
+    assert_eq!(target.marker().await.unwrap().parts["Car"], 2);
 }
 
 #[tokio::test]
@@ -172,14 +208,15 @@ async fn a_sweep_removes_what_the_database_does_not_have() {
     updates.push(state("Car", &long, 1, "{}"));
     target.delivered(&updates).await;
     // another sink whose indexes begin with the same text
-    let prefix = target.index("").trim_end_matches('-').to_owned();
-    let prefix = prefix.split('-').next().unwrap().to_owned();
+    let index = target.index("Car");
+    let prefix = index.split('-').next().unwrap();
     let other = Target::named(&format!("{prefix}-other-{{type}}"));
     other.delivered(&[state("Car", "1", 1, "{}")]).await;
     other.sink.checkpoint(&token(1), &token(1)).await.unwrap();
 
     let kept: Vec<String> = (0..2500).step_by(7).map(|n: usize| format!("{n:04}")).collect();
     let present: Vec<_> = kept.iter().map(|id| ("Car", id.as_str())).collect();
+    begin_snapshot(&*target.sink).await;
     target.sink.sweep(&FakePresent::of(&present)).await.unwrap();
     assert_eq!(checkpoint(&*target.sink, 2, 1).await, Kept::Everything);
     let search = json!({"size": 3000, "_source": false});

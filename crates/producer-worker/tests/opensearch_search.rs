@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use producer_core::feed::{Item, ReaderKind, Start, Token, WatchRequest};
+use producer_core::feed::{Cursor, Item, ReaderKind, Start, Token, WatchRequest};
 use producer_core::query::{ReadError, Scans};
 use producer_core::search::{Search, SearchParts, SearchRequest};
 use producer_core::store::Store;
@@ -123,6 +123,10 @@ impl SinkBeside {
             include_data: true,
         };
         let mut reader = support::feed::feed(store).watch(request).await.unwrap();
+        let begins = reader.token();
+        if matches!(begins.cursor, Cursor::Snapshot(_)) {
+            assert_eq!(self.sink.checkpoint(&begins, &begins).await.unwrap(), Kept::Everything);
+        }
         while let Some(items) = reader.next().await {
             let mut updates = Vec::new();
             for item in items {

@@ -12,11 +12,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{ServiceMetrics, TEXT};
+use crate::metrics::{Exposition, TEXT};
 use crate::problem;
 use crate::profile::{self, Profiler};
 use crate::serve::{ServeLimits, serve};
-use crate::settings::Settings;
 
 /// Connections at most: operators and their scrapers are few.
 const CONNECTIONS: usize = 64;
@@ -24,7 +23,7 @@ const CONNECTIONS: usize = 64;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The routes.
-pub fn router(metrics: ServiceMetrics) -> Router {
+pub fn router(metrics: Exposition) -> Router {
     let profile = get(profile::profile).with_state(Profiler::default());
     Router::new()
         .route("/metrics", get(text))
@@ -33,43 +32,45 @@ pub fn router(metrics: ServiceMetrics) -> Router {
         .route("/debug/pprof/profile", profile)
 }
 
-async fn text(State(metrics): State<ServiceMetrics>) -> Response {
+async fn text(State(metrics): State<Exposition>) -> Response {
     match metrics.text().await {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
         Err(problem) => problem::response(&problem),
     }
 }
 
-async fn database(State(metrics): State<ServiceMetrics>) -> Json<Value> {
+async fn database(State(metrics): State<Exposition>) -> Json<Value> {
     Json(metrics.database())
 }
 
 /// The listener, running.
-pub(crate) struct Admin {
+#[derive(Debug)]
+pub struct Admin {
     task: JoinHandle<std::io::Result<()>>,
     stop: CancellationToken,
 }
 
 impl Admin {
-    /// Serves until [`Admin::stop`].
-    pub(crate) fn start(
+    /// Serves these routes until [`Admin::stop`].
+    pub fn start(
         listener: TcpListener,
-        settings: &Settings,
-        metrics: ServiceMetrics,
+        routes: Router,
+        header_timeout: Duration,
+        idle_timeout: Duration,
     ) -> Self {
         let limits = ServeLimits {
             max_connections: CONNECTIONS,
-            header_timeout: settings.header_timeout,
-            idle_timeout: settings.idle_timeout,
+            header_timeout,
+            idle_timeout,
             shutdown_grace: GRACE,
         };
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, router(metrics), limits, stop.clone()));
+        let task = tokio::spawn(serve(listener, routes, limits, stop.clone()));
         Self { task, stop }
     }
 
     /// Stops it. Called last, so that the metrics of a draining service can be read.
-    pub(crate) async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.cancel();
         let _ended = self.task.await;
     }

@@ -7,6 +7,7 @@ use producer_core::query::{History, Lists, Scans};
 use producer_core::search::Search;
 use producer_core::store::Store;
 use producer_core::types::Types;
+use producer_core::worker::Connectors;
 use producer_core::{Clock, Ingest};
 use producer_opensearch::{Engine, Target};
 use tokio::runtime::Handle;
@@ -36,6 +37,8 @@ pub struct App<A> {
     pub search: Arc<Search>,
     /// For reads of what changes.
     pub feed: Feed,
+    /// For sinks, sources and dead letters.
+    pub connectors: Connectors,
     /// For definitions of types.
     pub types: Types,
     /// For writes.
@@ -65,9 +68,9 @@ impl<A> App<A> {
         clock: Clock,
         writers: &Handle,
     ) -> Self {
-        let ingest = Ingest::start(store.clone(), settings.limits(), writers);
+        let ingest = Ingest::start(store.clone(), settings.common.limits(), writers);
         let shutdown = CancellationToken::new();
-        let timeout = settings.request_timeout;
+        let timeout = settings.common.request_timeout;
         let (history, lists, search) = reads_of(&store, &clock);
         let feed_settings = FeedSettings { max_readers: settings.max_change_readers };
         let feed = Feed::new(store.clone(), feed_settings, ingest.commits(), shutdown.clone());
@@ -82,6 +85,7 @@ impl<A> App<A> {
             lists,
             search,
             replica: None,
+            connectors: Connectors::new(store.clone(), feed.clone()),
             types: Types::new(store.clone(), clock.clone()),
             store,
             feed,

@@ -1,7 +1,8 @@
-//! The command line of both binaries.
+//! The command line: what all binaries share, and that of the services.
 
 mod address;
 mod args;
+mod command_line;
 mod confirm;
 mod environment;
 mod error;
@@ -9,62 +10,47 @@ mod healthcheck;
 mod maintain;
 mod open_files;
 mod serve;
+mod start;
+mod stop;
 mod types;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command, RUST_LOG, TypesCommand};
+pub use address::reachable;
+use args::{Cli, Command, TypesCommand};
+pub use command_line::{CommandLine, Program};
 use confirm::Consent;
-use environment::{Environment, Misspelt};
-use error::ExitError;
-use producer_core::store::DatabaseUrl;
-use producer_maintenance::Database;
-use producer_telemetry::log;
-use producer_telemetry::log::Filter;
+pub use environment::Environment;
+pub use error::ExitError;
+pub use healthcheck::ask_readyz;
+pub use start::{connect, listen_for_operators, migrate};
+pub use stop::StopSignals;
 
 use crate::Api;
-use crate::settings::{Secret, Settings};
 use crate::traces::Traces;
 
-/// Runs the binary: parses the command line and runs its command.
+/// Runs a service's binary: reads the command line and runs its command.
 pub fn main<A: Api>() -> ExitCode {
-    match run::<A>() {
-        Ok(code) => code,
-        Err(ExitError { status, line }) => {
-            eprintln!("{line}");
-            ExitCode::from(status)
-        }
-    }
+    exit(run::<A>())
+}
+
+/// The exit status of what `main` did; prints why it ended early.
+pub fn exit(ended: Result<ExitCode, ExitError>) -> ExitCode {
+    ended.unwrap_or_else(ExitError::report)
 }
 
 fn run<A: Api>() -> Result<ExitCode, ExitError> {
-    let environment = Environment::load().map_err(ExitError::invalid)?;
-    let mut cli: Cli<A::Args> = match args::parse::<A>(&environment, std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(args::ParseError::Help(text)) => {
-            print!("{text}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        Err(args::ParseError::Invalid(line)) => return Err(ExitError::invalid(line)),
-    };
-    let misspelt = environment.misspelt(&args::setting_names::<A>());
-    cli.settings.read_url_file().map_err(ExitError::invalid)?;
-    cli.settings.check().map_err(ExitError::invalid)?;
-    let rust_log = environment.get(RUST_LOG).map_err(ExitError::invalid)?;
-    let filter = Filter::new(cli.settings.log_level, rust_log)
-        .map_err(|reason| ExitError::invalid(format!("RUST_LOG: {reason}")))?;
-    let database = database(&cli.settings)?;
+    let mut line = CommandLine::<Cli<A>>::read()?;
     let runtime = crate::connections_runtime().map_err(ExitError::new)?;
     let writers = crate::writers_runtime().map_err(ExitError::new)?;
     runtime.block_on(async {
-        let command = cli.command.unwrap_or(Command::Serve);
-        if !matches!(command, Command::Serve) {
-            misspelt.iter().for_each(|name| eprintln!("{name}"));
+        match line.program.command {
+            None | Some(Command::Serve) => line.start_log()?,
+            Some(_) => line.print_warnings(),
         }
-        match command {
+        let CommandLine { program: cli, database, .. } = line;
+        match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => {
-                log::init(filter).map_err(ExitError::new)?;
-                misspelt.iter().for_each(Misspelt::log);
                 let traces = Traces::start(&cli.traces, A::NAME).map_err(ExitError::invalid)?;
                 let served = serve::serve::<A>(cli.settings, cli.args, database, writers.handle());
                 let ended = served.await;
@@ -86,10 +72,4 @@ fn run<A: Api>() -> Result<ExitCode, ExitError> {
             Command::Healthcheck => healthcheck::healthcheck::<A>(&cli.settings, &cli.args).await,
         }
     })
-}
-
-fn database(settings: &Settings) -> Result<Database, ExitError> {
-    let url = DatabaseUrl::parse(settings.database_url.as_ref().map(Secret::expose));
-    let database = url.map(Database::from).map_err(ExitError::invalid)?;
-    Ok(database.through(settings.database_pooler))
 }

@@ -15,7 +15,7 @@ pub mod request_id;
 mod runtime;
 pub mod serve;
 pub mod settings;
-mod traces;
+pub mod traces;
 
 pub use api::{Api, Connection};
 pub use app::App;

@@ -14,18 +14,25 @@ use prometheus::{IntGauge, TextEncoder};
 pub use requests::{InFlight, Requests};
 use serde_json::{Value, json};
 
-/// The media type of [`ServiceMetrics::text`].
+/// The media type of [`Exposition::text`].
 pub const TEXT: &str = prometheus::TEXT_FORMAT;
 
-/// The metrics of one process. Cheap to clone.
+/// The metrics of a service. Cheap to clone.
 #[derive(Clone)]
-pub struct ServiceMetrics(Arc<Parts>);
+pub struct ServiceMetrics {
+    requests: Requests,
+    exposition: Exposition,
+}
+
+/// All metrics of one process, in Prometheus' text format. Cheap to clone.
+#[derive(Clone)]
+pub struct Exposition(Arc<Parts>);
 
 struct Parts {
-    requests: Requests,
     ingest: Ingest,
     feed: Feed,
     store: Arc<dyn Store>,
+    own: Box<dyn Fn() -> Vec<MetricFamily> + Send + Sync>,
     /// Locked while gathering: two at once would count the same CPU time twice.
     gathered: Mutex<Gathered>,
 }
@@ -41,23 +48,43 @@ impl ServiceMetrics {
     /// For a process that serves `api` (`rest`, `grpc`).
     pub fn new(api: &'static str, store: &Arc<dyn Store>, ingest: &Ingest, feed: &Feed) -> Self {
         let group = Metrics::default();
-        let gathered = Gathered {
-            process: ProcessMetrics::new(&group),
-            pool: PoolMetrics::new(&group, store.pool().as_ref()),
-            group: group.clone(),
-        };
-        Self(Arc::new(Parts {
-            requests: Requests::new(&group, api),
-            ingest: ingest.clone(),
-            feed: feed.clone(),
-            store: Arc::clone(store),
-            gathered: Mutex::new(gathered),
-        }))
+        let requests = Requests::new(&group, api);
+        let exposition = Exposition::new(store, ingest, feed, move || group.gather());
+        Self { requests, exposition }
     }
 
     /// Counts requests.
     pub fn requests(&self) -> &Requests {
-        &self.0.requests
+        &self.requests
+    }
+
+    /// All of the process.
+    pub fn exposition(&self) -> &Exposition {
+        &self.exposition
+    }
+}
+
+impl Exposition {
+    /// The metrics of these parts, of the process, and what `own` gathers.
+    pub fn new(
+        store: &Arc<dyn Store>,
+        ingest: &Ingest,
+        feed: &Feed,
+        own: impl Fn() -> Vec<MetricFamily> + Send + Sync + 'static,
+    ) -> Self {
+        let group = Metrics::default();
+        let gathered = Gathered {
+            process: ProcessMetrics::new(&group),
+            pool: PoolMetrics::new(&group, store.pool().as_ref()),
+            group,
+        };
+        Self(Arc::new(Parts {
+            ingest: ingest.clone(),
+            feed: feed.clone(),
+            store: Arc::clone(store),
+            own: Box::new(own),
+            gathered: Mutex::new(gathered),
+        }))
     }
 
     /// All metrics in Prometheus' text format. Reads files of `/proc`, off the runtime's threads.
@@ -69,6 +96,7 @@ impl ServiceMetrics {
         let text = tokio::task::spawn_blocking(move || {
             let mut families = parts.ingest.metrics();
             families.extend(parts.feed.metrics());
+            families.extend((parts.own)());
             families.extend(parts.gather());
             TextEncoder::new().encode_to_string(&families)
         });

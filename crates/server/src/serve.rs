@@ -76,7 +76,7 @@ impl From<&Settings> for ServeLimits {
             max_connections: settings.max_connections,
             header_timeout: settings.header_timeout,
             idle_timeout: settings.idle_timeout,
-            shutdown_grace: settings.shutdown_grace,
+            shutdown_grace: settings.common.shutdown_grace,
         }
     }
 }

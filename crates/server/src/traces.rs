@@ -14,23 +14,21 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use otlp_client::OtlpClient;
 use producer_telemetry::spans;
-pub(crate) use settings::TraceSettings;
+pub use settings::TraceSettings;
 
 /// How long a stop waits until the last spans are sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Makes and sends spans, until [`Traces::stop`].
-pub(crate) struct Traces(SdkTracerProvider);
+#[derive(Debug)]
+pub struct Traces(SdkTracerProvider);
 
 impl Traces {
     /// Begins to make and send spans; `None` where no receiver is set. `name` is the binary's.
     ///
     /// # Errors
     /// One line: an invalid setting.
-    pub(crate) fn start(
-        settings: &TraceSettings,
-        name: &'static str,
-    ) -> Result<Option<Self>, String> {
+    pub fn start(settings: &TraceSettings, name: &'static str) -> Result<Option<Self>, String> {
         let Some(receiver) = settings.receiver() else { return Ok(None) };
         let client = OtlpClient::new(settings.timeout(), settings.certificate())?;
         let exporter = SpanExporter::builder()
@@ -52,7 +50,7 @@ impl Traces {
     }
 
     /// Sends the spans that are left, for up to [`FLUSH_TIMEOUT`].
-    pub(crate) async fn stop(self) {
+    pub async fn stop(self) {
         let stopped =
             tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
         if !matches!(stopped, Ok(Ok(()))) {

@@ -17,7 +17,8 @@ async fn metrics_that_fail_are_a_problem_and_no_empty_success() {
     let app = store.app(&[]);
     let get = async || {
         let request = Request::get("/metrics").body(Body::empty()).unwrap();
-        let response = producer_server::admin::router(app.metrics.clone()).oneshot(request).await;
+        let response =
+            producer_server::admin::router(app.metrics.exposition().clone()).oneshot(request).await;
         let (parts, body) = response.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (parts, String::from_utf8(body.to_vec()).unwrap())

@@ -116,6 +116,15 @@ pub struct Draft {
     is_malformed: bool,
 }
 
+/// What an event gets where it has none itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults<'a> {
+    /// `uuid`
+    pub uuid: Uuid,
+    /// `source`
+    pub source: &'a str,
+}
+
 #[derive(Debug, Default)]
 struct EntityDraft {
     entity_type: Slot<String>,
@@ -188,6 +197,16 @@ impl Draft {
             self.uuid = Some(uuid);
         }
         Ok(self)
+    }
+
+    /// Takes what the event gets where it has none itself.
+    #[must_use]
+    pub fn with_defaults(mut self, defaults: Defaults<'_>) -> Self {
+        self.uuid = self.uuid.or(Some(defaults.uuid));
+        if self.source.is_none() {
+            self.source(Field::Text(defaults.source.into()));
+        }
+        self
     }
 
     /// Makes the event, with a new uuid where none was given.

@@ -9,16 +9,21 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::item::Page;
+use super::item::{Item, Page};
 use super::metrics::{FeedMetrics, ReaderKind};
-use super::port::{FeedStore, LogBounds};
+use super::pages::with_states;
+use super::port::{ChangesQuery, FeedStore, LogBounds, PAGE_BYTES};
 use super::problems;
 use super::reader::{Plan, ReadFailure, Reader, Shared};
 use super::request::{PageRequest, Start, WatchRequest};
 use super::snapshot::Snapshot;
 use super::tailer::{Look, Tail};
 use super::token::{Cursor, SnapshotCursor, Token};
+use super::types::Types;
+use super::verdict::item_of;
+use crate::filter::{Filter, JudgingTime};
 use crate::model::{Problem, Timestamp};
+use crate::query::ReadError;
 
 /// How long a reader waits for the end of the log as it is now; after that it begins with what is known,
 /// since a transaction may stay open for long.
@@ -35,6 +40,17 @@ const PAGES_AT_ONCE: usize = 2;
 pub struct FeedSettings {
     /// `MAX_CHANGE_READERS`
     pub max_readers: usize,
+}
+
+/// What is at a position of the log.
+#[derive(Debug, Clone)]
+pub enum ChangeAt {
+    /// This change.
+    Item(Item),
+    /// A change that the filter passes over.
+    PassedOver,
+    /// Nothing that a reader would get: the log was pruned.
+    Gone,
 }
 
 /// The change feed of a process. Cheap to clone.
@@ -101,6 +117,38 @@ impl Feed {
                 () = self.shared.shutdown.cancelled() => return Ok(page),
             }
         }
+    }
+
+    /// The change at a position, as a reader with this filter would get it now.
+    ///
+    /// # Errors
+    /// The database can't be read now.
+    pub async fn change_at(
+        &self,
+        position: u64,
+        filter: Option<&Filter>,
+    ) -> Result<ChangeAt, ReadError> {
+        let (after, types) = (position.saturating_sub(1), Types::all());
+        let query =
+            ChangesQuery { after, up_to: position, types: &types, rows: 1, bytes: PAGE_BYTES };
+        let store = &*self.shared.store;
+        let page = with_states(store, store.changes(query).await?, None, PAGE_BYTES).await?;
+        let Some(change) = page.changes.into_iter().next().map(Arc::new) else {
+            return Ok(ChangeAt::Gone);
+        };
+        let item = match filter {
+            None => Some(Item::Change(change)),
+            Some(filter) => item_of(filter, change, &mut JudgingTime::default()),
+        };
+        Ok(item.map_or(ChangeAt::PassedOver, ChangeAt::Item))
+    }
+
+    /// The identity of the log, with which a position makes a token.
+    ///
+    /// # Errors
+    /// `Unavailable`
+    pub async fn epoch(&self) -> Result<Uuid, Problem> {
+        Ok(self.bounds().await?.epoch)
     }
 
     async fn open(&self, request: WatchRequest) -> Result<Reader, Problem> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::item::Item;
+use super::types::Types;
 use crate::filter::{Facts, Filter, JudgingTime};
 use crate::model::{Entity, Operation, Timestamp};
 
@@ -43,6 +44,12 @@ pub(super) fn may_match(filter: &Filter, change: &Change, time: &mut JudgingTime
 /// Whether a snapshot has this entity.
 pub(super) fn matches_entity(filter: &Filter, entity: &Entity, time: &mut JudgingTime) -> bool {
     time.matches(filter, &entity.facts(NO_REQUEST))
+}
+
+/// Whether a reader with these types and this filter keeps an entity as it is.
+pub fn includes(types: &Types, filter: Option<&Filter>, entity: &Entity) -> bool {
+    let matches = |filter| matches_entity(filter, entity, &mut JudgingTime::default());
+    types.include(entity.key.entity_type()) && filter.is_none_or(matches)
 }
 
 /// Filters of changes have no `now`.

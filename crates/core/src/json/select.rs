@@ -192,7 +192,7 @@ impl Node {
 
 /// Calls `read` for the members of the object whose brace is before `at`, with the raw key and where the
 /// value begins; it returns where the value ends. Returns where the object ends.
-fn members<'a>(
+pub(super) fn members<'a>(
     text: &'a str,
     at: usize,
     mut read: impl FnMut(&'a str, usize) -> Option<usize>,

@@ -38,6 +38,12 @@ pub(crate) const RESET: &str = r"
 UPDATE connectors SET token = $2, position = $3, generation = generation + 1, skip = NULL
 WHERE role = 0 AND name = $1";
 
+/// Of a sink.
+pub(crate) const SETTLE_ENTITY: &str = r"
+DELETE FROM dead_letters
+WHERE role = $1 AND connector = $2 AND entity_type = $4 AND entity_id = $5
+    AND EXISTS (SELECT 1 FROM connectors WHERE role = $1 AND name = $2 AND lease_epoch = $3)";
+
 /// The entities of a sink's dead letters.
 pub(crate) const HELD_ENTITIES: &str = r"
 SELECT DISTINCT entity_type, entity_id FROM dead_letters
@@ -233,7 +239,8 @@ impl<'l> PlaceColumns<'l> {
     pub(crate) fn of(place: &'l DeadLetterPlace) -> Self {
         match place {
             DeadLetterPlace::Change { position, key, version } => Self {
-                place: Cow::Owned(position.to_string()),
+                // of a snapshot several entities have one position
+                place: Cow::Owned(format!("{position} {}/{}", key.entity_type(), key.entity_id())),
                 position: Some(to_bigint(*position)),
                 entity_type: Some(key.entity_type()),
                 entity_id: Some(key.entity_id()),

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use super::connector::{Connector, Role};
 use super::dead_letter::{DeadLetter, DeadLetterQuery, NewDeadLetter};
 use super::report::Report;
+use crate::model::EntityKey;
 use crate::query::ReadError;
 
 /// A database that keeps connectors and dead letters. Leases end by the database's clock.
@@ -79,7 +80,7 @@ pub trait WorkerStore: Send + Sync + 'static {
     fn held_entities<'a>(
         &'a self,
         sink: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<crate::EntityKey>, ReadError>>;
+    ) -> BoxFuture<'a, Result<Vec<EntityKey>, ReadError>>;
 
     /// What is to be delivered again, the oldest first, up to `most`: what is replaying; and, of each entity, the
     /// first change that waits, where nothing of the entity is before it.
@@ -103,6 +104,14 @@ pub trait WorkerStore: Send + Sync + 'static {
         lease: Option<&'a Lease>,
         id: u64,
         letter: &'a NewDeadLetter,
+    ) -> BoxFuture<'a, Result<(), ReadError>>;
+
+    /// Deletes a sink's dead letters of an entity whose newer state was delivered or refused; nothing where the
+    /// lease is lost.
+    fn settle_entity<'a>(
+        &'a self,
+        lease: &'a Lease,
+        key: &'a EntityKey,
     ) -> BoxFuture<'a, Result<(), ReadError>>;
 
     // what users do

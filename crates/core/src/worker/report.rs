@@ -19,6 +19,8 @@ pub struct Report {
     pub last_error: Option<LastError>,
     /// Whether it sends at all.
     pub breaker: Breaker,
+    /// A digest of its settings in the worker's file: another one means that two workers have different files.
+    pub settings: Option<String>,
     /// Of a source: messages that wait for it, where its kind can tell.
     pub waiting: Option<u64>,
     /// Of a source: seconds since the first of them was sent, where its kind can tell.

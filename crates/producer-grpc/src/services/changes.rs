@@ -60,7 +60,7 @@ async fn list(
     app: &App<Args>,
     request: v1::ListChangesRequest,
 ) -> Result<v1::ListChangesResponse, Problem> {
-    let bytes = app.settings.max_body_bytes;
+    let bytes = app.settings.common.max_body_bytes;
     let request = page_request(request, bytes)?;
     if !request.wait.is_zero() {
         // the client decides how long it takes

@@ -69,7 +69,7 @@ async fn list(
     let size = page_size(request.page_size);
     let query = HistoryQuery { filter: filter.as_ref(), descending, after, size };
     let page = telemetry::measure(Part::Database, app.history.updates(&key, query)).await;
-    Ok(answer(&key, page.map_err(unread)?, tokens, app.settings.max_body_bytes))
+    Ok(answer(&key, page.map_err(unread)?, tokens, app.settings.common.max_body_bytes))
 }
 
 /// As much of a page as fits into an answer of `max` bytes, at least one update if there is any.

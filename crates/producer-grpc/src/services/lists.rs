@@ -47,7 +47,7 @@ async fn list(
     request: v1::ListEntitiesRequest,
 ) -> Result<v1::ListEntitiesResponse, Problem> {
     let shape = Shape::new(&request.fields, request.view())?;
-    let request = list_request(request, shape.document_bytes(app.settings.max_body_bytes))?;
+    let request = list_request(request, shape.document_bytes(app.settings.common.max_body_bytes))?;
     let page = telemetry::measure(Part::Database, app.lists.page(request)).await;
     let page = page.map_err(unread)?;
     Ok(v1::ListEntitiesResponse {
@@ -94,7 +94,7 @@ async fn batch_get(
     let request = message.read()?;
     let shape = Shape::new(&request.fields, request.view())?;
     let keys = keys(&request)?;
-    let bytes = shape.document_bytes(app.settings.max_body_bytes);
+    let bytes = shape.document_bytes(app.settings.common.max_body_bytes);
     let found = telemetry::measure(Part::Database, app.lists.entities(&keys, bytes)).await;
     let entities = found.map_err(unread)?.into_iter().flatten().collect();
     Ok(v1::BatchGetEntitiesResponse { entities: shape.messages(entities).await })

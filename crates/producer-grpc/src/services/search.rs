@@ -31,7 +31,8 @@ pub(crate) async fn search(
 
 async fn find(app: &App<Args>, request: v1::SearchRequest) -> Result<v1::SearchResponse, Problem> {
     let shape = Shape::new(&request.fields, request.view())?;
-    let request = search_request(request, shape.document_bytes(app.settings.max_body_bytes))?;
+    let request =
+        search_request(request, shape.document_bytes(app.settings.common.max_body_bytes))?;
     let page = telemetry::measure(Part::Database, app.search.search(request)).await;
     let page = page.map_err(unsearched)?;
     let hits = page.hits.into_iter().map(|hit| (hit.entity, (hit.score, hit.highlights)));

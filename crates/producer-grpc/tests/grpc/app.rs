@@ -13,6 +13,7 @@ use producer_grpc::proto::v1::entity_service_client::EntityServiceClient;
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use producer_grpc::proto::v1::search_service_client::SearchServiceClient;
 use producer_grpc::proto::v1::type_service_client::TypeServiceClient;
+use producer_grpc::proto::v1::worker_service_client::WorkerServiceClient;
 use producer_grpc::proto::v1::{
     EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest, GetTypeRequest,
     HealthRequest, Type, TypePartStatus,
@@ -74,7 +75,7 @@ impl Service {
         let CommandLine { settings, args } = CommandLine::parse_from(line);
         let database = Database::from(DatabaseUrl::parse(Some(url)).expect("a valid URL"));
         migrate::up(&database).await.expect("a migrated database");
-        let store = store::connect(&settings.database()).await.expect("a store");
+        let store = store::connect(&settings.common.database()).await.expect("a store");
         let app = App::new(Grpc::API, settings, args, store, clock, &Handle::current());
         let listener = producer_server::serve::bind(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -104,6 +105,10 @@ impl Service {
 
     pub(crate) async fn search(&self) -> SearchServiceClient<Channel> {
         SearchServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn worker(&self) -> WorkerServiceClient<Channel> {
+        WorkerServiceClient::new(self.channel().await)
     }
 
     /// Builds what is declared, as the binary does.

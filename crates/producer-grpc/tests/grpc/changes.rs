@@ -169,7 +169,7 @@ fn unavailable(status: &Status) -> String {
 }
 
 async fn series(service: &Service, name: &str) -> Option<String> {
-    let text = service.app.metrics.text().await.expect("metrics");
+    let text = service.app.metrics.exposition().text().await.expect("metrics");
     let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned);
     text.lines().find_map(value)
 }

@@ -382,7 +382,7 @@ async fn each_leaf_names_the_update_that_wrote_it() {
 
 /// Prunes what was committed up to `last`.
 pub(crate) async fn prune_up_to(service: &Service, last: &Change) {
-    let url = service.app.settings.database().url;
+    let url = service.app.settings.common.database().url;
     let database = Database::from(DatabaseUrl::parse(url.as_deref()).expect("a valid URL"));
     let age = Duration::from_secs(1);
     let now = last.committed_at.map(micros).expect("a time") + 1_000_001;

@@ -52,7 +52,7 @@ async fn calls_are_counted_by_rpc_and_final_status() {
     let unknown = tonic::Request::new(v1::HealthRequest::default());
     raw.unary(unknown, path, codec).await.expect_err("no such method");
 
-    let text = service.app.metrics.text().await.expect("metrics");
+    let text = service.app.metrics.exposition().text().await.expect("metrics");
     let expected = [
         (requests("producer.v1.EventService", "ProcessEvent", "OK"), 1),
         (requests("producer.v1.EventService", "ProcessEvent", "ALREADY_EXISTS"), 1),
@@ -99,7 +99,15 @@ async fn a_stream_that_the_client_abandons_is_counted() {
     tokio::task::spawn_blocking(move || abandon_a_stream(address)).await.expect("no panic");
     let left = requests("producer.v1.EventService", "StreamEvents", "CANCELLED");
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !service.app.metrics.text().await.expect("metrics").contains(&format!("{left} 1\n")) {
+    while !service
+        .app
+        .metrics
+        .exposition()
+        .text()
+        .await
+        .expect("metrics")
+        .contains(&format!("{left} 1\n"))
+    {
         assert!(tokio::time::Instant::now() < deadline, "it is never counted");
     }
 }

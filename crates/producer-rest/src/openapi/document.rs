@@ -24,6 +24,7 @@ const INTRODUCTION: &str = include_str!("introduction.md");
         (name = "search", description = "Find entities by words"),
         (name = "types", description = "See which types there are; declare indexes and search"),
         (name = "changes", description = "Follow what is committed"),
+        (name = "worker", description = "See and steer what `producer-worker` does: sinks, sources, dead letters"),
         (name = "health", description = "Probes, for people and for orchestrators"),
         (name = "metrics", description = "For Prometheus; not here where `ADMIN_PORT` is set"),
     ),
@@ -55,13 +56,13 @@ fn description(settings: &Settings) -> String {
 /// The values of the introduction by their names.
 fn values(settings: &Settings) -> [(&'static str, String); 10] {
     [
-        ("max_body", size(settings.max_body_bytes)),
-        ("max_entity", size(settings.max_entity_bytes)),
+        ("max_body", size(settings.common.max_body_bytes)),
+        ("max_entity", size(settings.common.max_entity_bytes)),
         ("body_timeout", duration(settings.body_timeout)),
-        ("request_timeout", duration(settings.request_timeout)),
-        ("queue_events", number(settings.ingest_queue_events)),
-        ("queue_bytes", size(settings.ingest_queue_bytes)),
-        ("queue_age", duration(settings.ingest_queue_age)),
+        ("request_timeout", duration(settings.common.request_timeout)),
+        ("queue_events", number(settings.common.ingest_queue_events)),
+        ("queue_bytes", size(settings.common.ingest_queue_bytes)),
+        ("queue_age", duration(settings.common.ingest_queue_age)),
         ("requests", number(settings.max_concurrent_requests)),
         ("buffer", size(settings.body_buffer_bytes)),
         ("readers", number(settings.max_change_readers)),

@@ -124,7 +124,7 @@ async fn ndjson(
     request::mark_long();
     let body = body.decoded(headers)?;
     let settings = &app.settings;
-    let (max_line, timeout) = (settings.max_body_bytes, settings.request_timeout);
+    let (max_line, timeout) = (settings.common.max_body_bytes, settings.common.request_timeout);
     let lines = Lines::new(body, app.budget.lease(), max_line, timeout);
     let (sender, results) = app.ingest.open_call()?;
     let mut report = app.report(options.results);
@@ -169,7 +169,9 @@ async fn send(
         let item = match line {
             None => return End::Body,
             Some(Line::Text(text)) => decode::line(&text, number, &app.clock),
-            Some(Line::TooLong) => Err(line_too_long(app.settings.max_body_bytes).in_line(number)),
+            Some(Line::TooLong) => {
+                Err(line_too_long(app.settings.common.max_body_bytes).in_line(number))
+            }
             Some(Line::Broken(problem)) => Err(problem.in_line(number)),
         };
         let item = item.map_err(|problem| problem.list_at_most(&mut violations_left));

@@ -85,7 +85,7 @@ pub(crate) async fn get(
 /// A page. It holds no slot of `MAX_CONCURRENT_REQUESTS`: pages that wait would take them from writes. It
 /// counts towards `MAX_CHANGE_READERS` instead.
 async fn page(app: &AppState, parameters: Parameters) -> Result<Body, ProblemResponse> {
-    let request = parameters.page(app.settings.max_body_bytes)?;
+    let request = parameters.page(app.settings.common.max_body_bytes)?;
     if !request.wait.is_zero() {
         // it is as slow as its client wants
         request::mark_long();

@@ -223,7 +223,7 @@ async fn write(
             with_body(app, request, &parts.headers, body).await?
         }
     };
-    let deadline = Instant::now() + app.settings.request_timeout;
+    let deadline = Instant::now() + app.settings.common.request_timeout;
     let receipt = app.ingest.submit_write(write).await.map_err(in_http)?;
     let returns_entity = method != EntityMethod::Delete && prefers_representation(&parts.headers);
     answer(app, &receipt, returns_entity.then_some(deadline)).await

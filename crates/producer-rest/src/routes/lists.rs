@@ -97,7 +97,7 @@ async fn page(
         filter: query.filter,
         order: query.order,
         size: query.size,
-        bytes: app.settings.max_body_bytes,
+        bytes: app.settings.common.max_body_bytes,
         token: query.token,
         count: query.count,
     };
@@ -118,7 +118,7 @@ async fn by_ids(
         let rule = violations.first().map(|broken| broken.detail.clone());
         broken("id", rule.unwrap_or_default())
     })?;
-    let read = app.lists.entities(&keys, app.settings.max_body_bytes);
+    let read = app.lists.entities(&keys, app.settings.common.max_body_bytes);
     let found = request::measure(Part::Database, read).await.map_err(query_problem)?;
     let entities = found.into_iter().flatten().collect();
     let page = ListPage { entities, next: None, count: None };

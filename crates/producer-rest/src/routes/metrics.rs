@@ -18,6 +18,6 @@ use crate::state::AppState;
     MetricsProblems,
 ))]
 pub(crate) async fn get(State(app): State<AppState>) -> Result<Response, ProblemResponse> {
-    let text = app.metrics.text().await?;
+    let text = app.metrics.exposition().text().await?;
     Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
 }

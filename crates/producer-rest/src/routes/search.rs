@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{Uri, header};
 use producer_core::filter::Scope;
 use producer_core::json::write_string;
-use producer_core::query::Fields;
+use producer_core::query::{Fields, write_entity};
 use producer_core::search::{
     Facet, Highlight, Hit, MAX_SEARCH_PAGE, SEARCH_PAGE, SearchError, SearchPage, SearchRequest,
 };
@@ -18,7 +18,6 @@ use tokio::task::yield_now;
 use super::lists::shown_fields;
 use super::paging::{next_link, of_query};
 use super::unreachable;
-use crate::entity_json::write_entity;
 use crate::openapi::search::{SearchPageDoc, SearchProblems, SearchQuery, examples};
 use crate::problem::ProblemResponse;
 use crate::query_parameters::{broken, filter, known_values_and_lists, size};
@@ -45,7 +44,7 @@ pub(crate) async fn get(
     uri: Uri,
 ) -> Result<Response, ProblemResponse> {
     let _slot = app.acquire_slot()?;
-    let (request, shape) = read(&uri, app.settings.max_body_bytes)?;
+    let (request, shape) = read(&uri, app.settings.common.max_body_bytes)?;
     let search = request::measure(Part::Database, app.search.search(request));
     let page = search.await.map_err(|error| match error {
         SearchError::Read(error) => unreachable(error),

@@ -6,36 +6,35 @@
 //! sink asks for a snapshot.
 
 mod batch;
+mod failure;
 mod indexes;
 mod searches;
 mod sweep;
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use producer_core::feed::{Cursor, Token};
-use producer_core::query::ReadError;
 use producer_core::search::SearchParts;
-use producer_opensearch::{Body, Client, Error, Marker};
+use producer_opensearch::{Body, Client, Marker, SnapshotMarker};
 use reqwest::Method;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::batch::Batch;
+use self::failure::{SMALL, failure, unreadable};
 use self::indexes::Indexes;
 use self::searches::{Searches, TypeSearches};
-use super::OpenError;
+use super::open_error::OpenError;
 use crate::config::{Secret, SinkConfig, Template};
 use crate::sink::{Failure, Kept, NotDelivered, Present, Sink};
 use crate::update::Update;
 
 /// How long one delivery may take.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How long one small request may take.
-const SMALL: Duration = Duration::from_secs(10);
 
 /// Where to, as the configuration says.
 pub(super) struct Target<'c> {
@@ -56,8 +55,18 @@ pub(super) struct OpenSearch {
     filter: Option<String>,
     indexes: Indexes,
     searches: Searches,
-    /// Whether all was written and compared, and the marker does not say so yet.
-    is_swept: AtomicBool,
+    phase: Mutex<Phase>,
+}
+
+/// What a checkpoint does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It compares the marker with what is there.
+    Compares,
+    /// A snapshot is taken, all with the same words.
+    InSnapshot,
+    /// All was written and compared; the marker does not say so yet.
+    Swept,
 }
 
 impl OpenSearch {
@@ -79,7 +88,7 @@ impl OpenSearch {
             filter: config.filter.as_ref().map(|filter| filter.text().to_owned()),
             indexes,
             searches: Searches::new(searches),
-            is_swept: AtomicBool::new(false),
+            phase: Mutex::new(Phase::Compares),
         })
     }
 
@@ -96,24 +105,53 @@ impl OpenSearch {
 
     async fn keep(&self, reached: &Token, stored: &Token) -> Result<Kept, Failure> {
         self.indexes.refresh(&self.client).await.map_err(failure)?;
-        if matches!(reached.cursor, Cursor::Snapshot(_)) {
+        if let Cursor::Snapshot(cursor) = &reached.cursor {
             // what is missing is being written; the marker follows when all is compared
-            return Ok(Kept::Everything);
+            return self.keep_snapshot(reached, cursor.after.is_none()).await;
         }
         let (searches, have_changed) = self.searches.read().await.map_err(unreadable)?;
-        if have_changed {
-            self.is_swept.store(false, Ordering::Relaxed);
-        }
+        let is_swept = self.phase() == Phase::Swept && !have_changed;
+        self.set_phase(Phase::Compares);
         let marker = Marker::read(&self.client, &self.name, SMALL).await.map_err(failure)?;
-        if !self.is_swept.load(Ordering::Relaxed) {
+        if !is_swept {
             let found = self.compare(marker.as_ref(), &searches, reached, stored).await?;
             if found == Kept::Lost {
                 return Ok(found);
             }
         }
-        self.mark(marker, &searches, reached).await?;
-        self.is_swept.store(false, Ordering::Relaxed);
+        let marked = self.mark(marker, &searches, reached).await;
+        if is_swept && marked.is_err() {
+            self.set_phase(Phase::Swept);
+        }
+        marked.map(|()| Kept::Everything)
+    }
+
+    /// All of a snapshot has the same words, also where another worker goes on with it; otherwise it begins anew.
+    async fn keep_snapshot(&self, reached: &Token, begins: bool) -> Result<Kept, Failure> {
+        let epoch = reached.epoch.to_string();
+        if begins {
+            let (searches, _) = self.searches.read().await.map_err(unreadable)?;
+            let marker = SnapshotMarker { epoch, parts: self.parts(&searches) };
+            Marker::make_index(&self.client, SMALL).await.map_err(failure)?;
+            marker.write(&self.client, &self.name, SMALL).await.map_err(failure)?;
+        } else if self.phase() != Phase::InSnapshot {
+            let searches = self.searches.current().await.map_err(unreadable)?;
+            let marker = SnapshotMarker { epoch, parts: self.parts(&searches) };
+            let begun = SnapshotMarker::read(&self.client, &self.name, SMALL).await;
+            if begun.map_err(failure)? != Some(marker) {
+                return Ok(Kept::Lost);
+            }
+        }
+        self.set_phase(Phase::InSnapshot);
         Ok(Kept::Everything)
+    }
+
+    fn phase(&self) -> Phase {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 
     /// Whether the indexes have what was acknowledged. Where they do not, nothing is left that says they did:
@@ -172,7 +210,7 @@ impl OpenSearch {
     }
 
     /// The searches of the sink's types.
-    fn parts(&self, searches: &TypeSearches) -> std::collections::BTreeMap<String, i32> {
+    fn parts(&self, searches: &TypeSearches) -> BTreeMap<String, i32> {
         let of_types = searches.iter().filter(|(entity_type, _)| {
             self.types.as_ref().is_none_or(|types| types.contains(entity_type))
         });
@@ -209,7 +247,9 @@ impl Sink for OpenSearch {
     fn sweep<'a>(&'a self, present: &'a dyn Present) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             sweep::sweep(&self.client, &self.indexes, present).await?;
-            self.is_swept.store(true, Ordering::Relaxed);
+            if self.phase() == Phase::InSnapshot {
+                self.set_phase(Phase::Swept);
+            }
             Ok(())
         })
     }
@@ -245,18 +285,6 @@ impl About {
         }
         Err(Failure::new(format!("{name} {number} is too old: it must be {least} or newer")))
     }
-}
-
-fn failure(error: Error) -> Failure {
-    let retry_after = match &error {
-        Error::Status { retry_after, .. } => *retry_after,
-        Error::NoAnswer(_) | Error::Unreadable(_) => None,
-    };
-    Failure { retry_after, ..Failure::new(error.to_string()) }
-}
-
-fn unreadable(error: ReadError) -> Failure {
-    Failure::new(error.to_string())
 }
 
 #[cfg(test)]

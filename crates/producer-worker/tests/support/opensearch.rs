@@ -1,4 +1,5 @@
 //! A sink of OpenSearch, what it is given, and what is there afterwards.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,26 +1,19 @@
-//! The command line, and its errors in one line each.
+//! The command line of the services.
 
-use std::error::Error as _;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::Resettable;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use super::environment::Environment;
+use super::command_line::Program;
 use crate::Api;
-use crate::settings::{Settings, age};
+use crate::settings::{CommonSettings, Settings, age};
 use crate::traces::TraceSettings;
 
-/// The one setting that has no flag.
-pub(super) const RUST_LOG: &str = "RUST_LOG";
-
-/// The whole command line.
+/// The whole command line of a service.
 #[derive(Debug, Parser)]
 #[command(about = "Merges entity updates, exactly once and durably, and serves the current state")]
-pub(super) struct Cli<A: Args> {
+pub(super) struct Cli<A: Api> {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
     #[command(flatten)]
@@ -28,7 +21,19 @@ pub(super) struct Cli<A: Args> {
     #[command(flatten)]
     pub(super) traces: TraceSettings,
     #[command(flatten)]
-    pub(super) args: A,
+    pub(super) args: A::Args,
+}
+
+impl<A: Api> Program for Cli<A> {
+    const NAME: &'static str = A::NAME;
+
+    fn common(&mut self) -> &mut CommonSettings {
+        &mut self.settings.common
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.settings.check()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -145,97 +150,4 @@ pub(super) enum Migrate {
 fn version(text: &str) -> Result<i64, String> {
     let version = text.parse().ok().filter(|&version| version >= 0);
     version.ok_or_else(|| "allowed is 0 or a version that `migrate status` lists".into())
-}
-
-/// Why parsing ended without a command.
-pub(super) enum ParseError {
-    /// Help or version, to be printed.
-    Help(String),
-    /// One line that says what is invalid.
-    Invalid(String),
-}
-
-/// Parses the command line over the environment.
-pub(super) fn parse<A: Api>(
-    environment: &Environment,
-    arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Cli<A::Args>, ParseError> {
-    let version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PRODUCER_COMMIT"), ")");
-    let mut invalid = None;
-    let command = Cli::<A::Args>::command().name(A::NAME).version(version).mut_args(|arg| {
-        let (arg, result) = setting(arg, environment);
-        invalid = invalid.take().or(result.err());
-        arg
-    });
-    if let Some(line) = invalid {
-        return Err(ParseError::Invalid(line));
-    }
-    let mut matches = command.try_get_matches_from(arguments).map_err(parse_error)?;
-    Cli::from_arg_matches_mut(&mut matches).map_err(parse_error)
-}
-
-/// The names of all settings.
-pub(super) fn setting_names<A: Api>() -> Vec<String> {
-    let command = Cli::<A::Args>::command();
-    let names = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
-    names.map(str::to_owned).chain([RUST_LOG.to_owned()]).collect()
-}
-
-/// Makes an argument with a variable a global setting, whose default is the variable's value. clap
-/// would accept an empty variable as a value, and knows no `.env`.
-fn setting(arg: Arg, environment: &Environment) -> (Arg, Result<(), String>) {
-    let Some(name) = arg.get_env().and_then(|name| name.to_str()).map(str::to_owned) else {
-        return (arg, Ok(()));
-    };
-    let help = help_text(&arg, &name);
-    let arg = arg.env(Resettable::Reset).hide_default_value(true).help(help).global(true);
-    // a command's own options come first, without a heading
-    let arg = arg.help_heading("Settings");
-    match environment.get(&name) {
-        Ok(Some(value)) => (arg.default_value(value.to_owned()), Ok(())),
-        Ok(None) => (arg, Ok(())),
-        Err(line) => (arg, Err(line)),
-    }
-}
-
-fn help_text(arg: &Arg, variable: &str) -> String {
-    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    match arg.get_default_values().first() {
-        Some(default) => format!("{help} [{variable}, default {}]", default.display()),
-        None => format!("{help} [{variable}]"),
-    }
-}
-
-fn parse_error(error: clap::Error) -> ParseError {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ParseError::Help(error.to_string()),
-        _ => ParseError::Invalid(one_line(&error)),
-    }
-}
-
-fn one_line(error: &clap::Error) -> String {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let flag = text(ContextKind::InvalidArg).map(setting_name);
-    match (error.kind(), flag, text(ContextKind::InvalidValue), error.source()) {
-        (ErrorKind::ValueValidation, Some(name), Some(value), Some(reason)) => {
-            format!("{name}: {value:?} is invalid: {}", reason.to_string().replace('\n', " "))
-        }
-        (ErrorKind::InvalidValue, Some(name), Some(""), _) => format!("{name}: a value is missing"),
-        _ => first_line(error),
-    }
-}
-
-fn first_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
-    lines.collect::<Vec<_>>().join(" ")
-}
-
-/// `--server-port <PORT>` is the setting `SERVER_PORT`.
-fn setting_name(argument: &str) -> String {
-    let flag = argument.split([' ', '=']).next().unwrap_or(argument);
-    flag.trim_start_matches('-').replace('-', "_").to_uppercase()
 }

@@ -12,7 +12,7 @@ const DATABASE_URL: &str = "DATABASE_URL";
 
 /// Variables by name. One that is empty counts as unset, `DATABASE_URL` excepted.
 #[derive(Debug, Default)]
-pub(super) struct Environment {
+pub struct Environment {
     values: HashMap<String, OsString>,
     /// The names in `.env`, each with its line.
     file: Vec<(String, usize)>,
@@ -88,7 +88,10 @@ impl Environment {
     }
 
     /// The value of a variable.
-    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, String> {
+    ///
+    /// # Errors
+    /// One line: it is no UTF-8.
+    pub fn get(&self, name: &str) -> Result<Option<&str>, String> {
         let Some(value) = self.values.get(name) else { return Ok(None) };
         let text = value.to_str();
         text.map(Some).ok_or_else(|| format!("{name}: {value:?} is invalid: allowed is UTF-8"))

@@ -1,25 +1,43 @@
 //! Why the program ends early.
 
+use std::process::ExitCode;
+
 use producer_maintenance::MaintenanceError;
 
 /// The exit status of an invalid command line or setting.
 const INVALID: u8 = 2;
 
-/// Why the program ends: one line for standard error, and the exit status.
-pub(super) struct ExitError {
-    pub(super) status: u8,
-    pub(super) line: String,
+/// Why the program ends: a text for the user, and the exit status.
+#[derive(Debug)]
+pub struct ExitError {
+    status: u8,
+    text: String,
 }
 
 impl ExitError {
-    /// An invalid command line or setting.
-    pub(super) fn invalid(line: String) -> Self {
-        Self { status: INVALID, line }
+    /// Help or version: it was asked for, so that the exit status is 0.
+    pub(super) fn help(text: String) -> Self {
+        Self { status: 0, text }
     }
 
-    /// Any other error.
-    pub(super) fn new(error: impl ToString) -> Self {
-        Self { status: 1, line: error.to_string().replace('\n', " ") }
+    /// An invalid command line or setting; a line each.
+    pub fn invalid(lines: String) -> Self {
+        Self { status: INVALID, text: lines }
+    }
+
+    /// Any other error, in one line.
+    pub fn new(error: impl ToString) -> Self {
+        Self { status: 1, text: error.to_string().replace('\n', " ") }
+    }
+
+    /// Prints the text: on standard output what was asked for, else on standard error.
+    pub(super) fn report(self) -> ExitCode {
+        if self.status == 0 {
+            print!("{}", self.text);
+        } else {
+            eprintln!("{}", self.text);
+        }
+        ExitCode::from(self.status)
     }
 }
 

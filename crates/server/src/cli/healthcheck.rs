@@ -9,6 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -30,7 +31,7 @@ pub(super) async fn healthcheck<A: Api>(
 ) -> Result<ExitCode, ExitError> {
     let address = reachable(SocketAddr::new(settings.bind_address, A::port(args)));
     // a service that hangs accepts connections and doesn't answer
-    let limit = settings.request_timeout;
+    let limit = settings.common.request_timeout;
     let asked = timeout(limit, ask::<A>(address, settings)).await;
     let ready = asked.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")));
     ready.map_err(|reason| ExitError::new(format!("{address}: {reason}")))?;
@@ -74,6 +75,26 @@ async fn ask_tls<A: Api>(address: SocketAddr) -> Result<(), String> {
 
 async fn connect_tls(address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
     tls(TcpStream::connect(address).await?, address.ip()).await
+}
+
+/// Asks `/readyz` on a connection to a process at `address`.
+///
+/// # Errors
+/// Why it is not ready: the answer's body, or that of the connection.
+pub async fn ask_readyz(
+    address: SocketAddr,
+    mut connection: impl AsyncRead + AsyncWrite + Unpin,
+) -> Result<(), String> {
+    let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let mut answer = Vec::new();
+    let asked = async {
+        connection.write_all(request.as_bytes()).await?;
+        connection.read_to_end(&mut answer).await
+    };
+    asked.await.map_err(|error| error.to_string())?;
+    let answer = String::from_utf8_lossy(&answer);
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(body.to_owned()) }
 }
 
 /// Connects with TLS and accepts any certificate.

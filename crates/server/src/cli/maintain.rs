@@ -39,7 +39,7 @@ pub(super) async fn migrate(
         }
         Migrate::NewEpoch { yes } => new_epoch(database, yes).await?,
         Migrate::Status => print_status(&migrate::status(database).await?),
-        Migrate::Adopt => return adopt(database, settings.max_entity_bytes).await,
+        Migrate::Adopt => return adopt(database, settings.common.max_entity_bytes).await,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -26,5 +26,5 @@ pub(super) fn raise_limit(settings: &Settings) {
 
 fn needed(settings: &Settings) -> u64 {
     let connections = u64::try_from(settings.max_connections).unwrap_or(u64::MAX);
-    connections.saturating_add(u64::from(settings.database_max_connections) + OTHERS)
+    connections.saturating_add(u64::from(settings.common.database_max_connections) + OTHERS)
 }

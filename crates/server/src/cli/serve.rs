@@ -1,6 +1,5 @@
 //! `serve`: a service from its start to its end.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,10 +8,9 @@ use std::time::Duration;
 use producer_core::store::{ConnectError, Store};
 use producer_core::types::BuilderSettings;
 use producer_core::{Clock, store};
-use producer_maintenance::{Database, MaintenanceError, migrate};
+use producer_maintenance::Database;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -20,7 +18,9 @@ use tokio::time::{sleep, timeout};
 use super::address::reachable;
 use super::error::ExitError;
 use super::open_files;
-use crate::admin::Admin;
+use super::start::{self, cannot_listen, listen_for_operators};
+use super::stop::StopSignals;
+use crate::admin::{self, Admin};
 use crate::serve::{Listener, Tls};
 use crate::settings::Settings;
 use crate::{Api, App};
@@ -28,13 +28,6 @@ use crate::{Api, App};
 /// How long the migration may take before the service answers without waiting for its end. Most take
 /// moments, so that nobody sees a 503.
 const HEAD_START: Duration = Duration::from_secs(1);
-
-/// The pause before another attempt to migrate a database that can't be reached.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
-
-/// The pause before another attempt where another session holds a lock. While a migration waits for a
-/// table, every later statement on it waits too; in the pause they run.
-const LOCK_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long closing may take beyond `SHUTDOWN_GRACE`, once every request is answered.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -50,7 +43,8 @@ pub(super) async fn serve<A: Api>(
     open_files::raise_limit(&settings);
     let listener = listen::<A>(&settings, &args)?;
     let address = listener.local_addr().map_err(ExitError::new)?;
-    let admin = listen_for_operators(&settings)?;
+    let admin_ip = settings.common.admin_bind_address;
+    let admin = settings.admin_port.map(|port| listen_for_operators(admin_ip, port)).transpose()?;
     let (store, replica) = tokio::select! {
         stores = connect(&settings) => stores?,
         () = stop.next() => return Ok(ExitCode::SUCCESS),
@@ -91,7 +85,10 @@ pub(super) async fn serve<A: Api>(
         std::future::pending().await
     };
 
-    let admin = admin.map(|listener| Admin::start(listener, &app.settings, app.metrics.clone()));
+    let admin_port = admin.map(|listener| {
+        let routes = admin::router(app.metrics.exposition().clone());
+        Admin::start(listener, routes, app.settings.header_timeout, app.settings.idle_timeout)
+    });
     let scheme = if tls.is_some() { "https" } else { "http" };
     let docs = A::DOCS.map(|path| format!("{scheme}://{}{path}", reachable(address)));
     let docs = docs.as_deref();
@@ -107,7 +104,7 @@ pub(super) async fn serve<A: Api>(
         error = migration_error => Some(error),
     };
     tokio::select! {
-        () = drain(&app, server, admin) => {}
+        () = drain(&app, server, admin_port) => {}
         () = stop.next() => std::process::exit(1),
     }
     error.map_or(Ok(ExitCode::SUCCESS), Err)
@@ -131,7 +128,7 @@ async fn drain<A: Send + Sync>(
             admin.stop().await;
         }
     };
-    match timeout(app.settings.shutdown_grace + CLOSE_TIMEOUT, drained).await {
+    match timeout(app.settings.common.shutdown_grace + CLOSE_TIMEOUT, drained).await {
         Ok(()) => tracing::info!("stopped"),
         Err(_) => tracing::warn!("stopped before everything was answered"),
     }
@@ -158,31 +155,11 @@ fn listen<A: Api>(settings: &Settings, args: &A::Args) -> Result<TcpListener, Ex
         .map_err(|error| cannot_listen((A::PORT_SETTING, "BIND_ADDRESS"), address, &error))
 }
 
-fn listen_for_operators(settings: &Settings) -> Result<Option<TcpListener>, ExitError> {
-    let Some(port) = settings.admin_port else { return Ok(None) };
-    let address = SocketAddr::new(settings.admin_bind_address, port);
-    let listener = crate::serve::bind(address)
-        .map_err(|error| cannot_listen(("ADMIN_PORT", "ADMIN_BIND_ADDRESS"), address, &error))?;
-    let address = listener.local_addr().map_err(ExitError::new)?;
-    tracing::info!(%address, "serving the admin port");
-    Ok(Some(listener))
-}
-
-/// Names the setting to change: the port's or the address's.
-fn cannot_listen(
-    (port, ip): (&str, &str),
-    address: SocketAddr,
-    error: &std::io::Error,
-) -> ExitError {
-    let setting = if error.kind() == ErrorKind::AddrNotAvailable { ip } else { port };
-    ExitError::new(format!("{setting}: can't listen on {address}: {error}"))
-}
-
 /// The database, and the replica where there is one.
 async fn connect(
     settings: &Settings,
 ) -> Result<(Arc<dyn Store>, Option<Arc<dyn Store>>), ExitError> {
-    let database = settings.database();
+    let database = settings.common.database();
     let replica = match &settings.read_database_url {
         Some(url) => {
             let replica = store::connect_replica(url.expose(), &database).await;
@@ -190,72 +167,14 @@ async fn connect(
         }
         None => None,
     };
-    let store = store::connect(&database).await.map_err(ExitError::new)?;
+    let store = start::connect(&settings.common).await?;
     Ok((store, replica))
 }
 
-/// Migrates, where the settings want it, as soon as the database can be reached and no other session
-/// holds a lock; the service isn't ready until then. The first attempt that fails notifies `blocked`.
+/// Migrates, where the settings want it.
 async fn migrate<A>(database: &Database, app: &App<A>, blocked: &Notify) -> Result<(), ExitError> {
-    if !app.settings.migrate_on_start {
+    if !app.settings.common.migrate_on_start {
         return Ok(());
     }
-    app.readiness.set_migrating(true);
-    let mut logged = None;
-    loop {
-        let pause = match prepare(database).await {
-            Ok(()) => break,
-            Err(MaintenanceError::Locked(held_by)) => {
-                tracing::warn!(held_by, "the migration waits for a lock: answering 503");
-                LOCK_PAUSE
-            }
-            Err(error) if error.is_transient() => {
-                let text = Some(error.to_string());
-                if logged != text {
-                    tracing::warn!(%error, "the migration waits for the database: answering 503");
-                    logged = text;
-                }
-                RETRY_PAUSE
-            }
-            Err(error) => return Err(ExitError::new(error)),
-        };
-        blocked.notify_one();
-        sleep(pause).await;
-    }
-    app.readiness.set_migrating(false);
-    tracing::debug!("the schema is up to date");
-    Ok(())
-}
-
-async fn prepare(database: &Database) -> Result<(), MaintenanceError> {
-    migrate::attempt_up(database).await?;
-    if database.has_older_table().await? {
-        tracing::warn!(
-            "found the older services' table car_entities: run `migrate adopt` to adopt it"
-        );
-    }
-    Ok(())
-}
-
-/// SIGTERM and SIGINT.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn new() -> Result<Self, ExitError> {
-        let listen = |kind| signal(kind).map_err(ExitError::new);
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
+    start::migrate(database, &app.readiness, blocked).await
 }

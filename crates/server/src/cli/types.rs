@@ -41,7 +41,7 @@ pub(super) async fn apply(
     let definitions = Definition::read_by_type(&text).map_err(|problem| refused(file, problem))?;
     check_schema(database).await?;
     let store: Arc<dyn Store> =
-        store::connect(&settings.database()).await.map_err(ExitError::new)?;
+        store::connect(&settings.common.database()).await.map_err(ExitError::new)?;
     let types = Types::new(store.clone(), Clock::system());
     let applied = apply_all(&types, file, &definitions, dry_run).await;
     store.close().await;
@@ -271,15 +271,18 @@ fn refused(file: &Path, problem: Problem) -> ExitError {
     if problem.violations.is_empty() {
         return invalid(file, &problem.detail);
     }
-    let lines =
-        problem.violations.listed().iter().map(|rule| invalid(file, &rule.to_string()).line);
+    let lines = problem.violations.listed().iter().map(|rule| line(file, &rule.to_string()));
     ExitError::invalid(lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn invalid(file: &Path, reason: &str) -> ExitError {
+    ExitError::invalid(line(file, reason))
+}
+
+fn line(file: &Path, reason: &str) -> String {
     let name =
         if file.as_os_str() == "-" { "standard input".into() } else { file.display().to_string() };
-    ExitError::invalid(format!("{name}: {reason}"))
+    format!("{name}: {reason}")
 }
 
 fn failed(entity_type: &str, problem: &Problem) -> ExitError {

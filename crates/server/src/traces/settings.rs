@@ -13,7 +13,7 @@ use opentelemetry_sdk::trace::Sampler;
 
 /// What the command line and the environment say about traces.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct TraceSettings {
+pub struct TraceSettings {
     /// Receiver of traces (OTLP over HTTP or HTTPS), such as http://127.0.0.1:4318; unset: none are made
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = endpoint, value_name = "URL")]
     otel_exporter_otlp_endpoint: Option<Uri>,

@@ -359,6 +359,14 @@ impl WorkerStore for FakeStore {
         no_database()
     }
 
+    fn settle_entity<'a>(
+        &'a self,
+        _lease: &'a Lease,
+        _key: &'a EntityKey,
+    ) -> BoxFuture<'a, Read<()>> {
+        no_database()
+    }
+
     fn connectors<'a>(
         &'a self,
         _role: Role,

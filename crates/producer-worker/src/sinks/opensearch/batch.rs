@@ -8,7 +8,7 @@ use producer_opensearch::bulk::{self, Action, Outcome};
 use producer_opensearch::{Client, Error, document};
 use tokio::time::Instant;
 
-use super::failure;
+use super::failure::failure;
 use super::indexes::Indexes;
 use super::searches::{TypeSearches, words};
 use crate::names::document_id;

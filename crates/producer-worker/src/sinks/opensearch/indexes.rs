@@ -10,9 +10,10 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{OpenError, SMALL};
+use super::failure::SMALL;
 use crate::config::{Part, Template};
 use crate::names::Values;
+use crate::sinks::open_error::OpenError;
 
 /// Making an index waits for the cluster's state.
 const MAKE: Duration = Duration::from_secs(30);

@@ -11,8 +11,8 @@ use reqwest::Method;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
+use super::failure::{SMALL, failure, unreadable};
 use super::indexes::Indexes;
-use super::{SMALL, failure, unreadable};
 use crate::sink::{Failure, Present};
 
 /// Documents that are compared at once.

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use producer_e2e::Binary;
+use tokio::process::Command;
 
 /// The settings of a binary by its own help, each with its default.
-async fn settings(binary: Binary) -> BTreeMap<String, Option<String>> {
+async fn settings(binary: &Path) -> BTreeMap<String, Option<String>> {
     let folder = tempfile::tempdir().unwrap();
-    let help = binary.command(folder.path(), &[]).arg("--help").output().await.unwrap();
+    let mut command = Command::new(binary);
+    command.env_clear().current_dir(folder.path()).arg("--help");
+    let help = command.output().await.unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     // each ends with [NAME] or [NAME, default VALUE], perhaps on several lines
     let (_, listed) = help.split_once("\nSettings:\n").unwrap();
@@ -24,9 +27,11 @@ async fn settings(binary: Binary) -> BTreeMap<String, Option<String>> {
 
 #[tokio::test]
 async fn the_example_has_every_setting_with_its_default() {
-    let mut settings = settings(Binary::Rest).await;
-    settings.extend(self::settings(Binary::Grpc).await);
-    for name in ["SERVER_PORT", "GRPC_SERVER_PORT", "OTEL_SERVICE_NAME", "CORS_ALLOWED_ORIGINS"] {
+    let mut settings = settings(&Binary::Rest.path()).await;
+    settings.extend(self::settings(&Binary::Grpc.path()).await);
+    // last: its ADMIN_PORT has a default
+    settings.extend(self::settings(&Binary::Rest.path().with_file_name("producer-worker")).await);
+    for name in ["SERVER_PORT", "GRPC_SERVER_PORT", "OTEL_SERVICE_NAME", "WORKER_CONFIG"] {
         assert!(settings.contains_key(name), "{name} in {settings:?}");
     }
     // without a flag

@@ -22,7 +22,7 @@ SELECT c.name, c.kind, c.paused, CASE WHEN c.lease_until > now() THEN c.worker E
             WHERE l.position > greatest(c.position, (SELECT floor FROM event_log_epoch WHERE only_row))
             ORDER BY l.position LIMIT 1) END AS age,
        (SELECT count(*) FROM (
-           SELECT FROM dead_letters d WHERE d.role = c.role AND d.connector = c.name LIMIT $3) AS some)
+           SELECT FROM dead_letters d WHERE d.role = c.role AND d.connector = c.name LIMIT $3) AS counted)
            AS letters
 FROM connectors c
 WHERE c.role = $1 AND ($2::text IS NULL OR c.name = $2)

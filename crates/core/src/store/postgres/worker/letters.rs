@@ -1,10 +1,11 @@
 //! Dead letters: adding them, and what becomes of them.
 
 use super::PgWorker;
+use crate::model::EntityKey;
 use crate::query::ReadError;
 use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::postgres::time::to_pg;
-use crate::store::worker::{PlaceColumns, STEP_LETTERS, storable};
+use crate::store::worker::{PlaceColumns, SETTLE_ENTITY, STEP_LETTERS, storable};
 use crate::worker::{DeadLetterState, Lease, MAX_DEAD_LETTERS, NewDeadLetter, Role};
 
 /// Without an epoch for a connector that several workers run.
@@ -142,6 +143,20 @@ impl PgWorker {
                 .bind(&lease.name)
                 .bind(to_bigint(lease.epoch)),
         };
+        self.execute(statement).await.map(drop)
+    }
+
+    pub(in crate::store::postgres) async fn settle_entity(
+        &self,
+        lease: &Lease,
+        key: &EntityKey,
+    ) -> Result<(), ReadError> {
+        let statement = sqlx::query(SETTLE_ENTITY)
+            .bind(lease.role.code())
+            .bind(&lease.name)
+            .bind(to_bigint(lease.epoch))
+            .bind(key.entity_type())
+            .bind(key.entity_id());
         self.execute(statement).await.map(drop)
     }
 

@@ -1,0 +1,289 @@
+//! A sink from its worker's start to its end: it waits for the lease, and runs from the position that the
+//! database has.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use producer_core::feed::{Reader, ReaderKind, Start, Token, WatchRequest};
+use producer_core::model::{Problem, ProblemKind};
+use producer_core::worker::{LastError, Lease, Registered, Report, Role};
+use sha2::{Digest, Sha256};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::DATABASE_PAUSE;
+use super::lease::{self, Claim};
+use super::leased_sink::LeasedSink;
+pub use super::leased_sink::SinkParts;
+use super::session::{End, Session};
+use crate::config::{Mode, SinkConfig};
+use crate::sink::Sink;
+
+/// Where a snapshot is to be taken, in place of a token.
+const SNAPSHOT: &str = "snapshot";
+/// How often it is said that a sink can't run because its name is that of another kind.
+const OTHER_KIND_PAUSE: Duration = Duration::from_secs(60);
+
+/// Runs a sink whenever no other worker does, until the shutdown.
+pub async fn run(
+    config: Arc<SinkConfig>,
+    sink: Arc<dyn Sink>,
+    parts: SinkParts,
+    shutdown: CancellationToken,
+) {
+    let claim = Claim {
+        store: parts.store.clone(),
+        role: Role::Sink,
+        name: config.name.clone(),
+        worker: parts.worker.to_string(),
+        times: parts.lease_times,
+    };
+    while !shutdown.is_cancelled() {
+        // again each time, since it may have been deleted
+        let register = register(&config, &parts);
+        if shutdown.run_until_cancelled(register).await.is_none() {
+            return;
+        }
+        let Some((lease, held)) = lease::take(&claim, &shutdown).await else { continue };
+        let runner = LeasedSink {
+            metrics: parts.metrics.of(Role::Sink, &config.name),
+            settings: settings(&config),
+            config: Arc::clone(&config),
+            sink: Arc::clone(&sink),
+            parts: parts.clone(),
+            held,
+            lease: Mutex::new(lease),
+            shutdown: shutdown.clone(),
+        };
+        runner.compare_settings().await;
+        tracing::info!(sink = config.name, kind = config.kind.as_str(), "running the sink");
+        runner.run().await;
+        runner.held.release().await;
+        tracing::info!(sink = config.name, "no longer running the sink");
+    }
+}
+
+/// Makes the sink known, with the place where it begins, as soon as the database can be reached.
+async fn register(config: &SinkConfig, parts: &SinkParts) {
+    loop {
+        match try_register(config, parts).await {
+            Ok(Registered::Known) => return,
+            Ok(Registered::OtherKind(kind)) => {
+                tracing::error!(
+                    sink = config.name,
+                    kind = config.kind.as_str(),
+                    "the database has a sink of this name and of the kind {kind}: choose another name, or delete \
+                     that one (DELETE /api/v1/sinks/{})",
+                    config.name
+                );
+                sleep(OTHER_KIND_PAUSE).await;
+            }
+            Err(problem) => {
+                tracing::warn!(sink = config.name, error = %problem, "the sink can't begin yet");
+                sleep(DATABASE_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn try_register(config: &SinkConfig, parts: &SinkParts) -> Result<Registered, Problem> {
+    let (role, name, kind) = (Role::Sink, config.name.as_str(), config.kind.as_str());
+    let known = parts.store.connectors(role, Some(name)).await.map_err(|error| error.problem())?;
+    let start = match known.as_slice() {
+        [] => {
+            let token = open(config, parts, config.from.clone()).await?.token();
+            Some((text(&config.from, &token), token.position()))
+        }
+        _ => None,
+    };
+    let start = start.as_ref().map(|(text, position)| (text.as_str(), *position));
+    let registered = parts.store.register(role, name, kind, start).await;
+    registered.map_err(|error| error.problem())
+}
+
+/// The place as the database keeps it: a snapshot begins when it is read.
+fn text(start: &Start, token: &Token) -> String {
+    match start {
+        Start::Snapshot => SNAPSHOT.to_owned(),
+        _ => token.to_string(),
+    }
+}
+
+async fn open(config: &SinkConfig, parts: &SinkParts, start: Start) -> Result<Reader, Problem> {
+    let request = WatchRequest {
+        kind: ReaderKind::Sink,
+        start,
+        until_now: false,
+        types: config.types.clone(),
+        filter: config.filter.clone(),
+        include_data: true,
+    };
+    parts.feed.watch(request).await
+}
+
+fn settings(config: &SinkConfig) -> String {
+    let digest = Sha256::digest(format!("{config:?}"));
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What follows on the end of a run.
+enum Next {
+    Run(Start),
+    End,
+}
+
+impl LeasedSink {
+    /// Says where another worker has run the sink with other settings.
+    async fn compare_settings(&self) {
+        let found = self.parts.store.connectors(Role::Sink, Some(&self.config.name)).await;
+        let before = found.ok().and_then(|found| found.into_iter().next()?.report.settings);
+        if before.is_some_and(|before| before != self.settings) {
+            tracing::warn!(
+                sink = self.config.name,
+                "the sink's settings are not those that it ran with before: where several workers run, give all \
+                 of them the same file"
+            );
+        }
+    }
+
+    /// Runs until the lease is lost or the worker stops.
+    async fn run(&self) {
+        let mut last_error = None;
+        let mut next = self.start(self.lease().token.as_deref());
+        while let Next::Run(start) = next {
+            next = self.run_from(start, &mut last_error).await;
+        }
+    }
+
+    fn start(&self, token: Option<&str>) -> Next {
+        let start = token.map_or(Ok(self.config.from.clone()), Start::parse);
+        Next::Run(start.unwrap_or_else(|_| {
+            self.warn("the position is no token of this release", token.unwrap_or_default());
+            self.config.from.clone()
+        }))
+    }
+
+    async fn run_from(&self, start: Start, last_error: &mut Option<LastError>) -> Next {
+        if !self.wait_while_paused(last_error.clone()).await {
+            return Next::End;
+        }
+        let generation = self.control().generation;
+        if generation != self.lease().generation {
+            return self.read_reset(generation, start).await;
+        }
+        let reader = match open(&self.config, &self.parts, start.clone()).await {
+            Ok(reader) => reader,
+            Err(problem) if problem.kind == ProblemKind::Gone => {
+                return self.gone(&problem, start, last_error).await;
+            }
+            Err(problem) => return self.wait(&problem, start, last_error).await,
+        };
+        let mut session = Session::new(self, self.lease(), reader.token(), last_error.take());
+        let end = session.run(reader).await;
+        let (token, error) = session.into_place();
+        *last_error = error;
+        let here = Start::Token(token.clone());
+        match end {
+            End::Stopped | End::LeaseLost => Next::End,
+            End::Paused | End::Reset => Next::Run(here),
+            End::TargetLost => {
+                self.warn("a snapshot is taken", "the target has lost what it had");
+                self.begin_snapshot(&token, here).await
+            }
+            End::Gone(problem) => self.gone(&problem, here, last_error).await,
+            End::Unavailable(problem) => self.wait(&problem, here, last_error).await,
+        }
+    }
+
+    /// Waits until the sink is not paused; false where it ends meanwhile.
+    async fn wait_while_paused(&self, last_error: Option<LastError>) -> bool {
+        if self.control().paused {
+            tracing::info!(sink = self.config.name, "the sink is paused");
+            let settings = Some(self.settings.clone());
+            self.held.report(Report { last_error, settings, ..Report::default() });
+        }
+        let mut control = self.held.control();
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => false,
+            () = self.held.lost().cancelled() => false,
+            resumed = control.wait_for(|control| !control.paused) => resumed.is_ok(),
+        }
+    }
+
+    /// The position was reset: reads the new one.
+    async fn read_reset(&self, generation: u64, start: Start) -> Next {
+        match self.parts.store.connectors(Role::Sink, Some(&self.config.name)).await {
+            Ok(found) => {
+                let token = found.into_iter().next().and_then(|connector| connector.token);
+                self.set_generation(generation);
+                tracing::info!(sink = self.config.name, "the position was reset");
+                self.start(token.as_deref())
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the new position can't be read now");
+                self.pause(start).await
+            }
+        }
+    }
+
+    /// Tries again later, unless the sink ends meanwhile.
+    async fn pause(&self, start: Start) -> Next {
+        tokio::select! {
+            () = self.shutdown.cancelled() => Next::End,
+            () = self.held.lost().cancelled() => Next::End,
+            () = sleep(DATABASE_PAUSE) => Next::Run(start),
+        }
+    }
+
+    async fn wait(
+        &self,
+        problem: &Problem,
+        start: Start,
+        last_error: &mut Option<LastError>,
+    ) -> Next {
+        let now = self.parts.clock.now();
+        *last_error = Some(LastError::new(now, problem.detail.clone()));
+        let settings = Some(self.settings.clone());
+        let last_error = last_error.clone();
+        self.held.report(Report { retrying: true, last_error, settings, ..Report::default() });
+        self.pause(start).await
+    }
+
+    /// What follows on the position is not kept: states can be sent anew, missed changes can't.
+    async fn gone(
+        &self,
+        problem: &Problem,
+        start: Start,
+        last_error: &mut Option<LastError>,
+    ) -> Next {
+        if self.config.mode == Mode::Latest {
+            self.warn("a snapshot is taken", &problem.detail);
+            let nowhere = Token::in_log(uuid::Uuid::nil(), 0);
+            let token = if let Start::Token(token) = &start { token.clone() } else { nowhere };
+            return self.begin_snapshot(&token, start).await;
+        }
+        let name = &self.config.name;
+        let why = format!(
+            "{}; reset the sink (POST /api/v1/sinks/{name}/reset), then resume it",
+            problem.detail
+        );
+        self.warn("the sink pauses itself", &why);
+        *last_error = Some(LastError::new(self.parts.clock.now(), why));
+        let paused = self.parts.store.set_paused(Role::Sink, name, true).await;
+        if let Err(error) = paused {
+            tracing::debug!(%error, "the sink can't be paused now");
+        }
+        self.pause(start).await
+    }
+
+    /// Puts the position to a snapshot, so that another worker takes it too.
+    async fn begin_snapshot(&self, from: &Token, otherwise: Start) -> Next {
+        let lease: Lease = self.lease();
+        match self.parts.store.advance(&lease, SNAPSHOT, from.position()).await {
+            Ok(true) => Next::Run(Start::Snapshot),
+            // lost or reset, as will be seen
+            Ok(false) | Err(_) => self.pause(otherwise).await,
+        }
+    }
+}

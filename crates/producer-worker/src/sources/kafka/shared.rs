@@ -1,0 +1,260 @@
+//! What the thread that polls and the runner's task share.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, Weak};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::sync::Notify;
+
+use super::progress::Progress;
+use super::reader::Context;
+use crate::sink::Failure;
+use crate::source::{Body, Message, Place, SourceLag};
+
+/// Messages in the buffer at most.
+const BUFFER_MESSAGES: usize = 2_000;
+/// Bytes of messages in the buffer at most; one message more may be in it.
+const BUFFER_BYTES: usize = 8 * 1024 * 1024;
+/// How long all watermarks together may take.
+const WATERMARKS: Duration = Duration::from_secs(5);
+
+/// Shared by the thread that polls and the runner's task.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// There is something to receive.
+    readable: Notify,
+    /// Something was received or settled, or it is to stop.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Those that are assigned.
+    partitions: HashMap<i32, Progress>,
+    buffer: VecDeque<Buffered>,
+    bytes: usize,
+    failure: Option<Failure>,
+    commit_failure: Option<Failure>,
+    stopping: bool,
+    consumer: Weak<BaseConsumer<Context>>,
+}
+
+struct Buffered {
+    partition: i32,
+    offset: i64,
+    body: Vec<u8>,
+}
+
+/// A partition and a place in it.
+pub(super) type At = (i32, i64);
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self { state: Mutex::default(), readable: Notify::new(), changed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    // ---- the runner's task ----
+
+    /// The next messages, or the failure where there are none. Waits for one of both.
+    pub(super) async fn receive(&self, most: usize, topic: &str) -> Result<Vec<Message>, Failure> {
+        loop {
+            if let Some(received) = self.try_receive(most, topic) {
+                return received;
+            }
+            self.readable.notified().await;
+        }
+    }
+
+    fn try_receive(&self, most: usize, topic: &str) -> Option<Result<Vec<Message>, Failure>> {
+        let mut state = self.state();
+        if state.buffer.is_empty() {
+            return state.failure.take().map(Err);
+        }
+        let count = most.min(state.buffer.len());
+        let mut messages = Vec::with_capacity(count);
+        for buffered in state.take_buffered(count) {
+            if let Some(progress) = state.partitions.get_mut(&buffered.partition) {
+                progress.hand_out();
+            }
+            let place = Place {
+                stream: format!("{topic}/{}", buffered.partition),
+                id: buffered.offset.to_string(),
+            };
+            messages.push(Message { place, body: Body::Bytes(buffered.body), deliveries: 1 });
+        }
+        drop(state);
+        self.changed.notify_all();
+        Some(Ok(messages))
+    }
+
+    /// Notes what is settled.
+    ///
+    /// # Errors
+    /// What was settled before can't be committed.
+    pub(super) fn settle(&self, settled: impl Iterator<Item = At>) -> Result<(), Failure> {
+        let mut state = self.state();
+        for (partition, offset) in settled {
+            if let Some(progress) = state.partitions.get_mut(&partition) {
+                progress.settle(offset);
+            }
+        }
+        let failure = state.commit_failure.take();
+        drop(state);
+        self.changed.notify_all();
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// What waits in the assigned partitions at `now`, in milliseconds since 1970. Blocks.
+    pub(super) fn lag(&self, topic: &str, now: i64) -> Option<SourceLag> {
+        let (consumer, positions, oldest) = {
+            let state = self.state();
+            let positions: Vec<_> =
+                state.partitions.iter().map(|(id, progress)| (*id, progress.position())).collect();
+            let oldest = state.partitions.values().filter_map(Progress::oldest).min();
+            (state.consumer.upgrade()?, positions, oldest)
+        };
+        let end = Instant::now() + WATERMARKS;
+        let mut messages = 0;
+        for (partition, position) in positions {
+            let left = end.saturating_duration_since(Instant::now());
+            let (low, high) = consumer.fetch_watermarks(topic, partition, left).ok()?;
+            // what was deleted before it was read does not wait
+            let position = position.unwrap_or(low).max(low);
+            messages += u64::try_from(high.saturating_sub(position)).unwrap_or(0);
+        }
+        let age = oldest.map(|oldest| u64::try_from(now.saturating_sub(oldest)).unwrap_or(0));
+        Some(SourceLag { messages, age: age.map(Duration::from_millis) })
+    }
+
+    /// The thread is to commit what is settled, leave the group and end.
+    pub(super) fn stop(&self) {
+        self.state().stopping = true;
+        self.changed.notify_all();
+    }
+
+    /// Why nothing is read, once.
+    pub(super) fn take_failure(&self) -> Option<Failure> {
+        self.state().failure.take()
+    }
+
+    // ---- the thread that polls ----
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.state().stopping
+    }
+
+    /// The consumer, for as long as the thread has it.
+    pub(super) fn reads_by(&self, consumer: Weak<BaseConsumer<Context>>) {
+        self.state().consumer = consumer;
+    }
+
+    /// Puts a message into the buffer.
+    pub(super) fn push(&self, (partition, offset): At, timestamp: Option<i64>, body: Vec<u8>) {
+        let mut state = self.state();
+        // one of a partition that was revoked meanwhile comes again where it is assigned
+        let Some(progress) = state.partitions.get_mut(&partition) else { return };
+        progress.read(offset, timestamp);
+        state.bytes += body.len();
+        state.buffer.push_back(Buffered { partition, offset, body });
+        state.failure = None;
+        drop(state);
+        self.readable.notify_one();
+    }
+
+    pub(super) fn fail(&self, failure: Failure) {
+        self.state().failure = Some(failure);
+        self.readable.notify_one();
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.state().is_full()
+    }
+
+    /// Waits until there is room in the buffer, at most for so long. Whether there is.
+    pub(super) fn wait_for_room(&self, most: Duration) -> bool {
+        let full = |state: &mut State| state.is_full() && !state.stopping;
+        let waited = self.changed.wait_timeout_while(self.state(), most, full);
+        let (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        !state.is_full()
+    }
+
+    /// Waits, and says whether the thread is to go on.
+    pub(super) fn wait_unless_stopping(&self, time: Duration) -> bool {
+        let going_on = |state: &mut State| !state.stopping;
+        let waited = self.changed.wait_timeout_while(self.state(), time, going_on);
+        let (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        !state.stopping
+    }
+
+    /// Partitions are assigned, with what the group has committed of each.
+    pub(super) fn assign(&self, partitions: impl Iterator<Item = (i32, Option<i64>)>) {
+        let mut state = self.state();
+        for (partition, committed) in partitions {
+            state.partitions.insert(partition, Progress::new(committed));
+        }
+    }
+
+    /// What can be committed now.
+    pub(super) fn uncommitted(&self) -> Vec<At> {
+        let state = self.state();
+        let partitions = state.partitions.iter();
+        partitions.filter_map(|(id, progress)| Some((*id, progress.uncommitted()?))).collect()
+    }
+
+    /// What the group has now.
+    pub(super) fn committed(&self, committed: impl Iterator<Item = At>) {
+        let mut state = self.state();
+        for (partition, offset) in committed {
+            if let Some(progress) = state.partitions.get_mut(&partition) {
+                progress.committed(offset);
+            }
+        }
+    }
+
+    pub(super) fn commit_failed(&self, failure: Failure) {
+        self.state().commit_failure = Some(failure);
+    }
+
+    /// Drops what is in the buffer of partitions that go to another member, and waits until the runner has
+    /// settled what it has of them, at most for so long.
+    pub(super) fn drain(&self, partitions: &[i32], most: Duration) {
+        let mut state = self.state();
+        state.buffer.retain(|buffered| !partitions.contains(&buffered.partition));
+        state.bytes = state.buffer.iter().map(|buffered| buffered.body.len()).sum();
+        for partition in partitions {
+            if let Some(progress) = state.partitions.get_mut(partition) {
+                progress.drop_buffered();
+            }
+        }
+        let busy = |state: &mut State| {
+            let idle = |id| state.partitions.get(id).is_none_or(Progress::is_idle);
+            !state.stopping && !partitions.iter().all(idle)
+        };
+        let _ = self.changed.wait_timeout_while(state, most, busy);
+    }
+
+    /// Forgets partitions, and returns what is still to be committed of them. What is settled of them from
+    /// now on is ignored: another member may have got further.
+    pub(super) fn revoke(&self, partitions: &[i32]) -> Vec<At> {
+        let mut state = self.state();
+        let revoked = partitions.iter().filter_map(|id| Some((*id, state.partitions.remove(id)?)));
+        revoked.filter_map(|(id, progress)| Some((id, progress.uncommitted()?))).collect()
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.buffer.len() >= BUFFER_MESSAGES || self.bytes >= BUFFER_BYTES
+    }
+
+    fn take_buffered(&mut self, count: usize) -> Vec<Buffered> {
+        let taken: Vec<_> = self.buffer.drain(..count).collect();
+        self.bytes -= taken.iter().map(|buffered| buffered.body.len()).sum::<usize>();
+        taken
+    }
+}
