@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use producer_core::feed::Feed;
+use producer_core::search::SearchParts;
 use producer_core::store::Store;
 use producer_core::worker::Role;
 use producer_core::{Clock, Ingest};
@@ -72,8 +73,9 @@ impl Parts {
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) {
     let mut running = JoinSet::new();
     running.spawn(show(config.clone(), parts.clone(), shutdown.clone()));
+    let searches: Arc<dyn SearchParts> = parts.store.clone();
     for config in config.sinks {
-        match sinks::open(&config) {
+        match sinks::open(&config, &searches) {
             Ok(sink) => {
                 let (config, parts, stop) = (Arc::new(config), parts.of_sinks(), shutdown.clone());
                 let name = config.name.clone();

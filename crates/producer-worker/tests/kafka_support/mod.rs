@@ -83,7 +83,7 @@ pub(crate) fn sink_at(url: &str, settings: &Settings<'_>) -> Arc<dyn Sink> {
         retry: Retry::default(),
         on_dead: OnDead::Hold,
     };
-    sinks::open(&config).expect("settings that can work")
+    sinks::open(&config, &sinks::no_searches()).expect("settings that can work")
 }
 
 /// A change of an entity; its patch and state have a text of this many bytes.
