@@ -31,6 +31,7 @@ on_both!(
     one_worker_runs_a_stream_and_another_takes_over,
     workers_share_a_topic,
     a_stream_that_is_away_is_tried_again,
+    a_source_that_cant_be_opened_says_so,
     dead_letters_are_tried_again_when_asked,
 );
 
@@ -54,6 +55,12 @@ async fn acknowledged(stream: &Stream, count: usize) {
 async fn source(store: &Arc<dyn Store>, name: &str) -> Option<Connector> {
     let found = store.connectors(Role::Source, Some(name)).await;
     found.ok().and_then(|found| found.into_iter().next())
+}
+
+/// What failed and is tried again.
+async fn retried_error(store: &Arc<dyn Store>) -> Option<String> {
+    let found = source(store, "cars").await?;
+    found.report.retrying.then_some(found.report.last_error?.detail)
 }
 
 /// The version and the document of a car.
@@ -157,9 +164,10 @@ async fn a_source_pauses_and_resumes(db: Db) {
     until(async || stream.readers(), |readers| *readers == (1, 1)).await;
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     stream.add_merge("a", 2);
-    until(async || source(&db.store, "cars").await, |found| {
-        found.as_ref().is_some_and(|found| !found.report.caught_up)
-    })
+    until(
+        async || source(&db.store, "cars").await,
+        |found| found.as_ref().is_some_and(|found| !found.report.caught_up),
+    )
     .await;
     assert_eq!((stream.acknowledged(), stream.readers()), (1, (1, 1)), "it reads nothing");
     assert!(db.store.set_paused(Role::Source, "cars", false).await.expect("resumed"));
@@ -221,17 +229,31 @@ async fn a_stream_that_is_away_is_tried_again(db: Db) {
     let stream = Stream::default();
     stream.fail_to_receive(true);
     let running = stream.run(&config("cars"), parts(&db.store, &db.ingest, "one"));
-    let error = async || {
-        let found = source(&db.store, "cars").await?;
-        found.report.retrying.then_some(found.report.last_error?.detail)
-    };
-    until(error, |error| error.as_deref() == Some("the stream is away")).await;
+    until(
+        async || retried_error(&db.store).await,
+        |error| error.as_deref() == Some("the stream is away"),
+    )
+    .await;
     stream.add_merge("a", 1);
     stream.fail_to_receive(false);
     acknowledged(&stream, 1).await;
     let retrying = async || source(&db.store, "cars").await.map(|found| found.report.retrying);
     until(retrying, |retrying| *retrying == Some(false)).await;
     running.stop().await;
+}
+
+async fn a_source_that_cant_be_opened_says_so(db: Db) {
+    let stream = Stream::default();
+    stream.fail_to_open(true);
+    let running = stream.run(&config("cars"), parts(&db.store, &db.ingest, "one"));
+    until(
+        async || retried_error(&db.store).await,
+        |error| error.as_deref() == Some("the settings can't work"),
+    )
+    .await;
+    let began = Instant::now();
+    running.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 async fn dead_letters_are_tried_again_when_asked(db: Db) {

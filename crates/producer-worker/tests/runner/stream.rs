@@ -13,6 +13,7 @@ use producer_worker::metrics::WorkerMetrics;
 use producer_worker::runner::lease::LeaseTimes;
 use producer_worker::runner::source::{self, SourceParts};
 use producer_worker::sink::Failure;
+use producer_worker::sinks::OpenError;
 use producer_worker::source::{Body, Message, Place, Source, SourceLag};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -35,6 +36,7 @@ struct Inner {
 
 #[derive(Clone, Copy, Default)]
 struct Fails {
+    open: bool,
     receive: bool,
     acknowledge: bool,
 }
@@ -55,6 +57,10 @@ impl Stream {
             r#"{{"eventHeader":{{"eventName":"Set"}},"eventBody":{{"entities":[{{"entityType":"Car",{update}}}]}}}}"#
         );
         self.add(Body::Fields(vec![("data".into(), text.into_bytes())]));
+    }
+
+    pub(crate) fn fail_to_open(&self, fails: bool) {
+        self.0.fails.lock().expect("lock").open = fails;
     }
 
     pub(crate) fn fail_to_receive(&self, fails: bool) {
@@ -78,6 +84,9 @@ impl Stream {
     pub(crate) fn run(&self, config: &SourceConfig, parts: SourceParts) -> RunningSource {
         let (shutdown, stream) = (CancellationToken::new(), self.clone());
         let open = move || {
+            if stream.0.fails.lock().expect("lock").open {
+                return Err(OpenError("the settings can't work".into()));
+            }
             *stream.0.opened.lock().expect("lock") += 1;
             Ok(Box::new(Reader { stream: stream.clone(), next: 0 }) as Box<dyn Source>)
         };
