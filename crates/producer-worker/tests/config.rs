@@ -19,7 +19,8 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn parse(text: &str) -> Config {
-    Config::parse(text, "worker.toml", &environment).unwrap_or_else(|errors| panic!("{errors}"))
+    let config = Config::parse(text, "worker.toml", &environment);
+    config.map_err(|errors| errors.to_string()).expect("nothing is wrong")
 }
 
 #[track_caller]
