@@ -39,16 +39,18 @@ build-worker: ## build the worker fully optimised, into target/release
 .PHONY: test
 test: ## run all tests; the servers that they need it installs on Debian as root
 	./scripts/postgres-for-tests
-	./scripts/redis-for-tests
 	./scripts/java-servers-for-tests
+	./scripts/python-for-tests
+	./scripts/redis-for-tests
 	$(CARGO) test --workspace
 
 .PHONY: test-faults
 test-faults: ## run the fault tests that need root or minutes (full disks, failover, floods); see docs/reliability.md
 	@[ "$$(id -u)" = 0 ] || { echo "make test-faults mounts small disks: run it as root" >&2; exit 1; }
 	./scripts/postgres-for-tests
-	./scripts/redis-for-tests
 	./scripts/java-servers-for-tests
+	./scripts/python-for-tests
+	./scripts/redis-for-tests
 	$(CARGO) test --workspace --no-run
 	$(CARGO) test --workspace --test faults -- --test-threads 1 --nocapture
 

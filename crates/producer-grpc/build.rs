@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "producer/v1/entity_service.proto",
         "producer/v1/type_service.proto",
         "producer/v1/search_service.proto",
+        "producer/v1/worker_service.proto",
         "legacy/event_service.proto",
     ])?;
 

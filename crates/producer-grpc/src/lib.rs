@@ -5,6 +5,7 @@ mod admission;
 mod args;
 mod body;
 mod call;
+mod connectors;
 mod convert;
 mod definition;
 mod field_paths;

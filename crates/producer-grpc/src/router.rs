@@ -10,6 +10,7 @@ use crate::args::Args;
 use crate::proto;
 use crate::proto::server::{legacy, v1};
 use crate::services::health::HealthService;
+use crate::services::worker::WorkerService;
 use crate::services::{ChangeService, EntityService, EventService, SearchService, TypeService};
 use crate::wire::small_request::MAX_SMALL_REQUEST;
 
@@ -46,11 +47,14 @@ pub fn routes(app: App<Args>) -> std::io::Result<Router> {
     let search = SearchService::new(app.clone());
     let search = v1::search_service_server::SearchServiceServer::new(search)
         .max_decoding_message_size(max_small);
+    let worker = v1::worker_service_server::WorkerServiceServer::new(WorkerService::new(&app))
+        .max_decoding_message_size(max_small);
     let routes = Routes::new(events)
         .add_service(entities)
         .add_service(changes)
         .add_service(types)
         .add_service(search)
+        .add_service(worker)
         .add_service(legacy)
         .add_service(HealthServer::new(HealthService { app }));
     let router = proto::with_reflection(routes).map_err(std::io::Error::other)?.into_axum_router();

@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub(crate) mod lists;
 pub(crate) mod search;
 pub(crate) mod types;
+pub(crate) mod worker;
 
 use producer_core::decode::EntityMethod;
 use producer_server::App;

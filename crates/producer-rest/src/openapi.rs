@@ -9,3 +9,4 @@ pub(crate) mod problems;
 pub(crate) mod schemas;
 pub(crate) mod search;
 pub(crate) mod types;
+pub(crate) mod worker;

@@ -81,7 +81,7 @@ pub(crate) struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     event_id: Option<Uuid>,
-    /// With 412 always: the entity's version, null if it does not exist
+    /// With 412 of an entity or a definition always: its version, null if it does not exist
     #[serde(skip_serializing_if = "Option::is_none")]
     current_version: Option<Option<u64>>,
     /// Whether the same request may succeed when it is sent again

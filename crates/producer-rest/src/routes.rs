@@ -2,6 +2,8 @@
 
 pub(crate) mod bulk;
 pub(crate) mod changes;
+mod connectors;
+pub(crate) mod dead_letters;
 pub(crate) mod entities;
 pub(crate) mod entity_writes;
 pub(crate) mod events;
@@ -11,6 +13,8 @@ pub(crate) mod lists;
 pub(crate) mod metrics;
 mod paging;
 pub(crate) mod search;
+pub(crate) mod sinks;
+pub(crate) mod sources;
 pub(crate) mod types;
 
 use axum::extract::rejection::PathRejection;

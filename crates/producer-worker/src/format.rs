@@ -27,6 +27,12 @@ impl Formatter {
         self.format.form
     }
 
+    /// The id of the message, in either form the one of the CloudEvent: visible ASCII characters without a
+    /// full stop.
+    pub fn id(&self, update: &Update) -> String {
+        cloudevents::id(update)
+    }
+
     /// The whole message as a JSON object: a CloudEvent in its JSON format, or the plain object.
     pub fn structured(&self, update: &Update) -> String {
         match self.format.form {

@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod decode;
 pub mod format;
 pub mod kafka;
 pub mod map;
@@ -17,4 +18,5 @@ pub mod sink;
 pub mod sinks;
 pub mod source;
 pub mod sources;
+mod stored;
 pub mod update;

@@ -4,21 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use producer_core::feed::Feed;
+use producer_core::search::SearchParts;
 use producer_core::store::Store;
 use producer_core::worker::Role;
 use producer_core::{Clock, Ingest};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::metrics::WorkerMetrics;
 use crate::runner::lease::LeaseTimes;
 use crate::runner::sink::{self, SinkParts};
-use crate::sinks;
+use crate::runner::source::{self, SourceParts};
+use crate::{sinks, sources};
 
 /// How often the gauges of connectors are read from the database.
 const SHOW_EVERY: Duration = Duration::from_secs(5);
+
+/// The pause after a connector ended by a defect.
+const DEFECT_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a worker works with. Cheap to clone.
 #[derive(Clone)]
@@ -35,31 +40,75 @@ pub struct Parts {
     pub worker: Arc<str>,
     /// What is counted.
     pub metrics: WorkerMetrics,
+    /// `MAX_BODY_BYTES`: a larger message of a source is a dead letter.
+    pub max_body_bytes: usize,
+}
+
+impl Parts {
+    fn of_sinks(&self) -> SinkParts {
+        SinkParts {
+            store: self.store.clone(),
+            feed: self.feed.clone(),
+            clock: self.clock.clone(),
+            worker: self.worker.clone(),
+            metrics: self.metrics.clone(),
+            lease_times: LeaseTimes::default(),
+        }
+    }
+
+    fn of_sources(&self) -> SourceParts {
+        SourceParts {
+            store: self.store.clone(),
+            ingest: self.ingest.clone(),
+            clock: self.clock.clone(),
+            worker: self.worker.clone(),
+            metrics: self.metrics.clone(),
+            lease_times: LeaseTimes::default(),
+            max_body_bytes: self.max_body_bytes,
+        }
+    }
 }
 
 /// Runs all connectors until the shutdown, and returns when all have stopped in order.
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) {
     let mut running = JoinSet::new();
     running.spawn(show(config.clone(), parts.clone(), shutdown.clone()));
+    let searches: Arc<dyn SearchParts> = parts.store.clone();
     for config in config.sinks {
-        match sinks::open(&config) {
+        match sinks::open(&config, &searches) {
             Ok(sink) => {
-                let parts = SinkParts {
-                    store: parts.store.clone(),
-                    feed: parts.feed.clone(),
-                    clock: parts.clock.clone(),
-                    worker: parts.worker.clone(),
-                    metrics: parts.metrics.clone(),
-                    lease_times: LeaseTimes::default(),
-                };
-                running.spawn(sink::run(Arc::new(config), sink, parts, shutdown.clone()));
+                let (config, parts, stop) = (Arc::new(config), parts.of_sinks(), shutdown.clone());
+                let name = config.name.clone();
+                let run =
+                    move || sink::run(config.clone(), sink.clone(), parts.clone(), stop.clone());
+                running.spawn(keep_running(name, run, shutdown.clone()));
             }
             Err(error) => tracing::error!(sink = config.name, %error, "the sink can't be opened"),
         }
     }
-    while let Some(ended) = running.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a connector ended by a defect");
+    for config in config.sources {
+        let (config, parts, stop) = (Arc::new(config), parts.of_sources(), shutdown.clone());
+        let name = config.name.clone();
+        let run = move || {
+            let (opened, worker, clock) =
+                (config.clone(), parts.worker.clone(), parts.clock.clone());
+            let open = move || sources::open(&opened, &worker, &clock);
+            source::run(config.clone(), open, parts.clone(), stop.clone())
+        };
+        running.spawn(keep_running(name, run, shutdown.clone()));
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// Runs a connector again where it ended by a panic: a defect in one must not end another, nor itself for good.
+async fn keep_running<F>(name: String, run: impl Fn() -> F, shutdown: CancellationToken)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    while let Err(error) = tokio::spawn(run()).await {
+        tracing::error!(connector = name, %error, "a defect: the connector begins again");
+        if shutdown.run_until_cancelled(sleep(DEFECT_PAUSE)).await.is_none() {
+            return;
         }
     }
 }

@@ -2,11 +2,13 @@
 
 mod lanes;
 pub mod lease;
+mod leased_sink;
 mod letters;
 mod present;
 mod retry;
 mod session;
 pub mod sink;
+pub mod source;
 mod window;
 
 use std::time::Duration;

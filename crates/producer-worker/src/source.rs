@@ -75,3 +75,16 @@ pub struct SourceLag {
     /// How long ago the first of them was sent.
     pub age: Option<Duration>,
 }
+
+impl Body {
+    /// Bytes of what it says.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Fields(fields) => {
+                fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+            }
+            Self::Gone => 0,
+        }
+    }
+}

@@ -12,7 +12,7 @@ use crate::source::Source;
 /// Opens a source for a worker of this name. It connects when it is first used.
 ///
 /// # Errors
-/// Its settings can't work, whatever it reads from.
+/// Its settings can't work, whatever the server does.
 pub fn open(
     config: &SourceConfig,
     worker: &str,
@@ -20,7 +20,8 @@ pub fn open(
 ) -> Result<Box<dyn Source>, OpenError> {
     match &config.kind {
         SourceKind::RedisStream { url, stream, group, from } => {
-            Ok(Box::new(redis_stream::RedisStream::open(url, stream, group, *from, worker)?))
+            let source = redis_stream::RedisStream::open(url, stream, group, *from, worker);
+            Ok(Box::new(source.map_err(OpenError)?))
         }
         SourceKind::Kafka { url, topic, group, from, properties } => {
             let origin = kafka::Origin {

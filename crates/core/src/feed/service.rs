@@ -143,6 +143,14 @@ impl Feed {
         Ok(item.map_or(ChangeAt::PassedOver, ChangeAt::Item))
     }
 
+    /// The identity of the log, with which a position makes a token.
+    ///
+    /// # Errors
+    /// `Unavailable`
+    pub async fn epoch(&self) -> Result<Uuid, Problem> {
+        Ok(self.bounds().await?.epoch)
+    }
+
     async fn open(&self, request: WatchRequest) -> Result<Reader, Problem> {
         let WatchRequest { kind, start, until_now, types, filter, include_data } = request;
         let permit = self.permit()?;

@@ -30,6 +30,8 @@ pub enum ProblemKind {
     Timeout,
     /// The uuid is already used with other content.
     Conflict,
+    /// A worker runs the connector, or another dead letter comes first.
+    InUse,
     /// Pruning has deleted that part of the log.
     Gone,
     /// A condition on an entity does not hold.
@@ -54,7 +56,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, in the order of their HTTP status.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Malformed,
         Self::Forbidden,
         Self::NotFound,
@@ -62,6 +64,7 @@ impl ProblemKind {
         Self::NotAcceptable,
         Self::Timeout,
         Self::Conflict,
+        Self::InUse,
         Self::Gone,
         Self::PreconditionFailed,
         Self::TooLarge,
@@ -84,6 +87,7 @@ impl ProblemKind {
             Self::NotAcceptable => ("not-acceptable", "Not acceptable", 406, 3),
             Self::Timeout => ("timeout", "Request body too slow", 408, 14),
             Self::Conflict => ("conflict", "Event id reused with other content", 409, 6),
+            Self::InUse => ("in-use", "In use", 409, 9),
             Self::Gone => ("gone", "No longer kept", 410, 11),
             Self::PreconditionFailed => ("precondition-failed", "Precondition failed", 412, 10),
             Self::TooLarge => ("too-large", "Content too large", 413, 11),
@@ -289,6 +293,10 @@ fn is_of_contract(step: &Step) -> bool {
         "facet",
         "fuzzy",
         "facets",
+        "name",
+        "token",
+        "sink",
+        "id",
     ];
     match step {
         Step::Index(_) => true,

@@ -48,6 +48,14 @@ impl PageTokens {
         Self { list: Uuid::new_v5(&NAMESPACE, b"types") }
     }
 
+    /// Those of the dead letters of a connector, which is known by its role and name, or of all; positions are
+    /// ids.
+    pub fn of_dead_letters(connector: Option<(&str, &str)>) -> Self {
+        // no part can hold a NUL, but for the last one
+        let name = connector.map_or_else(String::new, |(role, name)| format!("\0{role}\0{name}"));
+        Self { list: Uuid::new_v5(&NAMESPACE, format!("dead-letters{name}").as_bytes()) }
+    }
+
     /// Those of the search that these parts identify; what a position means is the search's affair.
     pub fn of_search<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
         let name = parts.into_iter().fold("search".to_owned(), |name, part| name + "\0" + part);
@@ -132,6 +140,18 @@ mod tests {
         assert_eq!(with_filter("version > 1").read(&token), Ok(7));
         assert!(with_filter("version > 2").read(&token).is_err());
         assert!(tokens("Car", "a", false).read(&token).is_err());
+    }
+
+    #[test]
+    fn a_token_of_other_dead_letters_is_refused() {
+        let lists = [None, Some(("sink", "a")), Some(("source", "a")), Some(("sink", "b"))];
+        for written in lists {
+            let token = PageTokens::of_dead_letters(written).write(7);
+            for read in lists {
+                let position = PageTokens::of_dead_letters(read).read(&token);
+                assert_eq!(position == Ok(7), read == written, "{written:?} {read:?}");
+            }
+        }
     }
 
     #[test]

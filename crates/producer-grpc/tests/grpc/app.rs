@@ -13,6 +13,7 @@ use producer_grpc::proto::v1::entity_service_client::EntityServiceClient;
 use producer_grpc::proto::v1::event_service_client::EventServiceClient;
 use producer_grpc::proto::v1::search_service_client::SearchServiceClient;
 use producer_grpc::proto::v1::type_service_client::TypeServiceClient;
+use producer_grpc::proto::v1::worker_service_client::WorkerServiceClient;
 use producer_grpc::proto::v1::{
     EntityUpdate, EventBody, EventHeader, EventRequest, GetEntityRequest, GetTypeRequest,
     HealthRequest, Type, TypePartStatus,
@@ -104,6 +105,10 @@ impl Service {
 
     pub(crate) async fn search(&self) -> SearchServiceClient<Channel> {
         SearchServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn worker(&self) -> WorkerServiceClient<Channel> {
+        WorkerServiceClient::new(self.channel().await)
     }
 
     /// Builds what is declared, as the binary does.

@@ -21,3 +21,4 @@ mod search;
 mod stream;
 mod types;
 mod wire;
+mod worker;

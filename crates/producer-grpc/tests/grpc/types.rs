@@ -355,8 +355,22 @@ async fn messages_have_the_names_of_the_rest_api() {
             "SearchRequest",
             "query types filter fields pageSize pageToken facets highlight fuzzy view",
         ),
-        ("SearchService", "SearchResponse", "hits total facets engine nextPageToken"),
+        ("SearchService", "SearchResponse", "hits total facets engine nextPageToken indexedUpTo"),
         ("SearchService", "SearchHit", "entity score highlights"),
+        (
+            "WorkerService",
+            "Connector",
+            "name kind state token lagChanges lagSeconds caughtUp current lastError breaker deadLetters worker",
+        ),
+        ("WorkerService", "CurrentChange", "token entityType entityId tries"),
+        ("WorkerService", "ConnectorError", "at detail"),
+        (
+            "WorkerService",
+            "DeadLetter",
+            "id sink source state token place entityType entityId version error tries firstAt lastAt message",
+        ),
+        ("WorkerService", "ListDeadLettersRequest", "sink source pageSize pageToken"),
+        ("WorkerService", "ListDeadLettersResponse", "deadLetters nextPageToken"),
     ] {
         let messages = reflected(&service, &format!("producer.v1.{name}")).await;
         assert_eq!(messages[message].join(" "), fields, "{message}");

@@ -24,6 +24,7 @@ const INTRODUCTION: &str = include_str!("introduction.md");
         (name = "search", description = "Find entities by words"),
         (name = "types", description = "See which types there are; declare indexes and search"),
         (name = "changes", description = "Follow what is committed"),
+        (name = "worker", description = "See and steer what `producer-worker` does: sinks, sources, dead letters"),
         (name = "health", description = "Probes, for people and for orchestrators"),
         (name = "metrics", description = "For Prometheus; not here where `ADMIN_PORT` is set"),
     ),

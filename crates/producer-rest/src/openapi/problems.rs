@@ -415,7 +415,10 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
             "a script of another origin may only read and send events",
             "name its origin in `CORS_ALLOWED_ORIGINS`",
         ),
-        ProblemKind::NotFound => ("no such route, entity, event or definition", "check the path"),
+        ProblemKind::NotFound => (
+            "no such route, entity, event, definition, sink, source or dead letter",
+            "check the path",
+        ),
         ProblemKind::Method => {
             ("the route doesn't support this method", "use one that `Allow` lists")
         }
@@ -431,6 +434,10 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
             "the uuid or the key is used with other content; the first one stays",
             "send other content with another one",
         ),
+        ProblemKind::InUse => (
+            "a worker runs the sink or source, or a dead letter waits behind another one",
+            "do first what `detail` says",
+        ),
         ProblemKind::Gone => (
             "that part of the log is not kept, or a token is of another log; `detail` says what is there",
             "ask for a later version; begin to read changes again",
@@ -440,8 +447,8 @@ pub(super) fn explain(kind: ProblemKind) -> (&'static str, &'static str) {
             "ask for less, as `detail` says",
         ),
         ProblemKind::PreconditionFailed => (
-            "a condition on an entity or a definition does not hold; nothing was applied",
-            "read it again, and decide anew with its version",
+            "a condition on an entity, a definition or a sink does not hold; nothing was applied",
+            "read it again, and decide anew",
         ),
         ProblemKind::TooLarge => ("the body is over `MAX_BODY_BYTES`", "split it, or use NDJSON"),
         ProblemKind::MediaType => {

@@ -1,11 +1,13 @@
 //! A service for a test, and helpers for what tests do with it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use producer_core::store::DatabaseUrl;
 use producer_core::types::{BuilderSettings, Types};
+use producer_core::worker::WorkerStore;
 use producer_core::{Clock, Ingest, Timestamp, store};
 use producer_maintenance::{Database, migrate, prune};
 use producer_rest::{Rest, RestArgs};
@@ -45,6 +47,8 @@ pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) ingest: Ingest,
+    /// For what workers do.
+    pub(crate) store: Arc<dyn WorkerStore>,
     types: Types,
     pub(crate) server: JoinHandle<std::io::Result<()>>,
     client: Client,
@@ -108,12 +112,13 @@ impl TestApp {
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, ingest) = (app.shutdown.clone(), app.ingest.clone());
-        let types = app.types.clone();
+        let (store, types) = (app.store.clone() as Arc<dyn WorkerStore>, app.types.clone());
         let server = tokio::spawn(Rest::serve(app, listener.into()));
         Self {
             address,
             shutdown,
             ingest,
+            store,
             types,
             server,
             client: Client::new(),

@@ -25,6 +25,20 @@ async fn the_document_names_every_route_and_every_problem() {
         "/api/v1/entities/{type}/{id}/diff",
         "/api/v1/entities/{type}/{id}/provenance",
         "/api/v1/changes",
+        "/api/v1/sinks",
+        "/api/v1/sinks/{name}",
+        "/api/v1/sinks/{name}/pause",
+        "/api/v1/sinks/{name}/resume",
+        "/api/v1/sinks/{name}/skip",
+        "/api/v1/sinks/{name}/reset",
+        "/api/v1/sources",
+        "/api/v1/sources/{name}",
+        "/api/v1/sources/{name}/pause",
+        "/api/v1/sources/{name}/resume",
+        "/api/v1/dead-letters",
+        "/api/v1/dead-letters/{id}",
+        "/api/v1/dead-letters/{id}/replay",
+        "/api/v1/dead-letters/replay",
         "/livez",
         "/readyz",
         "/metrics",
@@ -103,7 +117,7 @@ async fn the_reads_of_the_history_name_their_parameters() {
 }
 
 #[tokio::test]
-async fn lists_and_types_name_their_parameters() {
+async fn lists_types_and_sinks_name_their_parameters() {
     let app = TestApp::sqlite().await;
     let document = answer(app.get("/openapi.json")).await.body;
     let list = ["filter", "pageSize", "pageToken", "fields", "count"];
@@ -133,8 +147,16 @@ async fn lists_and_types_name_their_parameters() {
         ("/api/v1/types/{type}", "get", &["type"]),
         ("/api/v1/types/{type}", "put", &["type", "If-Match", "If-None-Match"]),
         ("/api/v1/types/{type}", "delete", &["type", "If-Match"]),
+        ("/api/v1/sinks", "get", &[]),
+        ("/api/v1/sinks/{name}", "get", &["name"]),
+        ("/api/v1/sinks/{name}/reset", "post", &["name"]),
+        ("/api/v1/dead-letters", "get", &["sink", "source", "pageSize", "pageToken"]),
+        ("/api/v1/dead-letters", "delete", &["sink", "source", "limit"]),
+        ("/api/v1/dead-letters/replay", "post", &["sink", "source", "limit"]),
+        ("/api/v1/dead-letters/{id}", "get", &["id"]),
     ] {
-        let parameters = document["paths"][path][method]["parameters"].as_array().unwrap();
+        let parameters = document["paths"][path][method]["parameters"].as_array();
+        let parameters = parameters.map_or(&[][..], Vec::as_slice);
         let found: Vec<_> = parameters.iter().map(|one| one["name"].as_str().unwrap()).collect();
         assert_eq!(found, names, "{method} {path}");
         for parameter in parameters {
@@ -153,7 +175,13 @@ async fn lists_and_types_name_their_parameters() {
     assert_eq!(required("TypeDefinition"), Value::Null);
     assert_eq!(required("SearchDefinition"), json!(["paths"]));
     assert_eq!(required("TypePart"), json!(["kind", "paths", "status"]));
-    for name in ["TypeDefinition", "SearchDefinition"] {
+    let connector = ["name", "kind", "state", "caughtUp", "breaker", "deadLetters"];
+    assert_eq!(required("Connector"), json!(connector));
+    assert_eq!(required("CurrentChange"), json!(["token", "entityType", "entityId", "tries"]));
+    let letter = ["id", "state", "error", "tries", "firstAt", "lastAt"];
+    assert_eq!(required("DeadLetter"), json!(letter));
+    assert_eq!(required("DeadLettersPage"), json!(["deadLetters"]));
+    for name in ["TypeDefinition", "SearchDefinition", "SinkSkip", "SinkReset"] {
         assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
     }
 }
@@ -272,6 +300,7 @@ async fn the_routes_name_their_problems() {
     let write = [&ingest[..], &["403", "504"]].concat();
     let define = ["400", "403", "406", "408", "412", "413", "415", "422", "500", "503"];
     let undefine = ["400", "403", "404", "406", "408", "412", "500", "503"];
+    let steer = ["400", "403", "404", "406", "408", "500", "503"];
     let delete = ["400", "403", "404", "406", "408", "409", "412", "500", "503", "504"];
     for (path, method, statuses) in [
         ("/api/v1/events", "post", &[&ingest[..], &["504"]].concat()[..]),
@@ -289,6 +318,25 @@ async fn the_routes_name_their_problems() {
         ("/api/v1/types/{type}", "get", &read),
         ("/api/v1/types/{type}", "put", &define),
         ("/api/v1/types/{type}", "delete", &undefine),
+        ("/api/v1/sinks", "get", &["400", "406", "500", "503"]),
+        ("/api/v1/sinks/{name}", "get", &read),
+        ("/api/v1/sinks/{name}", "delete", &[&steer[..], &["409"]].concat()),
+        ("/api/v1/sinks/{name}/pause", "post", &steer),
+        (
+            "/api/v1/sinks/{name}/skip",
+            "post",
+            &[&steer[..], &["412", "413", "415", "422"]].concat(),
+        ),
+        (
+            "/api/v1/sinks/{name}/reset",
+            "post",
+            &[&steer[..], &["410", "413", "415", "422"]].concat(),
+        ),
+        ("/api/v1/sources/{name}/resume", "post", &steer),
+        ("/api/v1/dead-letters", "get", &read),
+        ("/api/v1/dead-letters", "delete", &steer),
+        ("/api/v1/dead-letters/replay", "post", &steer),
+        ("/api/v1/dead-letters/{id}/replay", "post", &[&steer[..], &["409"]].concat()),
         ("/api/v1/entities/{type}", "post", &write),
         ("/api/v1/entities/{type}/{id}", "put", &write),
         ("/api/v1/entities/{type}/{id}", "patch", &[&write[..], &["404"]].concat()),

@@ -132,7 +132,8 @@ impl Worker {
         let routes = admin::router(exposition).merge(health::router(readiness.clone()));
         let admin = Admin::start(listener, routes, HEADER_TIMEOUT, IDLE_TIMEOUT);
         let (clock, worker) = (Clock::system(), name().into());
-        let parts = Parts { store, feed, ingest, clock, worker, metrics };
+        let max_body_bytes = settings.max_body_bytes;
+        let parts = Parts { store, feed, ingest, clock, worker, metrics, max_body_bytes };
         Self { parts, readiness, admin, shutdown, feed_shutdown }
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use producer_core::Timestamp;
 use producer_core::feed::write_snapshot_json;
 use producer_core::json::ObjectWriter;
@@ -12,10 +13,16 @@ use crate::update::{Cause, Update};
 const SPEC_VERSION: &str = "1.0";
 const JSON: &str = "application/json";
 
+/// What is percent-encoded of types and ids in the id of a message, beside what is not ASCII: so different
+/// entities never have one id, and it fits into a header of HTTP. A full stop ends the id in what Standard
+/// Webhooks sign.
+const NOT_IN_IDS: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'.').add(b'/');
+
 /// The attributes of a CloudEvent, with the extensions `partitionkey` and `sequence`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes<'a> {
-    /// The same on each try: `eventId/ordinal`, or `snapshot/type/id/version`.
+    /// The same on each try: `eventId/ordinal`, or `snapshot/type/id/version`, with type and id
+    /// percent-encoded where they have a space, `%`, `.`, `/` or what is not visible ASCII.
     pub id: String,
     /// `source`
     pub source: Cow<'a, str>,
@@ -65,10 +72,12 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// An update whose event was pruned in part has no event id any more.
-fn id(update: &Update) -> String {
+/// The id of the message, of visible ASCII characters without a full stop. An update whose event was pruned
+/// in part has no event id any more.
+pub(super) fn id(update: &Update) -> String {
     let (key, version) = (update.key(), update.version());
-    let (entity_type, entity_id) = (key.entity_type(), key.entity_id());
+    let entity_type = utf8_percent_encode(key.entity_type(), NOT_IN_IDS);
+    let entity_id = utf8_percent_encode(key.entity_id(), NOT_IN_IDS);
     match &update.cause {
         Cause::Change(change) | Cause::Left(change) => match change.entry.event_id() {
             Some(event_id) => format!("{event_id}/{}", change.entry.ordinal),

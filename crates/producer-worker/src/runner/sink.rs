@@ -1,59 +1,28 @@
 //! A sink from its worker's start to its end: it waits for the lease, and runs from the position that the
 //! database has.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use producer_core::Clock;
-use producer_core::feed::{Feed, Reader, ReaderKind, Start, Token, WatchRequest};
+use producer_core::feed::{Reader, ReaderKind, Start, Token, WatchRequest};
 use producer_core::model::{Problem, ProblemKind};
-use producer_core::store::Store;
-use producer_core::worker::{Control, LastError, Lease, Registered, Report, Role};
+use producer_core::worker::{LastError, Lease, Registered, Report, Role};
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::DATABASE_PAUSE;
-use super::lease::{self, Claim, Held, LeaseTimes};
+use super::lease::{self, Claim};
+use super::leased_sink::LeasedSink;
+pub use super::leased_sink::SinkParts;
 use super::session::{End, Session};
 use crate::config::{Mode, SinkConfig};
-use crate::metrics::{ConnectorMetrics, WorkerMetrics};
 use crate::sink::Sink;
 
 /// Where a snapshot is to be taken, in place of a token.
 const SNAPSHOT: &str = "snapshot";
 /// How often it is said that a sink can't run because its name is that of another kind.
 const OTHER_KIND_PAUSE: Duration = Duration::from_secs(60);
-
-/// What all sinks of a worker share. Cheap to clone.
-#[derive(Clone)]
-pub struct SinkParts {
-    /// Positions, leases and dead letters.
-    pub store: Arc<dyn Store>,
-    /// What is delivered.
-    pub feed: Feed,
-    /// Time.
-    pub clock: Clock,
-    /// The worker's name: no two workers have the same.
-    pub worker: Arc<str>,
-    /// What is counted.
-    pub metrics: WorkerMetrics,
-    /// How long leases last.
-    pub lease_times: LeaseTimes,
-}
-
-/// A sink whose lease this worker has.
-pub(super) struct Runner {
-    pub(super) config: Arc<SinkConfig>,
-    pub(super) sink: Arc<dyn Sink>,
-    pub(super) parts: SinkParts,
-    pub(super) metrics: ConnectorMetrics,
-    pub(super) held: Held,
-    lease: Mutex<Lease>,
-    pub(super) shutdown: CancellationToken,
-    /// A digest of the settings.
-    pub(super) settings: String,
-}
 
 /// Runs a sink whenever no other worker does, until the shutdown.
 pub async fn run(
@@ -62,10 +31,6 @@ pub async fn run(
     parts: SinkParts,
     shutdown: CancellationToken,
 ) {
-    let register = register(&config, &parts);
-    if shutdown.run_until_cancelled(register).await.is_none() {
-        return;
-    }
     let claim = Claim {
         store: parts.store.clone(),
         role: Role::Sink,
@@ -74,8 +39,13 @@ pub async fn run(
         times: parts.lease_times,
     };
     while !shutdown.is_cancelled() {
+        // again each time, since it may have been deleted
+        let register = register(&config, &parts);
+        if shutdown.run_until_cancelled(register).await.is_none() {
+            return;
+        }
         let Some((lease, held)) = lease::take(&claim, &shutdown).await else { continue };
-        let runner = Runner {
+        let runner = LeasedSink {
             metrics: parts.metrics.of(Role::Sink, &config.name),
             settings: settings(&config),
             config: Arc::clone(&config),
@@ -85,9 +55,9 @@ pub async fn run(
             lease: Mutex::new(lease),
             shutdown: shutdown.clone(),
         };
-        runner.compare_settings().await;
+        let last_error = runner.read_last_report().await;
         tracing::info!(sink = config.name, kind = config.kind.as_str(), "running the sink");
-        runner.run().await;
+        runner.run(last_error).await;
         runner.held.release().await;
         tracing::info!(sink = config.name, "no longer running the sink");
     }
@@ -162,37 +132,23 @@ enum Next {
     End,
 }
 
-impl Runner {
-    pub(super) fn warn(&self, what: &str, detail: &str) {
-        tracing::warn!(sink = self.config.name, detail, "{what}");
-    }
-
-    /// The lease, with the generation whose position this worker moves.
-    pub(super) fn lease(&self) -> Lease {
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What is asked of the sink.
-    fn control(&self) -> Control {
-        self.held.control().borrow().clone()
-    }
-
-    /// Says where another worker has run the sink with other settings.
-    async fn compare_settings(&self) {
+impl LeasedSink {
+    /// What failed last in an earlier run. Says where that had other settings.
+    async fn read_last_report(&self) -> Option<LastError> {
         let found = self.parts.store.connectors(Role::Sink, Some(&self.config.name)).await;
-        let before = found.ok().and_then(|found| found.into_iter().next()?.report.settings);
-        if before.is_some_and(|before| before != self.settings) {
+        let report = found.ok()?.into_iter().next()?.report;
+        if report.settings.is_some_and(|before| before != self.settings) {
             tracing::warn!(
                 sink = self.config.name,
                 "the sink's settings are not those that it ran with before: where several workers run, give all \
                  of them the same file"
             );
         }
+        report.last_error
     }
 
     /// Runs until the lease is lost or the worker stops.
-    async fn run(&self) {
-        let mut last_error = None;
+    async fn run(&self, mut last_error: Option<LastError>) {
         let mut next = self.start(self.lease().token.as_deref());
         while let Next::Run(start) = next {
             next = self.run_from(start, &mut last_error).await;
@@ -260,9 +216,7 @@ impl Runner {
         match self.parts.store.connectors(Role::Sink, Some(&self.config.name)).await {
             Ok(found) => {
                 let token = found.into_iter().next().and_then(|connector| connector.token);
-                let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-                lease.generation = generation;
-                drop(lease);
+                self.set_generation(generation);
                 tracing::info!(sink = self.config.name, "the position was reset");
                 self.start(token.as_deref())
             }

@@ -30,7 +30,6 @@ use self::marker::Marker;
 use crate::config::{Secret, SinkConfig, Template};
 use crate::redis_link::{Link, TIMEOUT, call};
 use crate::sink::{Failure, Kept, NotDelivered, Present, Sink};
-use crate::sinks::OpenError;
 use crate::update::{Cause, Update};
 
 /// So long a guard is kept.
@@ -70,9 +69,9 @@ impl RedisCache {
         url: &Secret,
         template: &Template,
         ttl: Option<Duration>,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, String> {
         Ok(Self {
-            link: Link::new(url, SCRIPTS).map_err(OpenError)?,
+            link: Link::new(url, SCRIPTS)?,
             template: template.clone(),
             types: config.types.clone(),
             ttl,

@@ -16,7 +16,6 @@ use crate::config::{Format, Part, Secret, Template};
 use crate::format::Formatter;
 use crate::redis_link::{Link, TIMEOUT};
 use crate::sink::{Failure, NotDelivered, Sink};
-use crate::sinks::OpenError;
 use crate::update::Update;
 
 /// Bytes of the fields of one transaction, about.
@@ -38,8 +37,8 @@ impl RedisStream {
         stream: &Template,
         maxlen: Option<u64>,
         format: &Format,
-    ) -> Result<Self, OpenError> {
-        let link = Link::new(url, &[]).map_err(OpenError)?;
+    ) -> Result<Self, String> {
+        let link = Link::new(url, &[])?;
         Ok(Self { link, formatter: Formatter::new(format), stream: stream.clone(), maxlen })
     }
 

@@ -103,13 +103,13 @@ pub(crate) fn sink_config(name: &str, form: Form, kind: SinkKind) -> SinkConfig 
 pub(crate) fn stream_sink(url: &str, stream: &str, maxlen: Option<u64>) -> Arc<dyn Sink> {
     let url = Secret::from(url.to_owned());
     let kind = SinkKind::RedisStream { url, stream: template(stream), maxlen };
-    sinks::open(&sink_config("events", Form::Plain, kind)).expect("a sink")
+    sinks::open(&sink_config("events", Form::Plain, kind), &sinks::no_searches()).expect("a sink")
 }
 
 pub(crate) fn cache_sink(url: &str, ttl: Option<Duration>) -> Arc<dyn Sink> {
     let url = Secret::from(url.to_owned());
     let kind = SinkKind::RedisCache { url, key: template("entity:{type}:{id}"), ttl };
-    sinks::open(&sink_config("cache", Form::CloudEvents, kind)).expect("a sink")
+    sinks::open(&sink_config("cache", Form::CloudEvents, kind), &sinks::no_searches()).expect("a sink")
 }
 
 pub(crate) fn stream_source(url: &str, from: SourceStart, worker: &str) -> Box<dyn Source> {
@@ -120,7 +120,7 @@ pub(crate) fn stream_source(url: &str, from: SourceStart, worker: &str) -> Box<d
         from,
     };
     let config = SourceConfig { name: "shop".into(), kind, map: None };
-    sources::open(&config, worker).expect("a source")
+    sources::open(&config, worker, &producer_core::Clock::system()).expect("a source")
 }
 
 /// All of them are delivered.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::command::run_to_success;
+use crate::fetched::fetched;
 use crate::watcher::Watcher;
 
 /// For the start of a server, on a machine that compiles meanwhile.
@@ -66,7 +67,7 @@ impl JavaServer {
     /// # Panics
     /// If the server or Java is not there.
     pub fn new(name: &'static str, heap: &'static str) -> Self {
-        let there = server_folder(name).join("libs").is_dir();
+        let there = fetched(name).join("libs").is_dir();
         assert!(there, "no {name} for the tests: run scripts/java-servers-for-tests");
         let prefix = format!("producer-test-{name}");
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir().expect("a folder");
@@ -166,7 +167,7 @@ impl JavaServer {
     }
 
     fn command(&self, main: &str, arguments: &[&OsStr]) -> Vec<OsString> {
-        let server = server_folder(self.name);
+        let server = fetched(self.name);
         let mut classes = server.join("classes").into_os_string();
         classes.push(":");
         classes.push(server.join("libs").join("*"));
@@ -200,17 +201,4 @@ pub fn free_port() -> u16 {
 /// What the repository has of the servers.
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("java")
-}
-
-/// Where `scripts/java-servers-for-tests` puts a server.
-fn server_folder(name: &str) -> PathBuf {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    let named = |variable| std::env::var_os(variable).filter(|value| !value.is_empty());
-    let servers = match (named("TEST_SERVERS"), named("CARGO_TARGET_DIR")) {
-        (Some(servers), _) => PathBuf::from(servers),
-        (None, Some(target)) => Path::new(&target).join("test-servers"),
-        (None, None) => Path::new("target").join("test-servers"),
-    };
-    // a relative path is one of the repository, as it is for the script
-    repository.join(servers).join(name)
 }

@@ -1,6 +1,6 @@
 //! Databases for tests: a temporary PostgreSQL server for each test process, one that a test may
-//! stop, freeze or kill, PgBouncer in front of it, SQLite files, Redis servers, and servers in Java. Existing
-//! databases are never touched.
+//! stop, freeze or kill, PgBouncer in front of it, SQLite files, Redis, and servers in Java. Existing databases
+//! are never touched.
 #![expect(clippy::expect_used, reason = "a test without its database must fail")]
 #![expect(clippy::panic, reason = "a test without its database must fail")]
 
@@ -8,9 +8,11 @@ mod cluster;
 mod command;
 mod container;
 pub mod event_cases;
+mod fetched;
 mod java;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod opensearch;
 mod pgbouncer;
 mod postgres;
 mod redis;
@@ -18,9 +20,11 @@ mod sqlite;
 mod user;
 mod watcher;
 
+pub use fetched::fetched;
 pub use java::{JavaServer, free_port};
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;
+pub use opensearch::OpenSearch;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres};
 pub use redis::Redis;

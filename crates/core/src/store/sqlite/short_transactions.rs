@@ -3,7 +3,7 @@
 
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnection;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::query::unavailable;
 use super::write::WriterSettings;
@@ -14,16 +14,19 @@ use crate::query::ReadError;
 /// See the module.
 pub(super) struct ShortTransactions {
     settings: WriterSettings,
+    /// Locked for the whole transaction: of this process, one at a time waits for the write lock, which refuses
+    /// more than a few.
     slot: Mutex<Option<SqliteConnection>>,
 }
 
 /// A transaction that is open. When it is dropped, its connection is closed.
-pub(super) struct Transaction {
+pub(super) struct Transaction<'t> {
     connection: SqliteConnection,
     _turn: WriteLockGuard,
+    slot: MutexGuard<'t, Option<SqliteConnection>>,
 }
 
-impl Transaction {
+impl Transaction<'_> {
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.connection
     }
@@ -42,24 +45,24 @@ impl ShortTransactions {
     }
 
     /// Begins a transaction as soon as no other writer has one.
-    pub(super) async fn begin(&self) -> Result<Transaction, ReadError> {
+    pub(super) async fn begin(&self) -> Result<Transaction<'_>, ReadError> {
+        let mut slot = self.slot.lock().await;
         let turn = self.settings.write_lock.acquire().await.map_err(|error| ReadError {
             kind: UnavailableKind::Unreachable,
             text: error.to_string(),
         })?;
-        let kept = self.slot.lock().await.take();
-        let mut connection = match kept {
+        let mut connection = match slot.take() {
             Some(connection) => connection,
             None => self.settings.options.connect().await.map_err(unavailable)?,
         };
         sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.map_err(unavailable)?;
-        Ok(Transaction { connection, _turn: turn })
+        Ok(Transaction { connection, _turn: turn, slot })
     }
 
     /// Commits. After an error the connection is closed, which rolls back.
     pub(super) async fn end<T>(
         &self,
-        mut transaction: Transaction,
+        mut transaction: Transaction<'_>,
         result: Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let committed = match result {
@@ -70,7 +73,7 @@ impl ShortTransactions {
             Err(error) => Err(error),
         };
         if committed.is_ok() {
-            *self.slot.lock().await = Some(transaction.connection);
+            *transaction.slot = Some(transaction.connection);
             self.settings.checkpointer.committed();
         } else {
             // before the write lock is released: the next writer meets no lock of ours

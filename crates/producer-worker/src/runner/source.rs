@@ -1,0 +1,158 @@
+//! A source from its worker's start to its end: where its kind needs a lease it waits for that, and brings in
+//! messages until the lease is lost or the worker stops.
+
+mod backoff;
+mod call;
+mod parts;
+mod replay;
+mod session;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use parts::SourceParts;
+use producer_core::worker::{Lease, Registered, Report, Role};
+use session::Session;
+use sha2::{Digest, Sha256};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use work::{End, Work};
+
+use super::DATABASE_PAUSE;
+use super::lease::{self, Claim, Held};
+use crate::config::SourceConfig;
+use crate::sinks::OpenError;
+use crate::source::Source;
+
+/// How often it is said that a source can't run because its name is that of another kind.
+const OTHER_KIND_PAUSE: Duration = Duration::from_secs(60);
+
+/// The pause after a source that can't be opened.
+const OPEN_PAUSE: Duration = Duration::from_secs(5);
+
+/// Runs a source until the shutdown: whenever no other worker does, or beside them where its kind shares the work.
+/// `open` makes a new reader of its stream or topic, which connects when it is first used.
+pub async fn run(
+    config: Arc<SourceConfig>,
+    open: impl Fn() -> Result<Box<dyn Source>, OpenError> + Send + Sync,
+    parts: SourceParts,
+    shutdown: CancellationToken,
+) {
+    let claim = Claim {
+        store: parts.store.clone(),
+        role: Role::Source,
+        name: config.name.clone(),
+        worker: parts.worker.to_string(),
+        times: parts.lease_times,
+    };
+    let settings = settings(&config);
+    while !shutdown.is_cancelled() {
+        // again each time, since it may have been deleted
+        if !register(&config, &parts, &shutdown).await {
+            continue;
+        }
+        let (lease, held) = if config.kind.is_shared() {
+            (None, lease::share(&claim))
+        } else {
+            let Some((lease, held)) = lease::take(&claim, &shutdown).await else { continue };
+            (Some(lease), held)
+        };
+        compare_settings(&config, &parts, &settings).await;
+        tracing::info!(source = config.name, kind = config.kind.as_str(), "running the source");
+        run_held(&config, &open, &parts, (lease, &held), &settings, &shutdown).await;
+        held.release().await;
+        tracing::info!(source = config.name, "no longer running the source");
+    }
+}
+
+/// Makes the source known. False where it can't be now, after a pause.
+async fn register(
+    config: &SourceConfig,
+    parts: &SourceParts,
+    shutdown: &CancellationToken,
+) -> bool {
+    let (name, kind) = (config.name.as_str(), config.kind.as_str());
+    let pause = match parts.store.register(Role::Source, name, kind, None).await {
+        Ok(Registered::Known) => return true,
+        Ok(Registered::OtherKind(other)) => {
+            tracing::error!(
+                source = name,
+                kind,
+                other,
+                "the database has a source of this name and of another kind: choose another name, or delete that \
+                 one"
+            );
+            OTHER_KIND_PAUSE
+        }
+        Err(error) => {
+            tracing::warn!(source = name, %error, "the source can't begin yet");
+            DATABASE_PAUSE
+        }
+    };
+    let _ = shutdown.run_until_cancelled(sleep(pause)).await;
+    false
+}
+
+/// Says where another worker has run the source with other settings.
+async fn compare_settings(config: &SourceConfig, parts: &SourceParts, settings: &str) {
+    let found = parts.store.connectors(Role::Source, Some(&config.name)).await;
+    let before = found.ok().and_then(|found| found.into_iter().next()?.report.settings);
+    if before.is_some_and(|before| before != settings) {
+        tracing::warn!(
+            source = config.name,
+            "the source's settings are not those that it ran with before: where several workers run, give all of \
+             them the same file"
+        );
+    }
+}
+
+/// A digest of the settings, without secrets.
+fn settings(config: &SourceConfig) -> String {
+    let digest = Sha256::digest(format!("{config:?}"));
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Runs the source until its lease is lost or the worker stops.
+async fn run_held(
+    config: &Arc<SourceConfig>,
+    open: &(impl Fn() -> Result<Box<dyn Source>, OpenError> + Send + Sync),
+    parts: &SourceParts,
+    (lease, held): (Option<Lease>, &Held),
+    settings: &str,
+    shutdown: &CancellationToken,
+) {
+    let mut last_error = None;
+    loop {
+        if held.control().borrow().paused {
+            tracing::info!(source = config.name, "the source is paused");
+            let (last_error, settings) = (last_error.clone(), Some(settings.to_owned()));
+            held.report(Report { last_error, settings, ..Report::default() });
+        }
+        let mut control = held.control();
+        let resumed = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            () = held.lost().cancelled() => return,
+            resumed = control.wait_for(|control| !control.paused) => resumed.is_ok(),
+        };
+        if !resumed {
+            return;
+        }
+        let reader = match open() {
+            Ok(reader) => reader,
+            Err(error) => {
+                tracing::error!(source = config.name, %error, "the source can't be opened");
+                sleep(OPEN_PAUSE).await;
+                continue;
+            }
+        };
+        let work = Work::new(config, parts, lease.clone(), held, settings, shutdown, last_error);
+        let (end, error) = Session::new(reader, work).run().await;
+        last_error = error;
+        match end {
+            End::Paused => {}
+            End::Stopped | End::Lost => return,
+        }
+    }
+}
