@@ -185,7 +185,10 @@ properties = { "isolation.level" = "read_uncommitted", "fetch.min.bytes" = 1, "c
                 .map(|(name, value)| format!("{name}={}", value.expose()))
                 .collect();
             assert_eq!(group, "g");
-            assert_eq!(values, ["check.crcs=true", "fetch.min.bytes=1", "isolation.level=read_uncommitted"]);
+            assert_eq!(
+                values,
+                ["check.crcs=true", "fetch.min.bytes=1", "isolation.level=read_uncommitted"]
+            );
         }
         other => panic!("{other:?}"),
     }
