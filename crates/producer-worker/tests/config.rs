@@ -335,8 +335,8 @@ fn each_rule_has_its_report() {
         ),
         (
             "kind = 'kafka'\nurl = 'h:1'\ntopic = 't'",
-            "properties = { 'sasl.mechanism' = 's3cret' }",
-            "properties: sasl.mechanism: must ",
+            "properties = { 'linger.ms' = 's3cret' }",
+            "properties: linger.ms: must have a value that librdkafka takes",
         ),
         (redis, "stream = ''", "stream: must not be empty"),
         (redis, "stream = '{type'", "stream: must have a } for each {, and {{ for a { itself"),
