@@ -94,7 +94,8 @@ impl Check {
     fn sink(config: SinkConfig, width: usize) -> Self {
         let what = format!("{:<width$}  {}", config.name, config.kind.as_str());
         Self::new("sink", what, async move {
-            let sink = sinks::open(&config, &sinks::no_searches()).map_err(|error| error.to_string())?;
+            let sink =
+                sinks::open(&config, &sinks::no_searches()).map_err(|error| error.to_string())?;
             sink.check().await.map_err(|failure| failure.detail)?;
             Ok(String::new())
         })
