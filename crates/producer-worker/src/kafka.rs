@@ -11,6 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::Secret;
+use crate::sink::Failure;
 
 /// After so long without an answer a connection is given up, in milliseconds.
 const SOCKET_TIMEOUT_MS: &str = "10000";
@@ -64,6 +65,18 @@ pub(crate) fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
     error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)
 }
 
+/// What is wrong with a topic.
+pub(crate) fn topic_failure(topic: &str, code: RDKafkaErrorCode) -> Failure {
+    match code {
+        RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownPartition => {
+            Failure::new(format!("Kafka has no topic {topic}: create it"))
+        }
+        code => Failure::new(format!("Kafka, topic {topic}: {}", code_text(code))),
+    }
+}
+
 /// Values that no log and no error may show, although librdkafka might write them there.
 #[derive(Clone)]
 pub(crate) struct Secrets(Vec<String>);
@@ -107,7 +120,8 @@ mod tests {
     use super::*;
 
     fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
-        let own = |(name, value): &(&str, &str)| ((*name).into(), Secret::from((*value).to_owned()));
+        let own =
+            |(name, value): &(&str, &str)| ((*name).into(), Secret::from((*value).to_owned()));
         pairs.iter().map(own).collect()
     }
 
@@ -143,7 +157,10 @@ mod tests {
             "sasl.password".into(),
             "hunter22".into(),
         );
-        assert_eq!(creation_error(&error, &secrets), "Kafka: the property sasl.password is refused");
+        assert_eq!(
+            creation_error(&error, &secrets),
+            "Kafka: the property sasl.password is refused"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The kinds of sinks.
 
 mod kafka;
+mod open_error;
 mod redis_cache;
 mod redis_stream;
 mod stdout;
@@ -8,13 +9,10 @@ pub mod webhook;
 
 use std::sync::Arc;
 
+pub use open_error::OpenError;
+
 use crate::config::{SinkConfig, SinkKind};
 use crate::sink::Sink;
-
-/// Why a sink can't be opened at all, in one sentence without secrets.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct OpenError(pub String);
 
 /// Opens a sink. It connects when it first has something to do.
 ///
