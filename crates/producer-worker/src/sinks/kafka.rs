@@ -25,7 +25,9 @@ use self::client::{Behind, ProducerClient, Record, Round, settings};
 use self::delivery::{Delivery, Verdict, behind};
 use crate::config::{Form, Format, Part, Secret, Template};
 use crate::format::Formatter;
-use crate::kafka::{Role, Secrets, check_properties, code_of, code_text, creation_error};
+use crate::kafka::{
+    Role, Secrets, check_properties, code_of, code_text, creation_error, topic_failure,
+};
 use crate::names::Values;
 use crate::sink::{Failure, NotDelivered, Sink};
 use crate::sinks::OpenError;
@@ -389,17 +391,6 @@ async fn metadata(
         Ok(Ok(code)) => Ok(code),
         Ok(Err(error)) => Err(not_answered(producer, Some(code_of(&error)))),
         Err(panic) => Err(Failure::new(format!("Kafka: {panic}"))),
-    }
-}
-
-fn topic_failure(topic: &str, code: RDKafkaErrorCode) -> Failure {
-    match code {
-        RDKafkaErrorCode::UnknownTopic
-        | RDKafkaErrorCode::UnknownTopicOrPartition
-        | RDKafkaErrorCode::UnknownPartition => {
-            Failure::new(format!("Kafka has no topic {topic}: create it"))
-        }
-        code => Failure::new(format!("Kafka, topic {topic}: {}", code_text(code))),
     }
 }
 

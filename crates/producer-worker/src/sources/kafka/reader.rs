@@ -1,7 +1,7 @@
 //! The thread that polls librdkafka, and what it does when partitions come and go.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -11,11 +11,14 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Message as _};
 
+use super::origin::Origin;
 use super::shared::{At, Shared};
-use super::{Origin, topic_failure};
 use crate::config::SourceStart;
-use crate::kafka::{Secrets, client_config, code_of, code_text, creation_error, log};
+use crate::kafka::{
+    Secrets, client_config, code_of, code_text, creation_error, log, topic_failure,
+};
 use crate::sink::Failure;
+use crate::source::SourceLag;
 
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(100);
@@ -29,6 +32,8 @@ const COMMIT_EVERY: Duration = Duration::from_millis(250);
 const SETTLE_REVOKED: Duration = Duration::from_secs(3);
 /// How long a broker is asked about offsets.
 const OFFSETS: Duration = Duration::from_secs(5);
+/// How long all watermarks together may take.
+const WATERMARKS: Duration = Duration::from_secs(5);
 /// Pause before it is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -72,16 +77,46 @@ pub(super) fn consumer(
     made.map_err(|error| Failure::new(creation_error(&error, secrets)))
 }
 
+/// The consumer, for as long as its thread has it.
+#[derive(Clone, Default)]
+pub(super) struct Handle(Arc<OnceLock<Weak<BaseConsumer<Context>>>>);
+
+impl Handle {
+    /// What waits in the assigned partitions at `now`, in milliseconds since 1970. Blocks.
+    pub(super) fn lag(&self, topic: &str, shared: &Shared, now: i64) -> Option<SourceLag> {
+        let consumer = self.0.get()?.upgrade()?;
+        let (positions, oldest) = shared.positions();
+        let end = Instant::now() + WATERMARKS;
+        let mut messages = 0;
+        for (partition, position) in positions {
+            let left = end.saturating_duration_since(Instant::now());
+            let (low, high) = consumer.fetch_watermarks(topic, partition, left).ok()?;
+            // what was deleted before it was read does not wait
+            let position = position.unwrap_or(low).max(low);
+            messages += u64::try_from(high.saturating_sub(position)).unwrap_or(0);
+        }
+        let age = oldest.map(|oldest| u64::try_from(now.saturating_sub(oldest)).unwrap_or(0));
+        Some(SourceLag { messages, age: age.map(Duration::from_millis) })
+    }
+}
+
 /// The thread that polls.
 pub(super) struct Reader {
     origin: Arc<Origin>,
     secrets: Secrets,
     shared: Arc<Shared>,
+    handle: Handle,
 }
 
 impl Reader {
     pub(super) fn new(origin: &Arc<Origin>, secrets: &Secrets, shared: &Arc<Shared>) -> Self {
-        Self { origin: Arc::clone(origin), secrets: secrets.clone(), shared: Arc::clone(shared) }
+        let (origin, shared) = (Arc::clone(origin), Arc::clone(shared));
+        Self { origin, secrets: secrets.clone(), shared, handle: Handle::default() }
+    }
+
+    /// The consumer, once it is made.
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Reads until it is stopped or fails for good. Then it commits what is settled and leaves the group.
@@ -93,7 +128,8 @@ impl Reader {
 
     fn read(&self) -> Result<(), Failure> {
         let consumer = Arc::new(consumer(&self.origin, &self.secrets, &self.shared)?);
-        self.shared.reads_by(Arc::downgrade(&consumer));
+        // a reader runs once
+        let _ = self.handle.0.set(Arc::downgrade(&consumer));
         let topic = self.origin.topic.as_str();
         consumer.subscribe(&[topic]).map_err(|error| failure(topic, &error))?;
         let (mut is_paused, mut commit_at) = (false, Instant::now() + COMMIT_EVERY);

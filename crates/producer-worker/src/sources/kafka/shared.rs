@@ -1,23 +1,19 @@
 //! What the thread that polls and the runner's task share.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::Notify;
 
 use super::progress::Progress;
-use super::reader::Context;
 use crate::sink::Failure;
-use crate::source::{Body, Message, Place, SourceLag};
+use crate::source::{Body, Message, Place};
 
 /// Messages in the buffer at most.
 const BUFFER_MESSAGES: usize = 2_000;
 /// Bytes of messages in the buffer at most; one message more may be in it.
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;
-/// How long all watermarks together may take.
-const WATERMARKS: Duration = Duration::from_secs(5);
 
 /// Shared by the thread that polls and the runner's task.
 pub(super) struct Shared {
@@ -37,7 +33,6 @@ struct State {
     failure: Option<Failure>,
     commit_failure: Option<Failure>,
     stopping: bool,
-    consumer: Weak<BaseConsumer<Context>>,
 }
 
 struct Buffered {
@@ -109,26 +104,12 @@ impl Shared {
         failure.map_or(Ok(()), Err)
     }
 
-    /// What waits in the assigned partitions at `now`, in milliseconds since 1970. Blocks.
-    pub(super) fn lag(&self, topic: &str, now: i64) -> Option<SourceLag> {
-        let (consumer, positions, oldest) = {
-            let state = self.state();
-            let positions: Vec<_> =
-                state.partitions.iter().map(|(id, progress)| (*id, progress.position())).collect();
-            let oldest = state.partitions.values().filter_map(Progress::oldest).min();
-            (state.consumer.upgrade()?, positions, oldest)
-        };
-        let end = Instant::now() + WATERMARKS;
-        let mut messages = 0;
-        for (partition, position) in positions {
-            let left = end.saturating_duration_since(Instant::now());
-            let (low, high) = consumer.fetch_watermarks(topic, partition, left).ok()?;
-            // what was deleted before it was read does not wait
-            let position = position.unwrap_or(low).max(low);
-            messages += u64::try_from(high.saturating_sub(position)).unwrap_or(0);
-        }
-        let age = oldest.map(|oldest| u64::try_from(now.saturating_sub(oldest)).unwrap_or(0));
-        Some(SourceLag { messages, age: age.map(Duration::from_millis) })
+    /// Where the assigned partitions are, and when the oldest message that is not settled was sent.
+    pub(super) fn positions(&self) -> (Vec<(i32, Option<i64>)>, Option<i64>) {
+        let state = self.state();
+        let position = |(id, progress): (&i32, &Progress)| (*id, progress.position());
+        let positions = state.partitions.iter().map(position).collect();
+        (positions, state.partitions.values().filter_map(Progress::oldest).min())
     }
 
     /// The thread is to commit what is settled, leave the group and end.
@@ -146,11 +127,6 @@ impl Shared {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.state().stopping
-    }
-
-    /// The consumer, for as long as the thread has it.
-    pub(super) fn reads_by(&self, consumer: Weak<BaseConsumer<Context>>) {
-        self.state().consumer = consumer;
     }
 
     /// Puts a message into the buffer.
