@@ -106,7 +106,8 @@ mod tests {
     use super::*;
 
     fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
-        let own = |(name, value): &(&str, &str)| ((*name).into(), Secret::from((*value).to_owned()));
+        let own =
+            |(name, value): &(&str, &str)| ((*name).into(), Secret::from((*value).to_owned()));
         pairs.iter().map(own).collect()
     }
 
@@ -142,7 +143,10 @@ mod tests {
             "sasl.password".into(),
             "hunter22".into(),
         );
-        assert_eq!(creation_error(&error, &secrets), "Kafka: the property sasl.password is refused");
+        assert_eq!(
+            creation_error(&error, &secrets),
+            "Kafka: the property sasl.password is refused"
+        );
     }
 
     #[test]

@@ -79,7 +79,8 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) {
             Ok(sink) => {
                 let (config, parts, stop) = (Arc::new(config), parts.of_sinks(), shutdown.clone());
                 let name = config.name.clone();
-                let run = move || sink::run(config.clone(), sink.clone(), parts.clone(), stop.clone());
+                let run =
+                    move || sink::run(config.clone(), sink.clone(), parts.clone(), stop.clone());
                 running.spawn(keep_running(name, run, shutdown.clone()));
             }
             Err(error) => tracing::error!(sink = config.name, %error, "the sink can't be opened"),
@@ -89,7 +90,8 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) {
         let (config, parts, stop) = (Arc::new(config), parts.of_sources(), shutdown.clone());
         let name = config.name.clone();
         let run = move || {
-            let (opened, worker, clock) = (config.clone(), parts.worker.clone(), parts.clock.clone());
+            let (opened, worker, clock) =
+                (config.clone(), parts.worker.clone(), parts.clock.clone());
             let open = move || sources::open(&opened, &worker, &clock);
             source::run(config.clone(), open, parts.clone(), stop.clone())
         };

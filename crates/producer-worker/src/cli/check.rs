@@ -4,9 +4,8 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use producer_core::Clock;
 use producer_core::model::UnavailableKind;
-use producer_core::store;
+use producer_core::{Clock, store};
 use producer_maintenance::Database;
 use producer_server::cli::{CommandLine, ExitError};
 use producer_server::settings::CommonSettings;
@@ -91,7 +90,8 @@ impl Check {
     fn sink(config: SinkConfig, width: usize) -> Self {
         let what = format!("{:<width$}  {}", config.name, config.kind.as_str());
         Self::new("sink", what, async move {
-            let sink = sinks::open(&config, &sinks::no_searches()).map_err(|error| error.to_string())?;
+            let sink =
+                sinks::open(&config, &sinks::no_searches()).map_err(|error| error.to_string())?;
             sink.check().await.map_err(|failure| failure.detail)?;
             Ok(String::new())
         })
@@ -100,7 +100,8 @@ impl Check {
     fn source(config: SourceConfig, width: usize) -> Self {
         let what = format!("{:<width$}  {}", config.name, config.kind.as_str());
         Self::new("source", what, async move {
-            let mut source = sources::open(&config, "check", &Clock::system()).map_err(|error| error.to_string())?;
+            let mut source = sources::open(&config, "check", &Clock::system())
+                .map_err(|error| error.to_string())?;
             let checked = source.check().await;
             source.close().await;
             checked.map_err(|failure| failure.detail)?;

@@ -55,7 +55,10 @@ const OF_PRODUCERS: &[Reserved] = &[
 
 const OF_CONSUMERS: &[Reserved] = &[
     Reserved { names: &["group.id"], why: "must not be set here: group is the consumer group" },
-    Reserved { names: &["auto.offset.reset"], why: "must not be set here: from is where it begins" },
+    Reserved {
+        names: &["auto.offset.reset"],
+        why: "must not be set here: from is where it begins",
+    },
     Reserved {
         names: &["auto.commit.enable", "enable.auto.commit", "enable.auto.offset.store"],
         why: "must not be set: a message is committed after its event was stored",
@@ -162,7 +165,9 @@ mod tests {
         for good in ["kafka:9092", "a:1,b:2", "a:1, b:2", "[::1]:9092"] {
             check_servers(good).expect(good);
         }
-        for bad in ["", "kafka:0", "kafka:port", "http://kafka:9092", "user:secret@kafka:9092", "a:1,"] {
+        for bad in
+            ["", "kafka:0", "kafka:port", "http://kafka:9092", "user:secret@kafka:9092", "a:1,"]
+        {
             check_servers(bad).expect_err(bad);
         }
     }

@@ -67,7 +67,8 @@ pub(super) struct Kafka {
 impl Kafka {
     pub(super) fn open(target: Target, format: &Format) -> Result<Self, OpenError> {
         let secrets = Secrets::of(&target.properties);
-        let taken = settings(&target.servers, &target.properties, Behind::Stops).create_native_config();
+        let taken =
+            settings(&target.servers, &target.properties, Behind::Stops).create_native_config();
         taken.map_err(|error| OpenError(creation_error(&error, &secrets)))?;
         let formatter = Formatter::new(format);
         let (producer, known) = Default::default();

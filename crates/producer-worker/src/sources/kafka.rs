@@ -91,7 +91,8 @@ impl Kafka {
         let reader = Reader::new(&self.origin, &self.secrets, &shared);
         let thread = std::thread::Builder::new().name("kafka-source".into());
         let thread = thread.spawn(move || reader.run());
-        let thread = thread.map_err(|error| Failure::new(format!("no thread for Kafka: {error}")))?;
+        let thread =
+            thread.map_err(|error| Failure::new(format!("no thread for Kafka: {error}")))?;
         self.reading = Some(Reading { shared: Arc::clone(&shared), thread });
         Ok(shared)
     }

@@ -164,7 +164,8 @@ impl Context {
     /// Begins to commit what is settled. Where that takes effect, [`ConsumerContext::commit_callback`] says.
     fn commit(&self, consumer: &BaseConsumer<Self>) {
         let uncommitted = self.shared.uncommitted();
-        let mut committing = self.committing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut committing =
+            self.committing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let waits = committing.is_some_and(|since| since.elapsed() < COMMIT_LOST);
         if uncommitted.is_empty() || waits {
             return;
