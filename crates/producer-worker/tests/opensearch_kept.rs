@@ -143,6 +143,23 @@ async fn indexes_of_another_log_are_deleted() {
     assert_eq!(target.marker().await.unwrap().epoch, Uuid::from_u128(8).to_string());
 }
 
+/// Where the position is gone with the log, a snapshot is taken at once.
+#[tokio::test]
+async fn a_snapshot_of_another_log_deletes_the_indexes_first() {
+    let target = filled().await;
+    target.delivered(&[state("Car", "1", 20, "{}")]).await;
+    checkpoint(&*target.sink, 8, 7).await;
+    let cursor = SnapshotCursor { position: 2, types: Types::all(), filter: None, after: None };
+    let epoch = Uuid::from_u128(8);
+    let begins = Token { epoch, cursor: Cursor::Snapshot(Arc::new(cursor)) };
+    let kept = target.sink.checkpoint(&begins, &begins).await.unwrap();
+    assert_eq!((kept, target.marker().await), (Kept::Everything, None));
+    target.delivered(&[state("Car", "1", 4, "{}")]).await;
+    let (version, _) = target.document("Car", "1").await.unwrap();
+    assert_eq!(version, 4);
+    assert_eq!(target.document("Van", "1").await, None);
+}
+
 #[tokio::test]
 async fn another_search_needs_other_words() {
     let target = Target::new();

@@ -130,6 +130,10 @@ impl OpenSearch {
     async fn keep_snapshot(&self, reached: &Token, begins: bool) -> Result<Kept, Failure> {
         let epoch = reached.epoch.to_string();
         if begins {
+            let marker = Marker::read(&self.client, &self.name, SMALL).await.map_err(failure)?;
+            if let Some(marker) = marker.filter(|marker| marker.epoch != epoch) {
+                self.remove(&marker).await?;
+            }
             let (searches, _) = self.searches.read().await.map_err(unreadable)?;
             let marker = SnapshotMarker { epoch, parts: self.parts(&searches) };
             Marker::make_index(&self.client, SMALL).await.map_err(failure)?;
@@ -168,10 +172,10 @@ impl OpenSearch {
             return Ok(Kept::Lost);
         };
         if marker.epoch != reached.epoch.to_string() {
-            // versions of another log say nothing about those of this one
-            let indexes = marker.indexes.values().map(|index| index.name.as_str());
-            self.indexes.delete(&self.client, indexes).await.map_err(failure)?;
-        } else if marker.position >= stored.position()
+            self.remove(marker).await?;
+            return Ok(Kept::Lost);
+        }
+        if marker.position >= stored.position()
             && self.indexes.are(&self.client, &marker.indexes).await.map_err(failure)?
         {
             let mut parts = self.parts(searches).into_iter();
@@ -183,6 +187,14 @@ impl OpenSearch {
         self.indexes.forget();
         Marker::delete(&self.client, &self.name, SMALL).await.map_err(failure)?;
         Ok(Kept::Lost)
+    }
+
+    /// Deletes the indexes of another log: versions there say nothing about those of this one.
+    async fn remove(&self, marker: &Marker) -> Result<(), Failure> {
+        let indexes = marker.indexes.values().map(|index| index.name.as_str());
+        self.indexes.delete(&self.client, indexes).await.map_err(failure)?;
+        self.indexes.forget();
+        Marker::delete(&self.client, &self.name, SMALL).await.map_err(failure)
     }
 
     async fn mark(
@@ -229,7 +241,11 @@ impl Sink for OpenSearch {
         &'a self,
         updates: &'a [Update],
     ) -> BoxFuture<'a, Result<Vec<Result<(), NotDelivered>>, Failure>> {
-        Box::pin(self.deliver_all(updates))
+        Box::pin(async {
+            tokio::time::timeout(DEADLINE, self.deliver_all(updates))
+                .await
+                .map_err(|_elapsed| Failure::new("it does not answer in time"))?
+        })
     }
 
     fn deadline(&self) -> Duration {
