@@ -1,0 +1,89 @@
+//! The memory of a worker with six sinks, two of which hang.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::orders;
+use super::process::Worker;
+use super::progress::until_carried;
+use super::receiver::Receiver;
+use super::redis_server::RedisServer;
+use super::setup::Setup;
+use super::sinks::{self, STREAM, into_stream, into_topic};
+use super::topic::Topic;
+use super::webhooks::into_receiver;
+use crate::Result;
+use crate::results::Measurement;
+
+/// From the start until the backlog is in Kafka, in a stream and in a cache. Meanwhile a receiver of webhooks gets
+/// what it takes; another one, and another Redis, accept connections and never answer.
+pub(super) async fn measure(setup: &mut Setup) -> Result<Measurement> {
+    let database = setup.backlog().await?.database;
+    let name = format!("memory-{}", crate::next_seed());
+    let mut redis = RedisServer::start().await?;
+    let kafka = setup.kafka();
+    let (topic, servers) = (Topic::new(kafka, &name).await?, kafka.url());
+    let (answers, hangs) = (Receiver::start(true).await?, Receiver::start(false).await?);
+    let silent = Silent::start().await?;
+    let file = [
+        into_stream(&format!("{name}-stream"), &redis.url()),
+        cache(&format!("{name}-cache"), &redis.url()),
+        into_topic(&format!("{name}-topic"), &servers, topic.name()),
+        into_receiver(&format!("{name}-webhook"), &answers),
+        into_receiver(&format!("{name}-webhook-hangs"), &hangs),
+        into_stream(&format!("{name}-stream-hangs"), &silent.url),
+    ]
+    .join("\n");
+    let before = setup.bench.usage(None)?;
+    let mut worker = Worker::start(&database, &file)?;
+    until_carried(&mut worker, setup.changes, async || topic.records()).await?;
+    until_carried(&mut worker, setup.changes, async || redis.entries(STREAM).await).await?;
+    let entities = orders::entities(setup.changes);
+    until_carried(&mut worker, entities, async || redis.keys().await).await?;
+    if answers.received() == 0 || hangs.received() == 0 || !silent.was_reached() {
+        return Err(format!("not every sink was at work:\n{}", worker.log()).into());
+    }
+    sinks::finish(setup, before, worker).await
+}
+
+fn cache(name: &str, url: &str) -> String {
+    format!("[[sink]]\nname = \"{name}\"\nkind = \"redis-cache\"\nurl = \"{url}\"\n")
+}
+
+/// Accepts connections, and never answers.
+struct Silent {
+    url: String,
+    reached: Arc<AtomicBool>,
+    server: JoinHandle<()>,
+}
+
+impl Silent {
+    async fn start() -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("redis://{}", listener.local_addr()?);
+        let reached = Arc::new(AtomicBool::new(false));
+        let note = Arc::clone(&reached);
+        let server = tokio::spawn(async move {
+            let mut connections = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                note.store(true, Ordering::Relaxed);
+                connections.push(connection);
+            }
+        });
+        Ok(Self { url, reached, server })
+    }
+
+    fn was_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
