@@ -6,6 +6,7 @@
 //! facets and highlighted fragments. An engine ([`SearchEngine`]) finds and scores the entities whose words
 //! match, and knows the stems of a language.
 
+mod engine;
 mod facets;
 mod fragments;
 mod highlights;
@@ -14,11 +15,12 @@ mod query;
 mod request;
 mod service;
 mod token;
+mod typos;
 
+pub use engine::Engine;
 pub use facets::{Facet, FacetValue};
 pub use port::{
-    Engine, Found, MatchQuery, Matched, Needed, SearchEngine, SearchPart, SearchParts, Stems,
-    StemsQuery,
+    Found, MatchQuery, Matched, Needed, SearchEngine, SearchPart, SearchParts, Stems, StemsQuery,
 };
 pub use query::{Leaf, MAX_QUERY_BYTES, Query, Term, Terms};
 pub use request::{
@@ -26,3 +28,4 @@ pub use request::{
     SearchRequest, Total,
 };
 pub use service::Search;
+pub use typos::{is_meant_with_a_typo, may_have_a_typo};

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use producer_core::store::Store;
 use producer_core::worker::{
     Breaker, Connector, Control, Current, DeadLetter, DeadLetterPlace, DeadLetterQuery,
-    DeadLetterState, Deleted, LastError, Lease, MAX_DEAD_LETTERS, NewDeadLetter, Registered, Report,
-    Role, SinkLag, WorkerStore,
+    DeadLetterState, Deleted, LastError, Lease, MAX_DEAD_LETTERS, NewDeadLetter, Registered,
+    Report, Role, SinkLag, WorkerStore,
 };
 use producer_core::{EntityKey, Timestamp};
 use support::{Db, START, car, event, key};
@@ -428,9 +428,8 @@ async fn connectors_are_listed_by_role_and_name(db: Db) {
 }
 
 async fn a_connector_in_use_is_not_deleted(db: Db) {
-    let delete = async |role, name: &'static str| {
-        store(&db).delete_connector(role, name).await.unwrap()
-    };
+    let delete =
+        async |role, name: &'static str| store(&db).delete_connector(role, name).await.unwrap();
     assert_eq!(delete(Role::Sink, "s").await, Deleted::NotFound);
     let lease = taken(&db, "s").await;
     assert_eq!(add(&db, &lease, &[dead(1, "a")]).await, Some(1));

@@ -4,7 +4,8 @@ mod properties;
 
 use std::collections::BTreeMap;
 
-pub use properties::{Role, check_property, check_servers};
+pub(crate) use properties::check_properties;
+pub use properties::{Role, check_property};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -106,7 +107,8 @@ mod tests {
     use super::*;
 
     fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
-        let own = |(name, value): &(&str, &str)| ((*name).into(), Secret::from((*value).to_owned()));
+        let own =
+            |(name, value): &(&str, &str)| ((*name).into(), Secret::from((*value).to_owned()));
         pairs.iter().map(own).collect()
     }
 
@@ -142,7 +144,10 @@ mod tests {
             "sasl.password".into(),
             "hunter22".into(),
         );
-        assert_eq!(creation_error(&error, &secrets), "Kafka: the property sasl.password is refused");
+        assert_eq!(
+            creation_error(&error, &secrets),
+            "Kafka: the property sasl.password is refused"
+        );
     }
 
     #[test]

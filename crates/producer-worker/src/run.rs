@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use producer_core::feed::Feed;
+use producer_core::search::SearchParts;
 use producer_core::store::Store;
 use producer_core::worker::Role;
 use producer_core::{Clock, Ingest};
@@ -72,12 +73,14 @@ impl Parts {
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) {
     let mut running = JoinSet::new();
     running.spawn(show(config.clone(), parts.clone(), shutdown.clone()));
+    let searches: Arc<dyn SearchParts> = parts.store.clone();
     for config in config.sinks {
-        match sinks::open(&config) {
+        match sinks::open(&config, &searches) {
             Ok(sink) => {
                 let (config, parts, stop) = (Arc::new(config), parts.of_sinks(), shutdown.clone());
                 let name = config.name.clone();
-                let run = move || sink::run(config.clone(), sink.clone(), parts.clone(), stop.clone());
+                let run =
+                    move || sink::run(config.clone(), sink.clone(), parts.clone(), stop.clone());
                 running.spawn(keep_running(name, run, shutdown.clone()));
             }
             Err(error) => tracing::error!(sink = config.name, %error, "the sink can't be opened"),
@@ -87,7 +90,8 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) {
         let (config, parts, stop) = (Arc::new(config), parts.of_sources(), shutdown.clone());
         let name = config.name.clone();
         let run = move || {
-            let (opened, worker, clock) = (config.clone(), parts.worker.clone(), parts.clock.clone());
+            let (opened, worker, clock) =
+                (config.clone(), parts.worker.clone(), parts.clock.clone());
             let open = move || sources::open(&opened, &worker, &clock);
             source::run(config.clone(), open, parts.clone(), stop.clone())
         };

@@ -138,7 +138,7 @@ url = "a:9092, [::1]:9092"
 topic = "orders"
 group = "g"
 from = "now"
-properties = { "security.protocol" = "ssl", "fetch.min.bytes" = 1, "enable.ssl" = true }
+properties = { "isolation.level" = "read_uncommitted", "fetch.min.bytes" = 1, "check.crcs" = true }
 "#;
     let Config { sinks, sources } = parse(file).with_cloudevents_source("/shop");
     let [sink] = sinks.try_into().expect("one sink");
@@ -184,7 +184,7 @@ properties = { "security.protocol" = "ssl", "fetch.min.bytes" = 1, "enable.ssl" 
                 .map(|(name, value)| format!("{name}={}", value.expose()))
                 .collect();
             assert_eq!(group, "g");
-            assert_eq!(values, ["enable.ssl=true", "fetch.min.bytes=1", "security.protocol=ssl"]);
+            assert_eq!(values, ["check.crcs=true", "fetch.min.bytes=1", "isolation.level=read_uncommitted"]);
         }
         other => panic!("{other:?}"),
     }
@@ -324,6 +324,16 @@ fn each_rule_has_its_report() {
             "on_dead: must be \"continue\" in the mode latest, where a newer state replaces a dead letter",
         ),
         ("kind = 'stdout'", "from = 'AZ8'", "from: must be \"start\""),
+        (
+            "kind = 'kafka'\nurl = 'h:1'\ntopic = 't'",
+            "properties = { acks = 1 }",
+            "properties: acks: must not be set: with another value records could be lost or change their order",
+        ),
+        (
+            "kind = 'kafka'\nurl = 'h:1'\ntopic = 't'",
+            "properties = { 'sasl.mechanism' = 's3cret' }",
+            "properties: sasl.mechanism: must ",
+        ),
         (redis, "stream = ''", "stream: must not be empty"),
         (redis, "stream = '{type'", "stream: must have a } for each {, and {{ for a { itself"),
         (redis, "stream = 's${NONE}'", "stream: ${NONE} is not set"),

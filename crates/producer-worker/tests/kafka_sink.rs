@@ -16,7 +16,8 @@ async fn a_change_is_a_record_with_a_cloud_event_in_binary_mode() {
     kafka.create_topic("Order", 3, &[]).await;
     let sink = sink(kafka, &Settings::default());
     sink.check().await.expect("it can be reached");
-    let updates = [change("Order", "o-1", 1, 5), change("Order", "o-2", 1, 5), deletion("Order", "o-1", 2)];
+    let updates =
+        [change("Order", "o-1", 1, 5), change("Order", "o-2", 1, 5), deletion("Order", "o-1", 2)];
     let results = sink.deliver(&updates).await.expect("delivered");
     assert_eq!(words(&results), ["delivered"; 3]);
 
@@ -58,7 +59,9 @@ async fn the_plain_form_is_the_value_and_tombstones_can_be_off() {
     let records = records(kafka, "Plain").await;
     let values: Vec<serde_json::Value> = records
         .iter()
-        .map(|record| serde_json::from_str(record.value.as_deref().expect("a value")).expect("JSON"))
+        .map(|record| {
+            serde_json::from_str(record.value.as_deref().expect("a value")).expect("JSON")
+        })
         .collect();
     let types: Vec<_> = values.iter().map(|value| &value["event_type"]).collect();
     assert_eq!(types, ["plain.created", "plain.deleted"]);
@@ -84,7 +87,8 @@ async fn an_unknown_topic_waits_until_it_is_created() {
     let kafka = Kafka::shared();
     kafka.create_topic("Known", 1, &[]).await;
     let sink = sink(kafka, &Settings::default());
-    let updates = [change("Known", "k-1", 1, 5), change("Later", "l-1", 1, 5), change("Later", "l-1", 2, 5)];
+    let updates =
+        [change("Known", "k-1", 1, 5), change("Later", "l-1", 1, 5), change("Later", "l-1", 2, 5)];
     let results = sink.deliver(&updates).await.expect("one is delivered");
     assert_eq!(words(&results), ["delivered", "failed", "failed"]);
     let Err(NotDelivered::Failed(failure)) = &results[1] else { panic!("{results:?}") };
@@ -102,7 +106,10 @@ async fn an_unknown_topic_waits_until_it_is_created() {
 async fn what_is_too_large_for_the_producer_is_refused_before_what_is_behind_it() {
     let kafka = Kafka::shared();
     kafka.create_topic("Local", 1, &[]).await;
-    let sink = sink(kafka, &Settings { properties: &[("message.max.bytes", "20000")], ..Settings::default() });
+    let sink = sink(
+        kafka,
+        &Settings { properties: &[("message.max.bytes", "20000")], ..Settings::default() },
+    );
     let updates = [
         change("Local", "a", 1, 5),
         change("Local", "b", 1, 5),
@@ -117,7 +124,10 @@ async fn what_is_too_large_for_the_producer_is_refused_before_what_is_behind_it(
     let message: serde_json::Value = serde_json::from_slice(message).expect("JSON");
     assert_eq!(message["version"], 2);
     let records = records(kafka, "Local").await;
-    assert_eq!((versions(&records, "Local/a"), versions(&records, "Local/b")), (vec![1], vec![1, 2]));
+    assert_eq!(
+        (versions(&records, "Local/a"), versions(&records, "Local/b")),
+        (vec![1], vec![1, 2])
+    );
 }
 
 #[tokio::test]
@@ -143,7 +153,8 @@ async fn what_is_too_large_for_the_topic_is_found_among_others() {
     };
     for round in 0..5 {
         let id = format!("t-{round}");
-        let mut updates: Vec<_> = (1..=40).map(|version| change("Topic", &id, version, 5)).collect();
+        let mut updates: Vec<_> =
+            (1..=40).map(|version| change("Topic", &id, version, 5)).collect();
         updates[19] = change("Topic", &id, 20, 15_000);
         updates.extend((1..=40).map(|version| change("Topic", &format!("u-{round}"), version, 5)));
         let results = sink.deliver(&updates).await.expect("some are delivered");
@@ -179,7 +190,8 @@ async fn a_delivery_may_be_larger_than_the_queue() {
     let deliver = |id: &'static str| {
         let sink = Arc::clone(&sink);
         async move {
-            let updates: Vec<_> = (1..=100).map(|version| change("Queue", id, version, 5)).collect();
+            let updates: Vec<_> =
+                (1..=100).map(|version| change("Queue", id, version, 5)).collect();
             let results = sink.deliver(&updates).await.expect("delivered");
             assert_eq!(words(&results), ["delivered"; 100]);
         }
@@ -200,7 +212,8 @@ async fn failures_have_no_password() {
         ("sasl.username", "shop"),
         ("sasl.password", "correct-horse-battery"),
     ];
-    let sink = sink(kafka, &Settings { topic: "secret", properties: &properties, ..Settings::default() });
+    let sink =
+        sink(kafka, &Settings { topic: "secret", properties: &properties, ..Settings::default() });
     for failure in [
         sink.check().await.expect_err("the broker takes no password"),
         sink.deliver(&[change("Secret", "s", 1, 5)]).await.expect_err("not delivered"),

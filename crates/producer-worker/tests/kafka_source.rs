@@ -24,7 +24,10 @@ async fn what_is_contiguous_and_settled_is_committed() {
     source.check().await.expect("the topic is there");
     let messages = receive(&mut source, 10).await;
     assert_eq!(messages.iter().map(text).collect::<Vec<_>>(), texts("m", 10));
-    assert_eq!((messages[3].place.stream.as_str(), messages[3].place.id.as_str()), ("contiguous/0", "3"));
+    assert_eq!(
+        (messages[3].place.stream.as_str(), messages[3].place.id.as_str()),
+        ("contiguous/0", "3")
+    );
     let places = places(&messages);
     let group = Group::new(kafka, "contiguous", "contiguous", 1);
     source.acknowledge(&places[..2]).await.expect("noted");

@@ -9,6 +9,7 @@ use producer_core::store::Store;
 use producer_core::types::Types;
 use producer_core::worker::Connectors;
 use producer_core::{Clock, Ingest};
+use producer_opensearch::{Engine, Target};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -101,15 +102,28 @@ impl<A> App<A> {
         self.replica = Some(replica);
         self
     }
+
+    /// Searches go to the indexes of a sink.
+    #[must_use]
+    pub fn searching_in(mut self, target: Target) -> Self {
+        let (store, clock) = (&self.store, self.clock.clone());
+        let engine = Arc::new(Engine::new(target, store.clone(), store.clone()));
+        let scans = scans(store);
+        self.search = Arc::new(Search::new(engine.clone(), engine, store.clone(), scans, clock));
+        self
+    }
 }
 
 /// What goes over many rows of a database. All of it takes turns.
 fn reads_of(store: &Arc<dyn Store>, clock: &Clock) -> (Arc<History>, Arc<Lists>, Arc<Search>) {
-    let connections = store.pool().map_or(1, |pool| pool.max as usize);
-    let scans = Arc::new(Scans::new(connections));
+    let scans = scans(store);
     let history = History::new(store.clone(), Arc::clone(&scans));
     let lists = Lists::new(store.clone(), store.clone(), Arc::clone(&scans), clock.clone());
     let (engine, parts) = (store.clone(), store.clone());
     let search = Search::new(engine, parts, store.clone(), scans, clock.clone());
     (Arc::new(history), Arc::new(lists), Arc::new(search))
+}
+
+fn scans(store: &Arc<dyn Store>) -> Arc<Scans> {
+    Arc::new(Scans::new(store.pool().map_or(1, |pool| pool.max as usize)))
 }

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use clap::Args;
 pub use common::CommonSettings;
+use producer_opensearch::{Client, Target};
 pub use secret::Secret;
 pub(crate) use values::age;
 pub use values::port;
-use values::{count, duration, duration_or_off, ip, size};
+use values::{connector_name, count, duration, duration_or_off, ip, size};
 
 /// Every setting that both services have. The command line makes each of them global and reads the
 /// environment for it.
@@ -26,6 +27,12 @@ pub struct Settings {
     /// postgres://… of a replica that lists, searches and reads of the history go to; they may lag then
     #[arg(long, env = "READ_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub read_database_url: Option<Secret>,
+    /// https://USER:PASSWORD@HOST of OpenSearch or Elasticsearch, where search goes; with SEARCH_SINK
+    #[arg(long, env = "SEARCH_URL", value_name = "URL", hide_env_values = true)]
+    pub search_url: Option<Secret>,
+    /// Name of the worker's sink whose indexes are searched at SEARCH_URL
+    #[arg(long, env = "SEARCH_SINK", value_parser = connector_name, value_name = "NAME")]
+    pub search_sink: Option<String>,
     /// Address to listen on; there is no authentication, so widen it with care
     #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1", value_parser = ip, value_name = "IP")]
     pub bind_address: IpAddr,
@@ -71,10 +78,38 @@ impl Settings {
     /// One line that names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<(), String> {
         self.common.check()?;
+        self.search_target()?;
         match (&self.tls_cert_file, &self.tls_key_file) {
             (Some(file), None) => Err(missing_half("TLS_CERT_FILE", file, "TLS_KEY_FILE")),
             (None, Some(file)) => Err(missing_half("TLS_KEY_FILE", file, "TLS_CERT_FILE")),
             _ => Ok(()),
+        }
+    }
+
+    /// Where search goes, if not to the database.
+    ///
+    /// # Errors
+    /// One line that names the setting and what is allowed; never what the URL holds.
+    pub fn search_target(&self) -> Result<Option<Target>, String> {
+        match (&self.search_url, &self.search_sink) {
+            (None, None) => Ok(None),
+            (Some(url), Some(sink)) => {
+                let client = Client::new(url.expose()).map_err(|why| {
+                    format!(
+                        "SEARCH_URL: the value is invalid: {why}; \
+                         allowed is http(s)://USER:PASSWORD@HOST:PORT"
+                    )
+                })?;
+                Ok(Some(Target { client, sink: sink.clone() }))
+            }
+            (Some(_), None) => {
+                let line = "SEARCH_URL: the value is invalid: SEARCH_SINK isn't set; \
+                            allowed are both or neither";
+                Err(line.to_owned())
+            }
+            (None, Some(sink)) => Err(format!(
+                "SEARCH_SINK: {sink:?} is invalid: SEARCH_URL isn't set; allowed are both or neither"
+            )),
         }
     }
 }
@@ -98,10 +133,39 @@ mod tests {
     #[test]
     fn debug_shows_no_password() {
         let url = "postgres://user:s3cret@host/d";
-        let cli = Cli::parse_from(["test", "--database-url", url, "--read-database-url", url]);
+        let search = "https://user:s3cret@host";
+        let cli = Cli::parse_from([
+            "test",
+            "--database-url",
+            url,
+            "--read-database-url",
+            url,
+            "--search-url",
+            search,
+        ]);
         let database = cli.settings.common.database();
         assert!(database.url.as_ref().is_some_and(|url| url.contains("s3cret")));
         let shown = format!("{cli:?} {database:?}");
         assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn search_elsewhere_needs_a_url_and_a_sink() {
+        let check = |arguments: &[&str]| {
+            let arguments = ["test"].iter().chain(arguments);
+            Cli::parse_from(arguments).settings.check()
+        };
+        let (url, sink) = (["--search-url", "http://u:s3cret@x:9200"], ["--search-sink", "search"]);
+        assert_eq!(check(&[url, sink].concat()), Ok(()));
+        for (arguments, name) in [(url, "SEARCH_URL"), (sink, "SEARCH_SINK")] {
+            let error = check(&arguments).expect_err("half");
+            assert!(error.starts_with(name) && error.ends_with("both or neither"), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+        let error = check(&["--search-url", "ftp://u:s3cret@x", "--search-sink", "search"]);
+        let error = error.expect_err("no URL");
+        assert!(error.starts_with("SEARCH_URL: ") && !error.contains("s3cret"), "{error}");
+        let error = Cli::try_parse_from(["test", "--search-sink", "No"]).expect_err("no name");
+        assert!(error.to_string().contains("a-z, 0-9 and -"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
-//! Why a database can't be used now.
+//! Why a database or a search engine can't be used now.
 
-/// What keeps a database from being used: whom an operator has to look at.
+/// What keeps a database, or an engine beside it, from being used: whom an operator has to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnavailableKind {
     /// It can't be reached, doesn't answer, or can't write now.
@@ -10,6 +10,8 @@ pub enum UnavailableKind {
     Authentication,
     /// The tables don't exist, or a migration is pending.
     Schema,
+    /// Not the database, but the engine that searches can't be reached or doesn't answer.
+    SearchEngine,
 }
 
 impl UnavailableKind {
@@ -19,6 +21,7 @@ impl UnavailableKind {
             Self::Unreachable => "unreachable",
             Self::Authentication => "authentication",
             Self::Schema => "schema",
+            Self::SearchEngine => "search-engine",
         }
     }
 
@@ -33,6 +36,7 @@ impl UnavailableKind {
             Self::Schema => {
                 "the database's schema is missing or older than this release: run \"migrate\""
             }
+            Self::SearchEngine => "OpenSearch, which searches, can't be reached or doesn't answer",
         }
     }
 }

@@ -7,6 +7,7 @@ use super::fragments::fragments;
 use super::port::{SearchEngine, SearchPart, StemsQuery};
 use super::query::{Leaf, Term, Terms};
 use super::request::Highlight;
+use super::typos::is_meant_with_a_typo;
 use crate::json::Selection;
 use crate::model::Entity;
 use crate::query::ReadError;
@@ -28,6 +29,8 @@ const SIMPLE: &str = "simple";
 /// What a query marks in the entities of one type.
 pub(super) struct Highlights<'q> {
     definition: &'q SearchDefinition,
+    /// Whether terms may have a typo.
+    fuzzy: bool,
     /// The leaves that must be there, each word as its place among the terms.
     leaves: Vec<Vec<usize>>,
     terms: Vec<Term>,
@@ -43,6 +46,7 @@ impl<'q> Highlights<'q> {
         engine: &dyn SearchEngine,
         part: &'q SearchPart,
         query: &Terms,
+        fuzzy: bool,
         hits: &[&Entity],
     ) -> Result<Self, ReadError> {
         let mut terms = BTreeMap::new();
@@ -51,6 +55,7 @@ impl<'q> Highlights<'q> {
         in_order.sort_by_key(|(_, place)| *place);
         let mut highlights = Self {
             definition: &part.definition,
+            fuzzy,
             leaves,
             terms: in_order.into_iter().map(|(term, _)| term).take(MAX_TERMS).collect(),
             meant: BTreeMap::new(),
@@ -75,14 +80,17 @@ impl<'q> Highlights<'q> {
         if self.terms.is_empty() {
             return Ok(());
         }
-        if language == SIMPLE {
-            for word in words {
-                let bits = self.terms.iter().enumerate().filter(|(_, term)| is_meant(&word, term));
-                let bits = bits.fold(0, |bits, (place, _)| bits | 1 << place);
+        if language == SIMPLE || self.fuzzy {
+            for word in &words {
+                let terms = self.terms.iter().enumerate();
+                let meant = terms.filter(|(_, term)| is_meant(word, term, self.fuzzy));
+                let bits = meant.fold(0, |bits, (place, _)| bits | 1 << place);
                 if bits != 0 {
-                    self.meant.insert(word, bits);
+                    self.meant.insert(word.clone(), bits);
                 }
             }
+        }
+        if language == SIMPLE {
             return Ok(());
         }
         let words: Vec<_> = words.into_iter().take(MAX_WORDS).collect();
@@ -169,6 +177,11 @@ fn places(leaf: &Leaf, terms: &mut BTreeMap<Term, usize>) -> Option<Vec<usize>> 
     places.iter().all(|&place| place < MAX_TERMS).then_some(places)
 }
 
-fn is_meant(word: &str, term: &Term) -> bool {
-    if term.begins { word.starts_with(&term.word) } else { word == term.word }
+/// A word that may go on has no typo.
+fn is_meant(word: &str, term: &Term, fuzzy: bool) -> bool {
+    match term {
+        Term { word: wanted, begins: true } => word.starts_with(wanted),
+        Term { word: wanted, .. } if fuzzy => is_meant_with_a_typo(wanted, word),
+        Term { word: wanted, .. } => word == wanted,
+    }
 }

@@ -5,32 +5,13 @@ use std::ops::ControlFlow;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::engine::Engine;
 use super::query::{Term, Terms};
+use super::request::SearchError;
+use crate::model::{Entity, EntityKey};
 use crate::query::ReadError;
 use crate::time::Timestamp;
 use crate::types::SearchDefinition;
-
-/// Which engine answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// Text search of PostgreSQL.
-    PostgreSql,
-    /// FTS5 of SQLite.
-    Sqlite,
-    /// OpenSearch.
-    OpenSearch,
-}
-
-impl Engine {
-    /// As answers have it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PostgreSql => "postgresql",
-            Self::Sqlite => "sqlite",
-            Self::OpenSearch => "opensearch",
-        }
-    }
-}
 
 /// The search that a type declares, and its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +39,9 @@ pub struct MatchQuery<'a> {
     pub part: &'a SearchPart,
     /// What, in the part's language; never [`Terms::Nothing`].
     pub terms: &'a Terms,
+    /// Whether words that must be there may have a typo, as [`is_meant_with_a_typo`](super::is_meant_with_a_typo) says; only of
+    /// an engine that [finds](Engine::finds_typos) them.
+    pub fuzzy: bool,
     /// What of the state of each entity.
     pub needed: Needed<'a>,
     /// When to end with what there is.
@@ -124,13 +108,36 @@ pub trait SearchEngine: Send + Sync + 'static {
     /// Which one it is.
     fn engine(&self) -> Engine;
 
+    /// Looks whether these types can be searched; none: all that declare search. Where the engine lags behind
+    /// the log, returns the token up to which searches that follow find everything, as far as it is known.
+    fn indexed_up_to<'a>(
+        &'a self,
+        types: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Option<String>, SearchError>> {
+        let _ = types;
+        Box::pin(async { Ok(None) })
+    }
+
     /// Calls `each` with every entity that matches, in no particular order, until it breaks or the deadline
-    /// has passed. What an answered write did is seen. Returns whether those were all.
+    /// has passed. What an answered write did is seen, unless the engine lags. Returns whether those were all.
     fn matches<'a>(
         &'a self,
         query: MatchQuery<'a>,
         each: &'a mut (dyn FnMut(Matched) -> ControlFlow<()> + Send),
     ) -> BoxFuture<'a, Result<bool, ReadError>>;
+
+    /// The states of hits, as [`ListStore::states`] returns them, of an engine that has them itself; they lag as
+    /// what it finds does.
+    ///
+    /// [`ListStore::states`]: crate::query::ListStore::states
+    fn hit_states<'a>(
+        &'a self,
+        keys: &'a [&'a EntityKey],
+        bytes: usize,
+    ) -> Option<BoxFuture<'a, Result<Vec<Option<Entity>>, ReadError>>> {
+        let _ = (keys, bytes);
+        None
+    }
 
     /// Which words have a stem that a term means.
     fn stems<'a>(&'a self, query: StemsQuery<'a>) -> BoxFuture<'a, Result<Stems, ReadError>>;

@@ -1,7 +1,7 @@
 //! What is asked of a search, and its answer.
 
+use super::engine::Engine;
 use super::facets::{Facet, FacetValue};
-use super::port::Engine;
 use crate::filter::Filter;
 use crate::json::Path;
 use crate::model::{Entity, Problem};
@@ -29,7 +29,7 @@ pub struct SearchRequest {
     pub facets: Vec<Facet>,
     /// Whether to return fragments of the texts.
     pub highlight: bool,
-    /// Whether a word may have a typo.
+    /// Whether a word may have a typo, where the engine finds those.
     pub fuzzy: bool,
     /// How many hits; more than [`MAX_SEARCH_PAGE`] means that.
     pub size: u32,
@@ -50,6 +50,8 @@ pub struct SearchPage {
     pub facets: Vec<(Path, Vec<FacetValue>)>,
     /// Who searched.
     pub engine: Engine,
+    /// Of an engine that lags: a token of the feed. What was committed up to there is found.
+    pub indexed_up_to: Option<String>,
     /// The token of the next page; `None` behind the last hit, and behind the 1,000th.
     pub next: Option<String>,
 }
@@ -66,7 +68,7 @@ pub struct Total {
 /// An entity that was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hit {
-    /// As it is now.
+    /// As it is now, or as an engine that lags has it.
     pub entity: Entity,
     /// How well it matches; compares only within one answer.
     pub score: f64,

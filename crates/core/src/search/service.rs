@@ -59,7 +59,8 @@ struct Lookup {
 }
 
 impl Search {
-    /// Finds by `engine` what `parts` declare, and reads the hits from `store`, in turns of `scans`.
+    /// Finds by `engine` what `parts` declare, and reads the hits from `store`, unless the engine has them itself,
+    /// in turns of `scans`.
     pub fn new(
         engine: Arc<dyn SearchEngine>,
         parts: Arc<dyn SearchParts>,
@@ -76,7 +77,7 @@ impl Search {
         Self { find_time, ..self }
     }
 
-    /// A page of hits. What an answered write did is found.
+    /// A page of hits. What an answered write did is found, unless the engine lags.
     ///
     /// At most [`MAX_HITS`] are ranked and counted, of what 700 milliseconds find. Where the request names no
     /// types, one whose search is being built is left out, and the total is not exact.
@@ -90,6 +91,8 @@ impl Search {
         self.check(&request)?;
         let (tokens, start) = self.start(&request)?;
         let _turn = self.scans.begin().await?;
+        let types: Vec<&str> = request.types.iter().map(String::as_str).collect();
+        let indexed_up_to = self.engine.indexed_up_to(&types).await?;
         let judge = Judge { request: &request, now: start.now };
         let (lookups, ranking, counter) = self.find(&judge, &query).await?;
         let total = ranking.total();
@@ -99,6 +102,7 @@ impl Search {
             total,
             facets: counter.finish(),
             engine: self.engine.engine(),
+            indexed_up_to,
             next: next.map(|hits| Start { hits, ..start }.write(tokens)),
         })
     }
@@ -107,7 +111,7 @@ impl Search {
         if request.facets.len() > MAX_FACETS {
             return Err(bad_parameter("facet", format!("must occur at most {MAX_FACETS} times")));
         }
-        if request.fuzzy {
+        if request.fuzzy && !self.engine.engine().finds_typos() {
             let rule = format!("is not supported by the engine {}", self.engine.engine().as_str());
             let place = Location(vec![Step::Key("fuzzy".into())]);
             let violations = Violations::one(place, rule);
@@ -120,8 +124,10 @@ impl Search {
     fn start(&self, request: &SearchRequest) -> Result<(PageTokens, Start), Problem> {
         let filter = request.filter.as_ref().map_or("", Filter::text);
         let types = request.types.iter().map(String::as_str);
-        let tokens =
-            PageTokens::of_search([request.query.as_str(), filter].into_iter().chain(types));
+        // no type has this name
+        let fuzzy = request.fuzzy.then_some("");
+        let parts = [request.query.as_str(), filter].into_iter().chain(types).chain(fuzzy);
+        let tokens = PageTokens::of_search(parts);
         let start = match &request.token {
             None => Start::first(self.clock.now()),
             Some(token) => {
@@ -172,6 +178,7 @@ impl Search {
             let query = MatchQuery {
                 part: &lookup.part,
                 terms: &lookup.terms,
+                fuzzy: judge.request.fuzzy,
                 needed: judge.needed(&members),
                 deadline: Instant::now() + left / share,
             };
@@ -226,7 +233,10 @@ impl Search {
         let keys: Vec<_> = keys.iter().collect();
         let states = match keys.as_slice() {
             [] => Vec::new(),
-            keys => self.store.states(keys, request.bytes).await?,
+            keys => match self.engine.hit_states(keys, request.bytes) {
+                Some(states) => states.await?,
+                None => self.store.states(keys, request.bytes).await?,
+            },
         };
         let end = start.hits + states.len();
         let mut hits: Vec<(usize, Hit)> = Vec::with_capacity(page.len());
@@ -237,7 +247,7 @@ impl Search {
             }
         }
         if request.highlight {
-            self.highlight(lookups, &mut hits).await?;
+            self.highlight(lookups, request.fuzzy, &mut hits).await?;
         }
         let hits = hits.into_iter().map(|(_, hit)| hit).collect();
         Ok((hits, (end < last).then_some(end)))
@@ -246,6 +256,7 @@ impl Search {
     async fn highlight(
         &self,
         lookups: &[Lookup],
+        fuzzy: bool,
         hits: &mut [(usize, Hit)],
     ) -> Result<(), SearchError> {
         for (place, Lookup { part, terms }) in lookups.iter().enumerate() {
@@ -254,7 +265,7 @@ impl Search {
             if entities.is_empty() {
                 continue;
             }
-            let highlights = Highlights::new(&*self.engine, part, terms, &entities).await?;
+            let highlights = Highlights::new(&*self.engine, part, terms, fuzzy, &entities).await?;
             for (_, hit) in hits.iter_mut().filter(|(part, _)| *part == place) {
                 hit.highlights = highlights.of(&hit.entity);
             }

@@ -52,6 +52,8 @@ pub(crate) struct Db {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) url: String,
     pub(crate) settings: DatabaseSettings,
+    /// Who searches instead of the database.
+    pub(crate) beside: Option<Box<dyn search::Beside>>,
     owned: Owned,
 }
 
@@ -137,7 +139,7 @@ impl Db {
         let database = Database::from(DatabaseUrl::parse(Some(&url)).unwrap());
         migrate::up(&database.through(settings.pooler)).await.unwrap();
         let store = open(&settings, clock(START)).await;
-        Self { store, url, settings, owned }
+        Self { store, url, settings, beside: None, owned }
     }
 
     /// For maintenance.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use producer_core::filter::{Filter, Scope};
 use producer_core::query::Scans;
 use producer_core::search::{
@@ -22,6 +23,20 @@ pub(crate) fn search(store: &Arc<dyn Store>) -> Search {
     // what is tested is not how fast the machine is
     Search::new(engine, parts, states, Arc::new(Scans::new(10)), clock(START))
         .with_find_time(DEADLINE)
+}
+
+/// An engine beside the database.
+pub(crate) trait Beside: Send + Sync {
+    /// The search, once the engine has all that is committed. A type is searched as soon as the database can.
+    fn search<'a>(&'a self, store: &'a Arc<dyn Store>) -> BoxFuture<'a, Search>;
+}
+
+/// The search of a database, or of the engine beside it.
+pub(crate) async fn search_in(db: &Db) -> Search {
+    match &db.beside {
+        Some(beside) => beside.search(&db.store).await.with_find_time(DEADLINE),
+        None => search(&db.store),
+    }
 }
 
 /// A definition with these paths as JSON, such as `"data.title":4`.
@@ -75,14 +90,14 @@ pub(crate) fn facets(texts: &[&str]) -> Vec<Facet> {
 
 pub(crate) async fn find(db: &Db, request: SearchRequest) -> SearchPage {
     let query = request.query.clone();
-    match search(&db.store).search(request).await {
+    match search_in(db).await.search(request).await {
         Ok(page) => page,
         Err(error) => panic!("{query}: {error:?}"),
     }
 }
 
 pub(crate) async fn refused(db: &Db, request: SearchRequest) -> Problem {
-    match search(&db.store).search(request).await {
+    match search_in(db).await.search(request).await {
         Err(SearchError::Refused(problem)) => problem,
         other => panic!("{other:?}"),
     }

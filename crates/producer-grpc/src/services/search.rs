@@ -47,6 +47,7 @@ async fn find(app: &App<Args>, request: v1::SearchRequest) -> Result<v1::SearchR
         total: Some(v1::Count { value: page.total.value, exact: page.total.exact }),
         facets: page.facets.into_iter().map(|(path, values)| facet(&path, values)).collect(),
         engine: page.engine.as_str().into(),
+        indexed_up_to: page.indexed_up_to.unwrap_or_default(),
         next_page_token: page.next.unwrap_or_default(),
     })
 }

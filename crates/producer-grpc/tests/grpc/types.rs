@@ -355,7 +355,7 @@ async fn messages_have_the_names_of_the_rest_api() {
             "SearchRequest",
             "query types filter fields pageSize pageToken facets highlight fuzzy view",
         ),
-        ("SearchService", "SearchResponse", "hits total facets engine nextPageToken"),
+        ("SearchService", "SearchResponse", "hits total facets engine nextPageToken indexedUpTo"),
         ("SearchService", "SearchHit", "entity score highlights"),
         (
             "WorkerService",

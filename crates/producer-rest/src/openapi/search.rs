@@ -75,6 +75,10 @@ pub(crate) struct SearchPageDoc {
     /// What searched
     #[schema(pattern = "^(postgresql|sqlite|opensearch)$")]
     engine: String,
+    /// Of OpenSearch: a token of the feed; all that was committed up to there is found. Absent where that is not
+    /// known, while a snapshot is taken
+    #[schema(required = false)]
+    indexed_up_to: String,
     /// The `pageToken` of the next page; absent where there is none
     #[schema(required = false)]
     next_page_token: String,

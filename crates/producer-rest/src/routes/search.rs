@@ -26,7 +26,8 @@ use crate::state::AppState;
 /// Searches entities by their words
 ///
 /// Over the types whose definition has `search`. Without `type` one whose search is still being built is left out,
-/// and `total` is not exact then. `Link` and `nextPageToken` lead to the next page, up to the 1,000th hit; hits may
+/// and `total` is not exact then. Where search goes to OpenSearch, an answer lags as the worker's sink does:
+/// `indexedUpTo` says how far. `Link` and `nextPageToken` lead to the next page, up to the 1,000th hit; hits may
 /// move between pages while entities change.
 #[utoipa::path(
     get, path = "/api/v1/search", operation_id = "searchEntities", tag = "search",
@@ -111,7 +112,7 @@ fn flag(name: &str, value: Option<&str>) -> Result<bool, ProblemResponse> {
 
 /// A String takes all that is written; a token and an engine need no escapes.
 async fn page_json(page: SearchPage, shape: &Shape) -> String {
-    let SearchPage { hits, total, facets, engine, next } = page;
+    let SearchPage { hits, total, facets, engine, indexed_up_to, next } = page;
     let mut text = String::from("{\"hits\":[");
     for (index, hit) in hits.into_iter().enumerate() {
         comma(&mut text, index);
@@ -135,6 +136,9 @@ async fn page_json(page: SearchPage, shape: &Shape) -> String {
         text.push('}');
     }
     let _ = write!(text, ",\"engine\":\"{}\"", engine.as_str());
+    if let Some(token) = indexed_up_to {
+        let _ = write!(text, ",\"indexedUpTo\":\"{token}\"");
+    }
     if let Some(token) = next {
         let _ = write!(text, ",\"nextPageToken\":\"{token}\"");
     }

@@ -25,7 +25,7 @@ use self::client::{Behind, ProducerClient, Record, Round, settings};
 use self::delivery::{Delivery, Verdict, behind};
 use crate::config::{Form, Format, Part, Secret, Template};
 use crate::format::Formatter;
-use crate::kafka::{Secrets, code_of, code_text, creation_error};
+use crate::kafka::{Role, Secrets, check_properties, code_of, code_text, creation_error};
 use crate::names::Values;
 use crate::sink::{Failure, NotDelivered, Sink};
 use crate::sinks::OpenError;
@@ -66,8 +66,10 @@ pub(super) struct Kafka {
 
 impl Kafka {
     pub(super) fn open(target: Target, format: &Format) -> Result<Self, OpenError> {
+        check_properties(Role::Producer, &target.properties).map_err(OpenError)?;
         let secrets = Secrets::of(&target.properties);
-        let taken = settings(&target.servers, &target.properties, Behind::Stops).create_native_config();
+        let taken =
+            settings(&target.servers, &target.properties, Behind::Stops).create_native_config();
         taken.map_err(|error| OpenError(creation_error(&error, &secrets)))?;
         let formatter = Formatter::new(format);
         let (producer, known) = Default::default();

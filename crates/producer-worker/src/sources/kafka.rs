@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use self::reader::Reader;
 use self::shared::Shared;
 use crate::config::{Secret, SourceStart};
-use crate::kafka::{Secrets, code_of, code_text, creation_error};
+use crate::kafka::{Role, Secrets, check_properties, code_of, code_text, creation_error};
 use crate::sink::Failure;
 use crate::sinks::OpenError;
 use crate::source::{Message, Place, Source, SourceLag};
@@ -67,6 +67,7 @@ struct Reading {
 impl Kafka {
     /// It connects when messages are first received.
     pub(super) fn open(origin: Origin, clock: Clock) -> Result<Self, OpenError> {
+        check_properties(Role::Consumer, &origin.properties).map_err(OpenError)?;
         let secrets = Secrets::of(&origin.properties);
         let taken = reader::settings(&origin).create_native_config();
         taken.map_err(|error| OpenError(creation_error(&error, &secrets)))?;
@@ -91,7 +92,8 @@ impl Kafka {
         let reader = Reader::new(&self.origin, &self.secrets, &shared);
         let thread = std::thread::Builder::new().name("kafka-source".into());
         let thread = thread.spawn(move || reader.run());
-        let thread = thread.map_err(|error| Failure::new(format!("no thread for Kafka: {error}")))?;
+        let thread =
+            thread.map_err(|error| Failure::new(format!("no thread for Kafka: {error}")))?;
         self.reading = Some(Reading { shared: Arc::clone(&shared), thread });
         Ok(shared)
     }

@@ -46,7 +46,8 @@ impl Default for Settings<'_> {
 }
 
 pub(crate) fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
-    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), Secret::from((*value).to_owned()));
+    let own =
+        |(name, value): &(&str, &str)| ((*name).to_owned(), Secret::from((*value).to_owned()));
     pairs.iter().map(own).collect()
 }
 
@@ -82,7 +83,7 @@ pub(crate) fn sink_at(url: &str, settings: &Settings<'_>) -> Arc<dyn Sink> {
         retry: Retry::default(),
         on_dead: OnDead::Hold,
     };
-    sinks::open(&config).expect("settings that can work")
+    sinks::open(&config, &sinks::no_searches()).expect("settings that can work")
 }
 
 /// A change of an entity; its patch and state have a text of this many bytes.
@@ -167,7 +168,8 @@ fn read_all(url: &str, topic: &str) -> Vec<Record> {
     let mut list = TopicPartitionList::new();
     let mut missing = 0;
     for partition in metadata.topics()[0].partitions() {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE).expect("marks");
+        let (low, high) =
+            consumer.fetch_watermarks(topic, partition.id(), PATIENCE).expect("marks");
         list.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("a partition");
         missing += high - low;
     }

@@ -114,12 +114,13 @@ impl Group {
             }
         };
         let elements = committed.elements();
-        let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-            match element.offset() {
+        let offset =
+            |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element
+                .offset()
+            {
                 Offset::Offset(offset) => Some((element.partition(), offset)),
                 _ => None,
-            }
-        };
+            };
         elements.iter().filter_map(offset).collect()
     }
 

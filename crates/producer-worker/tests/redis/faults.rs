@@ -109,9 +109,10 @@ async fn a_replica_is_a_failure_until_it_is_promoted() {
     let redis = Redis::start();
     let replica = redis.replica();
     let mut client = Client::of(&replica.url()).await;
-    client.until(&["INFO", "replication"], |info: &String| info.contains("link_status:up")).await;
     for sink in [stream_sink(&replica.url(), "events", None), cache_sink(&replica.url(), None)] {
         let _: () = client.run(&["REPLICAOF", "127.0.0.1", &redis.port().to_string()]).await;
+        let is_up = |info: &String| info.contains("link_status:up");
+        client.until(&["INFO", "replication"], is_up).await;
         assert!(sink.check().await.expect_err("a replica").detail.ends_with("read-only"));
         let updates = [change(&key("o-1"), 1, 1)];
         let detail = match sink.deliver(&updates).await {

@@ -14,8 +14,8 @@ use producer_worker::sink::{Failure, NotDelivered, Sink};
 use producer_worker::source::Source;
 use producer_worker::update::{Cause, Update};
 use producer_worker::{sinks, sources};
-use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, FromRedisValue};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -103,13 +103,13 @@ pub(crate) fn sink_config(name: &str, form: Form, kind: SinkKind) -> SinkConfig 
 pub(crate) fn stream_sink(url: &str, stream: &str, maxlen: Option<u64>) -> Arc<dyn Sink> {
     let url = Secret::from(url.to_owned());
     let kind = SinkKind::RedisStream { url, stream: template(stream), maxlen };
-    sinks::open(&sink_config("events", Form::Plain, kind)).expect("a sink")
+    sinks::open(&sink_config("events", Form::Plain, kind), &sinks::no_searches()).expect("a sink")
 }
 
 pub(crate) fn cache_sink(url: &str, ttl: Option<Duration>) -> Arc<dyn Sink> {
     let url = Secret::from(url.to_owned());
     let kind = SinkKind::RedisCache { url, key: template("entity:{type}:{id}"), ttl };
-    sinks::open(&sink_config("cache", Form::CloudEvents, kind)).expect("a sink")
+    sinks::open(&sink_config("cache", Form::CloudEvents, kind), &sinks::no_searches()).expect("a sink")
 }
 
 pub(crate) fn stream_source(url: &str, from: SourceStart, worker: &str) -> Box<dyn Source> {
@@ -152,7 +152,11 @@ pub(crate) struct Client(MultiplexedConnection);
 impl Client {
     pub(crate) async fn of(url: &str) -> Self {
         let client = redis::Client::open(url).expect("a URL");
-        Self(client.get_multiplexed_async_connection().await.expect("a connection"))
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(SOON))
+            .set_response_timeout(Some(SOON));
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+        Self(connection.expect("a connection"))
     }
 
     /// Runs a command, given as words.

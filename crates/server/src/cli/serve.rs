@@ -49,9 +49,13 @@ pub(super) async fn serve<A: Api>(
         stores = connect(&settings) => stores?,
         () = stop.next() => return Ok(ExitCode::SUCCESS),
     };
+    let search = settings.search_target().map_err(ExitError::invalid)?;
     let mut app = App::new(A::API, settings, args, store, Clock::system(), writers);
     if let Some(replica) = replica {
         app = app.reading_from(replica);
+    }
+    if let Some(target) = search {
+        app = app.searching_in(target);
     }
 
     // most migrations take moments: then nobody sees a 503

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use producer_core::store::Pooler;
+use producer_core::worker::check_connector_name;
 use tracing::level_filters::LevelFilter;
 
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -100,6 +101,11 @@ pub(crate) fn pooler(text: &str) -> Result<Pooler, String> {
         "transaction" => Ok(Pooler::Transaction),
         _ => Err("allowed is none or transaction".into()),
     }
+}
+
+pub(crate) fn connector_name(text: &str) -> Result<String, String> {
+    check_connector_name(text).map_err(|rule| format!("a sink's name {rule}"))?;
+    Ok(text.to_owned())
 }
 
 pub(crate) fn ip(text: &str) -> Result<IpAddr, String> {

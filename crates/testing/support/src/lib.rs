@@ -12,6 +12,7 @@ mod fetched;
 mod java;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod opensearch;
 mod pgbouncer;
 mod postgres;
 mod redis;
@@ -23,6 +24,7 @@ pub use fetched::fetched;
 pub use java::{JavaServer, free_port};
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;
+pub use opensearch::OpenSearch;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres};
 pub use redis::Redis;

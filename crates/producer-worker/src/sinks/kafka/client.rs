@@ -98,7 +98,8 @@ impl ProducerClient {
     /// Makes a producer; it connects by itself.
     pub(super) async fn new(config: ClientConfig, secrets: Secrets) -> Result<Self, Failure> {
         let made = spawn_blocking(move || {
-            let context = Context { secrets: secrets.clone(), last_error: std::sync::Mutex::default() };
+            let context =
+                Context { secrets: secrets.clone(), last_error: std::sync::Mutex::default() };
             ThreadedProducer::from_config_and_context(&config, context)
                 .map_err(|error| Failure::new(creation_error(&error, &secrets)))
         });

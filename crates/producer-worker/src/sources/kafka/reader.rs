@@ -1,7 +1,7 @@
 //! The thread that polls librdkafka, and what it does when partitions come and go.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -25,8 +25,6 @@ const POLL_PAUSED: Duration = Duration::from_millis(10);
 const WAIT_FOR_ROOM: Duration = Duration::from_millis(200);
 /// How often what is settled is committed.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
-/// A commit without an answer for so long is sent again.
-const COMMIT_LOST: Duration = Duration::from_secs(30);
 /// How long partitions that are revoked wait for what the runner has of them. The group waits meanwhile.
 const SETTLE_REVOKED: Duration = Duration::from_secs(3);
 /// How long a broker is asked about offsets.
@@ -69,7 +67,6 @@ pub(super) fn consumer(
         origin: Arc::clone(origin),
         secrets: secrets.clone(),
         shared: Arc::clone(shared),
-        committing: Mutex::default(),
     };
     let made = settings(origin).create_with_context(context);
     made.map_err(|error| Failure::new(creation_error(&error, secrets)))
@@ -134,20 +131,24 @@ impl Reader {
         }
     }
 
-    /// Pauses all partitions while the buffer is full, also those that have just been assigned. Whether they
-    /// are paused.
+    /// Pauses all partitions where the buffer stays full, also those that have just been assigned, until half
+    /// of it is free. Whether they are paused.
     fn make_room(&self, consumer: &BaseConsumer<Context>, is_paused: bool) -> bool {
-        let is_full = self.shared.is_full() && !self.shared.wait_for_room(WAIT_FOR_ROOM);
-        if is_full == is_paused && !is_full {
+        let pause = if is_paused {
+            !self.shared.wait_for_half(WAIT_FOR_ROOM)
+        } else {
+            !self.shared.wait_for_room(WAIT_FOR_ROOM)
+        };
+        if !pause && !is_paused {
             return false;
         }
         let changed = consumer.assignment().and_then(|assigned| {
-            if is_full { consumer.pause(&assigned) } else { consumer.resume(&assigned) }
+            if pause { consumer.pause(&assigned) } else { consumer.resume(&assigned) }
         });
         if let Err(error) = changed {
             tracing::warn!(topic = self.origin.topic, %error, "partitions can't be paused or resumed");
         }
-        is_full
+        pause
     }
 }
 
@@ -156,22 +157,21 @@ pub(super) struct Context {
     origin: Arc<Origin>,
     secrets: Secrets,
     shared: Arc<Shared>,
-    /// Since when a commit waits for its answer.
-    committing: Mutex<Option<Instant>>,
 }
 
 impl Context {
-    /// Begins to commit what is settled. Where that takes effect, [`ConsumerContext::commit_callback`] says.
+    /// Commits what is settled. It waits for the answer: of a commit that goes on by itself the crate does not
+    /// say what became of it.
     fn commit(&self, consumer: &BaseConsumer<Self>) {
         let uncommitted = self.shared.uncommitted();
-        let mut committing = self.committing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let waits = committing.is_some_and(|since| since.elapsed() < COMMIT_LOST);
-        if uncommitted.is_empty() || waits {
+        if uncommitted.is_empty() {
             return;
         }
         let list = self.list(&uncommitted);
-        match list.and_then(|list| consumer.commit(&list, CommitMode::Async)) {
-            Ok(()) => *committing = Some(Instant::now()),
+        match list.and_then(|list| consumer.commit(&list, CommitMode::Sync)) {
+            Ok(()) => self.shared.committed(&uncommitted),
+            // it is tried again, or a rebalance takes the partitions
+            Err(error) if is_of_rebalance(&error) => {}
             Err(error) => self.shared.commit_failed(failure(&self.origin.topic, &error)),
         }
     }
@@ -288,22 +288,6 @@ impl ConsumerContext for Context {
             Rebalance::Assign(list) => self.assigned(consumer, &ids(list)),
             Rebalance::Revoke(list) => self.revoked(consumer, &ids(list)),
             Rebalance::Error(error) => self.shared.fail(failure(&self.origin.topic, error)),
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        *self.committing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
-        match result {
-            Ok(()) => {
-                let offsets = offsets.elements();
-                let offsets = offsets.iter().filter(|element| element.error().is_ok());
-                self.shared.committed(
-                    offsets.filter_map(|one| Some((one.partition(), one.offset().to_raw()?))),
-                );
-            }
-            // it is tried again, or a rebalance takes the partitions
-            Err(error) if is_of_rebalance(&error) => {}
-            Err(error) => self.shared.commit_failed(failure(&self.origin.topic, &error)),
         }
     }
 }

@@ -171,16 +171,21 @@ impl Shared {
         self.readable.notify_one();
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.state().is_full()
-    }
-
     /// Waits until there is room in the buffer, at most for so long. Whether there is.
     pub(super) fn wait_for_room(&self, most: Duration) -> bool {
-        let full = |state: &mut State| state.is_full() && !state.stopping;
-        let waited = self.changed.wait_timeout_while(self.state(), most, full);
+        self.wait_while(most, State::is_full)
+    }
+
+    /// Waits until half of the buffer is free, at most for so long. Whether it is.
+    pub(super) fn wait_for_half(&self, most: Duration) -> bool {
+        self.wait_while(most, State::is_more_than_half_full)
+    }
+
+    fn wait_while(&self, most: Duration, full: impl Fn(&State) -> bool) -> bool {
+        let waits = |state: &mut State| full(state) && !state.stopping;
+        let waited = self.changed.wait_timeout_while(self.state(), most, waits);
         let (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
-        !state.is_full()
+        !full(&state)
     }
 
     /// Waits, and says whether the thread is to go on.
@@ -207,11 +212,11 @@ impl Shared {
     }
 
     /// What the group has now.
-    pub(super) fn committed(&self, committed: impl Iterator<Item = At>) {
+    pub(super) fn committed(&self, committed: &[At]) {
         let mut state = self.state();
         for (partition, offset) in committed {
-            if let Some(progress) = state.partitions.get_mut(&partition) {
-                progress.committed(offset);
+            if let Some(progress) = state.partitions.get_mut(partition) {
+                progress.committed(*offset);
             }
         }
     }
@@ -250,6 +255,10 @@ impl Shared {
 impl State {
     fn is_full(&self) -> bool {
         self.buffer.len() >= BUFFER_MESSAGES || self.bytes >= BUFFER_BYTES
+    }
+
+    fn is_more_than_half_full(&self) -> bool {
+        self.buffer.len() > BUFFER_MESSAGES / 2 || self.bytes > BUFFER_BYTES / 2
     }
 
     fn take_buffered(&mut self, count: usize) -> Vec<Buffered> {
