@@ -140,11 +140,8 @@ fn list() {
     for cell in cells::all() {
         println!("  {cell}{}", if cell.quick { "  (quick)" } else { "" });
     }
-    let others = [
-        ("changes", changes::cells()),
-        ("finding", finding::cells()),
-        ("worker", worker::cells()),
-    ];
+    let others =
+        [("changes", changes::cells()), ("finding", finding::cells()), ("worker", worker::cells())];
     for (command, cells) in others {
         println!("{command}");
         for cell in cells {

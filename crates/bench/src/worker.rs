@@ -85,7 +85,8 @@ async fn measure_all(args: &Args, steps: &[Step]) -> Result<ExitCode> {
     let bench = Bench::on(Some(Postgres::start_logical()?), times);
     let mut setup = Setup::new(bench, args.changes / 1000 * 1000);
     let run = Clock::system().now().to_string();
-    let what = format!("{run}; {} rounds; {} changes", args.rounds, thousands(setup.changes as f64));
+    let what =
+        format!("{run}; {} rounds; {} changes", args.rounds, thousands(setup.changes as f64));
     let rounds = Rounds {
         output: &args.output,
         name: "worker",

@@ -63,7 +63,12 @@ pub(crate) struct Writers {
 
 impl Writers {
     /// Connects, and begins to write new entities.
-    pub(crate) async fn start(address: SocketAddr, rate: f64, meter: &Meter, sent: &Sent) -> Result<Self> {
+    pub(crate) async fn start(
+        address: SocketAddr,
+        rate: f64,
+        meter: &Meter,
+        sent: &Sent,
+    ) -> Result<Self> {
         let connections = connect(address, CONNECTIONS).await?;
         let mut writers = Self { tasks: JoinSet::new(), stopped: Rc::default() };
         let schedule = Schedule::new(Some(rate), meter);

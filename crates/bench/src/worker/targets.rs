@@ -33,13 +33,7 @@ fn all(cells: &Summaries<'_>) -> Vec<Target> {
     vec![
         rates("backlog into Kafka", "Debezium, the same rows", 2.0, "kafka", "debezium"),
         rates("backlog into a Redis Stream", "into Kafka", 1.0, "redis", "kafka"),
-        rates(
-            "backlog into OpenSearch",
-            "bulks of a plain client",
-            0.6,
-            "opensearch",
-            "bulk",
-        ),
+        rates("backlog into OpenSearch", "bulks of a plain client", 0.6, "opensearch", "bulk"),
         Target {
             name: "webhooks",
             against: "16 lanes, one receiver",
