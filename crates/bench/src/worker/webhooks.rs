@@ -37,5 +37,8 @@ pub(super) async fn measure(setup: &mut Setup) -> Result<Measurement> {
     let peak_memory_bytes = Some(worker.peak_memory()?);
     worker.check()?;
     worker.stop().await?;
+    if received == 0 {
+        return Err("no webhook came in the measured time: the backlog is too small".into());
+    }
     Ok(Measurement { peak_memory_bytes, ..measurement })
 }
