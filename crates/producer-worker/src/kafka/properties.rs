@@ -58,10 +58,7 @@ const OF_PRODUCERS: &[Reserved] = &[
 
 const OF_CONSUMERS: &[Reserved] = &[
     Reserved { names: &["group.id"], why: "must not be set here: group is the consumer group" },
-    Reserved {
-        names: &["auto.offset.reset"],
-        why: "must not be set here: from is where it begins",
-    },
+    Reserved { names: &["auto.offset.reset"], why: "must not be set here: from is where it begins" },
     Reserved {
         names: &["auto.commit.enable", "enable.auto.commit", "enable.auto.offset.store"],
         why: "must not be set: a message is committed after its event was stored",

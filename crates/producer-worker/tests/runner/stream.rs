@@ -79,7 +79,7 @@ impl Stream {
         let (shutdown, stream) = (CancellationToken::new(), self.clone());
         let open = move || {
             *stream.0.opened.lock().expect("lock") += 1;
-            Box::new(Reader { stream: stream.clone(), next: 0 }) as Box<dyn Source>
+            Ok(Box::new(Reader { stream: stream.clone(), next: 0 }) as Box<dyn Source>)
         };
         let run = source::run(Arc::new(config.clone()), open, parts, shutdown.clone());
         RunningSource { shutdown, task: tokio::spawn(run) }
