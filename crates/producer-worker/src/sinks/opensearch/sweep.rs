@@ -88,6 +88,10 @@ async fn sweep_part(
     let is_ours = |document: &Document| indexes.name(document.key.entity_type()) == index;
     let documents = found.hits.hits.into_iter().filter_map(document).filter(is_ours);
     let documents: Vec<Document> = documents.collect();
+    for document in &documents {
+        // another worker may have written it
+        indexes.note_made(document.key.entity_type(), index);
+    }
     let keys: Vec<EntityKey> = documents.iter().map(|document| document.key.clone()).collect();
     let versions = present.versions(&keys).await.map_err(unreadable)?;
     let absent = documents.iter().zip(versions).filter(|(_, version)| version.is_none());
