@@ -221,9 +221,6 @@ CREATE INDEX dead_letters_by_position ON dead_letters (role, connector, position
 CREATE INDEX dead_letters_by_entity ON dead_letters (role, connector, entity_type, entity_id, position)
     WHERE position IS NOT NULL;
 
-CREATE INDEX dead_letters_waiting ON dead_letters (role, connector, entity_type, entity_id, position)
-    WHERE state = 1;
-
 CREATE INDEX dead_letters_replaying ON dead_letters (role, connector, id) WHERE state = 2;
 
 -- Values of more than about 2 kB are compressed: by LZ4, several times faster than the default,

@@ -185,8 +185,6 @@ CREATE INDEX dead_letters_by_position ON dead_letters (role, connector, position
     WHERE position IS NOT NULL;
 CREATE INDEX dead_letters_by_entity
     ON dead_letters (role, connector, entity_type, entity_id, position) WHERE position IS NOT NULL;
-CREATE INDEX dead_letters_waiting
-    ON dead_letters (role, connector, entity_type, entity_id, position) WHERE state = 1;
 CREATE INDEX dead_letters_replaying ON dead_letters (role, connector, id) WHERE state = 2;
 
 -- Old dashboards and scripts read car_entities; a table of that name is kept until `migrate adopt`.

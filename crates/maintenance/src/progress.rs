@@ -7,6 +7,8 @@ pub enum Progress {
     Total(u64),
     /// How much is done.
     Done(u64),
-    /// A line for the operator.
+    /// A line for the operator: what was found.
     Line(String),
+    /// A line for the operator: something that the run does not do, and what can be done about it.
+    Warning(String),
 }

@@ -21,11 +21,15 @@
 //! replaces, so that pruning moves nothing to the end of the log. The row with the highest position stays,
 //! if only as a checkpoint: without it a token of that position would be ahead of the log.
 //!
+//! Sinks of the worker go on from positions too, and read their dead letters again. Nothing that they still need
+//! is deleted or detached, unless the operator says so.
+//!
 //! It may be interrupted at any moment and run again, also several at the same time and beside
 //! services: each step is one short transaction, followed by a pause that is longer than the step.
 
 mod rows;
 mod rules;
+mod sinks;
 mod survey;
 
 use std::collections::HashSet;
@@ -37,8 +41,8 @@ use producer_core::{Clock, EntityKey, Operation, Timestamp};
 use uuid::Uuid;
 
 use self::rows::{Page, Position};
-pub use self::rules::Summary;
-use self::rules::{ENTITIES_PER_PAGE, Rules, STEP_ROWS, count_entries, cutoff, old_events};
+use self::rules::{Cutoff, ENTITIES_PER_PAGE, Rules, STEP_ROWS, count_entries, old_events};
+pub use self::rules::{Scope, Summary};
 pub use self::survey::survey;
 use crate::connection::{Connection, SQLITE_LOCK_TIMEOUT};
 use crate::database::Database;
@@ -62,32 +66,39 @@ const PAUSE_FACTOR: u32 = 3;
 /// How often a step is attempted that lost against another transaction.
 const ATTEMPTS: u32 = 10;
 
-/// Deletes every log entry of events committed more than `age` ago.
+/// Deletes every log entry of events that the scope names: those that are so old, up to where sinks need them.
+/// A sink that keeps something old is named by a [warning](Progress::Warning).
 ///
 /// # Errors
 /// The database can't be reached, or fails; what is pruned stays pruned, and the next run continues.
 pub async fn prune(
     database: &Database,
-    age: Duration,
+    scope: impl Into<Scope>,
     clock: &Clock,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Summary, MaintenanceError> {
+    let scope = scope.into();
     let mut run = Run {
         connection: database.connect().await?,
         write_lock: match database {
             Database::Postgres { .. } => None,
             Database::Sqlite(file) => Some(WriteLock::beside(file)),
         },
-        before: cutoff(age, clock),
+        cutoff: Cutoff::new(scope.older_than, clock),
+        past_sinks: scope.past_sinks,
         summary: Summary::default(),
         checkpointed: HashSet::new(),
     };
     run.connection.disable_wal_autocheckpoint().await?;
+    if !run.past_sinks {
+        run.cutoff = run.connection.cutoff_of_sinks(run.cutoff, progress).await?;
+    }
     progress(Progress::Total(run.connection.count("SELECT count(*) FROM entities").await?));
     let (mut entities, mut last) = (0, before_all());
     loop {
         let started = Instant::now();
-        let page = run.connection.oldest_entries(&last, ENTITIES_PER_PAGE).await?;
+        let page =
+            run.connection.oldest_entries(&last, ENTITIES_PER_PAGE, run.cutoff.up_to).await?;
         let Some((end, _)) = page.last() else { break };
         last = end.clone();
         entities += page.len() as u64;
@@ -107,7 +118,9 @@ struct Run {
     connection: Connection,
     /// The write lock of an SQLite file.
     write_lock: Option<WriteLock>,
-    before: Timestamp,
+    /// As of the last step: sinks go on, and may be reset.
+    cutoff: Cutoff,
+    past_sinks: bool,
     summary: Summary,
     /// Entities of this page that have a new checkpoint.
     checkpointed: HashSet<EntityKey>,
@@ -120,7 +133,8 @@ impl Run {
         page: Vec<(EntityKey, Option<Timestamp>)>,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), MaintenanceError> {
-        let due = page.into_iter().filter(|(_, oldest)| oldest.is_some_and(|at| at < self.before));
+        let due =
+            page.into_iter().filter(|(_, oldest)| oldest.is_some_and(|at| at < self.cutoff.before));
         let mut due: Vec<EntityKey> = due.map(|(key, _)| key).collect();
         self.checkpointed.clear();
         while !due.is_empty() {
@@ -170,6 +184,9 @@ impl Run {
         let _guard = self.write_lock().await?;
         self.connection.begin(Access::Write).await?;
         self.connection.prune_alone().await?;
+        if !self.past_sinks {
+            self.cutoff.up_to = self.connection.needed_by_sinks().await?;
+        }
         let adopting = self.connection.has_older_table().await?;
         let mut step = self.plan(due, adopting).await?;
         // an adoption that was interrupted would make deleted entities anew from their rows
@@ -249,9 +266,9 @@ impl Run {
             bytes += page.rows.iter().map(|row| row.patch.len()).sum::<usize>();
             pages.push(page);
         }
-        let uuids = old_events(pages.iter().flat_map(|page| &page.rows), self.before);
-        let younger = self.connection.events_since(&uuids, self.before).await?;
-        let rules = Rules { before: self.before, younger: &younger, adopting };
+        let uuids = old_events(pages.iter().flat_map(|page| &page.rows), self.cutoff);
+        let younger = self.connection.events_since(&uuids, self.cutoff).await?;
+        let rules = Rules { cutoff: self.cutoff, younger: &younger, adopting };
         let mut step = Step::default();
         for page in pages {
             step.add(page, |row| rules.is_deletable(row));

@@ -4,12 +4,14 @@ mod properties;
 
 use std::collections::BTreeMap;
 
-pub use properties::{Role, check_property, check_servers};
+pub(crate) use properties::check_properties;
+pub use properties::{Role, check_property};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::Secret;
+use crate::sink::Failure;
 
 /// After so long without an answer a connection is given up, in milliseconds.
 const SOCKET_TIMEOUT_MS: &str = "10000";
@@ -61,6 +63,18 @@ pub(crate) fn code_text(code: RDKafkaErrorCode) -> String {
 /// The code of an error that came from librdkafka itself.
 pub(crate) fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
     error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)
+}
+
+/// What is wrong with a topic.
+pub(crate) fn topic_failure(topic: &str, code: RDKafkaErrorCode) -> Failure {
+    match code {
+        RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownPartition => {
+            Failure::new(format!("Kafka has no topic {topic}: create it"))
+        }
+        code => Failure::new(format!("Kafka, topic {topic}: {}", code_text(code))),
+    }
 }
 
 /// Values that no log and no error may show, although librdkafka might write them there.

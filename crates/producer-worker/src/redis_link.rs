@@ -8,7 +8,7 @@ use futures_util::TryFutureExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
-    RedisError, RedisResult, Script, ServerErrorKind, TlsCertificates, Value, cmd, pipe,
+    RedisError, RedisResult, Script, TlsCertificates, Value, cmd, pipe,
 };
 
 use crate::config::Secret;
@@ -140,10 +140,38 @@ impl Link {
         Ok(answer)
     }
 
+    /// Runs commands as one transaction, and gives what became of each. (The crate's own transactions overflow
+    /// where `MULTI` itself is refused.)
+    ///
+    /// # Errors
+    /// None was run, or that is not known.
+    pub(crate) async fn run_transaction(
+        &self,
+        commands: Vec<Cmd>,
+    ) -> Result<Vec<RedisResult<Value>>, Failure> {
+        let mut all = Pipeline::with_capacity(commands.len() + 2);
+        all.cmd("MULTI");
+        for command in commands {
+            all.add_command(command);
+        }
+        all.cmd("EXEC");
+        let mut answers = self.run_all(&mut all).await?;
+        let executed = answers.pop();
+        if let Some(Ok(Value::Array(results))) = executed {
+            return Ok(results.into_iter().map(Value::extract_error).collect());
+        }
+        // why a command was not queued says more than that the transaction was not run
+        let error = answers.into_iter().chain(executed).find_map(Result::err);
+        Err(match error {
+            Some(error) => self.failure(&error),
+            None => Failure::new(format!("Redis at {} did not run the transaction", self.place())),
+        })
+    }
+
     /// Runs commands, and gives what became of each.
     ///
     /// # Errors
-    /// What became of them is not known; or, of a transaction, none was run.
+    /// What became of them is not known.
     pub(crate) async fn run_all(
         &self,
         commands: &mut Pipeline,
@@ -163,15 +191,11 @@ impl Link {
 
     /// Gives a connection up after an error that a new one may not have.
     fn look_at(&self, error: &RedisError, number: u64) {
-        let keeps = match error.kind() {
-            ErrorKind::Server(kind) => !matches!(
-                kind,
-                // failed over; scripts gone; another user now
-                ServerErrorKind::ReadOnly | ServerErrorKind::NoScript | ServerErrorKind::NoPerm
-            ),
-            ErrorKind::Extension => error.code() != Some("NOAUTH"),
-            ErrorKind::UnexpectedReturnType | ErrorKind::Client => true,
-            _ => false,
+        // failed over; without its scripts; the user is another now
+        const OF_CONNECTION: [&str; 4] = ["READONLY", "NOSCRIPT", "NOAUTH", "NOPERM"];
+        let keeps = match error.clone().into_server_errors() {
+            Some(errors) => !errors.iter().any(|(_, error)| OF_CONNECTION.contains(&error.code())),
+            None => matches!(error.kind(), ErrorKind::UnexpectedReturnType | ErrorKind::Client),
         };
         if keeps {
             return;
@@ -237,13 +261,18 @@ impl Link {
         commands.cmd("CONFIG").arg("GET").arg("proto-max-bulk-len");
         let answers: (RedisResult<String>, RedisResult<Vec<String>>) =
             commands.query_async(connection).await?;
+        let info = match answers.0 {
+            // longer commands would end the connection without saying why
+            Err(error) if error.code() == Some("NOAUTH") => return Err(error),
+            info => info.ok(),
+        };
         // services that are run for one do not let everybody do this
         let limit = answers.1.ok().and_then(|pair| pair.get(1)?.parse().ok());
         self.max_bulk.store(limit.unwrap_or(MAX_BULK), Ordering::Relaxed);
         for script in self.scripts {
             script.load_async(connection).await?;
         }
-        Ok(answers.0.ok().and_then(|info| peer(&info)))
+        Ok(info.and_then(|info| peer(&info)))
     }
 
     fn no_answer(&self) -> Failure {
@@ -257,22 +286,21 @@ impl Link {
             return self.no_answer();
         }
         let place = self.place();
-        let servers = error.clone().into_server_errors();
-        let detail = match servers.as_deref() {
+        let detail = match error.clone().into_server_errors().as_deref() {
             Some([(_, first), ..]) => {
                 let said = first.details().unwrap_or_default();
-                format!("Redis at {place} answers {} {said}", first.code())
+                let more = match first.code() {
+                    "MOVED" | "ASK" | "CROSSSLOT" => {
+                        ": it is a node of a cluster, which is not supported"
+                    }
+                    _ => "",
+                };
+                format!("Redis at {place} answers {} {said}{more}", first.code())
             }
             _ if error.is_io_error() => format!("Redis at {place} can't be reached: {error}"),
             _ => format!("Redis at {place}: {error}"),
         };
-        let more = match error.code() {
-            Some("MOVED" | "ASK" | "CROSSSLOT") => {
-                ". It is a node of a cluster, which is not supported"
-            }
-            _ => "",
-        };
-        Failure::new(self.without_password(&detail) + more)
+        Failure::new(self.without_password(&detail))
     }
 
     /// A server that does not know a command repeats its arguments.

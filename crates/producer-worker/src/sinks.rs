@@ -28,11 +28,12 @@ pub fn open(
 ) -> Result<Arc<dyn Sink>, OpenError> {
     match &config.kind {
         SinkKind::RedisStream { url, stream, maxlen } => {
-            let sink = redis_stream::RedisStream::open(url, stream, *maxlen, &config.format)?;
-            Ok(Arc::new(sink))
+            let sink = redis_stream::RedisStream::open(url, stream, *maxlen, &config.format);
+            Ok(Arc::new(sink.map_err(OpenError)?))
         }
         SinkKind::RedisCache { url, key, ttl } => {
-            Ok(Arc::new(redis_cache::RedisCache::open(config, url, key, *ttl)?))
+            let sink = redis_cache::RedisCache::open(config, url, key, *ttl);
+            Ok(Arc::new(sink.map_err(OpenError)?))
         }
         SinkKind::OpenSearch { url, index, template } => {
             let target = opensearch::Target { url, index, template: template.as_deref() };

@@ -20,7 +20,8 @@ pub fn open(
 ) -> Result<Box<dyn Source>, OpenError> {
     match &config.kind {
         SourceKind::RedisStream { url, stream, group, from } => {
-            Ok(Box::new(redis_stream::RedisStream::open(url, stream, group, *from, worker)?))
+            let source = redis_stream::RedisStream::open(url, stream, group, *from, worker);
+            Ok(Box::new(source.map_err(OpenError)?))
         }
         SourceKind::Kafka { url, topic, group, from, properties } => {
             let origin = kafka::Origin {

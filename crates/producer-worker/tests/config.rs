@@ -19,7 +19,8 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn parse(text: &str) -> Config {
-    Config::parse(text, "worker.toml", &environment).unwrap_or_else(|errors| panic!("{errors}"))
+    let config = Config::parse(text, "worker.toml", &environment);
+    config.map_err(|errors| errors.to_string()).expect("nothing is wrong")
 }
 
 #[track_caller]
@@ -138,7 +139,7 @@ url = "a:9092, [::1]:9092"
 topic = "orders"
 group = "g"
 from = "now"
-properties = { "security.protocol" = "ssl", "fetch.min.bytes" = 1, "enable.ssl" = true }
+properties = { "isolation.level" = "read_uncommitted", "fetch.min.bytes" = 1, "check.crcs" = true }
 "#;
     let Config { sinks, sources } = parse(file).with_cloudevents_source("/shop");
     let [sink] = sinks.try_into().expect("one sink");
@@ -184,7 +185,10 @@ properties = { "security.protocol" = "ssl", "fetch.min.bytes" = 1, "enable.ssl" 
                 .map(|(name, value)| format!("{name}={}", value.expose()))
                 .collect();
             assert_eq!(group, "g");
-            assert_eq!(values, ["enable.ssl=true", "fetch.min.bytes=1", "security.protocol=ssl"]);
+            assert_eq!(
+                values,
+                ["check.crcs=true", "fetch.min.bytes=1", "isolation.level=read_uncommitted"]
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -324,6 +328,16 @@ fn each_rule_has_its_report() {
             "on_dead: must be \"continue\" in the mode latest, where a newer state replaces a dead letter",
         ),
         ("kind = 'stdout'", "from = 'AZ8'", "from: must be \"start\""),
+        (
+            "kind = 'kafka'\nurl = 'h:1'\ntopic = 't'",
+            "properties = { acks = 1 }",
+            "properties: acks: must not be set: with another value records could be lost or change their order",
+        ),
+        (
+            "kind = 'kafka'\nurl = 'h:1'\ntopic = 't'",
+            "properties = { 'linger.ms' = 's3cret' }",
+            "properties: linger.ms: must have a value that librdkafka takes",
+        ),
         (redis, "stream = ''", "stream: must not be empty"),
         (redis, "stream = '{type'", "stream: must have a } for each {, and {{ for a { itself"),
         (redis, "stream = 's${NONE}'", "stream: ${NONE} is not set"),

@@ -25,6 +25,7 @@ pub use error::ExitError;
 pub use healthcheck::ask_readyz;
 pub use start::{connect, listen_for_operators, migrate};
 pub use stop::StopSignals;
+use producer_maintenance::prune;
 
 use crate::Api;
 use crate::traces::Traces;
@@ -63,8 +64,9 @@ fn run<A: Api>() -> Result<ExitCode, ExitError> {
                 maintain::migrate(&database, command.unwrap_or_default(), &cli.settings).await
             }
             Command::Rebuild { write } => maintain::rebuild(&database, write).await,
-            Command::Prune { older_than, dry_run, yes } => {
-                maintain::prune(&database, older_than, Consent { dry_run, yes }).await
+            Command::Prune { older_than, past_sinks, dry_run, yes } => {
+                let scope = prune::Scope { older_than, past_sinks };
+                maintain::prune(&database, scope, Consent { dry_run, yes }).await
             }
             Command::Types { command: TypesCommand::Apply { file, dry_run } } => {
                 types::apply(&database, &cli.settings, &file, dry_run).await

@@ -167,6 +167,32 @@ impl BatchSpan {
     }
 }
 
+/// Records a delivery of a sink, which ends now. It is a trace of its own: the log does not keep which request sent
+/// an event.
+pub fn record_delivery(
+    sink: &str,
+    kind: &'static str,
+    changes: usize,
+    started: Instant,
+    error: Option<&str>,
+) {
+    let Some(tracer) = TRACER.get() else { return };
+    let builder = tracer
+        .span_builder("delivery")
+        .with_kind(SpanKind::Producer)
+        .with_start_time(date(started))
+        .with_attributes([
+            KeyValue::new("producer.sink", sink.to_owned()),
+            KeyValue::new("producer.sink_kind", kind),
+            KeyValue::new("producer.changes", count(changes)),
+        ]);
+    let mut span = tracer.build_with_context(builder, &Context::new());
+    if let Some(error) = error {
+        span.set_status(Status::error(error.to_owned()));
+    }
+    span.end();
+}
+
 fn count(events: usize) -> i64 {
     i64::try_from(events).unwrap_or(i64::MAX)
 }

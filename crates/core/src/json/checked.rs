@@ -111,6 +111,9 @@ fn index(step: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
 
     fn checked(text: &str) -> CheckedJson<'_> {
@@ -143,6 +146,42 @@ mod tests {
         let string = value.step("a").and_then(|a| a.step("1")).and_then(|one| one.step("b"));
         assert_eq!(string.and_then(CheckedJson::string).as_deref(), Some("x\"y"));
         assert_eq!(value.string(), None);
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            "[a\\\\\"{}\\[\\],:/~ é]{0,4}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[ab0\"\\\\/~1]{0,2}", inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn steps_find_what_a_parsed_value_has(
+            value in value(),
+            steps in prop::collection::vec("[ab0\"\\\\/~1]{0,2}|[0-3]", 0..4),
+        ) {
+            let text = serde_json::to_string_pretty(&value).expect("JSON");
+            let found = steps.iter().try_fold(checked(&text), |value, step| value.step(step));
+            let escaped = |step: &String| format!("/{}", step.replace('~', "~0").replace('/', "~1"));
+            let pointer: String = steps.iter().map(escaped).collect();
+            let found = found.map(|found| serde_json::from_str::<Value>(found.text()).expect("JSON"));
+            prop_assert_eq!(found.as_ref(), value.pointer(&pointer));
+            let mut without = value.clone();
+            if let Value::Object(members) = &mut without {
+                members.retain(|name, _| !steps.contains(name));
+            }
+            let left = checked(&text).without(&steps).into_owned();
+            prop_assert_eq!(serde_json::from_str::<Value>(&left).expect("JSON"), without);
+        }
     }
 
     #[test]

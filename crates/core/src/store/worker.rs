@@ -49,30 +49,18 @@ pub(crate) const HELD_ENTITIES: &str = r"
 SELECT DISTINCT entity_type, entity_id FROM dead_letters
 WHERE role = 0 AND connector = $1 AND position IS NOT NULL";
 
-/// Up to $3. The entities that have something waiting are walked from one to the next by the index: a row of
-/// each is looked at, however many wait behind it.
+/// Up to $3. All dead letters of the connector are passed over once, in the order of an index: a join of them
+/// with themselves would depend on what the planner knows of a table that was empty a moment ago.
 pub(crate) const DUE: &str = r"
-WITH RECURSIVE waiting AS (
-    SELECT * FROM (
-        SELECT id, entity_type, entity_id, position FROM dead_letters
-        WHERE role = $1 AND connector = $2 AND state = 1
-        ORDER BY entity_type, entity_id, position LIMIT 1) AS first
-    UNION ALL
-    SELECT d.id, d.entity_type, d.entity_id, d.position
-    FROM waiting AS w CROSS JOIN dead_letters AS d
-    WHERE d.id = (
-        SELECT n.id FROM dead_letters AS n
-        WHERE n.role = $1 AND n.connector = $2 AND n.state = 1
-            AND (n.entity_type, n.entity_id) > (w.entity_type, w.entity_id)
-        ORDER BY n.entity_type, n.entity_id, n.position LIMIT 1)
+WITH numbered AS (
+    SELECT id, position, state,
+           row_number() OVER (PARTITION BY entity_type, entity_id ORDER BY position) AS number
+    FROM dead_letters
+    WHERE role = $1 AND connector = $2 AND position IS NOT NULL
 ), due AS (
-    SELECT id, position FROM dead_letters WHERE role = $1 AND connector = $2 AND state = 2
+    SELECT id, position FROM numbered WHERE number = 1 AND state = 1
     UNION ALL
-    SELECT w.id, w.position FROM waiting AS w
-    WHERE NOT EXISTS (
-        SELECT 1 FROM dead_letters AS b
-        WHERE b.role = $1 AND b.connector = $2 AND b.position < w.position
-            AND b.entity_type = w.entity_type AND b.entity_id = w.entity_id)
+    SELECT id, position FROM dead_letters WHERE role = $1 AND connector = $2 AND state = 2
     ORDER BY position, id LIMIT $3
 )
 SELECT d.id, d.role, d.connector, d.state, d.place, d.position, d.entity_type, d.entity_id, d.version,

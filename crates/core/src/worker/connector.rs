@@ -71,7 +71,8 @@ pub struct Connector {
     pub lag: Option<SinkLag>,
     /// What its worker said last.
     pub report: Report,
-    /// How many dead letters it has, with those changes that wait behind one.
+    /// How many dead letters it has, with those changes that wait behind one. No more than
+    /// [`MAX_DEAD_LETTERS`](super::MAX_DEAD_LETTERS) and one are counted.
     pub dead_letters: u64,
 }
 

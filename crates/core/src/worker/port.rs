@@ -67,7 +67,8 @@ pub trait WorkerStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Option<Control>, ReadError>>;
 
     /// Stores dead letters, all or none; those that are there already stay as they are. Returns how many the
-    /// connector has then; `None` where the lease is lost: nothing is stored then. Sources without a lease pass
+    /// connector has then, of which about [`MAX_DEAD_LETTERS`](super::MAX_DEAD_LETTERS) are counted; `None` where
+    /// the lease is lost, or the connector is not known: nothing is stored then. Sources without a lease pass
     /// none.
     fn add_dead_letters<'a>(
         &'a self,
@@ -142,7 +143,8 @@ pub trait WorkerStore: Send + Sync + 'static {
         position: u64,
     ) -> BoxFuture<'a, Result<bool, ReadError>>;
 
-    /// Forgets a connector and its dead letters, where no worker runs it.
+    /// Forgets a connector and its dead letters, where no worker runs it. Where there are many dead letters,
+    /// they go in steps: a worker that takes the connector meanwhile keeps the rest.
     fn delete_connector<'a>(
         &'a self,
         role: Role,

@@ -9,7 +9,7 @@ use producer_core::{EntityKey, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::rules::count_entries;
+use super::rules::{Cutoff, count_entries};
 use crate::connection::Connection;
 use crate::error::MaintenanceError;
 use crate::tables::{Logged, PAGE_BYTES};
@@ -40,14 +40,16 @@ type Oldest<T> = (String, String, Option<T>);
 
 impl Connection {
     /// The entities after `key` and when the oldest entry of each was committed or adopted, checkpoints
-    /// excepted where the entity exists: one page.
+    /// excepted where the entity exists: one page. `None` too where that entry is behind a position.
     pub(super) async fn oldest_entries(
         &mut self,
         key: &EntityKey,
         rows: i64,
+        up_to: u64,
     ) -> Result<Vec<(EntityKey, Option<Timestamp>)>, MaintenanceError> {
         const QUERY: &str = "SELECT e.entity_type, e.entity_id, (
-                 SELECT CASE WHEN l.kind = 1 THEN coalesce(l.saved_at, l.committed_at)
+                 SELECT CASE WHEN l.position > $4 THEN NULL
+                             WHEN l.kind = 1 THEN coalesce(l.saved_at, l.committed_at)
                              ELSE l.committed_at END
                  FROM event_log l
                  WHERE l.entity_type = e.entity_type AND l.entity_id = e.entity_id
@@ -64,12 +66,20 @@ impl Connection {
         Ok(match self {
             Self::Postgres(c) => {
                 let query = sqlx::query_as::<_, Oldest<DateTime<Utc>>>(QUERY);
-                let query = query.bind(key.entity_type()).bind(key.entity_id()).bind(rows);
+                let query = query
+                    .bind(key.entity_type())
+                    .bind(key.entity_id())
+                    .bind(rows)
+                    .bind(to_bigint(up_to));
                 query.fetch_all(c).await?.into_iter().map(|row| entry(row, from_pg)).collect()
             }
             Self::Sqlite(c) => {
                 let query = sqlx::query_as::<_, Oldest<i64>>(QUERY);
-                let query = query.bind(key.entity_type()).bind(key.entity_id()).bind(rows);
+                let query = query
+                    .bind(key.entity_type())
+                    .bind(key.entity_id())
+                    .bind(rows)
+                    .bind(to_bigint(up_to));
                 let rows = query.fetch_all(c).await?.into_iter();
                 rows.map(|row| entry(row, Timestamp::from_micros)).collect()
             }
@@ -96,20 +106,22 @@ impl Connection {
         }
     }
 
-    /// Those of `uuids` whose event has a row that was committed at `moment` or later.
+    /// Those of `uuids` whose event has a row that is not old.
     pub(super) async fn events_since(
         &mut self,
         uuids: &[Uuid],
-        moment: Timestamp,
+        cutoff: Cutoff,
     ) -> Result<HashSet<Uuid>, MaintenanceError> {
         let found: Vec<Uuid> = match self {
             Self::Postgres(c) => {
                 sqlx::query_scalar(
                     "SELECT event_uuid FROM event_log
-                     WHERE event_uuid = ANY($1) AND ordinal >= 0 AND committed_at >= $2",
+                     WHERE event_uuid = ANY($1) AND ordinal >= 0
+                         AND (committed_at >= $2 OR position > $3)",
                 )
                 .bind(uuids)
-                .bind(to_pg(moment))
+                .bind(to_pg(cutoff.before))
+                .bind(to_bigint(cutoff.up_to))
                 .fetch_all(c)
                 .await?
             }
@@ -117,10 +129,11 @@ impl Connection {
                 sqlx::query_scalar(
                     "SELECT l.event_uuid FROM json_each($1) AS u CROSS JOIN event_log AS l
                      ON l.event_uuid = unhex(u.value) AND l.ordinal >= 0
-                     WHERE l.committed_at >= $2",
+                     WHERE l.committed_at >= $2 OR l.position > $3",
                 )
                 .bind(json(&hex(uuids))?)
-                .bind(moment.micros())
+                .bind(cutoff.before.micros())
+                .bind(to_bigint(cutoff.up_to))
                 .fetch_all(c)
                 .await?
             }

@@ -28,15 +28,53 @@ pub struct Summary {
     pub skipped: u64,
 }
 
-/// The moment before which events are old.
-pub(super) fn cutoff(age: Duration, clock: &Clock) -> Timestamp {
-    let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_micros(clock.now().micros().saturating_sub(age))
+/// What is pruned of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// The age from which events are deleted.
+    pub older_than: Duration,
+    /// Whether what sinks still need is deleted too.
+    pub past_sinks: bool,
+}
+
+/// All that is so old, but what sinks still need.
+impl From<Duration> for Scope {
+    fn from(older_than: Duration) -> Self {
+        Self { older_than, past_sinks: false }
+    }
+}
+
+/// Up to where entries are old.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cutoff {
+    /// What was committed at this time or later is not.
+    pub(super) before: Timestamp,
+    /// What has a higher position is not, however old: a sink still needs it.
+    pub(super) up_to: u64,
+}
+
+impl Cutoff {
+    /// By age alone.
+    pub(super) fn new(age: Duration, clock: &Clock) -> Self {
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_micros(clock.now().micros().saturating_sub(age));
+        Self { before, up_to: u64::MAX }
+    }
+
+    /// Adopted rows have the times of the older service at new positions: they are as old as their adoption,
+    /// or else the first run would end the tokens of all readers.
+    fn includes(self, row: &Logged) -> bool {
+        let stored_at = match row.kind {
+            EntryKind::Adopted => row.saved_at.unwrap_or(row.committed_at),
+            EntryKind::Event | EntryKind::Detached | EntryKind::Checkpoint => row.committed_at,
+        };
+        stored_at < self.before && row.position <= self.up_to
+    }
 }
 
 /// Which entries may be deleted.
 pub(super) struct Rules<'r> {
-    pub(super) before: Timestamp,
+    pub(super) cutoff: Cutoff,
     /// Events that have an entry which isn't old: an event is pruned as a whole.
     pub(super) younger: &'r HashSet<Uuid>,
     /// Whether the older services' table is still there.
@@ -45,7 +83,7 @@ pub(super) struct Rules<'r> {
 
 impl Rules<'_> {
     pub(super) fn is_deletable(&self, row: &Logged) -> bool {
-        let is_old = is_old(row, self.before);
+        let is_old = self.cutoff.includes(row);
         match row.kind {
             EntryKind::Checkpoint => true,
             EntryKind::Detached => is_old,
@@ -57,21 +95,8 @@ impl Rules<'_> {
 }
 
 /// The events of those entries that are old.
-pub(super) fn old_events<'l>(
-    rows: impl Iterator<Item = &'l Logged>,
-    before: Timestamp,
-) -> Vec<Uuid> {
-    rows.filter(|row| is_old(row, before)).map(|row| row.uuid).collect()
-}
-
-/// Adopted rows have the times of the older service at new positions: they are as old as their adoption,
-/// or else the first run would end the tokens of all readers.
-fn is_old(row: &Logged, before: Timestamp) -> bool {
-    let stored_at = match row.kind {
-        EntryKind::Adopted => row.saved_at.unwrap_or(row.committed_at),
-        EntryKind::Event | EntryKind::Detached | EntryKind::Checkpoint => row.committed_at,
-    };
-    stored_at < before
+pub(super) fn old_events<'l>(rows: impl Iterator<Item = &'l Logged>, cutoff: Cutoff) -> Vec<Uuid> {
+    rows.filter(|row| cutoff.includes(row)).map(|row| row.uuid).collect()
 }
 
 /// Entries of an entity that earlier runs did not make.

@@ -1,12 +1,10 @@
 //! Counts what pruning would delete, without changing anything.
 
-use std::time::Duration;
-
 use producer_core::store::numbers::to_bigint;
-use producer_core::{Clock, EntityKey, Timestamp};
+use producer_core::{Clock, EntityKey};
 
 use super::rules::{
-    ENTITIES_PER_PAGE, Rules, STEP_ROWS, Summary, count_entries, cutoff, old_events,
+    Cutoff, ENTITIES_PER_PAGE, Rules, STEP_ROWS, Scope, Summary, count_entries, old_events,
 };
 use crate::connection::Connection;
 use crate::database::Database;
@@ -22,23 +20,27 @@ use crate::tables::{Access, before_all};
 /// The database can't be reached, or fails.
 pub async fn survey(
     database: &Database,
-    age: Duration,
+    scope: impl Into<Scope>,
     clock: &Clock,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Summary, MaintenanceError> {
+    let scope = scope.into();
     let mut connection = database.connect().await?;
+    let mut cutoff = Cutoff::new(scope.older_than, clock);
+    if !scope.past_sinks {
+        cutoff = connection.cutoff_of_sinks(cutoff, progress).await?;
+    }
     progress(Progress::Total(connection.count("SELECT count(*) FROM entities").await?));
-    let before = cutoff(age, clock);
     let adopting = connection.has_older_table().await?;
-    let mut survey = Survey { connection, before, adopting, summary: Summary::default() };
+    let mut survey = Survey { connection, cutoff, adopting, summary: Summary::default() };
     let (mut entities, mut last) = (0, before_all());
     loop {
-        let page = survey.connection.oldest_entries(&last, ENTITIES_PER_PAGE).await?;
+        let page = survey.connection.oldest_entries(&last, ENTITIES_PER_PAGE, cutoff.up_to).await?;
         let Some((end, _)) = page.last() else { break };
         last = end.clone();
         entities += page.len() as u64;
         for (key, oldest) in page {
-            if oldest.is_some_and(|at| at < before) {
+            if oldest.is_some_and(|at| at < cutoff.before) {
                 survey.entity(&key, progress).await?;
             }
         }
@@ -50,7 +52,7 @@ pub async fn survey(
 
 struct Survey {
     connection: Connection,
-    before: Timestamp,
+    cutoff: Cutoff,
     adopting: bool,
     summary: Summary,
 }
@@ -67,9 +69,9 @@ impl Survey {
         loop {
             let version = fold.version;
             let page = self.connection.log_of(key, version, to_bigint(STEP_ROWS as u64)).await?;
-            let uuids = old_events(page.iter(), self.before);
-            let younger = self.connection.events_since(&uuids, self.before).await?;
-            let rules = Rules { before: self.before, younger: &younger, adopting: self.adopting };
+            let uuids = old_events(page.iter(), self.cutoff);
+            let younger = self.connection.events_since(&uuids, self.cutoff).await?;
+            let rules = Rules { cutoff: self.cutoff, younger: &younger, adopting: self.adopting };
             let kept = page.iter().position(|row| !rules.is_deletable(row));
             let deletable = &page[..kept.unwrap_or(page.len())];
             let entries = count_entries(deletable);

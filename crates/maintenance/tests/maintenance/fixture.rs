@@ -256,9 +256,17 @@ impl Fixture {
 
     /// Prunes what is older than the first day of `year`.
     pub(crate) async fn prune(&self, year: i64) -> (prune::Summary, Vec<String>) {
+        self.prune_scope(age_of(year).into()).await
+    }
+
+    /// The same, also what sinks still need.
+    pub(crate) async fn prune_past_sinks(&self, year: i64) -> (prune::Summary, Vec<String>) {
+        self.prune_scope(prune::Scope { older_than: age_of(year), past_sinks: true }).await
+    }
+
+    async fn prune_scope(&self, scope: prune::Scope) -> (prune::Summary, Vec<String>) {
         let (clock, mut lines) = (Clock::from_fn(|| NOW), Vec::new());
-        let age = age_of(year);
-        let summary = prune::prune(&self.database(), age, &clock, &mut listing(&mut lines)).await;
+        let summary = prune::prune(&self.database(), scope, &clock, &mut listing(&mut lines)).await;
         (summary.expect("pruned"), lines)
     }
 
@@ -303,7 +311,7 @@ fn age_of(year: i64) -> Duration {
 
 fn listing(lines: &mut Vec<String>) -> impl FnMut(Progress) + Send {
     |progress| {
-        if let Progress::Line(line) = progress {
+        if let Progress::Line(line) | Progress::Warning(line) = progress {
             lines.push(line);
         }
     }

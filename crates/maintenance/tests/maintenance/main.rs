@@ -9,6 +9,7 @@ mod migrations;
 mod operations;
 mod properties;
 mod pruning;
+mod pruning_sinks;
 mod racing;
 mod rebuilding;
 mod reverting;

@@ -142,13 +142,13 @@ impl IntoResponses for ListConnectorsProblems {
 
 impl IntoResponses for GetSinkProblems {
     fn responses() -> Responses {
-        responses(of_connector(bad_name(), "no such sink"))
+        responses(of_one(bad_name(), "no such sink"))
     }
 }
 
 impl IntoResponses for SteerSinkProblems {
     fn responses() -> Responses {
-        responses(of_connector(has_body(), "no such sink").into_iter().chain(of_write()))
+        responses(of_one(has_body(), "no such sink").into_iter().chain(of_write()))
     }
 }
 
@@ -174,7 +174,7 @@ impl IntoResponses for ResetSinkProblems {
 
 impl IntoResponses for DeleteSinkProblems {
     fn responses() -> Responses {
-        let problems = of_connector(has_body(), "no such sink").into_iter().chain(of_write());
+        let problems = of_one(has_body(), "no such sink").into_iter().chain(of_write());
         let detail = "the worker worker-1 runs the sink; take the sink out of its configuration and restart it first";
         responses(problems.chain([Problem::new(ProblemKind::InUse, detail)]))
     }
@@ -182,19 +182,19 @@ impl IntoResponses for DeleteSinkProblems {
 
 impl IntoResponses for GetSourceProblems {
     fn responses() -> Responses {
-        responses(of_connector(bad_name(), "no such source"))
+        responses(of_one(bad_name(), "no such source"))
     }
 }
 
 impl IntoResponses for SteerSourceProblems {
     fn responses() -> Responses {
-        responses(of_connector(has_body(), "no such source").into_iter().chain(of_write()))
+        responses(of_one(has_body(), "no such source").into_iter().chain(of_write()))
     }
 }
 
 impl IntoResponses for DeleteSourceProblems {
     fn responses() -> Responses {
-        let problems = of_connector(has_body(), "no such source").into_iter().chain(of_write());
+        let problems = of_one(has_body(), "no such source").into_iter().chain(of_write());
         let detail = "the worker worker-1 runs the source; take the source out of its configuration and restart it first";
         responses(problems.chain([Problem::new(ProblemKind::InUse, detail)]))
     }
@@ -204,7 +204,7 @@ impl IntoResponses for ListDeadLettersProblems {
     fn responses() -> Responses {
         let token =
             "the query parameter pageToken must be a token that a page of this list returned";
-        responses(of_connector(malformed(token), "no such sink"))
+        responses(of_one(malformed(token), "no such sink"))
     }
 }
 
@@ -212,13 +212,13 @@ impl IntoResponses for GetDeadLetterProblems {
     fn responses() -> Responses {
         let broken = violations(&[("/id", "must be a number")]);
         let broken = Problem { kind: ProblemKind::Malformed, ..Problem::validation(broken) };
-        responses(of_connector(broken, "no such dead letter"))
+        responses(of_one(broken, "no such dead letter"))
     }
 }
 
 impl IntoResponses for ReplayDeadLetterProblems {
     fn responses() -> Responses {
-        let problems = of_connector(has_body(), "no such dead letter").into_iter();
+        let problems = of_one(has_body(), "no such dead letter").into_iter();
         let detail = "it waits behind the dead letter 1 of its entity; replay or delete that one";
         let waits = Problem::new(ProblemKind::InUse, detail);
         responses(problems.chain(of_write()).chain([waits]))
@@ -227,7 +227,7 @@ impl IntoResponses for ReplayDeadLetterProblems {
 
 impl IntoResponses for DeleteDeadLetterProblems {
     fn responses() -> Responses {
-        let problems = of_connector(has_body(), "no such dead letter").into_iter();
+        let problems = of_one(has_body(), "no such dead letter").into_iter();
         responses(problems.chain(of_write()))
     }
 }
@@ -235,7 +235,7 @@ impl IntoResponses for DeleteDeadLetterProblems {
 impl IntoResponses for ManyDeadLettersProblems {
     fn responses() -> Responses {
         let of_all = malformed("the query parameter sink must be given, or source");
-        responses(of_connector(of_all, "no such sink").into_iter().chain(of_write()))
+        responses(of_one(of_all, "no such sink").into_iter().chain(of_write()))
     }
 }
 
@@ -243,7 +243,7 @@ fn problems(bad_request: Problem) -> [Problem; 5] {
     [bad_request, not_acceptable(), internal(), too_many(), not_readable()]
 }
 
-fn of_connector(bad_request: Problem, not_found: &'static str) -> [Problem; 6] {
+fn of_one(bad_request: Problem, not_found: &'static str) -> [Problem; 6] {
     let [bad_request, not_acceptable, internal, too_many, not_readable] = problems(bad_request);
     let not_found = Problem::new(ProblemKind::NotFound, not_found);
     [bad_request, not_found, not_acceptable, internal, too_many, not_readable]
@@ -258,7 +258,7 @@ fn of_write() -> [Problem; 2] {
 fn with_body() -> Vec<Problem> {
     let bad_body = malformed("line 1 of the body, column 9: not valid JSON, expected ':'");
     let media = "the content type is not supported; supported is application/json";
-    let mut problems = of_connector(bad_body, "no such sink").to_vec();
+    let mut problems = of_one(bad_body, "no such sink").to_vec();
     problems.extend(of_write());
     problems.extend([too_large(), Problem::new(ProblemKind::MediaType, media)]);
     problems

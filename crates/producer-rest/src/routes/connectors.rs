@@ -55,7 +55,7 @@ pub(crate) struct ConnectorBody {
     /// Whether it sends at all after failures: `closed` is yes, `half-open` tries one delivery
     #[schema(pattern = "^(closed|open|half-open)$")]
     breaker: &'static str,
-    /// How many it has, with the changes that wait behind one
+    /// How many it has, with the changes that wait behind one; no more than 10,001 are counted
     dead_letters: u64,
     /// The worker that runs it
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -21,6 +21,9 @@ use crate::{sinks, sources};
 /// How long one answer may take: all are asked at once, so the whole check ends soon after.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 
+/// The name that sources are opened with. No worker has it, and nothing is read under it.
+const CHECKER: &str = "check";
+
 /// The exit status where something failed.
 const FAILED: u8 = 1;
 
@@ -100,8 +103,8 @@ impl Check {
     fn source(config: SourceConfig, width: usize) -> Self {
         let what = format!("{:<width$}  {}", config.name, config.kind.as_str());
         Self::new("source", what, async move {
-            let mut source = sources::open(&config, "check", &Clock::system())
-                .map_err(|error| error.to_string())?;
+            let opened = sources::open(&config, CHECKER, &Clock::system());
+            let mut source = opened.map_err(|error| error.to_string())?;
             let checked = source.check().await;
             source.close().await;
             checked.map_err(|failure| failure.detail)?;

@@ -69,7 +69,7 @@ fn read<'a>(context: &'a Context<'a>, document: &'a DeTable<'a>) -> Config {
 /// Connectors with their names, which errors show, and which are unique in a role.
 fn named<'a>(role: &'static str, file: &Table<'a>) -> Vec<(Option<String>, Table<'a>)> {
     let mut lines: HashMap<String, usize> = HashMap::new();
-    let mut with_name = |table: Table<'a>| {
+    let with_name = |table: Table<'a>| {
         let name = table.require("name", table.text("name"));
         let Some(name) = name else { return (None, table) };
         // a name that is a secret is not shown
@@ -89,5 +89,5 @@ fn named<'a>(role: &'static str, file: &Table<'a>) -> Vec<(Option<String>, Table
         lines.insert(name.clone(), table.line("name"));
         (Some(name), table)
     };
-    file.tables(role).into_iter().map(|table| with_name(table)).collect()
+    file.tables(role).into_iter().map(with_name).collect()
 }

@@ -9,6 +9,7 @@ use super::table::Table;
 use super::text::Text;
 use super::values;
 use crate::config::{Part, Secret, SinkKind, Template};
+use crate::kafka::{Role, check_property};
 
 /// How long a webhook may take to answer.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
@@ -85,7 +86,7 @@ fn kafka(table: &Table<'_>) -> Option<SinkKind> {
     let topic = table.require("topic", template(table, "topic", ALL));
     let key = template_or(table, "key", ALL, &[Part::Type, Part::Text("/".into()), Part::Id]);
     let tombstones = table.boolean("tombstones").unwrap_or(true);
-    let properties = properties(table);
+    let properties = properties(table, Role::Producer);
     Some(SinkKind::Kafka { url: url?, topic: topic?, key: key?, tombstones, properties })
 }
 
@@ -129,10 +130,14 @@ fn webhook(table: &Table<'_>) -> Option<SinkKind> {
 }
 
 /// librdkafka's own settings.
-pub(super) fn properties(table: &Table<'_>) -> BTreeMap<String, Secret> {
+pub(super) fn properties(table: &Table<'_>, role: Role) -> BTreeMap<String, Secret> {
     let Some(properties) = table.table("properties") else { return BTreeMap::new() };
-    let property = |(name, value): (String, Text)| (name, values::secret(&value));
-    properties.free(true).into_iter().map(property).collect()
+    let property = |(name, value): (String, Text)| {
+        let checked = check_property(role, &name, value.as_str());
+        checked.map_err(|reason| properties.wrong(&name, reason)).ok()?;
+        Some((name, values::secret(&value)))
+    };
+    properties.free(true).into_iter().filter_map(property).collect()
 }
 
 fn template(table: &Table<'_>, key: &'static str, allowed: &[Part]) -> Option<Template> {

@@ -5,6 +5,7 @@ use super::sink_kinds::properties;
 use super::table::Table;
 use super::values;
 use crate::config::{SourceConfig, SourceKind, SourceStart};
+use crate::kafka::Role;
 use crate::map::{Map, MapError};
 
 /// The consumer group where the file names none.
@@ -48,7 +49,7 @@ fn kafka(table: &Table<'_>) -> Option<SourceKind> {
     let url = table.require("url", table.parsed("url", values::kafka_servers));
     let topic = table.require("topic", table.parsed("topic", values::name));
     let (group, from) = (group(table), from(table));
-    let properties = properties(table);
+    let properties = properties(table, Role::Consumer);
     Some(SourceKind::Kafka { url: url?, topic: topic?, group, from, properties })
 }
 

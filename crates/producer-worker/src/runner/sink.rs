@@ -55,9 +55,9 @@ pub async fn run(
             lease: Mutex::new(lease),
             shutdown: shutdown.clone(),
         };
-        runner.compare_settings().await;
+        let last_error = runner.read_last_report().await;
         tracing::info!(sink = config.name, kind = config.kind.as_str(), "running the sink");
-        runner.run().await;
+        runner.run(last_error).await;
         runner.held.release().await;
         tracing::info!(sink = config.name, "no longer running the sink");
     }
@@ -133,22 +133,22 @@ enum Next {
 }
 
 impl LeasedSink {
-    /// Says where another worker has run the sink with other settings.
-    async fn compare_settings(&self) {
+    /// What failed last in an earlier run. Says where that had other settings.
+    async fn read_last_report(&self) -> Option<LastError> {
         let found = self.parts.store.connectors(Role::Sink, Some(&self.config.name)).await;
-        let before = found.ok().and_then(|found| found.into_iter().next()?.report.settings);
-        if before.is_some_and(|before| before != self.settings) {
+        let report = found.ok()?.into_iter().next()?.report;
+        if report.settings.is_some_and(|before| before != self.settings) {
             tracing::warn!(
                 sink = self.config.name,
                 "the sink's settings are not those that it ran with before: where several workers run, give all \
                  of them the same file"
             );
         }
+        report.last_error
     }
 
     /// Runs until the lease is lost or the worker stops.
-    async fn run(&self) {
-        let mut last_error = None;
+    async fn run(&self, mut last_error: Option<LastError>) {
         let mut next = self.start(self.lease().token.as_deref());
         while let Next::Run(start) = next {
             next = self.run_from(start, &mut last_error).await;

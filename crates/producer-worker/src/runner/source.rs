@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use parts::SourceParts;
-use producer_core::worker::{Lease, Registered, Report, Role};
+use producer_core::worker::{LastError, Lease, Registered, Report, Role};
 use session::Session;
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
@@ -122,12 +122,15 @@ async fn run_held(
     settings: &str,
     shutdown: &CancellationToken,
 ) {
+    let report = |retrying, last_error: Option<&LastError>| {
+        let (last_error, settings) = (last_error.cloned(), Some(settings.to_owned()));
+        held.report(Report { retrying, last_error, settings, ..Report::default() });
+    };
     let mut last_error = None;
     loop {
         if held.control().borrow().paused {
             tracing::info!(source = config.name, "the source is paused");
-            let (last_error, settings) = (last_error.clone(), Some(settings.to_owned()));
-            held.report(Report { last_error, settings, ..Report::default() });
+            report(false, last_error.as_ref());
         }
         let mut control = held.control();
         let resumed = tokio::select! {
@@ -143,7 +146,9 @@ async fn run_held(
             Ok(reader) => reader,
             Err(error) => {
                 tracing::error!(source = config.name, %error, "the source can't be opened");
-                sleep(OPEN_PAUSE).await;
+                last_error = Some(LastError::new(parts.clock.now(), error.to_string()));
+                report(true, last_error.as_ref());
+                let _ = shutdown.run_until_cancelled(sleep(OPEN_PAUSE)).await;
                 continue;
             }
         };

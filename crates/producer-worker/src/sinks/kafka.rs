@@ -25,7 +25,9 @@ use self::client::{Behind, ProducerClient, Record, Round, settings};
 use self::delivery::{Delivery, Verdict, behind};
 use crate::config::{Form, Format, Part, Secret, Template};
 use crate::format::Formatter;
-use crate::kafka::{Secrets, code_of, code_text, creation_error};
+use crate::kafka::{
+    Role, Secrets, check_properties, code_of, code_text, creation_error, topic_failure,
+};
 use crate::names::Values;
 use crate::sink::{Failure, NotDelivered, Sink};
 use crate::sinks::OpenError;
@@ -66,6 +68,7 @@ pub(super) struct Kafka {
 
 impl Kafka {
     pub(super) fn open(target: Target, format: &Format) -> Result<Self, OpenError> {
+        check_properties(Role::Producer, &target.properties).map_err(OpenError)?;
         let secrets = Secrets::of(&target.properties);
         let taken =
             settings(&target.servers, &target.properties, Behind::Stops).create_native_config();
@@ -388,17 +391,6 @@ async fn metadata(
         Ok(Ok(code)) => Ok(code),
         Ok(Err(error)) => Err(not_answered(producer, Some(code_of(&error)))),
         Err(panic) => Err(Failure::new(format!("Kafka: {panic}"))),
-    }
-}
-
-fn topic_failure(topic: &str, code: RDKafkaErrorCode) -> Failure {
-    match code {
-        RDKafkaErrorCode::UnknownTopic
-        | RDKafkaErrorCode::UnknownTopicOrPartition
-        | RDKafkaErrorCode::UnknownPartition => {
-            Failure::new(format!("Kafka has no topic {topic}: create it"))
-        }
-        code => Failure::new(format!("Kafka, topic {topic}: {}", code_text(code))),
     }
 }
 

@@ -30,7 +30,6 @@ use self::marker::Marker;
 use crate::config::{Secret, SinkConfig, Template};
 use crate::redis_link::{Link, TIMEOUT, call};
 use crate::sink::{Failure, Kept, NotDelivered, Present, Sink};
-use crate::sinks::OpenError;
 use crate::update::{Cause, Update};
 
 /// So long a guard is kept.
@@ -70,9 +69,9 @@ impl RedisCache {
         url: &Secret,
         template: &Template,
         ttl: Option<Duration>,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, String> {
         Ok(Self {
-            link: Link::new(url, SCRIPTS).map_err(OpenError)?,
+            link: Link::new(url, SCRIPTS)?,
             template: template.clone(),
             types: config.types.clone(),
             ttl,
@@ -81,15 +80,15 @@ impl RedisCache {
     }
 
     async fn write(&self, updates: &[Update]) -> Result<Vec<Result<(), NotDelivered>>, Failure> {
+        let last_call = Instant::now() + LAST_CALL;
         // it tells how long a value may be
         self.link.connect().await?;
         if updates.iter().any(|update| matches!(update.cause, Cause::Snapshot(_))) {
             self.marker.begin_snapshot(&self.link).await?;
         }
-        let last_call = Instant::now() + LAST_CALL;
         let mut results = Vec::with_capacity(updates.len());
         while let Some(rest) = updates.get(results.len()..).filter(|rest| !rest.is_empty()) {
-            let failed = if Instant::now() > last_call && !results.is_empty() {
+            let failed = if Instant::now() > last_call {
                 Some(Failure::new("Redis takes the delivery too slowly"))
             } else {
                 self.write_some(rest, &mut results).await.err()

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use producer_core::EntityKey;
-use redis::{Cmd, Pipeline, cmd, pipe};
+use redis::{Cmd, cmd};
 use tokio::time::Instant;
 
 use crate::config::{Format, Part, Secret, Template};
 use crate::format::Formatter;
 use crate::redis_link::{Link, TIMEOUT};
 use crate::sink::{Failure, NotDelivered, Sink};
-use crate::sinks::OpenError;
 use crate::update::Update;
 
 /// Bytes of the fields of one transaction, about.
@@ -38,23 +37,23 @@ impl RedisStream {
         stream: &Template,
         maxlen: Option<u64>,
         format: &Format,
-    ) -> Result<Self, OpenError> {
-        let link = Link::new(url, &[]).map_err(OpenError)?;
+    ) -> Result<Self, String> {
+        let link = Link::new(url, &[])?;
         Ok(Self { link, formatter: Formatter::new(format), stream: stream.clone(), maxlen })
     }
 
     async fn write(&self, updates: &[Update]) -> Result<Vec<Result<(), NotDelivered>>, Failure> {
+        let last_begin = Instant::now() + LAST_BEGIN;
         // it tells how long a value may be
         self.link.connect().await?;
         let mut delivery = Delivery::new(updates);
-        let last_begin = Instant::now() + LAST_BEGIN;
         while let Some(transaction) = self.next_transaction(&mut delivery) {
             if Instant::now() > last_begin {
                 delivery.stop(&Failure::new("Redis takes the delivery too slowly"));
                 break;
             }
-            let Transaction { mut commands, places, .. } = transaction;
-            match self.link.run_all(&mut commands).await {
+            let Transaction { commands, places, .. } = transaction;
+            match self.link.run_transaction(commands).await {
                 Err(failure) if !delivery.has_begun() => return Err(failure),
                 Err(failure) => delivery.stop(&failure),
                 Ok(answers) => {
@@ -89,7 +88,7 @@ impl RedisStream {
             }
             match self.entry(update) {
                 Ok((command, bytes)) => {
-                    transaction.commands.add_command(command);
+                    transaction.commands.push(command);
                     transaction.places.push(place);
                     transaction.bytes += bytes;
                     if each_once {
@@ -149,20 +148,13 @@ impl Sink for RedisStream {
 }
 
 /// Entries that are written all or none.
+#[derive(Default)]
 struct Transaction<'a> {
-    commands: Pipeline,
+    commands: Vec<Cmd>,
     /// Where in the delivery its updates are.
     places: Vec<usize>,
     keys: HashSet<&'a EntityKey>,
     bytes: usize,
-}
-
-impl Default for Transaction<'_> {
-    fn default() -> Self {
-        let mut commands = pipe();
-        commands.atomic();
-        Self { commands, places: Vec::new(), keys: HashSet::new(), bytes: 0 }
-    }
 }
 
 /// What became of the updates of a delivery so far.

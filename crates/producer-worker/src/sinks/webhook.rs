@@ -24,10 +24,8 @@ use http_body_util::Full;
 use outcome::{Outcome, judge};
 use producer_core::{Clock, EntityKey};
 use rustls::pki_types::CertificateDer;
-pub use sign::check_secret;
 use sign::{Signer, seconds};
 use target::Target;
-pub use target::{check_header, check_url};
 
 use self::client::Client;
 use crate::config::{SinkConfig, SinkKind};

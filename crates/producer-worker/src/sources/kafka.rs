@@ -5,11 +5,11 @@
 //! partitions while that is full. What is settled is noted for each partition; the thread commits it up to
 //! the first message that is not ([`progress`]).
 
+mod origin;
 mod progress;
 mod reader;
 mod shared;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,14 +17,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use producer_core::Clock;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::RDKafkaErrorCode;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
+pub(super) use self::origin::Origin;
 use self::reader::Reader;
 use self::shared::Shared;
-use crate::config::{Secret, SourceStart};
-use crate::kafka::{Secrets, code_of, code_text, creation_error};
+use crate::kafka::{
+    Role, Secrets, check_properties, code_of, code_text, creation_error, topic_failure,
+};
 use crate::sink::Failure;
 use crate::sinks::OpenError;
 use crate::source::{Message, Place, Source, SourceLag};
@@ -38,18 +39,6 @@ const LEAVE: Duration = Duration::from_secs(10);
 /// How often it is seen whether the thread has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What a source reads.
-#[derive(Clone)]
-pub(super) struct Origin {
-    /// `host:port`, with commas between several.
-    pub(super) servers: Secret,
-    pub(super) topic: String,
-    pub(super) group: String,
-    /// Where a new group begins.
-    pub(super) from: SourceStart,
-    pub(super) properties: BTreeMap<String, Secret>,
-}
-
 /// A topic, read as a member of a group.
 pub(super) struct Kafka {
     origin: Arc<Origin>,
@@ -61,12 +50,14 @@ pub(super) struct Kafka {
 /// The thread that polls, and what it shares.
 struct Reading {
     shared: Arc<Shared>,
+    consumer: reader::Handle,
     thread: JoinHandle<()>,
 }
 
 impl Kafka {
     /// It connects when messages are first received.
     pub(super) fn open(origin: Origin, clock: Clock) -> Result<Self, OpenError> {
+        check_properties(Role::Consumer, &origin.properties).map_err(OpenError)?;
         let secrets = Secrets::of(&origin.properties);
         let taken = reader::settings(&origin).create_native_config();
         taken.map_err(|error| OpenError(creation_error(&error, &secrets)))?;
@@ -89,11 +80,12 @@ impl Kafka {
         }
         let shared = Arc::new(Shared::new());
         let reader = Reader::new(&self.origin, &self.secrets, &shared);
+        let consumer = reader.handle();
         let thread = std::thread::Builder::new().name("kafka-source".into());
         let thread = thread.spawn(move || reader.run());
         let thread =
             thread.map_err(|error| Failure::new(format!("no thread for Kafka: {error}")))?;
-        self.reading = Some(Reading { shared: Arc::clone(&shared), thread });
+        self.reading = Some(Reading { shared: Arc::clone(&shared), consumer, thread });
         Ok(shared)
     }
 
@@ -114,10 +106,11 @@ impl Kafka {
     }
 
     async fn measure(&self) -> Option<SourceLag> {
-        let shared = Arc::clone(&self.reading.as_ref()?.shared);
-        let (topic, now) = (self.origin.topic.clone(), self.clock.now());
-        let lag = spawn_blocking(move || shared.lag(&topic, now.micros().div_euclid(1000)));
-        lag.await.ok()?
+        let reading = self.reading.as_ref()?;
+        let (shared, consumer) = (Arc::clone(&reading.shared), reading.consumer.clone());
+        let (origin, now) = (Arc::clone(&self.origin), self.clock.now());
+        let now_ms = now.micros().div_euclid(1000);
+        spawn_blocking(move || consumer.lag(&origin.topic, &shared, now_ms)).await.ok()?
     }
 
     async fn look(&self) -> Result<(), Failure> {
@@ -183,13 +176,4 @@ impl Source for Kafka {
 fn is_topic(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     (1..=249).contains(&name.len()) && name.chars().all(allowed)
-}
-
-fn topic_failure(topic: &str, code: RDKafkaErrorCode) -> Failure {
-    match code {
-        RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition => {
-            Failure::new(format!("Kafka has no topic {topic}: create it"))
-        }
-        code => Failure::new(format!("Kafka, topic {topic}: {}", code_text(code))),
-    }
 }

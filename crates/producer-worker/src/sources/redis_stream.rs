@@ -7,6 +7,7 @@
 mod entry;
 mod group;
 mod pending;
+mod walk;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, LazyLock};
@@ -16,14 +17,12 @@ use futures_util::future::BoxFuture;
 use redis::{RedisResult, Script, Value, cmd};
 use tokio::task::JoinHandle;
 
-use self::entry::{Id, entries_of_streams};
-use self::group::is_absent;
-use self::pending::Walk;
+use self::entry::{Entry, Id, entries_of_streams, is_absent};
+use self::walk::Walk;
 use crate::config::{Secret, SourceStart};
 use crate::redis_link::{Link, call};
 use crate::sink::Failure;
-use crate::sinks::OpenError;
-use crate::source::{Body, Message, Place, Source, SourceLag};
+use crate::source::{Message, Place, Source, SourceLag};
 
 /// So long Redis waits for a message before it answers that there is none.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -40,9 +39,6 @@ static SCRIPTS: &[&LazyLock<Script>] = &[&TIDY];
 
 /// New messages, as Redis answers them.
 type Reading = JoinHandle<Result<RedisResult<Value>, Failure>>;
-
-/// A message that is not given out yet, and how often it was delivered.
-type Entry = (Id, Body, u32);
 
 pub(super) struct RedisStream {
     reads: Arc<Link>,
@@ -69,10 +65,10 @@ impl RedisStream {
         group: &str,
         from: SourceStart,
         worker: &str,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, String> {
         Ok(Self {
-            reads: Arc::new(Link::new(url, &[]).map_err(OpenError)?.waits(BLOCK)),
-            link: Link::new(url, SCRIPTS).map_err(OpenError)?,
+            reads: Arc::new(Link::new(url, &[])?.waits(BLOCK)),
+            link: Link::new(url, SCRIPTS)?,
             stream: stream.to_owned(),
             group: group.to_owned(),
             consumer: worker.to_owned(),
@@ -94,6 +90,10 @@ impl RedisStream {
         }
         if self.reading.as_ref().is_some_and(JoinHandle::is_finished) {
             self.read(most).await?;
+        }
+        if self.walk.begins_with_all() {
+            // ends the connection before it, so that this one's last read is pending by now, or never will be
+            self.reads.connect().await?;
         }
         if self.ready.is_empty() {
             let taken = self.take_over(most).await?;

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use producer_test_support::Redis;
 use producer_worker::sink::Sink;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::support::{Client, SOON, cache_sink, change, delivered, failure, key, stream_sink};
@@ -82,6 +86,82 @@ async fn each_entity_stays_in_order_across_kills_and_freezes() {
     }
 }
 
+/// Leads to a server, and holds back what its first connection sends while it is told to, also behind that
+/// connection's end: as buffers on the way may.
+struct Detour {
+    port: u16,
+    holds: watch::Sender<bool>,
+    first: JoinHandle<()>,
+}
+
+impl Detour {
+    async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("a port").port();
+        let (holds, held) = watch::channel(false);
+        let (ended, end) = oneshot::channel();
+        tokio::spawn(async move {
+            let (client, _) = listener.accept().await.expect("the first connection");
+            tokio::spawn(async move {
+                Self::carry(client, server, held).await;
+                let _ = ended.send(());
+            });
+            while let Ok((client, _)) = listener.accept().await {
+                let (_never, held) = watch::channel(false);
+                tokio::spawn(Self::carry(client, server, held));
+            }
+        });
+        Self { port, holds, first: tokio::spawn(async { end.await.expect("it ends") }) }
+    }
+
+    /// Until the server has closed the connection.
+    async fn carry(client: TcpStream, server: u16, mut held: watch::Receiver<bool>) {
+        let server = TcpStream::connect(("127.0.0.1", server)).await.expect("the server");
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        let answers = tokio::spawn(async move {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
+                // the client may be gone
+                let _ = to_client.write_all(&buffer[..count]).await;
+            }
+        });
+        let mut back = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
+            back.extend_from_slice(&buffer[..count]);
+            if !*held.borrow() {
+                let _ = to_server.write_all(&back).await;
+                back.clear();
+            }
+        }
+        // the sender may be gone
+        let _ = held.wait_for(|held| !held).await;
+        let _ = to_server.write_all(&back).await;
+        let _ = to_server.shutdown().await;
+        answers.await.expect("it ends");
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_connection_sent_does_not_come_late() {
+    let redis = Redis::start();
+    let detour = Detour::to(redis.port()).await;
+    let sink = stream_sink(&format!("redis://127.0.0.1:{}", detour.port), "events", None);
+    let order = key("o-1");
+    delivered(&*sink, &[change(&order, 1, 1)]).await;
+    detour.holds.send_replace(true);
+    let second = [change(&order, 2, 2)];
+    let detail = failure(&*sink, &second).await;
+    assert!(detail.ends_with("did not answer within 10 s"), "{detail}");
+    delivered(&*sink, &second).await;
+    delivered(&*sink, &[change(&order, 3, 3)]).await;
+    detour.holds.send_replace(false);
+    detour.first.await.expect("it ends");
+    let versions = Client::of(&redis.url()).await.versions("events").await;
+    assert_eq!(versions, [1, 2, 3].map(|version| ("o-1".to_owned(), version)));
+}
+
 #[tokio::test]
 async fn a_frozen_server_is_a_failure_in_time_and_works_again() {
     let redis = Redis::start();
@@ -109,9 +189,10 @@ async fn a_replica_is_a_failure_until_it_is_promoted() {
     let redis = Redis::start();
     let replica = redis.replica();
     let mut client = Client::of(&replica.url()).await;
-    client.until(&["INFO", "replication"], |info: &String| info.contains("link_status:up")).await;
     for sink in [stream_sink(&replica.url(), "events", None), cache_sink(&replica.url(), None)] {
         let _: () = client.run(&["REPLICAOF", "127.0.0.1", &redis.port().to_string()]).await;
+        let is_up = |info: &String| info.contains("link_status:up");
+        client.until(&["INFO", "replication"], is_up).await;
         assert!(sink.check().await.expect_err("a replica").detail.ends_with("read-only"));
         let updates = [change(&key("o-1"), 1, 1)];
         let detail = match sink.deliver(&updates).await {

@@ -19,7 +19,11 @@ async fn add(client: &mut Client, numbers: std::ops::RangeInclusive<u64>) {
 }
 
 fn number(message: &Message) -> u64 {
-    let Body::Fields(fields) = &message.body else { panic!("fields") };
+    let fields = match &message.body {
+        Body::Fields(fields) => Some(fields),
+        Body::Bytes(_) | Body::Gone => None,
+    };
+    let fields = fields.expect("fields");
     assert_eq!(fields[1], ("text".to_owned(), b"a".to_vec()));
     String::from_utf8(fields[0].1.clone()).expect("text").parse().expect("a number")
 }

@@ -14,8 +14,8 @@ use producer_worker::sink::{Failure, NotDelivered, Sink};
 use producer_worker::source::Source;
 use producer_worker::update::{Cause, Update};
 use producer_worker::{sinks, sources};
-use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, FromRedisValue};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -153,7 +153,11 @@ pub(crate) struct Client(MultiplexedConnection);
 impl Client {
     pub(crate) async fn of(url: &str) -> Self {
         let client = redis::Client::open(url).expect("a URL");
-        Self(client.get_multiplexed_async_connection().await.expect("a connection"))
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(SOON))
+            .set_response_timeout(Some(SOON));
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+        Self(connection.expect("a connection"))
     }
 
     /// Runs a command, given as words.

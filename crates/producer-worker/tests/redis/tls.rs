@@ -1,5 +1,6 @@
 //! TLS: `rediss://`.
 
+use std::net::TcpListener;
 use std::process::Command;
 
 use producer_test_support::Redis;
@@ -25,8 +26,8 @@ async fn certificates_are_checked_by_the_file_of_ssl_cert_file() {
     std::fs::write(path("cert.pem"), cert.pem()).expect("a file");
     std::fs::write(path("key.pem"), signing_key.serialize_pem()).expect("a file");
     let (cert, key_file) = (path("cert.pem"), path("key.pem"));
-    let tls_port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let tls_port = tls_port.local_addr().expect("a port").port();
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let tls_port = free.expect("a free port").port();
     let redis = Redis::with(&[
         "--tls-port",
         &tls_port.to_string(),

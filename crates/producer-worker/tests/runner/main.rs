@@ -2,7 +2,10 @@
 
 mod faults;
 mod latest;
+mod lease;
 mod letters;
 mod log;
+mod sources;
 mod steering;
+mod stream;
 mod support;

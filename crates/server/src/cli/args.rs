@@ -67,11 +67,15 @@ pub(super) enum Command {
     ///
     /// Asks before it deletes. An entity whose entries are deleted keeps its state at that point as a checkpoint. The uuids of
     /// pruned events are new again. Exit status 3 where an entity's log doesn't explain its state: it
-    /// is listed and kept. May be interrupted and run again.
+    /// is listed and kept. What sinks of the worker still need is kept too, with a warning: what a sink has not
+    /// delivered, and its dead letters. May be interrupted and run again.
     Prune {
         /// Age from which events are deleted, such as 90d
         #[arg(long, value_name = "DURATION", value_parser = age)]
         older_than: Duration,
+        /// Delete also what sinks still need: they miss changes then, or take a snapshot
+        #[arg(long)]
+        past_sinks: bool,
         /// Only count what would be deleted
         #[arg(long)]
         dry_run: bool,

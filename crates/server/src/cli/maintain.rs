@@ -146,14 +146,14 @@ pub(super) async fn rebuild(database: &Database, write: bool) -> Result<ExitCode
 
 pub(super) async fn prune(
     database: &Database,
-    older_than: Duration,
+    scope: prune::Scope,
     consent: Consent,
 ) -> Result<ExitCode, ExitError> {
     let clock = Clock::system();
     if consent.dry_run || !consent.yes {
         let mut reporter = ProgressReporter::new();
         let report = &mut |progress| reporter.report(progress);
-        let found = prune::survey(database, older_than, &clock, report).await?;
+        let found = prune::survey(database, scope, &clock, report).await?;
         reporter.finish();
         let prune::Summary { deleted, checkpointed, removed, skipped } = found;
         if consent.dry_run {
@@ -172,7 +172,7 @@ pub(super) async fn prune(
     }
     let mut reporter = ProgressReporter::new();
     let report = &mut |progress| reporter.report(progress);
-    let summary = prune::prune(database, older_than, &clock, report).await?;
+    let summary = prune::prune(database, scope, &clock, report).await?;
     reporter.finish();
     let prune::Summary { deleted, checkpointed, removed, skipped } = summary;
     println!(
@@ -207,6 +207,8 @@ impl ProgressReporter {
         match (progress, &self.bar) {
             (Progress::Line(line), Some(bar)) => bar.suspend(|| println!("{line}")),
             (Progress::Line(line), None) => println!("{line}"),
+            (Progress::Warning(line), Some(bar)) => bar.suspend(|| eprintln!("warning: {line}")),
+            (Progress::Warning(line), None) => eprintln!("warning: {line}"),
             (Progress::Total(total), Some(bar)) => bar.set_length(total),
             (Progress::Total(total), None) => self.total = total,
             (Progress::Done(done), Some(bar)) => bar.set_position(done),

@@ -11,6 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataPartition;
 
 use crate::java::{JavaServer, free_port};
 
@@ -70,9 +71,20 @@ impl Kafka {
         loop {
             let made = client.create_topics([&topic], &options).await;
             match made.as_deref() {
-                Ok([Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))]) => return,
+                Ok([Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))]) => break,
                 other => assert!(Instant::now() < deadline, "topic {name}: {other:?}"),
             }
+        }
+        // the controller has it; the broker learns it a moment later
+        let is_there = || {
+            let metadata = client.inner().fetch_metadata(Some(name), ADMIN_TIMEOUT).ok()?;
+            let topic = metadata.topics().first()?;
+            let led = |partition: &MetadataPartition| partition.error().is_none();
+            let complete = topic.error().is_none() && topic.partitions().iter().all(led);
+            Some(complete && topic.partitions().len() == usize::try_from(partitions).ok()?)
+        };
+        while is_there() != Some(true) {
+            assert!(Instant::now() < deadline, "topic {name} does not appear");
         }
     }
 

@@ -146,7 +146,10 @@ impl ShortTransactions {
         match &result {
             Ok(_) if transaction.has_begun => transaction.run("COMMIT").await?,
             // what failed says more than that the connection is broken too
-            Err(_) if transaction.run("ROLLBACK").await.is_err() => return result,
+            Err(_) if transaction.has_begun && transaction.run("ROLLBACK").await.is_err() => {
+                return result;
+            }
+            Err(StatementError::OutcomeUnknown(_)) if !transaction.has_begun => return result,
             Ok(_) | Err(_) => {}
         }
         let Transaction { open, mut kept, .. } = transaction;

@@ -94,7 +94,7 @@ impl<'r> Session<'r> {
         match self.work.wait(receive).await {
             Some(Ok(messages)) => {
                 self.reading.succeeded();
-                self.work.take(messages);
+                self.work.take(messages, most);
             }
             Some(Err(failure)) => self.work.note_failure(failure, &mut self.reading),
             None => {}

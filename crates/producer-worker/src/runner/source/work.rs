@@ -14,6 +14,7 @@ use producer_core::worker::{
     NewDeadLetter, Report, Role,
 };
 use producer_core::{Event, Problem, Timestamp};
+use producer_telemetry::log_rate::LogRate;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -36,8 +37,12 @@ const MAX_MESSAGES: usize = 10_000;
 const MAX_BYTES: usize = 16 << 20;
 /// Messages that are read at once.
 const MAX_RECEIVED: usize = 1_000;
+/// How long the commit of what was read last is waited for, where the source had no more.
+const REST: Duration = Duration::from_millis(20);
 /// How often the source is looked at while nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+static FAILURE_RATE: LogRate = LogRate::new();
 
 /// Why a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +94,8 @@ pub(super) struct Work<'r> {
     letters_generation: Option<u64>,
     /// Whether the last look at the source found nothing.
     is_empty: bool,
+    /// Until when nothing more is read, so that what was read last is acknowledged first.
+    rests_until: Option<Instant>,
     lag: Option<SourceLag>,
     last_error: Option<LastError>,
 }
@@ -127,6 +134,7 @@ impl<'r> Work<'r> {
             replaying: Backoff::default(),
             letters_generation: None,
             is_empty: false,
+            rests_until: None,
             lag: None,
             last_error,
         }
@@ -148,13 +156,19 @@ impl<'r> Work<'r> {
     }
 
     /// Notes that something failed that is tried again.
-    pub(super) fn failed(&mut self, detail: impl Into<String>) {
+    fn failed(&mut self, detail: impl Into<String>) {
+        let detail = detail.into();
+        if let Some(omitted) = FAILURE_RATE.try_log() {
+            tracing::warn!(source = self.config.name, detail, omitted, "the source can't go on now");
+        }
         self.last_error = Some(LastError::new(self.parts.clock.now(), detail));
     }
 
-    /// How many messages may be read now; none while earlier ones can't be settled.
+    /// How many messages may be read now; none while earlier ones can't be settled, or are to be acknowledged
+    /// before the next look.
     pub(super) fn room(&self) -> usize {
-        if self.call.is_none() || !self.dead.is_empty() {
+        let rests = self.rests_until.is_some_and(|until| until > Instant::now());
+        if self.call.is_none() || !self.dead.is_empty() || rests && !self.sent.is_empty() {
             return 0;
         }
         let messages = MAX_MESSAGES.saturating_sub(self.sent.len()).min(MAX_RECEIVED);
@@ -164,8 +178,10 @@ impl<'r> Work<'r> {
     }
 
     /// Sends the messages' events.
-    pub(super) fn take(&mut self, messages: Vec<Message>) {
+    pub(super) fn take(&mut self, messages: Vec<Message>, most: usize) {
         self.is_empty = messages.is_empty();
+        // the next look may take a second, in which nothing can be acknowledged
+        self.rests_until = (messages.len() < most).then(|| Instant::now() + REST);
         if messages.is_empty() {
             return;
         }
@@ -267,15 +283,18 @@ impl<'r> Work<'r> {
         let mut receive = pin!(OptionFuture::from(receive));
         let (shutdown, lost) = (self.shutdown.clone(), self.held.lost().clone());
         let mut control = self.control.clone();
-        let paused = async move { control.wait_for(|control| control.paused).await.is_ok() };
-        let mut paused = pin!(paused);
+        let mut paused = pin!(async move {
+            if control.wait_for(|control| control.paused).await.is_err() {
+                pending::<()>().await;
+            }
+        });
         let wake_at = self.wake_at();
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return None,
                 () = lost.cancelled() => return None,
-                true = &mut paused => return None,
+                () = &mut paused => return None,
                 outcome = next_outcome(&mut self.call) => {
                     self.note(outcome);
                     self.note_known();
@@ -293,9 +312,10 @@ impl<'r> Work<'r> {
 
     fn wake_at(&self) -> Instant {
         let backoffs = [&self.opening, &self.storing, &self.replaying];
-        let next = backoffs.into_iter().filter_map(Backoff::until).min();
-        let look = Instant::now() + LOOK_EVERY;
-        next.map_or(look, |next| next.min(look))
+        let now = Instant::now();
+        let rest = self.rests_until.filter(|until| *until > now);
+        let next = backoffs.into_iter().filter_map(Backoff::until).chain(rest).min();
+        next.map_or(now + LOOK_EVERY, |next| next.min(now + LOOK_EVERY))
     }
 
     /// Waits until all that was sent has its outcome, up to a moment.
@@ -347,7 +367,7 @@ impl<'r> Work<'r> {
     async fn pause_itself(&mut self) {
         let detail = format!("the source has more than {MAX_DEAD_LETTERS} dead letters");
         tracing::warn!(source = self.config.name, detail, "the source pauses itself");
-        self.failed(detail);
+        self.last_error = Some(LastError::new(self.parts.clock.now(), detail));
         if let Err(error) = self.parts.store.set_paused(Role::Source, &self.config.name, true).await
         {
             tracing::debug!(%error, "the source can't be paused now");

@@ -1,7 +1,7 @@
 //! The thread that polls librdkafka, and what it does when partitions come and go.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -11,11 +11,14 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Message as _};
 
+use super::origin::Origin;
 use super::shared::{At, Shared};
-use super::{Origin, topic_failure};
 use crate::config::SourceStart;
-use crate::kafka::{Secrets, client_config, code_of, code_text, creation_error, log};
+use crate::kafka::{
+    Secrets, client_config, code_of, code_text, creation_error, log, topic_failure,
+};
 use crate::sink::Failure;
+use crate::source::SourceLag;
 
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(100);
@@ -25,12 +28,12 @@ const POLL_PAUSED: Duration = Duration::from_millis(10);
 const WAIT_FOR_ROOM: Duration = Duration::from_millis(200);
 /// How often what is settled is committed.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
-/// A commit without an answer for so long is sent again.
-const COMMIT_LOST: Duration = Duration::from_secs(30);
 /// How long partitions that are revoked wait for what the runner has of them. The group waits meanwhile.
 const SETTLE_REVOKED: Duration = Duration::from_secs(3);
 /// How long a broker is asked about offsets.
 const OFFSETS: Duration = Duration::from_secs(5);
+/// How long all watermarks together may take.
+const WATERMARKS: Duration = Duration::from_secs(5);
 /// Pause before it is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -69,10 +72,32 @@ pub(super) fn consumer(
         origin: Arc::clone(origin),
         secrets: secrets.clone(),
         shared: Arc::clone(shared),
-        committing: Mutex::default(),
     };
     let made = settings(origin).create_with_context(context);
     made.map_err(|error| Failure::new(creation_error(&error, secrets)))
+}
+
+/// The consumer, for as long as its thread has it.
+#[derive(Clone, Default)]
+pub(super) struct Handle(Arc<OnceLock<Weak<BaseConsumer<Context>>>>);
+
+impl Handle {
+    /// What waits in the assigned partitions at `now`, in milliseconds since 1970. Blocks.
+    pub(super) fn lag(&self, topic: &str, shared: &Shared, now: i64) -> Option<SourceLag> {
+        let consumer = self.0.get()?.upgrade()?;
+        let (positions, oldest) = shared.positions();
+        let end = Instant::now() + WATERMARKS;
+        let mut messages = 0;
+        for (partition, position) in positions {
+            let left = end.saturating_duration_since(Instant::now());
+            let (low, high) = consumer.fetch_watermarks(topic, partition, left).ok()?;
+            // what was deleted before it was read does not wait
+            let position = position.unwrap_or(low).max(low);
+            messages += u64::try_from(high.saturating_sub(position)).unwrap_or(0);
+        }
+        let age = oldest.map(|oldest| u64::try_from(now.saturating_sub(oldest)).unwrap_or(0));
+        Some(SourceLag { messages, age: age.map(Duration::from_millis) })
+    }
 }
 
 /// The thread that polls.
@@ -80,11 +105,18 @@ pub(super) struct Reader {
     origin: Arc<Origin>,
     secrets: Secrets,
     shared: Arc<Shared>,
+    handle: Handle,
 }
 
 impl Reader {
     pub(super) fn new(origin: &Arc<Origin>, secrets: &Secrets, shared: &Arc<Shared>) -> Self {
-        Self { origin: Arc::clone(origin), secrets: secrets.clone(), shared: Arc::clone(shared) }
+        let (origin, shared) = (Arc::clone(origin), Arc::clone(shared));
+        Self { origin, secrets: secrets.clone(), shared, handle: Handle::default() }
+    }
+
+    /// The consumer, once it is made.
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Reads until it is stopped or fails for good. Then it commits what is settled and leaves the group.
@@ -96,7 +128,8 @@ impl Reader {
 
     fn read(&self) -> Result<(), Failure> {
         let consumer = Arc::new(consumer(&self.origin, &self.secrets, &self.shared)?);
-        self.shared.reads_by(Arc::downgrade(&consumer));
+        // a reader runs once
+        let _ = self.handle.0.set(Arc::downgrade(&consumer));
         let topic = self.origin.topic.as_str();
         consumer.subscribe(&[topic]).map_err(|error| failure(topic, &error))?;
         let (mut is_paused, mut commit_at) = (false, Instant::now() + COMMIT_EVERY);
@@ -134,20 +167,24 @@ impl Reader {
         }
     }
 
-    /// Pauses all partitions while the buffer is full, also those that have just been assigned. Whether they
-    /// are paused.
+    /// Pauses all partitions where the buffer stays full, also those that have just been assigned, until half
+    /// of it is free. Whether they are paused.
     fn make_room(&self, consumer: &BaseConsumer<Context>, is_paused: bool) -> bool {
-        let is_full = self.shared.is_full() && !self.shared.wait_for_room(WAIT_FOR_ROOM);
-        if is_full == is_paused && !is_full {
+        let pause = if is_paused {
+            !self.shared.wait_for_half(WAIT_FOR_ROOM)
+        } else {
+            !self.shared.wait_for_room(WAIT_FOR_ROOM)
+        };
+        if !pause && !is_paused {
             return false;
         }
         let changed = consumer.assignment().and_then(|assigned| {
-            if is_full { consumer.pause(&assigned) } else { consumer.resume(&assigned) }
+            if pause { consumer.pause(&assigned) } else { consumer.resume(&assigned) }
         });
         if let Err(error) = changed {
             tracing::warn!(topic = self.origin.topic, %error, "partitions can't be paused or resumed");
         }
-        is_full
+        pause
     }
 }
 
@@ -156,23 +193,21 @@ pub(super) struct Context {
     origin: Arc<Origin>,
     secrets: Secrets,
     shared: Arc<Shared>,
-    /// Since when a commit waits for its answer.
-    committing: Mutex<Option<Instant>>,
 }
 
 impl Context {
-    /// Begins to commit what is settled. Where that takes effect, [`ConsumerContext::commit_callback`] says.
+    /// Commits what is settled. It waits for the answer: of a commit that goes on by itself the crate does not
+    /// say what became of it.
     fn commit(&self, consumer: &BaseConsumer<Self>) {
         let uncommitted = self.shared.uncommitted();
-        let mut committing =
-            self.committing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let waits = committing.is_some_and(|since| since.elapsed() < COMMIT_LOST);
-        if uncommitted.is_empty() || waits {
+        if uncommitted.is_empty() {
             return;
         }
         let list = self.list(&uncommitted);
-        match list.and_then(|list| consumer.commit(&list, CommitMode::Async)) {
-            Ok(()) => *committing = Some(Instant::now()),
+        match list.and_then(|list| consumer.commit(&list, CommitMode::Sync)) {
+            Ok(()) => self.shared.committed(&uncommitted),
+            // it is tried again, or a rebalance takes the partitions
+            Err(error) if is_of_rebalance(&error) => {}
             Err(error) => self.shared.commit_failed(failure(&self.origin.topic, &error)),
         }
     }
@@ -289,22 +324,6 @@ impl ConsumerContext for Context {
             Rebalance::Assign(list) => self.assigned(consumer, &ids(list)),
             Rebalance::Revoke(list) => self.revoked(consumer, &ids(list)),
             Rebalance::Error(error) => self.shared.fail(failure(&self.origin.topic, error)),
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        *self.committing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
-        match result {
-            Ok(()) => {
-                let offsets = offsets.elements();
-                let offsets = offsets.iter().filter(|element| element.error().is_ok());
-                self.shared.committed(
-                    offsets.filter_map(|one| Some((one.partition(), one.offset().to_raw()?))),
-                );
-            }
-            // it is tried again, or a rebalance takes the partitions
-            Err(error) if is_of_rebalance(&error) => {}
-            Err(error) => self.shared.commit_failed(failure(&self.origin.topic, &error)),
         }
     }
 }

@@ -1,23 +1,19 @@
 //! What the thread that polls and the runner's task share.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::Notify;
 
 use super::progress::Progress;
-use super::reader::Context;
 use crate::sink::Failure;
-use crate::source::{Body, Message, Place, SourceLag};
+use crate::source::{Body, Message, Place};
 
 /// Messages in the buffer at most.
 const BUFFER_MESSAGES: usize = 2_000;
 /// Bytes of messages in the buffer at most; one message more may be in it.
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;
-/// How long all watermarks together may take.
-const WATERMARKS: Duration = Duration::from_secs(5);
 
 /// Shared by the thread that polls and the runner's task.
 pub(super) struct Shared {
@@ -37,7 +33,6 @@ struct State {
     failure: Option<Failure>,
     commit_failure: Option<Failure>,
     stopping: bool,
-    consumer: Weak<BaseConsumer<Context>>,
 }
 
 struct Buffered {
@@ -109,26 +104,12 @@ impl Shared {
         failure.map_or(Ok(()), Err)
     }
 
-    /// What waits in the assigned partitions at `now`, in milliseconds since 1970. Blocks.
-    pub(super) fn lag(&self, topic: &str, now: i64) -> Option<SourceLag> {
-        let (consumer, positions, oldest) = {
-            let state = self.state();
-            let positions: Vec<_> =
-                state.partitions.iter().map(|(id, progress)| (*id, progress.position())).collect();
-            let oldest = state.partitions.values().filter_map(Progress::oldest).min();
-            (state.consumer.upgrade()?, positions, oldest)
-        };
-        let end = Instant::now() + WATERMARKS;
-        let mut messages = 0;
-        for (partition, position) in positions {
-            let left = end.saturating_duration_since(Instant::now());
-            let (low, high) = consumer.fetch_watermarks(topic, partition, left).ok()?;
-            // what was deleted before it was read does not wait
-            let position = position.unwrap_or(low).max(low);
-            messages += u64::try_from(high.saturating_sub(position)).unwrap_or(0);
-        }
-        let age = oldest.map(|oldest| u64::try_from(now.saturating_sub(oldest)).unwrap_or(0));
-        Some(SourceLag { messages, age: age.map(Duration::from_millis) })
+    /// Where the assigned partitions are, and when the oldest message that is not settled was sent.
+    pub(super) fn positions(&self) -> (Vec<(i32, Option<i64>)>, Option<i64>) {
+        let state = self.state();
+        let position = |(id, progress): (&i32, &Progress)| (*id, progress.position());
+        let positions = state.partitions.iter().map(position).collect();
+        (positions, state.partitions.values().filter_map(Progress::oldest).min())
     }
 
     /// The thread is to commit what is settled, leave the group and end.
@@ -146,11 +127,6 @@ impl Shared {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.state().stopping
-    }
-
-    /// The consumer, for as long as the thread has it.
-    pub(super) fn reads_by(&self, consumer: Weak<BaseConsumer<Context>>) {
-        self.state().consumer = consumer;
     }
 
     /// Puts a message into the buffer.
@@ -171,16 +147,21 @@ impl Shared {
         self.readable.notify_one();
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.state().is_full()
-    }
-
     /// Waits until there is room in the buffer, at most for so long. Whether there is.
     pub(super) fn wait_for_room(&self, most: Duration) -> bool {
-        let full = |state: &mut State| state.is_full() && !state.stopping;
-        let waited = self.changed.wait_timeout_while(self.state(), most, full);
+        self.wait_while(most, State::is_full)
+    }
+
+    /// Waits until half of the buffer is free, at most for so long. Whether it is.
+    pub(super) fn wait_for_half(&self, most: Duration) -> bool {
+        self.wait_while(most, State::is_more_than_half_full)
+    }
+
+    fn wait_while(&self, most: Duration, full: impl Fn(&State) -> bool) -> bool {
+        let waits = |state: &mut State| full(state) && !state.stopping;
+        let waited = self.changed.wait_timeout_while(self.state(), most, waits);
         let (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
-        !state.is_full()
+        !full(&state)
     }
 
     /// Waits, and says whether the thread is to go on.
@@ -207,11 +188,11 @@ impl Shared {
     }
 
     /// What the group has now.
-    pub(super) fn committed(&self, committed: impl Iterator<Item = At>) {
+    pub(super) fn committed(&self, committed: &[At]) {
         let mut state = self.state();
         for (partition, offset) in committed {
-            if let Some(progress) = state.partitions.get_mut(&partition) {
-                progress.committed(offset);
+            if let Some(progress) = state.partitions.get_mut(partition) {
+                progress.committed(*offset);
             }
         }
     }
@@ -250,6 +231,10 @@ impl Shared {
 impl State {
     fn is_full(&self) -> bool {
         self.buffer.len() >= BUFFER_MESSAGES || self.bytes >= BUFFER_BYTES
+    }
+
+    fn is_more_than_half_full(&self) -> bool {
+        self.buffer.len() > BUFFER_MESSAGES / 2 || self.bytes > BUFFER_BYTES / 2
     }
 
     fn take_buffered(&mut self, count: usize) -> Vec<Buffered> {

@@ -1,9 +1,9 @@
-//! Entries of a stream, as Redis answers them.
+//! What Redis answers: the entries of a stream, or that there is none.
 
 use std::fmt;
 use std::str::FromStr;
 
-use redis::{Value, from_redis_value_ref};
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value, from_redis_value_ref};
 
 use crate::source::Body;
 
@@ -40,6 +40,19 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.millis, self.number)
     }
+}
+
+/// A message that is not given out yet, and how often it was delivered.
+pub(super) type Entry = (Id, Body, u32);
+
+/// Whether the stream or its group does not exist, or was deleted while somebody waited for it.
+pub(super) fn is_absent(error: &RedisError) -> bool {
+    matches!(error.code(), Some("NOGROUP" | "UNBLOCKED"))
+        // in scripts, and of a key that does not exist
+        || error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError)
+            && error.detail().is_some_and(|detail| {
+                detail.starts_with("no such key") || detail.contains("requires the key to exist")
+            })
 }
 
 /// The entries of an answer, in their order. What is none is passed over.

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use redis::{ErrorKind, RedisError, ServerErrorKind, Value, cmd, from_redis_value_ref};
+use redis::{Value, cmd, from_redis_value_ref};
 
 use super::RedisStream;
-use super::entry::{Id, text};
+use super::entry::{Id, is_absent, text};
 use crate::config::SourceStart;
 use crate::sink::Failure;
 
@@ -15,16 +15,6 @@ pub(super) struct Group {
     pub(super) pending: u64,
     /// Entries behind the last delivered one; `None` where Redis can't tell.
     pub(super) lag: Option<u64>,
-}
-
-/// Whether the stream or its group does not exist, or was deleted while somebody waited for it.
-pub(super) fn is_absent(error: &RedisError) -> bool {
-    matches!(error.code(), Some("NOGROUP" | "UNBLOCKED"))
-        // in scripts, and of a key that does not exist
-        || error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError)
-            && error.detail().is_some_and(|detail| {
-                detail.starts_with("no such key") || detail.contains("requires the key to exist")
-            })
 }
 
 impl RedisStream {

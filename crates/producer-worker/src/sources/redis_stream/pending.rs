@@ -5,37 +5,11 @@ use std::time::Duration;
 use redis::{Value, cmd, pipe};
 use tokio::time::Instant;
 
-use super::entry::{Id, entries};
-use super::group::is_absent;
-use super::{Entry, RedisStream};
+use super::RedisStream;
+use super::entry::{Entry, Id, entries, is_absent};
+use super::walk::{MIN_IDLE, Walk};
 use crate::sink::Failure;
 use crate::source::Body;
-
-/// A message that nobody acknowledged for so long is taken over.
-const MIN_IDLE: Duration = Duration::from_secs(15);
-
-/// How often this is looked at.
-const PERIOD: Duration = Duration::from_secs(5);
-
-/// A walk over what is pending.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Walk {
-    /// Behind this id, all that is idle for so long.
-    At(Option<Id>, Duration),
-    /// The next one begins then.
-    Ended(Instant),
-}
-
-impl Walk {
-    /// Over all of it. This worker has the lease, so nobody else works on these messages.
-    pub(super) const fn first() -> Self {
-        Self::At(None, Duration::ZERO)
-    }
-
-    fn ended() -> Self {
-        Self::Ended(Instant::now() + PERIOD)
-    }
-}
 
 /// A pending message: which one, and how often it was delivered.
 type Pending = (Id, u32);

@@ -29,20 +29,26 @@ WHERE c.role = $1 AND ($2::text IS NULL OR c.name = $2)
 ORDER BY c.name";
 
 macro_rules! without_messages {
-    ($which:literal) => {
+    ($which:literal, $order:literal) => {
         concat!(
             "SELECT id, role, connector, state, place, position, entity_type, entity_id, version,
                     ''::bytea AS message, error, tries, first_at, last_at
              FROM dead_letters WHERE ",
             $which,
-            " ORDER BY id DESC LIMIT $2"
+            " ORDER BY ",
+            $order,
+            " LIMIT $2"
         )
     };
 }
 
-const LETTERS: &str = without_messages!("id < $1");
+const LETTERS: &str = without_messages!("id < $1", "id DESC");
 
-const LETTERS_OF: &str = without_messages!("id < $1 AND role = $3 AND connector = $4");
+/// By an order that only the connector's own index has: else a cached plan may walk the ids of all connectors.
+const LETTERS_OF: &str = without_messages!(
+    "role = $3 AND (connector, id) < ($4, $1) AND connector >= $4",
+    "connector DESC, id DESC"
+);
 
 /// All connectors of a role, or one.
 pub(in crate::store::postgres) async fn connectors(

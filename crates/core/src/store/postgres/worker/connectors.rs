@@ -44,9 +44,11 @@ const LOCK: &str = r"
 SELECT CASE WHEN lease_until > now() THEN coalesce(worker, '') END
 FROM connectors WHERE role = $1 AND name = $2 FOR UPDATE";
 
+/// By an order that only the connector's own index has: else a cached plan may walk the ids of all connectors.
 const DELETE_LETTERS: &str = r"
 DELETE FROM dead_letters d
-USING (SELECT id FROM dead_letters WHERE role = $1 AND connector = $2 ORDER BY id LIMIT $3) AS oldest
+USING (SELECT id FROM dead_letters WHERE role = $1 AND connector BETWEEN $2 AND $2
+       ORDER BY connector, id LIMIT $3) AS oldest
 WHERE d.id = oldest.id";
 
 const DELETE: &str = "DELETE FROM connectors WHERE role = $1 AND name = $2";

@@ -69,6 +69,7 @@ WITH told AS (
 )
 DELETE FROM dead_letters d USING told t WHERE d.id = t.id";
 
+/// By an order that only the connector's own index has: else a cached plan may walk the ids of all connectors.
 const REPLAY_OLDEST: &str = r"
 WITH told AS (
     UPDATE connectors SET letters_generation = letters_generation + 1
@@ -76,10 +77,12 @@ WITH told AS (
 )
 UPDATE dead_letters d SET state = 2
 FROM told CROSS JOIN (
-    SELECT id FROM dead_letters WHERE role = $1 AND connector = $2 AND state = 0
-    ORDER BY id LIMIT $3) AS oldest
+    SELECT id FROM dead_letters
+    WHERE role = $1 AND connector BETWEEN $2 AND $2 AND state = 0
+    ORDER BY connector, id LIMIT $3) AS oldest
 WHERE d.id = oldest.id AND d.state = 0";
 
+/// By the order of [`REPLAY_OLDEST`].
 const DELETE_OLDEST: &str = r"
 WITH told AS (
     UPDATE connectors SET letters_generation = letters_generation + 1
@@ -87,7 +90,8 @@ WITH told AS (
 )
 DELETE FROM dead_letters d
 USING told CROSS JOIN (
-    SELECT id FROM dead_letters WHERE role = $1 AND connector = $2 ORDER BY id LIMIT $3) AS oldest
+    SELECT id FROM dead_letters WHERE role = $1 AND connector BETWEEN $2 AND $2
+    ORDER BY connector, id LIMIT $3) AS oldest
 WHERE d.id = oldest.id";
 
 impl PgWorker {
