@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use producer_test_support::Redis;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisResult, cmd};
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisResult, cmd, pipe};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
@@ -101,11 +101,15 @@ impl RedisTarget {
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    /// Sends a message of one field to a stream.
-    pub async fn send(&self, stream: &str, field: &str, value: &[u8]) {
-        let mut command = cmd("XADD");
-        command.arg(stream).arg("*").arg(field).arg(value);
-        self.query::<()>(&command).await.expect("Redis takes it");
+    /// Sends messages of one field to a stream, all at once.
+    pub async fn send(&self, stream: &str, field: &str, values: &[Vec<u8>]) {
+        let mut commands = pipe();
+        for value in values {
+            commands.cmd("XADD").arg(stream).arg("*").arg(field).arg(value);
+        }
+        let mut connection = self.connect().await.expect("Redis is up");
+        let sent: RedisResult<Vec<String>> = commands.query_async(&mut connection).await;
+        sent.expect("Redis takes them");
     }
 
     /// The entries of a stream behind an id.

@@ -1,12 +1,12 @@
 //! Sinks that fail in every way beside one that does not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use producer_e2e::{
     Answer, Binary, DEADLINE, Database, EntityKey, Outcome, RedisTarget, SLACK, SentEvent, Service,
-    Webhook, Worker, eventually, eventually_within,
+    StreamLog, Webhook, Worker, eventually, eventually_within,
 };
 use serde_json::json;
 use tokio::time::sleep;
@@ -81,12 +81,12 @@ async fn a_good_sink_is_not_late_while_others_fail(database: &Database) {
     hanging.set(Answer::Status(204, String::new()));
     let key = |id: &String| (EntityKey { entity_type: "Car".into(), entity_id: id.clone() }, 1);
     let versions: HashMap<_, _> = committed.keys().map(key).collect();
-    let mut log = producer_e2e::StreamLog::new("away");
+    let mut log = StreamLog::new("away");
     eventually_within(2 * DEADLINE, "all others catch up", async || {
         log.read(&away).await.unwrap();
         let has_all = log.has(&versions) && away.cached().await.unwrap().len() == all;
         let hooks = hanging.delivered().into_iter().map(|sent| sent.body["subject"].clone());
-        let hooks: std::collections::HashSet<_> =
+        let hooks: HashSet<_> =
             hooks.map(|subject| subject.as_str().unwrap_or_default().to_owned()).collect();
         has_all && hooks.len() == all && client.connector("sinks/hanging").await["caughtUp"] == true
     })

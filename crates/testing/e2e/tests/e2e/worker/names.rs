@@ -1,6 +1,8 @@
 //! Files that do not fit what the database has, or each other.
 
-use producer_e2e::{Binary, Database, Load, RedisTarget, Service, StreamLog, Worker, eventually};
+use producer_e2e::{
+    Binary, Database, Load, RedisTarget, Service, Signal, StreamLog, Worker, eventually,
+};
 
 use super::{cache_sink, stream_has_all, stream_sink};
 
@@ -50,7 +52,7 @@ async fn another_file_is_said() {
     has_reported(&same).await;
     let other = config.replace("stream = \"events\"", "stream = \"elsewhere\"");
     let other = Worker::start(&database.settings(), &other).await;
-    same.process.signal(producer_e2e::Signal::TERM);
+    same.process.signal(Signal::TERM);
     other.runs(&["events"]).await;
     eventually("it is said", async || other.process.log().contains(SAID)).await;
     assert!(!same.process.log().contains(SAID));

@@ -1,7 +1,10 @@
 //! Pruning beside sinks.
 
+use std::ops::RangeInclusive;
+
 use producer_e2e::{
-    Binary, Database, Outcome, RedisTarget, Rest, SentEvent, Service, StreamLog, Worker, eventually,
+    Binary, Database, EntityKey, Outcome, RedisTarget, Rest, SentEvent, Service, StreamLog, Worker,
+    eventually,
 };
 use serde_json::json;
 
@@ -11,7 +14,7 @@ use crate::macros::on_both_databases;
 on_both_databases!(pruning_stops_at_a_slow_sink_unless_it_is_told_otherwise);
 
 /// Versions of one entity, from `first`.
-async fn send(client: &Rest, versions: std::ops::RangeInclusive<u64>) -> Vec<SentEvent> {
+async fn send(client: &Rest, versions: RangeInclusive<u64>) -> Vec<SentEvent> {
     let mut sent = Vec::new();
     for version in versions {
         let event = SentEvent::new("Car", "car-1", json!({"n": version}));
@@ -37,7 +40,7 @@ async fn pruning_stops_at_a_slow_sink_unless_it_is_told_otherwise(database: &Dat
     let mut log = StreamLog::new("events");
     let versions = |version| {
         let (entity_type, entity_id) = ("Car".to_owned(), "car-1".to_owned());
-        [(producer_e2e::EntityKey { entity_type, entity_id }, version)].into()
+        [(EntityKey { entity_type, entity_id }, version)].into()
     };
     let has = async |log: &mut StreamLog, version| {
         eventually("the sink delivers", async || {

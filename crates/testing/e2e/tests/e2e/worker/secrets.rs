@@ -93,8 +93,7 @@ properties = {{ "security.protocol" = "SASL_PLAINTEXT", "sasl.mechanism" = "PLAI
     // a receiver may say what it got
     let got = format!("refused: {IN_FILE} tokenOfTheHook4711 keyInAHeader4711");
     hook.set(Answer::Status(400, got));
-    let settings =
-        [&database.settings()[..], &IN_VARIABLES[..], &[("LOG_LEVEL", "trace")]].concat();
+    let settings = [&database.settings()[..], &IN_VARIABLES[..], &[("RUST_LOG", "trace")]].concat();
     let rest = Service::start(Binary::Rest, &database.settings()).await;
     let client = rest.rest();
     let outcome = client.send(&SentEvent::new("Car", "car-1", json!({"n": 1}))).await;
@@ -126,6 +125,9 @@ properties = {{ "security.protocol" = "SASL_PLAINTEXT", "sasl.mechanism" = "PLAI
         shown.push((command.join(" "), String::from_utf8_lossy(&text).into_owned()));
     }
     shown.push(("the log".into(), worker.process.log()));
+
+    let log = worker.process.log();
+    assert!(log.contains("\"TRACE\"") && log.contains("\"DEBUG\""), "the log has everything");
 
     // the receivers got them
     let got = &hook.delivered()[0].headers;

@@ -1,6 +1,7 @@
 //! A source whose worker is killed while messages flow.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use producer_e2e::{
@@ -17,8 +18,9 @@ on_both_databases!(every_message_takes_effect_once_over_a_killed_worker);
 const TAKEN_OVER: Duration = Duration::from_secs(30);
 const STREAM: &str = "orders";
 const ENTITIES: usize = 10;
-/// Messages before and after the worker is killed; some more are under way then.
-const MESSAGES: usize = 400;
+/// Messages before the worker is killed: it takes a while to apply them.
+const BEFORE: usize = 3000;
+const AFTER: usize = 200;
 
 /// Messages that are no events, and what their dead letters have of the field.
 const POISON: [(&[u8], &str); 3] = [
@@ -39,17 +41,16 @@ async fn every_message_takes_effect_once_over_a_killed_worker(database: &Databas
     first.runs(&["shop"]).await;
     let second = Worker::start(&database.settings(), &config).await;
 
-    let mut sender = Sender { redis: &redis, sent: 0 };
-    sender.send(MESSAGES).await;
-    for (poison, _) in POISON {
-        redis.send(STREAM, "data", poison).await;
-    }
-    sender.send(MESSAGES).await;
-    eventually("the first worker is in the middle", async || applied(&client).await > 50).await;
+    let mut sent = messages(0..BEFORE);
+    sent.extend(POISON.map(|(poison, _)| poison.to_vec()));
+    redis.send(STREAM, "data", &sent).await;
+    eventually("the first worker is in the middle", async || applied(&client).await > 0).await;
     first.kill().await;
     let killed_at = Instant::now();
     let before = applied(&client).await;
-    sender.send(MESSAGES).await;
+    let sent = (BEFORE + AFTER) as u64;
+    assert!(before < BEFORE as u64, "killed too late");
+    redis.send(STREAM, "data", &messages(BEFORE..BEFORE + AFTER)).await;
 
     eventually_within(TAKEN_OVER + SLACK, "the second worker goes on", async || {
         applied(&client).await > before
@@ -59,7 +60,6 @@ async fn every_message_takes_effect_once_over_a_killed_worker(database: &Databas
         "FIGURES a killed source: {before} applied, then on after {:.1?}",
         killed_at.elapsed()
     );
-    let sent = sender.sent as u64;
     let all = async || applied(&client).await >= sent;
     eventually_within(4 * DEADLINE, "every message takes effect", all).await;
     eventually("nothing is left to read", async || {
@@ -83,28 +83,21 @@ async fn applied(client: &Rest) -> u64 {
     versions
 }
 
-struct Sender<'a> {
-    redis: &'a RedisTarget,
-    /// Messages with different content.
-    sent: usize,
-}
-
-impl Sender<'_> {
-    /// Sends so many messages. Every second one has a uuid, and is sent twice.
-    async fn send(&mut self, messages: usize) {
-        for _ in 0..messages {
-            let id = format!("order-{}", self.sent % ENTITIES);
-            let mut event = SentEvent::new("Order", &id, json!({"n": self.sent})).json();
-            let twice = self.sent.is_multiple_of(2);
-            if !twice && let Some(header) = event["eventHeader"].as_object_mut() {
-                header.remove("uuid");
-            }
-            for _ in 0..if twice { 2 } else { 1 } {
-                self.redis.send(STREAM, "data", event.to_string().as_bytes()).await;
-            }
-            self.sent += 1;
+/// One message for each of these numbers. Every second one has a uuid, and comes twice.
+fn messages(numbers: Range<usize>) -> Vec<Vec<u8>> {
+    let mut messages = Vec::new();
+    for n in numbers {
+        let id = format!("order-{}", n % ENTITIES);
+        let mut event = SentEvent::new("Order", &id, json!({"n": n})).json();
+        let comes_twice = n.is_multiple_of(2);
+        if !comes_twice && let Some(header) = event["eventHeader"].as_object_mut() {
+            header.remove("uuid");
         }
+        let message = event.to_string().into_bytes();
+        messages.extend(comes_twice.then(|| message.clone()));
+        messages.push(message);
     }
+    messages
 }
 
 async fn poison_is_kept(client: &Rest) {
