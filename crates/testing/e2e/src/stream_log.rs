@@ -16,6 +16,7 @@ pub struct StreamLog {
     last: String,
     /// The highest version of each entity; all below came before it.
     versions: HashMap<EntityKey, u64>,
+    entries: usize,
     duplicates: usize,
     problems: Vec<String>,
 }
@@ -24,7 +25,8 @@ impl StreamLog {
     /// Of a stream that nothing was read of.
     pub fn new(stream: &str) -> Self {
         let (stream, last) = (stream.to_owned(), "0-0".to_owned());
-        Self { stream, last, versions: HashMap::new(), duplicates: 0, problems: Vec::new() }
+        let (versions, problems) = (HashMap::new(), Vec::new());
+        Self { stream, last, versions, entries: 0, duplicates: 0, problems }
     }
 
     /// Reads what the stream has got since the last call.
@@ -39,6 +41,7 @@ impl StreamLog {
     }
 
     fn add(&mut self, StreamEntry { id, key, version }: StreamEntry) {
+        self.entries += 1;
         let last = self.versions.entry(key.clone()).or_default();
         if version <= *last {
             self.duplicates += 1;
@@ -53,9 +56,9 @@ impl StreamLog {
         self.last = id;
     }
 
-    /// The id of the last entry that was read.
-    pub fn last(&self) -> &str {
-        &self.last
+    /// How many entries it has got.
+    pub fn entries(&self) -> usize {
+        self.entries
     }
 
     /// How many entries came again.
@@ -79,5 +82,44 @@ impl StreamLog {
             }
         }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn car() -> EntityKey {
+        EntityKey { entity_type: "Car".into(), entity_id: "1".into() }
+    }
+
+    fn log(versions: &[u64]) -> StreamLog {
+        let mut log = StreamLog::new("s");
+        for &version in versions {
+            log.add(StreamEntry { id: "1-0".into(), key: car(), version });
+        }
+        log
+    }
+
+    fn up_to(version: u64) -> HashMap<EntityKey, u64> {
+        [(car(), version)].into()
+    }
+
+    #[test]
+    fn versions_in_order_may_come_again() {
+        let mut log = log(&[1, 2, 1, 2, 3, 3]);
+        assert!(log.has(&up_to(3)) && !log.has(&up_to(4)));
+        assert_eq!((log.entries(), log.duplicates()), (6, 3));
+        assert_eq!(log.problems(&up_to(3)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_missing_early_or_surplus_is_a_problem() {
+        for (versions, last) in
+            [(&[1, 3][..], 3), (&[1, 3, 2], 3), (&[2], 2), (&[1], 2), (&[1, 2], 1)]
+        {
+            assert_eq!(log(versions).problems(&up_to(last)).len(), 1, "{versions:?}");
+        }
+        assert_eq!(log(&[]).problems(&up_to(1)).len(), 1);
     }
 }
