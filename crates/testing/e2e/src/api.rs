@@ -210,6 +210,30 @@ impl Rest {
         read(request.body(body).send().await.expect("an answer")).await
     }
 
+    /// Posts to `path` without a body, or with a JSON document; returns the status and the document.
+    pub async fn steer(&self, path: &str, body: Option<Value>) -> (u16, Value) {
+        let request = self.http.post(self.url(path));
+        let request = match &body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        read(request.send().await.expect("an answer")).await
+    }
+
+    /// Deletes `path`; returns the status and the document.
+    pub async fn delete(&self, path: &str) -> (u16, Value) {
+        read(self.http.delete(self.url(path)).send().await.expect("an answer")).await
+    }
+
+    /// A sink or source (`sinks/NAME`, `sources/NAME`) as the API has it; null where it is unknown.
+    pub async fn connector(&self, path: &str) -> Value {
+        match self.get(&format!("/api/v1/{path}")).await {
+            (200, connector) => connector,
+            (404, _) => Value::Null,
+            (status, answer) => panic!("{path}: {status} {answer}"),
+        }
+    }
+
     /// An entity's version and document; version 0 if it doesn't exist.
     pub async fn entity(&self, entity_type: &str, entity_id: &str) -> (u64, Value) {
         let (status, answer) =

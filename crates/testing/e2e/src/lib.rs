@@ -2,7 +2,8 @@
 //! ([`Database`]), clients of both APIs with one type of result ([`Api`], [`Outcome`]), a network
 //! that fails on demand ([`Proxy`]), a receiver of traces ([`Receiver`]), continuous writers
 //! ([`Load`]), and the check of what they did ([`History`]); readers of the change feed
-//! ([`ChangesReader`]), and the check of what they got ([`Received`]).
+//! ([`ChangesReader`]), and the check of what they got ([`Received`]); workers ([`Worker`]), targets of
+//! their sinks ([`RedisTarget`], [`Webhook`]), and the check of what a stream got ([`StreamLog`]).
 #![expect(clippy::panic, reason = "for tests only: a panic is how a helper fails a test")]
 
 mod api;
@@ -15,8 +16,12 @@ mod merge;
 mod proxy;
 mod received;
 mod receiver;
+mod redis_target;
 mod service;
+mod stream_log;
 mod tls;
+mod webhook;
+mod worker;
 
 use std::time::{Duration, Instant};
 
@@ -33,8 +38,12 @@ pub use merge::merge_patch;
 pub use proxy::{NetworkConditions, Proxy};
 pub use received::{Committed, Received};
 pub use receiver::{Receiver, SentSpan};
+pub use redis_target::{RedisTarget, StreamEntry};
 pub use service::{Binary, Service, Signal};
+pub use stream_log::StreamLog;
 pub use tls::{Certificate, CertificateFiles};
+pub use webhook::{Answer, Delivered, Webhook};
+pub use worker::Worker;
 
 /// The messages and the client of `producer.v1`.
 #[expect(
@@ -61,14 +70,30 @@ pub const NEIGHBOUR_DEADLINE: Duration = Duration::from_secs(3);
 /// The time limit for a service to recover after its database does: 5 s by contract, plus slack.
 pub const RECOVERY_DEADLINE: Duration = Duration::from_secs(7);
 
+/// The slack of this machine over what a contract promises.
+pub const SLACK: Duration = Duration::from_secs(2);
+
+/// Polls `condition` until it is true; returns how long that took.
+///
+/// # Panics
+/// After `within`.
+pub async fn eventually_within(
+    within: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> bool,
+) -> Duration {
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < within, "waited {within:?} for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    start.elapsed()
+}
+
 /// Polls `condition` until it is true.
 ///
 /// # Panics
 /// After [`DEADLINE`].
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} for: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+pub async fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) {
+    eventually_within(DEADLINE, what, condition).await;
 }

@@ -38,6 +38,12 @@ impl Committed {
         self.changes.len()
     }
 
+    /// The last version of each entity.
+    pub fn last_versions(&self) -> HashMap<EntityKey, u64> {
+        let last = |versions: &HashMap<u64, usize>| versions.keys().copied().max().unwrap_or(0);
+        self.places.iter().map(|(key, versions)| (key.clone(), last(versions))).collect()
+    }
+
     /// Whether nothing was committed.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()

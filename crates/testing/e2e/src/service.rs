@@ -1,4 +1,4 @@
-//! One of the two binaries as a process.
+//! One of the binaries as a process.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use crate::{DEADLINE, Grpc, Rest};
+use crate::{DEADLINE, Grpc, Rest, eventually};
 
 /// Which binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Binary {
     Rest,
     /// `producer-grpc`
     Grpc,
+    /// `producer-worker`: its port is that for operators.
+    Worker,
 }
 
 impl Binary {
@@ -31,6 +33,7 @@ impl Binary {
         match self {
             Self::Rest => ("producer-rest", "SERVER_PORT"),
             Self::Grpc => ("producer-grpc", "GRPC_SERVER_PORT"),
+            Self::Worker => ("producer-worker", "ADMIN_PORT"),
         }
     }
 
@@ -147,9 +150,9 @@ impl Service {
         self.folder.path()
     }
 
-    /// A REST client for it.
+    /// A REST client for it; of a worker for its `/readyz` and `/metrics`.
     pub fn rest(&self) -> Rest {
-        assert_eq!(self.binary, Binary::Rest);
+        assert_ne!(self.binary, Binary::Grpc);
         Rest::new(self.address)
     }
 
@@ -164,6 +167,25 @@ impl Service {
         let id = self.child.id().expect("the service still runs");
         let pid = Pid::from_raw(id.cast_signed()).expect("a process id is above zero");
         kill_process(pid, signal).expect("our own child takes signals");
+    }
+
+    /// Stops it where it is (SIGSTOP), and waits until each of its threads is stopped.
+    pub async fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let id = self.child.id().expect("the service still runs");
+        let is_stopped = |stat: String| {
+            // the name before it may have any character
+            let state = stat.rsplit(')').next().map(str::trim_start);
+            state.is_some_and(|state| state.starts_with(['T', 't']))
+        };
+        eventually("every thread is stopped", async || {
+            let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("Linux");
+            threads.flatten().all(|thread| {
+                // a thread that has just ended has none
+                std::fs::read_to_string(thread.path().join("stat")).map_or(true, is_stopped)
+            })
+        })
+        .await;
     }
 
     /// Waits for its end.
@@ -203,6 +225,12 @@ impl Service {
         columns.filter(established).count()
     }
 
+    /// Its log, with what it printed.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.folder.path().join("service.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// The end of its log.
     pub fn log_tail(&self) -> String {
         let log = std::fs::read(self.folder.path().join("service.log")).unwrap_or_default();
@@ -238,16 +266,21 @@ impl Service {
 
     /// Runs its `healthcheck` command.
     pub async fn healthcheck(&self) -> Output {
+        self.run(&["healthcheck"]).await
+    }
+
+    /// Runs one of its commands, with its settings.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
         let settings: Vec<_> =
             self.settings.iter().map(|(name, value)| (&**name, &**value)).collect();
         let mut command = self.binary.command(self.folder.path(), &settings);
-        command.arg("healthcheck").output().await.expect("the binary starts")
+        command.args(arguments).output().await.expect("the binary starts")
     }
 
     async fn is_ready(&self) -> bool {
         match self.binary {
             _ if self.uses_tls() => self.healthcheck().await.status.success(),
-            Binary::Rest => self.rest().ready().await,
+            Binary::Rest | Binary::Worker => self.rest().ready().await,
             Binary::Grpc => self.grpc().ready().await,
         }
     }

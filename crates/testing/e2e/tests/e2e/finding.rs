@@ -146,6 +146,7 @@ fn api(service: &Service) -> Api {
     match service.binary() {
         Binary::Rest => service.rest().into(),
         Binary::Grpc => service.grpc().into(),
+        Binary::Worker => panic!("a worker takes no events"),
     }
 }
 

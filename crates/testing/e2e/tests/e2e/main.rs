@@ -22,6 +22,7 @@ mod tls;
 mod together;
 mod traces;
 mod unready;
+mod worker;
 
 use futures_util::{StreamExt, stream};
 use producer_e2e::{Api, Binary, Database, History, Outcome, Record};

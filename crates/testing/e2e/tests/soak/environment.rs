@@ -16,7 +16,7 @@ use crate::faults::{DatabaseFault, Injection, ServiceFault, Target};
 use crate::senders::{HOT_PREFIX, Peers};
 
 /// `SHUTDOWN_GRACE`, plus slack.
-const END_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const END_TIMEOUT: Duration = Duration::from_secs(30);
 /// The interval of repeated faults.
 const REPEAT_INTERVAL: Duration = Duration::from_millis(300);
 const SLOW: Duration = Duration::from_millis(60);
@@ -47,6 +47,8 @@ enum Database {
 pub(crate) struct Environment {
     database: Database,
     url: DatabaseUrl,
+    /// The same through the proxy, whichever server has the database.
+    through: String,
     /// REST and gRPC in turn. The first of each get the events.
     services: Vec<Service>,
 }
@@ -89,12 +91,17 @@ impl Environment {
             let both = Service::start_both(&[("DATABASE_URL", &through)]).await;
             services.extend(<[Service; 2]>::from(both));
         }
-        Self { database, url: DatabaseUrl(Arc::new(Mutex::new(url))), services }
+        Self { database, url: DatabaseUrl(Arc::new(Mutex::new(url))), through, services }
     }
 
     /// The database's URL, without the proxy.
     pub(crate) fn url(&self) -> DatabaseUrl {
         self.url.clone()
+    }
+
+    /// The database's URL through the proxy.
+    pub(crate) fn through(&self) -> &str {
+        &self.through
     }
 
     pub(crate) fn peers(&self) -> Peers {
@@ -247,7 +254,7 @@ impl Environment {
     }
 }
 
-fn signal_for(fault: ServiceFault) -> Signal {
+pub(crate) fn signal_for(fault: ServiceFault) -> Signal {
     match fault {
         ServiceFault::Killed => Signal::KILL,
         ServiceFault::Terminated => Signal::TERM,

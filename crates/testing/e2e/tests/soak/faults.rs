@@ -8,6 +8,17 @@ use crate::environment::Kind;
 use crate::random::Random;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// A lease lasts for 10 s.
+const FROZEN_WORKER: Duration = Duration::from_secs(16);
+const FROZEN_WRITER: Duration = Duration::from_millis(2500);
+
+const REDIS_FAULTS: &[RedisFault] = &[
+    RedisFault::StreamKilled,
+    RedisFault::StreamFrozen,
+    RedisFault::CacheKilled,
+    RedisFault::CacheFrozen,
+    RedisFault::CacheFlushed,
+];
 
 /// A temporary fault of the database, or of the network in front of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +78,31 @@ pub(crate) enum ServiceFault {
     Frozen,
 }
 
+/// A temporary fault of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WorkerFault {
+    pub(crate) fault: ServiceFault,
+    /// Which one.
+    pub(crate) worker: usize,
+    /// For so long it is frozen.
+    pub(crate) duration: Duration,
+}
+
+/// A temporary fault of a sink's target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RedisFault {
+    /// SIGKILL, then started with all that it acknowledged.
+    StreamKilled,
+    /// SIGSTOP.
+    StreamFrozen,
+    /// SIGKILL, then started without anything.
+    CacheKilled,
+    /// SIGSTOP.
+    CacheFrozen,
+    /// `FLUSHALL`.
+    CacheFlushed,
+}
+
 /// The services of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -96,7 +132,7 @@ impl Target {
     }
 }
 
-/// One fault, or two at the same time.
+/// Some faults at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Injection {
     /// The pause before it.
@@ -105,8 +141,10 @@ pub(crate) struct Injection {
     pub(crate) duration: Duration,
     pub(crate) database: Option<DatabaseFault>,
     pub(crate) service: Option<(ServiceFault, Target)>,
-    /// When the service's fault begins.
+    /// When the service's and the worker's fault begin.
     pub(crate) service_after: Duration,
+    pub(crate) worker: Option<WorkerFault>,
+    pub(crate) redis: Option<RedisFault>,
 }
 
 impl fmt::Display for Injection {
@@ -118,6 +156,15 @@ impl fmt::Display for Injection {
         if let Some((fault, target)) = self.service {
             let after = self.service_after.as_secs_f64();
             write!(f, " service {target:?} {fault:?} after {after:.1} s")?;
+        }
+        if let Some(WorkerFault { fault, worker, duration }) = self.worker {
+            write!(f, " worker {worker} {fault:?}")?;
+            if fault == ServiceFault::Frozen {
+                write!(f, " for {:.1} s", duration.as_secs_f64())?;
+            }
+        }
+        if let Some(fault) = self.redis {
+            write!(f, " Redis {fault:?}")?;
         }
         Ok(())
     }
@@ -134,7 +181,8 @@ impl Plan {
         Self { random: Random::new(seed), kind }
     }
 
-    /// A third are for the database, a third for a service, a third for both.
+    /// A third are for the database, a third for a service, a third for both. A third are also for a worker, and
+    /// a third for the target of a sink.
     pub(crate) fn next(&mut self) -> Injection {
         let random = &mut self.random;
         let what = random.below(3);
@@ -152,6 +200,20 @@ impl Plan {
             database: (what != 1).then_some(fault),
             service: (what != 0).then_some((service, target)),
             service_after: random.between(Duration::ZERO, duration),
+            worker: random.percent(33).then(|| Self::worker_fault(random, self.kind)),
+            redis: random.percent(33).then(|| random.choose(REDIS_FAULTS)),
+        }
+    }
+
+    /// On PostgreSQL a worker is also frozen for longer than its leases last. One that is frozen may hold the
+    /// lock of SQLite's file, which keeps all others from writing.
+    fn worker_fault(random: &mut Random, kind: Kind) -> WorkerFault {
+        let longest = if kind == Kind::Postgres { FROZEN_WORKER } else { FROZEN_WRITER };
+        let faults = [ServiceFault::Killed, ServiceFault::Terminated, ServiceFault::Frozen];
+        WorkerFault {
+            fault: random.choose(&faults),
+            worker: random.below(2) as usize,
+            duration: random.between(SECOND / 10, longest),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Soak test: load of every kind with random faults, sessions that write to the log and stay open, and
-//! readers of the change feed in every form; a check of the stored rows and of what the readers got.
-//! `make soak`.
+//! Soak test: load of every kind with random faults, sessions that write to the log and stay open, readers of
+//! the change feed in every form, and workers with sinks whose targets fail too; a check of the stored rows
+//! and of what the readers and the targets got. `make soak`.
 //!
 //! Settings: `SOAK_MINUTES` (30, for all databases together), `SOAK_DATABASE` (`postgres`, `sqlite`
 //! or `both`), `SOAK_SEED` (default: the clock). A seed repeats the plan of the faults and the events;
@@ -16,6 +16,7 @@ mod outcomes;
 mod random;
 mod readers;
 mod senders;
+mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use senders::{Peers, Senders};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use workers::Workers;
 
 /// How long the load runs before it is paused for a check.
 const ROUND: Duration = Duration::from_secs(75);
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
     if problems.is_empty() {
         println!(
             "no event lost or applied twice, no gap in versions, every state is the fold of its log; \
-             every reader got every change, in one order"
+             every reader got every change, in one order; every sink has everything"
         );
         return ExitCode::SUCCESS;
     }
@@ -91,7 +93,9 @@ async fn soak(kind: Kind, seed: u64, duration: Duration) -> Vec<String> {
         problems.extend(soak.run_round(round, until).await);
         round += 1;
     }
-    let Soak { environment, totals, held, read, .. } = soak;
+    let Soak { environment, workers, totals, held, read, .. } = soak;
+    let sinks = workers.summary();
+    workers.end().await;
     problems.extend(environment.end().await);
     drop(progress);
     println!("{kind}: {} after {}, {round} checks", totals.summary(), minutes(start));
@@ -102,6 +106,7 @@ async fn soak(kind: Kind, seed: u64, duration: Duration) -> Vec<String> {
     );
     println!("  sessions that stay open: {}", held.summary());
     println!("  readers: {}", read.summary());
+    println!("  sinks: {sinks}");
     problems.iter().take(MAX_PRINTED).for_each(|problem| println!("  {problem}"));
     problems
 }
@@ -111,6 +116,7 @@ struct Soak {
     kind: Kind,
     seed: u64,
     environment: Environment,
+    workers: Workers,
     plan: Plan,
     readers: Readers,
     /// How many changes there were at the last check.
@@ -125,7 +131,8 @@ impl Soak {
         let (held, read) = <(Arc<HeldTotals>, Arc<ReaderTotals>)>::default();
         let readers = Readers::new(seed, &read);
         let (environment, plan) = (Environment::new(kind).await, Plan::new(seed, kind));
-        Self { kind, seed, environment, plan, readers, log: 0, totals, held, read }
+        let workers = Workers::new(environment.through()).await;
+        Self { kind, seed, environment, workers, plan, readers, log: 0, totals, held, read }
     }
 
     /// Runs load and faults on new entities, then checks.
@@ -150,13 +157,15 @@ impl Soak {
         let committed = checker::committed(&url).await;
         self.log = committed.len();
         problems.extend(self.readers.check(&committed));
+        problems.extend(self.workers.check(&committed, &peers.rest).await);
         problems
     }
 
     async fn inject(&mut self, injection: &Injection, entity_type: &str, outcomes: &OutcomeLog) {
         self.totals.faults.fetch_add(1, Ordering::Relaxed);
         println!("          {injection}");
-        self.environment.inject(injection, entity_type).await;
+        let environment = self.environment.inject(injection, entity_type);
+        tokio::join!(environment, self.workers.inject(injection));
         outcomes.wait_for_recovery(&injection.to_string()).await;
     }
 }

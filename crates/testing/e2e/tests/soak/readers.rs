@@ -396,6 +396,7 @@ impl Reader {
         let address = self.random.choose(match self.form.binary() {
             Binary::Rest => &addresses.rest,
             Binary::Grpc => &addresses.grpc,
+            Binary::Worker => panic!("a worker has no readers"),
         });
         count(&self.totals.connections);
         self.received.connect();
