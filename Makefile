@@ -142,6 +142,13 @@ bench-finding: build ## measure lists, indexes and search beside pgbench, into b
 	target/release/producer-bench finding $(addprefix --only ,$(ONLY)) $(addprefix --large ,$(LARGE)) \
 		$(addprefix --before ,$(BEFORE))
 
+.PHONY: bench-worker
+bench-worker: build build-worker ## measure the worker beside Debezium, bulks and NDJSON, into bench/results; about 15 min, 4 GB of memory
+	./scripts/java-servers-for-tests connect debezium
+	./scripts/redis-for-tests
+	$(CARGO) build --release --package producer-bench
+	target/release/producer-bench worker $(addprefix --only ,$(ONLY))
+
 .PHONY: bench-overload
 bench-overload: build ## offer three times the load of saturation, on PostgreSQL, into bench/results; below 5 min
 	$(CARGO) build --release --package producer-bench

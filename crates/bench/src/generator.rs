@@ -9,6 +9,7 @@ mod lines;
 mod reader;
 mod rest;
 mod schedule;
+mod writers;
 
 use std::net::SocketAddr;
 
@@ -17,6 +18,7 @@ pub(crate) use http::Connection;
 pub(crate) use reader::{Followers, Reader};
 pub(crate) use rest::{connect, is_success, send, to_text};
 pub(crate) use schedule::Schedule;
+pub(crate) use writers::{Sent, Writers};
 
 use crate::Result;
 use crate::cells::{Cell, Interface};

@@ -5,7 +5,7 @@ use std::time::Instant;
 use std::{fmt, fs};
 
 use crate::Result;
-use crate::postgres::{Postgres, SETTINGS};
+use crate::postgres::Postgres;
 use crate::results::median;
 use crate::service::Api;
 
@@ -62,7 +62,7 @@ pub(crate) async fn facts(
 ) -> Result<Vec<(String, String)>> {
     let mut facts = vec![("machine", machine()), ("disk", disk()?)];
     if let Some(postgres) = postgres {
-        let (version, settings) = (postgres.version().await?, SETTINGS.join(", "));
+        let (version, settings) = (postgres.version().await?, postgres.settings());
         facts.push(("PostgreSQL", format!("{version}; its defaults but for {settings}")));
     }
     facts.push(("producer", version().await?));

@@ -29,6 +29,7 @@ mod service;
 mod slowdown;
 mod statement;
 mod targets;
+mod worker;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ enum Command {
     Changes(changes::Args),
     /// Measure lists, indexes and search beside pgbench, and what they cost writers
     Finding(finding::Args),
+    /// Measure the worker, beside Debezium, bulks and NDJSON
+    Worker(worker::Args),
     /// Offer three times the load that saturates the services, and measure what they still do
     Overload(overload::Args),
     /// Drive the services with k6, check the database afterwards, and write a report
@@ -79,11 +82,11 @@ enum Command {
     /// what pgbench and COPY, which run none of our code, changed meanwhile. The exit status doesn't
     /// depend on the outcome.
     Compare(saved::CompareArgs),
-    /// List the cells of `run`, `changes` and `finding`; those of `run --quick` are marked
+    /// List the cells of `run`, `changes`, `finding` and `worker`; those of `run --quick` are marked
     List,
     /// Render the report of existing results again
     Report {
-        /// The JSON file: of `run`, changes.json, finding.json, or overload.json
+        /// The JSON file: of `run`, changes.json, finding.json, worker.json, or overload.json
         #[arg(default_value = "bench/results/bench.json")]
         results: PathBuf,
     },
@@ -118,6 +121,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Run(args) => return run::run(&args).await,
         Command::Changes(args) => return changes::run(&args).await,
         Command::Finding(args) => return finding::run(&args).await,
+        Command::Worker(args) => return worker::run(&args).await,
         Command::Overload(args) => return overload::run(&args).await,
         Command::Load(args) => return load::run(&args).await,
         Command::Save(args) => saved::save(&args)?,
@@ -136,7 +140,9 @@ fn list() {
     for cell in cells::all() {
         println!("  {cell}{}", if cell.quick { "  (quick)" } else { "" });
     }
-    for (command, cells) in [("changes", changes::cells()), ("finding", finding::cells())] {
+    let others =
+        [("changes", changes::cells()), ("finding", finding::cells()), ("worker", worker::cells())];
+    for (command, cells) in others {
         println!("{command}");
         for cell in cells {
             println!("  {cell}");
@@ -150,6 +156,7 @@ fn render(results: &Path) -> Result<()> {
         Some("overload") => overload::render(results),
         Some("changes") => changes::render(results),
         Some("finding") => finding::render(results),
+        Some("worker") => worker::render(results),
         _ => run::render(results),
     }
 }

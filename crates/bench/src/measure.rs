@@ -54,19 +54,30 @@ pub(crate) struct Usage {
     generator: f64,
 }
 
+impl Usage {
+    /// The same before the service's start.
+    pub(crate) fn before_start(self) -> Self {
+        Self { service: Some(0.0), ..self }
+    }
+}
+
 impl Bench {
     /// Starts a PostgreSQL server if one of the cells needs it.
     pub(crate) fn new(cells: &[Cell], times: Times) -> Result<Self> {
         let needed = cells.iter().any(|cell| cell.store == Store::Postgres);
-        let postgres = needed.then(Postgres::start).transpose()?;
-        Ok(Self {
+        Ok(Self::on(needed.then(Postgres::start).transpose()?, times))
+    }
+
+    /// Measures with this server.
+    pub(crate) fn on(postgres: Option<Postgres>, times: Times) -> Self {
+        Self {
             postgres,
             times,
             grown: None,
             calibration: Calibration::default(),
             counts_refusals: false,
             settings: Vec::new(),
-        })
+        }
     }
 
     /// For overload: counts refusals, and starts the services with these settings.

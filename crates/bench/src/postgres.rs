@@ -9,13 +9,23 @@ use crate::Result;
 
 /// Settings that differ from PostgreSQL's defaults. Checkpoints are made between cells, by
 /// [`Postgres::checkpoint`], and not within one by chance.
-pub(crate) const SETTINGS: &[&str] =
+const SETTINGS: &[&str] =
     &["fsync=on", "synchronous_commit=on", "max_wal_size=4GB", "checkpoint_timeout=1h"];
+
+/// The same where the changes are also read by logical replication.
+const LOGICAL_SETTINGS: &[&str] = &[
+    "fsync=on",
+    "synchronous_commit=on",
+    "max_wal_size=4GB",
+    "checkpoint_timeout=1h",
+    "wal_level=logical",
+];
 
 /// A server that ends with this value, or with this process.
 pub(crate) struct Postgres {
     server: producer_test_support::Postgres,
     postmaster: u32,
+    settings: &'static [&'static str],
 }
 
 /// A database of that server.
@@ -30,18 +40,32 @@ pub(crate) struct Database {
 impl Postgres {
     /// Starts a server with the binaries from `PG_BIN_DIR`, the `PATH` or `/usr/lib/postgresql`.
     pub(crate) fn start() -> Result<Self> {
-        let server = producer_test_support::Postgres::with_settings(SETTINGS);
+        Self::with(SETTINGS)
+    }
+
+    /// The same, with a write-ahead log that has what logical replication needs.
+    pub(crate) fn start_logical() -> Result<Self> {
+        Self::with(LOGICAL_SETTINGS)
+    }
+
+    fn with(settings: &'static [&'static str]) -> Result<Self> {
+        let server = producer_test_support::Postgres::with_settings(settings);
         let server = server.ok_or(
             "no PostgreSQL server binaries on the PATH, in /usr/lib/postgresql/*/bin or in \
              PG_BIN_DIR (Debian: apt-get install postgresql)",
         )?;
         let postmaster = server.process().ok_or("the server isn't a process of this machine")?;
-        Ok(Self { server, postmaster })
+        Ok(Self { server, postmaster, settings })
     }
 
     /// The process id of the postmaster, the parent of all server processes.
     pub(crate) fn process(&self) -> u32 {
         self.postmaster
+    }
+
+    /// Its settings that differ from the defaults.
+    pub(crate) fn settings(&self) -> String {
+        self.settings.join(", ")
     }
 
     /// A command for one of PostgreSQL's programs, such as `pgbench`.

@@ -86,7 +86,7 @@ impl Api {
 }
 
 /// A binary of the same build, in the folder of this one.
-fn sibling_binary(name: &str) -> Result<PathBuf> {
+pub(crate) fn sibling_binary(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     if path.is_file() {
         return Ok(path);
@@ -188,7 +188,7 @@ impl Service {
 }
 
 /// Settings in this process's environment must not reach the service.
-fn clear_inherited_env(command: &mut Command) {
+pub(crate) fn clear_inherited_env(command: &mut Command) {
     let set: Vec<_> = command
         .as_std()
         .get_envs()

@@ -182,9 +182,38 @@ fn an_unknown_cell_is_an_error() {
 }
 
 #[test]
+fn the_worker_is_measured() {
+    let cells = [
+        "kafka",
+        "redis",
+        "bulk",
+        "opensearch",
+        "webhooks",
+        "ndjson",
+        "source",
+        "memory",
+        "delivery",
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().to_str().expect("UTF-8");
+    let mut line = vec!["worker", "--changes", "10000", "--seconds", "1", "--output", output];
+    line.extend(cells.iter().flat_map(|cell| ["--only", cell]));
+    let ran = bench(&line);
+    assert!(ran.status.success(), "{}", printed(&ran));
+    let results = std::fs::read(folder.path().join("worker.json")).expect("worker.json");
+    let results: serde_json::Value = serde_json::from_slice(&results).expect("JSON");
+    let measured = results["measurements"].as_array().expect("measurements");
+    assert_eq!(measured.len(), cells.len(), "{}", printed(&ran));
+    for measurement in measured {
+        assert!(measurement["events"].as_u64() > Some(0), "{measurement}");
+    }
+}
+
+#[test]
 fn every_cell_is_listed() {
     let listed = printed(&bench(&["list"]));
-    for cell in ["rest-64  (quick)", "rest-64-grown", "backlog-large", "indexed-large"] {
+    for cell in ["rest-64  (quick)", "rest-64-grown", "backlog-large", "indexed-large", "debezium"]
+    {
         assert!(listed.contains(&format!("  {cell}\n")), "{cell}: {listed}");
     }
 }

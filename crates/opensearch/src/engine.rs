@@ -30,6 +30,8 @@ use crate::template::field_language;
 
 /// The kind of sinks that keep what is searched.
 const KIND: &str = "opensearch";
+/// What the servers say of a query with too many clauses.
+const TOO_MANY: &str = "maxClauseCount";
 /// How long a small request may take, and a search beyond its own time.
 const SMALL: Duration = Duration::from_secs(2);
 /// Hits that the servers return at once at most.
@@ -129,9 +131,16 @@ impl Engine {
         // without an index the type has no entity
         let Some(index) = index else { return Ok(true) };
         let search = Search { engine: self, index: &index.name, query };
-        match query.needed {
+        let found = match query.needed {
             Needed::Nothing => search.ids(left, each).await,
             Needed::Members(_) | Needed::State => search.states(left, each).await,
+        };
+        match found {
+            // more words than the server takes in one query
+            Err(Error::Status { status: 400, cause, .. }) if cause.reason.contains(TOO_MANY) => {
+                Ok(false)
+            }
+            found => found,
         }
     }
 

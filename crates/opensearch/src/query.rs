@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use crate::document::fields;
 use crate::template::has_stems;
 
-/// Words that begin with a text, or have one typo, which one query means at most: all there are, and as many as
-/// one of spans may have.
+/// Words that the beginning of one may mean in a phrase: all there are.
 const ALL_WORDS: u32 = i32::MAX as u32;
-const WORDS_WITH_A_TYPO: u32 = 1000;
+/// Words that one with a typo may mean in a phrase: each counts for the servers' limit of clauses.
+const WORDS_OF_A_PHRASE: u32 = 100;
 /// How much less a word with a typo counts.
 const OF_A_TYPO: f64 = 0.5;
 
@@ -83,9 +83,7 @@ impl Fields<'_> {
                 let best = stems.as_deref().unwrap_or(field);
                 queries.push(json!({"match": {best: {"query": word, "boost": boost}}}));
                 if fuzzy && may_have_a_typo(word) {
-                    let mut typo = with_a_typo(field, word);
-                    typo["fuzzy"][field]["boost"] = (boost * OF_A_TYPO).into();
-                    queries.push(typo);
+                    queries.push(with_a_typo(field, word, boost * OF_A_TYPO));
                 }
             }
             (words, begins) => {
@@ -111,9 +109,10 @@ impl Fields<'_> {
     }
 }
 
-fn with_a_typo(field: &str, word: &str) -> Value {
+/// All words that are there with a typo, with the same score: so they are no clauses.
+fn with_a_typo(field: &str, word: &str, boost: f64) -> Value {
     let word = json!({
-        "value": word, "fuzziness": 1, "transpositions": true, "max_expansions": WORDS_WITH_A_TYPO,
+        "value": word, "fuzziness": 1, "transpositions": true, "rewrite": "constant_score", "boost": boost,
     });
     json!({"fuzzy": {field: word}})
 }
@@ -121,7 +120,11 @@ fn with_a_typo(field: &str, word: &str) -> Value {
 fn phrase_with_typos(field: &str, words: &[String], boost: f64) -> Value {
     let word = |word: &String| {
         if may_have_a_typo(word) {
-            json!({"span_multi": {"match": with_a_typo(field, word)}})
+            let word = json!({
+                "value": word, "fuzziness": 1, "transpositions": true,
+                "max_expansions": WORDS_OF_A_PHRASE,
+            });
+            json!({"span_multi": {"match": {"fuzzy": {field: word}}}})
         } else {
             json!({"span_term": {field: word}})
         }

@@ -144,8 +144,13 @@ pub fn component() -> Value {
         "mappings": {
             "date_detection": false,
             "dynamic_templates": [
-                {"words_as_they_are": {"path_match": "words.*.simple", "mapping": simple_words}},
-                {"words": {"path_match": "words.*.*", "mapping": words}},
+                {"words_as_they_are": {
+                    "path_match": "words.*.simple", "match_mapping_type": "string",
+                    "mapping": simple_words,
+                }},
+                {"words": {
+                    "path_match": "words.*.*", "match_mapping_type": "string", "mapping": words,
+                }},
                 {"decimals": {
                     "path_match": "data.*", "match_mapping_type": "double",
                     "mapping": {"type": "double"},

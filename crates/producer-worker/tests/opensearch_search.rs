@@ -19,7 +19,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use producer_core::feed::{Cursor, Item, ReaderKind, Start, Token, WatchRequest};
 use producer_core::query::{ReadError, Scans};
-use producer_core::search::{Search, SearchParts, SearchRequest};
+use producer_core::search::{Search, SearchError, SearchParts, SearchRequest};
 use producer_core::store::Store;
 use producer_core::worker::{Lease, Role};
 use producer_core::{EntityKey, ProblemKind};
@@ -257,6 +257,30 @@ async fn words_may_have_a_typo() {
     assert!(found(&db, "poter").await.is_empty(), "not without being asked for");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_of_many_words() {
+    let db = beside().await;
+    let paths = r#""data.a":1,"data.b":2,"data.c":3,"data.t":4"#;
+    declare(&db, "Car", paths, "english").await;
+    build(&db).await;
+    let words: Vec<String> = (0..200).map(|n| format!("{n:04}")).collect();
+    load(&db, "Car", 1, &[json!({"id": "1", "t": words.join(" ")})]).await;
+    for fuzzy in [false, true] {
+        let many = SearchRequest { fuzzy, ..request(&words[..100].join(" ")) };
+        assert_eq!(ids(&find(&db, many).await), ["1"]);
+        // the server takes no more
+        let search = search_in(&db).await;
+        let more = SearchRequest { fuzzy, ..request(&words.join(" OR ")[..1020]) };
+        match search.search(more).await {
+            Ok(page) => assert_eq!(ids(&page), ["1"]),
+            Err(SearchError::Refused(problem)) => {
+                assert_eq!(problem.kind, ProblemKind::TooExpensive);
+            }
+            Err(SearchError::Read(error)) => panic!("{error}"),
+        }
+    }
+}
+
 /// Hits are as the index has them, and the answer says how far that is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_lags_as_the_sink_does() {
@@ -312,7 +336,7 @@ async fn a_server_that_is_away_is_unavailable() {
     let scans = Arc::new(Scans::new(10));
     let search = Search::new(engine.clone(), engine, db.store.clone(), scans, clock(START));
     match search.search(request("x")).await {
-        Err(producer_core::search::SearchError::Read(error)) => {
+        Err(SearchError::Read(error)) => {
             let problem = error.problem();
             assert_eq!(problem.kind, ProblemKind::Unavailable);
             assert!(

@@ -4,9 +4,8 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use producer_core::Clock;
 use producer_core::model::UnavailableKind;
-use producer_core::store;
+use producer_core::{Clock, store};
 use producer_maintenance::Database;
 use producer_server::cli::{CommandLine, ExitError};
 use producer_server::settings::CommonSettings;

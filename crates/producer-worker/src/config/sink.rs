@@ -79,6 +79,12 @@ fn check_names(kind: &SinkKind, types: &Types, table: &Table<'_>) {
         SinkKind::OpenSearch { index, .. } if lacks(index, Part::Type) && !one_type => {
             table.wrong("index", "must have {type}, unless types names one type alone");
         }
+        SinkKind::OpenSearch { index, .. } if index.0.first() == Some(&Part::Type) => {
+            table.wrong(
+                "index",
+                "must begin with a text, since its index template is for all that begin with it",
+            );
+        }
         _ => {}
     }
 }

@@ -109,7 +109,8 @@ pub(crate) fn stream_sink(url: &str, stream: &str, maxlen: Option<u64>) -> Arc<d
 pub(crate) fn cache_sink(url: &str, ttl: Option<Duration>) -> Arc<dyn Sink> {
     let url = Secret::from(url.to_owned());
     let kind = SinkKind::RedisCache { url, key: template("entity:{type}:{id}"), ttl };
-    sinks::open(&sink_config("cache", Form::CloudEvents, kind), &sinks::no_searches()).expect("a sink")
+    sinks::open(&sink_config("cache", Form::CloudEvents, kind), &sinks::no_searches())
+        .expect("a sink")
 }
 
 pub(crate) fn stream_source(url: &str, from: SourceStart, worker: &str) -> Box<dyn Source> {

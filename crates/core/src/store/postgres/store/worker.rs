@@ -108,6 +108,14 @@ impl WorkerStore for PostgresStore {
         Box::pin(self.worker.fail(lease, id, letter))
     }
 
+    fn settle_entity<'a>(
+        &'a self,
+        lease: &'a Lease,
+        key: &'a EntityKey,
+    ) -> BoxFuture<'a, Result<(), ReadError>> {
+        Box::pin(self.worker.settle_entity(lease, key))
+    }
+
     fn connectors<'a>(
         &'a self,
         role: Role,

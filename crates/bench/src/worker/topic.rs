@@ -1,0 +1,42 @@
+//! A topic, and how many records it has.
+
+use std::time::Duration;
+
+use producer_test_support::Kafka;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::Result;
+
+const PARTITIONS: i32 = 8;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A new topic.
+pub(super) struct Topic {
+    name: String,
+    consumer: BaseConsumer,
+}
+
+impl Topic {
+    /// Makes it.
+    pub(super) async fn new(kafka: &Kafka, name: &str) -> Result<Self> {
+        kafka.create_topic(name, PARTITIONS, &[]).await;
+        let consumer = ClientConfig::new().set("bootstrap.servers", kafka.url()).create()?;
+        Ok(Self { name: name.to_owned(), consumer })
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its records, by the ends of its partitions: no record is read.
+    pub(super) fn records(&self) -> Result<u64> {
+        let mut records = 0;
+        for partition in 0..PARTITIONS {
+            let (_, end) = self.consumer.fetch_watermarks(&self.name, partition, TIMEOUT)?;
+            records += u64::try_from(end)?;
+        }
+        Ok(records)
+    }
+}
