@@ -44,6 +44,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 static FAILURE_RATE: LogRate = LogRate::new();
 
+/// A place as the API shows it.
+fn place_text(place: &DeadLetterPlace) -> &str {
+    match place {
+        DeadLetterPlace::Message(place) => place,
+        DeadLetterPlace::Change { .. } => "",
+    }
+}
+
 /// Why a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -350,7 +358,7 @@ impl<'r> Work<'r> {
                 tracing::warn!(
                     source = self.config.name,
                     count = letters.len(),
-                    place = ?first.place,
+                    place = place_text(&first.place),
                     "messages became dead letters"
                 );
                 self.settled.extend(self.dead.drain(..).map(|(_, place)| place));

@@ -9,8 +9,9 @@
 //! - It calls `checkpoint(reached, stored)` before it stores `reached`. So the marker is never behind what the
 //!   database has, unless something was lost. In a snapshot too: without that, what was lost before another worker
 //!   took over is not noticed.
-//! - A token of a snapshot without its last entity says that nothing of the snapshot is stored yet. Then there is
-//!   nothing to compare, and the marker is written whatever it was: so at the first run of all.
+//! - A token of a snapshot without its last entity says that nothing of the snapshot is stored yet. The first call
+//!   with it has nothing to compare, and writes the marker whatever it was: so at the first run of all. Later ones
+//!   compare with what was written then.
 //! - At a snapshot's end it calls [`sweep`](crate::sink::Sink::sweep) first, then `checkpoint` with the token
 //!   behind the snapshot.
 
@@ -36,6 +37,8 @@ pub(super) struct Marker {
     /// Whether the marker has the name.
     has_begun: AtomicBool,
     seen: Mutex<Option<Token>>,
+    /// What this process last wrote into the marker.
+    marked: Mutex<Option<Token>>,
 }
 
 impl Marker {
@@ -45,6 +48,7 @@ impl Marker {
             snapshot: format!("{:016x}", fastrand::u64(..)),
             has_begun: AtomicBool::new(false),
             seen: Mutex::default(),
+            marked: Mutex::default(),
         }
     }
 
@@ -82,6 +86,14 @@ impl Marker {
         stored: &Token,
     ) -> Result<Kept, Failure> {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(reached.clone());
+        let marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // a snapshot that begins has nothing to compare; while it goes on, it has what was marked at its beginning
+        let begins = is_start(reached) && marked.as_ref() != Some(reached);
+        if begins {
+            self.has_begun.store(false, Ordering::Relaxed);
+        }
+        let expected =
+            marked.filter(|marked| is_later(marked, stored)).unwrap_or_else(|| stored.clone());
         for _ in 0..TRIES {
             let mut command = cmd("HMGET");
             command.arg(&self.key).arg("token").arg("snapshot");
@@ -89,13 +101,15 @@ impl Marker {
             let found = text.as_deref().and_then(Token::parse);
             let begun = self.has_begun.load(Ordering::Relaxed);
             let is_kept = (!begun || snapshot.as_deref() == Some(&self.snapshot))
-                && (is_start(stored) || is_kept(found.as_ref(), snapshot.is_some(), stored));
-            if !is_kept {
+                && is_kept(found.as_ref(), snapshot.is_some(), &expected);
+            if !begins && !is_kept {
                 self.has_begun.store(false, Ordering::Relaxed);
+                self.set_marked(None);
                 return Ok(Kept::Lost);
             }
             let is_log = matches!(reached.cursor, Cursor::Log(_));
             if is_log && snapshot.is_none() && found.as_ref().is_some_and(|f| is_at(f, reached)) {
+                self.set_marked(found);
                 return Ok(Kept::Everything);
             }
             let mut command = call(&MARK, 1);
@@ -105,14 +119,26 @@ impl Marker {
                 if is_log {
                     self.has_begun.store(false, Ordering::Relaxed);
                 }
+                self.set_marked(Some(reached.clone()));
                 return Ok(Kept::Everything);
             }
         }
         Err(Failure::new("another worker moves the marker in Redis"))
     }
+
+    fn set_marked(&self, token: Option<Token>) {
+        *self.marked.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
 }
 
-/// Whether nothing is stored yet.
+/// Whether what this process has marked says more than what the database has: it was marked before that.
+fn is_later(marked: &Token, stored: &Token) -> bool {
+    let is_log = matches!(marked.cursor, Cursor::Log(_)) && matches!(stored.cursor, Cursor::Log(_));
+    marked.epoch == stored.epoch
+        && (is_start(stored) || is_log && marked.position() > stored.position())
+}
+
+/// Whether nothing of a snapshot is delivered yet.
 fn is_start(stored: &Token) -> bool {
     matches!(&stored.cursor, Cursor::Snapshot(cursor) if cursor.after.is_none())
 }
