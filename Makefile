@@ -15,9 +15,11 @@ run: ## serve REST on 127.0.0.1:9083 from an embedded SQLite file; the first bui
 run-grpc: ## serve gRPC on 127.0.0.1:9092; REST may use the same file at the same time
 	$(CARGO) run --profile local --package producer-grpc
 
+WORKER_CONFIG ?= examples/worker.toml
+
 .PHONY: run-worker
-run-worker: ## carry changes as examples/worker.toml says, to Redis on this machine; beside `make run`, on the same file
-	$(CARGO) run --profile local --package producer-worker -- --worker-config examples/worker.toml
+run-worker: ## carry changes as WORKER_CONFIG says; default examples/worker.toml, to Redis on this machine; beside `make run`
+	$(CARGO) run --profile local --package producer-worker -- --worker-config $(WORKER_CONFIG)
 
 .PHONY: dev
 dev: ## as `run`, and build and start again whenever a file changes; installs watchexec into target/ once
@@ -85,6 +87,8 @@ check-ops: ## test the dashboard and alerts in ops/ with a real Prometheus, whic
 .PHONY: check-docs
 check-docs: ## run every command of the documents in fresh copies of the repository; DOCS="README.md …" selects some
 	./scripts/postgres-for-tests
+	./scripts/java-servers-for-tests
+	./scripts/redis-for-tests
 	./scripts/check-docs $(DOCS)
 
 .PHONY: check-api

@@ -212,7 +212,8 @@ fn the_worker_is_measured() {
 #[test]
 fn every_cell_is_listed() {
     let listed = printed(&bench(&["list"]));
-    for cell in ["rest-64  (quick)", "rest-64-grown", "backlog-large", "indexed-large", "debezium"] {
+    for cell in ["rest-64  (quick)", "rest-64-grown", "backlog-large", "indexed-large", "debezium"]
+    {
         assert!(listed.contains(&format!("  {cell}\n")), "{cell}: {listed}");
     }
 }

@@ -344,6 +344,7 @@ async fn a_worker_is_told_what_is_asked(db: Db) {
 /// All that a report may say.
 fn full_report() -> Report {
     Report {
+        settings: Some("0123456789abcdef".into()),
         retrying: true,
         caught_up: true,
         current: Some(Current {

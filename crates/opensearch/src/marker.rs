@@ -31,11 +31,15 @@ pub struct Marker {
     pub parts: BTreeMap<String, i32>,
 }
 
-/// Which words a snapshot is taken with, from its beginning.
+/// What a snapshot is taken with, from its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotMarker {
     /// The identity of the log.
     pub epoch: String,
+    /// As [`Marker::types`].
+    pub types: Option<Vec<String>>,
+    /// As [`Marker::filter`].
+    pub filter: Option<String>,
     /// As [`Marker::parts`].
     pub parts: BTreeMap<String, i32>,
 }

@@ -7,6 +7,7 @@ mod letters;
 mod present;
 mod retry;
 mod session;
+mod settings;
 pub mod sink;
 pub mod source;
 mod window;

@@ -143,6 +143,23 @@ async fn indexes_of_another_log_are_deleted() {
     assert_eq!(target.marker().await.unwrap().epoch, Uuid::from_u128(8).to_string());
 }
 
+/// The indexes have what other settings asked for.
+#[tokio::test]
+async fn other_types_need_a_snapshot() {
+    let mut target = filled().await;
+    target.config.types = Types::new(vec!["Car".to_owned()]).unwrap();
+    let sink = target.again();
+    assert_eq!(checkpoint(&*sink, 9, 8).await, Kept::Lost);
+    begin_snapshot(&*sink).await;
+    sink.deliver(&[state("Car", "1", 1, "{}")]).await.unwrap()[0].as_ref().unwrap();
+    sink.sweep(&FakePresent::of(&[("Car", "1")])).await.unwrap();
+    assert_eq!(checkpoint(&*sink, 9, 8).await, Kept::Everything);
+    let marker = target.marker().await.unwrap();
+    assert_eq!(marker.types, Some(vec!["Car".to_owned()]));
+    assert_eq!(marker.indexes.keys().collect::<Vec<_>>(), ["Car"]);
+    assert_eq!(target.document("Van", "1").await, None);
+}
+
 /// Where the position is gone with the log, a snapshot is taken at once.
 #[tokio::test]
 async fn a_snapshot_of_another_log_deletes_the_indexes_first() {
@@ -210,9 +227,11 @@ async fn another_worker_goes_on_with_a_snapshot_that_has_its_words() {
     let other = target.again();
     assert_eq!(in_snapshot(&*other, Some("2")).await, Kept::Lost);
     begin_snapshot(&*other).await;
+    // what another worker wrote is of the snapshot too
     other.sweep(&FakePresent::of(&[("Car", "1")])).await.unwrap();
     assert_eq!(checkpoint(&*other, 5, 5).await, Kept::Everything);
-    assert_eq!(target.marker().await.unwrap().parts["Car"], 2);
+    let marker = target.marker().await.unwrap();
+    assert_eq!((marker.parts["Car"], marker.indexes.len()), (2, 1));
 }
 
 #[tokio::test]

@@ -23,9 +23,9 @@ use confirm::Consent;
 pub use environment::Environment;
 pub use error::ExitError;
 pub use healthcheck::ask_readyz;
+use producer_maintenance::prune;
 pub use start::{connect, listen_for_operators, migrate};
 pub use stop::StopSignals;
-use producer_maintenance::prune;
 
 use crate::Api;
 use crate::traces::Traces;

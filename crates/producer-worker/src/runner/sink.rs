@@ -7,7 +7,6 @@ use std::time::Duration;
 use producer_core::feed::{Reader, ReaderKind, Start, Token, WatchRequest};
 use producer_core::model::{Problem, ProblemKind};
 use producer_core::worker::{LastError, Lease, Registered, Report, Role};
-use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +15,7 @@ use super::lease::{self, Claim};
 use super::leased_sink::LeasedSink;
 pub use super::leased_sink::SinkParts;
 use super::session::{End, Session};
+use super::settings::{digest, read_last_error};
 use crate::config::{Mode, SinkConfig};
 use crate::sink::Sink;
 
@@ -47,7 +47,7 @@ pub async fn run(
         let Some((lease, held)) = lease::take(&claim, &shutdown).await else { continue };
         let runner = LeasedSink {
             metrics: parts.metrics.of(Role::Sink, &config.name),
-            settings: settings(&config),
+            settings: digest(&*config),
             config: Arc::clone(&config),
             sink: Arc::clone(&sink),
             parts: parts.clone(),
@@ -55,7 +55,8 @@ pub async fn run(
             lease: Mutex::new(lease),
             shutdown: shutdown.clone(),
         };
-        let last_error = runner.read_last_report().await;
+        let last_error =
+            read_last_error(&*parts.store, Role::Sink, &config.name, &runner.settings).await;
         tracing::info!(sink = config.name, kind = config.kind.as_str(), "running the sink");
         runner.run(last_error).await;
         runner.held.release().await;
@@ -121,11 +122,6 @@ async fn open(config: &SinkConfig, parts: &SinkParts, start: Start) -> Result<Re
     parts.feed.watch(request).await
 }
 
-fn settings(config: &SinkConfig) -> String {
-    let digest = Sha256::digest(format!("{config:?}"));
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What follows on the end of a run.
 enum Next {
     Run(Start),
@@ -133,20 +129,6 @@ enum Next {
 }
 
 impl LeasedSink {
-    /// What failed last in an earlier run. Says where that had other settings.
-    async fn read_last_report(&self) -> Option<LastError> {
-        let found = self.parts.store.connectors(Role::Sink, Some(&self.config.name)).await;
-        let report = found.ok()?.into_iter().next()?.report;
-        if report.settings.is_some_and(|before| before != self.settings) {
-            tracing::warn!(
-                sink = self.config.name,
-                "the sink's settings are not those that it ran with before: where several workers run, give all \
-                 of them the same file"
-            );
-        }
-        report.last_error
-    }
-
     /// Runs until the lease is lost or the worker stops.
     async fn run(&self, mut last_error: Option<LastError>) {
         let mut next = self.start(self.lease().token.as_deref());

@@ -14,13 +14,13 @@ use std::time::Duration;
 pub use parts::SourceParts;
 use producer_core::worker::{LastError, Lease, Registered, Report, Role};
 use session::Session;
-use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use work::{End, Work};
 
 use super::DATABASE_PAUSE;
 use super::lease::{self, Claim, Held};
+use super::settings::{digest, read_last_error};
 use crate::config::SourceConfig;
 use crate::sinks::OpenError;
 use crate::source::Source;
@@ -46,7 +46,7 @@ pub async fn run(
         worker: parts.worker.to_string(),
         times: parts.lease_times,
     };
-    let settings = settings(&config);
+    let settings = digest(&*config);
     while !shutdown.is_cancelled() {
         // again each time, since it may have been deleted
         if !register(&config, &parts, &shutdown).await {
@@ -58,9 +58,10 @@ pub async fn run(
             let Some((lease, held)) = lease::take(&claim, &shutdown).await else { continue };
             (Some(lease), held)
         };
-        compare_settings(&config, &parts, &settings).await;
+        let last_error =
+            read_last_error(&*parts.store, Role::Source, &config.name, &settings).await;
         tracing::info!(source = config.name, kind = config.kind.as_str(), "running the source");
-        run_held(&config, &open, &parts, (lease, &held), &settings, &shutdown).await;
+        run_held(&config, &open, &parts, (lease, &held), (&settings, last_error), &shutdown).await;
         held.release().await;
         tracing::info!(source = config.name, "no longer running the source");
     }
@@ -94,39 +95,19 @@ async fn register(
     false
 }
 
-/// Says where another worker has run the source with other settings.
-async fn compare_settings(config: &SourceConfig, parts: &SourceParts, settings: &str) {
-    let found = parts.store.connectors(Role::Source, Some(&config.name)).await;
-    let before = found.ok().and_then(|found| found.into_iter().next()?.report.settings);
-    if before.is_some_and(|before| before != settings) {
-        tracing::warn!(
-            source = config.name,
-            "the source's settings are not those that it ran with before: where several workers run, give all of \
-             them the same file"
-        );
-    }
-}
-
-/// A digest of the settings, without secrets.
-fn settings(config: &SourceConfig) -> String {
-    let digest = Sha256::digest(format!("{config:?}"));
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Runs the source until its lease is lost or the worker stops.
 async fn run_held(
     config: &Arc<SourceConfig>,
     open: &(impl Fn() -> Result<Box<dyn Source>, OpenError> + Send + Sync),
     parts: &SourceParts,
     (lease, held): (Option<Lease>, &Held),
-    settings: &str,
+    (settings, mut last_error): (&str, Option<LastError>),
     shutdown: &CancellationToken,
 ) {
     let report = |retrying, last_error: Option<&LastError>| {
         let (last_error, settings) = (last_error.cloned(), Some(settings.to_owned()));
         held.report(Report { retrying, last_error, settings, ..Report::default() });
     };
-    let mut last_error = None;
     loop {
         if held.control().borrow().paused {
             tracing::info!(source = config.name, "the source is paused");

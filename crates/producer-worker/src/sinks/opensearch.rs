@@ -110,8 +110,11 @@ impl OpenSearch {
             return self.keep_snapshot(reached, cursor.after.is_none()).await;
         }
         let (searches, have_changed) = self.searches.read().await.map_err(unreadable)?;
-        let is_swept = self.phase() == Phase::Swept && !have_changed;
-        self.set_phase(Phase::Compares);
+        if have_changed {
+            self.set_phase(Phase::Compares);
+        }
+        // it stays so until the marker says it, whatever fails before
+        let is_swept = self.phase() == Phase::Swept;
         let marker = Marker::read(&self.client, &self.name, SMALL).await.map_err(failure)?;
         if !is_swept {
             let found = self.compare(marker.as_ref(), &searches, reached, stored).await?;
@@ -119,11 +122,9 @@ impl OpenSearch {
                 return Ok(found);
             }
         }
-        let marked = self.mark(marker, &searches, reached).await;
-        if is_swept && marked.is_err() {
-            self.set_phase(Phase::Swept);
-        }
-        marked.map(|()| Kept::Everything)
+        self.mark(marker, is_swept, &searches, reached).await?;
+        self.set_phase(Phase::Compares);
+        Ok(Kept::Everything)
     }
 
     /// All of a snapshot has the same words, also where another worker goes on with it; otherwise it begins anew.
@@ -135,12 +136,12 @@ impl OpenSearch {
                 self.remove(&marker).await?;
             }
             let (searches, _) = self.searches.read().await.map_err(unreadable)?;
-            let marker = SnapshotMarker { epoch, parts: self.parts(&searches) };
+            let marker = self.snapshot_marker(epoch, &searches);
             Marker::make_index(&self.client, SMALL).await.map_err(failure)?;
             marker.write(&self.client, &self.name, SMALL).await.map_err(failure)?;
         } else if self.phase() != Phase::InSnapshot {
             let searches = self.searches.current().await.map_err(unreadable)?;
-            let marker = SnapshotMarker { epoch, parts: self.parts(&searches) };
+            let marker = self.snapshot_marker(epoch, &searches);
             let begun = SnapshotMarker::read(&self.client, &self.name, SMALL).await;
             if begun.map_err(failure)? != Some(marker) {
                 return Ok(Kept::Lost);
@@ -148,6 +149,11 @@ impl OpenSearch {
         }
         self.set_phase(Phase::InSnapshot);
         Ok(Kept::Everything)
+    }
+
+    fn snapshot_marker(&self, epoch: String, searches: &TypeSearches) -> SnapshotMarker {
+        let (types, filter) = (self.types.clone(), self.filter.clone());
+        SnapshotMarker { epoch, types, filter, parts: self.parts(searches) }
     }
 
     fn phase(&self) -> Phase {
@@ -176,6 +182,7 @@ impl OpenSearch {
             return Ok(Kept::Lost);
         }
         if marker.position >= stored.position()
+            && self.is_of_these_settings(marker)
             && self.indexes.are(&self.client, &marker.indexes).await.map_err(failure)?
         {
             let mut parts = self.parts(searches).into_iter();
@@ -189,6 +196,14 @@ impl OpenSearch {
         Ok(Kept::Lost)
     }
 
+    /// Whether a sink with the same types, filter and indexes wrote it.
+    fn is_of_these_settings(&self, marker: &Marker) -> bool {
+        let mut indexes = marker.indexes.iter();
+        marker.types == self.types
+            && marker.filter == self.filter
+            && indexes.all(|(entity_type, index)| self.indexes.name(entity_type) == index.name)
+    }
+
     /// Deletes the indexes of another log: versions there say nothing about those of this one.
     async fn remove(&self, marker: &Marker) -> Result<(), Failure> {
         let indexes = marker.indexes.values().map(|index| index.name.as_str());
@@ -200,10 +215,13 @@ impl OpenSearch {
     async fn mark(
         &self,
         before: Option<Marker>,
+        is_swept: bool,
         searches: &TypeSearches,
         reached: &Token,
     ) -> Result<(), Failure> {
-        let known = before.as_ref().map(|marker| marker.indexes.clone()).unwrap_or_default();
+        // after a sweep what the marker says of indexes was not compared
+        let known = before.as_ref().filter(|_| !is_swept).map(|marker| marker.indexes.clone());
+        let known = known.unwrap_or_default();
         let marker = Marker {
             epoch: reached.epoch.to_string(),
             position: reached.position(),

@@ -68,8 +68,11 @@ pub(crate) async fn receive(source: &mut Box<dyn Source>, count: usize) -> Vec<M
 }
 
 pub(crate) fn text(message: &Message) -> String {
-    let Body::Bytes(bytes) = &message.body else { panic!("{message:?}") };
-    String::from_utf8(bytes.clone()).expect("UTF-8")
+    let bytes = match &message.body {
+        Body::Bytes(bytes) => Some(bytes.clone()),
+        Body::Fields(_) | Body::Gone => None,
+    };
+    String::from_utf8(bytes.expect("one text")).expect("UTF-8")
 }
 
 pub(crate) fn places(messages: &[Message]) -> Vec<Place> {

@@ -159,7 +159,12 @@ impl<'r> Work<'r> {
     fn failed(&mut self, detail: impl Into<String>) {
         let detail = detail.into();
         if let Some(omitted) = FAILURE_RATE.try_log() {
-            tracing::warn!(source = self.config.name, detail, omitted, "the source can't go on now");
+            tracing::warn!(
+                source = self.config.name,
+                detail,
+                omitted,
+                "the source can't go on now"
+            );
         }
         self.last_error = Some(LastError::new(self.parts.clock.now(), detail));
     }

@@ -108,6 +108,14 @@ impl Indexes {
         }
     }
 
+    /// Notes that a type's index is there.
+    pub(super) fn note_made(&self, entity_type: &str, name: &str) {
+        let mut state = self.state();
+        if !state.made.contains_key(entity_type) {
+            state.made.insert(entity_type.to_owned(), name.to_owned());
+        }
+    }
+
     /// Notes that an index is not there.
     pub(super) fn note_absent(&self, name: &str) {
         self.state().made.retain(|_, made| made != name);

@@ -33,9 +33,11 @@ pub(super) async fn sweep(
     indexes: &Indexes,
     present: &dyn Present,
 ) -> Result<(), Failure> {
-    // what a search sees is what was refreshed
+    let names = names(client, indexes.pattern()).await.map_err(failure)?;
+    // a search sees what was refreshed, whoever wrote it
+    names.iter().for_each(|index| indexes.note_written(index));
     indexes.refresh(client).await.map_err(failure)?;
-    for index in names(client, indexes.pattern()).await.map_err(failure)? {
+    for index in names {
         sweep_index(client, indexes, &index, present).await?;
     }
     Ok(())
@@ -90,6 +92,10 @@ async fn sweep_part(
     let documents: Vec<Document> = documents.collect();
     let keys: Vec<EntityKey> = documents.iter().map(|document| document.key.clone()).collect();
     let versions = present.versions(&keys).await.map_err(unreadable)?;
+    for (document, _) in documents.iter().zip(&versions).filter(|(_, version)| version.is_some()) {
+        // another worker may have written it
+        indexes.note_made(document.key.entity_type(), index);
+    }
     let absent = documents.iter().zip(versions).filter(|(_, version)| version.is_none());
     let absent: Vec<_> = absent.map(|(document, _)| document).collect();
     if absent.is_empty() {
