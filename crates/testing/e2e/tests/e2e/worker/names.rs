@@ -33,7 +33,7 @@ async fn a_name_of_another_kind_is_said_and_others_run() {
 
 #[tokio::test]
 async fn another_file_is_said() {
-    const SAID: &str = "the sink's settings are not those that it ran with before";
+    const SAID: &str = "the settings are not those that it ran with before";
     let database = Database::sqlite();
     let redis = RedisTarget::start().await;
     let config = stream_sink("events", &redis);

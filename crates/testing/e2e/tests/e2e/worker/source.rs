@@ -1,24 +1,28 @@
-//! A source whose worker is killed while messages flow.
+//! A source whose worker is killed or frozen while messages flow.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use producer_e2e::{
-    Binary, DEADLINE, Database, RedisTarget, Rest, SLACK, SentEvent, Service, Worker, eventually,
-    eventually_within,
+    Binary, DEADLINE, Database, RedisTarget, Rest, SLACK, SentEvent, Service, Signal, Worker,
+    eventually, eventually_within,
 };
 use serde_json::{Value, json};
 
+use super::takeover::freeze;
 use crate::macros::on_both_databases;
 
-on_both_databases!(every_message_takes_effect_once_over_a_killed_worker);
+on_both_databases!(
+    every_message_takes_effect_once_over_a_killed_worker,
+    every_message_takes_effect_once_over_a_frozen_worker,
+);
 
 /// The messages of a dead worker are taken over so long after.
 const TAKEN_OVER: Duration = Duration::from_secs(30);
 const STREAM: &str = "orders";
 const ENTITIES: usize = 10;
-/// Messages before the worker is killed: it takes a while to apply them.
+/// Messages before the worker is killed or frozen: it takes a while to apply them.
 const BEFORE: usize = 3000;
 const AFTER: usize = 200;
 
@@ -30,6 +34,15 @@ const POISON: [(&[u8], &str); 3] = [
 ];
 
 async fn every_message_takes_effect_once_over_a_killed_worker(database: &Database) {
+    every_message_takes_effect_once(database, Signal::KILL).await;
+}
+
+/// It goes on with the messages that it has, which another worker has taken over.
+async fn every_message_takes_effect_once_over_a_frozen_worker(database: &Database) {
+    every_message_takes_effect_once(database, Signal::STOP).await;
+}
+
+async fn every_message_takes_effect_once(database: &Database, signal: Signal) {
     let redis = RedisTarget::start().await;
     let rest = Service::start(Binary::Rest, &database.settings()).await;
     let client = rest.rest();
@@ -44,22 +57,30 @@ async fn every_message_takes_effect_once_over_a_killed_worker(database: &Databas
     let mut sent = messages(0..BEFORE);
     sent.extend(POISON.map(|(poison, _)| poison.to_vec()));
     redis.send(STREAM, "data", &sent).await;
-    eventually("the first worker is in the middle", async || applied(&client).await > 0).await;
-    first.kill().await;
-    let killed_at = Instant::now();
+    eventually("the first worker is in the middle", async || applied(&client).await > 50).await;
+    match signal {
+        Signal::STOP => freeze(&first, database).await,
+        _ => first.kill().await,
+    }
+    let stopped_at = Instant::now();
     let before = applied(&client).await;
     let sent = (BEFORE + AFTER) as u64;
-    assert!(before < BEFORE as u64, "killed too late");
+    assert!(before < BEFORE as u64, "stopped too late");
     redis.send(STREAM, "data", &messages(BEFORE..BEFORE + AFTER)).await;
 
     eventually_within(TAKEN_OVER + SLACK, "the second worker goes on", async || {
         applied(&client).await > before
     })
     .await;
-    println!(
-        "FIGURES a killed source: {before} applied, then on after {:.1?}",
-        killed_at.elapsed()
-    );
+    let took = stopped_at.elapsed();
+    println!("FIGURES a source's worker, {signal:?}: {before} applied, then on after {took:.1?}");
+    if signal == Signal::STOP {
+        first.thaw();
+        eventually("the first worker knows that it lost its lease", async || {
+            !first.process.logged("another worker may run this connector now").is_empty()
+        })
+        .await;
+    }
     let all = async || applied(&client).await >= sent;
     eventually_within(4 * DEADLINE, "every message takes effect", all).await;
     eventually("nothing is left to read", async || {
