@@ -5,11 +5,13 @@ use std::time::Duration;
 use producer_test_support::Kafka;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::time::{Instant, sleep};
 
 use crate::Result;
 
 const PARTITIONS: i32 = 8;
 const TIMEOUT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(50);
 
 /// A new topic.
 pub(super) struct Topic {
@@ -22,7 +24,16 @@ impl Topic {
     pub(super) async fn new(kafka: &Kafka, name: &str) -> Result<Self> {
         kafka.create_topic(name, PARTITIONS, &[]).await;
         let consumer = ClientConfig::new().set("bootstrap.servers", kafka.url()).create()?;
-        Ok(Self { name: name.to_owned(), consumer })
+        let topic = Self { name: name.to_owned(), consumer };
+        let deadline = Instant::now() + TIMEOUT;
+        // the partitions of a topic that was just made have no leader yet
+        while let Err(error) = topic.records() {
+            if Instant::now() > deadline {
+                return Err(error);
+            }
+            sleep(POLL).await;
+        }
+        Ok(topic)
     }
 
     /// Its name.
