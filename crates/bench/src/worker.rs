@@ -65,8 +65,6 @@ pub(crate) struct Args {
 /// Measures everything, or until SIGINT or SIGTERM; completed measurements are kept.
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let steps = rounds::named(Step::all(), &args.only)?;
-    // the HTTP client wants one where it is built with the worker's; where there is one already, it stays
-    let _ = rustls::crypto::ring::default_provider().install_default();
     raise_open_files()?;
     std::fs::create_dir_all(&args.output)?;
     until_stopped(measure_all(args, &steps)).await

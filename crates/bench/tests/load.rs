@@ -11,6 +11,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use producer_e2e::{Binary, Database, Service};
+use producer_test_support::http_client_builder;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -42,7 +43,7 @@ struct Proxy {
 impl Proxy {
     async fn start(service: &Service, falsify: Falsify) -> SocketAddr {
         let upstream = service.rest().url("");
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = http_client_builder().no_proxy().build().expect("a client");
         let proxy = Arc::new(Self { falsify, upstream, http, requests: AtomicU64::new(0) });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("its address");

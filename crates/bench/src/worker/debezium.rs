@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use producer_test_support::{JavaServer, fetched, free_port};
+use producer_test_support::{JavaServer, fetched, free_port, http_client};
 use reqwest::{Client, StatusCode};
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
@@ -71,7 +71,7 @@ impl Connect {
         std::fs::write(&settings, properties(servers, address))?;
         let main = "org.apache.kafka.connect.cli.ConnectDistributed";
         server.start(main, &[settings.as_os_str()], || true);
-        let connect = Self { server, url: format!("http://{address}"), client: Client::new() };
+        let connect = Self { server, url: format!("http://{address}"), client: http_client() };
         let deadline = Instant::now() + TIMEOUT;
         while !connect.is_ready().await {
             connect.check().map_err(|error| format!("{error}\n{}", connect.server.log()))?;

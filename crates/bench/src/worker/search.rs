@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use producer_test_support::OpenSearch;
+use producer_test_support::{OpenSearch, http_client};
 use reqwest::Client;
 use serde_json::Value;
 use tokio::process::Command;
@@ -75,7 +75,7 @@ impl Search {
     async fn prepare(setup: &Setup) -> Result<Self> {
         let database = setup.empty_database().await?;
         insert_first(&database, orders::last_version(setup.changes)).await?;
-        let (node, client) = (OpenSearch::own(), Client::new());
+        let (node, client) = (OpenSearch::own(), http_client());
         let file = format!(
             "[[sink]]\nname = \"search\"\nkind = \"opensearch\"\nurl = \"{}\"\n",
             node.url()

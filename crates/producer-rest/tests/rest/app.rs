@@ -13,7 +13,7 @@ use producer_maintenance::{Database, migrate, prune};
 use producer_rest::{Rest, RestArgs};
 use producer_server::settings::Settings;
 use producer_server::{Api, App, serve};
-use producer_test_support::{Postgres, SqliteFile};
+use producer_test_support::{Postgres, SqliteFile, http_client};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -121,7 +121,7 @@ impl TestApp {
             store,
             types,
             server,
-            client: Client::new(),
+            client: http_client(),
             url: url.into(),
             _database: database,
         }

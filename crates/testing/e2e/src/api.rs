@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use producer_test_support::http_client_builder;
 use serde_json::{Value, json};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -178,7 +179,7 @@ pub struct Rest {
 impl Rest {
     /// A client with its own connections.
     pub fn new(address: SocketAddr) -> Self {
-        let http = reqwest::Client::builder().timeout(CLIENT_TIMEOUT).no_proxy().build();
+        let http = http_client_builder().timeout(CLIENT_TIMEOUT).no_proxy().build();
         Self { http: http.expect("a client without TLS"), base: format!("http://{address}") }
     }
 

@@ -9,6 +9,7 @@ mod command;
 mod container;
 pub mod event_cases;
 mod fetched;
+mod http;
 mod java;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -21,6 +22,7 @@ mod user;
 mod watcher;
 
 pub use fetched::fetched;
+pub use http::{http_client, http_client_builder};
 pub use java::{JavaServer, free_port};
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;

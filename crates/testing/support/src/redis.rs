@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -149,9 +150,7 @@ impl Redis {
         let arguments: Vec<_> = command.iter().map(OsString::as_os_str).collect();
         let watcher = Watcher::start(RUN, &arguments);
         let deadline = Instant::now() + START_TIMEOUT;
-        let is_up =
-            || self.pid_file().exists() && TcpStream::connect(("127.0.0.1", self.port)).is_ok();
-        while !is_up() {
+        while !(self.pid_file().exists() && self.answers()) {
             if self.port_is_taken() {
                 return false;
             }
@@ -160,6 +159,18 @@ impl Redis {
         }
         *self.watcher.lock().expect("not poisoned") = Some(watcher);
         true
+    }
+
+    /// Whether it answers commands: not while it reads its data, but also where it wants a password first.
+    fn answers(&self) -> bool {
+        let mut answer = [0; 8];
+        let mut ask = || -> std::io::Result<()> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(START_TIMEOUT))?;
+            stream.write_all(b"PING\r\n")?;
+            stream.read_exact(&mut answer[..7])
+        };
+        ask().is_ok() && !answer.starts_with(b"-LOADIN")
     }
 
     fn port_is_taken(&self) -> bool {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::stream::{BoxStream, iter, try_unfold};
 use futures_util::{StreamExt, TryStreamExt};
-use reqwest::{Client, RequestBuilder, Response};
+use producer_test_support::http_client_builder;
+use reqwest::{RequestBuilder, Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, Lines};
@@ -24,7 +25,7 @@ fn request(
     request: &ChangesRequest,
 ) -> RequestBuilder {
     // without a timeout: a stream has no end
-    let client = Client::builder().no_proxy().build().expect("a client without TLS");
+    let client = http_client_builder().no_proxy().build().expect("a client without TLS");
     let mut parameters = vec![("from", from)];
     parameters.extend(request.types.iter().map(|name| ("type", &**name)));
     parameters.extend(request.filter.map(|filter| ("filter", filter)));

@@ -3,6 +3,7 @@
 use futures_util::{StreamExt, stream};
 use producer_e2e::proto::EventStatus;
 use producer_e2e::{Binary, Database, Rest, SentEvent, Service};
+use producer_test_support::http_client_builder;
 use reqwest::Body;
 use serde_json::{Value, json};
 
@@ -118,7 +119,7 @@ async fn more_lines_than_memory_are_processed_in_bounded_memory() {
     let rest = Service::start(Binary::Rest, &database.settings()).await;
     let body = Body::wrap_stream(stream::iter((0..LINES).map(line)));
     // without a timeout: speed is not tested here
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = http_client_builder().no_proxy().build().unwrap();
     let url = rest.rest().url("/api/v1/events/bulk?results=none");
     let answer = http.post(url).header("content-type", NDJSON).body(body).send().await.unwrap();
     let answer: Value = answer.json().await.unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use producer_e2e::{Api, Binary, Database, Load, Service, eventually};
+use producer_test_support::http_client;
 use prost::Message;
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
@@ -72,7 +73,7 @@ impl Profiled {
 
     async fn profile(&self, query: &str) -> Response {
         let url = format!("http://{}/debug/pprof/profile{query}", self.admin);
-        reqwest::get(url).await.unwrap()
+        http_client().get(url).send().await.unwrap()
     }
 
     /// Requests a profile of a minute and waits until it is being taken.
@@ -81,7 +82,7 @@ impl Profiled {
         let asked = tokio::spawn(async move {
             // one of the requests of the check below may have been first
             loop {
-                let answer = reqwest::get(&url).await?;
+                let answer = http_client().get(&url).send().await?;
                 if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
                     return Ok(answer);
                 }
@@ -187,7 +188,7 @@ async fn clients_cannot_ask_for_a_profile() {
     let path = "/debug/pprof/profile?seconds=1";
     assert_eq!(rest.service.rest().get(path).await.0, 404);
     let url = format!("http://{}{path}", grpc.service.address());
-    let asked = reqwest::Client::new().get(url).header("content-type", "application/grpc");
+    let asked = http_client().get(url).header("content-type", "application/grpc");
     let answer = asked.send().await.unwrap();
     assert_eq!(answer.headers()["grpc-status"], "12", "unimplemented: {answer:?}");
 }

@@ -1,6 +1,7 @@
 //! What the log says about refused requests and silent wrong choices.
 
 use producer_e2e::{Binary, Database, SentEvent, Service, eventually};
+use producer_test_support::http_client;
 use serde_json::{Value, json};
 
 /// The first line with this message whose field has this value.
@@ -51,7 +52,7 @@ async fn a_refused_request_is_logged_with_its_reason_and_its_client() {
     assert_eq!(of_bulk["detail"], "/eventBody/entities/0/entityId must not be empty");
 
     // an entity that isn't there is a usual answer
-    let http = reqwest::Client::new();
+    let http = http_client();
     let missing = http.get(rest.rest().url("/api/v1/entities/Car/none"));
     assert_eq!(missing.header("x-request-id", "missing").send().await.unwrap().status(), 404);
     assert_eq!(post(&rest, "/api/v1/events", "last", "{".into()).await, 400);
@@ -62,7 +63,7 @@ async fn a_refused_request_is_logged_with_its_reason_and_its_client() {
 #[tokio::test]
 async fn a_refused_read_of_the_history_is_logged_with_its_route() {
     let rest = Service::start(Binary::Rest, &[]).await;
-    let http = reqwest::Client::new();
+    let http = http_client();
     for (route, query, detail) in [
         (
             "",
