@@ -49,7 +49,7 @@ impl Traces {
         Ok(Some(Self(provider)))
     }
 
-    /// Sends the spans that are left, for up to [`FLUSH_TIMEOUT`].
+    /// Sends the spans that are left, for up to a second.
     pub async fn stop(self) {
         let stopped =
             tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
