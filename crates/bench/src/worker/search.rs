@@ -77,7 +77,7 @@ impl Search {
         insert_first(&database, orders::last_version(setup.changes)).await?;
         let (node, client) = (OpenSearch::own(), http_client());
         let file = format!(
-            "[[sink]]\nname = \"search\"\nkind = \"opensearch\"\nurl = \"{}\"\n",
+            "[[sink]]\nname = \"search\"\nkind = \"opensearch\"\nurl = \"{}\"\nmode = \"log\"\nfrom = \"snapshot\"\n",
             node.url()
         );
         let worker = Worker::start(&database, &file)?;
