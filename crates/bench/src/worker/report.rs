@@ -22,7 +22,8 @@ const METHOD: [&str; 8] = [
      and the state.",
     "redis: a stream of a Redis without persistence.",
     "opensearch, bulk: the sink takes a snapshot of one order and stops; then the backlog is filled, and the time \
-     goes from when it is started again until OpenSearch has indexed as many documents as there are changes. bulk: a \
+     goes from when it is started again until it has passed every change; several of one order that wait together \
+     are one document. bulk: a \
      client without anything else writes the same documents to an index that the sink has made, 500 a bulk, 4 bulks \
      in flight. Each has a new node.",
     "webhooks: signed, default lanes (16), a receiver that answers at once, in the generator's thread. Counted for the \
