@@ -25,6 +25,7 @@ async fn deliver_until(stop: Arc<AtomicBool>, sink: Arc<dyn Sink>, id: String) -
     const BATCH: u64 = 50;
     let mut updates: Vec<_> = Vec::new();
     let mut last = 0;
+    let mut last_answer = String::new();
     let deadline = Instant::now() + PATIENCE * 3;
     loop {
         if updates.is_empty() {
@@ -35,10 +36,16 @@ async fn deliver_until(stop: Arc<AtomicBool>, sink: Arc<dyn Sink>, id: String) -
             last += BATCH;
         }
         let begun = Instant::now();
-        assert!(begun < deadline, "{} of {id} are not delivered", updates.len());
+        assert!(begun < deadline, "{} of {id} are not delivered: {last_answer}", updates.len());
         let delivered = match sink.deliver(&updates).await {
-            Ok(results) => words(&results).iter().take_while(|word| **word == "delivered").count(),
-            Err(_) => 0,
+            Ok(results) => {
+                last_answer = format!("{:?}", results.iter().find(|result| result.is_err()));
+                words(&results).iter().take_while(|word| **word == "delivered").count()
+            }
+            Err(failure) => {
+                last_answer = failure.detail;
+                0
+            }
         };
         assert!(begun.elapsed() < sink.deadline(), "{:?}", begun.elapsed());
         updates.drain(..delivered);

@@ -170,7 +170,7 @@ impl Load {
 }
 
 /// Replaces, merges and deletes one entity again and again. What was not stored (503) is sent again with
-/// another key, what may be stored with the same one.
+/// another key, what may be stored with the same one: also where only an earlier attempt may be stored.
 async fn write_in_turn(rest: Rest, id: String, counts: Arc<Counts>) {
     let path = format!("/api/v1/entities/Car/{id}");
     let mut version = 0;
@@ -181,6 +181,7 @@ async fn write_in_turn(rest: Rest, id: String, counts: Arc<Counts>) {
             _ => (Method::PATCH, Some(json!({ format!("n{version}"): version }))),
         };
         let mut key = Uuid::new_v4().to_string();
+        let mut maybe_stored = false;
         version += 1;
         loop {
             let headers = [("idempotency-key", key.as_str())];
@@ -190,8 +191,9 @@ async fn write_in_turn(rest: Rest, id: String, counts: Arc<Counts>) {
                     counts.done.fetch_add(1, Ordering::Relaxed);
                     break;
                 }
-                (Some(503), _) => key = Uuid::new_v4().to_string(),
-                (Some(504) | None, _) => {}
+                (Some(503), _) if !maybe_stored => key = Uuid::new_v4().to_string(),
+                (Some(503), _) => {}
+                (Some(504) | None, _) => maybe_stored = true,
                 (Some(status), answer) => panic!("{method} {id} {version}: {status} {answer}"),
             }
             counts.failures.fetch_add(1, Ordering::Relaxed);
