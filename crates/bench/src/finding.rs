@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use crate::cells::{Interface, cell};
 use crate::measure::{Bench, Times};
-use crate::process::{raise_open_files, until_stopped};
+use crate::process::measure_into;
 use crate::report::thousands;
 use crate::results::{Measurement, Results};
 use crate::rounds::Rounds;
@@ -85,9 +85,7 @@ impl Args {
 /// Measures everything, or until SIGINT or SIGTERM; completed measurements are kept.
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let steps = args.steps()?;
-    raise_open_files()?;
-    std::fs::create_dir_all(&args.output)?;
-    until_stopped(measure_all(args, &steps)).await
+    measure_into(&args.output, measure_all(args, &steps)).await
 }
 
 /// The names of its cells.

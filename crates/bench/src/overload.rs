@@ -15,7 +15,7 @@ use crate::Result;
 use crate::cells::{Cell, Interface, cell};
 use crate::machine::{self, LoadAverage};
 use crate::measure::{Bench, Times};
-use crate::process::{raise_open_files, until_stopped};
+use crate::process::measure_into;
 use crate::report::{number, thousands};
 use crate::results::{Measurement, Results};
 use crate::service::{Api, Apis};
@@ -65,9 +65,7 @@ fn setting(text: &str) -> std::result::Result<(String, String), String> {
 
 /// Measures and writes the report. The exit status is 1 if a measurement failed.
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
-    raise_open_files()?;
-    std::fs::create_dir_all(&args.output)?;
-    until_stopped(measure_all(args)).await
+    measure_into(&args.output, measure_all(args)).await
 }
 
 async fn measure_all(args: &Args) -> Result<ExitCode> {

@@ -1,5 +1,6 @@
 //! Limits and signals of this process.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,10 +26,13 @@ pub(crate) fn raise_open_files() -> Result<()> {
     Ok(())
 }
 
-/// Runs measurements until they end, or until SIGINT or SIGTERM.
-pub(crate) async fn until_stopped(
+/// Runs measurements whose results go into the folder `output`, until they end, or until SIGINT or SIGTERM.
+pub(crate) async fn measure_into(
+    output: &Path,
     measurements: impl Future<Output = Result<ExitCode>>,
 ) -> Result<ExitCode> {
+    raise_open_files()?;
+    std::fs::create_dir_all(output)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

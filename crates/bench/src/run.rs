@@ -11,7 +11,7 @@ use producer_core::Clock;
 
 use crate::cells::{Cell, Selection, Store};
 use crate::measure::{Bench, Times};
-use crate::process::{raise_open_files, until_stopped};
+use crate::process::measure_into;
 use crate::progress::{Progress, failure};
 use crate::report::{number, thousands};
 use crate::results::{Measurement, Results};
@@ -74,9 +74,7 @@ impl Args {
 /// Measures everything, or until SIGINT or SIGTERM; completed measurements are kept.
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let plan = args.plan()?;
-    raise_open_files()?;
-    std::fs::create_dir_all(&args.output)?;
-    until_stopped(measure_all(&plan)).await
+    measure_into(&args.output, measure_all(&plan)).await
 }
 
 async fn measure_all(plan: &Plan) -> Result<ExitCode> {

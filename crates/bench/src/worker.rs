@@ -30,7 +30,7 @@ use tokio::time::timeout;
 
 use crate::measure::{Bench, Times};
 use crate::postgres::Postgres;
-use crate::process::{raise_open_files, until_stopped};
+use crate::process::measure_into;
 use crate::report::thousands;
 use crate::results::{Measurement, Results};
 use crate::rounds::Rounds;
@@ -65,9 +65,7 @@ pub(crate) struct Args {
 /// Measures everything, or until SIGINT or SIGTERM; completed measurements are kept.
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let steps = rounds::named(Step::all(), &args.only)?;
-    raise_open_files()?;
-    std::fs::create_dir_all(&args.output)?;
-    until_stopped(measure_all(args, &steps)).await
+    measure_into(&args.output, measure_all(args, &steps)).await
 }
 
 /// The names of its cells.

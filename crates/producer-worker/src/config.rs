@@ -19,6 +19,7 @@ pub use errors::ConfigErrors;
 use producer_core::feed::{Start, Types};
 use producer_core::filter::Filter;
 pub use secret::Secret;
+pub(crate) use secret::Secrets;
 
 use crate::map::Map;
 

@@ -10,7 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::config::Secret;
+use crate::config::{Secret, Secrets};
 use crate::sink::Failure;
 
 /// After so long without an answer a connection is given up, in milliseconds.
@@ -77,27 +77,15 @@ pub(crate) fn topic_failure(topic: &str, code: RDKafkaErrorCode) -> Failure {
     }
 }
 
-/// Values that no log and no error may show, although librdkafka might write them there.
-#[derive(Clone)]
-pub(crate) struct Secrets(Vec<String>);
-
-impl Secrets {
-    /// Those of the user's properties.
-    pub(crate) fn of(properties: &BTreeMap<String, Secret>) -> Self {
-        let secret = |name: &str| {
-            ["password", "secret", "pem", "token", "oauthbearer.config"]
-                .iter()
-                .any(|part| name.contains(part))
-        };
-        let values = properties.iter().filter(|(name, _)| secret(name));
-        let values = values.map(|(_, value)| value.expose().to_owned());
-        Self(values.filter(|value| !value.is_empty()).collect())
-    }
-
-    /// A text without them.
-    pub(crate) fn removed_from(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
-    }
+/// The values of properties that no log and no error may show.
+pub(crate) fn secrets_of(properties: &BTreeMap<String, Secret>) -> Secrets {
+    let is_secret = |name: &str| {
+        ["password", "secret", "pem", "token", "oauthbearer.config"]
+            .iter()
+            .any(|part| name.contains(part))
+    };
+    let values = properties.iter().filter(|(name, _)| is_secret(name));
+    Secrets::new(values.map(|(_, value)| value.expose().to_owned()))
 }
 
 /// Writes a line of librdkafka into our log.
@@ -140,7 +128,7 @@ mod tests {
     #[test]
     fn errors_and_logs_have_no_secret() {
         let properties = properties(&[("sasl.password", "hunter22"), ("sasl.username", "shop")]);
-        let secrets = Secrets::of(&properties);
+        let secrets = secrets_of(&properties);
         assert_eq!(secrets.removed_from("login of shop with hunter22"), "login of shop with …");
         let config = client_config(
             &Secret::from("here:9092".to_owned()),

@@ -205,7 +205,7 @@ fn marked_where_changed(name: String, mut body: String, limit: usize) -> String 
 }
 
 /// The first bytes of a text's SHA-256, in hexadecimal digits.
-fn hash(text: &str, bytes: usize) -> String {
+pub(crate) fn hash(text: &str, bytes: usize) -> String {
     let mut out = String::new();
     for byte in Sha256::digest(text).iter().take(bytes) {
         // a String takes all that is written

@@ -11,7 +11,7 @@ use redis::{
     RedisError, RedisResult, Script, TlsCertificates, Value, cmd, pipe,
 };
 
-use crate::config::Secret;
+use crate::config::{Secret, Secrets};
 use crate::sink::Failure;
 
 /// For a connection with its handshake, and for each answer.
@@ -83,7 +83,7 @@ impl Link {
         self
     }
 
-    /// The longest value that the server takes, as far as it tells.
+    /// The longest value that the server takes, as far as it says.
     pub(crate) fn max_bulk(&self) -> usize {
         usize::try_from(self.max_bulk.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
     }
@@ -305,10 +305,8 @@ impl Link {
 
     /// A server that does not know a command repeats its arguments.
     fn without_password(&self, text: &str) -> String {
-        match self.client.get_connection_info().redis_settings().password() {
-            Some(password) if !password.is_empty() => text.replace(password, "…"),
-            _ => text.to_owned(),
-        }
+        let password = self.client.get_connection_info().redis_settings().password();
+        Secrets::new(password.map(str::to_owned)).removed_from(text)
     }
 }
 

@@ -3,20 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use producer_core::feed::Feed;
 use producer_core::search::SearchParts;
-use producer_core::store::Store;
 use producer_core::worker::Role;
-use producer_core::{Clock, Ingest};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::metrics::WorkerMetrics;
-use crate::runner::lease::LeaseTimes;
-use crate::runner::sink::{self, SinkParts};
-use crate::runner::source::{self, SourceParts};
+use crate::runner::parts::Parts;
+use crate::runner::{sink, source};
 use crate::{sinks, sources};
 
 /// How often the gauges of connectors are read from the database.
@@ -24,50 +19,6 @@ const SHOW_EVERY: Duration = Duration::from_secs(5);
 
 /// The pause after a connector ended by a defect.
 const DEFECT_PAUSE: Duration = Duration::from_secs(5);
-
-/// What a worker works with. Cheap to clone.
-#[derive(Clone)]
-pub struct Parts {
-    /// Entities, positions, leases, dead letters.
-    pub store: Arc<dyn Store>,
-    /// What sinks deliver. It must go on for as long as they run.
-    pub feed: Feed,
-    /// What sources bring goes there.
-    pub ingest: Ingest,
-    /// Time.
-    pub clock: Clock,
-    /// The worker's name: no two workers have the same.
-    pub worker: Arc<str>,
-    /// What is counted.
-    pub metrics: WorkerMetrics,
-    /// `MAX_BODY_BYTES`: a larger message of a source is a dead letter.
-    pub max_body_bytes: usize,
-}
-
-impl Parts {
-    fn of_sinks(&self) -> SinkParts {
-        SinkParts {
-            store: self.store.clone(),
-            feed: self.feed.clone(),
-            clock: self.clock.clone(),
-            worker: self.worker.clone(),
-            metrics: self.metrics.clone(),
-            lease_times: LeaseTimes::default(),
-        }
-    }
-
-    fn of_sources(&self) -> SourceParts {
-        SourceParts {
-            store: self.store.clone(),
-            ingest: self.ingest.clone(),
-            clock: self.clock.clone(),
-            worker: self.worker.clone(),
-            metrics: self.metrics.clone(),
-            lease_times: LeaseTimes::default(),
-            max_body_bytes: self.max_body_bytes,
-        }
-    }
-}
 
 /// Runs all connectors until the shutdown, and returns when all have stopped in order.
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) {
@@ -77,7 +28,7 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) {
     for config in config.sinks {
         match sinks::open(&config, &searches) {
             Ok(sink) => {
-                let (config, parts, stop) = (Arc::new(config), parts.of_sinks(), shutdown.clone());
+                let (config, parts, stop) = (Arc::new(config), parts.clone(), shutdown.clone());
                 let name = config.name.clone();
                 let run =
                     move || sink::run(config.clone(), sink.clone(), parts.clone(), stop.clone());
@@ -87,7 +38,7 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) {
         }
     }
     for config in config.sources {
-        let (config, parts, stop) = (Arc::new(config), parts.of_sources(), shutdown.clone());
+        let (config, parts, stop) = (Arc::new(config), parts.clone(), shutdown.clone());
         let name = config.name.clone();
         let run = move || {
             let (opened, worker, clock) =

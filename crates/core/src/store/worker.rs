@@ -38,6 +38,9 @@ pub(crate) const RESET: &str = r"
 UPDATE connectors SET token = $2, position = $3, generation = generation + 1, skip = NULL
 WHERE role = 0 AND name = $1";
 
+/// With the last of its dead letters.
+pub(crate) const DELETE_CONNECTOR: &str = "DELETE FROM connectors WHERE role = $1 AND name = $2";
+
 /// Of a sink.
 pub(crate) const SETTLE_ENTITY: &str = r"
 DELETE FROM dead_letters

@@ -166,7 +166,7 @@ impl Connectors {
         if let Some((role, name)) = connector {
             self.find_named(role, name).await?;
         }
-        // one more than asked for tells whether there is another page
+        // one more than asked for shows whether there is another page
         let query = DeadLetterQuery { connector, before, rows: request.size.saturating_add(1) };
         let mut letters = self.store.dead_letters(query).await.map_err(unavailable)?;
         let size = usize::try_from(request.size).unwrap_or(usize::MAX);

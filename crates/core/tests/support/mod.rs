@@ -29,6 +29,7 @@ pub(crate) mod feed;
 pub(crate) mod lists;
 pub(crate) mod search;
 pub(crate) mod types;
+pub(crate) mod worker;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -6,8 +6,9 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
+use http::{StatusCode, Uri};
 use producer_core::Problem;
-use producer_core::worker::{Connector, Current, LastError};
+use producer_core::worker::{Connector, Current, LastError, Role};
 use producer_telemetry::request;
 use producer_telemetry::stopwatch::Part;
 use serde::Serialize;
@@ -120,6 +121,44 @@ impl From<LastError> for LastErrorBody {
 /// The connectors of an answer.
 pub(super) fn bodies(connectors: Vec<Connector>) -> Vec<ConnectorBody> {
     connectors.into_iter().map(ConnectorBody::from).collect()
+}
+
+/// Answers with a connector.
+pub(super) async fn get(
+    app: &AppState,
+    role: Role,
+    name: &str,
+    uri: &Uri,
+) -> Result<Response, ProblemResponse> {
+    let _slot = app.acquire_slot()?;
+    let [] = known_values(uri, [])?;
+    answer(app.connectors.get(role, name)).await
+}
+
+/// Pauses or resumes a connector.
+pub(super) async fn set_paused(
+    app: &AppState,
+    role: Role,
+    name: &str,
+    paused: bool,
+    request: Request,
+) -> Result<Response, ProblemResponse> {
+    let _slot = app.acquire_slot()?;
+    bare(app, request).await?;
+    answer(app.connectors.set_paused(role, name, paused)).await
+}
+
+/// Forgets a connector.
+pub(super) async fn delete(
+    app: &AppState,
+    role: Role,
+    name: &str,
+    request: Request,
+) -> Result<StatusCode, ProblemResponse> {
+    let _slot = app.acquire_slot()?;
+    bare(app, request).await?;
+    request::measure(Part::Database, app.connectors.delete(role, name)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Answers with the connector that `work` finds or steers.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::DecodedPath;
-use super::connectors::{ConnectorBody, answer, bare, bodies, fresh, without_query};
+use super::connectors::{self, ConnectorBody, answer, bodies, fresh, without_query};
 use crate::body::{self, BodyStream};
 use crate::openapi::worker::{
     DeleteSinkProblems, GetSinkProblems, ListConnectorsProblems, NamePath, ResetDoc,
@@ -65,9 +65,7 @@ pub(crate) async fn get(
     DecodedPath(name): DecodedPath<String>,
     uri: Uri,
 ) -> Result<Response, ProblemResponse> {
-    let _slot = app.acquire_slot()?;
-    let [] = known_values(&uri, [])?;
-    answer(app.connectors.get(Role::Sink, &name)).await
+    connectors::get(&app, Role::Sink, &name, &uri).await
 }
 
 /// Pauses a sink
@@ -86,9 +84,7 @@ pub(crate) async fn pause(
     DecodedPath(name): DecodedPath<String>,
     request: Request,
 ) -> Result<Response, ProblemResponse> {
-    let _slot = app.acquire_slot()?;
-    bare(&app, request).await?;
-    answer(app.connectors.set_paused(Role::Sink, &name, true)).await
+    connectors::set_paused(&app, Role::Sink, &name, true, request).await
 }
 
 /// Lets a sink go on
@@ -107,9 +103,7 @@ pub(crate) async fn resume(
     DecodedPath(name): DecodedPath<String>,
     request: Request,
 ) -> Result<Response, ProblemResponse> {
-    let _slot = app.acquire_slot()?;
-    bare(&app, request).await?;
-    answer(app.connectors.set_paused(Role::Sink, &name, false)).await
+    connectors::set_paused(&app, Role::Sink, &name, false, request).await
 }
 
 /// Gives up the change that a sink can't get past
@@ -174,10 +168,7 @@ pub(crate) async fn delete(
     DecodedPath(name): DecodedPath<String>,
     request: Request,
 ) -> Result<StatusCode, ProblemResponse> {
-    let _slot = app.acquire_slot()?;
-    bare(&app, request).await?;
-    request::measure(Part::Database, app.connectors.delete(Role::Sink, &name)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    connectors::delete(&app, Role::Sink, &name, request).await
 }
 
 /// The text that the body has as its only member.

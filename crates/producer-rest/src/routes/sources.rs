@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::DecodedPath;
-use super::connectors::{ConnectorBody, answer, bare, bodies, fresh};
+use super::connectors::{self, ConnectorBody, bodies, fresh};
 use crate::openapi::worker::{
     DeleteSourceProblems, GetSourceProblems, ListConnectorsProblems, NamePath, SteerSourceProblems,
     examples,
@@ -63,9 +63,7 @@ pub(crate) async fn get(
     DecodedPath(name): DecodedPath<String>,
     uri: Uri,
 ) -> Result<Response, ProblemResponse> {
-    let _slot = app.acquire_slot()?;
-    let [] = known_values(&uri, [])?;
-    answer(app.connectors.get(Role::Source, &name)).await
+    connectors::get(&app, Role::Source, &name, &uri).await
 }
 
 /// Pauses a source
@@ -84,9 +82,7 @@ pub(crate) async fn pause(
     DecodedPath(name): DecodedPath<String>,
     request: Request,
 ) -> Result<Response, ProblemResponse> {
-    let _slot = app.acquire_slot()?;
-    bare(&app, request).await?;
-    answer(app.connectors.set_paused(Role::Source, &name, true)).await
+    connectors::set_paused(&app, Role::Source, &name, true, request).await
 }
 
 /// Lets a source go on
@@ -105,9 +101,7 @@ pub(crate) async fn resume(
     DecodedPath(name): DecodedPath<String>,
     request: Request,
 ) -> Result<Response, ProblemResponse> {
-    let _slot = app.acquire_slot()?;
-    bare(&app, request).await?;
-    answer(app.connectors.set_paused(Role::Source, &name, false)).await
+    connectors::set_paused(&app, Role::Source, &name, false, request).await
 }
 
 /// Forgets a source
@@ -126,8 +120,5 @@ pub(crate) async fn delete(
     DecodedPath(name): DecodedPath<String>,
     request: Request,
 ) -> Result<StatusCode, ProblemResponse> {
-    let _slot = app.acquire_slot()?;
-    bare(&app, request).await?;
-    request::measure(Part::Database, app.connectors.delete(Role::Source, &name)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    connectors::delete(&app, Role::Source, &name, request).await
 }

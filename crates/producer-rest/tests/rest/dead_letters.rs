@@ -188,7 +188,7 @@ async fn a_dead_letter_is_replayed_before_what_waits_behind_it(app: TestApp) {
         assert_eq!(found["state"], "replaying");
     }
     let after = report(&app, &sink, &Report::default()).await.letters_generation;
-    assert!(after > before, "the worker is told");
+    assert!(after > before, "the worker sees a new generation");
     let due = app.store.due_dead_letters((Role::Sink, "order-events"), 10).await.unwrap();
     let due: Vec<_> = due.iter().map(|due| (due.id.to_string(), due.letter.state)).collect();
     assert_eq!(due, [(first.clone(), DeadLetterState::Replaying)]);

@@ -25,7 +25,9 @@ use super::args::Cli;
 use super::{config_file, health};
 use crate::config::Config;
 use crate::metrics::WorkerMetrics;
-use crate::run::{self, Parts};
+use crate::run;
+use crate::runner::lease::LeaseTimes;
+use crate::runner::parts::Parts;
 
 /// How long closing may take beyond `SHUTDOWN_GRACE`, once every connector has stopped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -133,7 +135,9 @@ impl Worker {
         let admin = Admin::start(listener, routes, HEADER_TIMEOUT, IDLE_TIMEOUT);
         let (clock, worker) = (Clock::system(), name().into());
         let max_body_bytes = settings.max_body_bytes;
-        let parts = Parts { store, feed, ingest, clock, worker, metrics, max_body_bytes };
+        let lease_times = LeaseTimes::default();
+        let parts =
+            Parts { store, feed, ingest, clock, worker, metrics, lease_times, max_body_bytes };
         Self { parts, readiness, admin, shutdown, feed_shutdown }
     }
 

@@ -36,6 +36,11 @@ impl Pending {
         Self { update, numbers, letter: None, tries: 0, first_at: None }
     }
 
+    /// The first of its numbers in the window.
+    pub(super) fn first_number(&self) -> Option<u64> {
+        self.numbers.iter().copied().min()
+    }
+
     pub(super) fn of_letter(update: Update, letter: &DeadLetter) -> Self {
         let NewDeadLetter { tries, first_at, .. } = letter.letter;
         let (letter, first_at) = (Some(letter.id), Some(first_at));
@@ -243,7 +248,7 @@ impl Lanes {
 }
 
 fn order(pending: &&Pending) -> u64 {
-    pending.numbers.iter().copied().min().unwrap_or(u64::MAX)
+    pending.first_number().unwrap_or(u64::MAX)
 }
 
 impl Lane {

@@ -64,7 +64,7 @@ enum Event {
     Advanced(Advanced),
     Letters(letters::Done),
     Swept(Result<(), Failure>),
-    Read(Option<Vec<Item>>),
+    Read(Vec<Item>),
     Wake,
 }
 
@@ -91,8 +91,7 @@ impl Session<'_> {
                 }
                 Event::Letters(done) => self.stored(done).await,
                 Event::Swept(result) => self.swept(result),
-                Event::Read(None) => {}
-                Event::Read(Some(items)) => {
+                Event::Read(items) => {
                     if let Some(end) = self.take_in(items) {
                         break end;
                     }
@@ -132,7 +131,7 @@ impl Session<'_> {
                 Event::Letters(done)
             }
             Some(result) = OptionFuture::from(sweep) => Event::Swept(result),
-            items = async { if reads { reader.next().await } else { pending().await } } => Event::Read(items),
+            Some(items) = async { if reads { reader.next().await } else { pending().await } } => Event::Read(items),
             () = sleep_until(wake_at) => Event::Wake,
         }
     }
@@ -146,8 +145,7 @@ impl Session<'_> {
     }
 
     fn wake_at(&self) -> Instant {
-        let advance_at = (self.reached != self.stored).then_some(self.advance_at);
-        let advance_at = advance_at.unwrap_or(self.check_at).max(Instant::now());
+        let now = Instant::now();
         let sweep_at = match &self.sweep {
             Sweep::Failed(_, at) => Some(*at),
             _ => None,
@@ -160,12 +158,9 @@ impl Session<'_> {
             self.breaker.next_at(),
             sweep_at,
         ];
-        let now = Instant::now();
         let later = others.into_iter().flatten().filter(|at| *at > now);
-        later
-            .chain(self.advancing.is_none().then_some(advance_at))
-            .min()
-            .unwrap_or(now + WAKE_EVERY)
+        let advance_at = self.advancing.is_none().then(|| self.advance_due().max(now));
+        later.chain(advance_at).min().unwrap_or(now + WAKE_EVERY)
     }
 
     /// Takes in what was read.
@@ -184,10 +179,10 @@ impl Session<'_> {
 
     fn take_in_update(&mut self, item: Item) {
         let Some((update, place)) = update_of(item) else { return };
-        let position = place.token().position();
         let number = self.window.push(place, update.bytes());
         let pending = Pending::new(update, number);
         if self.letters.holds(pending.update.key()) {
+            let position = self.window.position(Some(number));
             self.letters.park(&pending, position, &self.runner.parts.clock);
         } else {
             self.lanes.push(pending);
@@ -206,7 +201,6 @@ impl Session<'_> {
         if control.letters_generation != self.lease.control.letters_generation {
             self.letters.changed();
         }
-        self.skip.clone_from(&control.skip);
         self.lease.control = control;
         self.give_up_skipped();
         None
@@ -272,10 +266,10 @@ impl Session<'_> {
     }
 
     fn current(&self, pending: &Pending) -> Option<Current> {
-        let number = pending.numbers.iter().min()?;
+        let number = pending.first_number()?;
         let key: &EntityKey = pending.update.key();
         Some(Current {
-            token: self.window.place(*number)?.token().to_string(),
+            token: self.window.place(number)?.token().to_string(),
             entity_type: key.entity_type().to_owned(),
             entity_id: key.entity_id().to_owned(),
             tries: pending.tries,

@@ -3,12 +3,12 @@
 use std::fmt::Debug;
 
 use producer_core::worker::{LastError, Role, WorkerStore};
-use sha2::{Digest, Sha256};
+
+use crate::names::hash;
 
 /// A digest of a connector's settings. `Debug` of secrets shows nothing of them.
 pub(super) fn digest(config: &impl Debug) -> String {
-    let digest = Sha256::digest(format!("{config:?}"));
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash(&format!("{config:?}"), 8)
 }
 
 /// What failed last in an earlier run of a connector. Says where that had other settings.

@@ -1,19 +1,19 @@
 //! A sink from its worker's start to its end: it waits for the lease, and runs from the position that the
 //! database has.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use producer_core::feed::{Reader, ReaderKind, Start, Token, WatchRequest};
 use producer_core::model::{Problem, ProblemKind};
-use producer_core::worker::{LastError, Lease, Registered, Report, Role};
+use producer_core::worker::{LastError, Lease, Registered, Role};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::DATABASE_PAUSE;
 use super::lease::{self, Claim};
 use super::leased_sink::LeasedSink;
-pub use super::leased_sink::SinkParts;
+use super::parts::Parts;
+use super::register::pause_after;
 use super::session::{End, Session};
 use super::settings::{digest, read_last_error};
 use crate::config::{Mode, SinkConfig};
@@ -21,14 +21,12 @@ use crate::sink::Sink;
 
 /// Where a snapshot is to be taken, in place of a token.
 const SNAPSHOT: &str = "snapshot";
-/// How often it is said that a sink can't run because its name is that of another kind.
-const OTHER_KIND_PAUSE: Duration = Duration::from_secs(60);
 
 /// Runs a sink whenever no other worker does, until the shutdown.
 pub async fn run(
     config: Arc<SinkConfig>,
     sink: Arc<dyn Sink>,
-    parts: SinkParts,
+    parts: Parts,
     shutdown: CancellationToken,
 ) {
     let claim = Claim {
@@ -52,42 +50,26 @@ pub async fn run(
             sink: Arc::clone(&sink),
             parts: parts.clone(),
             held,
-            lease: Mutex::new(lease),
             shutdown: shutdown.clone(),
         };
         let last_error =
             read_last_error(&*parts.store, Role::Sink, &config.name, &runner.settings).await;
         tracing::info!(sink = config.name, kind = config.kind.as_str(), "running the sink");
-        runner.run(last_error).await;
+        runner.run(lease, last_error).await;
         runner.held.release().await;
         tracing::info!(sink = config.name, "no longer running the sink");
     }
 }
 
 /// Makes the sink known, with the place where it begins, as soon as the database can be reached.
-async fn register(config: &SinkConfig, parts: &SinkParts) {
-    loop {
-        match try_register(config, parts).await {
-            Ok(Registered::Known) => return,
-            Ok(Registered::OtherKind(kind)) => {
-                tracing::error!(
-                    sink = config.name,
-                    kind = config.kind.as_str(),
-                    "the database has a sink of this name and of the kind {kind}: choose another name, or delete \
-                     that one (DELETE /api/v1/sinks/{})",
-                    config.name
-                );
-                sleep(OTHER_KIND_PAUSE).await;
-            }
-            Err(problem) => {
-                tracing::warn!(sink = config.name, error = %problem, "the sink can't begin yet");
-                sleep(DATABASE_PAUSE).await;
-            }
-        }
+async fn register(config: &SinkConfig, parts: &Parts) {
+    let (name, kind) = (config.name.as_str(), config.kind.as_str());
+    while let Some(pause) = pause_after(try_register(config, parts).await, Role::Sink, name, kind) {
+        sleep(pause).await;
     }
 }
 
-async fn try_register(config: &SinkConfig, parts: &SinkParts) -> Result<Registered, Problem> {
+async fn try_register(config: &SinkConfig, parts: &Parts) -> Result<Registered, Problem> {
     let (role, name, kind) = (Role::Sink, config.name.as_str(), config.kind.as_str());
     let known = parts.store.connectors(role, Some(name)).await.map_err(|error| error.problem())?;
     let start = match known.as_slice() {
@@ -110,7 +92,7 @@ fn text(start: &Start, token: &Token) -> String {
     }
 }
 
-async fn open(config: &SinkConfig, parts: &SinkParts, start: Start) -> Result<Reader, Problem> {
+async fn open(config: &SinkConfig, parts: &Parts, start: Start) -> Result<Reader, Problem> {
     let request = WatchRequest {
         kind: ReaderKind::Sink,
         start,
@@ -130,10 +112,10 @@ enum Next {
 
 impl LeasedSink {
     /// Runs until the lease is lost or the worker stops.
-    async fn run(&self, mut last_error: Option<LastError>) {
-        let mut next = self.start(self.lease().token.as_deref());
+    async fn run(&self, mut lease: Lease, mut last_error: Option<LastError>) {
+        let mut next = self.start(lease.token.as_deref());
         while let Next::Run(start) = next {
-            next = self.run_from(start, &mut last_error).await;
+            next = self.run_from(start, &mut lease, &mut last_error).await;
         }
     }
 
@@ -145,22 +127,27 @@ impl LeasedSink {
         }))
     }
 
-    async fn run_from(&self, start: Start, last_error: &mut Option<LastError>) -> Next {
-        if !self.wait_while_paused(last_error.clone()).await {
+    async fn run_from(
+        &self,
+        start: Start,
+        lease: &mut Lease,
+        last_error: &mut Option<LastError>,
+    ) -> Next {
+        if !self.wait_while_paused(last_error.as_ref()).await {
             return Next::End;
         }
         let generation = self.control().generation;
-        if generation != self.lease().generation {
-            return self.read_reset(generation, start).await;
+        if generation != lease.generation {
+            return self.read_reset(generation, lease, start).await;
         }
         let reader = match open(&self.config, &self.parts, start.clone()).await {
             Ok(reader) => reader,
             Err(problem) if problem.kind == ProblemKind::Gone => {
-                return self.gone(&problem, start, last_error).await;
+                return self.gone(&problem, start, lease, last_error).await;
             }
             Err(problem) => return self.wait(&problem, start, last_error).await,
         };
-        let mut session = Session::new(self, self.lease(), reader.token(), last_error.take());
+        let mut session = Session::new(self, lease.clone(), reader.token(), last_error.take());
         let end = session.run(reader).await;
         let (token, error) = session.into_place();
         *last_error = error;
@@ -170,19 +157,18 @@ impl LeasedSink {
             End::Paused | End::Reset => Next::Run(here),
             End::TargetLost => {
                 self.warn("a snapshot is taken", "the target has lost what it had");
-                self.begin_snapshot(&token, here).await
+                self.begin_snapshot(lease, &token, here).await
             }
-            End::Gone(problem) => self.gone(&problem, here, last_error).await,
+            End::Gone(problem) => self.gone(&problem, here, lease, last_error).await,
             End::Unavailable(problem) => self.wait(&problem, here, last_error).await,
         }
     }
 
     /// Waits until the sink is not paused; false where it ends meanwhile.
-    async fn wait_while_paused(&self, last_error: Option<LastError>) -> bool {
+    async fn wait_while_paused(&self, last_error: Option<&LastError>) -> bool {
         if self.control().paused {
             tracing::info!(sink = self.config.name, "the sink is paused");
-            let settings = Some(self.settings.clone());
-            self.held.report(Report { last_error, settings, ..Report::default() });
+            self.report_idle(false, last_error);
         }
         let mut control = self.held.control();
         tokio::select! {
@@ -194,11 +180,11 @@ impl LeasedSink {
     }
 
     /// The position was reset: reads the new one.
-    async fn read_reset(&self, generation: u64, start: Start) -> Next {
+    async fn read_reset(&self, generation: u64, lease: &mut Lease, start: Start) -> Next {
         match self.parts.store.connectors(Role::Sink, Some(&self.config.name)).await {
             Ok(found) => {
                 let token = found.into_iter().next().and_then(|connector| connector.token);
-                self.set_generation(generation);
+                lease.generation = generation;
                 tracing::info!(sink = self.config.name, "the position was reset");
                 self.start(token.as_deref())
             }
@@ -226,9 +212,7 @@ impl LeasedSink {
     ) -> Next {
         let now = self.parts.clock.now();
         *last_error = Some(LastError::new(now, problem.detail.clone()));
-        let settings = Some(self.settings.clone());
-        let last_error = last_error.clone();
-        self.held.report(Report { retrying: true, last_error, settings, ..Report::default() });
+        self.report_idle(true, last_error.as_ref());
         self.pause(start).await
     }
 
@@ -237,13 +221,14 @@ impl LeasedSink {
         &self,
         problem: &Problem,
         start: Start,
+        lease: &Lease,
         last_error: &mut Option<LastError>,
     ) -> Next {
         if self.config.mode == Mode::Latest {
             self.warn("a snapshot is taken", &problem.detail);
             let nowhere = Token::in_log(uuid::Uuid::nil(), 0);
             let token = if let Start::Token(token) = &start { token.clone() } else { nowhere };
-            return self.begin_snapshot(&token, start).await;
+            return self.begin_snapshot(lease, &token, start).await;
         }
         let name = &self.config.name;
         let why = format!(
@@ -260,9 +245,8 @@ impl LeasedSink {
     }
 
     /// Puts the position to a snapshot, so that another worker takes it too.
-    async fn begin_snapshot(&self, from: &Token, otherwise: Start) -> Next {
-        let lease: Lease = self.lease();
-        match self.parts.store.advance(&lease, SNAPSHOT, from.position()).await {
+    async fn begin_snapshot(&self, lease: &Lease, from: &Token, otherwise: Start) -> Next {
+        match self.parts.store.advance(lease, SNAPSHOT, from.position()).await {
             Ok(true) => Next::Run(Start::Snapshot),
             // lost or reset, as will be seen
             Ok(false) | Err(_) => self.pause(otherwise).await,

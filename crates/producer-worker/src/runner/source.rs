@@ -3,7 +3,6 @@
 
 mod backoff;
 mod call;
-mod parts;
 mod replay;
 mod session;
 mod work;
@@ -11,22 +10,19 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use parts::SourceParts;
-use producer_core::worker::{LastError, Lease, Registered, Report, Role};
+use producer_core::worker::{LastError, Lease, Report, Role};
 use session::Session;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use work::{End, Work};
 
-use super::DATABASE_PAUSE;
 use super::lease::{self, Claim, Held};
+use super::parts::Parts;
+use super::register::pause_after;
 use super::settings::{digest, read_last_error};
 use crate::config::SourceConfig;
 use crate::sinks::OpenError;
 use crate::source::Source;
-
-/// How often it is said that a source can't run because its name is that of another kind.
-const OTHER_KIND_PAUSE: Duration = Duration::from_secs(60);
 
 /// The pause after a source that can't be opened.
 const OPEN_PAUSE: Duration = Duration::from_secs(5);
@@ -36,7 +32,7 @@ const OPEN_PAUSE: Duration = Duration::from_secs(5);
 pub async fn run(
     config: Arc<SourceConfig>,
     open: impl Fn() -> Result<Box<dyn Source>, OpenError> + Send + Sync,
-    parts: SourceParts,
+    parts: Parts,
     shutdown: CancellationToken,
 ) {
     let claim = Claim {
@@ -68,29 +64,10 @@ pub async fn run(
 }
 
 /// Makes the source known. False where it can't be now, after a pause.
-async fn register(
-    config: &SourceConfig,
-    parts: &SourceParts,
-    shutdown: &CancellationToken,
-) -> bool {
+async fn register(config: &SourceConfig, parts: &Parts, shutdown: &CancellationToken) -> bool {
     let (name, kind) = (config.name.as_str(), config.kind.as_str());
-    let pause = match parts.store.register(Role::Source, name, kind, None).await {
-        Ok(Registered::Known) => return true,
-        Ok(Registered::OtherKind(other)) => {
-            tracing::error!(
-                source = name,
-                kind,
-                other,
-                "the database has a source of this name and of another kind: choose another name, or delete that \
-                 one"
-            );
-            OTHER_KIND_PAUSE
-        }
-        Err(error) => {
-            tracing::warn!(source = name, %error, "the source can't begin yet");
-            DATABASE_PAUSE
-        }
-    };
+    let registered = parts.store.register(Role::Source, name, kind, None).await;
+    let Some(pause) = pause_after(registered, Role::Source, name, kind) else { return true };
     let _ = shutdown.run_until_cancelled(sleep(pause)).await;
     false
 }
@@ -99,7 +76,7 @@ async fn register(
 async fn run_held(
     config: &Arc<SourceConfig>,
     open: &(impl Fn() -> Result<Box<dyn Source>, OpenError> + Send + Sync),
-    parts: &SourceParts,
+    parts: &Parts,
     (lease, held): (Option<Lease>, &Held),
     (settings, mut last_error): (&str, Option<LastError>),
     shutdown: &CancellationToken,

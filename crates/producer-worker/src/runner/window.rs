@@ -62,6 +62,11 @@ impl Window {
         self.slots.get(usize::try_from(index).ok()?).map(|slot| &slot.place)
     }
 
+    /// The position of the log at a number; 0 without one, and where it is passed.
+    pub(super) fn position(&self, number: Option<u64>) -> u64 {
+        number.and_then(|number| self.place(number)).map_or(0, |place| place.token().position())
+    }
+
     /// Passes what is settled without a gap; returns the last place of it.
     pub(super) fn pass(&mut self) -> Option<Place> {
         let mut passed = None;

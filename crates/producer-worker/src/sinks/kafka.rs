@@ -23,10 +23,10 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 
 use self::client::{Behind, ProducerClient, Record, Round, settings};
 use self::delivery::{Delivery, Verdict, behind};
-use crate::config::{Form, Format, Part, Secret, Template};
+use crate::config::{Form, Format, Part, Secret, Secrets, Template};
 use crate::format::Formatter;
 use crate::kafka::{
-    Role, Secrets, check_properties, code_of, code_text, creation_error, topic_failure,
+    Role, check_properties, code_of, code_text, creation_error, secrets_of, topic_failure,
 };
 use crate::names::Values;
 use crate::sink::{Failure, NotDelivered, Sink};
@@ -69,7 +69,7 @@ pub(super) struct Kafka {
 impl Kafka {
     pub(super) fn open(target: Target, format: &Format) -> Result<Self, OpenError> {
         check_properties(Role::Producer, &target.properties).map_err(OpenError)?;
-        let secrets = Secrets::of(&target.properties);
+        let secrets = secrets_of(&target.properties);
         let taken =
             settings(&target.servers, &target.properties, Behind::Stops).create_native_config();
         taken.map_err(|error| OpenError(creation_error(&error, &secrets)))?;

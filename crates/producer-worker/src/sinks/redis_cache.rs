@@ -81,7 +81,7 @@ impl RedisCache {
 
     async fn write(&self, updates: &[Update]) -> Result<Vec<Result<(), NotDelivered>>, Failure> {
         let last_call = Instant::now() + LAST_CALL;
-        // it tells how long a value may be
+        // it says how long a value may be
         self.link.connect().await?;
         if updates.iter().any(|update| matches!(update.cause, Cause::Snapshot(_))) {
             self.marker.begin_snapshot(&self.link).await?;

@@ -44,7 +44,7 @@ impl RedisStream {
 
     async fn write(&self, updates: &[Update]) -> Result<Vec<Result<(), NotDelivered>>, Failure> {
         let last_begin = Instant::now() + LAST_BEGIN;
-        // it tells how long a value may be
+        // it says how long a value may be
         self.link.connect().await?;
         let mut delivery = Delivery::new(updates);
         while let Some(transaction) = self.next_transaction(&mut delivery) {

@@ -23,8 +23,9 @@ use tokio::time::{sleep, timeout};
 pub(super) use self::origin::Origin;
 use self::reader::Reader;
 use self::shared::Shared;
+use crate::config::Secrets;
 use crate::kafka::{
-    Role, Secrets, check_properties, code_of, code_text, creation_error, topic_failure,
+    Role, check_properties, code_of, code_text, creation_error, secrets_of, topic_failure,
 };
 use crate::sink::Failure;
 use crate::sinks::OpenError;
@@ -58,7 +59,7 @@ impl Kafka {
     /// It connects when messages are first received.
     pub(super) fn open(origin: Origin, clock: Clock) -> Result<Self, OpenError> {
         check_properties(Role::Consumer, &origin.properties).map_err(OpenError)?;
-        let secrets = Secrets::of(&origin.properties);
+        let secrets = secrets_of(&origin.properties);
         let taken = reader::settings(&origin).create_native_config();
         taken.map_err(|error| OpenError(creation_error(&error, &secrets)))?;
         if !is_topic(&origin.topic) {

@@ -270,7 +270,7 @@ impl Source for RedisStream {
     }
 }
 
-/// The release that `INFO` tells.
+/// The release that `INFO` names.
 fn release(info: &str) -> Option<(u32, u32)> {
     let text = info.lines().find_map(|line| line.strip_prefix("redis_version:"))?;
     let mut numbers = text.split('.');

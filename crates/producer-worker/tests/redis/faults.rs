@@ -86,7 +86,7 @@ async fn each_entity_stays_in_order_across_kills_and_freezes() {
     }
 }
 
-/// Leads to a server, and holds back what its first connection sends while it is told to, also behind that
+/// Leads to a server, and holds back what its first connection sends while it is set to, also behind that
 /// connection's end: as buffers on the way may.
 struct Detour {
     port: u16,

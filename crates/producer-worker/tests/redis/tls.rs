@@ -1,9 +1,8 @@
 //! TLS: `rediss://`.
 
-use std::net::TcpListener;
 use std::process::Command;
 
-use producer_test_support::Redis;
+use producer_test_support::{Redis, free_port};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
 use crate::support::{Client, change, failure, key, stream_sink};
@@ -26,8 +25,7 @@ async fn certificates_are_checked_by_the_file_of_ssl_cert_file() {
     std::fs::write(path("cert.pem"), cert.pem()).expect("a file");
     std::fs::write(path("key.pem"), signing_key.serialize_pem()).expect("a file");
     let (cert, key_file) = (path("cert.pem"), path("key.pem"));
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    let tls_port = free.expect("a free port").port();
+    let tls_port = free_port();
     let redis = Redis::with(&[
         "--tls-port",
         &tls_port.to_string(),

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use producer_core::store::{DatabaseSettings, DatabaseUrl, Store, connect};
+use producer_core::store::Store;
 use producer_core::worker::{Report, Role};
-use producer_maintenance::{Database, migrate};
 use producer_test_support::Postgres;
 use producer_worker::runner::lease::{self, Claim, LeaseTimes};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Db, on_both};
+use crate::support::{Db, migrated, on_both};
 
 const DURATION: Duration = Duration::from_secs(1);
 
@@ -100,11 +99,7 @@ async fn a_shutdown_ends_the_waiting(db: Db) {
 async fn a_lease_that_cant_be_renewed_is_lost() {
     let server = Postgres::own();
     let database = server.fresh_database().await;
-    let url = database.url().to_owned();
-    let parsed = DatabaseUrl::parse(Some(&url)).expect("a URL");
-    migrate::up(&Database::from(parsed)).await.expect("migrated");
-    let settings = DatabaseSettings { url: Some(url), ..DatabaseSettings::default() };
-    let store = connect(&settings).await.expect("a store");
+    let store = migrated(database.url()).await;
     register(&store).await;
     let never = CancellationToken::new();
     let (first, held) = lease::take(&claim(&store, "one"), &never).await.expect("a lease");

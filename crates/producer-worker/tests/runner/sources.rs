@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use producer_core::ingest::Limits;
 use producer_core::model::LogRange;
-use producer_core::store::{DatabaseSettings, DatabaseUrl, Store, connect};
+use producer_core::store::Store;
 use producer_core::worker::{Connector, DeadLetterPlace, DeadLetterState, Role};
 use producer_core::{EntityKey, Ingest};
-use producer_maintenance::{Database, migrate};
 use producer_test_support::Postgres;
 use producer_worker::config::SourceKind;
 use producer_worker::source::Body;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
-use crate::stream::{Stream, config, parts};
-use crate::support::{Db, on_both};
+use crate::stream::{Stream, config};
+use crate::support::{Db, migrated, on_both, parts};
 
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -75,7 +74,7 @@ async fn messages_become_events_in_order(db: Db) {
     for n in 0..600 {
         stream.add_merge(&format!("c{}", n % 3), n);
     }
-    let running = stream.run(&config("cars"), parts(&db.store, &db.ingest, "one"));
+    let running = stream.run(&config("cars"), db.parts("one"));
     acknowledged(&stream, 600).await;
     for (id, n) in [("c0", 597), ("c1", 598), ("c2", 599)] {
         assert_eq!(car(&db.store, id).await, Some((200, format!(r#"{{"n":{n}}}"#))));
@@ -106,7 +105,7 @@ async fn poison_becomes_dead_letters_and_the_rest_goes_on(db: Db) {
     stream.add(Body::Gone);
     stream.add(Body::Bytes(vec![b' '; (1 << 20) + 1]));
     stream.add_merge("a", 2);
-    let running = stream.run(&config("cars"), parts(&db.store, &db.ingest, "one"));
+    let running = stream.run(&config("cars"), db.parts("one"));
     acknowledged(&stream, 6).await;
     assert_eq!(car(&db.store, "a").await, Some((2, r#"{"n":2}"#.into())));
     let mut letters = db.letters().await;
@@ -135,7 +134,7 @@ async fn what_was_not_acknowledged_comes_again_and_takes_effect_once(db: Db) {
     }
     stream.add(Body::Fields(Vec::new()));
     stream.fail_to_acknowledge(true);
-    let running = stream.run(&config("cars"), parts(&db.store, &db.ingest, "one"));
+    let running = stream.run(&config("cars"), db.parts("one"));
     let failed = |found: &Option<Connector>| {
         found.as_ref().is_some_and(|found| {
             found.report.retrying && found.dead_letters == 1 && found.report.last_error.is_some()
@@ -147,7 +146,7 @@ async fn what_was_not_acknowledged_comes_again_and_takes_effect_once(db: Db) {
     running.kill().await;
     assert_eq!(stream.acknowledged(), 0);
     stream.fail_to_acknowledge(false);
-    let running = stream.run(&config("cars"), parts(&db.store, &db.ingest, "two"));
+    let running = stream.run(&config("cars"), db.parts("two"));
     acknowledged(&stream, 21).await;
     assert_eq!(car(&db.store, "a").await, Some((20, r#"{"n":19}"#.into())));
     assert_eq!(db.letters().await.len(), 1);
@@ -156,7 +155,7 @@ async fn what_was_not_acknowledged_comes_again_and_takes_effect_once(db: Db) {
 
 async fn a_source_pauses_and_resumes(db: Db) {
     let stream = Stream::default();
-    let running = stream.run(&config("cars"), parts(&db.store, &db.ingest, "one"));
+    let running = stream.run(&config("cars"), db.parts("one"));
     stream.add_merge("a", 1);
     acknowledged(&stream, 1).await;
     assert!(db.store.set_paused(Role::Source, "cars", true).await.expect("paused"));
@@ -179,7 +178,7 @@ async fn a_source_pauses_and_resumes(db: Db) {
 
 async fn one_worker_runs_a_stream_and_another_takes_over(db: Db) {
     let stream = Stream::default();
-    let run = |worker: &str| stream.run(&config("cars"), parts(&db.store, &db.ingest, worker));
+    let run = |worker: &str| stream.run(&config("cars"), db.parts(worker));
     let worker = async || source(&db.store, "cars").await.and_then(|source| source.worker);
     let one = run("one");
     until(&worker, |worker| worker.as_deref() == Some("one")).await;
@@ -212,7 +211,7 @@ async fn workers_share_a_topic(db: Db) {
     // each has partitions of its own
     let (left, right) = (Stream::default(), Stream::default());
     let running = [(&left, "one"), (&right, "two")]
-        .map(|(stream, worker)| stream.run(&config, parts(&db.store, &db.ingest, worker)));
+        .map(|(stream, worker)| stream.run(&config, db.parts(worker)));
     left.add_event(r#""entityId":"l","updatedAttributes":{}"#);
     right.add(Body::Bytes(b"{".to_vec()));
     // the only field of a Kafka message is its value
@@ -228,7 +227,7 @@ async fn workers_share_a_topic(db: Db) {
 async fn a_stream_that_is_away_is_tried_again(db: Db) {
     let stream = Stream::default();
     stream.fail_to_receive(true);
-    let running = stream.run(&config("cars"), parts(&db.store, &db.ingest, "one"));
+    let running = stream.run(&config("cars"), db.parts("one"));
     until(
         async || retried_error(&db.store).await,
         |error| error.as_deref() == Some("the stream is away"),
@@ -245,7 +244,7 @@ async fn a_stream_that_is_away_is_tried_again(db: Db) {
 async fn a_source_that_cant_be_opened_says_so(db: Db) {
     let stream = Stream::default();
     stream.fail_to_open(true);
-    let running = stream.run(&config("cars"), parts(&db.store, &db.ingest, "one"));
+    let running = stream.run(&config("cars"), db.parts("one"));
     until(
         async || retried_error(&db.store).await,
         |error| error.as_deref() == Some("the settings can't work"),
@@ -260,7 +259,7 @@ async fn dead_letters_are_tried_again_when_asked(db: Db) {
     let stream = Stream::default();
     stream.add_event(r#""entityId":"a","exists":true,"updatedAttributes":{"late":true}"#);
     stream.add(Body::Fields(vec![("data".into(), b"[]".to_vec())]));
-    let running = stream.run(&config("cars"), parts(&db.store, &db.ingest, "one"));
+    let running = stream.run(&config("cars"), db.parts("one"));
     acknowledged(&stream, 2).await;
     db.merge("a", 1).await;
     let asked = db.store.replay_dead_letters((Role::Source, "cars"), 100).await;
@@ -279,11 +278,7 @@ async fn dead_letters_are_tried_again_when_asked(db: Db) {
 async fn a_database_that_is_away_is_waited_for() {
     let server = Postgres::own();
     let database = server.fresh_database().await;
-    let url = database.url().to_owned();
-    let parsed = DatabaseUrl::parse(Some(&url)).expect("a URL");
-    migrate::up(&Database::from(parsed)).await.expect("migrated");
-    let settings = DatabaseSettings { url: Some(url), ..DatabaseSettings::default() };
-    let store = connect(&settings).await.expect("a store");
+    let store = migrated(database.url()).await;
     let limits = Limits {
         queue_events: 20_000,
         queue_bytes: 64 << 20,

@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use producer_core::store::Store;
-use producer_core::{Clock, Ingest};
 use producer_worker::config::{Secret, SourceConfig, SourceKind, SourceStart};
-use producer_worker::metrics::WorkerMetrics;
-use producer_worker::runner::lease::LeaseTimes;
-use producer_worker::runner::source::{self, SourceParts};
+use producer_worker::runner::parts::Parts;
+use producer_worker::runner::source;
 use producer_worker::sink::Failure;
 use producer_worker::sinks::OpenError;
 use producer_worker::source::{Body, Message, Place, Source, SourceLag};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::Running;
 
 /// A stream. Cheap to clone.
 #[derive(Clone, Default)]
@@ -81,7 +79,7 @@ impl Stream {
     }
 
     /// Runs a source over this stream.
-    pub(crate) fn run(&self, config: &SourceConfig, parts: SourceParts) -> RunningSource {
+    pub(crate) fn run(&self, config: &SourceConfig, parts: Parts) -> Running {
         let (shutdown, stream) = (CancellationToken::new(), self.clone());
         let open = move || {
             if stream.0.fails.lock().expect("lock").open {
@@ -91,26 +89,7 @@ impl Stream {
             Ok(Box::new(Reader { stream: stream.clone(), next: 0 }) as Box<dyn Source>)
         };
         let run = source::run(Arc::new(config.clone()), open, parts, shutdown.clone());
-        RunningSource { shutdown, task: tokio::spawn(run) }
-    }
-}
-
-/// A source that runs.
-pub(crate) struct RunningSource {
-    shutdown: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-impl RunningSource {
-    pub(crate) async fn stop(self) {
-        self.shutdown.cancel();
-        self.task.await.expect("no panic");
-    }
-
-    /// Stops like a process that is killed.
-    pub(crate) async fn kill(self) {
-        self.task.abort();
-        let _aborted = self.task.await;
+        Running::new(shutdown, run)
     }
 }
 
@@ -122,24 +101,6 @@ pub(crate) fn config(name: &str) -> SourceConfig {
         from: SourceStart::Start,
     };
     SourceConfig { name: name.into(), kind, map: None }
-}
-
-/// What a worker of this name works with.
-pub(crate) fn parts(store: &Arc<dyn Store>, ingest: &Ingest, worker: &str) -> SourceParts {
-    SourceParts {
-        store: Arc::clone(store),
-        ingest: ingest.clone(),
-        clock: Clock::system(),
-        worker: worker.into(),
-        metrics: WorkerMetrics::default(),
-        lease_times: LeaseTimes {
-            duration: Duration::from_secs(2),
-            renew_every: Duration::from_millis(100),
-            take_every: Duration::from_millis(100),
-            take_for: Duration::from_secs(1),
-        },
-        max_body_bytes: 1 << 20,
-    }
 }
 
 /// Reads what is not acknowledged, from the beginning, each once.

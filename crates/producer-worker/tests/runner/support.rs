@@ -16,7 +16,8 @@ use producer_test_support::{Postgres, SqliteFile, sqlite_file};
 use producer_worker::config::{Form, Format, Mode, OnDead, Retry, SinkConfig, SinkKind, TimeUnit};
 use producer_worker::metrics::WorkerMetrics;
 use producer_worker::runner::lease::LeaseTimes;
-use producer_worker::runner::sink::{self, SinkParts};
+use producer_worker::runner::parts::Parts;
+use producer_worker::runner::sink;
 use producer_worker::sink::{Failure, Kept, NotDelivered, Present, Sink};
 use producer_worker::update::{Cause, Update};
 use tokio::runtime::Handle;
@@ -50,7 +51,6 @@ pub(crate) use on_both;
 pub(crate) struct Db {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) ingest: Ingest,
-    feed: Feed,
     _owned: Owned,
 }
 
@@ -66,19 +66,16 @@ impl Db {
     pub(crate) async fn postgres() -> Self {
         let database = Postgres::shared().fresh_database().await;
         let url = database.url().to_owned();
-        Self::open(url, Owned::Postgres(database)).await
+        Self::open(&url, Owned::Postgres(database)).await
     }
 
     pub(crate) async fn sqlite() -> Self {
         let file = sqlite_file();
-        Self::open(file.url(), Owned::Sqlite(file)).await
+        Self::open(&file.url(), Owned::Sqlite(file)).await
     }
 
-    async fn open(url: String, owned: Owned) -> Self {
-        let parsed = DatabaseUrl::parse(Some(&url)).expect("a URL");
-        migrate::up(&Database::from(parsed)).await.expect("migrated");
-        let settings = DatabaseSettings { url: Some(url), ..DatabaseSettings::default() };
-        let store = connect(&settings).await.expect("a store");
+    async fn open(url: &str, owned: Owned) -> Self {
+        let store = migrated(url).await;
         let limits = Limits {
             queue_events: 20_000,
             queue_bytes: 64 << 20,
@@ -87,13 +84,7 @@ impl Db {
             log_progress_every: 0,
         };
         let ingest = Ingest::start(store.clone(), limits, &Handle::current());
-        let feed = Feed::new(
-            store.clone(),
-            FeedSettings { max_readers: 100 },
-            ingest.commits(),
-            CancellationToken::new(),
-        );
-        Self { store, ingest, feed, _owned: owned }
+        Self { store, ingest, _owned: owned }
     }
 
     /// Merges `{"n": n}` into a car.
@@ -114,20 +105,8 @@ impl Db {
     }
 
     /// What a worker of this name works with.
-    pub(crate) fn parts(&self, worker: &str) -> SinkParts {
-        SinkParts {
-            store: self.store.clone(),
-            feed: self.feed.clone(),
-            clock: Clock::system(),
-            worker: worker.into(),
-            metrics: WorkerMetrics::default(),
-            lease_times: LeaseTimes {
-                duration: Duration::from_secs(2),
-                renew_every: Duration::from_millis(100),
-                take_every: Duration::from_millis(100),
-                take_for: Duration::from_secs(1),
-            },
-        }
+    pub(crate) fn parts(&self, worker: &str) -> Parts {
+        parts(&self.store, &self.ingest, worker)
     }
 
     /// Runs a sink.
@@ -139,12 +118,7 @@ impl Db {
         self.run_with(self.parts(worker), config, target)
     }
 
-    pub(crate) fn run_with(
-        &self,
-        parts: SinkParts,
-        config: &SinkConfig,
-        target: &Target,
-    ) -> Running {
+    pub(crate) fn run_with(&self, parts: Parts, config: &SinkConfig, target: &Target) -> Running {
         let shutdown = CancellationToken::new();
         let sink: Arc<dyn Sink> = match config.mode {
             Mode::Latest => Arc::new(target.clone()),
@@ -152,7 +126,7 @@ impl Db {
         };
         let config = Arc::new(config.clone());
         let run = sink::run(config, sink, parts, shutdown.clone());
-        Running { shutdown, task: tokio::spawn(run) }
+        Running::new(shutdown, run)
     }
 
     pub(crate) async fn sink(&self, name: &str) -> Option<Connector> {
@@ -201,13 +175,49 @@ impl Db {
     }
 }
 
-/// A sink that runs.
+/// A migrated database.
+pub(crate) async fn migrated(url: &str) -> Arc<dyn Store> {
+    let parsed = DatabaseUrl::parse(Some(url)).expect("a URL");
+    migrate::up(&Database::from(parsed)).await.expect("migrated");
+    let settings = DatabaseSettings { url: Some(url.to_owned()), ..DatabaseSettings::default() };
+    connect(&settings).await.expect("a store")
+}
+
+/// What a worker of this name works with on a database, with short leases.
+pub(crate) fn parts(store: &Arc<dyn Store>, ingest: &Ingest, worker: &str) -> Parts {
+    let settings = FeedSettings { max_readers: 100 };
+    Parts {
+        store: Arc::clone(store),
+        feed: Feed::new(store.clone(), settings, ingest.commits(), CancellationToken::new()),
+        ingest: ingest.clone(),
+        clock: Clock::system(),
+        worker: worker.into(),
+        metrics: WorkerMetrics::default(),
+        lease_times: LeaseTimes {
+            duration: Duration::from_secs(2),
+            renew_every: Duration::from_millis(100),
+            take_every: Duration::from_millis(100),
+            take_for: Duration::from_secs(1),
+        },
+        max_body_bytes: 1 << 20,
+    }
+}
+
+/// A connector that runs.
 pub(crate) struct Running {
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Running {
+    /// Runs a connector, which ends when `shutdown` is cancelled.
+    pub(crate) fn new(
+        shutdown: CancellationToken,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        Self { shutdown, task: tokio::spawn(run) }
+    }
+
     /// Stops in order.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();

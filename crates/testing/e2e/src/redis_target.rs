@@ -83,7 +83,7 @@ impl RedisTarget {
 
     async fn act(&self, act: fn(&Redis)) {
         let server = Arc::clone(&self.server);
-        spawn_blocking(move || act(&server)).await.expect("the server does as it is told");
+        spawn_blocking(move || act(&server)).await.expect("the server can be steered");
     }
 
     /// Sends a command over a new connection.

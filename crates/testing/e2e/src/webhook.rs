@@ -1,4 +1,4 @@
-//! A receiver of webhooks, which records what comes and answers as it is told.
+//! A receiver of webhooks, which records what comes and answers as it is set to.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 pub enum Answer {
     /// With this status and body.
     Status(u16, String),
-    /// Not before it is told otherwise.
+    /// Not before it is set otherwise.
     Hang,
 }
 

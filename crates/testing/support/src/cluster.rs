@@ -1,7 +1,6 @@
 //! PostgreSQL servers that a test process starts.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::command::run_to_success;
+use crate::port::free_port;
 use crate::user::{give_to_server, is_root, server_user};
 use crate::watcher::Watcher;
 
@@ -101,10 +101,7 @@ impl Cluster {
         fs::create_dir(&data).expect("a data folder");
         give_to_server(&data);
         let watcher = Watcher::start(WATCH, &[folder.path().as_os_str()]);
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        let port = free_port();
         Self { _watcher: watcher, folder, binaries, settings, port }
     }
 

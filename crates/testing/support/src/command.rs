@@ -18,3 +18,8 @@ pub(crate) fn run_to_success(command: &mut Command) {
     }
     assert!(status.success(), "{command:?} failed: {text}");
 }
+
+/// Sends a signal, such as `STOP`, to a process.
+pub(crate) fn send_signal(signal: &str, pid: &str) {
+    run_to_success(Command::new("kill").args(["-s", signal, pid]));
+}

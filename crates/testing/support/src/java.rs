@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::command::run_to_success;
+use crate::command::{run_to_success, send_signal};
 use crate::fetched::fetched;
 use crate::watcher::Watcher;
 
@@ -143,7 +142,7 @@ impl JavaServer {
 
     fn signal(&self, signal: &str) {
         let pid = self.pid().expect("a server that runs");
-        run_to_success(Command::new("kill").args(["-s", signal, &pid]));
+        send_signal(signal, &pid);
     }
 
     /// The end of what it has written.
@@ -190,12 +189,6 @@ impl Drop for JavaServer {
             eprintln!("the end of the log of {}:\n{}", self.name, self.log());
         }
     }
-}
-
-/// A port of 127.0.0.1 that nobody listens at.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    listener.expect("a free port").port()
 }
 
 /// What the repository has of the servers.

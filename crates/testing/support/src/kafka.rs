@@ -13,7 +13,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataPartition;
 
-use crate::java::{JavaServer, free_port};
+use crate::java::JavaServer;
+use crate::port::free_port;
 
 const HEAP: &str = "384m";
 

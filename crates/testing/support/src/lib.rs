@@ -15,6 +15,7 @@ mod java;
 mod kafka;
 mod opensearch;
 mod pgbouncer;
+mod port;
 mod postgres;
 mod redis;
 mod sqlite;
@@ -23,11 +24,12 @@ mod watcher;
 
 pub use fetched::fetched;
 pub use http::{http_client, http_client_builder};
-pub use java::{JavaServer, free_port};
+pub use java::JavaServer;
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;
 pub use opensearch::OpenSearch;
 pub use pgbouncer::PgBouncer;
+pub use port::free_port;
 pub use postgres::{Database, Postgres};
 pub use redis::Redis;
 pub use sqlite::{SqliteFile, sqlite_file};

@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::java::{JavaServer, free_port};
+use crate::java::JavaServer;
+use crate::port::free_port;
 
 /// For one answer.
 const TIMEOUT: Duration = Duration::from_secs(5);

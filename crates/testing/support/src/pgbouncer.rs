@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,15 +11,13 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use crate::cluster::START_TIMEOUT;
+use crate::port::free_port;
 use crate::postgres::Postgres;
 use crate::user::{give_to_server, is_root, server_user};
 use crate::watcher::Watcher;
 
 const INSTALL_HELP: &str = "this test needs PgBouncer: on the PATH or in /usr/sbin (Debian: \
     apt-get install pgbouncer)";
-
-/// Runs its arguments until the pipe is closed.
-const RUN: &str = r#""$@" & read -r _; kill -KILL $!; wait"#;
 
 /// PgBouncer in transaction mode, for all databases of a server. It ends when dropped.
 #[derive(Debug)]
@@ -41,8 +39,7 @@ impl PgBouncer {
         let (user, password) = user.split_once(':').unwrap_or((user, ""));
         let folder = tempfile::Builder::new().prefix("producer-test-pgbouncer").tempdir();
         let folder = folder.expect("a folder");
-        let listen = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let own_port = listen.expect("a free port").port();
+        let own_port = free_port();
         let users_file = folder.path().join("users.txt");
         let users_file = users_file.display();
         let configuration = format!(
@@ -90,7 +87,7 @@ impl PgBouncer {
             command.extend(["setpriv", &user, "--clear-groups", "--"].map(OsStr::new));
         }
         command.extend([program.as_os_str(), "-q".as_ref(), configuration.as_os_str()]);
-        let watcher = Watcher::start(RUN, &command);
+        let watcher = Watcher::run(&command);
         *self.watcher.lock().expect("not poisoned") = Some(watcher);
         let deadline = Instant::now() + START_TIMEOUT;
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {

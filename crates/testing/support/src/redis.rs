@@ -3,15 +3,15 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::command::run_to_success;
+use crate::command::send_signal;
+use crate::port::free_port;
 use crate::watcher::Watcher;
 
 const INSTALL_HELP: &str = "this test needs Redis's or Valkey's server: on the PATH, in /usr/bin or in \
@@ -22,9 +22,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Another process may take a free port before the server does.
 const PORTS: usize = 5;
-
-/// Runs its arguments until the pipe is closed.
-const RUN: &str = r#""$@" & read -r _; kill -KILL $!; wait"#;
 
 /// A server on 127.0.0.1 without persistence, with its files in a temporary folder. It ends when dropped, and
 /// with this process in whatever way that ends.
@@ -53,12 +50,11 @@ impl Redis {
     pub fn with(settings: &[&str]) -> Self {
         for _ in 0..PORTS {
             let folder = tempfile::Builder::new().prefix("producer-test-redis").tempdir();
-            let listener = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
             let redis = Self {
                 watcher: Mutex::default(),
                 folder: folder.expect("a folder"),
                 settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
-                port: listener.expect("a free port").port(),
+                port: free_port(),
             };
             if redis.launch() {
                 return redis;
@@ -127,7 +123,7 @@ impl Redis {
 
     fn signal(&self, signal: &str) {
         let pid = fs::read_to_string(self.pid_file()).expect("it runs");
-        run_to_success(Command::new("kill").args(["-s", signal, pid.trim()]));
+        send_signal(signal, pid.trim());
     }
 
     fn pid_file(&self) -> PathBuf {
@@ -148,7 +144,7 @@ impl Redis {
         command.push(self.folder.path().join("redis.log").into());
         command.extend(self.settings.iter().map(OsString::from));
         let arguments: Vec<_> = command.iter().map(OsString::as_os_str).collect();
-        let watcher = Watcher::start(RUN, &arguments);
+        let watcher = Watcher::run(&arguments);
         let deadline = Instant::now() + START_TIMEOUT;
         while !(self.pid_file().exists() && self.answers()) {
             if self.port_is_taken() {

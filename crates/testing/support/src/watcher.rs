@@ -9,7 +9,15 @@ use std::process::{Child, Command, Stdio};
 #[derive(Debug)]
 pub(crate) struct Watcher(Child);
 
+/// Runs its arguments until the pipe is closed.
+const RUN: &str = r#""$@" & read -r _; kill -KILL $!; wait"#;
+
 impl Watcher {
+    /// Runs a program until this value is dropped or the process has ended.
+    pub(crate) fn run(program: &[&OsStr]) -> Self {
+        Self::start(RUN, program)
+    }
+
     /// Starts a shell with `script`, which begins by reading from its standard input.
     pub(crate) fn start(script: &str, arguments: &[&OsStr]) -> Self {
         let mut shell = Command::new("sh");

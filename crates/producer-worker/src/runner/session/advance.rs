@@ -31,12 +31,15 @@ impl Session<'_> {
             self.reached = reader.token();
         }
         let now = Instant::now();
-        let is_due =
-            if self.reached == self.stored { self.check_at } else { self.advance_at } <= now;
-        if is_due && self.advancing.is_none() && !self.is_ending {
+        if self.advance_due() <= now && self.advancing.is_none() && !self.is_ending {
             self.advancing = Some(self.advance());
             (self.advance_at, self.check_at) = (now + ADVANCE_EVERY, now + CHECK_EVERY);
         }
+    }
+
+    /// When the position is to be moved; where it need not be, when the target is to be asked what it has.
+    pub(super) fn advance_due(&self) -> Instant {
+        if self.reached == self.stored { self.check_at } else { self.advance_at }
     }
 
     pub(super) fn begin_sweep(&mut self) {

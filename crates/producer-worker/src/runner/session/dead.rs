@@ -5,7 +5,7 @@ use producer_core::worker::MAX_DEAD_LETTERS;
 use super::state::Session;
 use crate::runner::lanes::Pending;
 use crate::runner::letters::{self, Again};
-use crate::runner::window::{Place, Window};
+use crate::runner::window::Place;
 use crate::update::Cause;
 
 impl Session<'_> {
@@ -22,14 +22,15 @@ impl Session<'_> {
 
     /// What a user wants to skip becomes a dead letter, where it is what can't be got past.
     pub(super) fn give_up_skipped(&mut self) {
-        let Some(skip) = &self.skip else { return };
-        let number = self.lanes.first_failed().and_then(|pending| pending.numbers.iter().min());
-        let Some(&number) = number else { return };
+        let Some(skip) = &self.lease.control.skip else { return };
+        let Some(number) = self.lanes.first_failed().and_then(Pending::first_number) else {
+            return;
+        };
         let is_meant = |place: &Place| place.token().to_string() == *skip;
         if self.window.place(number).is_some_and(is_meant)
             && let Some(pending) = self.lanes.remove_number(number)
         {
-            self.skip = None;
+            self.lease.control.skip = None;
             let why = self.last_error.as_ref().map_or("", |error| error.detail.as_str());
             self.give_up(&pending, format!("skipped by a user: {why}"));
         }
@@ -48,16 +49,12 @@ impl Session<'_> {
         self.runner.metrics.dead.inc();
         self.note(&detail);
         let clock = &self.runner.parts.clock;
-        let position = |window: &Window, pending: &Pending| {
-            let place = pending.numbers.iter().min().and_then(|number| window.place(*number));
-            place.map_or(0, |place| place.token().position())
-        };
-        let place = position(&self.window, pending);
-        self.letters.refused(pending, detail, message, place, clock);
+        let position = self.window.position(pending.first_number());
+        self.letters.refused(pending, detail, message, position, clock);
         if self.letters.holds_entities() {
             for behind in self.lanes.remove(pending.update.key()) {
-                let place = position(&self.window, &behind);
-                self.letters.park(&behind, place, clock);
+                let position = self.window.position(behind.first_number());
+                self.letters.park(&behind, position, clock);
             }
         }
     }

@@ -79,7 +79,6 @@ pub(in crate::runner) struct Session<'r> {
     /// It will be paused, reset or lose its lease: nothing new is sent.
     pub(super) is_ending: bool,
     pub(super) has_caught_up: bool,
-    pub(super) skip: Option<String>,
     pub(super) last_error: Option<LastError>,
     pub(super) say_at: Instant,
     pub(super) control: watch::Receiver<Control>,
@@ -110,7 +109,6 @@ impl<'r> Session<'r> {
             breaker: Breaker::new(),
             letters: Letters::new(config),
             limiter: config.rate.and_then(limiter),
-            skip: lease.control.skip.clone(),
             runner,
             lease,
             window: Window::default(),

@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::call::Call;
-use super::parts::SourceParts;
 use super::replay::Replay;
 use crate::config::SourceConfig;
 use crate::decode::Decoder;
 use crate::metrics::ConnectorMetrics;
 use crate::runner::lease::Held;
+use crate::runner::parts::Parts;
 use crate::sink::Failure;
 use crate::source::{Message, Place, SourceLag};
 use crate::stored;
@@ -43,14 +43,6 @@ const REST: Duration = Duration::from_millis(20);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 static FAILURE_RATE: LogRate = LogRate::new();
-
-/// A place as the API shows it.
-fn place_text(place: &DeadLetterPlace) -> &str {
-    match place {
-        DeadLetterPlace::Message(place) => place,
-        DeadLetterPlace::Change { .. } => "",
-    }
-}
 
 /// Why a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +66,7 @@ struct InFlight {
 /// See the module.
 pub(super) struct Work<'r> {
     config: Arc<SourceConfig>,
-    parts: SourceParts,
+    parts: Parts,
     lease: Option<Lease>,
     held: &'r Held,
     control: watch::Receiver<Control>,
@@ -111,7 +103,7 @@ pub(super) struct Work<'r> {
 impl<'r> Work<'r> {
     pub(super) fn new(
         config: &Arc<SourceConfig>,
-        parts: &SourceParts,
+        parts: &Parts,
         lease: Option<Lease>,
         held: &'r Held,
         settings: &str,
@@ -354,11 +346,10 @@ impl<'r> Work<'r> {
             Ok(Some(count)) => {
                 self.storing.succeeded();
                 self.metrics.dead.inc_by(letters.len() as u64);
-                let first = &letters[0];
                 tracing::warn!(
                     source = self.config.name,
                     count = letters.len(),
-                    place = place_text(&first.place),
+                    place = self.dead.first().map(|(_, place)| stored::place_text(place)),
                     "messages became dead letters"
                 );
                 self.settled.extend(self.dead.drain(..).map(|(_, place)| place));

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::config::Secret;
-use crate::kafka::{Secrets, client_config, code_of, creation_error, log};
+use crate::config::{Secret, Secrets};
+use crate::kafka::{client_config, code_of, creation_error, log};
 use crate::sink::Failure;
 
 /// How long a record waits for its acknowledgement. All records of a round wait equally long from within

@@ -10,7 +10,7 @@ use http::{Uri, Version};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::config::{Form, Secret};
+use crate::config::{Form, Secret, Secrets};
 
 /// Headers that a request has by itself, or that concern the connection.
 const OWN_HEADERS: [HeaderName; 5] = [
@@ -38,8 +38,8 @@ pub(super) struct Target {
     url: Url,
     uri: Uri,
     headers: HeaderMap,
-    /// What errors must not show, the longest first.
-    secrets: Vec<String>,
+    /// What errors must not show.
+    secrets: Secrets,
 }
 
 impl Target {
@@ -66,11 +66,10 @@ impl Target {
             redacted.extend(value.split_whitespace().map(str::to_owned));
         }
         redacted.retain(|secret| secret.len() >= MIN_SECRET_BYTES);
-        redacted.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         // http and https URLs always have room for both
         let _ = url.set_username("");
         let _ = url.set_password(None);
-        Ok(Self { url, uri, headers: all, secrets: redacted })
+        Ok(Self { url, uri, headers: all, secrets: Secrets::new(redacted) })
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -98,13 +97,7 @@ impl Target {
 
     /// The text without secrets.
     pub(super) fn redact(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            if text.contains(secret) {
-                text = text.replace(secret, "…");
-            }
-        }
-        text
+        self.secrets.removed_from(text)
     }
 }
 

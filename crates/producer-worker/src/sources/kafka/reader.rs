@@ -13,10 +13,8 @@ use rdkafka::{ClientContext, Message as _};
 
 use super::origin::Origin;
 use super::shared::{At, Shared};
-use crate::config::SourceStart;
-use crate::kafka::{
-    Secrets, client_config, code_of, code_text, creation_error, log, topic_failure,
-};
+use crate::config::{Secrets, SourceStart};
+use crate::kafka::{client_config, code_of, code_text, creation_error, log, topic_failure};
 use crate::sink::Failure;
 use crate::source::SourceLag;
 

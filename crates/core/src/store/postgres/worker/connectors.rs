@@ -9,7 +9,8 @@ use crate::store::postgres::error::StatementError;
 use crate::store::postgres::short_transactions::Transaction;
 use crate::store::postgres::write::Session;
 use crate::store::worker::{
-    ADVANCE, ControlRow, LeaseRow, RELEASE, RESET, SET_PAUSED, SKIP, STEP_LETTERS, report_json,
+    ADVANCE, ControlRow, DELETE_CONNECTOR, LeaseRow, RELEASE, RESET, SET_PAUSED, SKIP,
+    STEP_LETTERS, report_json,
 };
 use crate::worker::{Control, Deleted, Lease, Registered, Report, Role};
 
@@ -50,8 +51,6 @@ DELETE FROM dead_letters d
 USING (SELECT id FROM dead_letters WHERE role = $1 AND connector BETWEEN $2 AND $2
        ORDER BY connector, id LIMIT $3) AS oldest
 WHERE d.id = oldest.id";
-
-const DELETE: &str = "DELETE FROM connectors WHERE role = $1 AND name = $2";
 
 impl PgWorker {
     pub(in crate::store::postgres) async fn register(
@@ -223,7 +222,7 @@ async fn delete_step(
         if letters.rows_affected() == u64::from(STEP_LETTERS) {
             return Ok(None);
         }
-        sqlx::query(DELETE)
+        sqlx::query(DELETE_CONNECTOR)
             .bind(role.code())
             .bind(name)
             .persistent(caches)

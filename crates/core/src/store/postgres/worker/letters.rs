@@ -50,33 +50,33 @@ SET state = 0, message = $2, error = $3, tries = $4, first_at = $5, last_at = $6
 FROM held WHERE d.id = $1 AND d.role = $7 AND d.connector = $8";
 
 const REPLAY: &str = r"
-WITH told AS (
+WITH noted AS (
     UPDATE connectors c SET letters_generation = letters_generation + 1
     FROM dead_letters d WHERE d.id = $1 AND c.role = d.role AND c.name = d.connector
     RETURNING d.id
 ), found AS MATERIALIZED (
-    SELECT d.id, d.state FROM told t JOIN dead_letters d ON d.id = t.id FOR UPDATE OF d
+    SELECT d.id, d.state FROM noted n JOIN dead_letters d ON d.id = n.id FOR UPDATE OF d
 ), asked AS (
     UPDATE dead_letters d SET state = 2 FROM found f WHERE d.id = f.id AND f.state = 0
 )
 SELECT state FROM found";
 
 const DELETE: &str = r"
-WITH told AS (
+WITH noted AS (
     UPDATE connectors c SET letters_generation = letters_generation + 1
     FROM dead_letters d WHERE d.id = $1 AND c.role = d.role AND c.name = d.connector
     RETURNING d.id
 )
-DELETE FROM dead_letters d USING told t WHERE d.id = t.id";
+DELETE FROM dead_letters d USING noted n WHERE d.id = n.id";
 
 /// By an order that only the connector's own index has: else a cached plan may walk the ids of all connectors.
 const REPLAY_OLDEST: &str = r"
-WITH told AS (
+WITH noted AS (
     UPDATE connectors SET letters_generation = letters_generation + 1
     WHERE role = $1 AND name = $2 RETURNING 1
 )
 UPDATE dead_letters d SET state = 2
-FROM told CROSS JOIN (
+FROM noted CROSS JOIN (
     SELECT id FROM dead_letters
     WHERE role = $1 AND connector BETWEEN $2 AND $2 AND state = 0
     ORDER BY connector, id LIMIT $3) AS oldest
@@ -84,12 +84,12 @@ WHERE d.id = oldest.id AND d.state = 0";
 
 /// By the order of [`REPLAY_OLDEST`].
 const DELETE_OLDEST: &str = r"
-WITH told AS (
+WITH noted AS (
     UPDATE connectors SET letters_generation = letters_generation + 1
     WHERE role = $1 AND name = $2 RETURNING 1
 )
 DELETE FROM dead_letters d
-USING told CROSS JOIN (
+USING noted CROSS JOIN (
     SELECT id FROM dead_letters WHERE role = $1 AND connector BETWEEN $2 AND $2
     ORDER BY connector, id LIMIT $3) AS oldest
 WHERE d.id = oldest.id";

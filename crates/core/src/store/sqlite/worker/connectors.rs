@@ -5,11 +5,13 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteWorker;
+use super::letters::DELETE_OLDEST;
 use crate::query::ReadError;
 use crate::store::numbers::to_bigint;
 use crate::store::sqlite::query::unavailable;
 use crate::store::worker::{
-    ADVANCE, ControlRow, LeaseRow, RELEASE, RESET, SET_PAUSED, SKIP, STEP_LETTERS, report_json,
+    ADVANCE, ControlRow, DELETE_CONNECTOR, LeaseRow, RELEASE, RESET, SET_PAUSED, SKIP,
+    STEP_LETTERS, report_json,
 };
 use crate::worker::{Control, Deleted, Lease, Registered, Report, Role};
 
@@ -46,12 +48,6 @@ RETURNING paused, generation, skip, letters_generation";
 const RUN_BY: &str = r"
 SELECT CASE WHEN lease_until > CAST(unixepoch('subsec') * 1000000 AS INTEGER) THEN coalesce(worker, '') END
 FROM connectors WHERE role = $1 AND name = $2";
-
-const DELETE_LETTERS: &str = r"
-DELETE FROM dead_letters WHERE id IN (
-    SELECT id FROM dead_letters WHERE role = $1 AND connector = $2 ORDER BY id LIMIT $3)";
-
-const DELETE: &str = "DELETE FROM connectors WHERE role = $1 AND name = $2";
 
 impl SqliteWorker {
     pub(in crate::store::sqlite) async fn register(
@@ -209,7 +205,7 @@ async fn delete_step(
         Some((Some(worker),)) => return Ok(Some(Deleted::InUse(worker))),
         Some((None,)) => {}
     }
-    let letters = sqlx::query(DELETE_LETTERS)
+    let letters = sqlx::query(DELETE_OLDEST)
         .bind(role.code())
         .bind(name)
         .bind(i64::from(STEP_LETTERS))
@@ -218,7 +214,7 @@ async fn delete_step(
     if letters.rows_affected() == u64::from(STEP_LETTERS) {
         return Ok(None);
     }
-    sqlx::query(DELETE).bind(role.code()).bind(name).execute(connection).await?;
+    sqlx::query(DELETE_CONNECTOR).bind(role.code()).bind(name).execute(connection).await?;
     Ok(Some(Deleted::Deleted))
 }
 

@@ -49,11 +49,11 @@ const REPLAY: &str = "UPDATE dead_letters SET state = 2 WHERE id = $1 AND state 
 const DELETE: &str = "DELETE FROM dead_letters WHERE id = $1";
 
 /// Before the dead letter is deleted.
-const TELL_OF: &str = r"
+const NOTE_CHANGE_OF: &str = r"
 UPDATE connectors SET letters_generation = letters_generation + 1
 WHERE (role, name) = (SELECT role, connector FROM dead_letters WHERE id = $1)";
 
-const TELL: &str = r"
+const NOTE_CHANGE: &str = r"
 UPDATE connectors SET letters_generation = letters_generation + 1 WHERE role = $1 AND name = $2";
 
 const REPLAY_OLDEST: &str = r"
@@ -61,7 +61,8 @@ UPDATE dead_letters SET state = 2 WHERE id IN (
     SELECT id FROM dead_letters WHERE role = $1 AND connector = $2 AND state = 0
     ORDER BY id LIMIT $3)";
 
-const DELETE_OLDEST: &str = r"
+/// Up to so many of a connector.
+pub(super) const DELETE_OLDEST: &str = r"
 DELETE FROM dead_letters WHERE id IN (
     SELECT id FROM dead_letters WHERE role = $1 AND connector = $2 ORDER BY id LIMIT $3)";
 
@@ -234,14 +235,14 @@ async fn replay(
         sqlx::query_scalar(STATE).bind(id).fetch_optional(&mut *connection).await?;
     let state = state.map(DeadLetterState::from_code);
     if state == Some(DeadLetterState::Dead) {
-        sqlx::query(TELL_OF).bind(id).execute(&mut *connection).await?;
+        sqlx::query(NOTE_CHANGE_OF).bind(id).execute(&mut *connection).await?;
         sqlx::query(REPLAY).bind(id).execute(connection).await?;
     }
     Ok(state)
 }
 
 async fn delete(connection: &mut SqliteConnection, id: i64) -> Result<bool, sqlx::Error> {
-    sqlx::query(TELL_OF).bind(id).execute(&mut *connection).await?;
+    sqlx::query(NOTE_CHANGE_OF).bind(id).execute(&mut *connection).await?;
     let deleted = sqlx::query(DELETE).bind(id).execute(connection).await?;
     Ok(deleted.rows_affected() > 0)
 }
@@ -252,7 +253,7 @@ async fn step(
     (role, name): (Role, &str),
     most: u32,
 ) -> Result<u64, sqlx::Error> {
-    sqlx::query(TELL).bind(role.code()).bind(name).execute(&mut *connection).await?;
+    sqlx::query(NOTE_CHANGE).bind(role.code()).bind(name).execute(&mut *connection).await?;
     let step = sqlx::query(statement).bind(role.code()).bind(name).bind(i64::from(most));
     Ok(step.execute(connection).await?.rows_affected())
 }
