@@ -5,7 +5,9 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use producer_core::ProblemKind;
 use producer_core::feed::{
     Feed, FeedSettings, Item, PageRequest, Reader, Start, Types, WatchRequest,
@@ -13,7 +15,7 @@ use producer_core::feed::{
 use serde_json::Value;
 use support::feed::{LONG, caught_up, changes, feed, from, items_to, page, pairs};
 use support::{Db, car, event};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 on_all!(
@@ -21,6 +23,7 @@ on_all!(
     a_snapshot_is_followed_by_what_comes,
     pages_end_where_the_log_ends,
     a_reader_that_falls_behind_the_memory_misses_nothing,
+    waits_that_are_given_up_at_once_come_to_an_end,
     states_come_with_every_change_whoever_else_reads,
     an_end_that_is_now_ends_the_stream,
     readers_of_a_type_pass_over_the_others,
@@ -67,6 +70,31 @@ async fn a_stream_has_every_change_in_order_and_goes_on_from_each_token(db: Db) 
     let shown = json(&cars[0], true);
     assert_eq!((&shown["data"]["n"], &shown["dataVersion"]), (&Value::from(3), &Value::from(3)));
     assert_eq!(json(&cars[0], false).get("data"), None);
+}
+
+/// Whoever waits for other things too gives up one wait after the other: what is read goes on.
+async fn waits_that_are_given_up_at_once_come_to_an_end(db: Db) {
+    db.apply(&[car(1, "a", r#"{"n":1}"#), car(2, "b", "{}")]).await;
+    let feed = feed(&db.store);
+    for (start, expected) in [
+        (Start::Oldest, vec!["change", "change", "bookmark"]),
+        (Start::Snapshot, vec!["snapshot", "snapshot", "snapshotEnd", "bookmark"]),
+    ] {
+        let request = WatchRequest { include_data: true, ..from(start) };
+        let mut reader = feed.watch(request).await.unwrap();
+        let mut items = Vec::new();
+        let all_come = async {
+            while items.len() < expected.len() {
+                match reader.next().now_or_never() {
+                    Some(more) => items.extend(more.unwrap()),
+                    None => sleep(Duration::from_millis(1)).await,
+                }
+            }
+        };
+        let all_come = timeout(LONG, all_come).await;
+        assert!(all_come.is_ok(), "{:?}", kinds(&items));
+        assert_eq!(kinds(&items), expected);
+    }
 }
 
 async fn a_snapshot_is_followed_by_what_comes(db: Db) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::change::ChangeData;
 use super::port::{ChangesQuery, FeedStore, LogPage, PAGE_BYTES};
@@ -73,6 +73,22 @@ pub(super) async fn with_states(
     Ok(page)
 }
 
+/// A read that goes on while nobody waits for it: a wait that is given up loses nothing, and nothing is read
+/// twice. Dropping it ends it.
+pub(super) type Reading<T> = AbortOnDropHandle<Result<T, ReadError>>;
+
+/// Begins a read.
+pub(super) fn begin_reading<T: Send + 'static>(
+    read: impl Future<Output = Result<T, ReadError>> + Send + 'static,
+) -> Reading<T> {
+    AbortOnDropHandle::new(tokio::spawn(read))
+}
+
+/// Waits for a read. Cancel safe.
+pub(super) async fn read_of<T>(reading: &mut Reading<T>) -> Result<T, ReadError> {
+    reading.await.unwrap_or_else(|error| Err(ReadError::of_task(&error)))
+}
+
 /// Reads the log page by page, the next one while the last is sent.
 pub(super) struct Pages {
     store: Arc<dyn FeedStore>,
@@ -83,23 +99,18 @@ pub(super) struct Pages {
     with_data: bool,
     rows: u32,
     bytes: usize,
+    /// When the last page was returned, until the next one is asked for.
     returned_at: Option<Instant>,
-    ahead: Option<Ahead>,
+    /// Whether that was soon.
+    is_fast: bool,
+    under_way: Option<UnderWay>,
 }
 
-/// A page that is read before it is asked for.
-struct Ahead {
+/// A page that is being read, perhaps before it is asked for.
+struct UnderWay {
     after: u64,
     up_to: u64,
-    task: JoinHandle<Result<LogPage, ReadError>>,
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        if let Some(ahead) = self.ahead.take() {
-            ahead.task.abort();
-        }
-    }
+    reading: Reading<LogPage>,
 }
 
 impl Pages {
@@ -119,33 +130,39 @@ impl Pages {
             rows: FIRST_ROWS,
             bytes: FIRST_BYTES,
             returned_at: None,
-            ahead: None,
+            is_fast: false,
+            under_way: None,
         }
     }
 
-    /// The page that follows on `after`.
+    /// The page that follows on `after`. Cancel safe.
     pub(super) async fn next(&mut self, after: u64, up_to: u64) -> Result<LogPage, ReadError> {
-        let is_fast = self.returned_at.is_some_and(|at| at.elapsed() < FAST);
-        self.bytes = if is_fast { (self.bytes * 2).min(PAGE_BYTES) } else { FIRST_BYTES };
-        let page = match self.ahead.take() {
-            Some(ahead) if ahead.after == after && ahead.up_to <= up_to => {
-                let page = ahead.task.await.unwrap_or_else(|error| Err(ReadError::of_task(&error)));
-                let page = page?;
-                LogPage { is_last: page.is_last && ahead.up_to == up_to, ..page }
-            }
-            Some(ahead) => {
-                ahead.task.abort();
-                self.read(after, up_to).await?
-            }
-            None => self.read(after, up_to).await?,
+        if let Some(returned_at) = self.returned_at.take() {
+            self.is_fast = returned_at.elapsed() < FAST;
+            self.bytes = if self.is_fast { (self.bytes * 2).min(PAGE_BYTES) } else { FIRST_BYTES };
+        }
+        let is_it = |page: &UnderWay| page.after == after && page.up_to <= up_to;
+        let under_way = match self.under_way.take().filter(is_it) {
+            Some(under_way) => under_way,
+            None => self.begin(after, up_to),
         };
+        // stays there while it is waited for
+        let under_way = self.under_way.insert(under_way);
+        let page = read_of(&mut under_way.reading).await;
+        let read_up_to = under_way.up_to;
+        self.under_way = None;
+        let mut page = page?;
+        page.is_last &= read_up_to == up_to;
         self.rows = next_rows(self.rows, self.bytes, &page);
-        if let Some(last) = page.last.filter(|_| !page.is_last && is_fast) {
-            let task = tokio::spawn(self.read(last, up_to));
-            self.ahead = Some(Ahead { after: last, up_to, task });
+        if let Some(last) = page.last.filter(|_| !page.is_last && self.is_fast) {
+            self.under_way = Some(self.begin(last, up_to));
         }
         self.returned_at = Some(Instant::now());
         Ok(page)
+    }
+
+    fn begin(&self, after: u64, up_to: u64) -> UnderWay {
+        UnderWay { after, up_to, reading: begin_reading(self.read(after, up_to)) }
     }
 
     fn read(

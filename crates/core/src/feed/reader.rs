@@ -308,12 +308,8 @@ impl Reader {
     /// What is there, which may be nothing; waits only for the database.
     async fn read(&mut self, room: Room) -> Result<Batch, ReadFailure> {
         if let Some(snapshot) = &mut self.plan.snapshot {
-            let _permit = match snapshot.is_filtered() {
-                // where little matches, no client slows it down
-                true => self.shared.page_permits.acquire().await.ok(),
-                false => None,
-            };
-            let part = snapshot.next(&*self.shared.store, self.plan.epoch, room).await?;
+            let Shared { store, page_permits, .. } = &self.shared;
+            let part = snapshot.next(store, page_permits, self.plan.epoch, room).await?;
             if let Some(Item::SnapshotEnd(_)) = part.items.last() {
                 self.plan.snapshot = None;
             }

@@ -1,10 +1,13 @@
 //! The entities as they are, page by page, in the order of their keys.
 
+use std::future::Future;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::item::Item;
+use super::pages::{Reading, begin_reading, read_of};
 use super::port::{FeedStore, PAGE_BYTES};
 use super::ring::Room;
 use super::token::{Cursor, SnapshotCursor, Token};
@@ -23,6 +26,7 @@ pub(super) struct Snapshot {
     cursor: SnapshotCursor,
     /// The types that are read.
     types: Types,
+    reading: Option<Reading<Vec<Entity>>>,
 }
 
 /// A part of a snapshot.
@@ -36,11 +40,11 @@ pub(super) struct SnapshotPart {
 impl Snapshot {
     pub(super) fn new(cursor: SnapshotCursor) -> Self {
         let types = cursor.types.narrowed(cursor.filter.as_ref());
-        Self { cursor, types }
+        Self { cursor, types, reading: None }
     }
 
     /// Whether not all entities are in it.
-    pub(super) fn is_filtered(&self) -> bool {
+    fn is_filtered(&self) -> bool {
         self.cursor.filter.is_some()
     }
 
@@ -48,16 +52,22 @@ impl Snapshot {
         Token { epoch, cursor: Cursor::Snapshot(Arc::new(self.cursor.clone())) }
     }
 
-    /// The next entities, or the end.
+    /// The next entities, or the end. Cancel safe, if it is called with the same room again.
     pub(super) async fn next(
         &mut self,
-        store: &dyn FeedStore,
+        store: &Arc<dyn FeedStore>,
+        permits: &Arc<Semaphore>,
         epoch: Uuid,
         room: Room,
     ) -> Result<SnapshotPart, ReadError> {
-        // how many of them match is not known before
-        let read = Room { items: ENTITIES as usize, bytes: PAGE_BYTES, at_least_one: true };
-        let entities = self.read(store, if self.is_filtered() { read } else { room }).await?;
+        let reading = match self.reading.take() {
+            Some(reading) => reading,
+            None => begin_reading(self.read(store, permits, room)),
+        };
+        // stays there while it is waited for
+        let entities = read_of(self.reading.insert(reading)).await;
+        self.reading = None;
+        let entities = entities?;
         if entities.is_empty() {
             let end = Token::in_log(epoch, self.cursor.position);
             return Ok(SnapshotPart { items: vec![Item::SnapshotEnd(end)], is_full: false });
@@ -86,26 +96,48 @@ impl Snapshot {
         filter.is_none_or(|filter| matches_entity(filter, entity, time))
     }
 
-    /// One type after another, where not all are wanted.
-    async fn read(
+    fn read(
         &self,
-        store: &dyn FeedStore,
-        Room { items, bytes, .. }: Room,
-    ) -> Result<Vec<Entity>, ReadError> {
-        let entities = u32::try_from(items).map_or(ENTITIES, |items| items.min(ENTITIES));
-        let after = self.cursor.after.as_ref();
-        let Some(types) = self.types.names() else {
-            return first(store, KeyRange::all(), after, entities, bytes).await;
-        };
-        let begun = after.map_or("", EntityKey::entity_type);
-        for name in types.iter().filter(|name| ***name >= *begun) {
-            let found = first(store, KeyRange::of_type(name), after, entities, bytes).await?;
-            if !found.is_empty() {
-                return Ok(found);
-            }
+        store: &Arc<dyn FeedStore>,
+        permits: &Arc<Semaphore>,
+        room: Room,
+    ) -> impl Future<Output = Result<Vec<Entity>, ReadError>> + Send + use<> {
+        // how many of them match is not known before
+        let unknown = Room { items: ENTITIES as usize, bytes: PAGE_BYTES, at_least_one: true };
+        let room = if self.is_filtered() { unknown } else { room };
+        // where little matches, no client slows it down
+        let permits = self.is_filtered().then(|| Arc::clone(permits));
+        let (store, types, after) =
+            (Arc::clone(store), self.types.clone(), self.cursor.after.clone());
+        async move {
+            let _permit = match permits {
+                Some(permits) => permits.acquire_owned().await.ok(),
+                None => None,
+            };
+            next_entities(&*store, &types, after.as_ref(), room).await
         }
-        Ok(Vec::new())
     }
+}
+
+/// The entities behind a key: of one type after another, where not all are wanted.
+async fn next_entities(
+    store: &dyn FeedStore,
+    types: &Types,
+    after: Option<&EntityKey>,
+    Room { items, bytes, .. }: Room,
+) -> Result<Vec<Entity>, ReadError> {
+    let entities = u32::try_from(items).map_or(ENTITIES, |items| items.min(ENTITIES));
+    let Some(types) = types.names() else {
+        return first(store, KeyRange::all(), after, entities, bytes).await;
+    };
+    let begun = after.map_or("", EntityKey::entity_type);
+    for name in types.iter().filter(|name| ***name >= *begun) {
+        let found = first(store, KeyRange::of_type(name), after, entities, bytes).await?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The first entities of a range behind a key; deleted ones are passed over.
