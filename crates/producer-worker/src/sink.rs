@@ -32,6 +32,11 @@ pub trait Sink: Send + Sync + 'static {
         Duration::from_secs(30)
     }
 
+    /// How long it takes at least from one checkpoint to the next.
+    fn checkpoint_every(&self) -> Duration {
+        Duration::from_millis(250)
+    }
+
     /// Called with the place up to which everything is delivered, before that is stored, and about every
     /// second while there is nothing to do. Says whether the target still has what it acknowledged.
     ///

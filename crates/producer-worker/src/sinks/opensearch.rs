@@ -36,6 +36,10 @@ use crate::update::Update;
 /// How long one delivery may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Each checkpoint lets searches see what was written, which costs the server more the more often it is done:
+/// as often as it does so by itself by default.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
 /// Where to, as the configuration says.
 pub(super) struct Target<'c> {
     /// With user and password.
@@ -268,6 +272,10 @@ impl Sink for OpenSearch {
 
     fn deadline(&self) -> Duration {
         DEADLINE
+    }
+
+    fn checkpoint_every(&self) -> Duration {
+        REFRESH_EVERY
     }
 
     fn checkpoint<'a>(

@@ -12,8 +12,6 @@ use super::state::{Advanced, Session, Sweep};
 use crate::runner::DATABASE_PAUSE;
 use crate::sink::{Failure, Kept};
 
-/// How often the position is moved at most.
-const ADVANCE_EVERY: Duration = Duration::from_millis(250);
 /// How often the target is asked what it has while nothing is delivered, and after it could not be asked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -33,7 +31,8 @@ impl Session<'_> {
         let now = Instant::now();
         if self.advance_due() <= now && self.advancing.is_none() && !self.is_ending {
             self.advancing = Some(self.advance());
-            (self.advance_at, self.check_at) = (now + ADVANCE_EVERY, now + CHECK_EVERY);
+            let advance_at = now + self.runner.sink.checkpoint_every();
+            (self.advance_at, self.check_at) = (advance_at, now + CHECK_EVERY);
         }
     }
 
