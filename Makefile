@@ -59,6 +59,7 @@ test-faults: ## run the fault tests that need root or minutes (full disks, failo
 .PHONY: soak
 soak: ## run random load and faults for SOAK_MINUTES=30, SOAK_DATABASE=postgres|sqlite|both; SOAK_SEED=N repeats a plan
 	./scripts/postgres-for-tests
+	./scripts/java-servers-for-tests
 	./scripts/redis-for-tests
 	$(CARGO) build --package producer-rest --package producer-grpc --package producer-worker
 	$(CARGO) test --package producer-e2e --test soak

@@ -3,13 +3,15 @@
 //! that fails on demand ([`Proxy`]), a receiver of traces ([`Receiver`]), continuous writers
 //! ([`Load`]), and the check of what they did ([`History`]); readers of the change feed
 //! ([`ChangesReader`]), and the check of what they got ([`Received`]); workers ([`Worker`]), targets of
-//! their sinks ([`RedisTarget`], [`Webhook`]), and the check of what a stream got ([`StreamLog`]).
+//! their sinks ([`RedisTarget`], [`TopicTarget`], [`IndexTarget`], [`Webhook`]), and the check of what a stream
+//! or a topic got ([`StreamLog`], [`VersionLog`]).
 #![expect(clippy::panic, reason = "for tests only: a panic is how a helper fails a test")]
 
 mod api;
 mod changes;
 mod database;
 mod history;
+mod index_target;
 mod load;
 mod local_copy;
 mod merge;
@@ -20,6 +22,8 @@ mod redis_target;
 mod service;
 mod stream_log;
 mod tls;
+mod topic_target;
+mod version_log;
 mod webhook;
 mod worker;
 
@@ -32,6 +36,7 @@ pub use changes::{
 };
 pub use database::Database;
 pub use history::{History, Record};
+pub use index_target::IndexTarget;
 pub use load::Load;
 pub use local_copy::{Beginning, CopyFilter, LocalCopy, StateSource, StoredEntities};
 pub use merge::merge_patch;
@@ -42,6 +47,8 @@ pub use redis_target::{RedisTarget, StreamEntry};
 pub use service::{Binary, Service, Signal};
 pub use stream_log::StreamLog;
 pub use tls::{Certificate, CertificateFiles};
+pub use topic_target::TopicTarget;
+pub use version_log::VersionLog;
 pub use webhook::{Answer, Delivered, Webhook};
 pub use worker::Worker;
 

@@ -1,12 +1,11 @@
-//! The check of what a sink wrote to a Redis stream: each version of each entity, in order. Duplicates are
-//! allowed.
+//! What a sink wrote to a Redis stream.
 
-use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 
 use redis::RedisResult;
 
 use crate::redis_target::StreamEntry;
-use crate::{EntityKey, RedisTarget};
+use crate::{RedisTarget, VersionLog};
 
 /// What a stream has got so far.
 #[derive(Debug)]
@@ -14,19 +13,13 @@ pub struct StreamLog {
     stream: String,
     /// The id of the last entry that was read.
     last: String,
-    /// The highest version of each entity; all below came before it.
-    versions: HashMap<EntityKey, u64>,
-    entries: usize,
-    duplicates: usize,
-    problems: Vec<String>,
+    log: VersionLog,
 }
 
 impl StreamLog {
     /// Of a stream that nothing was read of.
     pub fn new(stream: &str) -> Self {
-        let (stream, last) = (stream.to_owned(), "0-0".to_owned());
-        let (versions, problems) = (HashMap::new(), Vec::new());
-        Self { stream, last, versions, entries: 0, duplicates: 0, problems }
+        Self { stream: stream.to_owned(), last: "0-0".to_owned(), log: VersionLog::new(stream) }
     }
 
     /// Reads what the stream has got since the last call.
@@ -34,92 +27,24 @@ impl StreamLog {
     /// # Errors
     /// While the server is away.
     pub async fn read(&mut self, redis: &RedisTarget) -> RedisResult<()> {
-        for entry in redis.entries(&self.stream, &self.last).await? {
-            self.add(entry);
+        for StreamEntry { id, key, version } in redis.entries(&self.stream, &self.last).await? {
+            self.log.add(key, version, &id);
+            self.last = id;
         }
         Ok(())
     }
+}
 
-    fn add(&mut self, StreamEntry { id, key, version }: StreamEntry) {
-        self.entries += 1;
-        let last = self.versions.entry(key.clone()).or_default();
-        if version <= *last {
-            self.duplicates += 1;
-        } else {
-            if version != *last + 1 {
-                let stream = &self.stream;
-                let problem = format!("{stream}: {key} has version {version} ({id}) behind {last}");
-                self.problems.push(problem);
-            }
-            *last = version;
-        }
-        self.last = id;
-    }
+impl Deref for StreamLog {
+    type Target = VersionLog;
 
-    /// How many entries it has got.
-    pub fn entries(&self) -> usize {
-        self.entries
-    }
-
-    /// How many entries came again.
-    pub fn duplicates(&self) -> usize {
-        self.duplicates
-    }
-
-    /// Whether it has all of these versions.
-    pub fn has(&self, versions: &HashMap<EntityKey, u64>) -> bool {
-        versions.iter().all(|(key, version)| self.versions.get(key) >= Some(version))
-    }
-
-    /// What was out of order since the last call, and what it lacks of these versions.
-    pub fn problems(&mut self, versions: &HashMap<EntityKey, u64>) -> Vec<String> {
-        let mut problems = std::mem::take(&mut self.problems);
-        for (key, version) in versions {
-            let last = self.versions.get(key).copied().unwrap_or(0);
-            if last != *version {
-                let stream = &self.stream;
-                problems.push(format!("{stream}: {key} ends with version {last} of {version}"));
-            }
-        }
-        problems
+    fn deref(&self) -> &VersionLog {
+        &self.log
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn car() -> EntityKey {
-        EntityKey { entity_type: "Car".into(), entity_id: "1".into() }
-    }
-
-    fn log(versions: &[u64]) -> StreamLog {
-        let mut log = StreamLog::new("s");
-        for &version in versions {
-            log.add(StreamEntry { id: "1-0".into(), key: car(), version });
-        }
-        log
-    }
-
-    fn up_to(version: u64) -> HashMap<EntityKey, u64> {
-        [(car(), version)].into()
-    }
-
-    #[test]
-    fn versions_in_order_may_come_again() {
-        let mut log = log(&[1, 2, 1, 2, 3, 3]);
-        assert!(log.has(&up_to(3)) && !log.has(&up_to(4)));
-        assert_eq!((log.entries(), log.duplicates()), (6, 3));
-        assert_eq!(log.problems(&up_to(3)), Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_is_missing_early_or_surplus_is_a_problem() {
-        for (versions, last) in
-            [(&[1, 3][..], 3), (&[1, 3, 2], 3), (&[2], 2), (&[1], 2), (&[1, 2], 1)]
-        {
-            assert_eq!(log(versions).problems(&up_to(last)).len(), 1, "{versions:?}");
-        }
-        assert_eq!(log(&[]).problems(&up_to(1)).len(), 1);
+impl DerefMut for StreamLog {
+    fn deref_mut(&mut self) -> &mut VersionLog {
+        &mut self.log
     }
 }

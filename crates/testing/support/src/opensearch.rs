@@ -45,6 +45,26 @@ impl OpenSearch {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Kills it (SIGKILL), and waits for its end.
+    pub fn kill(&self) {
+        self.server.kill();
+    }
+
+    /// Kills it where it runs, and starts it with the same data.
+    pub fn restart(&self) {
+        self.server.restart(|| answers(self.port));
+    }
+
+    /// Stops it with SIGSTOP: connections stay open without an answer.
+    pub fn freeze(&self) {
+        self.server.freeze();
+    }
+
+    /// Ends [`OpenSearch::freeze`].
+    pub fn thaw(&self) {
+        self.server.thaw();
+    }
+
     /// Its process.
     pub const fn server(&self) -> &JavaServer {
         &self.server

@@ -12,12 +12,17 @@ const SECOND: Duration = Duration::from_secs(1);
 const FROZEN_WORKER: Duration = Duration::from_secs(16);
 const FROZEN_WRITER: Duration = Duration::from_millis(2500);
 
-const REDIS_FAULTS: &[RedisFault] = &[
-    RedisFault::StreamKilled,
-    RedisFault::StreamFrozen,
-    RedisFault::CacheKilled,
-    RedisFault::CacheFrozen,
-    RedisFault::CacheFlushed,
+const SINK_FAULTS: &[SinkFault] = &[
+    SinkFault::StreamKilled,
+    SinkFault::StreamFrozen,
+    SinkFault::CacheKilled,
+    SinkFault::CacheFrozen,
+    SinkFault::CacheFlushed,
+    SinkFault::TopicKilled,
+    SinkFault::TopicFrozen,
+    SinkFault::IndexKilled,
+    SinkFault::IndexFrozen,
+    SinkFault::IndexDeleted,
 ];
 
 /// A temporary fault of the database, or of the network in front of it.
@@ -90,7 +95,7 @@ pub(crate) struct WorkerFault {
 
 /// A temporary fault of a sink's target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RedisFault {
+pub(crate) enum SinkFault {
     /// SIGKILL, then started with all that it acknowledged.
     StreamKilled,
     /// SIGSTOP.
@@ -101,6 +106,16 @@ pub(crate) enum RedisFault {
     CacheFrozen,
     /// `FLUSHALL`.
     CacheFlushed,
+    /// SIGKILL to Kafka, then started with all that it acknowledged.
+    TopicKilled,
+    /// SIGSTOP.
+    TopicFrozen,
+    /// SIGKILL to OpenSearch, then started with all that it acknowledged.
+    IndexKilled,
+    /// SIGSTOP.
+    IndexFrozen,
+    /// Its indexes are deleted.
+    IndexDeleted,
 }
 
 /// The services of a fault.
@@ -144,7 +159,7 @@ pub(crate) struct Injection {
     /// When the service's and the worker's fault begin.
     pub(crate) service_after: Duration,
     pub(crate) worker: Option<WorkerFault>,
-    pub(crate) redis: Option<RedisFault>,
+    pub(crate) sink: Option<SinkFault>,
 }
 
 impl fmt::Display for Injection {
@@ -163,8 +178,8 @@ impl fmt::Display for Injection {
                 write!(f, " for {:.1} s", duration.as_secs_f64())?;
             }
         }
-        if let Some(fault) = self.redis {
-            write!(f, " Redis {fault:?}")?;
+        if let Some(fault) = self.sink {
+            write!(f, " sink {fault:?}")?;
         }
         Ok(())
     }
@@ -182,7 +197,7 @@ impl Plan {
     }
 
     /// A third are for the database, a third for a service, a third for both. A third are also for a worker, and
-    /// a third for the target of a sink.
+    /// half for the target of a sink.
     pub(crate) fn next(&mut self) -> Injection {
         let random = &mut self.random;
         let what = random.below(3);
@@ -201,7 +216,7 @@ impl Plan {
             service: (what != 0).then_some((service, target)),
             service_after: random.between(Duration::ZERO, duration),
             worker: random.percent(33).then(|| Self::worker_fault(random, self.kind)),
-            redis: random.percent(33).then(|| random.choose(REDIS_FAULTS)),
+            sink: random.percent(50).then(|| random.choose(SINK_FAULTS)),
         }
     }
 

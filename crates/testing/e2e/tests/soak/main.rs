@@ -93,7 +93,7 @@ async fn soak(kind: Kind, seed: u64, duration: Duration) -> Vec<String> {
         problems.extend(soak.run_round(round, until).await);
         round += 1;
     }
-    let Soak { environment, workers, totals, held, read, .. } = soak;
+    let Soak { environment, mut workers, totals, held, read, .. } = soak;
     let sinks = workers.summary();
     workers.end().await;
     problems.extend(environment.end().await);
