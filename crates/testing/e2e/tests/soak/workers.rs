@@ -85,47 +85,15 @@ impl Targets {
     async fn inject(&self, fault: SinkFault, duration: Duration) {
         let Self { stream, cache, topic, index, .. } = self;
         match fault {
-            SinkFault::StreamKilled => {
-                stream.kill().await;
-                sleep(duration).await;
-                stream.restart().await;
-            }
-            SinkFault::StreamFrozen => {
-                stream.freeze().await;
-                sleep(duration).await;
-                stream.thaw().await;
-            }
-            SinkFault::CacheKilled => {
-                cache.kill().await;
-                sleep(duration).await;
-                cache.restart().await;
-            }
-            SinkFault::CacheFrozen => {
-                cache.freeze().await;
-                sleep(duration).await;
-                cache.thaw().await;
-            }
+            SinkFault::StreamKilled => during(duration, stream.kill(), stream.restart()).await,
+            SinkFault::StreamFrozen => during(duration, stream.freeze(), stream.thaw()).await,
+            SinkFault::CacheKilled => during(duration, cache.kill(), cache.restart()).await,
+            SinkFault::CacheFrozen => during(duration, cache.freeze(), cache.thaw()).await,
             SinkFault::CacheFlushed => cache.query::<()>(&cmd("FLUSHALL")).await.unwrap(),
-            SinkFault::TopicKilled => {
-                topic.kill().await;
-                sleep(duration).await;
-                topic.restart().await;
-            }
-            SinkFault::TopicFrozen => {
-                topic.freeze().await;
-                sleep(duration).await;
-                topic.thaw().await;
-            }
-            SinkFault::IndexKilled => {
-                index.kill().await;
-                sleep(duration).await;
-                index.restart().await;
-            }
-            SinkFault::IndexFrozen => {
-                index.freeze().await;
-                sleep(duration).await;
-                index.thaw().await;
-            }
+            SinkFault::TopicKilled => during(duration, topic.kill(), topic.restart()).await,
+            SinkFault::TopicFrozen => during(duration, topic.freeze(), topic.thaw()).await,
+            SinkFault::IndexKilled => during(duration, index.kill(), index.restart()).await,
+            SinkFault::IndexFrozen => during(duration, index.freeze(), index.thaw()).await,
             SinkFault::IndexDeleted => index.delete_indexes().await.unwrap(),
         }
     }
@@ -244,6 +212,16 @@ impl Workers {
             worker.stop().await;
         }
     }
+}
+
+async fn during(
+    duration: Duration,
+    begin: impl Future<Output = ()>,
+    end: impl Future<Output = ()>,
+) {
+    begin.await;
+    sleep(duration).await;
+    end.await;
 }
 
 async fn inject_worker_fault(worker: &mut Worker, fault: WorkerFault) {
