@@ -68,11 +68,13 @@ fn part_status<T>(row: &TypeRow<T>) -> Result<Option<PartStatus>, sqlx::Error> {
     let (Some(id), Some(kind), Some(spec)) = (row.part_id, row.kind, &row.spec) else {
         return Ok(None);
     };
+    let done = row.done.map_or(0, from_bigint);
     Ok(Some(PartStatus {
         part: part(id, row.entity_type.clone(), kind, spec)?,
         state: PartState::from_code(row.state.unwrap_or_default()),
-        done: row.done.map_or(0, from_bigint),
-        total: row.total.map(from_bigint),
+        done,
+        // PostgreSQL's estimate of a table that it has not analysed since it grew may be far too low
+        total: row.total.map(|total| from_bigint(total).max(done)),
     }))
 }
 

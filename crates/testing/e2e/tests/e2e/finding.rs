@@ -8,11 +8,12 @@ mod writers;
 use std::path::Path;
 use std::process::Stdio;
 use std::slice;
+use std::time::Duration;
 
 use producer_e2e::{Api, Binary, DEADLINE, Database, Rest, Service, Signal, eventually};
 use serde_json::{Value, json};
 use tokio::process::Command;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use self::building::Building;
 use self::writers::Writers;
@@ -171,12 +172,24 @@ async fn kill(service: &mut Service) {
     service.exit(DEADLINE).await;
 }
 
+/// Waits as long as building goes on.
 async fn all_is_ready(rest: &Rest) {
-    eventually("all parts are ready", async || {
+    let (mut seen, mut went_on) = (Value::Null, Instant::now());
+    loop {
         let (status, stored) = rest.get("/api/v1/types/Car").await;
         assert_eq!(status, 200, "{stored}");
-        let mut parts = stored["parts"].as_array().unwrap().iter();
-        parts.all(|part| part["status"] == "ready")
-    })
-    .await;
+        let parts = stored["parts"].as_array().unwrap();
+        if parts.iter().all(|part| part["status"] == "ready") {
+            return;
+        }
+        for progress in parts.iter().filter_map(|part| part["progress"].as_object()) {
+            let total = progress.get("total").unwrap_or(&progress["done"]);
+            assert!(progress["done"].as_u64() <= total.as_u64(), "{stored}");
+        }
+        if stored["parts"] != seen {
+            (seen, went_on) = (stored["parts"].clone(), Instant::now());
+        }
+        assert!(went_on.elapsed() < DEADLINE, "no progress in {DEADLINE:?}: {seen}");
+        sleep(Duration::from_millis(50)).await;
+    }
 }
