@@ -1,4 +1,6 @@
-//! The ceiling of the transports: the real routes over a store that keeps nothing.
+//! The ceilings of the transports: the real routes over a store that keeps nothing, and hyper alone.
+
+mod hyper;
 
 use std::future::ready;
 use std::net::SocketAddr;
@@ -42,6 +44,8 @@ pub(crate) enum Ceiling {
     Rest(ServiceArgs<producer_rest::RestArgs>),
     /// The rpcs of producer-grpc
     Grpc(ServiceArgs<producer_grpc::Args>),
+    /// hyper alone, which answers every request with the same receipt
+    Hyper(hyper::Args),
 }
 
 /// The settings of a service.
@@ -58,6 +62,7 @@ pub(crate) async fn serve(ceiling: Ceiling) -> Result<()> {
     match ceiling {
         Ceiling::Rest(args) => serve_api::<Rest>(args).await,
         Ceiling::Grpc(args) => serve_api::<Grpc>(args).await,
+        Ceiling::Hyper(args) => hyper::serve(&args).await,
     }
 }
 

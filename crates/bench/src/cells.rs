@@ -83,6 +83,9 @@ pub(crate) enum Store {
     /// Nowhere: the ceiling of the transport.
     #[value(skip)]
     Null,
+    /// Nowhere, and without our routes: the ceiling of hyper.
+    #[value(skip)]
+    Hyper,
 }
 
 impl Interface {
@@ -103,6 +106,7 @@ impl fmt::Display for Cell {
             Store::Postgres => "",
             Store::Sqlite => "sqlite-",
             Store::Null => "ceiling-",
+            Store::Hyper => "hyper-",
         })?;
         let connections = self.connections;
         match self.interface {
@@ -253,7 +257,8 @@ pub(crate) fn all() -> Vec<Cell> {
     ];
     let sqlite = sqlite.map(|cell| cell.store(Store::Sqlite));
     let ceiling = ceiling.map(|cell| cell.store(Store::Null));
-    postgres.into_iter().chain(sqlite).chain(ceiling).collect()
+    let hyper = [cell(Single, 64), cell(Single, 256)].map(|cell| cell.store(Store::Hyper));
+    postgres.into_iter().chain(sqlite).chain(ceiling).chain(hyper).collect()
 }
 
 /// Which cells a run measures.

@@ -166,7 +166,7 @@ impl Bench {
         meter: &Meter,
     ) -> Result<Measurement> {
         let api = cell.interface.api().ok_or("the cell has no service")?;
-        let service = self.start(api, database).await?;
+        let service = self.start(api, cell.store, database).await?;
         let readers = usize::from(cell.reader);
         let readers = Followers::start(service.address(), readers, meter, |_| {}).await?;
         let clients = generator::start(cell, service.address(), meter).await?;
@@ -246,14 +246,18 @@ impl Bench {
         Ok(measurement)
     }
 
-    /// Starts the real service, or the one over a store that keeps nothing.
-    async fn start(&self, api: Api, database: &CellDatabase) -> Result<Service> {
-        if !matches!(database, CellDatabase::Null) {
-            let settings = self.settings.iter().map(|(name, value)| (&**name, &**value));
-            return Service::start(api, &database.url(), &settings.collect::<Vec<_>>()).await;
-        }
+    /// Starts the real service, the one over a store that keeps nothing, or hyper alone.
+    async fn start(&self, api: Api, store: Store, database: &CellDatabase) -> Result<Service> {
+        let ceiling = match store {
+            Store::Postgres | Store::Sqlite => {
+                let settings = self.settings.iter().map(|(name, value)| (&**name, &**value));
+                return Service::start(api, &database.url(), &settings.collect::<Vec<_>>()).await;
+            }
+            Store::Null => api.name(),
+            Store::Hyper => "hyper",
+        };
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("ceiling").arg(api.name());
+        command.args(["ceiling", ceiling]);
         Service::start_command(api, command).await
     }
 

@@ -55,7 +55,7 @@ impl CellDatabase {
 /// Creates the database of a cell, and ends with a checkpoint on PostgreSQL.
 pub(crate) async fn database(cell: &Cell, postgres: Option<&Postgres>) -> Result<CellDatabase> {
     match cell.store {
-        Store::Null => Ok(CellDatabase::Null),
+        Store::Null | Store::Hyper => Ok(CellDatabase::Null),
         Store::Sqlite => sqlite(cell).await,
         Store::Postgres => {
             let postgres = postgres.ok_or("the cell needs PostgreSQL")?;

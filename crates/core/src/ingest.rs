@@ -239,7 +239,8 @@ impl Ingest {
         let limits = &self.queue.limits;
         let age_limit = arrived + limits.queue_age.min(limits.request_timeout);
         for deadline in [age_limit, arrived + limits.request_timeout] {
-            match timeout_at(deadline, &mut answer).await {
+            // boxed: a timer is aligned to 128 bytes, and so would be every future that has it inside
+            match Box::pin(timeout_at(deadline, &mut answer)).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_writer_died)) => break,
                 Err(_elapsed) if handle.cancel() => return Err(too_old()),

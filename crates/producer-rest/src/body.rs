@@ -36,12 +36,13 @@ pub(crate) enum MediaType {
 /// # Errors
 /// `MediaType` for any other.
 pub(crate) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
-    match essence(headers).as_str() {
-        "" | "application/json" => Ok(MediaType::Json),
-        "application/x-ndjson" | "application/jsonl" => Ok(MediaType::Ndjson),
-        _ => {
-            Err(unsupported("application/json (bulk also application/x-ndjson, application/jsonl)"))
-        }
+    let is = essence(headers);
+    if is("") || is("application/json") {
+        Ok(MediaType::Json)
+    } else if is("application/x-ndjson") || is("application/jsonl") {
+        Ok(MediaType::Ndjson)
+    } else {
+        Err(unsupported("application/json (bulk also application/x-ndjson, application/jsonl)"))
     }
 }
 
@@ -61,16 +62,19 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 /// # Errors
 /// `MediaType` for anything but that and JSON.
 pub(crate) fn require_merge_patch(headers: &HeaderMap) -> Result<(), Problem> {
-    match essence(headers).as_str() {
-        "" | "application/json" | "application/merge-patch+json" => Ok(()),
-        _ => Err(unsupported("application/merge-patch+json or application/json")),
+    let is = essence(headers);
+    if is("") || is("application/json") || is("application/merge-patch+json") {
+        Ok(())
+    } else {
+        Err(unsupported("application/merge-patch+json or application/json"))
     }
 }
 
-/// The content type in lower case, without parameters; empty where there is none.
-fn essence(headers: &HeaderMap) -> String {
+/// Whether the content type, without parameters and in any case, is this one; empty where there is none.
+fn essence(headers: &HeaderMap) -> impl Fn(&str) -> bool {
     let value = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-    value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let essence = value.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    move |media_type| essence.eq_ignore_ascii_case(media_type)
 }
 
 fn unsupported(supported: &str) -> Problem {

@@ -169,13 +169,16 @@ where
 {
     type Response = http::Response<A>;
     type Error = S::Error;
-    type Future = cors::ResponseFuture<S::Future>;
+    type Future = Either<S::Future, cors::ResponseFuture<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        if !may_be_of_script(&request) {
+            return Either::Left(self.inner.call(request));
+        }
         let policy = if is_guarded(intended_method(&request), request.uri().path()) {
             &self.policies.guarded
         } else {
@@ -185,8 +188,15 @@ where
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         let mut service: Cors<S> = policy.layer(ready);
-        service.call(request)
+        Either::Right(service.call(request))
     }
+}
+
+/// Whether the answer may reach a script: browsers name the origin in everything but simple reads, and
+/// of those a cache may keep the answer for a script that asks later.
+fn may_be_of_script<B>(request: &http::Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        || request.headers().contains_key(ORIGIN)
 }
 
 /// The method of a request, or the one that a preflight request asks for.

@@ -1,5 +1,5 @@
-//! Counts requests by the route that matched, and notes why one was refused. A layer of the router,
-//! since only behind it the route is known; hand-written, because a boxed middleware costs an allocation more for each request.
+//! Counts requests by the route that matched, and notes why one was refused. Behind the router,
+//! since only there the route is known; hand-written, because a boxed middleware costs an allocation more for each request.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,6 +25,8 @@ use crate::query_parameters::QueryParameters;
 pub(crate) struct CountLayer {
     requests: Requests,
     parameters: Arc<QueryParameters>,
+    /// Of a service that is no route of a router.
+    route: Option<&'static str>,
 }
 
 impl CountLayer {
@@ -44,7 +46,13 @@ impl CountLayer {
         Self {
             requests: requests.with_routes(routes),
             parameters: Arc::new(QueryParameters::from_document(document)),
+            route: None,
         }
+    }
+
+    /// For a service that serves this route alone, outside of a router.
+    pub(crate) fn of_route(&self, route: &'static str) -> Self {
+        Self { route: Some(route), ..self.clone() }
     }
 }
 
@@ -56,6 +64,7 @@ impl<S> Layer<S> for CountLayer {
             inner,
             requests: self.requests.clone(),
             parameters: Arc::clone(&self.parameters),
+            route: self.route,
         }
     }
 }
@@ -66,6 +75,7 @@ pub(crate) struct CountService<S> {
     inner: S,
     requests: Requests,
     parameters: Arc<QueryParameters>,
+    route: Option<&'static str>,
 }
 
 impl<S, B> Service<Request> for CountService<S>
@@ -81,7 +91,8 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        let matched = || request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        let route = self.route.or_else(matched);
         let method = request.method().as_str();
         let in_flight = self.requests.begin(route, method, telemetry::current());
         let unknown_path = route.is_none().then(|| request.uri().path().into());

@@ -1,23 +1,28 @@
 //! The routes, and the layers that every request and answer goes through.
 
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
+use futures_util::FutureExt;
+use http::Method;
 use producer_core::ProblemKind;
 use producer_server::App;
 use producer_server::serve::HttpService;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accept::AcceptJsonLayer;
 use crate::args::RestArgs;
-use crate::change_stream::StreamForm;
+use crate::compression::CompressLayer;
 use crate::cross_origin::{CrossOriginLayer, WriteOriginLayer};
+use crate::hot_route::{HotRoute, RouteService};
 use crate::openapi::document::document;
 use crate::openapi::page::pages;
 use crate::problem::{AlreadyLogged, INTERNAL, ProblemResponse};
@@ -26,24 +31,18 @@ use crate::request_metrics::CountLayer;
 use crate::routes::{self, entity_writes};
 use crate::state::AppState;
 
-/// Answers below this size are not worth compressing.
-const COMPRESS_ABOVE_BYTES: u64 = 1024;
-
 /// The routes behind all layers. These are outside of the router, as one type: a router's own layers
 /// are boxed, and cloned with everything in them for each request.
 pub fn app(app: App<RestArgs>) -> impl HttpService {
-    // a compressor would hold items of a stream back until its buffer is full
-    let compressed = SizeAbove::new(COMPRESS_ABOVE_BYTES)
-        .and(NotForContentType::const_new(StreamForm::Sse.media_type()))
-        .and(NotForContentType::const_new(StreamForm::Ndjson.media_type()));
     let layers = ServiceBuilder::new()
         .layer(ProblemLayer::new(&app.settings))
-        .layer(CrossOriginLayer::new(&app.args.cors_allowed_origins))
-        .layer(CompressionLayer::new().compress_when(compressed));
-    layers.service(router(app))
+        .layer(CompressLayer::new())
+        .layer(CrossOriginLayer::new(&app.args.cors_allowed_origins));
+    layers.service(routes(app))
 }
 
-fn router(app: App<RestArgs>) -> Router {
+/// `POST /api/v1/events` and the router of all routes.
+fn routes(app: App<RestArgs>) -> impl RouteService {
     let requests = app.metrics.requests().clone();
     let document = document(&app.settings);
     let write_origins = WriteOriginLayer::new(&app.args.cors_allowed_origins);
@@ -94,10 +93,15 @@ fn router(app: App<RestArgs>) -> Router {
         .with_state(state.clone())
         .split_for_parts();
     document.merge(changes_document);
-    let (metrics, metrics_document) = metrics(state);
+    let (metrics, metrics_document) = metrics(state.clone());
     document.merge(metrics_document);
     let count = CountLayer::new(&document, &requests);
-    api.layer(ServiceBuilder::new().layer(write_origins).layer(AcceptJsonLayer))
+    let hot = ServiceBuilder::new()
+        .layer(count.of_route(routes::events::PATH))
+        .layer(AcceptJsonLayer)
+        .service_fn(move |request| post_event(state.clone(), request));
+    let router = api
+        .layer(ServiceBuilder::new().layer(write_origins).layer(AcceptJsonLayer))
         .merge(changes)
         .merge(metrics)
         .merge(pages(document))
@@ -106,7 +110,14 @@ fn router(app: App<RestArgs>) -> Router {
             ServiceBuilder::new()
                 .layer(count)
                 .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked())),
-        )
+        );
+    HotRoute::new(Method::POST, routes::events::PATH, hot, router)
+}
+
+/// The route as a service, with the layer that catches panics.
+async fn post_event(state: AppState, request: Request) -> Result<Response, Infallible> {
+    let answer = AssertUnwindSafe(routes::events::post(State(state), request)).catch_unwind().await;
+    Ok(answer.map_or_else(|_| panicked(), IntoResponse::into_response))
 }
 
 /// The methods that an entity's route has, and the one that makes an entity.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 pub use head::{ClientAddress, RequestBody, TrackedBody};
-use head::{HeadDeadline, Requests, TrackedService};
+use head::{ReadDeadlines, ReadTimeouts, Requests, TrackedService};
 use http::{Request, Response};
 use http_body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -195,15 +195,15 @@ struct Server<S> {
 struct Protocols {
     tls: Option<TlsAcceptor>,
     http: Builder<TokioExecutor>,
-    header_timeout: Duration,
+    read_timeouts: ReadTimeouts,
 }
 
 impl<S: HttpService> Server<S> {
     fn new(service: S, limits: &ServeLimits, tls: Option<&Tls>) -> Self {
         let protocols = Protocols {
             tls: tls.map(|tls| tls.acceptor.clone()),
-            http: http_builder(limits.idle_timeout),
-            header_timeout: limits.header_timeout,
+            http: http_builder(),
+            read_timeouts: ReadTimeouts { head: limits.header_timeout, idle: limits.idle_timeout },
         };
         Self {
             service,
@@ -256,9 +256,9 @@ impl<S: HttpService> Server<S> {
         let tracker =
             if shutdown.is_cancelled() { &self.late_connections } else { &self.connections };
         tracker.spawn(async move {
-            let connection = serve_connection(stream, service, &protocols, shutdown);
+            let connection = serve_connection(stream, service, &protocols, shutdown, abort);
             // caused by the peer or the network, so not worth a line by default
-            if let Some(Err(error)) = abort.run_until_cancelled(connection).await {
+            if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended early");
             }
             drop(permit);
@@ -290,10 +290,11 @@ async fn serve_connection<S: HttpService>(
     service: TrackedService<S>,
     protocols: &Protocols,
     shutdown: CancellationToken,
+    abort: CancellationToken,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let made_while_draining = shutdown.is_cancelled();
     let opened = open(stream, protocols.tls.as_ref());
-    let header_timeout = protocols.header_timeout;
+    let header_timeout = protocols.read_timeouts.head;
     // a silent connection must not delay the end
     let opened = if made_while_draining {
         Some(timeout(DRAINING_IDLE.min(header_timeout), opened).await)
@@ -302,9 +303,9 @@ async fn serve_connection<S: HttpService>(
     };
     let Some(opened) = opened else { return Ok(()) };
     let Opened { first, read, write } = opened??;
-    let head_timeout = (first != HTTP2_PREFACE).then_some(header_timeout);
+    let read_timeouts = (first != HTTP2_PREFACE).then_some(protocols.read_timeouts);
     let read = io::Cursor::new(first).chain(read);
-    let read = HeadDeadline::new(read, head_timeout, Arc::clone(&service.requests));
+    let read = ReadDeadlines::new(read, read_timeouts, Arc::clone(&service.requests));
     let service = TowerToHyperService::new(service);
     let connection =
         protocols.http.serve_connection(TokioIo::new(tokio::io::join(read, write)), service);
@@ -312,14 +313,15 @@ async fn serve_connection<S: HttpService>(
     let end = async {
         shutdown.cancelled().await;
         if made_while_draining {
-            sleep(DRAINING_IDLE).await;
+            let _aborted = timeout(DRAINING_IDLE, abort.cancelled()).await;
         }
     };
     tokio::select! {
         result = &mut connection => return result,
         () = end => connection.as_mut().graceful_shutdown(),
     }
-    connection.await
+    // not polled before: it is cancelled only after the shutdown has begun
+    abort.run_until_cancelled(connection).await.unwrap_or(Ok(()))
 }
 
 fn set_options(stream: &TcpStream) -> io::Result<()> {
@@ -367,14 +369,10 @@ async fn read_first_bytes(read: &mut (impl AsyncRead + Unpin)) -> io::Result<Byt
     Ok(first.into())
 }
 
-fn http_builder(idle_timeout: Duration) -> Builder<TokioExecutor> {
+fn http_builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        // counts from the end of the previous request, so it bounds idling; `head` bounds a head
-        .header_read_timeout(idle_timeout)
-        .max_buf_size(HEADER_BYTES as usize);
+    // `ReadDeadlines` bounds heads and idling
+    builder.http1().header_read_timeout(None).max_buf_size(HEADER_BYTES as usize);
     builder
         .http2()
         .timer(TokioTimer::new())

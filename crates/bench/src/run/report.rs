@@ -59,7 +59,7 @@ const METHOD: [&str; 6] = [
      has 400 B unless the name says otherwise; deep: nested objects and a null. grown: the table has \
      10 million entities beforehand. read: one reader of the change feed gets every event meanwhile, as \
      server-sent events. unary and stream are gRPC. ceiling: the same service over a \
-     store that keeps nothing. N×M: N connections with M events per request, or M in flight in a \
+     store that keeps nothing. hyper: hyper alone, which answers with a constant receipt. N×M: N connections with M events per request, or M in flight in a \
      stream.",
 ];
 

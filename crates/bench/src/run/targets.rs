@@ -23,10 +23,16 @@ pub(super) fn best_pgbench(cells: &Summaries<'_>, keys: &str) -> Option<f64> {
 }
 
 fn all(cells: &Summaries<'_>) -> Vec<Target> {
-    [against_pgbench(cells), between_interfaces(cells), latencies(cells), memory(cells)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        against_pgbench(cells),
+        between_interfaces(cells),
+        service_cpu(cells),
+        latencies(cells),
+        memory(cells),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn against_pgbench(cells: &Summaries<'_>) -> Vec<Target> {
@@ -104,6 +110,23 @@ fn between_interfaces(cells: &Summaries<'_>) -> Vec<Target> {
     ]
 }
 
+/// What the service takes of the CPU beside a server that does nothing with a request.
+fn service_cpu(cells: &Summaries<'_>) -> Vec<Target> {
+    let cpu = |name: &str| valid(cells, name)?.cpu_us.service;
+    let target = |name, cell, hyper| Target {
+        name,
+        against: "hyper alone",
+        unit: "×",
+        bounds: Bounds::at_most(2.2, 2.0),
+        cells: vec![cell, hyper],
+        measured: quotient(cpu(cell), cpu(hyper)),
+    };
+    vec![
+        target("the service's CPU, REST single, 64", "rest-64", "hyper-rest-64"),
+        target("the service's CPU, REST single, 256", "rest-256", "hyper-rest-256"),
+    ]
+}
+
 fn latencies(cells: &Summaries<'_>) -> Vec<Target> {
     let latency = |name: &str| valid(cells, name)?.latency_us;
     let target = |name, against, unit, bounds, cells, measured| Target {
@@ -146,8 +169,9 @@ fn latencies(cells: &Summaries<'_>) -> Vec<Target> {
 
 fn memory(cells: &Summaries<'_>) -> Vec<Target> {
     let peak = |wanted: &dyn Fn(&str) -> bool| {
-        // the ceiling is not the service
-        let names = cells.keys().filter(|name| wanted(name) && !name.starts_with("ceiling-"));
+        // the ceilings are not the service
+        let is_ceiling = |name: &str| name.starts_with("ceiling-") || name.starts_with("hyper-");
+        let names = cells.keys().filter(|name| wanted(name) && !is_ceiling(name));
         let peaks = names.filter_map(|name| cells.get(name)?.peak_memory_bytes);
         peaks.max().map(|bytes| bytes as f64 / MIB)
     };

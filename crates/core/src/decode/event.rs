@@ -3,7 +3,7 @@
 
 use super::draft::Draft;
 use super::fields::Field;
-use crate::json::{Kind, Malformed, Patch, Scanner, decode};
+use crate::json::{Kind, Malformed, Patch, Scanner};
 
 const NO_OBJECT: &str = "must be a JSON object";
 
@@ -140,7 +140,7 @@ impl<'a> Reader<'_, 'a> {
             }
             Kind::String => match self.scan.string(sink)? {
                 text if text.flaw.is_some() => Field::Refused,
-                text => Field::Text(decode(text.raw)),
+                text => Field::Text(text.decoded()),
             },
             Kind::Number => match self.scan.number(sink)? {
                 number if number.too_long => Field::Refused,

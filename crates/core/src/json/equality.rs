@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use super::lexer::Malformed;
 use super::number::Decimal;
 use super::scanner::{Kind, MAX_DEPTH, Scanner};
-use super::text::decode;
 use super::violation::Violations;
 
 /// A JSON value in a form that is the same for all of its texts.
@@ -47,7 +46,7 @@ impl<'a> Reader<'a> {
             Kind::Object | Kind::Array if depth == MAX_DEPTH => return Ok(None),
             Kind::Object => return self.object(depth),
             Kind::Array => return self.array(depth),
-            Kind::String => Value::String(decode(self.scan.string(&mut self.violations)?.raw)),
+            Kind::String => Value::String(self.scan.string(&mut self.violations)?.decoded()),
             Kind::Number => {
                 Value::Number(Decimal::new(self.scan.number(&mut self.violations)?.raw))
             }

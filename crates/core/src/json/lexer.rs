@@ -1,10 +1,11 @@
 //! The tokens of a JSON text (RFC 8259), byte by byte. Counts how much longer or shorter the text would
 //! be as compact UTF-8 with its numbers written out; for the usual compact text the count stays 0.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::number::{MAX_DIGITS, WrittenOut};
-use super::text::{code_unit, end_of_plain, pair, written_len};
+use super::text::{code_unit, decode, end_of_plain, pair, written_len};
 
 /// Exponents that a database may refuse to read, even on a zero, are longer than this.
 const LONG_EXPONENT: usize = 4;
@@ -61,6 +62,15 @@ pub(crate) enum Flaw {
 pub(crate) struct Text<'a> {
     pub(crate) raw: &'a str,
     pub(crate) flaw: Option<Flaw>,
+    has_escapes: bool,
+}
+
+impl<'a> Text<'a> {
+    /// What it says. A surrogate without its partner becomes U+FFFD.
+    #[inline]
+    pub(crate) fn decoded(&self) -> Cow<'a, str> {
+        if self.has_escapes { decode(self.raw) } else { Cow::Borrowed(self.raw) }
+    }
 }
 
 /// A number: its text.
@@ -179,7 +189,7 @@ impl<'a> Lexer<'a> {
         }
         let raw = self.since(start);
         self.bump();
-        Ok(Text { raw, flaw: None })
+        Ok(Text { raw, flaw: None, has_escapes: false })
     }
 
     fn string_with_escapes(&mut self, start: usize) -> Result<Text<'a>, Malformed> {
@@ -194,7 +204,7 @@ impl<'a> Lexer<'a> {
         }
         let raw = self.since(start);
         self.bump();
-        Ok(Text { raw, flaw })
+        Ok(Text { raw, flaw, has_escapes: true })
     }
 
     fn escape(&mut self) -> Result<Option<Flaw>, Malformed> {

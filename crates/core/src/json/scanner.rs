@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::lexer::{Flaw, Lexer, Malformed, Number, Text};
-use super::text::decode;
 use super::violation::{Location, Step, Violations};
 
 /// How deep containers may be nested.
@@ -173,7 +172,7 @@ impl<'a> Scanner<'a> {
 
     fn key(&mut self, sink: &mut Violations) -> Result<(), Malformed> {
         let text = self.bare_key()?;
-        let key = Key::new(decode(text.raw));
+        let key = Key::new(text.decoded());
         let repeated = self.is_repeated(&key);
         self.keys.push(key);
         self.report_flaw(text.flaw, sink);

@@ -108,12 +108,13 @@ pub(crate) fn string_len(text: &str) -> usize {
 pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(needs_escape) {
-        out.push_str(&rest[..at]);
-        write_escape(out, rest.as_bytes()[at]);
-        rest = &rest[at + 1..];
+    loop {
+        let plain = end_of_plain(rest.as_bytes(), 0);
+        out.push_str(&rest[..plain]);
+        let Some(&byte) = rest.as_bytes().get(plain) else { break };
+        write_escape(out, byte);
+        rest = &rest[plain + 1..];
     }
-    out.push_str(rest);
     out.push('"');
 }
 

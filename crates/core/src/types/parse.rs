@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::definition::{DEFAULT_LANGUAGE, Definition, IndexDefinition, SearchDefinition};
 use super::index_path::{IndexPath, below_data};
-use crate::json::{Kind, Location, Malformed, Path, Scanner, Violations, decode, whole};
+use crate::json::{Kind, Location, Malformed, Path, Scanner, Violations, whole};
 use crate::model::{Problem, check_id};
 
 const MAX_INDEXES: usize = 16;
@@ -252,7 +252,7 @@ impl<'a> Reader<'a> {
             return self.refused(expected).map(|()| None);
         }
         let text = self.scan.string(&mut self.violations)?;
-        Ok(text.flaw.is_none().then(|| decode(text.raw)))
+        Ok(text.flaw.is_none().then(|| text.decoded()))
     }
 
     fn is_null(&mut self) -> Result<bool, Malformed> {

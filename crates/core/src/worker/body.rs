@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::json::{Kind, Location, Malformed, Scanner, Step, Violations, decode};
+use crate::json::{Kind, Location, Malformed, Scanner, Step, Violations};
 use crate::model::Problem;
 
 /// Reads a JSON object that has the member `name`, a string, and no other.
@@ -54,7 +54,7 @@ impl Reader<'_> {
             return Ok(None);
         }
         let text = self.scan.string(&mut self.violations)?;
-        Ok(text.flaw.is_none().then(|| decode(text.raw).into_owned()))
+        Ok(text.flaw.is_none().then(|| text.decoded().into_owned()))
     }
 
     /// Reports the next value and skips it.

@@ -1,8 +1,12 @@
 //! One event: in by POST, out as the log keeps it.
 
+use std::fmt::Write as _;
+
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use http::{HeaderValue, header};
+use producer_core::json::write_string;
 use producer_core::model::{LoggedEvent, LoggedUpdate};
 use producer_core::{Operation, ProblemKind, Receipt, decode};
 use producer_telemetry::request as telemetry;
@@ -21,6 +25,9 @@ use crate::openapi::schemas::{EventDoc, KeyHeader};
 use crate::problem::ProblemResponse;
 use crate::state::AppState;
 use crate::write_headers::idempotency_key;
+
+/// The route that takes single events.
+pub(crate) const PATH: &str = "/api/v1/events";
 
 /// The answer to an event that is stored.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,7 +63,7 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
 /// After 503 nothing is stored; after 504 it may be: send the same event again with `eventId` as its
 /// uuid, which is always safe.
 #[utoipa::path(
-    post, path = "/api/v1/events", operation_id = "postEvent", tag = "events",
+    post, path = PATH, operation_id = "postEvent", tag = "events",
     params(KeyHeader),
     request_body(content = EventDoc, content_type = "application/json", example = examples::event),
     responses(
@@ -96,7 +103,34 @@ pub(crate) async fn post(
     };
     drop((bytes, lease));
     let receipt = app.ingest.submit_item(event).await?;
-    Ok(Json(ReceiptBody::from(&receipt)).into_response())
+    let mut response = Response::new(receipt_json(&receipt).into());
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    Ok(response)
+}
+
+/// [`ReceiptBody`] in JSON. Written by hand: of all answers this is the most frequent by far.
+fn receipt_json(receipt: &Receipt) -> String {
+    let mut uuid = Uuid::encode_buffer();
+    let mut out = String::with_capacity(256);
+    out.push_str(r#"{"success":true,"message":"Event processed successfully","eventId":""#);
+    out.push_str(receipt.event_id.hyphenated().encode_lower(&mut uuid));
+    out.push_str(if receipt.duplicate {
+        r#"","duplicate":true"#
+    } else {
+        r#"","duplicate":false"#
+    });
+    out.push_str(r#","entities":["#);
+    for (place, entity) in receipt.entities.iter().enumerate() {
+        out.push_str(if place == 0 { r#"{"entityType":"# } else { r#",{"entityType":"# });
+        write_string(&mut out, entity.key.entity_type());
+        out.push_str(r#","entityId":"#);
+        write_string(&mut out, entity.key.entity_id());
+        // writing into a String cannot fail
+        let _ = write!(out, r#","version":{},"created":{}}}"#, entity.version, entity.created);
+    }
+    out.push_str("]}");
+    out
 }
 
 /// An event as the log keeps it.
@@ -216,4 +250,34 @@ pub(crate) async fn get(
     let event =
         event.ok_or_else(|| ProblemResponse::new(ProblemKind::NotFound, "no such event"))?;
     Ok(Json(event.try_into()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use producer_core::{EntityKey, EntityVersion};
+
+    use super::*;
+
+    #[test]
+    fn the_receipt_is_what_its_schema_says() {
+        let entity = |entity_type, entity_id, version, created| EntityVersion {
+            key: EntityKey::new(entity_type, entity_id).expect("a key"),
+            version,
+            created,
+        };
+        let none = Receipt { event_id: Uuid::nil(), duplicate: true, entities: Vec::new() };
+        let one = Receipt { entities: vec![entity("Loan", "loan-1", 1, true)], ..none.clone() };
+        let two = Receipt {
+            event_id: Uuid::max(),
+            duplicate: false,
+            entities: vec![
+                entity("Käse \"x\"", "\\a/b\t", u64::MAX, false),
+                entity("b", "😀", 2, true),
+            ],
+        };
+        for receipt in [none, one, two] {
+            let expected = serde_json::to_string(&ReceiptBody::from(&receipt)).expect("JSON");
+            assert_eq!(receipt_json(&receipt), expected);
+        }
+    }
 }

@@ -1,6 +1,5 @@
-//! The deadline of one HTTP/1 request's head: from its first byte to its end, on each request of a
-//! connection. hyper's own deadline begins at the end of the previous request, so it can only bound how
-//! long a connection idles.
+//! The deadlines of HTTP/1's reads: of each head from its first byte to its end, and of the time between two
+//! requests. hyper's own deadline begins at the end of the previous request, so it has one limit for both.
 
 use std::future::Future;
 use std::io;
@@ -16,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tower::Service;
 
 /// The requests of one connection, shared by its reader and its service.
@@ -60,21 +59,60 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// The reading half of a connection. A read fails with `TimedOut` where a head takes too long. A head
-/// that arrives in one read needs no timer.
-pub(super) struct HeadDeadline<R> {
+/// How long a client of HTTP/1 may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadTimeouts {
+    /// For a head, from its first byte on.
+    pub(super) head: Duration,
+    /// Between two requests.
+    pub(super) idle: Duration,
+}
+
+/// The reading half of a connection. A read fails with `TimedOut` where a head takes too long, or the next
+/// one is too long in coming. A head that arrives in one read needs no timer.
+pub(super) struct ReadDeadlines<R> {
     read: R,
     /// `None` on HTTP/2.
-    limit: Option<Duration>,
+    timeouts: Option<ReadTimeouts>,
     requests: Arc<Requests>,
     /// The head being read, as the number of those before it.
     head: Option<usize>,
+    head_timer: Option<Pin<Box<Sleep>>>,
+    idle: Idle,
+}
+
+/// The time between two requests.
+#[derive(Default)]
+struct Idle {
+    /// The number of requests before it, and its beginning.
+    since: Option<(usize, Instant)>,
+    /// Kept from one to the next: it fires early, and is set anew then. To set it for each would cost
+    /// every request a timer.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<R> HeadDeadline<R> {
-    pub(super) fn new(read: R, limit: Option<Duration>, requests: Arc<Requests>) -> Self {
-        Self { read, limit, requests, head: None, timer: None }
+impl Idle {
+    /// Ready when `timeout` is over since it began after the request with this number.
+    fn poll(&mut self, after: usize, timeout: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        let since = match self.since {
+            Some((request, since)) if request == after => since,
+            _ => self.since.insert((after, Instant::now())).1,
+        };
+        let deadline = since + timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+}
+
+impl<R> ReadDeadlines<R> {
+    pub(super) fn new(read: R, timeouts: Option<ReadTimeouts>, requests: Arc<Requests>) -> Self {
+        Self { read, timeouts, requests, head: None, head_timer: None, idle: Idle::default() }
     }
 
     /// A head may begin with these bytes. If it began in the same read as the end of the previous
@@ -83,24 +121,29 @@ impl<R> HeadDeadline<R> {
         let head = Some(self.requests.begun());
         if self.head != head && self.requests.none_in_flight() {
             self.head = head;
-            self.timer = None;
+            self.head_timer = None;
         }
     }
 
-    /// Nothing to read: fails once the present head, if there is one, takes too long.
+    /// Nothing to read: fails once the present head, or the pause between two requests, takes too long.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let in_head = self.head == Some(self.requests.begun());
-        let Some(limit) = self.limit.filter(|_| in_head) else {
-            self.timer = None;
-            return Poll::Pending;
-        };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(timer.as_mut().poll(cx));
+        let Some(timeouts) = self.timeouts else { return Poll::Pending };
+        let begun = self.requests.begun();
+        if self.head == Some(begun) {
+            let timer = self.head_timer.get_or_insert_with(|| Box::pin(sleep(timeouts.head)));
+            ready!(timer.as_mut().poll(cx));
+        } else {
+            self.head_timer = None;
+            if !self.requests.none_in_flight() {
+                return Poll::Pending;
+            }
+            ready!(self.idle.poll(begun, timeouts.idle, cx));
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for HeadDeadline<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for ReadDeadlines<R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -23,6 +23,9 @@ use crate::query::scans::Scan;
 const MAX_SORTED: usize = 10_000;
 /// How long they are looked at.
 const SORTING: Duration = Duration::from_secs(1);
+/// How old a scan may become. One that is alone rests as long as it works, so it is refused as too expensive
+/// before, however slow the machine is.
+const SORTED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why a page was not sorted.
 #[derive(Debug)]
@@ -98,7 +101,7 @@ impl SortedPage {
             if scan.worked() >= SORTING {
                 return Err(SortError::TooMany);
             }
-            scan.rest(SORTING * 2).await.map_err(SortError::Turn)?;
+            scan.rest(SORTED_WITHIN).await.map_err(SortError::Turn)?;
             began = Instant::now();
             chunk = walk.next(store, room(&pace, looked_at)).await?;
         }

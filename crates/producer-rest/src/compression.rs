@@ -1,0 +1,88 @@
+//! Compresses answers for clients that ask for it (`Accept-Encoding`).
+
+use std::task::{Context, Poll};
+
+use axum::extract::Request;
+use axum::response::Response;
+use futures_util::TryFutureExt;
+use futures_util::future::{Either, MapOk};
+use http::{Method, header};
+use http_body_util::Either as EitherBody;
+use tower::{Layer, Service};
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::compression::{Compression, CompressionBody, CompressionLayer, ResponseFuture};
+
+use crate::change_stream::StreamForm;
+
+/// Answers below this size are not worth compressing.
+const ABOVE_BYTES: u64 = 1024;
+
+/// What is compressed.
+type Compressible = tower_http::compression::predicate::And<
+    tower_http::compression::predicate::And<SizeAbove, NotForContentType>,
+    NotForContentType,
+>;
+
+/// Makes [`CompressService`]s.
+#[derive(Clone)]
+pub(crate) struct CompressLayer(CompressionLayer<Compressible>);
+
+impl CompressLayer {
+    pub(crate) fn new() -> Self {
+        // a compressor would hold items of a stream back until its buffer is full
+        let compressible = SizeAbove::new(ABOVE_BYTES)
+            .and(NotForContentType::const_new(StreamForm::Sse.media_type()))
+            .and(NotForContentType::const_new(StreamForm::Ndjson.media_type()));
+        Self(CompressionLayer::new().compress_when(compressible))
+    }
+}
+
+impl<S: Clone> Layer<S> for CompressLayer {
+    type Service = CompressService<S>;
+
+    fn layer(&self, inner: S) -> CompressService<S> {
+        CompressService { compressed: self.0.layer(inner.clone()), plain: inner }
+    }
+}
+
+/// Compresses what may be compressed.
+#[derive(Clone)]
+pub(crate) struct CompressService<S> {
+    compressed: Compression<S, Compressible>,
+    plain: S,
+}
+
+type Body<A> = EitherBody<A, CompressionBody<A>>;
+type ToBody<A, B> = fn(Response<A>) -> Response<B>;
+
+impl<S, A> Service<Request> for CompressService<S>
+where
+    S: Service<Request, Response = Response<A>>,
+    A: http_body::Body,
+{
+    type Response = Response<Body<A>>;
+    type Error = S::Error;
+    type Future = Either<
+        MapOk<S::Future, ToBody<A, Body<A>>>,
+        MapOk<ResponseFuture<S::Future, Compressible>, ToBody<CompressionBody<A>, Body<A>>>,
+    >;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        std::task::ready!(self.plain.poll_ready(cx))?;
+        self.compressed.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if may_be_compressed(&request) {
+            let answer = self.compressed.call(request);
+            return Either::Right(answer.map_ok(|response| response.map(EitherBody::Right)));
+        }
+        Either::Left(self.plain.call(request).map_ok(|response| response.map(EitherBody::Left)))
+    }
+}
+
+/// Whether the client asked for it, or a cache may ask what the answer depends on (`Vary`).
+fn may_be_compressed(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        || request.headers().contains_key(header::ACCEPT_ENCODING)
+}
