@@ -99,7 +99,8 @@ fn routes(app: App<RestArgs>) -> impl RouteService {
     let hot = ServiceBuilder::new()
         .layer(count.of_route(routes::events::PATH))
         .layer(AcceptJsonLayer)
-        .service_fn(move |request| post_event(state.clone(), request));
+        // boxed: the layers would copy the future again and again
+        .service_fn(move |request| Box::pin(post_event(state.clone(), request)));
     let router = api
         .layer(ServiceBuilder::new().layer(write_origins).layer(AcceptJsonLayer))
         .merge(changes)

@@ -6,19 +6,20 @@ mod tls;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 pub use head::{ClientAddress, RequestBody, TrackedBody};
-use head::{ReadDeadlines, ReadTimeouts, Requests, TrackedService};
+use head::{HeadDeadline, IdleDeadline, TrackedService};
 use http::{Request, Response};
 use http_body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 pub use tls::Tls;
 pub(crate) use tls::crypto_provider;
@@ -81,7 +82,8 @@ impl From<&Settings> for ServeLimits {
     }
 }
 
-/// A tower service over HTTP requests that never fails, such as an axum `Router`.
+/// A tower service over HTTP requests that never fails and is always ready, such as an axum `Router`: its
+/// `poll_ready` is not called.
 pub trait HttpService:
     Service<
         Request<RequestBody>,
@@ -195,7 +197,8 @@ struct Server<S> {
 struct Protocols {
     tls: Option<TlsAcceptor>,
     http: Builder<TokioExecutor>,
-    read_timeouts: ReadTimeouts,
+    header_timeout: Duration,
+    idle_timeout: Duration,
 }
 
 impl<S: HttpService> Server<S> {
@@ -203,7 +206,8 @@ impl<S: HttpService> Server<S> {
         let protocols = Protocols {
             tls: tls.map(|tls| tls.acceptor.clone()),
             http: http_builder(),
-            read_timeouts: ReadTimeouts { head: limits.header_timeout, idle: limits.idle_timeout },
+            header_timeout: limits.header_timeout,
+            idle_timeout: limits.idle_timeout,
         };
         Self {
             service,
@@ -249,8 +253,7 @@ impl<S: HttpService> Server<S> {
         permit: OwnedSemaphorePermit,
         shutdown: CancellationToken,
     ) {
-        let requests = Arc::new(Requests::default());
-        let service = TrackedService { service: self.service.clone(), requests, client };
+        let service = TrackedService::new(self.service.clone(), client);
         let protocols = Arc::clone(&self.protocols);
         let abort = self.abort.clone();
         let tracker =
@@ -294,7 +297,7 @@ async fn serve_connection<S: HttpService>(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let made_while_draining = shutdown.is_cancelled();
     let opened = open(stream, protocols.tls.as_ref());
-    let header_timeout = protocols.read_timeouts.head;
+    let header_timeout = protocols.header_timeout;
     // a silent connection must not delay the end
     let opened = if made_while_draining {
         Some(timeout(DRAINING_IDLE.min(header_timeout), opened).await)
@@ -303,10 +306,10 @@ async fn serve_connection<S: HttpService>(
     };
     let Some(opened) = opened else { return Ok(()) };
     let Opened { first, read, write } = opened??;
-    let read_timeouts = (first != HTTP2_PREFACE).then_some(protocols.read_timeouts);
+    let is_http1 = first != HTTP2_PREFACE;
     let read = io::Cursor::new(first).chain(read);
-    let read = ReadDeadlines::new(read, read_timeouts, Arc::clone(&service.requests));
-    let service = TowerToHyperService::new(service);
+    let read = HeadDeadline::new(read, is_http1.then_some(header_timeout), service.requests());
+    let mut idle = is_http1.then(|| IdleDeadline::new(protocols.idle_timeout, service.requests()));
     let connection =
         protocols.http.serve_connection(TokioIo::new(tokio::io::join(read, write)), service);
     let mut connection = std::pin::pin!(connection);
@@ -316,8 +319,15 @@ async fn serve_connection<S: HttpService>(
             let _aborted = timeout(DRAINING_IDLE, abort.cancelled()).await;
         }
     };
+    let served = poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(result),
+        Poll::Pending => match &mut idle {
+            Some(idle) => idle.poll(cx).map(|()| Err("nothing came for IDLE_TIMEOUT".into())),
+            None => Poll::Pending,
+        },
+    });
     tokio::select! {
-        result = &mut connection => return result,
+        result = served => return result,
         () = end => connection.as_mut().graceful_shutdown(),
     }
     // not polled before: it is cancelled only after the shutdown has begun
@@ -371,7 +381,7 @@ async fn read_first_bytes(read: &mut (impl AsyncRead + Unpin)) -> io::Result<Byt
 
 fn http_builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    // `ReadDeadlines` bounds heads and idling
+    // `HeadDeadline` and `IdleDeadline` bound both parts of that time
     builder.http1().header_read_timeout(None).max_buf_size(HEADER_BYTES as usize);
     builder
         .http2()

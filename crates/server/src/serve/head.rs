@@ -1,6 +1,8 @@
-//! The deadlines of HTTP/1's reads: of each head from its first byte to its end, and of the time between two
-//! requests. hyper's own deadline begins at the end of the previous request, so it has one limit for both.
+//! The deadlines of an HTTP/1 connection: of each head, from its first byte to its end, and of the time
+//! between two requests. hyper's own deadline begins at the end of the previous request, so it has one limit
+//! for both.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -21,8 +23,11 @@ use tower::Service;
 /// The requests of one connection, shared by its reader and its service.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// Heads read to their end. Only the connection's own task writes and reads it.
+    // only the connection's own task writes and reads these two
+    /// Heads read to their end.
     begun: AtomicUsize,
+    /// Heads of which a byte was read.
+    heads: AtomicUsize,
     /// Guards of requests in flight. Relaxed: a stale value only delays a deadline.
     in_flight: AtomicUsize,
 }
@@ -35,6 +40,15 @@ impl Requests {
 
     fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// The first byte of a head was read.
+    fn begin_head(&self) {
+        self.heads.store(self.begun() + 1, Ordering::Relaxed);
+    }
+
+    fn are_in_head(&self) -> bool {
+        self.heads.load(Ordering::Relaxed) > self.begun()
     }
 
     fn none_in_flight(&self) -> bool {
@@ -59,91 +73,44 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// How long a client of HTTP/1 may take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ReadTimeouts {
-    /// For a head, from its first byte on.
-    pub(super) head: Duration,
-    /// Between two requests.
-    pub(super) idle: Duration,
-}
-
-/// The reading half of a connection. A read fails with `TimedOut` where a head takes too long, or the next
-/// one is too long in coming. A head that arrives in one read needs no timer.
-pub(super) struct ReadDeadlines<R> {
+/// The reading half of a connection. A read fails with `TimedOut` where a head takes too long. A head
+/// that arrives in one read needs no timer.
+pub(super) struct HeadDeadline<R> {
     read: R,
     /// `None` on HTTP/2.
-    timeouts: Option<ReadTimeouts>,
+    limit: Option<Duration>,
     requests: Arc<Requests>,
-    /// The head being read, as the number of those before it.
-    head: Option<usize>,
-    head_timer: Option<Pin<Box<Sleep>>>,
-    idle: Idle,
-}
-
-/// The time between two requests.
-#[derive(Default)]
-struct Idle {
-    /// The number of requests before it, and its beginning.
-    since: Option<(usize, Instant)>,
-    /// Kept from one to the next: it fires early, and is set anew then. To set it for each would cost
-    /// every request a timer.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Idle {
-    /// Ready when `timeout` is over since it began after the request with this number.
-    fn poll(&mut self, after: usize, timeout: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let since = match self.since {
-            Some((request, since)) if request == after => since,
-            _ => self.since.insert((after, Instant::now())).1,
-        };
-        let deadline = since + timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-    }
-}
-
-impl<R> ReadDeadlines<R> {
-    pub(super) fn new(read: R, timeouts: Option<ReadTimeouts>, requests: Arc<Requests>) -> Self {
-        Self { read, timeouts, requests, head: None, head_timer: None, idle: Idle::default() }
+impl<R> HeadDeadline<R> {
+    pub(super) fn new(read: R, limit: Option<Duration>, requests: Arc<Requests>) -> Self {
+        Self { read, limit, requests, timer: None }
     }
 
     /// A head may begin with these bytes. If it began in the same read as the end of the previous
     /// body, this is noticed only with the next byte; until then the idle timeout applies.
     fn bytes_read(&mut self) {
-        let head = Some(self.requests.begun());
-        if self.head != head && self.requests.none_in_flight() {
-            self.head = head;
-            self.head_timer = None;
+        if !self.requests.are_in_head() && self.requests.none_in_flight() {
+            self.requests.begin_head();
+            self.timer = None;
         }
     }
 
-    /// Nothing to read: fails once the present head, or the pause between two requests, takes too long.
+    /// Nothing to read: fails once the present head, if there is one, takes too long.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(timeouts) = self.timeouts else { return Poll::Pending };
-        let begun = self.requests.begun();
-        if self.head == Some(begun) {
-            let timer = self.head_timer.get_or_insert_with(|| Box::pin(sleep(timeouts.head)));
-            ready!(timer.as_mut().poll(cx));
-        } else {
-            self.head_timer = None;
-            if !self.requests.none_in_flight() {
-                return Poll::Pending;
-            }
-            ready!(self.idle.poll(begun, timeouts.idle, cx));
-        }
+        let in_head = self.requests.are_in_head();
+        let Some(limit) = self.limit.filter(|_| in_head) else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for ReadDeadlines<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for HeadDeadline<R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -162,6 +129,43 @@ impl<R: AsyncRead + Unpin> AsyncRead for ReadDeadlines<R> {
     }
 }
 
+/// The deadline of the time between two requests. One timer serves a connection from one pause to the next:
+/// it fires early, and is set anew then. To set one for each pause would cost every request a timer.
+pub(super) struct IdleDeadline {
+    limit: Duration,
+    requests: Arc<Requests>,
+    /// The number of requests before the pause, and its beginning.
+    since: Option<(usize, Instant)>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl IdleDeadline {
+    pub(super) fn new(limit: Duration, requests: Arc<Requests>) -> Self {
+        Self { limit, requests, since: None, timer: None }
+    }
+
+    /// To be called whenever the connection has nothing to do: ready when the pause is too long.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.requests.none_in_flight() || self.requests.are_in_head() {
+            return Poll::Pending;
+        }
+        let begun = self.requests.begun();
+        let since = match self.since {
+            Some((before, since)) if before == begun => since,
+            _ => self.since.insert((begun, Instant::now())).1,
+        };
+        let deadline = since + self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+}
+
 /// An extension of each request: the address that its connection comes from. Behind a proxy it is the
 /// proxy's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,14 +173,26 @@ pub struct ClientAddress(pub SocketAddr);
 
 /// A service that counts the requests in flight, from the call until the request's body and the
 /// response's are dropped, and gives each request its [`ClientAddress`].
-#[derive(Clone)]
+///
+/// hyper calls it by a shared reference, from the connection's own task alone. hyper-util's adapter would
+/// clone all layers for each request.
 pub(super) struct TrackedService<S> {
-    pub(super) service: S,
-    pub(super) requests: Arc<Requests>,
-    pub(super) client: SocketAddr,
+    service: RefCell<S>,
+    requests: Arc<Requests>,
+    client: SocketAddr,
 }
 
-impl<S, B> Service<Request<Incoming>> for TrackedService<S>
+impl<S> TrackedService<S> {
+    pub(super) fn new(service: S, client: SocketAddr) -> Self {
+        Self { service: RefCell::new(service), requests: Arc::default(), client }
+    }
+
+    pub(super) fn requests(&self) -> Arc<Requests> {
+        Arc::clone(&self.requests)
+    }
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for TrackedService<S>
 where
     S: Service<Request<RequestBody>, Response = Response<B>>,
 {
@@ -184,16 +200,12 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.service.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let guard = self.requests.begin();
         let body_guard = InFlightGuard::new(&self.requests);
         let mut request = request.map(|body| TrackedBody { body, guard: body_guard });
         request.extensions_mut().insert(ClientAddress(self.client));
-        ResponseFuture { response: self.service.call(request), guard }
+        ResponseFuture { response: self.service.borrow_mut().call(request), guard }
     }
 }
 
