@@ -74,7 +74,8 @@ where
         let is_head = request.method() == Method::HEAD;
         accept::put_identity_last(request.headers_mut());
         let request = drain_on_drop(request, drain_limit);
-        let answer = self.inner.call(request);
+        // in the request's scope too: a layer may note the request when it is called
+        let answer = context.sync_scope(|| self.inner.call(request));
         Box::pin(context.scope(async move {
             let mut response = answer.await?.map(Body::new);
             if let Some(problem) = take_problem(&mut response) {
