@@ -1,8 +1,19 @@
 //! Parts of answers that several routes have.
 
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, header};
 use producer_core::EntityVersion;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// The answer whose body is this JSON text.
+pub(crate) fn json_answer(text: impl Into<Body>) -> Response {
+    let mut response = Response::new(text.into());
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
 
 /// The version that an event made of an entity.
 #[derive(Debug, Serialize, ToSchema)]

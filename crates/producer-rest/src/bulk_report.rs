@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderValue, header};
 use producer_core::Outcome;
 use producer_core::ingest::bulk::{BatchSummary, ItemStatus};
 use producer_core::model::CALL_VIOLATIONS;
@@ -12,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::answers::EntityVersionBody;
+use crate::answers::{EntityVersionBody, json_answer};
 use crate::problem::{BrokenRule, broken_rules};
 
 /// The maximum number of results in an answer.
@@ -281,10 +279,7 @@ impl Report {
             body.extend_from_slice(json);
         }
         body.extend_from_slice(b"]}");
-        let mut response = Response::new(Body::from(body));
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
-        response
+        json_answer(body)
     }
 }
 

@@ -6,10 +6,10 @@ use axum::extract::Request;
 use axum::response::Response;
 use futures_util::TryFutureExt;
 use futures_util::future::{Either, MapOk};
-use http::{Method, header};
+use http::header;
 use http_body_util::Either as EitherBody;
 use tower::{Layer, Service};
-use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::compression::predicate::{And, NotForContentType, Predicate, SizeAbove};
 use tower_http::compression::{Compression, CompressionBody, CompressionLayer, ResponseFuture};
 
 use crate::change_stream::StreamForm;
@@ -18,10 +18,7 @@ use crate::change_stream::StreamForm;
 const ABOVE_BYTES: u64 = 1024;
 
 /// What is compressed.
-type Compressible = tower_http::compression::predicate::And<
-    tower_http::compression::predicate::And<SizeAbove, NotForContentType>,
-    NotForContentType,
->;
+type Compressible = And<And<SizeAbove, NotForContentType>, NotForContentType>;
 
 /// Makes [`CompressService`]s.
 #[derive(Clone)]
@@ -37,20 +34,17 @@ impl CompressLayer {
     }
 }
 
-impl<S: Clone> Layer<S> for CompressLayer {
+impl<S> Layer<S> for CompressLayer {
     type Service = CompressService<S>;
 
     fn layer(&self, inner: S) -> CompressService<S> {
-        CompressService { compressed: self.0.layer(inner.clone()), plain: inner }
+        CompressService(self.0.layer(inner))
     }
 }
 
 /// Compresses what may be compressed.
 #[derive(Clone)]
-pub(crate) struct CompressService<S> {
-    compressed: Compression<S, Compressible>,
-    plain: S,
-}
+pub(crate) struct CompressService<S>(Compression<S, Compressible>);
 
 type Body<A> = EitherBody<A, CompressionBody<A>>;
 type ToBody<A, B> = fn(Response<A>) -> Response<B>;
@@ -68,21 +62,20 @@ where
     >;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        std::task::ready!(self.plain.poll_ready(cx))?;
-        self.compressed.poll_ready(cx)
+        self.0.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
         if may_be_compressed(&request) {
-            let answer = self.compressed.call(request);
+            let answer = self.0.call(request);
             return Either::Right(answer.map_ok(|response| response.map(EitherBody::Right)));
         }
-        Either::Left(self.plain.call(request).map_ok(|response| response.map(EitherBody::Left)))
+        let answer = self.0.get_mut().call(request);
+        Either::Left(answer.map_ok(|response| response.map(EitherBody::Left)))
     }
 }
 
 /// Whether the client asked for it, or a cache may ask what the answer depends on (`Vary`).
 fn may_be_compressed(request: &Request) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-        || request.headers().contains_key(header::ACCEPT_ENCODING)
+    request.method().is_safe() || request.headers().contains_key(header::ACCEPT_ENCODING)
 }

@@ -195,8 +195,7 @@ where
 /// Whether the answer may reach a script: browsers name the origin in everything but simple reads, and
 /// of those a cache may keep the answer for a script that asks later.
 fn may_be_of_script<B>(request: &http::Request<B>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-        || request.headers().contains_key(ORIGIN)
+    request.method().is_safe() || request.headers().contains_key(ORIGIN)
 }
 
 /// The method of a request, or the one that a preflight request asks for.

@@ -1,5 +1,6 @@
-//! Counts requests by the route that matched, and notes why one was refused. Behind the router,
-//! since only there the route is known; hand-written, because a boxed middleware costs an allocation more for each request.
+//! Counts requests by their route, and notes why one was refused. A layer of the router, since only behind it
+//! the route is known, and of the hot route, which is told its own; hand-written, because a boxed middleware
+//! costs an allocation more for each request.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -115,7 +115,7 @@ fn routes(app: App<RestArgs>) -> impl RouteService {
     HotRoute::new(Method::POST, routes::events::PATH, hot, router)
 }
 
-/// The route as a service, with the layer that catches panics.
+/// The route as a service. It answers panics as the router's layer does, without boxing bodies.
 async fn post_event(state: AppState, request: Request) -> Result<Response, Infallible> {
     let answer = AssertUnwindSafe(routes::events::post(State(state), request)).catch_unwind().await;
     Ok(answer.map_or_else(|_| panicked(), IntoResponse::into_response))

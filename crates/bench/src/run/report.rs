@@ -58,9 +58,9 @@ const METHOD: [&str; 6] = [
     "new keys: a new entity each time. set: one of 100,000 existing ones. hot: one of 10. An event \
      has 400 B unless the name says otherwise; deep: nested objects and a null. grown: the table has \
      10 million entities beforehand. read: one reader of the change feed gets every event meanwhile, as \
-     server-sent events. unary and stream are gRPC. ceiling: the same service over a \
-     store that keeps nothing. hyper: hyper alone, which answers with a constant receipt. N×M: N connections with M events per request, or M in flight in a \
-     stream.",
+     server-sent events. unary and stream are gRPC. ceiling: the same service over a store that \
+     keeps nothing. hyper: hyper alone, which answers with a constant receipt. N×M: N connections \
+     with M events per request, or M in flight in a stream.",
 ];
 
 /// The report of these results.

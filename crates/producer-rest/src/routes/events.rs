@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::{HeaderValue, header};
 use producer_core::json::write_string;
 use producer_core::model::{LoggedEvent, LoggedUpdate};
 use producer_core::{Operation, ProblemKind, Receipt, decode};
@@ -17,7 +16,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{DecodedPath, json_text, unreachable};
-use crate::answers::EntityVersionBody;
+use crate::answers::{EntityVersionBody, json_answer};
 use crate::body;
 use crate::openapi::examples;
 use crate::openapi::problems::{GetEventProblems, PostEventProblems};
@@ -103,10 +102,7 @@ pub(crate) async fn post(
     };
     drop((bytes, lease));
     let receipt = app.ingest.submit_item(event).await?;
-    let mut response = Response::new(receipt_json(&receipt).into());
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    Ok(response)
+    Ok(json_answer(receipt_json(&receipt)))
 }
 
 /// [`ReceiptBody`] in JSON. Written by hand: of all answers this is the most frequent by far.

@@ -16,6 +16,7 @@ use producer_telemetry::stopwatch::Part;
 use super::DecodedPath;
 use super::entities::check_type;
 use super::paging::{next_link, query_problem};
+use crate::answers::json_answer;
 use crate::entity_json::write_entities;
 use crate::openapi::lists::{
     AllEntitiesQuery, EntitiesPageDoc, EntitiesQuery, ListAllProblems, ListProblems, examples,
@@ -140,7 +141,7 @@ async fn json_response(page: ListPage, fields: Option<&Fields>) -> Response {
         let _ = write!(text, ",\"count\":{{\"value\":{value},\"exact\":{exact}}}");
     }
     text.push('}');
-    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+    json_answer(text)
 }
 
 /// What the query says.

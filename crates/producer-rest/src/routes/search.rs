@@ -18,6 +18,7 @@ use tokio::task::yield_now;
 use super::lists::shown_fields;
 use super::paging::{next_link, of_query};
 use super::unreachable;
+use crate::answers::json_answer;
 use crate::openapi::search::{SearchPageDoc, SearchProblems, SearchQuery, examples};
 use crate::problem::ProblemResponse;
 use crate::query_parameters::{broken, filter, known_values_and_lists, size};
@@ -53,7 +54,7 @@ pub(crate) async fn get(
     let link = page.next.as_deref().map(|token| next_link(&uri, token)).transpose()?;
     let link = link.map(|link| [(header::LINK, link)]);
     let text = page_json(page, &shape).await;
-    Ok((link, [(header::CONTENT_TYPE, "application/json")], text).into_response())
+    Ok((link, json_answer(text)).into_response())
 }
 
 /// How the answer is written.
