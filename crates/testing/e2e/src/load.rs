@@ -25,11 +25,17 @@ impl Load {
     /// Starts `writers` for each API, which together update `entities` entities. The index of an API
     /// in `apis` is the sender's number in the history.
     pub fn start(apis: &[Api], writers: usize, entities: usize) -> Self {
+        Self::with_pause(apis, writers, entities, Duration::ZERO)
+    }
+
+    /// As [`Load::start`], with a pause of each writer after each event: for what shares the machine with the
+    /// service and has to keep up with it. Documents grow by an attribute an event, and a stream has them all.
+    pub fn with_pause(apis: &[Api], writers: usize, entities: usize, pause: Duration) -> Self {
         let (stop, history) = (Arc::new(AtomicBool::new(false)), Arc::new(History::default()));
         let mut set = JoinSet::new();
         for (sender, api) in apis.iter().enumerate() {
             for writer in 0..writers {
-                let writer = Writer { api: api.clone(), sender, writer, entities };
+                let writer = Writer { api: api.clone(), sender, writer, entities, pause };
                 set.spawn(writer.write(Arc::clone(&stop), Arc::clone(&history)));
             }
         }
@@ -56,6 +62,7 @@ struct Writer {
     sender: usize,
     writer: usize,
     entities: usize,
+    pause: Duration,
 }
 
 impl Writer {
@@ -66,8 +73,9 @@ impl Writer {
             let outcome = self.api.send(&event).await;
             let failed = !matches!(outcome, Outcome::Done { .. });
             history.add(Record { event, outcome, took: start.elapsed(), sender: self.sender });
-            if failed {
-                sleep(BACKOFF).await;
+            let pause = if failed { self.pause.max(BACKOFF) } else { self.pause };
+            if !pause.is_zero() {
+                sleep(pause).await;
             }
             n += 1;
         }

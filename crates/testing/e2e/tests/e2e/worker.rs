@@ -10,6 +10,7 @@ mod steering;
 mod takeover;
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use producer_e2e::{EntityKey, History, Outcome, RedisTarget, Rest, StreamLog, eventually};
 use sqlx::{Connection, PgConnection, SqliteConnection};
@@ -17,6 +18,9 @@ use sqlx::{Connection, PgConnection, SqliteConnection};
 /// Failures are tried again sooner than by default.
 const RETRY: &str =
     "retry = { initial = \"50ms\", max = \"1s\", breaker_failures = 3, breaker_pause = \"1s\" }";
+
+/// Of a writer after each event, where a worker has to catch up with what was written.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A sink that writes every change to the stream of its name.
 fn stream_sink(name: &str, redis: &RedisTarget) -> String {

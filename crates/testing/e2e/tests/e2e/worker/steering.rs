@@ -8,7 +8,7 @@ use producer_e2e::{
 };
 use serde_json::{Value, json};
 
-use super::{stream_has_all, stream_sink, webhook_sink};
+use super::{PAUSE, stream_has_all, stream_sink, webhook_sink};
 use crate::macros::on_both_databases;
 
 on_both_databases!(
@@ -25,7 +25,7 @@ async fn a_sink_is_paused_resumed_and_reset(database: &Database) {
     let rest = Service::start(Binary::Rest, &database.settings()).await;
     let client = rest.rest();
     let worker = Worker::start(&database.settings(), &stream_sink("events", &redis)).await;
-    let load = Load::start(&[client.clone().into()], 2, 5);
+    let load = Load::with_pause(&[client.clone().into()], 2, 5, PAUSE);
     let entries = async || redis.entries("events", "0-0").await.unwrap().len();
     eventually("the sink delivers", async || entries().await > 20).await;
 

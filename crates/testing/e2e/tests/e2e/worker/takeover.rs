@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, Executor};
 use tokio::time::sleep;
 
 use super::{
-    cache_equals_state, cache_sink, last_versions, position, stream_has_all, stream_sink,
+    PAUSE, cache_equals_state, cache_sink, last_versions, position, stream_has_all, stream_sink,
     taken_over,
 };
 use crate::macros::on_both_databases;
@@ -46,7 +46,7 @@ async fn a_frozen_worker_is_replaced_and_takes_nothing_back(database: &Database)
     first.runs(&["events", "cache"]).await;
     let second = Worker::start(&database.settings(), &config).await;
     let positions = Positions::watch(database).await;
-    let load = Load::start(&[client.clone().into()], 4, 5);
+    let load = Load::with_pause(&[client.clone().into()], 4, 5, PAUSE);
     load.history().more_done(100).await;
 
     freeze(&first, database).await;
@@ -130,7 +130,7 @@ async fn another_goes_on_after_an_orderly_stop(database: &Database) {
     let rest = Service::start(Binary::Rest, &database.settings()).await;
     let client = rest.rest();
     let config = config(&redis);
-    let load = Load::start(&[client.clone().into()], 2, 5);
+    let load = Load::with_pause(&[client.clone().into()], 2, 5, PAUSE);
     let mut running = Worker::start(&database.settings(), &config).await;
     running.runs(&["events", "cache"]).await;
     for _ in 0..2 {
