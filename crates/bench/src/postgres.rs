@@ -25,7 +25,7 @@ const LOGICAL_SETTINGS: &[&str] = &[
 pub(crate) struct Postgres {
     server: producer_test_support::Postgres,
     postmaster: u32,
-    settings: &'static [&'static str],
+    settings: Vec<String>,
 }
 
 /// A database of that server.
@@ -55,7 +55,19 @@ impl Postgres {
              PG_BIN_DIR (Debian: apt-get install postgresql)",
         )?;
         let postmaster = server.process().ok_or("the server isn't a process of this machine")?;
+        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
         Ok(Self { server, postmaster, settings })
+    }
+
+    /// Changes settings (`NAME=VALUE`) that need no restart.
+    pub(crate) async fn set(&mut self, settings: &[String]) -> Result<()> {
+        for setting in settings {
+            let (name, value) = setting.split_once('=').ok_or("a setting is NAME=VALUE")?;
+            self.admin(&format!("ALTER SYSTEM SET {name} = '{value}'")).await?;
+        }
+        self.admin("SELECT pg_reload_conf()").await?;
+        self.settings.extend_from_slice(settings);
+        Ok(())
     }
 
     /// The process id of the postmaster, the parent of all server processes.

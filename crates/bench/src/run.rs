@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Only cells on this database
     #[arg(long, value_name = "DATABASE")]
     database: Option<Store>,
+    /// A setting of PostgreSQL (repeatable): `commit_delay=2000` with `commit_siblings=0` is a slow disk
+    #[arg(long, value_name = "NAME=VALUE")]
+    postgres_set: Vec<String>,
     /// The folder of the results
     #[arg(long, value_name = "FOLDER", default_value = "bench/results")]
     output: PathBuf,
@@ -45,6 +48,8 @@ struct Plan {
     cells: Vec<Cell>,
     rounds: u32,
     times: Times,
+    /// Settings of PostgreSQL that differ from every run's.
+    postgres_settings: Vec<String>,
     /// The time after which no further cell is started.
     limit: Duration,
     /// Whether the previous results of other cells are kept.
@@ -64,6 +69,7 @@ impl Args {
             cells: selection.cells()?,
             rounds: self.rounds.unwrap_or(rounds),
             times: Times { warm_up: Duration::from_millis(warm_up), measured },
+            postgres_settings: self.postgres_set.clone(),
             limit: Duration::from_secs(limit),
             keeps_others: !self.only.is_empty(),
             path: self.output.join(if self.quick { "bench-quick" } else { "bench" }),
@@ -80,6 +86,9 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 async fn measure_all(plan: &Plan) -> Result<ExitCode> {
     let run = Clock::system().now().to_string();
     let mut bench = Bench::new(&plan.cells, plan.times)?;
+    if let Some(postgres) = &mut bench.postgres {
+        postgres.set(&plan.postgres_settings).await?;
+    }
     let names: Vec<_> = plan.cells.iter().map(ToString::to_string).collect();
     let what = format!(
         "{run}; {} rounds, each cell {} s after a warm-up of {} s",

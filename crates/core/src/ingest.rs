@@ -1,12 +1,13 @@
 //! The one use case: take events, apply them in batches that share a commit, answer each sender.
 //!
-//! Senders put `job::Job`s into a bounded queue; writer tasks take whatever is there at once
-//! and apply it in one transaction. A batch is no part of any request: a sender that leaves, or
+//! Senders put `job::Job`s into a bounded queue; writer tasks take what is there (`grouping` says how
+//! much of it) and apply it in one transaction. A batch is no part of any request: a sender that leaves, or
 //! whose deadline passes, takes its job out of the queue, and interrupts nothing that a writer has.
 
 pub mod bulk;
 mod call;
 mod call_state;
+mod grouping;
 mod job;
 mod job_handle;
 mod job_times;

@@ -93,7 +93,7 @@ pub(super) enum PushError {
 /// What a writer finds in the queue.
 enum Take {
     Batch(Batch),
-    /// Nothing, until it is woken or until parked jobs are to be tried again.
+    /// Nothing, until it is woken, until parked jobs are to be tried again, or until enough senders were waited for.
     Nothing {
         retry: Option<Instant>,
     },
@@ -309,7 +309,7 @@ impl Queue {
             drop(state);
             return self.wake_all();
         }
-        let has_ready = state.waiting.has_ready();
+        let has_ready = state.has_batch();
         let are_idle = others.iter().any(|writer| writer.is_idle.load(Ordering::Relaxed));
         let is_behind = are_idle && state.is_behind();
         drop(state);
@@ -334,12 +334,12 @@ impl Queue {
         let events_before = state.load.events;
         let mut batch = Batch::new(self, state.take_parked(), true);
         if batch.is_none() && (writer == 0 || state.is_behind()) {
-            batch = Batch::new(self, state.take_waiting(), false);
+            batch = Batch::new(self, state.take_waiting(writer == 0), false);
         }
         if batch.is_none() {
             slot.is_idle.store(true, Ordering::Release);
         }
-        let (retry, is_released) = (state.parked.retry_at(), state.load.events < events_before);
+        let (retry, is_released) = (state.look_at(), state.load.events < events_before);
         self.wake(state);
         if is_released {
             self.released.notify_waiters();

@@ -4,6 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::grouping::{Grouping, Next};
 use super::job::{Job, Load};
 use super::parked::Parked;
 use super::ready_queue::{AlreadyHashed, JobId, ReadyQueue};
@@ -32,6 +35,8 @@ pub(super) struct State {
     /// Keys that another session held when they were last tried: a batch must not wait for its
     /// lock a second time.
     locked_keys: KeySet,
+    /// How the first writer groups senders.
+    pub(super) grouping: Grouping,
     /// The load of everything that is not answered yet.
     pub(super) load: Load,
     pub(super) draining: bool,
@@ -122,14 +127,41 @@ impl State {
         batch
     }
 
-    /// The next batch of what waits. What follows a job of the batch may come along, in its order.
-    pub(super) fn take_waiting(&mut self) -> Vec<Job> {
+    /// Whether there is a batch for the first writer.
+    pub(super) fn has_batch(&self) -> bool {
+        self.waiting.has_ready() && self.waiting.len() >= self.grouping.wanted()
+    }
+
+    /// When to look for a batch again, woken or not.
+    pub(super) fn look_at(&self) -> Option<Instant> {
+        self.parked.retry_at().into_iter().chain(self.grouping.waits_until()).min()
+    }
+
+    /// The next batch of what waits.
+    pub(super) fn take_waiting(&mut self, is_first_writer: bool) -> Vec<Job> {
+        if !is_first_writer {
+            return self.take_at_most(usize::MAX);
+        }
+        let now = Instant::now();
+        let Next::Take(at_most) = self.grouping.next(self.waiting.len(), now) else {
+            return Vec::new();
+        };
+        let batch = self.take_at_most(at_most);
+        if !batch.is_empty() {
+            self.grouping.begin(batch.len(), now);
+        }
+        batch
+    }
+
+    /// What follows a job of the batch may come along, in its order.
+    fn take_at_most(&mut self, at_most: usize) -> Vec<Job> {
         let mut batch = Vec::new();
         let mut forbidden = Vec::new();
         let mut size = BatchSize::default();
         let mut picker = self.waiting.pick();
         while let Some((job, follows)) = picker.next() {
-            if !batch.is_empty() && (job.is_atomic() || !size.has_room(job)) {
+            let is_full = batch.len() >= at_most || job.is_atomic() || !size.has_room(job);
+            if !batch.is_empty() && is_full {
                 break;
             }
             if is_any_locked(&self.locked_keys, job.meta.keys()) {

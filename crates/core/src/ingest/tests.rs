@@ -82,7 +82,7 @@ fn version(outcome: &Outcome) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_shares_one_commit() {
+async fn what_waits_shares_two_commits() {
     let store = FakeStore::new();
     let ingest = store.start(limits());
     let first = submit(&ingest, event_on(&["0"]));
@@ -94,7 +94,7 @@ async fn what_waits_shares_one_commit() {
     for outcome in rest {
         assert_eq!(version(&outcome.await.unwrap()), 1);
     }
-    assert_eq!(store.with(|memory| memory.batches.clone()), [1, 100]);
+    assert_eq!(store.with(|memory| memory.batches.clone()), [1, 50, 50]);
 }
 
 #[tokio::test(start_paused = true)]

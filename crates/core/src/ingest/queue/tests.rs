@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::ingest::grouping::{Grouping, Groups};
 use crate::ingest::job::Work;
 use crate::ingest::tests::{event_on, limits};
 use crate::model::Outcome;
@@ -81,4 +82,40 @@ async fn jobs_that_wait_for_a_batch_have_an_age_and_keep_their_room() {
     assert_eq!(queue.depth().load.events, 2);
     drop(batch);
     assert_eq!(queue.depth().load.events, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_waits_for_senders_that_were_answered_but_not_for_long() {
+    let batch_takes = Duration::from_millis(10);
+    let queue = queue();
+    queue.lock().grouping = Grouping::always(Groups::One);
+    let _answers = ["a", "b"].map(|id| push(&queue, id));
+    let batch = take(&queue, 0).unwrap();
+    tokio::time::advance(batch_takes).await;
+    drop(batch);
+    assert!(take(&queue, 0).is_none());
+    let _third = push(&queue, "c");
+    assert!(is_idle(&queue, 0) && take(&queue, 0).is_none(), "two were answered");
+    let _fourth = push(&queue, "d");
+    assert!(!is_idle(&queue, 0), "woken");
+    let batch = take(&queue, 0).unwrap();
+    assert_eq!(batch.jobs.len(), 2);
+    tokio::time::advance(batch_takes).await;
+    drop(batch);
+
+    let _fifth = push(&queue, "e");
+    let Take::Nothing { retry } = queue.take(0, &queue.writers[0]) else { panic!("a batch") };
+    assert_eq!(retry, Some(Instant::now() + batch_takes / 2));
+    tokio::time::advance(batch_takes / 2).await;
+    assert_eq!(take(&queue, 0).unwrap().jobs.len(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_leaves_half_of_the_senders_for_the_next() {
+    let queue = queue();
+    let _answers: Vec<_> = (0..100).map(|i| push(&queue, &i.to_string())).collect();
+    let first = take(&queue, 0).unwrap();
+    assert_eq!(first.jobs.len(), 50);
+    drop(first);
+    assert_eq!(take(&queue, 0).unwrap().jobs.len(), 50);
 }
