@@ -18,15 +18,17 @@ const MAX_GATHERED: usize = 256;
 const MAX_WAIT: Duration = Duration::from_millis(50);
 /// The first batches of a period are not measured: they are of the making of the one before.
 const UNMEASURED: usize = 3;
-/// The measured batches of a period.
+/// The measured batches of a period, at least.
 const MEASURED: usize = 16;
+/// The measured time of a period, at least: what else happens on the machine counts less in a longer one.
+const MEASURED_TIME: Duration = Duration::from_millis(50);
 /// The periods of a trial, of two groups and of one by turns.
 const PERIODS: usize = 6;
 /// By so much one group must be faster, in each of its periods.
-const CLEARLY: f64 = 1.05;
+const CLEARLY: f64 = 1.1;
 /// The next trial begins after so many times as long as this one spent on what turned out to be slower. Where
-/// that was half as fast, trials cost a hundredth.
-const REST: u32 = 50;
+/// that was half as fast, trials cost half a hundredth.
+const REST: u32 = 100;
 /// The shortest time between two trials.
 const MIN_REST: Duration = Duration::from_secs(1);
 
@@ -194,8 +196,10 @@ impl Trial {
         if period.batches == UNMEASURED {
             period.measured_from = Some(now);
         }
-        let from = period.measured_from.filter(|_| period.batches == UNMEASURED + MEASURED)?;
-        let measured = (now - from).max(Duration::from_nanos(1));
+        let measured = now - period.measured_from?;
+        if period.batches < UNMEASURED + MEASURED || measured < MEASURED_TIME {
+            return None;
+        }
         #[expect(clippy::cast_precision_loss, reason = "some thousands at most")]
         let rate = period.jobs as f64 / measured.as_secs_f64();
         self.took[self.rates.len() % 2] += now - began;
