@@ -58,7 +58,8 @@ impl Args {
     }
 }
 
-fn setting(text: &str) -> std::result::Result<(String, String), String> {
+/// Reads `NAME=VALUE`.
+pub(crate) fn setting(text: &str) -> std::result::Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }

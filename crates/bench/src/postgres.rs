@@ -59,15 +59,13 @@ impl Postgres {
         Ok(Self { server, postmaster, settings })
     }
 
-    /// Changes settings (`NAME=VALUE`) that need no restart.
-    pub(crate) async fn set(&mut self, settings: &[String]) -> Result<()> {
-        for setting in settings {
-            let (name, value) = setting.split_once('=').ok_or("a setting is NAME=VALUE")?;
+    /// Changes settings that need no restart.
+    pub(crate) async fn set(&mut self, settings: &[(String, String)]) -> Result<()> {
+        for (name, value) in settings {
             self.admin(&format!("ALTER SYSTEM SET {name} = '{value}'")).await?;
+            self.settings.push(format!("{name}={value}"));
         }
-        self.admin("SELECT pg_reload_conf()").await?;
-        self.settings.extend_from_slice(settings);
-        Ok(())
+        self.admin("SELECT pg_reload_conf()").await
     }
 
     /// The process id of the postmaster, the parent of all server processes.

@@ -11,6 +11,7 @@ use producer_core::Clock;
 
 use crate::cells::{Cell, Selection, Store};
 use crate::measure::{Bench, Times};
+use crate::overload::setting;
 use crate::process::measure_into;
 use crate::progress::{Progress, failure};
 use crate::report::{number, thousands};
@@ -36,8 +37,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DATABASE")]
     database: Option<Store>,
     /// A setting of PostgreSQL (repeatable): `commit_delay=2000` with `commit_siblings=0` is a slow disk
-    #[arg(long, value_name = "NAME=VALUE")]
-    postgres_set: Vec<String>,
+    #[arg(long = "postgres-set", value_name = "NAME=VALUE", value_parser = setting)]
+    postgres_settings: Vec<(String, String)>,
     /// The folder of the results
     #[arg(long, value_name = "FOLDER", default_value = "bench/results")]
     output: PathBuf,
@@ -49,7 +50,7 @@ struct Plan {
     rounds: u32,
     times: Times,
     /// Settings of PostgreSQL that differ from every run's.
-    postgres_settings: Vec<String>,
+    postgres_settings: Vec<(String, String)>,
     /// The time after which no further cell is started.
     limit: Duration,
     /// Whether the previous results of other cells are kept.
@@ -69,7 +70,7 @@ impl Args {
             cells: selection.cells()?,
             rounds: self.rounds.unwrap_or(rounds),
             times: Times { warm_up: Duration::from_millis(warm_up), measured },
-            postgres_settings: self.postgres_set.clone(),
+            postgres_settings: self.postgres_settings.clone(),
             limit: Duration::from_secs(limit),
             keeps_others: !self.only.is_empty(),
             path: self.output.join(if self.quick { "bench-quick" } else { "bench" }),

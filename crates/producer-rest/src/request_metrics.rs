@@ -1,6 +1,6 @@
-//! Counts requests by their route, and notes why one was refused. A layer of the router, since only behind it
-//! the route is known, and of the hot route, which is told its own; hand-written, because a boxed middleware
-//! costs an allocation more for each request.
+//! Counts requests by their route, and records why one was refused. A layer of the router, since only behind it
+//! the route is known, and of the hot route, to which its path is given. It implements `Service` itself, because
+//! a boxed middleware costs an allocation more for each request.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -32,9 +32,10 @@ const REST: u32 = 100;
 /// The shortest time between two trials.
 const MIN_REST: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Groups {
     One,
+    #[default]
     Two,
 }
 
@@ -57,7 +58,7 @@ struct Wait {
 }
 
 /// See the module. For one writer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Grouping {
     groups: Groups,
     /// The jobs of the batch under way, and when it began.
@@ -68,19 +69,6 @@ pub(super) struct Grouping {
     wait: Option<Wait>,
     trial: Option<Trial>,
     next_trial: Option<Instant>,
-}
-
-impl Default for Grouping {
-    fn default() -> Self {
-        Self {
-            groups: Groups::Two,
-            under_way: None,
-            in_flight: 0,
-            wait: None,
-            trial: None,
-            next_trial: None,
-        }
-    }
 }
 
 impl Grouping {

@@ -309,11 +309,11 @@ impl Queue {
             drop(state);
             return self.wake_all();
         }
-        let has_ready = state.has_batch();
+        let has_batch = state.has_batch();
         let are_idle = others.iter().any(|writer| writer.is_idle.load(Ordering::Relaxed));
         let is_behind = are_idle && state.is_behind();
         drop(state);
-        if has_ready {
+        if has_batch {
             first.wake();
         }
         if is_behind {
