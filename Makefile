@@ -31,8 +31,8 @@ example-search: ## load 10,000 books into a running service, index them and ask;
 	./examples/books.py $(addprefix --url ,$(URL))
 
 .PHONY: build
-build: ## build the services fully optimised, into target/release; 14 minutes from nothing on two cores
-	$(CARGO) build --release --package producer-rest --package producer-grpc
+build: ## build the services fully optimised, with the profile in pgo/, into target/release; 14 minutes on two cores
+	./scripts/build-release producer-rest producer-grpc
 
 .PHONY: build-worker
 build-worker: ## build the worker fully optimised, into target/release
@@ -125,22 +125,22 @@ microbench: ## time the scanner and the merge beside serde_json
 
 .PHONY: bench
 bench: build ## measure beside PostgreSQL used directly, into bench/results; half an hour; ONLY="CELL …" repeats cells
-	$(CARGO) build --release --package producer-bench
+	./scripts/build-release producer-bench
 	target/release/producer-bench run $(addprefix --only ,$(ONLY))
 
 .PHONY: bench-quick
 bench-quick: build ## fewer cells in less than 3 minutes
-	$(CARGO) build --release --package producer-bench
+	./scripts/build-release producer-bench
 	target/release/producer-bench run --quick $(addprefix --only ,$(ONLY))
 
 .PHONY: bench-changes
 bench-changes: build ## measure the change feed beside COPY, into bench/results; below 12 min and 10 GB of disk
-	$(CARGO) build --release --package producer-bench
+	./scripts/build-release producer-bench
 	target/release/producer-bench changes $(addprefix --only ,$(ONLY))
 
 .PHONY: bench-finding
 bench-finding: build ## measure lists, indexes and search beside pgbench, into bench/results; LARGE=10000000: a large type too
-	$(CARGO) build --release --package producer-bench
+	./scripts/build-release producer-bench
 	target/release/producer-bench finding $(addprefix --only ,$(ONLY)) $(addprefix --large ,$(LARGE)) \
 		$(addprefix --before ,$(BEFORE))
 
@@ -148,12 +148,12 @@ bench-finding: build ## measure lists, indexes and search beside pgbench, into b
 bench-worker: build build-worker ## measure the worker beside Debezium, bulks and NDJSON, into bench/results; about 15 min, 4 GB of memory
 	./scripts/java-servers-for-tests connect debezium
 	./scripts/redis-for-tests
-	$(CARGO) build --release --package producer-bench
+	./scripts/build-release producer-bench
 	target/release/producer-bench worker $(addprefix --only ,$(ONLY))
 
 .PHONY: bench-overload
 bench-overload: build ## offer three times the load of saturation, on PostgreSQL, into bench/results; below 5 min
-	$(CARGO) build --release --package producer-bench
+	./scripts/build-release producer-bench
 	target/release/producer-bench overload
 
 NAME ?= baseline
@@ -161,10 +161,10 @@ RESULTS ?= bench/results/bench.json
 
 .PHONY: bench-save bench-compare
 bench-save: ## keep the results of `bench` as NAME=baseline; RESULTS=bench/results/bench-quick.json: of `bench-quick`
-	$(CARGO) build --release --package producer-bench
+	./scripts/build-release producer-bench
 	target/release/producer-bench save $(NAME) --results $(RESULTS)
 bench-compare: ## compare the results of `bench` with those kept as NAME, cell by cell, with their noise
-	$(CARGO) build --release --package producer-bench
+	./scripts/build-release producer-bench
 	target/release/producer-bench compare $(NAME) --results $(RESULTS)
 
 .PHONY: load-smoke load-full load-saturation
