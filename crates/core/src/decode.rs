@@ -27,7 +27,9 @@ const MAX_EVENTS: usize = 10_000;
 /// `Malformed` with line and column where the body is not UTF-8 or not JSON, `Validation` with all
 /// broken rules where it is JSON but no event.
 pub fn event(body: &[u8], clock: &Clock) -> Result<Event, Problem> {
-    draft(body)?.finish(clock)
+    let mut draft = Draft::new();
+    read(body, &mut draft)?;
+    draft.finish(clock)
 }
 
 /// Reads one event whose uuid was given by an idempotency key.
@@ -35,7 +37,9 @@ pub fn event(body: &[u8], clock: &Clock) -> Result<Event, Problem> {
 /// # Errors
 /// As [`event()`], and `Malformed` where the event has a uuid too.
 pub fn event_with_uuid(body: &[u8], uuid: Uuid, clock: &Clock) -> Result<Event, Problem> {
-    draft(body)?.with_uuid(Some(uuid))?.finish(clock)
+    let mut draft = Draft::new();
+    read(body, &mut draft)?;
+    draft.with_uuid(Some(uuid))?.finish(clock)
 }
 
 /// Reads one event, which gets what it lacks from `defaults`.
@@ -47,7 +51,9 @@ pub fn event_with_defaults(
     defaults: Defaults<'_>,
     clock: &Clock,
 ) -> Result<Event, Problem> {
-    draft(body)?.with_defaults(defaults).finish(clock)
+    let mut draft = Draft::new();
+    read(body, &mut draft)?;
+    draft.with_defaults(defaults).finish(clock)
 }
 
 /// Reads a body that is the attributes of one entity alone. The inner error has the broken rules, with
@@ -64,15 +70,15 @@ pub fn attributes(body: &[u8]) -> Result<Result<Patch, Violations>, Problem> {
 /// # Errors
 /// As [`event()`]; each names the line.
 pub fn line(text: &[u8], number: usize, clock: &Clock) -> Result<Event, Problem> {
-    let draft = draft(text).map_err(|malformed| malformed.below_line(number))?;
+    let mut draft = Draft::new();
+    read(text, &mut draft).map_err(|malformed| malformed.below_line(number))?;
     draft.finish(clock).map_err(|problem| problem.in_line(number))
 }
 
-fn draft(text: &[u8]) -> Result<Draft, Malformed> {
+fn read(text: &[u8], draft: &mut Draft) -> Result<(), Malformed> {
     let mut scan = Scanner::new(utf8(text)?);
-    let draft = event::read(&mut scan)?;
-    scan.lexer.end()?;
-    Ok(draft)
+    event::read(&mut scan, draft)?;
+    scan.lexer.end()
 }
 
 /// Reads a JSON array of 1 to 10,000 events. An item that is JSON but no event is an `Err` in its
@@ -114,7 +120,9 @@ fn items(scan: &mut Scanner<'_>, clock: &Clock) -> Result<Vec<Result<Event, Prob
         if events.len() == MAX_EVENTS {
             return Err(not_events("must have at most 10,000 items"));
         }
-        let item = event::read(scan)?.finish(clock);
+        let mut draft = Draft::new();
+        event::read(scan, &mut draft)?;
+        let item = draft.finish(clock);
         events.push(item.map_err(|problem| problem.list_at_most(&mut listed)));
         match scan.lexer.peek() {
             b',' => scan.lexer.bump(),

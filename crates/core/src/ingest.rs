@@ -19,26 +19,34 @@ mod problems;
 mod queue;
 mod queue_state;
 mod ready_queue;
+mod timers;
 mod trace;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+use std::future::{Future, poll_fn, ready};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bulk::all_valid;
 pub use call::{CallResults, CallSender};
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use job::{Job, JobShared, Work};
 use job_handle::JobHandle;
 pub use limits::Limits;
+use opentelemetry::trace::SpanContext;
 pub use port::{ApplyError, ApplyMode, Verdict, WriteStore, Writer};
 use problems::{outcome_unknown, too_old};
 use producer_telemetry::metrics::MetricFamily;
 use queue::Queue;
+use timers::Timers;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use trace::WaitTimer;
 use uuid::Uuid;
 
@@ -49,6 +57,8 @@ use crate::model::{Event, Outcome, Problem, ProblemKind};
 #[derive(Clone)]
 pub struct Ingest {
     queue: Arc<Queue>,
+    /// Of senders that wait.
+    timers: Arc<Timers>,
 }
 
 impl Ingest {
@@ -59,7 +69,7 @@ impl Ingest {
         for index in 0..store.max_writers() {
             writer::spawn(index, Arc::clone(&store), Arc::clone(&queue), writers);
         }
-        Self { queue }
+        Self { queue, timers: Arc::default() }
     }
 
     /// Is notified whenever a writer has committed something.
@@ -67,32 +77,38 @@ impl Ingest {
         Arc::clone(&self.queue.commits)
     }
 
-    /// Applies one event. A caller that drops the future cancels the event if no writer has taken it
-    /// yet, and nothing otherwise.
+    /// Applies one event, which is queued when this returns. A caller that drops the future cancels the
+    /// event if no writer has taken it yet, and nothing otherwise.
     ///
     /// # Errors
     /// `Conflict`, `Validation`, `Overloaded`, `Unavailable`, `OutcomeUnknown`, `Internal`.
-    pub async fn submit(&self, event: Event) -> Outcome {
+    // no async function: that would keep the event in its future while a writer has it
+    pub fn submit(&self, event: Event) -> impl Future<Output = Outcome> + Send {
         let uuid = event.uuid();
         tracing::debug!(%uuid, event_type = event.event_type(), "event received");
         let (reply, answer) = oneshot::channel();
-        let outcome = self.push(Work::One(event, reply), answer).await;
-        let outcome = outcome.map_err(|problem| problem.with_event_id(uuid));
-        self.queue.metrics.record(&outcome);
-        outcome
+        let answer = self.push(Work::One(event, reply), answer);
+        answer.map(move |outcome| {
+            let outcome = outcome.map_err(|problem| problem.with_event_id(uuid));
+            self.queue.metrics.record(&outcome);
+            outcome
+        })
     }
 
     /// Applies one event, or returns the problem that its text has: both are counted.
     ///
     /// # Errors
     /// The item's, or as [`Ingest::submit`].
-    pub async fn submit_item(&self, item: Result<Event, Problem>) -> Outcome {
+    pub fn submit_item(
+        &self,
+        item: Result<Event, Problem>,
+    ) -> impl Future<Output = Outcome> + Send {
         match item {
-            Ok(event) => self.submit(event).await,
+            Ok(event) => Either::Left(self.submit(event)),
             Err(problem) => {
                 let outcome = Err(problem);
                 self.queue.metrics.record(&outcome);
-                outcome
+                Either::Right(ready(outcome))
             }
         }
     }
@@ -207,21 +223,35 @@ impl Ingest {
         self.queue.close_when_empty().await;
     }
 
-    async fn push<T>(
+    /// Queues the work, and waits for its outcome.
+    fn push<T: Send>(
         &self,
         work: Work,
         answer: oneshot::Receiver<Result<T, Problem>>,
-    ) -> Result<T, Problem> {
-        let arrived = Instant::now();
-        let expires = arrived + self.queue.limits.queue_age;
+    ) -> impl Future<Output = Result<T, Problem>> + Send {
+        let now = Instant::now();
         let events = work.events();
         let (keys, count) = (self.queue.keys(events), events.len());
-        let job = Job::new(work, keys, Some(expires));
+        let job = Job::new(work, keys, now, Some(now + self.queue.limits.queue_age));
         let (shared, span) = (Arc::clone(&job.meta.shared), job.meta.span.clone());
-        let id = self.queue.push(job)?;
-        let mut handle = JobHandle::new(Arc::clone(&self.queue), id, count);
-        let timer = WaitTimer::begin(&shared.times);
-        let outcome = self.wait(arrived, &mut handle, &shared, answer).await;
+        match self.queue.push(job) {
+            Ok(id) => {
+                let handle = JobHandle::new(Arc::clone(&self.queue), id, count);
+                Either::Left(self.answer(handle, shared, span, answer))
+            }
+            Err(problem) => Either::Right(ready(Err(problem))),
+        }
+    }
+
+    async fn answer<T>(
+        &self,
+        mut handle: JobHandle,
+        shared: Arc<JobShared>,
+        span: Option<Box<SpanContext>>,
+        mut answer: oneshot::Receiver<Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let timer = WaitTimer::begin(&shared.times, shared.times.queued_at());
+        let outcome = self.wait(&mut handle, &shared, &mut answer).await;
         drop(timer);
         trace::record_wait(span.as_deref(), &shared.times, &mut None);
         handle.finish();
@@ -232,20 +262,24 @@ impl Ingest {
     /// until `REQUEST_TIMEOUT`.
     async fn wait<T>(
         &self,
-        arrived: Instant,
         handle: &mut JobHandle,
         shared: &JobShared,
-        mut answer: oneshot::Receiver<Result<T, Problem>>,
+        answer: &mut oneshot::Receiver<Result<T, Problem>>,
     ) -> Result<T, Problem> {
         let limits = &self.queue.limits;
-        let age_limit = arrived + limits.queue_age.min(limits.request_timeout);
-        for deadline in [age_limit, arrived + limits.request_timeout] {
-            // boxed: a timer is aligned to 128 bytes, and so would be every future that has it inside
-            match Box::pin(timeout_at(deadline, &mut answer)).await {
-                Ok(Ok(outcome)) => return outcome,
-                Ok(Err(_writer_died)) => break,
-                Err(_elapsed) if handle.cancel() => return Err(too_old()),
-                Err(_elapsed) => {}
+        let queued = shared.times.queued_at();
+        let age_limit = queued + limits.queue_age.min(limits.request_timeout);
+        let mut timer = self.timers.timer();
+        for deadline in [age_limit, queued + limits.request_timeout] {
+            let answered = poll_fn(|cx| match Pin::new(&mut *answer).poll(cx) {
+                Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                Poll::Pending => timer.poll(deadline, cx).map(|()| None),
+            });
+            match answered.await {
+                Some(Ok(outcome)) => return outcome,
+                Some(Err(_writer_died)) => break,
+                None if handle.cancel() => return Err(too_old()),
+                None => {}
             }
         }
         shared.give_up();

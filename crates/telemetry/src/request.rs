@@ -4,10 +4,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanContext, TraceId};
+use pin_project_lite::pin_project;
+use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 
 use super::refusal::Refusal;
@@ -19,11 +23,15 @@ tokio::task_local! {
     static CURRENT: Arc<RequestContext>;
 }
 
+/// A future that is work of a request.
+pub type Scoped<F> = TaskLocalFuture<Arc<RequestContext>, F>;
+
 /// What is known about one request.
 pub struct RequestContext {
     id: Box<str>,
     /// The address that the connection comes from.
     client: Option<SocketAddr>,
+    begun: Instant,
     /// `SLOW_REQUEST`; zero logs none as slow.
     slow_after: Duration,
     watch: Mutex<Stopwatch>,
@@ -50,9 +58,15 @@ impl RequestContext {
     ) -> Arc<Self> {
         let span = RequestSpan::begin(&caller);
         let trace = span.as_ref().map_or(caller, |span| span.context().clone());
-        let watch = Mutex::new(Stopwatch::new());
+        let begun = Instant::now();
+        let watch = Mutex::new(Stopwatch::new(begun));
         let (id, refusal) = (id.into(), OnceLock::new());
-        Arc::new(Self { id, client, slow_after, watch, trace, span, refusal })
+        Arc::new(Self { id, client, begun, slow_after, watch, trace, span, refusal })
+    }
+
+    /// When it began.
+    pub fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// The id, as in the `x-request-id` of the answer.
@@ -66,7 +80,7 @@ impl RequestContext {
     }
 
     /// Runs a future as work of this request.
-    pub fn scope<F: Future>(self: Arc<Self>, work: F) -> impl Future<Output = F::Output> {
+    pub fn scope<F: Future>(self: Arc<Self>, work: F) -> Scoped<F> {
         CURRENT.scope(self, work)
     }
 
@@ -77,7 +91,11 @@ impl RequestContext {
 
     /// From now on the request's time counts as `part`.
     pub fn enter(&self, part: Part) {
-        self.watch().enter(part, Instant::now());
+        self.enter_at(part, Instant::now());
+    }
+
+    fn enter_at(&self, part: Part, at: Instant) {
+        self.watch().enter(part, at);
     }
 
     /// The client decides how long it takes (NDJSON, streams): it is never logged as slow.
@@ -128,17 +146,44 @@ pub(crate) fn with<T>(look: impl FnOnce(&RequestContext) -> T) -> Option<T> {
     CURRENT.try_with(|context| look(context)).ok()
 }
 
-/// Runs a future whose time counts as `part` of the current request.
-pub async fn measure<F: Future>(part: Part, work: F) -> F::Output {
-    enter(part);
-    let output = work.await;
-    enter(Part::Rest);
-    output
+pin_project! {
+    /// See [`measure`].
+    #[must_use = "futures do nothing unless they are awaited"]
+    pub struct Measured<F> {
+        part: Part,
+        waits: bool,
+        #[pin]
+        work: F,
+    }
+}
+
+/// Runs a future. From its first wait to its end, the current request's time counts as `part`.
+pub fn measure<F: Future>(part: Part, work: F) -> Measured<F> {
+    Measured { part, waits: false, work }
+}
+
+impl<F: Future> Future for Measured<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let polled = this.work.poll(cx);
+        if polled.is_pending() != *this.waits {
+            enter(if polled.is_pending() { *this.part } else { Part::Rest });
+            *this.waits = polled.is_pending();
+        }
+        polled
+    }
 }
 
 /// From now on the current request's time counts as `part`.
 pub fn enter(part: Part) {
-    with(|context| context.enter(part));
+    enter_at(part, Instant::now());
+}
+
+/// As [`enter`], from `at` on.
+pub fn enter_at(part: Part, at: Instant) {
+    with(|context| context.enter_at(part, at));
 }
 
 /// As [`RequestContext::mark_long`], of the current request.
@@ -187,6 +232,28 @@ pub fn span() -> Option<Box<SpanContext>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_lasts_from_the_first_wait_to_the_end() {
+        let context = RequestContext::begin("r1", None, SpanContext::NONE, Duration::ZERO);
+        let seconds = |part| context.watch().spent.millis(part) / 1000;
+        let wait = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+        let work = async {
+            wait(1).await;
+            measure(Part::Body, async {}).await;
+            wait(2).await;
+            let two_waits = async {
+                wait(4).await;
+                wait(8).await;
+            };
+            measure(Part::Database, two_waits).await;
+            wait(16).await;
+            enter(Part::Rest);
+        };
+        Arc::clone(&context).scope(work).await;
+        let parts = [Part::Body, Part::Queue, Part::Database, Part::Rest];
+        assert_eq!(parts.map(seconds), [0, 0, 12, 19]);
+    }
 
     #[tokio::test]
     async fn another_task_can_work_for_the_request() {

@@ -244,9 +244,8 @@ impl Draft {
     }
 
     /// For a value that is no event at all and reported as such: no member is reported as missing.
-    pub(crate) fn without_required_members(mut self) -> Self {
+    pub(crate) fn need_no_members(&mut self) {
         (self.has_header, self.has_body) = (true, true);
-        self
     }
 
     /// Notes a member that JSON doesn't have. Where it is one of ours by its name in gRPC, the missing
@@ -508,6 +507,10 @@ impl Draft {
             (entity_type, entity_id, patch)
             && self.violations.is_empty()
         {
+            // most events have one: a vector that grows by itself would have room for four
+            if self.updates.is_empty() {
+                self.updates.reserve_exact(1);
+            }
             self.updates.push(EntityUpdate {
                 key: EntityKey::new_unchecked(entity_type, entity_id),
                 operation,

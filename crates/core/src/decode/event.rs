@@ -7,15 +7,18 @@ use crate::json::{Kind, Malformed, Patch, Scanner};
 
 const NO_OBJECT: &str = "must be a JSON object";
 
-/// Reads one event from the scanner's position.
-pub(super) fn read(scan: &mut Scanner<'_>) -> Result<Draft, Malformed> {
-    let mut reader = Reader { scan, draft: Draft::new() };
-    if reader.event()? { Ok(reader.draft) } else { Ok(reader.draft.without_required_members()) }
+/// Reads one event from the scanner's position into an empty draft, which is too large to be moved about.
+pub(super) fn read(scan: &mut Scanner<'_>, draft: &mut Draft) -> Result<(), Malformed> {
+    let mut reader = Reader { scan, draft };
+    if !reader.event()? {
+        reader.draft.need_no_members();
+    }
+    Ok(())
 }
 
 struct Reader<'s, 'a> {
     scan: &'s mut Scanner<'a>,
-    draft: Draft,
+    draft: &'s mut Draft,
 }
 
 impl<'a> Reader<'_, 'a> {
@@ -149,11 +152,11 @@ impl<'a> Reader<'_, 'a> {
             Kind::Bool => Field::Bool(self.scan.value(sink)?.raw == "true"),
             _ => {
                 // its type is reported at its start, before violations inside it
-                take(&mut self.draft, Field::Other);
+                take(self.draft, Field::Other);
                 return self.ignored();
             }
         };
-        take(&mut self.draft, field);
+        take(self.draft, field);
         Ok(())
     }
 

@@ -98,7 +98,7 @@ impl CallSender {
         tracing::debug!(%uuid, event_type = event.event_type(), "event received");
         let (reply, answer) = oneshot::channel();
         let keys = self.queue.keys(std::slice::from_ref(&event));
-        let mut job = Job::new(Work::One(event, reply), keys, None);
+        let mut job = Job::new(Work::One(event, reply), keys, Instant::now(), None);
         job.meta.call = Some(Arc::clone(&self.call));
         let shared = Arc::clone(&job.meta.shared);
         if job.is_forbidden() {
@@ -170,7 +170,7 @@ impl QueuedEvent {
     async fn wait(&mut self, call: &CallState, timeout: Duration) -> Outcome {
         let times = &self.shared.times;
         let deadline = call.progress().max(times.queued_at()) + timeout;
-        let _timer = WaitTimer::begin(times);
+        let _timer = WaitTimer::begin(times, Instant::now());
         let problem = match timeout_at(deadline, &mut self.answer).await {
             Ok(Ok(outcome)) => {
                 call.note_progress();

@@ -123,14 +123,15 @@ impl JobMeta {
 }
 
 impl Job {
-    pub(super) fn new(work: Work, keys: Keys, expires: Option<Instant>) -> Box<Self> {
+    /// A job that is queued now.
+    pub(super) fn new(work: Work, keys: Keys, now: Instant, expires: Option<Instant>) -> Box<Self> {
         let events = work.events();
         let bytes = events.iter().map(Event::weight).sum();
         let meta = JobMeta {
             id: JobId::default(),
             shared: Arc::new(JobShared {
                 keys,
-                times: JobTimes::begin(),
+                times: JobTimes::begin(now),
                 given_up: AtomicBool::new(false),
             }),
             call: None,

@@ -20,9 +20,9 @@ pub(super) struct JobTimes {
 
 impl JobTimes {
     /// The times of a job that is queued now.
-    pub(super) fn begin() -> Self {
+    pub(super) fn begin(now: Instant) -> Self {
         Self {
-            queued: Instant::now(),
+            queued: now,
             taken: AtomicU32::new(0),
             applied: AtomicU32::new(0),
             batch: OnceLock::new(),

@@ -155,7 +155,8 @@ impl State {
 
     /// What follows a job of the batch may come along, in its order.
     fn take_at_most(&mut self, at_most: usize) -> Vec<Job> {
-        let mut batch = Vec::new();
+        let most = at_most.min(self.waiting.len()).min(BATCH_UPDATES);
+        let mut batch = Vec::with_capacity(most);
         let mut forbidden = Vec::new();
         let mut size = BatchSize::default();
         let mut picker = self.waiting.pick();

@@ -25,8 +25,9 @@ pub(super) fn begin_batch(jobs: &[Job]) -> Option<BatchSpan> {
 pub(super) struct WaitTimer<'a>(&'a JobTimes);
 
 impl<'a> WaitTimer<'a> {
-    pub(super) fn begin(times: &'a JobTimes) -> Self {
-        request::enter(Part::Queue);
+    /// Begins a wait from `at` on.
+    pub(super) fn begin(times: &'a JobTimes, at: Instant) -> Self {
+        request::enter_at(Part::Queue, at);
         Self(times)
     }
 }

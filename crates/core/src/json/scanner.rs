@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use smallvec::SmallVec;
+
 use super::lexer::{Flaw, Lexer, Malformed, Number, Text};
 use super::violation::{Location, Step, Violations};
 
@@ -29,10 +31,14 @@ const REPEATED: &str = "must not occur twice in one object";
 #[derive(Debug)]
 enum Frame<'a> {
     /// Its keys are `keys[first..]`, as long as they are few.
-    Object { first: usize, many: Option<HashSet<Cow<'a, str>>> },
+    Object { first: usize, many: Option<Box<ManyKeys<'a>>> },
     /// The index of the next element.
     Array { next: usize },
 }
+
+/// Boxed, since most objects have few keys.
+#[derive(Debug)]
+struct ManyKeys<'a>(HashSet<Cow<'a, str>>);
 
 /// A decoded key of an open object.
 #[derive(Debug)]
@@ -83,14 +89,14 @@ pub(crate) struct Value<'a> {
 #[derive(Debug)]
 pub(crate) struct Scanner<'a> {
     pub(crate) lexer: Lexer<'a>,
-    frames: Vec<Frame<'a>>,
-    keys: Vec<Key<'a>>,
+    // as many as most events need, without memory of their own
+    frames: SmallVec<[Frame<'a>; 8]>,
+    keys: SmallVec<[Key<'a>; 16]>,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        let (frames, keys) = (Vec::with_capacity(8), Vec::with_capacity(16));
-        Self { lexer: Lexer::new(text), frames, keys }
+        Self { lexer: Lexer::new(text), frames: SmallVec::new(), keys: SmallVec::new() }
     }
 
     /// The kind of the next value, by its first byte.
@@ -206,8 +212,8 @@ impl<'a> Scanner<'a> {
         if earlier.len() < FEW_KEYS {
             return earlier.iter().any(|e| e.fingerprint == key.fingerprint && e.text == key.text);
         }
-        let many = many
-            .get_or_insert_with(|| earlier.iter().map(|earlier| earlier.text.clone()).collect());
+        let all = || earlier.iter().map(|earlier| earlier.text.clone()).collect();
+        let ManyKeys(many) = &mut **many.get_or_insert_with(|| Box::new(ManyKeys(all())));
         self.keys.truncate(*first + FEW_KEYS);
         !many.insert(key.text.clone())
     }

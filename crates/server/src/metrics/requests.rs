@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use producer_telemetry::metrics::{Metrics, SECONDS};
 use producer_telemetry::refusal::Refusal;
 use producer_telemetry::request::RequestContext;
 use producer_telemetry::stopwatch::RequestEnd;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
+use tokio::time::Instant;
 
 /// The route of requests that match none.
 const OTHER: &str = "other";
@@ -92,7 +92,8 @@ impl Requests {
             None => Arc::new(self.families.handles(route, method)),
         };
         self.families.in_flight.inc();
-        InFlight { handles, context, started: Instant::now(), ended: false }
+        let started = context.as_deref().map_or_else(Instant::now, RequestContext::begun);
+        InFlight { handles, context, started, ended: false }
     }
 }
 

@@ -16,7 +16,7 @@ fn push(queue: &Queue, id: &str) -> tokio::sync::oneshot::Receiver<Outcome> {
     let (reply, answer) = tokio::sync::oneshot::channel();
     let event = event_on(&[id]);
     let keys = queue.keys(std::slice::from_ref(&event));
-    queue.push(Job::new(Work::One(event, reply), keys, None)).unwrap();
+    queue.push(Job::new(Work::One(event, reply), keys, Instant::now(), None)).unwrap();
     answer
 }
 
