@@ -1,6 +1,7 @@
 //! What happens to every call around its handler: a request id, the checks that tonic leaves out,
 //! panics, and the details of errors that tonic made.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use producer_core::{Problem, ProblemKind};
 use producer_server::budget::{self, Budget, Lease};
 use producer_server::metrics::Requests;
 use producer_server::request_id as id_header;
+use producer_server::serve::RequestBody;
 use producer_telemetry::stopwatch::Part;
 use tonic::{Code, Status};
 
@@ -47,6 +49,17 @@ pub(crate) struct Admission {
     pub(crate) slow_request: Duration,
 }
 
+/// An extension of each request: the address that its connection comes from.
+#[derive(Debug, Clone, Copy)]
+struct ClientAddress(SocketAddr);
+
+/// Notes the client's address, which a router's bodies don't have.
+pub(crate) fn note_client(mut request: http::Request<RequestBody>) -> http::Request<RequestBody> {
+    let client = ClientAddress(request.body().client());
+    request.extensions_mut().insert(client);
+    request
+}
+
 /// Admits a call to its handler and completes the answer.
 pub(crate) async fn admit(
     State(admission): State<Admission>,
@@ -54,7 +67,9 @@ pub(crate) async fn admit(
     next: Next,
 ) -> Response {
     let id = RequestId(id_header::from_headers(request.headers()));
-    let context = producer_server::request::begin(&request, &id.0, admission.slow_request);
+    let headers = request.headers();
+    let client = request.extensions().get().map(|&ClientAddress(address)| address);
+    let context = producer_server::request::begin(headers, client, &id.0, admission.slow_request);
     let path = request.uri().path();
     if is_stream(path) {
         context.mark_long();

@@ -30,6 +30,7 @@ use producer_server::serve::{Listener, ServeLimits, serve};
 use producer_server::{Api, App, Connection};
 pub use router::routes;
 use tonic::metadata::MetadataMap;
+use tower::util::MapRequest;
 
 use crate::services::{entity_writes, health};
 use crate::wire::entity_write::EntityWriteMessage;
@@ -53,7 +54,8 @@ impl Api for Grpc {
     async fn serve(app: App<Args>, listener: Listener) -> std::io::Result<()> {
         let limits = ServeLimits::from(&app.settings);
         let shutdown = app.shutdown.clone();
-        serve(listener, routes(app)?, limits, shutdown).await
+        let service = MapRequest::new(routes(app)?, admission::note_client);
+        serve(listener, service, limits, shutdown).await
     }
 
     async fn healthcheck(address: SocketAddr, connection: Connection) -> Result<(), String> {

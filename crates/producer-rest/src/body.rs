@@ -216,23 +216,27 @@ impl BodyStream {
         }
         let mut body = DecodedBody::new(coding(headers)?, self);
         let mut lease = budget.lease();
-        let mut read = BytesMut::new();
+        // usually the body is one chunk, which needs no copy
+        let mut first = Bytes::new();
+        let mut joined = BytesMut::new();
         while let Some(chunk) = body.next().await {
             let chunk = chunk?;
-            if read.len() + chunk.len() > limit {
+            if lease.held() + chunk.len() > limit {
                 return Err(too_large(limit));
             }
             if !lease.grow(chunk.len()) {
                 return Err(buffer_exhausted());
             }
-            if read.is_empty() {
-                // usually the body is one chunk, which this takes without a copy
-                read = chunk.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
-            } else {
-                read.extend_from_slice(&chunk);
+            if first.is_empty() {
+                first = chunk;
+                continue;
             }
+            if joined.is_empty() {
+                joined.extend_from_slice(&first);
+            }
+            joined.extend_from_slice(&chunk);
         }
-        Ok((read.freeze(), lease))
+        Ok((if joined.is_empty() { first } else { joined.freeze() }, lease))
     }
 
     /// Waits for the end of a body that must be empty.

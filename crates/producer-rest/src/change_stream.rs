@@ -136,7 +136,7 @@ impl ChangeStream {
 mod tests {
     use std::time::Duration;
 
-    use http::{HeaderValue, Request};
+    use http::{HeaderMap, HeaderValue};
     use producer_core::feed::Token;
     use producer_core::{Problem, ProblemKind};
     use uuid::Uuid;
@@ -170,7 +170,7 @@ mod tests {
         let problem = Problem::new(ProblemKind::Gone, "it is gone");
         let item = Item::Gone(problem.into());
         let id = HeaderValue::from_static("\"}r1");
-        let request = producer_server::request::begin(&Request::new(()), &id, Duration::ZERO);
+        let request = producer_server::request::begin(&HeaderMap::new(), None, &id, Duration::ZERO);
         let stream = request.scope(async { ChangeStream::of(StreamForm::Sse, item) });
         let mut stream = stream.await;
         let chunk = stream.next_chunk().await.expect("the item");

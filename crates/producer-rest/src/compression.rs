@@ -76,6 +76,6 @@ where
 }
 
 /// Whether the client asked for it, or a cache may ask what the answer depends on (`Vary`).
-fn may_be_compressed(request: &Request) -> bool {
+pub(crate) fn may_be_compressed(request: &Request) -> bool {
     request.method().is_safe() || request.headers().contains_key(header::ACCEPT_ENCODING)
 }

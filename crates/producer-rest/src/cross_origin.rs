@@ -194,7 +194,7 @@ where
 
 /// Whether the answer may reach a script: browsers name the origin in everything but simple reads, and
 /// of those a cache may keep the answer for a script that asks later.
-fn may_be_of_script<B>(request: &http::Request<B>) -> bool {
+pub(crate) fn may_be_of_script<B>(request: &http::Request<B>) -> bool {
     request.method().is_safe() || request.headers().contains_key(ORIGIN)
 }
 

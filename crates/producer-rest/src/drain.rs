@@ -5,18 +5,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::BoxError;
 use axum::body::Body;
 use axum::extract::Request;
 use bytes::Bytes;
 use http::header;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
+use producer_server::serve::RequestBody;
 use tokio::time::timeout;
 
 /// A request whose body, when it is dropped before its end, is read and discarded for up to
 /// `limit`.
-pub(crate) fn drain_on_drop<B: RequestBody>(request: http::Request<B>, limit: Duration) -> Request {
+pub(crate) fn drain_on_drop(request: http::Request<RequestBody>, limit: Duration) -> Request {
     if request.body().is_end_stream() {
         return request.map(|_| Body::empty());
     }
@@ -24,34 +24,25 @@ pub(crate) fn drain_on_drop<B: RequestBody>(request: http::Request<B>, limit: Du
     request.map(|body| Body::new(DrainOnDrop { body: Some(body), limit, expects_continue }))
 }
 
-/// A request's body as the server provides it.
-pub(crate) trait RequestBody:
-    http_body::Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + Unpin + 'static
-{
-}
+type BodyError = <RequestBody as http_body::Body>::Error;
 
-impl<B> RequestBody for B where
-    B: http_body::Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + Unpin + 'static
-{
-}
-
-struct DrainOnDrop<B: RequestBody> {
+struct DrainOnDrop {
     /// `None` after its end.
-    body: Option<B>,
+    body: Option<RequestBody>,
     limit: Duration,
     /// The client waits for `100 Continue`, which the first read sends. If the answer comes first,
     /// it sends no body.
     expects_continue: bool,
 }
 
-impl<B: RequestBody> http_body::Body for DrainOnDrop<B> {
+impl http_body::Body for DrainOnDrop {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.expects_continue = false;
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(body).poll_frame(cx));
@@ -62,15 +53,15 @@ impl<B: RequestBody> http_body::Body for DrainOnDrop<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(B::is_end_stream)
+        self.body.as_ref().is_none_or(RequestBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or(SizeHint::with_exact(0), B::size_hint)
+        self.body.as_ref().map_or(SizeHint::with_exact(0), RequestBody::size_hint)
     }
 }
 
-impl<B: RequestBody> Drop for DrainOnDrop<B> {
+impl Drop for DrainOnDrop {
     fn drop(&mut self) {
         let Some(mut body) = self.body.take() else { return };
         if self.expects_continue || body.is_end_stream() {

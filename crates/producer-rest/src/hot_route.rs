@@ -1,5 +1,6 @@
-//! Serves the most frequent route outside of the router. A router finds the route among all others, and
-//! boxes, clones and drops each of its layers for every request.
+//! Serves the most frequent requests outside of the router, and those that need no layer outside of the layers.
+//! A router finds the route among all others, and boxes, clones and drops each of its layers for every
+//! request; layers move the request, and have room for what the largest route needs.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll, ready};
@@ -7,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use axum::extract::Request;
 use axum::response::Response;
 use futures_util::future::Either;
-use http::Method;
 use tower::Service;
 
 /// A service that answers each request.
@@ -27,38 +27,37 @@ impl<S> RouteService for S where
 {
 }
 
-/// One route as a service of its own, and a router for all other requests. The router has the route too:
-/// it lists the methods of its path.
+/// A route as a service of its own, and a service for all other requests, which has the route too: for the
+/// requests to it that are not hot, and since it lists the methods of its path.
 #[derive(Debug, Clone)]
-pub(crate) struct HotRoute<H, R> {
-    method: Method,
-    path: &'static str,
+pub(crate) struct HotRoute<H, O> {
+    is_hot: fn(&Request) -> bool,
     hot: H,
-    router: R,
+    others: O,
 }
 
-impl<H: RouteService, R: RouteService> HotRoute<H, R> {
-    /// `hot` gets the requests of this method to exactly this path.
-    pub(crate) fn new(method: Method, path: &'static str, hot: H, router: R) -> Self {
-        Self { method, path, hot, router }
+impl<H: RouteService, O: RouteService> HotRoute<H, O> {
+    /// `hot` gets the requests of which `is_hot` says so.
+    pub(crate) fn new(is_hot: fn(&Request) -> bool, hot: H, others: O) -> Self {
+        Self { is_hot, hot, others }
     }
 }
 
-impl<H: RouteService, R: RouteService> Service<Request> for HotRoute<H, R> {
+impl<H: RouteService, O: RouteService> Service<Request> for HotRoute<H, O> {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<H::Future, R::Future>;
+    type Future = Either<H::Future, O::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         ready!(self.hot.poll_ready(cx))?;
-        self.router.poll_ready(cx)
+        self.others.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        if *request.method() == self.method && request.uri().path() == self.path {
+        if (self.is_hot)(&request) {
             Either::Left(self.hot.call(request))
         } else {
-            Either::Right(self.router.call(request))
+            Either::Right(self.others.call(request))
         }
     }
 }

@@ -5,21 +5,22 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::BoxError;
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use pin_project_lite::pin_project;
 use producer_core::{Problem, ProblemKind};
+use producer_server::serve::RequestBody;
 use producer_server::settings::Settings;
 use producer_server::{request, request_id};
+use producer_telemetry::request::Scoped;
 use tower::{Layer, Service};
 
 use crate::accept;
-use crate::drain::{RequestBody, drain_on_drop};
+use crate::drain::drain_on_drop;
 use crate::problem::{AlreadyLogged, INTERNAL, PROBLEM_JSON, ProblemBody, status_code};
 
 /// Makes [`ProblemService`]s.
@@ -52,39 +53,59 @@ pub(crate) struct ProblemService<S> {
     layer: ProblemLayer,
 }
 
-impl<S, B, A> Service<Request<B>> for ProblemService<S>
+impl<S> Service<Request<RequestBody>> for ProblemService<S>
 where
-    S: Service<axum::extract::Request, Response = Response<A>, Error = Infallible>,
-    S::Future: Send + 'static,
-    B: RequestBody,
-    A: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    S: Service<axum::extract::Request, Response = Response, Error = Infallible>,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Scoped<ResponseFuture<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
         let id = request_id::from_headers(request.headers());
         let ProblemLayer { drain_limit, slow_request } = self.layer;
-        let context = request::begin(&request, &id, slow_request);
+        let client = Some(request.body().client());
+        let context = request::begin(request.headers(), client, &id, slow_request);
         let is_head = request.method() == Method::HEAD;
         accept::put_identity_last(request.headers_mut());
         let request = drain_on_drop(request, drain_limit);
         // in the request's scope too: a layer may note the request when it is called
         let answer = context.sync_scope(|| self.inner.call(request));
-        Box::pin(context.scope(async move {
-            let mut response = answer.await?.map(Body::new);
-            if let Some(problem) = take_problem(&mut response) {
-                write(&problem, &id, is_head, &mut response);
-            }
-            weaken_etag(response.headers_mut());
-            response.headers_mut().insert(request_id::HEADER, id);
-            Ok(response)
-        }))
+        context.scope(ResponseFuture { answer, id, is_head })
+    }
+}
+
+pin_project! {
+    /// The answer of the inner service with its id and its problem document.
+    pub(crate) struct ResponseFuture<F> {
+        #[pin]
+        answer: F,
+        id: HeaderValue,
+        is_head: bool,
+    }
+}
+
+impl<F> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.answer.poll(cx))?;
+        if let Some(problem) = take_problem(&mut response) {
+            write(&problem, this.id, *this.is_head, &mut response);
+        }
+        weaken_etag(response.headers_mut());
+        // taken, as a clone would need memory of its own
+        let id = std::mem::replace(this.id, HeaderValue::from_static(""));
+        response.headers_mut().insert(request_id::HEADER, id);
+        Poll::Ready(Ok(response))
     }
 }
 

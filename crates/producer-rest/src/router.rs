@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
@@ -12,7 +13,7 @@ use http::Method;
 use producer_core::ProblemKind;
 use producer_server::App;
 use producer_server::serve::HttpService;
-use tower::ServiceBuilder;
+use tower::{Layer, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,8 +21,8 @@ use utoipa_axum::routes;
 
 use crate::accept::AcceptJsonLayer;
 use crate::args::RestArgs;
-use crate::compression::CompressLayer;
-use crate::cross_origin::{CrossOriginLayer, WriteOriginLayer};
+use crate::compression::{CompressLayer, may_be_compressed};
+use crate::cross_origin::{CrossOriginLayer, WriteOriginLayer, may_be_of_script};
 use crate::hot_route::{HotRoute, RouteService};
 use crate::openapi::document::document;
 use crate::openapi::page::pages;
@@ -34,15 +35,30 @@ use crate::state::AppState;
 /// The routes behind all layers. These are outside of the router, as one type: a router's own layers
 /// are boxed, and cloned with everything in them for each request.
 pub fn app(app: App<RestArgs>) -> impl HttpService {
+    let problems = ProblemLayer::new(&app.settings);
     let layers = ServiceBuilder::new()
-        .layer(ProblemLayer::new(&app.settings))
+        // boxed: what it needs must not be the size of every request's future
+        .map_future(Box::pin)
+        .map_response(|response: http::Response<_>| response.map(Body::new))
         .layer(CompressLayer::new())
         .layer(CrossOriginLayer::new(&app.args.cors_allowed_origins));
-    layers.service(routes(app))
+    let (post_event, router) = routes(app);
+    let routes = HotRoute::new(is_post_event, post_event.clone(), router);
+    let is_hot = |request: &Request| is_post_event(request) && !needs_layers(request);
+    problems.layer(HotRoute::new(is_hot, post_event, layers.service(routes)))
 }
 
-/// `POST /api/v1/events` and the router of all routes.
-fn routes(app: App<RestArgs>) -> impl RouteService {
+fn is_post_event(request: &Request) -> bool {
+    *request.method() == Method::POST && request.uri().path() == routes::events::PATH
+}
+
+/// Whether the layers may have something to do for a request.
+fn needs_layers(request: &Request) -> bool {
+    may_be_of_script(request) || may_be_compressed(request)
+}
+
+/// `POST /api/v1/events`, and the router of all routes.
+fn routes(app: App<RestArgs>) -> (impl RouteService, impl RouteService) {
     let requests = app.metrics.requests().clone();
     let document = document(&app.settings);
     let write_origins = WriteOriginLayer::new(&app.args.cors_allowed_origins);
@@ -112,13 +128,17 @@ fn routes(app: App<RestArgs>) -> impl RouteService {
                 .layer(count)
                 .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked())),
         );
-    HotRoute::new(Method::POST, routes::events::PATH, hot, router)
+    (hot, router)
 }
 
 /// The route as a service. It answers panics as the router's layer does, without boxing bodies.
-async fn post_event(state: AppState, request: Request) -> Result<Response, Infallible> {
-    let answer = AssertUnwindSafe(routes::events::post(State(state), request)).catch_unwind().await;
-    Ok(answer.map_or_else(|_| panicked(), IntoResponse::into_response))
+// no async function: that would keep the request twice
+fn post_event(
+    state: AppState,
+    request: Request,
+) -> impl Future<Output = Result<Response, Infallible>> {
+    let answer = AssertUnwindSafe(routes::events::post(State(state), request)).catch_unwind();
+    answer.map(|answer| Ok(answer.map_or_else(|_| panicked(), IntoResponse::into_response)))
 }
 
 /// The methods that an entity's route has, and the one that makes an entity.

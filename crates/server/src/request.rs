@@ -1,26 +1,26 @@
 //! The context of a request, from its headers. gRPC's metadata are headers too.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, HeaderValue};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use producer_telemetry::request::RequestContext;
 
-use crate::serve::ClientAddress;
-
-/// Begins the context of a request, whose answer carries `id`. `slow_after` is `SLOW_REQUEST`.
-pub fn begin<B>(
-    request: &Request<B>,
+/// Begins the context of a request with these headers, whose answer carries `id`. `client` is the address
+/// that its connection comes from, `slow_after` is `SLOW_REQUEST`.
+pub fn begin(
+    headers: &HeaderMap,
+    client: Option<SocketAddr>,
     id: &HeaderValue,
     slow_after: Duration,
 ) -> Arc<RequestContext> {
-    let client = request.extensions().get().map(|&ClientAddress(address)| address);
     let id = id.to_str().unwrap_or_default();
-    RequestContext::begin(id, client, caller(request.headers()), slow_after)
+    RequestContext::begin(id, client, caller(headers), slow_after)
 }
 
 /// The caller's span (W3C Trace Context).

@@ -14,8 +14,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-pub use head::{ClientAddress, RequestBody, TrackedBody};
 use head::{HeadDeadline, IdleDeadline, TrackedService};
+pub use head::{RequestBody, TrackedBody};
 use http::{Request, Response};
 use http_body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use http::request::Parts;
 use producer_core::json::write_string;
 use producer_core::model::{LoggedEvent, LoggedUpdate};
 use producer_core::{Operation, ProblemKind, Receipt, decode};
@@ -85,24 +86,27 @@ impl<'a> From<&'a Receipt> for ReceiptBody<'a> {
         PostEventProblems,
     ),
 )]
-pub(crate) async fn post(
+// no async function: that would keep the whole request, and a copy of it
+pub(crate) fn post(
     State(app): State<AppState>,
     request: Request,
-) -> Result<Response, ProblemResponse> {
-    let _slot = app.acquire_slot()?;
-    let (parts, body) = request.into_parts();
-    let body = body::BodyStream::new(body, app.body_limits());
-    body::require_json(&parts.headers)?;
-    let key = idempotency_key(&parts.headers)?;
-    let read = body.read_all(&parts.headers, &app.budget);
-    let (bytes, lease) = telemetry::measure(Part::Body, read).await?;
-    let event = match key.map(|key| key.event_uuid("event", "", None)) {
-        Some(uuid) => decode::event_with_uuid(&bytes, uuid, &app.clock),
-        None => decode::event(&bytes, &app.clock),
-    };
-    drop((bytes, lease));
-    let receipt = app.ingest.submit_item(event).await?;
-    Ok(json_answer(receipt_json(&receipt)))
+) -> impl Future<Output = Result<Response, ProblemResponse>> + Send {
+    let (Parts { headers, .. }, body) = request.into_parts();
+    async move {
+        let _slot = app.acquire_slot()?;
+        let body = body::BodyStream::new(body, app.body_limits());
+        body::require_json(&headers)?;
+        let key = idempotency_key(&headers)?;
+        let read = body.read_all(&headers, &app.budget);
+        let (bytes, lease) = telemetry::measure(Part::Body, read).await?;
+        let event = match key.map(|key| key.event_uuid("event", "", None)) {
+            Some(uuid) => decode::event_with_uuid(&bytes, uuid, &app.clock),
+            None => decode::event(&bytes, &app.clock),
+        };
+        drop((bytes, lease));
+        let receipt = app.ingest.submit_item(event).await?;
+        Ok(json_answer(receipt_json(&receipt)))
+    }
 }
 
 /// [`ReceiptBody`] in JSON. Written by hand: of all answers this is the most frequent by far.

@@ -21,8 +21,10 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tower::Service;
 
 /// The requests of one connection, shared by its reader and its service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Requests {
+    /// The address that the connection comes from.
+    client: SocketAddr,
     // only the connection's own task writes and reads these two
     /// Heads read to their end.
     begun: AtomicUsize,
@@ -33,6 +35,11 @@ pub(super) struct Requests {
 }
 
 impl Requests {
+    fn new(client: SocketAddr) -> Self {
+        let none = || AtomicUsize::new(0);
+        Self { client, begun: none(), heads: none(), in_flight: none() }
+    }
+
     fn begin(self: &Arc<Self>) -> InFlightGuard {
         self.begun.fetch_add(1, Ordering::Relaxed);
         InFlightGuard::new(self)
@@ -166,25 +173,19 @@ impl IdleDeadline {
     }
 }
 
-/// An extension of each request: the address that its connection comes from. Behind a proxy it is the
-/// proxy's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientAddress(pub SocketAddr);
-
 /// A service that counts the requests in flight, from the call until the request's body and the
-/// response's are dropped, and gives each request its [`ClientAddress`].
+/// response's are dropped.
 ///
 /// hyper calls it by a shared reference, from the connection's own task alone. hyper-util's adapter would
 /// clone all layers for each request.
 pub(super) struct TrackedService<S> {
     service: RefCell<S>,
     requests: Arc<Requests>,
-    client: SocketAddr,
 }
 
 impl<S> TrackedService<S> {
     pub(super) fn new(service: S, client: SocketAddr) -> Self {
-        Self { service: RefCell::new(service), requests: Arc::default(), client }
+        Self { service: RefCell::new(service), requests: Arc::new(Requests::new(client)) }
     }
 
     pub(super) fn requests(&self) -> Arc<Requests> {
@@ -203,8 +204,7 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let guard = self.requests.begin();
         let body_guard = InFlightGuard::new(&self.requests);
-        let mut request = request.map(|body| TrackedBody { body, guard: body_guard });
-        request.extensions_mut().insert(ClientAddress(self.client));
+        let request = request.map(|body| TrackedBody { body, guard: body_guard });
         ResponseFuture { response: self.service.borrow_mut().call(request), guard }
     }
 }
@@ -219,6 +219,13 @@ pin_project! {
         #[pin]
         body: B,
         guard: InFlightGuard,
+    }
+}
+
+impl<B> TrackedBody<B> {
+    /// The address that the request's connection comes from. Behind a proxy it is the proxy's.
+    pub fn client(&self) -> SocketAddr {
+        self.guard.0.client
     }
 }
 
