@@ -2,6 +2,7 @@
 //! deadlines for the first byte, each head and the time between requests, and a graceful end.
 
 mod head;
+mod small_writes;
 mod tls;
 
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use small_writes::SmallWrites;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 pub use tls::Tls;
 pub(crate) use tls::crypto_provider;
@@ -310,8 +312,8 @@ async fn serve_connection<S: HttpService>(
     let read = io::Cursor::new(first).chain(read);
     let read = HeadDeadline::new(read, is_http1.then_some(header_timeout), service.requests());
     let mut idle = is_http1.then(|| IdleDeadline::new(protocols.idle_timeout, service.requests()));
-    let connection =
-        protocols.http.serve_connection(TokioIo::new(tokio::io::join(read, write)), service);
+    let stream = tokio::io::join(read, SmallWrites(write));
+    let connection = protocols.http.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let end = async {
         shutdown.cancelled().await;
