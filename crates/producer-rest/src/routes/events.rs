@@ -103,7 +103,7 @@ pub(crate) fn post(
             Some(uuid) => decode::event_with_uuid(&bytes, uuid, &app.clock),
             None => decode::event(&bytes, &app.clock),
         };
-        // the last parts of the connection's buffer, which its next read can then use again
+        // the last parts of the connection's buffer, which another one then gets while it is in the caches
         drop((bytes, lease, headers));
         let receipt = app.ingest.submit_item(event).await?;
         Ok(json_answer(receipt_json(&receipt)))
