@@ -6,6 +6,7 @@ mod entity_write;
 mod event;
 mod fields;
 mod idempotency_key;
+mod locations;
 mod uuid;
 
 use ::uuid::Uuid;

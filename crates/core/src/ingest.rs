@@ -223,7 +223,7 @@ impl Ingest {
         self.queue.close_when_empty().await;
     }
 
-    /// Queues the work, and waits for its outcome.
+    /// Queues the work now; the future waits for its outcome.
     fn push<T: Send>(
         &self,
         work: Work,
@@ -243,6 +243,7 @@ impl Ingest {
         }
     }
 
+    /// The outcome of a queued job. The wait is measured and traced.
     async fn answer<T>(
         &self,
         mut handle: JobHandle,

@@ -6,19 +6,15 @@ use producer_telemetry::log_rate::LogRate;
 use uuid::Uuid;
 
 use super::fields::{EntityFields, Field, Header};
+use super::locations::{ATTRIBUTES, BODY, HEADER, all_entities, entity_field, header_field, key};
 use super::uuid::uuid;
-use crate::json::{Location, Patch, Step, Violations, is_whole, whole};
+use crate::json::{Location, Patch, Violations, is_whole, whole};
 use crate::model::{
     Clock, Condition, EntityKey, EntityUpdate, Event, Operation, Precondition, Problem,
     ProblemKind, Timestamp, check_id, check_name,
 };
 
 const MAX_ENTITIES: usize = 1000;
-
-const HEADER: &str = "eventHeader";
-const BODY: &str = "eventBody";
-const ENTITIES: &str = "entities";
-const ATTRIBUTES: &str = "updatedAttributes";
 
 const REQUIRED: &str = "is required";
 
@@ -583,21 +579,4 @@ fn version(text: &str) -> Option<u64> {
         None if is_whole(text) && !text.starts_with('-') => Some(u64::MAX),
         None => None,
     }
-}
-
-fn header_field(name: &'static str) -> Location {
-    Location(vec![key(HEADER), key(name)])
-}
-
-fn all_entities() -> Location {
-    Location(vec![key(BODY), key(ENTITIES)])
-}
-
-/// `ordinal` counts from 1.
-fn entity_field(ordinal: usize, name: impl Into<Cow<'static, str>>) -> Location {
-    Location(vec![key(BODY), key(ENTITIES), Step::Index(ordinal - 1), Step::Key(name.into())])
-}
-
-fn key(name: &'static str) -> Step {
-    Step::Key(Cow::Borrowed(name))
 }
