@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use producer_telemetry::request::RequestContext;
+
+/// The header that names the caller's span (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Begins the context of a request with these headers, whose answer carries `id`. `client` is the address
 /// that its connection comes from, `slow_after` is `SLOW_REQUEST`.
@@ -23,9 +26,9 @@ pub fn begin(
     RequestContext::begin(id, client, caller(headers), slow_after)
 }
 
-/// The caller's span (W3C Trace Context).
+/// The caller's span.
 fn caller(headers: &HeaderMap) -> SpanContext {
-    if !headers.contains_key("traceparent") {
+    if !headers.contains_key(TRACEPARENT) {
         return SpanContext::NONE;
     }
     let context = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
@@ -38,7 +41,7 @@ mod tests {
 
     fn parsed(traceparent: &'static str) -> SpanContext {
         let value = HeaderValue::from_static(traceparent);
-        caller(&HeaderMap::from_iter([("traceparent".parse().unwrap(), value)]))
+        caller(&HeaderMap::from_iter([(TRACEPARENT, value)]))
     }
 
     #[test]

@@ -321,6 +321,16 @@ async fn serve_connection<S: HttpService>(
             let _aborted = timeout(DRAINING_IDLE, abort.cancelled()).await;
         }
     };
+    let mut end = std::pin::pin!(end);
+    let mut is_registered = false;
+    // the task's waker is registered once: to poll this at each of its turns would take locks for nothing
+    let end = poll_fn(|cx| {
+        if is_registered && !shutdown.is_cancelled() {
+            return Poll::Pending;
+        }
+        is_registered = true;
+        end.as_mut().poll(cx)
+    });
     let served = poll_fn(|cx| match connection.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result),
         Poll::Pending => match &mut idle {
@@ -329,6 +339,7 @@ async fn serve_connection<S: HttpService>(
         },
     });
     tokio::select! {
+        biased;
         result = served => return result,
         () = end => connection.as_mut().graceful_shutdown(),
     }

@@ -178,7 +178,7 @@ impl<F: Future> Future for Measured<F> {
 
 /// From now on the current request's time counts as `part`.
 pub fn enter(part: Part) {
-    enter_at(part, Instant::now());
+    with(|context| context.enter(part));
 }
 
 /// As [`enter`], from `at` on.

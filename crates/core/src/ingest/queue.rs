@@ -4,10 +4,11 @@
 //! were queued, also when two writers work at once. A writer therefore leaves in the queue what
 //! shares a key with a batch under way, and everything behind that on the same keys.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::quality::RandomState;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::{Instant, timeout_at};
@@ -136,7 +137,7 @@ impl Queue {
             limits,
             metrics: IngestMetrics::new(),
             state: Mutex::default(),
-            hash: RandomState::new(),
+            hash: RandomState::default(),
             writers: (0..writers).map(|_| WriterSlot::default()).collect(),
             released: Notify::new(),
             persisted: AtomicU64::new(0),

@@ -1,7 +1,5 @@
 //! One event: in by POST, out as the log keeps it.
 
-use std::fmt::Write as _;
-
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -113,6 +111,7 @@ pub(crate) fn post(
 /// [`ReceiptBody`] in JSON. Written by hand: of all answers this is the most frequent by far.
 fn receipt_json(receipt: &Receipt) -> String {
     let mut uuid = Uuid::encode_buffer();
+    let mut version = itoa::Buffer::new();
     let mut out = String::with_capacity(256);
     out.push_str(r#"{"success":true,"message":"Event processed successfully","eventId":""#);
     out.push_str(receipt.event_id.hyphenated().encode_lower(&mut uuid));
@@ -127,8 +126,9 @@ fn receipt_json(receipt: &Receipt) -> String {
         write_string(&mut out, entity.key.entity_type());
         out.push_str(r#","entityId":"#);
         write_string(&mut out, entity.key.entity_id());
-        // writing into a String cannot fail
-        let _ = write!(out, r#","version":{},"created":{}}}"#, entity.version, entity.created);
+        out.push_str(r#","version":"#);
+        out.push_str(version.format(entity.version));
+        out.push_str(if entity.created { r#","created":true}"# } else { r#","created":false}"# });
     }
     out.push_str("]}");
     out

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use producer_telemetry::metrics::{Metrics, SECONDS};
 use producer_telemetry::refusal::Refusal;
 use producer_telemetry::request::RequestContext;
@@ -22,7 +23,7 @@ pub struct Requests {
     families: Families,
     /// Handles of the routes that [`Requests::with_routes`] named, so that nothing is locked for
     /// them.
-    known: Arc<HashMap<String, Vec<Arc<Handles>>>>,
+    known: Arc<HashMap<String, Vec<Arc<Handles>>, RandomState>>,
 }
 
 #[derive(Clone)]
@@ -64,7 +65,7 @@ impl Requests {
     /// The same, fast for these routes and their methods.
     #[must_use]
     pub fn with_routes<'a>(&self, routes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut known = HashMap::<String, Vec<Arc<Handles>>>::new();
+        let mut known = HashMap::<String, Vec<Arc<Handles>>, RandomState>::default();
         for (route, method) in routes {
             let handles = self.families.handles(route, method);
             known.entry(route.to_owned()).or_default().push(Arc::new(handles));

@@ -10,7 +10,6 @@ use crate::store::write::plan::Change;
 use crate::types::IndexRow;
 
 /// What both paths write into the log.
-#[derive(Default)]
 pub(super) struct LogColumns<'a> {
     pub(super) types: Vec<&'a str>,
     pub(super) ids: Vec<&'a str>,
@@ -26,6 +25,23 @@ pub(super) struct LogColumns<'a> {
 }
 
 impl<'a> LogColumns<'a> {
+    /// With room for so many rows.
+    pub(super) fn with_capacity(rows: usize) -> Self {
+        Self {
+            types: Vec::with_capacity(rows),
+            ids: Vec::with_capacity(rows),
+            uuids: Vec::with_capacity(rows),
+            ordinals: Vec::with_capacity(rows),
+            created: Vec::with_capacity(rows),
+            saved: Vec::with_capacity(rows),
+            names: Vec::with_capacity(rows),
+            event_types: Vec::with_capacity(rows),
+            sources: Vec::with_capacity(rows),
+            actors: Vec::with_capacity(rows),
+            patches: Vec::with_capacity(rows),
+        }
+    }
+
     pub(super) fn push(&mut self, event: &'a Event, ordinal: usize, update: &'a EntityUpdate) {
         self.types.push(update.key().entity_type());
         self.ids.push(update.key().entity_id());

@@ -24,7 +24,7 @@ pub(super) async fn apply(
     match batch {
         [event]
             if let [update] = event.updates()
-                && let Some(group) = folded.groups.get(update.key())
+                && let [group] = folded.groups.as_slice()
                 && fence.rows.is_empty() =>
         {
             one::apply(session, event, update, group, fence.generation).await

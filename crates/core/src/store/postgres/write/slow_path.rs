@@ -375,7 +375,7 @@ async fn write_part(
     (generation, indexes): (i64, IndexColumns<'_>),
 ) -> Result<(), StatementError> {
     let expected = to_bigint(states.types.len() as u64);
-    let mut rows = LogColumns::default();
+    let mut rows = LogColumns::with_capacity(log.len());
     for row in log {
         rows.push(row.event, row.ordinal, row.update);
     }

@@ -1,27 +1,39 @@
 //! The updates of a batch, folded for each entity.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+
+use smallvec::SmallVec;
+use uuid::Uuid;
 
 use crate::json::{Patch, fold_flat};
 use crate::model::{EntityKey, EntityUpdate, Event, NewVersion, Operation, Precondition};
 use crate::store::numbers::{from_bigint, to_bigint};
 use crate::store::postgres::write::columns::SIZE_OF_DELETED;
 
-/// The updates of a batch, folded for each entity, in the order in which rows are locked.
+/// The updates of a batch, folded for each entity.
 pub(in crate::store::postgres::write) struct Folded<'a> {
-    pub(super) groups: BTreeMap<&'a EntityKey, Group<'a>>,
+    /// In the order in which rows are locked.
+    pub(super) groups: Vec<Group<'a>>,
+    pub(super) places: UpdatePlaces,
     /// Whether there are merges without conditions only, as in most batches.
     pub(super) is_plain: bool,
 }
 
+/// Where each update is folded into, in the order of the log's rows.
+pub(super) struct UpdatePlaces {
+    /// The place of its entity among the groups, from 1.
+    pub(super) groups: Vec<i32>,
+    /// How many updates of the same entity follow in the batch.
+    pub(super) behind: Vec<i64>,
+}
+
 /// The updates of one entity.
-#[derive(Default)]
 pub(super) struct Group<'a> {
+    pub(super) key: &'a EntityKey,
     /// How many there are.
     pub(super) updates: usize,
     /// What makes the document: from the last replace on.
-    patches: Vec<&'a Patch>,
+    patches: SmallVec<[&'a Patch; 1]>,
     size: usize,
     /// Whether the document is made from nothing.
     pub(super) replaces: bool,
@@ -38,24 +50,46 @@ pub(in crate::store::postgres::write) fn fold(
     batch: &[Event],
     max_entity_bytes: usize,
 ) -> Option<Folded<'_>> {
-    let mut uuids = HashSet::with_capacity(batch.len());
-    let mut folded = Folded { groups: BTreeMap::new(), is_plain: true };
-    for event in batch {
-        if !uuids.insert(event.uuid()) {
-            return None;
-        }
-        for update in event.updates() {
-            if update.condition().is_some() {
-                return None;
-            }
-            folded.is_plain &= update.operation() == Operation::Merge && update.is_unconditional();
-            folded.groups.entry(update.key()).or_default().add(update, max_entity_bytes)?;
-        }
+    if has_uuid_twice(batch) {
+        return None;
     }
-    Some(folded)
+    // each with its place among all updates, so that those of one entity keep their order
+    let mut updates: Vec<(&EntityKey, usize, &EntityUpdate)> = batch
+        .iter()
+        .flat_map(Event::updates)
+        .enumerate()
+        .map(|(index, update)| (update.key(), index, update))
+        .collect();
+    updates.sort_unstable_by_key(|(key, index, _)| (*key, *index));
+
+    let mut groups = Vec::with_capacity(updates.len());
+    let mut places =
+        UpdatePlaces { groups: vec![0; updates.len()], behind: vec![0; updates.len()] };
+    let mut is_plain = true;
+    for (place, of_entity) in (1..).zip(updates.chunk_by(|(one, ..), (other, ..)| one == other)) {
+        let mut group = Group::new(of_entity.first()?.0);
+        for (behind, (_, index, update)) in (0..of_entity.len()).rev().zip(of_entity) {
+            is_plain &= update.operation() == Operation::Merge && update.is_unconditional();
+            group.add(update, max_entity_bytes)?;
+            places.groups[*index] = place;
+            places.behind[*index] = to_bigint(behind as u64);
+        }
+        groups.push(group);
+    }
+    Some(Folded { groups, places, is_plain })
+}
+
+fn has_uuid_twice(batch: &[Event]) -> bool {
+    let mut uuids: Vec<Uuid> = batch.iter().map(Event::uuid).collect();
+    uuids.sort_unstable();
+    !uuids.is_sorted_by(|one, next| one < next)
 }
 
 impl<'a> Group<'a> {
+    fn new(key: &'a EntityKey) -> Self {
+        Self { key, updates: 0, patches: SmallVec::new(), size: 0, replaces: false, deletes: false }
+    }
+
     fn add(&mut self, update: &'a EntityUpdate, max_entity_bytes: usize) -> Option<()> {
         let patch = update.patch();
         let is_exact = match update.operation() {
@@ -63,7 +97,7 @@ impl<'a> Group<'a> {
             Operation::Replace | Operation::Delete => patch.is_document(),
         };
         demanded_version(update)?;
-        if self.deletes || !is_exact {
+        if self.deletes || !is_exact || update.condition().is_some() {
             return None;
         }
         if update.operation() != Operation::Merge {
@@ -71,7 +105,7 @@ impl<'a> Group<'a> {
             if self.updates > 0 && !self.replaces {
                 return None;
             }
-            (self.patches, self.size, self.replaces) = (Vec::new(), 0, true);
+            (self.patches, self.size, self.replaces) = (SmallVec::new(), 0, true);
         }
         self.deletes = update.operation() == Operation::Delete;
         self.updates += 1;

@@ -57,7 +57,8 @@ pub(in crate::store::postgres::write) fn part_rows<'a>(
 ) -> Option<PartRows<'a>> {
     let mut rows = PartRows::default();
     let mut of_indexes = Vec::new();
-    for (place, (key, group)) in (1..).zip(&folded.groups) {
+    for (place, group) in (1..).zip(&folded.groups) {
+        let key = group.key;
         if let Some(indexes) = kept.of(key.entity_type()) {
             match effect(group, indexes) {
                 IndexEffect::Rows(of_entity) => {

@@ -1,12 +1,11 @@
 //! Many updates in one statement.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::fold::{Folded, Group, demanded_version, new_version};
+use super::fold::{Folded, Group, UpdatePlaces, demanded_version, new_version};
 use super::indexes::{Fence, INDEX_COLUMNS, PartRows, insert};
 use crate::ingest::Verdict;
-use crate::model::{EntityKey, Event};
+use crate::model::Event;
 use crate::store::numbers::to_bigint;
 use crate::store::postgres::error::StatementError;
 use crate::store::postgres::time::to_pg;
@@ -154,9 +153,9 @@ pub(super) async fn apply(
     fence: Fence<'_>,
 ) -> Result<Vec<Verdict>, StatementError> {
     let settings = session.settings;
-    let (log, places) = log_of(batch, &folded);
-    let keys: KeyColumns<'_> = folded.groups.keys().copied().collect();
-    let groups = || folded.groups.values();
+    let log = log_of(batch, &folded.places);
+    let keys: KeyColumns<'_> = folded.groups.iter().map(|group| group.key).collect();
+    let groups = || folded.groups.iter();
     let updates: Vec<i64> = groups().map(|group| to_bigint(group.updates as u64)).collect();
     let mut statement =
         sqlx::query_scalar::<_, Vec<i64>>(match (folded.is_plain, fence.rows.is_empty()) {
@@ -176,8 +175,8 @@ pub(super) async fn apply(
         .bind(log.ids)
         .bind(log.uuids)
         .bind(log.ordinals)
-        .bind(&places.places)
-        .bind(&places.behind)
+        .bind(&folded.places.groups)
+        .bind(&folded.places.behind)
         .bind(log.created)
         .bind(log.saved)
         .bind(log.names)
@@ -189,8 +188,8 @@ pub(super) async fn apply(
         .bind(fence.generation);
     if !folded.is_plain {
         let updates = || batch.iter().flat_map(Event::updates);
-        let replaced = folded.groups.iter().filter(|(_, group)| group.replaces);
-        let replaced: KeyColumns<'_> = replaced.map(|(&key, _)| key).collect();
+        let replaced = groups().filter(|group| group.replaces);
+        let replaced: KeyColumns<'_> = replaced.map(|group| group.key).collect();
         statement = statement
             .bind(updates().map(|update| update.operation().code()).collect::<Vec<_>>())
             .bind(updates().map(|update| demanded_version(update).flatten()).collect::<Vec<_>>())
@@ -209,7 +208,7 @@ pub(super) async fn apply(
     let made = Session::with_timeout(settings.statement_deadline, statement).await?;
     match made.first() {
         Some(versions) if versions.len() == folded.groups.len() => {
-            Ok(verdicts(batch, versions, &places))
+            Ok(verdicts(batch, versions, &folded.places))
         }
         _ => Err(StatementError::OutcomeUnknown(
             "the statement returned an unexpected number of versions".to_owned(),
@@ -218,7 +217,7 @@ pub(super) async fn apply(
 }
 
 fn verdicts(batch: &[Event], last: &[i64], places: &UpdatePlaces) -> Vec<Verdict> {
-    let mut versions = places.places.iter().zip(&places.behind).map(|(&place, &behind)| {
+    let mut versions = places.groups.iter().zip(&places.behind).map(|(&place, &behind)| {
         let index = usize::try_from(place - 1).unwrap_or(usize::MAX);
         new_version(last.get(index).map_or(0, |last| last - behind))
     });
@@ -227,29 +226,12 @@ fn verdicts(batch: &[Event], last: &[i64], places: &UpdatePlaces) -> Vec<Verdict
     batch.iter().map(one).collect()
 }
 
-/// The place of each update, in the order of the log's rows.
-#[derive(Default)]
-struct UpdatePlaces {
-    /// The place of its entity among the groups, from 1.
-    places: Vec<i32>,
-    /// How many updates of the same entity follow in the batch.
-    behind: Vec<i64>,
-}
-
-fn log_of<'a>(batch: &'a [Event], folded: &Folded<'_>) -> (LogColumns<'a>, UpdatePlaces) {
-    let groups = (1..).zip(&folded.groups);
-    let mut left: HashMap<&EntityKey, (i32, usize)> =
-        groups.map(|(place, (&key, group))| (key, (place, group.updates))).collect();
-    let mut log = LogColumns::default();
-    let mut places = UpdatePlaces::default();
+fn log_of<'a>(batch: &'a [Event], places: &UpdatePlaces) -> LogColumns<'a> {
+    let mut log = LogColumns::with_capacity(places.groups.len());
     for event in batch {
         for (ordinal, update) in event.updates().iter().enumerate() {
             log.push(event, ordinal, update);
-            let (place, left) = left.entry(update.key()).or_insert((0, 1));
-            *left -= 1;
-            places.places.push(*place);
-            places.behind.push(to_bigint(*left as u64));
         }
     }
-    (log, places)
+    log
 }
